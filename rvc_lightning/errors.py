@@ -1,0 +1,34 @@
+"""Errors that a user can cause and mend.
+
+Every message names the offending value, the choices there are and the remedy. The commands print the message
+alone, without a traceback, and end with exit status 1 (`rvc_lightning.commands.run`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class RVCError(Exception):
+    """Something the user can mend: the message says what, where and how."""
+
+
+class AudioError(RVCError):
+    """A recording cannot be read or holds nothing usable."""
+
+
+class DatasetError(RVCError):
+    """A prepared dataset is missing, empty or does not fit the settings of the run."""
+
+
+class VoiceError(RVCError):
+    """A voice, a checkpoint or an index cannot be used."""
+
+
+class ConfigurationError(RVCError):
+    """Settings contradict each other, or name something that does not exist."""
+
+
+def unknown_choice(kind: str, value: object, choices: Iterable[str]) -> ConfigurationError:
+    """The error for a name that is not registered: `kind` (what was asked for), the value and the choices."""
+    return ConfigurationError(f"there is no {kind} named '{value}'; choose one of: {', '.join(sorted(choices))}")
