@@ -1,0 +1,81 @@
+"""Files that are either whole or absent: atomic writing and content digests."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_READ_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; on success it becomes `path`, on any failure it vanishes.
+
+    The temporary name keeps the extension of `path`, so that writers which go by it work, and starts with a dot, so
+    that listings pass it over. Missing parent folders are made. Readers see the old content or the new, never a
+    part, also after a loss of power.
+
+    Args:
+        path: the file to write or replace.
+
+    Yields:
+        An empty file to write to.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _flush_to_disk(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write `value` as indented UTF-8 JSON, atomically. NaN and infinity, which JSON lacks, raise ValueError."""
+    with atomic_path(path) as temporary:
+        text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def write_npy(path: Path | str, array: np.ndarray) -> None:
+    """Write an array as `.npy`, atomically and without pickling."""
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)
+
+
+def digest(path: Path | str) -> str:
+    """BLAKE2b of a file's content as 32 hex digits; the file is streamed, so its size does not matter."""
+    state = hashlib.blake2b(digest_size=16)
+    with Path(path).open("rb") as stream:
+        while block := stream.read(_READ_BYTES):
+            state.update(block)
+    return state.hexdigest()
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    """The process's umask; mkstemp ignores it, a finished file should not."""
+    current = os.umask(0)
+    os.umask(current)
+    return current
