@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ _READ_BYTES = 1 << 20
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; on success it becomes `path`, on any failure it vanishes.
+    """Yield a temporary path in the folder of `path`; it becomes `path` on success and vanishes on failure.
 
-    The temporary name keeps the extension of `path`, so that writers which go by it work, and starts with a dot, so
-    that listings pass it over. Missing parent folders are made. Readers see the old content or the new, never a
-    part, also after a loss of power.
+    The temporary name keeps the extension of `path`, so that writers which go by it work, and starts with a
+    dot, so that listings pass it over. Missing parent folders are made. Readers see the old content or the
+    new, never a part, also after a loss of power.
 
     Args:
         path: the file to write or replace.
@@ -32,20 +32,18 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".writing-{uuid.uuid4().hex}{path.suffix}")
     try:
+        temporary.touch(exist_ok=False)
         yield temporary
         _flush_to_disk(temporary)
-        temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write `value` as indented UTF-8 JSON, atomically. NaN and infinity, which JSON lacks, raise ValueError."""
+    """Write `value` as indented UTF-8 JSON, atomically. JSON lacks NaN and infinity: they raise ValueError."""
     with atomic_path(path) as temporary:
         text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -72,10 +70,3 @@ def _flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    """The process's umask; mkstemp ignores it, a finished file should not."""
-    current = os.umask(0)
-    os.umask(current)
-    return current
