@@ -43,7 +43,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write `value` as indented UTF-8 JSON, atomically. JSON lacks NaN and infinity: they raise ValueError."""
+    """Write `value` as indented UTF-8 JSON, atomically. NaN or infinity raises ValueError."""
     with atomic_path(path) as temporary:
         text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")

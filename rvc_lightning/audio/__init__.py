@@ -1,0 +1,1 @@
+"""Audio in and out: decoding, resampling, writing, filters, loudness and cutting on silence."""

@@ -1,0 +1,251 @@
+"""Recordings in and out of the program: any file to mono float32 at any rate, and back.
+
+soundfile (libsndfile) reads wav, flac, ogg, mp3, aiff and their like; the `ffmpeg` program reads what it
+cannot (m4a, mp4, aac, webm, files with a wrong extension). soxr resamples.
+
+Letters: N samples.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from rvc_lightning.errors import AudioError, unknown_choice
+from rvc_lightning.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+_BY_SOUNDFILE = {
+    ".wav",
+    ".flac",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".mp3",
+    ".aif",
+    ".aiff",
+    ".au",
+    ".caf",
+    ".w64",
+    ".rf64",
+}
+_BY_FFMPEG = {".m4a", ".mp4", ".m4b", ".aac", ".webm", ".mka", ".mkv", ".mov", ".wma", ".amr", ".ac3", ".3gp"}
+
+AUDIO_EXTENSIONS = frozenset(_BY_SOUNDFILE | _BY_FFMPEG)
+"""Lower-case extensions that are taken for audio when a folder is listed."""
+
+WRITE_SUBTYPES = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".mp3": "MPEG_LAYER_III"}
+"""Extensions that can be written, and the sample format each gets unless another is asked for."""
+
+# A damaged file loses at most one block beside the damage, so blocks are short.
+_BLOCK_FRAMES = 4096
+# Lengths that encoders merely estimate (mp3) may be a little off in a whole file.
+_TRUNCATED_BELOW = 0.98
+
+
+@dataclass(frozen=True)
+class DecodedAudio:
+    """What a file holds.
+
+    Attributes:
+        audio: mono, float32, full scale 1, shape [N].
+        sample_rate: Hz.
+        warning: what is wrong with the file although it could be used (truncated, damaged), else None.
+    """
+
+    audio: np.ndarray
+    sample_rate: int
+    warning: str | None = None
+
+
+def load_audio(path: Path | str, sample_rate: int | None = None) -> tuple[np.ndarray, int]:
+    """Read a recording as mono, the mean of its channels; a truncated one gives what is there and a log line.
+
+    Args:
+        path: the file.
+        sample_rate: rate to resample to in Hz; None keeps the file's own.
+
+    Returns:
+        Samples, float32 [N], and their rate in Hz.
+
+    Raises:
+        AudioError: the file is missing, empty, not audio, holds NaN or infinity; the message says which.
+    """
+    decoded = decode_audio(path)
+    if decoded.warning:
+        logger.warning("%s: %s", path, decoded.warning)
+    target_rate = sample_rate or decoded.sample_rate
+    return resample(decoded.audio, decoded.sample_rate, target_rate), target_rate
+
+
+def decode_audio(path: Path | str) -> DecodedAudio:
+    """Read a recording at its own rate, with a word on damage that could be worked around.
+
+    Raises:
+        AudioError: as in `load_audio`.
+    """
+    path = Path(path)
+    try:
+        size_bytes = path.stat().st_size
+        if path.is_dir():
+            raise AudioError(f"'{path}' is a folder, not a recording")
+        if size_bytes == 0:
+            raise AudioError(f"'{path}' is empty (0 bytes)")
+        decoded = _decode(path)
+    except OSError as error:
+        raise AudioError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    return _checked(path, decoded)
+
+
+def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    """Resample with soxr at its very high quality; the same rate gives the same array.
+
+    Args:
+        audio: float32 [N].
+        from_rate: Hz.
+        to_rate: Hz.
+
+    Returns:
+        float32 [about N * to_rate / from_rate].
+    """
+    if from_rate == to_rate:
+        return audio
+    return soxr.resample(audio, from_rate, to_rate, quality="VHQ")
+
+
+def write_audio(path: Path | str, audio: np.ndarray, sample_rate: int, subtype: str | None = None) -> None:
+    """Write a recording, atomically, in the format its extension names.
+
+    Args:
+        path: ends in .wav, .flac, .ogg or .mp3.
+        audio: float, full scale 1, shape [N] or [N, channels]; integer formats clip what lies beyond.
+        sample_rate: Hz.
+        subtype: soundfile's name of a sample format, such as "FLOAT"; None takes that of `WRITE_SUBTYPES`.
+
+    Raises:
+        ConfigurationError: the extension cannot be written.
+        AudioError: the samples are not finite, or the format does not take this rate or subtype.
+    """
+    path = Path(path)
+    extension = path.suffix.lower()
+    if extension not in WRITE_SUBTYPES:
+        raise unknown_choice("audio format to write", path.suffix, WRITE_SUBTYPES)
+    if not np.isfinite(audio).all():
+        raise AudioError(f"'{path}' is not written: the samples to write hold NaN or infinity")
+    try:
+        with atomic_path(path) as temporary:
+            soundfile.write(_openable(temporary), audio, sample_rate, subtype or WRITE_SUBTYPES[extension])
+    except (soundfile.LibsndfileError, ValueError) as error:
+        raise AudioError(
+            f"'{path}' cannot be written at {sample_rate} Hz: {error}; choose .wav or another sample rate"
+        ) from error
+
+
+def _decode(path: Path) -> DecodedAudio:
+    try:
+        return _decode_with_soundfile(path)
+    except soundfile.LibsndfileError as error:
+        return _decode_with_ffmpeg(path, str(error))
+
+
+def _decode_with_soundfile(path: Path) -> DecodedAudio:
+    """Read block by block, so that a damaged file keeps what lies before the damage."""
+    blocks: list[np.ndarray] = []
+    damage: str | None = None
+    with soundfile.SoundFile(_openable(path)) as file:
+        sample_rate, expected = file.samplerate, file.frames
+        try:
+            while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
+                blocks.append(block.mean(axis=1))
+        except soundfile.LibsndfileError as error:
+            if not blocks:
+                raise
+            damage = str(error).removeprefix("Error : ")
+    audio = np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
+    if len(audio) < _TRUNCATED_BELOW * expected or _riff_is_cut_short(path):
+        damage = damage or "the file is shorter than its header says"
+    warning = f"truncated: only the first {len(audio) / sample_rate:.2f} s are usable ({damage})"
+    return DecodedAudio(audio, sample_rate, warning if damage else None)
+
+
+def _decode_with_ffmpeg(path: Path, soundfile_reason: str) -> DecodedAudio:
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise AudioError(
+            f"'{path}' cannot be decoded: soundfile says '{soundfile_reason}', and the program ffmpeg, which"
+            " reads m4a, mp4, aac, webm and more, is not installed; install ffmpeg or convert the file to wav"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        wav = Path(folder) / "decoded.wav"
+        # `file:` keeps ffmpeg from taking a name for an option or for a network address.
+        source = b"file:" + os.fsencode(path.absolute())
+        sound = ["-map", "0:a:0", "-vn", "-c:a", "pcm_f32le", "-rf64", "auto"]
+        command = [
+            program,
+            "-v",
+            "error",
+            "-nostdin",
+            "-protocol_whitelist",
+            "file",
+            "-i",
+            source,
+            *sound,
+            wav,
+        ]
+        run = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+        complaint = _last_line(run.stderr)
+        decoded = _decode_with_soundfile(wav) if wav.exists() and wav.stat().st_size else None
+    if decoded is None or len(decoded.audio) == 0:
+        raise AudioError(
+            f"'{path}' cannot be decoded: neither soundfile ('{soundfile_reason}') nor ffmpeg ('{complaint}')"
+            " finds audio in it; convert it to wav, or remove it"
+        )
+    if run.returncode or complaint:
+        seconds = len(decoded.audio) / decoded.sample_rate
+        return DecodedAudio(
+            decoded.audio, decoded.sample_rate, f"damaged: {seconds:.2f} s are usable ({complaint})"
+        )
+    return decoded
+
+
+def _checked(path: Path, decoded: DecodedAudio) -> DecodedAudio:
+    audio = decoded.audio
+    if len(audio) == 0:
+        raise AudioError(f"'{path}' holds no samples")
+    finite = np.isfinite(audio)
+    if not finite.all():
+        first_seconds = int(np.argmin(finite)) / decoded.sample_rate
+        raise AudioError(
+            f"'{path}' holds {np.count_nonzero(~finite)} NaN or infinite samples (the first at"
+            f" {first_seconds:.3f} s); export it again from its source"
+        )
+    return decoded
+
+
+def _riff_is_cut_short(path: Path) -> bool:
+    """Whether a wav file ends before its header says; libsndfile reads such a file without a word."""
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    declared = int.from_bytes(head[4:8], "little")
+    # Writers that stream leave the size open: 0 or all ones.
+    return head[:4] == b"RIFF" and 0 < declared < 0xFFFFFFFF and path.stat().st_size < declared + 8 - 1
+
+
+def _openable(path: Path) -> str | bytes:
+    """The path as soundfile takes it: bytes where names are bytes, since a name need not be valid UTF-8."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
+
+
+def _last_line(stderr: bytes) -> str:
+    lines = stderr.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else ""
