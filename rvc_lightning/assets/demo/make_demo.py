@@ -1,8 +1,8 @@
 """Make the demo recordings again: `python make_demo.py`, wherever the program flite is installed.
 
-flite (Debian package `flite`) reads the sentences of `sentences.txt` with two of its built-in voices; both read
-the first sentences, so that a converted sentence has its true counterpart. Output is 16 kHz mono FLAC beside
-this script.
+flite (Debian package `flite`) reads the sentences of `sentences.txt` with two of its built-in voices; both
+read the first sentences, so that a converted sentence has its true counterpart. Output is 16 kHz mono FLAC
+beside this script.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import soundfile
 
-SENTENCES_BY_VOICE = {"slt": 40, "rms": 18}
+SENTENCES_BY_VOICE = {"slt": 40, "rms": 17}
 """How many of the sentences each flite voice reads."""
 
 _FOLDER = Path(__file__).parent
