@@ -1,0 +1,7 @@
+"""The networks of RVC in plain torch: nothing here knows Lightning, Hydra, files or devices."""
+
+from rvc_lightning.models.config import DiscriminatorConfig, SynthesizerConfig
+from rvc_lightning.models.discriminators import Discriminator
+from rvc_lightning.models.synthesizer import Synthesizer, SynthesizerOutput
+
+__all__ = ["Discriminator", "DiscriminatorConfig", "Synthesizer", "SynthesizerConfig", "SynthesizerOutput"]

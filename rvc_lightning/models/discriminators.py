@@ -1,0 +1,97 @@
+"""Multi-period discriminator with one scale discriminator (specification 5; HiFi-GAN, Kong et al. 2020).
+
+Legend: B batch, C channels, N samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+from rvc_lightning.models.config import DiscriminatorConfig
+from rvc_lightning.models.layers import LEAKY_SLOPE
+
+
+class Judgement(NamedTuple):
+    """What one sub-discriminator says of a batch of waveforms."""
+
+    score: Tensor
+    """1 for real, 0 for generated is what it is trained to say, [B, places]."""
+    features: list[Tensor]
+    """Maps after each activation, and the last convolution's output."""
+
+
+class SubDiscriminator(nn.Module):
+    """Convolutions with leaky ReLUs; the layers and the view of the waveform are the subclass's."""
+
+    convs: nn.ModuleList
+    conv_post: nn.Module
+
+    def view(self, waveform: Tensor) -> Tensor:
+        """The input of the first convolution, of the waveform [B, 1, N]."""
+        return waveform
+
+    def forward(self, waveform: Tensor) -> Judgement:
+        """Waveform [B, 1, N] -> score and feature maps."""
+        x, features = self.view(waveform), []
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), LEAKY_SLOPE)
+            features.append(x)
+        x = self.conv_post(x)
+        return Judgement(x.flatten(1), [*features, x])
+
+
+class ScaleDiscriminator(SubDiscriminator):
+    """Looks at the waveform as it is, through strided grouped convolutions."""
+
+    def __init__(self, channels: Sequence[int], groups: Sequence[int]) -> None:
+        super().__init__()
+        inputs = [1, *channels[:-1]]
+        shapes = [(15, 1), (41, 4), (41, 4), (41, 4), (41, 4), (5, 1)]
+        self.convs = nn.ModuleList(
+            weight_norm(nn.Conv1d(before, after, kernel, stride, kernel // 2, groups=group))
+            for before, after, group, (kernel, stride) in zip(inputs, channels, groups, shapes, strict=True)
+        )
+        self.conv_post = weight_norm(nn.Conv1d(channels[-1], 1, 3, padding=1))
+
+
+class PeriodDiscriminator(SubDiscriminator):
+    """Looks at every `period`-th sample: the waveform folded to [B, 1, N / period, period]."""
+
+    def __init__(self, period: int, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.period = period
+        inputs = [1, *channels[:-1]]
+        strides = [3] * (len(channels) - 1) + [1]
+        self.convs = nn.ModuleList(
+            weight_norm(nn.Conv2d(before, after, (5, 1), (stride, 1), (2, 0)))
+            for before, after, stride in zip(inputs, channels, strides, strict=True)
+        )
+        self.conv_post = weight_norm(nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)))
+
+    def view(self, waveform: Tensor) -> Tensor:
+        """[B, 1, N] -> [B, 1, ⌈N / period⌉, period], the end filled by reflection."""
+        missing = -waveform.shape[-1] % self.period
+        return F.pad(waveform, (0, missing), mode="reflect").unflatten(-1, (-1, self.period))
+
+
+class Discriminator(nn.Module):
+    """One scale discriminator and a discriminator for each period."""
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.discriminators = nn.ModuleList(
+            [
+                ScaleDiscriminator(config.scale_channels, config.scale_groups),
+                *(PeriodDiscriminator(period, config.period_channels) for period in config.periods),
+            ]
+        )
+
+    def forward(self, waveform: Tensor) -> list[Judgement]:
+        """Waveforms [B, 1, N] -> one judgement a sub-discriminator."""
+        return [discriminator(waveform) for discriminator in self.discriminators]

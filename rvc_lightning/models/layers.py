@@ -1,0 +1,153 @@
+"""Building blocks shared by the networks.
+
+Legend: B batch, C channels, T frames, H hidden channels, G speaker channels, D channels of one head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import weight_norm
+
+LEAKY_SLOPE = 0.1
+"""Slope of the leaky ReLUs, save the one before a generator's last convolution."""
+
+
+def same_padding(kernel_size: int, dilation: int = 1) -> int:
+    """Zeros on each side that keep the length under an odd kernel."""
+    return (kernel_size - 1) * dilation // 2
+
+
+def frame_mask(lengths: Tensor, frames: int) -> Tensor:
+    """1 for frames below the length of their item, else 0: lengths [B] -> bool [B, 1, T]."""
+    return (torch.arange(frames, device=lengths.device) < lengths[:, None]).unsqueeze(1)
+
+
+def fold_weight_norm(module: nn.Module) -> nn.Module:
+    """Replaces every weight-normed weight of `module` by its value g·v/‖v‖, for inference; returns `module`."""
+    for child in module.modules():
+        if parametrize.is_parametrized(child, "weight"):
+            parametrize.remove_parametrizations(child, "weight", leave_parametrized=True)
+    return module
+
+
+class ChannelNorm(nn.Module):
+    """Layer norm over the channels of [B, C, T], with the parameter names of the voice format."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, T] -> [B, C, T]."""
+        return F.layer_norm(x.mT, (x.shape[1],), self.gamma, self.beta, eps=1e-5).mT
+
+
+class RelativeAttention(nn.Module):
+    """Self-attention with learned relative positions inside a window (Shaw et al. 2018; specification 4.1.1).
+
+    Outside the window the relative terms are zero; they are not clipped to its edge. Query i and its window of
+    positions j = i-w .. i+w lie on a band of the score matrix:
+
+        i=0   w . . .        columns of the padded matrix: i + r, r = 0 .. 2w
+        i=1   . w . .        after cutting w columns on both sides: j = i + r - w
+        i=2   . . w .
+    """
+
+    def __init__(self, channels: int, n_heads: int, window: int = 10, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.n_heads, self.window = n_heads, window
+        head_channels = channels // n_heads
+        self.conv_q = nn.Conv1d(channels, channels, 1)
+        self.conv_k = nn.Conv1d(channels, channels, 1)
+        self.conv_v = nn.Conv1d(channels, channels, 1)
+        self.conv_o = nn.Conv1d(channels, channels, 1)
+        self.emb_rel_k = nn.Parameter(torch.randn(1, 2 * window + 1, head_channels) * head_channels**-0.5)
+        self.emb_rel_v = nn.Parameter(torch.randn(1, 2 * window + 1, head_channels) * head_channels**-0.5)
+        self.dropout = nn.Dropout(dropout)
+        for conv in (self.conv_q, self.conv_k, self.conv_v):
+            nn.init.xavier_uniform_(conv.weight)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[B, H, T] with mask [B, 1, T] -> [B, H, T]."""
+        query, key, value = (self._heads(conv(x)) for conv in (self.conv_q, self.conv_k, self.conv_v))
+        query = query / query.shape[-1] ** 0.5
+        scores = query @ key.mT + self._band_to_matrix(query @ self.emb_rel_k.mT)
+        scores = scores.masked_fill(~(mask.unsqueeze(2) & mask.unsqueeze(3)), -1e4)
+        weights = self.dropout(scores.float().softmax(-1).to(value.dtype))
+        attended = weights @ value + self._matrix_to_band(weights) @ self.emb_rel_v
+        return self.conv_o(attended.mT.flatten(1, 2))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """[B, H, T] -> [B, heads, T, D]."""
+        return x.unflatten(1, (self.n_heads, -1)).mT
+
+    def _band_columns(self, matrix: Tensor) -> Tensor:
+        """Columns i + r of the padded matrix, expanded to [B, heads, T, 2w+1]."""
+        frames = matrix.shape[2]
+        rows = torch.arange(frames, device=matrix.device)[:, None]
+        columns = rows + torch.arange(2 * self.window + 1, device=matrix.device)
+        return columns.expand(*matrix.shape[:2], -1, -1)
+
+    def _band_to_matrix(self, band: Tensor) -> Tensor:
+        """Puts the window of every query in its place: [B, heads, T, 2w+1] -> [B, heads, T, T]."""
+        frames = band.shape[2]
+        padded = band.new_zeros(*band.shape[:3], frames + 2 * self.window)
+        padded = padded.scatter(-1, self._band_columns(band), band)
+        return padded[..., self.window : self.window + frames]
+
+    def _matrix_to_band(self, matrix: Tensor) -> Tensor:
+        """Takes the window of every query: [B, heads, T, T] -> [B, heads, T, 2w+1]."""
+        padded = F.pad(matrix, (self.window, self.window))
+        return padded.gather(-1, self._band_columns(matrix))
+
+
+class FeedForward(nn.Module):
+    """Two convolutions with a ReLU between, each seeing masked input (specification 4.1.1)."""
+
+    def __init__(self, channels: int, filter_channels: int, kernel_size: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.conv_1 = nn.Conv1d(channels, filter_channels, kernel_size, padding=same_padding(kernel_size))
+        self.conv_2 = nn.Conv1d(filter_channels, channels, kernel_size, padding=same_padding(kernel_size))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[B, H, T] with mask [B, 1, T] -> [B, H, T]."""
+        x = self.dropout(torch.relu(self.conv_1(x * mask)))
+        return self.conv_2(x * mask) * mask
+
+
+class WaveNet(nn.Module):
+    """Gated convolutions with skip connections, conditioned on the speaker (specification 4.2)."""
+
+    def __init__(self, hidden_channels: int, kernel_size: int, n_layers: int, speaker_channels: int) -> None:
+        super().__init__()
+        self.hidden_channels, self.n_layers = hidden_channels, n_layers
+        double = 2 * hidden_channels
+        self.cond_layer = weight_norm(nn.Conv1d(speaker_channels, double * n_layers, 1))
+        self.in_layers = nn.ModuleList(
+            weight_norm(nn.Conv1d(hidden_channels, double, kernel_size, padding=same_padding(kernel_size)))
+            for _ in range(n_layers)
+        )
+        self.res_skip_layers = nn.ModuleList(
+            weight_norm(nn.Conv1d(hidden_channels, double if layer < n_layers - 1 else hidden_channels, 1))
+            for layer in range(n_layers)
+        )
+
+    def forward(self, x: Tensor, mask: Tensor, speaker_code: Tensor) -> Tensor:
+        """[B, H, T], mask [B, 1, T], speaker_code [B, G, 1] -> [B, H, T]."""
+        skips = torch.zeros_like(x)
+        conditions = self.cond_layer(speaker_code).chunk(self.n_layers, dim=1)
+        for layer, (convolve, split, condition) in enumerate(
+            zip(self.in_layers, self.res_skip_layers, conditions, strict=True)
+        ):
+            content, gate = (convolve(x) + condition).chunk(2, dim=1)
+            out = split(torch.tanh(content) * torch.sigmoid(gate))
+            if layer < self.n_layers - 1:
+                residual, out = out.chunk(2, dim=1)
+                x = (x + residual) * mask
+            skips = skips + out
+        return skips * mask

@@ -1,0 +1,143 @@
+"""The synthesizer: content and pitch -> waveform of a voice (specification 4 and 9; VITS, Kim et al. 2021).
+
+    recording ──▶ posterior encoder ──▶ z ──────────────▶ generator ──▶ waveform     training
+                                        │ flow ▲ flow⁻¹
+    content, pitch ──▶ text encoder ──▶ z_p ────┘                                     conversion: flow⁻¹, generator
+
+Legend: B batch, T frames, C content channels, S spectrogram bins, L latent channels, G speaker channels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rvc_lightning.models.config import SynthesizerConfig
+from rvc_lightning.models.flow import Flow
+from rvc_lightning.models.generators import build_generator
+from rvc_lightning.models.posterior_encoder import PosteriorEncoder
+from rvc_lightning.models.text_encoder import Gaussian, TextEncoder, sample
+
+PRIOR_NOISE_SCALE = 0.66666
+"""Spread of the prior in conversion, as published voices are used."""
+
+
+class SynthesizerOutput(NamedTuple):
+    """What a training step needs of the synthesizer."""
+
+    waveform: Tensor
+    """Generated segments, [B, 1, segment_frames·hop]."""
+    start_frames: Tensor
+    """First frame of each segment, [B]."""
+    prior: Gaussian
+    """Of the latent that the flow reaches, from content and pitch."""
+    posterior: Gaussian
+    """Of the latent, from the recording."""
+    latent: Tensor
+    """Draw from the posterior, [B, L, T]."""
+    prior_latent: Tensor
+    """The same draw through the flow, [B, L, T]."""
+
+
+def slice_frames(x: Tensor, start_frames: Tensor, n_frames: int) -> Tensor:
+    """`n_frames` of every item from its own start: [B, ..., T], [B] -> [B, ..., n_frames]."""
+    index = start_frames[:, None] + torch.arange(n_frames, device=x.device)
+    index = index.reshape(index.shape[0], *(1,) * (x.dim() - 2), n_frames)
+    return x.gather(-1, index.expand(*x.shape[:-1], n_frames))
+
+
+def random_starts(lengths: Tensor, n_frames: int) -> Tensor:
+    """Uniformly drawn first frames of segments of `n_frames` that fit in `lengths`: [B] -> int64 [B]."""
+    choices = lengths - n_frames + 1
+    return (torch.rand(lengths.shape[0], device=lengths.device) * choices).long().clamp(min=0)
+
+
+class Synthesizer(nn.Module):
+    """All networks that a voice consists of, and the posterior encoder that training needs beside them."""
+
+    def __init__(self, config: SynthesizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.generator = build_generator(config)
+        self.text_encoder = TextEncoder(config, self.pitch_guided)
+        self.posterior_encoder: PosteriorEncoder | None = PosteriorEncoder(config)
+        self.flow = Flow(config)
+        self.speaker_embedding = nn.Embedding(config.speaker_count, config.speaker_channels)
+
+    @property
+    def pitch_guided(self) -> bool:
+        """Whether the voice follows a pitch contour."""
+        return self.generator.pitch_guided
+
+    def forward(
+        self,
+        content: Tensor,
+        lengths: Tensor,
+        coarse_pitch: Tensor | None,
+        f0_hz: Tensor | None,
+        speaker: Tensor,
+        spec: Tensor,
+        segment_frames: int,
+    ) -> SynthesizerOutput:
+        """Training pass: encode the whole recordings, generate one random segment of each.
+
+        Args:
+            content: Content features, [B, T, C].
+            lengths: Frames of each item, [B]; none below `segment_frames`.
+            coarse_pitch: Pitch codes, [B, T].
+            f0_hz: Pitch in Hz, 0 = unvoiced, [B, T].
+            speaker: Speaker ids, [B].
+            spec: Linear spectrogram, [B, S, T].
+            segment_frames: Length of the generated segments.
+
+        Raises:
+            RuntimeError: The synthesizer was made for conversion and has no posterior encoder.
+        """
+        if self.posterior_encoder is None:
+            raise RuntimeError(
+                "this synthesizer was loaded from a voice: voices carry no posterior encoder to train with"
+            )
+        speaker_code = self.speaker_code(speaker)
+        prior = self.text_encoder(content, coarse_pitch, lengths)
+        posterior = self.posterior_encoder(spec, lengths, speaker_code)
+        latent = sample(posterior)
+        prior_latent = self.flow(latent, posterior.mask, speaker_code)
+        starts = random_starts(lengths, segment_frames)
+        segment = slice_frames(latent, starts, segment_frames)
+        segment_f0_hz = None if f0_hz is None else slice_frames(f0_hz, starts, segment_frames)
+        waveform = self.generator(segment, segment_f0_hz, speaker_code)
+        return SynthesizerOutput(waveform, starts, prior, posterior, latent, prior_latent)
+
+    @torch.no_grad()
+    def infer(
+        self,
+        content: Tensor,
+        lengths: Tensor,
+        coarse_pitch: Tensor | None,
+        f0_hz: Tensor | None,
+        speaker: Tensor,
+        noise_scale: float = PRIOR_NOISE_SCALE,
+    ) -> Tensor:
+        """Conversion pass (specification 9).
+
+        Args:
+            content: Content features at 100 frames a second, [B, T, C].
+            lengths: Frames of each item, [B].
+            coarse_pitch: Pitch codes, [B, T]; None for voices without pitch.
+            f0_hz: Pitch in Hz, 0 = unvoiced, [B, T]; None for voices without pitch.
+            speaker: Speaker ids, [B].
+            noise_scale: Spread of the prior that is drawn from.
+
+        Returns:
+            Waveform in -1..1, [B, 1, T·hop].
+        """
+        speaker_code = self.speaker_code(speaker)
+        prior = self.text_encoder(content, coarse_pitch, lengths)
+        latent = self.flow(sample(prior, noise_scale), prior.mask, speaker_code, reverse=True)
+        return self.generator(latent * prior.mask, f0_hz, speaker_code)
+
+    def speaker_code(self, speaker: Tensor) -> Tensor:
+        """Speaker ids [B] -> speaker codes [B, G, 1]."""
+        return self.speaker_embedding(speaker).unsqueeze(-1)

@@ -1,0 +1,311 @@
+"""The training of a voice: generator and discriminator, their losses, steps, schedules and validation.
+
+Legend: B batch, T frames, N samples, M mel bands, S spectrogram bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
+
+from rvc_lightning import losses
+from rvc_lightning.data.batch import Batch, content_at_frame_rate
+from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.models import (
+    Discriminator,
+    DiscriminatorConfig,
+    Synthesizer,
+    SynthesizerConfig,
+    SynthesizerOutput,
+)
+from rvc_lightning.models.layers import frame_mask
+from rvc_lightning.models.synthesizer import slice_frames
+from rvc_lightning.pitch.scale import coarse_pitch
+from rvc_lightning.spectral import LinearSpectrogram, LogMel
+
+CHECKPOINT_KEY = "rvc_lightning"
+"""Where a checkpoint keeps what a voice must remember, as plain values."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a voice is trained, beside the sizes of its networks."""
+
+    segment_frames: int
+    """Frames of the segments that the generator makes and the discriminator judges."""
+    n_mels: int
+    """Bands of the mel spectrum that the mel loss compares."""
+    loss_weights: Mapping[str, float]
+    """Weights of the generator's losses by name: adversarial, features, mel, kl."""
+    accumulate_grad_batches: int = 1
+    """Batches of `data.batch_size` that one optimizer step is made of."""
+    gradient_clip_val: float | None = None
+    """Largest gradient norm (or value) of one optimizer step; null for no clipping."""
+    gradient_clip_algorithm: str = "norm"
+    """'norm' or 'value'."""
+    adversarial_from_step: int = 0
+    """Steps that the generator learns from the mel and KL losses alone before the discriminator joins."""
+    grad_norm_every_n_steps: int = 20
+    """How often the gradient norms are measured for the log; 0 for never."""
+
+    def __post_init__(self) -> None:
+        if self.gradient_clip_algorithm not in ("norm", "value"):
+            raise ConfigurationError(
+                f"model.gradient_clip_algorithm={self.gradient_clip_algorithm}; choose one of: norm, value"
+            )
+        if self.accumulate_grad_batches < 1:
+            raise ConfigurationError(
+                f"model.accumulate_grad_batches={self.accumulate_grad_batches}; it must be 1 or more"
+            )
+        expected = {"adversarial", "features", "mel", "kl"}
+        if set(self.loss_weights) != expected:
+            raise ConfigurationError(f"loss.weights has {sorted(self.loss_weights)}; it needs {sorted(expected)}")
+
+
+class Generated(NamedTuple):
+    """A batch after the synthesizer."""
+
+    real: Tensor
+    """Recorded segments, [B, 1, N]."""
+    fake: Tensor
+    """Generated segments, [B, 1, N]."""
+    output: SynthesizerOutput
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Keeps the gradients of `module`'s parameters from being computed inside the block."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)
+
+
+class RVCModule(LightningModule):
+    """Trains a synthesizer against a discriminator (specification 8).
+
+    One training step is one optimizer step of each network. It gets as many batches as gradients are accumulated
+    over, so that the discriminator has always stepped before the generator's losses ask for its opinion.
+    """
+
+    val_mel: MeanMetric
+
+    def __init__(
+        self,
+        synthesizer: SynthesizerConfig,
+        discriminator: DiscriminatorConfig,
+        training: TrainingConfig,
+        *,
+        optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
+        scheduler: Callable[[Optimizer], LRScheduler],
+        voice: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Builds the networks with random weights.
+
+        Args:
+            synthesizer: Sizes of the synthesizer.
+            discriminator: Sizes of the discriminator.
+            training: Segments, losses, accumulation and clipping.
+            optimizer: Makes an optimizer of parameters; called for each network.
+            scheduler: Makes a schedule of an optimizer; stepped once an epoch.
+            voice: Plain values that an exported voice carries: content encoder, pitch extractor, speaker names.
+        """
+        super().__init__()
+        self.automatic_optimization = False
+        self.training_config = training
+        self.voice = dict(voice or {})
+        self.synthesizer = Synthesizer(synthesizer)
+        self.discriminator = Discriminator(discriminator)
+        self.spectrogram = LinearSpectrogram(synthesizer.n_fft, synthesizer.hop_samples)
+        self.log_mel = LogMel(synthesizer.sample_rate, synthesizer.n_fft, training.n_mels)
+        self.val_mel = MeanMetric()
+        self.optimizer_steps = 0
+        self._make_optimizer, self._make_scheduler = optimizer, scheduler
+
+    # ------------------------------------------------------------------ one step
+
+    def training_step(self, batches: Sequence[Batch], batch_idx: int) -> None:
+        """One step of the discriminator and one of the generator, over all of `batches`."""
+        discriminator_optimizer, generator_optimizer = self._optimizers()
+        adversarial = self.optimizer_steps >= self.training_config.adversarial_from_step
+        share = 1 / len(batches)
+        generated = None
+        if adversarial:
+            for batch in batches:
+                # With one batch the generator's graph is kept for its own losses; with more, memory would grow.
+                with torch.set_grad_enabled(len(batches) == 1):
+                    generated = self.generate(batch)
+                loss = self.discriminator_loss(generated)
+                self.manual_backward(loss * share)
+                self._log_losses({"discriminator": loss}, batch)
+            self._step(discriminator_optimizer)
+
+        with frozen(self.discriminator):
+            for batch in batches:
+                if generated is None or len(batches) > 1:
+                    generated = self.generate(batch)
+                terms = self.generator_losses(generated, adversarial=adversarial)
+                total = self.weighted_sum(terms)
+                self.manual_backward(total * share)
+                self._log_losses(terms | {"generator": total}, batch)
+            self._step(generator_optimizer)
+        self.optimizer_steps += 1
+
+    def generate(self, batch: Batch) -> Generated:
+        """Generates one random segment of every item and cuts the recording to the same segments."""
+        frames = batch.f0_hz.shape[1]
+        hop_samples = self.synthesizer.config.hop_samples
+        output = self.synthesizer(
+            content_at_frame_rate(batch.content, frames),
+            batch.lengths,
+            coarse_pitch(batch.f0_hz),
+            batch.f0_hz,
+            batch.speaker,
+            self.spectrogram_of(batch),
+            self.training_config.segment_frames,
+        )
+        segment_samples = self.training_config.segment_frames * hop_samples
+        real = slice_frames(batch.waveform.unsqueeze(1), output.start_frames * hop_samples, segment_samples)
+        return Generated(real, output.waveform, output)
+
+    def spectrogram_of(self, batch: Batch) -> Tensor:
+        """Linear spectrogram of the recordings, zero behind the end of each: [B, S, T]."""
+        frames = batch.f0_hz.shape[1]
+        spec = self.spectrogram(batch.waveform, batch.waveform_lengths)[..., :frames]
+        return spec * frame_mask(batch.lengths, frames)
+
+    def discriminator_loss(self, generated: Generated) -> Tensor:
+        """How far the discriminator is from telling recorded from generated segments: a scalar."""
+        both = torch.cat([generated.real, generated.fake.detach().to(generated.real.dtype)])
+        scores = [judgement.score.chunk(2) for judgement in self.discriminator(both)]
+        return losses.discriminator_loss([real for real, _ in scores], [fake for _, fake in scores])
+
+    def generator_losses(self, generated: Generated, *, adversarial: bool = True) -> dict[str, Tensor]:
+        """The generator's losses by name, unweighted scalars; without the discriminator's unless `adversarial`."""
+        output = generated.output
+        terms = {
+            "mel": losses.mel_loss(self.mel_of(generated.real), self.mel_of(generated.fake)),
+            "kl": losses.kl_loss(output.prior_latent, output.posterior.log_std, output.prior),
+        }
+        if adversarial:
+            with torch.no_grad():
+                real = self.discriminator(generated.real)
+            fake = self.discriminator(generated.fake)
+            terms["adversarial"] = losses.adversarial_loss([judgement.score for judgement in fake])
+            terms["features"] = losses.feature_loss([j.features for j in real], [j.features for j in fake])
+        return terms
+
+    def weighted_sum(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """Sum of losses, each times its weight."""
+        return torch.stack([self.training_config.loss_weights[name] * loss for name, loss in terms.items()]).sum()
+
+    def mel_of(self, waveform: Tensor) -> Tensor:
+        """Log-mel spectrum: [B, 1, N] -> [B, M, T]."""
+        return self.log_mel(self.spectrogram(waveform.squeeze(1)))
+
+    # ------------------------------------------------------------------ optimizers and schedules
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
+        """One optimizer and one schedule for each network, the discriminator's first."""
+        optimizers = [self._make_optimizer(network.parameters()) for network in (self.discriminator, self.synthesizer)]
+        return optimizers, [self._make_scheduler(optimizer) for optimizer in optimizers]
+
+    def on_train_epoch_end(self) -> None:
+        """Steps the schedules: the learning rate falls once an epoch (specification 8.2)."""
+        for scheduler in self._schedulers():
+            scheduler.step()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Measures and clips the gradients; called once they are unscaled."""
+        config, step = self.training_config, self.optimizer_steps
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if config.grad_norm_every_n_steps and step % config.grad_norm_every_n_steps == 0:
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            name = "discriminator" if optimizer is self._optimizers()[0].optimizer else "generator"
+            self.log(f"grad_norm/{name}", nn.utils.get_total_norm(gradients))
+        if config.gradient_clip_val is not None:
+            self.clip_gradients(optimizer, config.gradient_clip_val, config.gradient_clip_algorithm)
+
+    def _step(self, optimizer: LightningOptimizer) -> None:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def _optimizers(self) -> list[LightningOptimizer]:
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        return optimizers
+
+    def _schedulers(self) -> list[LRScheduler]:
+        schedulers = self.lr_schedulers()
+        assert isinstance(schedulers, list)
+        return schedulers
+
+    def _log_losses(self, terms: Mapping[str, Tensor], batch: Batch) -> None:
+        detached = {f"loss/{name}": loss.detach() for name, loss in terms.items()}
+        self.log_dict(detached, batch_size=len(batch.ids))
+
+    # ------------------------------------------------------------------ validation
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Distance of held-out speech to the same speech rebuilt from content and pitch, as conversion does it."""
+        mask = frame_mask(batch.lengths, batch.f0_hz.shape[1]).squeeze(1)
+        recorded = self.log_mel(self.spectrogram_of(batch))
+        distance = (recorded - self.log_mel(self.spectrogram(self.rebuild(batch)))).abs().mean(1)
+        self.val_mel.update(distance[mask])
+        self.log("val/mel", self.val_mel, prog_bar=True, batch_size=len(batch.ids))
+
+    def rebuild(self, batch: Batch) -> Tensor:
+        """The batch's speech from its content and pitch, the same draw of noise every time: [B, N]."""
+        frames = batch.f0_hz.shape[1]
+        with isolate_rng():
+            torch.manual_seed(0)
+            waveform = self.synthesizer.infer(
+                content_at_frame_rate(batch.content, frames),
+                batch.lengths,
+                coarse_pitch(batch.f0_hz),
+                batch.f0_hz,
+                batch.speaker,
+            )
+        return waveform.squeeze(1)
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what export and resume need beside the weights, as plain values."""
+        checkpoint[CHECKPOINT_KEY] = {
+            "synthesizer": self.synthesizer.config.to_dict(),
+            "discriminator": self.discriminator.config.to_dict(),
+            "voice": self.voice,
+            "optimizer_steps": self.optimizer_steps,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restores the step counter; refuses a checkpoint of networks of other sizes.
+
+        Raises:
+            ConfigurationError: The checkpoint's networks differ from those of this run.
+        """
+        saved = checkpoint[CHECKPOINT_KEY]
+        for name, config in (
+            ("synthesizer", self.synthesizer.config),
+            ("discriminator", self.discriminator.config),
+        ):
+            now = config.to_dict()
+            if changed := [key for key in now if saved[name].get(key) != now[key]]:
+                details = ", ".join(f"{key} was {saved[name].get(key)}, is {now[key]}" for key in changed)
+                raise ConfigurationError(
+                    f"the checkpoint holds another {name}: {details}; resume with the same settings"
+                )
+        self.optimizer_steps = saved["optimizer_steps"]

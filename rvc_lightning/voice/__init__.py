@@ -1,0 +1,1 @@
+"""Voices: what training exports, conversion uses and every RVC tool reads."""

@@ -1,0 +1,184 @@
+"""The networks give the numbers of the reference data (specification sections 4, 5 and 9)."""
+
+import golden_rule
+import pytest
+import torch
+from conftest import patch_draws
+from torch.testing import assert_close
+
+from rvc_lightning.models import Discriminator, DiscriminatorConfig, Synthesizer
+from rvc_lightning.models.flow import Flow
+from rvc_lightning.models.layers import fold_weight_norm, frame_mask
+from rvc_lightning.models.source import HarmonicSource
+from rvc_lightning.models.text_encoder import Gaussian, sample
+from rvc_lightning.spectral import LinearSpectrogram
+from rvc_lightning.voice import rvc_format
+from rvc_lightning.voice.voice import Voice
+
+VOICES = ["v2_f0_40k_hifigan", "v2_f0_24k_hifigan", "v1_f0_48k_hifigan", "v2_nof0_40k_hifigan"]
+FULL = [f"v2_f0_{rate}k_hifigan" for rate in (40, 48)]
+
+
+def close(actual, expected, atol=1e-4):
+    assert_close(actual, expected, atol=atol, rtol=0)
+
+
+def fill_by_rule(network, seed):
+    """Weights as functions of their stored names, see golden_rule.py."""
+    state = network.state_dict()
+    filled = {
+        name: torch.from_numpy(golden_rule.weight(rvc_format.name_in_file(name), tensor.shape, seed))
+        for name, tensor in state.items()
+    }
+    network.load_state_dict(filled)
+    return network
+
+
+def config_of(table, content_dim=768):
+    return rvc_format.config_from_list(
+        table["config"],
+        content_dim=content_dim,
+        vocoder="HiFi-GAN",
+        pitch_guided=True,
+        speaker_count=table["config"][-3],
+    )
+
+
+@pytest.fixture(params=VOICES)
+def case(request, golden):
+    voice = Voice.load(golden.path(f"voices/{request.param}.pth"))
+    return voice.synthesizer, golden.arrays(f"voice_{request.param}")
+
+
+def test_text_encoder(case):
+    synthesizer, data = case
+    prior = synthesizer.text_encoder(data["phone"], data["pitch"], data["phone_lengths"])
+    close(prior.mean, data["enc_p_m"])
+    close(prior.log_std, data["enc_p_logs"])
+    assert torch.equal(prior.mask.float(), data["enc_p_mask"])
+    short = synthesizer.text_encoder(data["phone"][:1, :7], data["pitch"][:1, :7], torch.tensor([7]))
+    close(short.mean, data["enc_p_short_m"])
+    close(short.log_std, data["enc_p_short_logs"])
+
+
+def test_flow_both_ways(case):
+    synthesizer, data = case
+    mask, code = data["enc_p_mask"], synthesizer.speaker_code(data["sid"])
+    close(code, data["g"])
+    close(synthesizer.flow(data["flow_in"], mask, code), data["flow_forward"])
+    close(synthesizer.flow(data["flow_in"], mask, code, reverse=True), data["flow_reverse"])
+
+
+def test_generator_and_source(case, no_noise):
+    synthesizer, data = case
+    f0_hz = data.get("dec_f0")
+    close(synthesizer.generator(data["dec_in"], f0_hz, data["g"]), data["dec_out"])
+    if f0_hz is not None:
+        close(synthesizer.generator.source(f0_hz).mT, data["dec_source"])
+
+
+@pytest.mark.parametrize(("normal", "key"), [(0.0, "infer_out"), (1.0, "infer_noise_one_out")])
+def test_infer(case, monkeypatch, normal, key):
+    synthesizer, data = case
+    patch_draws(monkeypatch, normal=normal)
+    inputs = (data["phone"], data["phone_lengths"], data["pitch"], data["pitchf"], data["sid"])
+    close(synthesizer.infer(*(value[:1] for value in inputs)), data[key])
+
+
+def test_folding_weight_norm_keeps_the_waveform(golden, no_noise):
+    table = golden.table("voices_meta")["v2_f0_24k_hifigan"]
+    data = golden.arrays("voice_v2_f0_24k_hifigan")
+    synthesizer = fill_by_rule(Synthesizer(config_of(table)), seed=1)
+    inputs = [data[name][:1] for name in ("phone", "phone_lengths", "pitch", "pitchf", "sid")]
+    before = synthesizer.infer(*inputs)
+    close(fold_weight_norm(synthesizer).infer(*inputs), before, atol=1e-5)
+    assert not any("parametrizations" in name for name in synthesizer.state_dict())
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_full_size(name, golden, no_noise):
+    table, data = golden.table("full_meta")[name], golden.arrays(f"full_{name}")
+    synthesizer = fill_by_rule(Synthesizer(config_of(table)), table["seed"])
+    stored = {rvc_format.name_in_file(key): list(value.shape) for key, value in synthesizer.state_dict().items()}
+    assert stored == golden.table(f"keys/G_{name}")
+    assert sum(p.numel() for p in synthesizer.parameters()) == table["n_values"]
+    lengths = torch.tensor([20])
+    prior = synthesizer.text_encoder(data["phone"], data["pitch"], lengths)
+    close(prior.mean, data["enc_p_m"])
+    spec = abs(golden_rule.normal("spec", (1, table["config"][0], 20), table["seed"]))
+    posterior = synthesizer.posterior_encoder(torch.from_numpy(spec), lengths, synthesizer.speaker_code(data["sid"]))
+    close(posterior.mean, data["enc_q_m"])
+    close(posterior.log_std, data["enc_q_logs"])
+    waveform = synthesizer.infer(data["phone"], lengths, data["pitch"], data["pitchf"], data["sid"])
+    close(waveform, data["infer_out"])
+
+
+def test_discriminator(golden):
+    discriminator = fill_by_rule(Discriminator(DiscriminatorConfig()), golden.table("disc_meta")["seed"])
+    stored = {rvc_format.name_in_file(key): list(value.shape) for key, value in discriminator.state_dict().items()}
+    assert stored == golden.table("keys/D_v2")
+    inputs, outputs = golden.arrays("disc_inputs"), golden.arrays("disc_v2")
+    for key, name in (("y", "real"), ("y_hat", "fake"), ("odd", "odd")):
+        judgements = discriminator(inputs[key])
+        for index, judgement in enumerate(judgements):
+            assert_close(judgement.score, outputs[f"{name}_{index}"], atol=1e-4, rtol=1e-5)
+        for judgement, maps in zip(judgements, golden.table("disc_meta")["v2"][name], strict=True):
+            for feature, expected in zip(judgement.features, maps, strict=True):
+                assert list(feature.shape) == expected["shape"]
+                assert float(feature.detach().double().abs().sum()) == pytest.approx(expected["abs_sum"], rel=1e-5)
+
+
+def test_source_is_exact(golden, no_noise):
+    data = golden.arrays("source")
+    sines = HarmonicSource(40000, 400).sines(data["f0"])
+    assert_close(sines[0, ::5, 0], data["exact_every_5th"][0], atol=2e-5, rtol=0)
+    many = HarmonicSource(40000, 400, n_harmonics=9).sines(data["f0"])
+    assert_close(many[:, ::25], data["mrf_every_25th"], atol=2e-5, rtol=0)
+
+
+def test_source_keeps_its_phase_over_minutes(no_noise):
+    frames, hop = 12000, 480
+    f0_hz = 200 + 100 * torch.sin(torch.arange(frames) * 0.013)[None] + 50 * torch.rand(1, frames)
+    sines = HarmonicSource(48000, hop).sines(f0_hz)[0, :, 0].double()
+    cycles = torch.cumsum((f0_hz[0].double() / 48000).repeat_interleave(hop), 0)
+    exact = 0.1 * torch.sin(2 * torch.pi * torch.remainder(cycles, 1.0))
+    assert (sines - exact).abs().max() < 1e-4
+
+
+def test_flow_inverts_itself(tiny_synthesizer):
+    flow = Flow(tiny_synthesizer)
+    for parameter in flow.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    x, mask = torch.randn(2, 8, 11), torch.ones(2, 1, 11, dtype=torch.bool)
+    mask[1, :, 7:] = False
+    x, code = x * mask, torch.randn(2, 8, 1)
+    there = flow(x, mask, code)
+    assert (there - x).abs().max() > 0.01
+    assert_close(flow(there, mask, code, reverse=True), x, atol=1e-4, rtol=0)
+
+
+def test_training_pass_with_offsets(golden, monkeypatch):
+    offset, data = golden.arrays("train_forward_offset"), golden.arrays("train_hifigan_40k")
+    info = golden.table("train_hifigan_40k")["info"]
+    synthesizer = fill_by_rule(Synthesizer(config_of(info)), info["seed_g"])
+    patch_draws(monkeypatch, normal=1.0)
+    spec = LinearSpectrogram(2048, 400)(data["wave"].squeeze(1))[..., :40]
+    spec = spec * frame_mask(data["spec_lengths"], 40)
+    code = synthesizer.speaker_code(data["sid"])
+    posterior = synthesizer.posterior_encoder(spec, data["spec_lengths"], code)
+    close(posterior.mean, offset["enc_q_m"])
+    close(sample(posterior), offset["enc_q_z_noise_one"])
+    assert isinstance(posterior, Gaussian)
+
+    patch_draws(monkeypatch, uniform=0.6)
+    output = synthesizer(
+        data["phone"],
+        data["phone_lengths"],
+        data["pitch"],
+        data["pitchf"],
+        data["sid"],
+        spec,
+        info["segment_frames"],
+    )
+    assert torch.equal(output.start_frames, offset["ids_slice"])
+    close(output.waveform, offset["y_hat"])
