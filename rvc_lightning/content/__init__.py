@@ -1,0 +1,33 @@
+"""Content encoders by name.
+
+To add one: a file with a `ContentEncoder`, a line in `CONTENT_ENCODERS` and a YAML in `conf/content/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rvc_lightning.content.base import ContentEncoder
+from rvc_lightning.content.spectral import SpectralEncoder
+from rvc_lightning.errors import ConfigurationError, unknown_choice
+
+CONTENT_ENCODERS: dict[str, Callable[..., ContentEncoder]] = {SpectralEncoder.name: SpectralEncoder}
+
+
+def build_content_encoder(name: str, **options: Any) -> ContentEncoder:
+    """Build the encoder of that name, in evaluation mode.
+
+    Args:
+        name: a key of `CONTENT_ENCODERS`.
+        options: what its constructor takes.
+
+    Raises:
+        ConfigurationError: no such name or option, or a value it refuses.
+    """
+    if name not in CONTENT_ENCODERS:
+        raise unknown_choice("content encoder", name, CONTENT_ENCODERS)
+    try:
+        return CONTENT_ENCODERS[name](**options).eval()
+    except TypeError as error:
+        raise ConfigurationError(f"content encoder '{name}' does not take these options: {error}") from error
