@@ -212,9 +212,7 @@ def _decode_with_ffmpeg(path: Path, soundfile_reason: str) -> DecodedAudio:
         )
     if run.returncode or complaint:
         seconds = len(decoded.audio) / decoded.sample_rate
-        return DecodedAudio(
-            decoded.audio, decoded.sample_rate, f"damaged: {seconds:.2f} s are usable ({complaint})"
-        )
+        return DecodedAudio(decoded.audio, decoded.sample_rate, f"damaged: {seconds:.2f} s are usable ({complaint})")
     return decoded
 
 

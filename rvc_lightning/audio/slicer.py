@@ -47,10 +47,12 @@ class Slicer:
             sample_rate: Hz.
 
         Returns:
-            (start, end) of each piece in samples, in order; all between them is silence.
+            (start, end) of each piece in samples, in order; all else is silence, and nothing else gives [].
         """
         hop_samples = round(HOP_SECONDS * sample_rate)
         level = level_per_hop(audio, hop_samples)
+        if not (level >= 10 ** (self.threshold_db / 20)).any():
+            return []
         silences = self._silences_to_cut(level, sample_rate / hop_samples)
         pieces = _between(silences, len(level) + 1)
         borders = ((start * hop_samples, min(end * hop_samples, len(audio))) for start, end in pieces)

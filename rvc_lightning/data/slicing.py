@@ -1,0 +1,194 @@
+"""From a recording to the slices that are trained on: filter, level, cut.
+
+Letters: N samples.
+
+    mode automatic    sound ====|..silence..|============   pieces without the silence, each cut like this:
+    mode simple       [---- slice_seconds ----]
+                                         [overlap|-------------------]     a short rest joins its neighbour
+    mode skip         the whole recording
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from rvc_lightning.audio.filters import highpass
+from rvc_lightning.audio.loudness import LOUDEST_PEAK, normalization_gain, normalize, peak_defect, peak_of
+from rvc_lightning.audio.slicer import Slicer
+from rvc_lightning.errors import ConfigurationError, unknown_choice
+
+MODES = ("automatic", "simple", "skip")
+NORMALIZATIONS = ("post", "pre", "none")
+
+
+@dataclass(frozen=True)
+class SlicingConfig:
+    """How recordings become slices.
+
+    Attributes:
+        mode: "automatic" cuts at silences and drops them, then cuts into slices; "simple" cuts into slices of
+            equal length; "skip" leaves each recording whole.
+        normalization: "post" normalizes each slice, "pre" each recording, "none" nothing.
+        highpass_hz: cutoff of the high-pass in Hz; 0 turns it off.
+        slice_seconds: length of a slice in seconds.
+        overlap_seconds: what neighbouring slices share, in seconds. In mode automatic a last slice may be longer
+            by this much, so that no short rest is left.
+        min_seconds: no slice is shorter, in seconds: a short piece takes in some of the silence around it, a
+            short rest joins its neighbour, a shorter recording is named in the report.
+        threshold_db: what is below this level is silence, dB of full scale (mode automatic).
+
+    Raises:
+        ConfigurationError: an unknown choice, or values that contradict each other.
+    """
+
+    mode: str = "automatic"
+    normalization: str = "post"
+    highpass_hz: float = 48.0
+    slice_seconds: float = 3.0
+    overlap_seconds: float = 0.3
+    min_seconds: float = 0.5
+    threshold_db: float = -42.0
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise unknown_choice("slicing mode", self.mode, MODES)
+        if self.normalization not in NORMALIZATIONS:
+            raise unknown_choice("slicing normalization", self.normalization, NORMALIZATIONS)
+        # Positive statements: NaN fails every one of them.
+        demands = {
+            "highpass_hz must be from 0 (off) to 1000 Hz": 0 <= self.highpass_hz <= 1000,
+            "overlap_seconds must be from 0 to less than half of slice_seconds": 0
+            <= 2 * self.overlap_seconds
+            < self.slice_seconds,
+            "min_seconds must be more than 0 and at most slice_seconds": 0 < self.min_seconds <= self.slice_seconds,
+            "slice_seconds must be finite": math.isfinite(self.slice_seconds),
+            "threshold_db must be from -120 to below 0 dB of full scale": -120 <= self.threshold_db < 0,
+        }
+        for demand, is_met in demands.items():
+            if not is_met:
+                raise ConfigurationError(f"slicing: {demand}; got {self}")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A slice to train on: audio, float32 [N], and where it starts in the recording in seconds."""
+
+    audio: np.ndarray
+    start_seconds: float
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A stretch of a recording that is not used, and why; times in seconds."""
+
+    start_seconds: float
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a recording is cut into.
+
+    Attributes:
+        slices: in order of time.
+        left_out: stretches that would be slices but for their reason.
+        silence_seconds: the silence dropped in mode automatic.
+    """
+
+    slices: list[Slice]
+    left_out: list[LeftOut]
+    silence_seconds: float
+
+
+def cut_recording(audio: np.ndarray, sample_rate: int, slicing: SlicingConfig) -> Cut:
+    """Filter a recording, level it and cut it into slices.
+
+    Every sample ends in a slice, in a stretch named as left out, or in a silence.
+
+    Args:
+        audio: float32 [N].
+        sample_rate: Hz.
+        slicing: how.
+    """
+    least = math.ceil(slicing.min_seconds * sample_rate)
+    if len(audio) < least:
+        return _nothing(audio, sample_rate, f"shorter than min_seconds {slicing.min_seconds} s")
+    if slicing.highpass_hz > 0:
+        audio = highpass(audio, sample_rate, slicing.highpass_hz)
+    gain = _recording_gain(audio) if slicing.normalization == "pre" else 1.0
+    audio = audio * np.float32(gain)
+    pieces = _pieces(audio, sample_rate, slicing)
+    if not pieces:
+        peak_db = 20 * math.log10(max(peak_of(audio), 1e-10))
+        reason = f"silent: nothing reaches threshold_db {slicing.threshold_db} dB (peak {peak_db:.0f} dB)"
+        return _nothing(audio, sample_rate, reason)
+    silence_seconds = (len(audio) - sum(end - start for start, end in pieces)) / sample_rate
+    slices: list[Slice] = []
+    left_out: list[LeftOut] = []
+    for start, end in _spans(pieces, len(audio), least, sample_rate, slicing):
+        samples = audio[start:end]
+        defect = peak_defect(peak_of(samples) / gain)
+        if defect:
+            left_out.append(LeftOut(start / sample_rate, len(samples) / sample_rate, defect))
+        else:
+            levelled = normalize(samples) if slicing.normalization == "post" else samples
+            slices.append(Slice(levelled, start / sample_rate))
+    return Cut(slices, left_out, silence_seconds)
+
+
+def _nothing(audio: np.ndarray, sample_rate: int, reason: str) -> Cut:
+    return Cut([], [LeftOut(0.0, len(audio) / sample_rate, reason)], 0.0)
+
+
+def _recording_gain(audio: np.ndarray) -> float:
+    """Gain by the peak of what can be used: one broken stretch must not make the rest inaudible."""
+    return normalization_gain(peak_of(audio[np.abs(audio) <= LOUDEST_PEAK]))
+
+
+def _pieces(audio: np.ndarray, sample_rate: int, slicing: SlicingConfig) -> list[tuple[int, int]]:
+    """(start, end) in samples of what is kept before cutting to length."""
+    if slicing.mode == "automatic":
+        return Slicer(threshold_db=slicing.threshold_db)(audio, sample_rate)
+    return [(0, len(audio))]
+
+
+def _spans(
+    pieces: list[tuple[int, int]], total: int, least: int, sample_rate: int, slicing: SlicingConfig
+) -> list[tuple[int, int]]:
+    """(start, end) in samples of every slice."""
+    if slicing.mode == "skip":
+        return pieces
+    spans: list[tuple[int, int]] = []
+    for piece in pieces:
+        start, end = _widened(piece, least, total)
+        spans += [(start + a, start + b) for a, b in _split(end - start, least, sample_rate, slicing)]
+    return spans
+
+
+def _widened(piece: tuple[int, int], least: int, total: int) -> tuple[int, int]:
+    """A piece of at least `least` samples around the given one, within 0..total."""
+    start, end = piece
+    missing = max(least - (end - start), 0)
+    start = max(start - missing // 2, 0)
+    end = min(max(end, start + least), total)
+    return min(start, end - least), end
+
+
+def _split(samples: int, least: int, sample_rate: int, slicing: SlicingConfig) -> list[tuple[int, int]]:
+    """(start, end) of the slices of a piece of `samples`; the last takes the rest."""
+    step_seconds = slicing.slice_seconds - slicing.overlap_seconds
+    length = round(slicing.slice_seconds * sample_rate)
+    spare_seconds = slicing.overlap_seconds if slicing.mode == "automatic" else 0.0
+    longest = (slicing.slice_seconds + spare_seconds) * sample_rate
+    spans: list[tuple[int, int]] = []
+    start = 0
+    while samples - start > longest:
+        spans.append((start, start + length))
+        start = int(sample_rate * step_seconds * len(spans))
+    if spans and samples - start < least:
+        start = spans.pop()[0]
+    return [*spans, (start, samples)]
