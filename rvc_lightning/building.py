@@ -1,0 +1,91 @@
+"""From a composed configuration to the objects of a run."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from rvc_lightning.data.datamodule import RVCDataModule
+from rvc_lightning.data.manifest import DatasetHeader, read_manifest
+from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
+from rvc_lightning.module import RVCModule, TrainingConfig
+
+TRAINING_FIELDS = {field.name for field in fields(TrainingConfig)}
+
+
+def plain(node: DictConfig) -> dict[str, Any]:
+    """A configuration node as plain, resolved Python values."""
+    values = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def build_module(config: DictConfig, header: DatasetHeader, dataset: Path) -> RVCModule:
+    """The networks and their training for a prepared dataset.
+
+    Args:
+        config: Of the run.
+        header: Of the dataset, which decides content channels, speakers and what the voice must remember.
+        dataset: Its folder.
+
+    Raises:
+        ConfigurationError: Settings contradict each other or do not exist.
+        DatasetError: The dataset has another sampling rate than the model.
+    """
+    model = plain(config.model)
+    sizes = model["synthesizer"] | {"content_dim": header.content["dim"], "speaker_count": len(header.speakers)}
+    synthesizer = SynthesizerConfig.from_dict(sizes)
+    if header.sample_rate != synthesizer.sample_rate:
+        raise DatasetError(
+            f"'{dataset}' was prepared at {header.sample_rate} Hz, the model makes {synthesizer.sample_rate} Hz; "
+            "prepare it again or choose the other sample_rate="
+        )
+    training = {key: value for key, value in model.items() if key not in ("synthesizer", "discriminator")}
+    if unknown := sorted(set(training) - TRAINING_FIELDS):
+        raise ConfigurationError(f"model has no setting {', '.join(unknown)}; it has {sorted(TRAINING_FIELDS)}")
+    return RVCModule(
+        synthesizer,
+        DiscriminatorConfig.from_dict(model["discriminator"]),
+        TrainingConfig(**training),
+        optimizer=instantiate(config.optimizer),
+        scheduler=instantiate(config.scheduler),
+        voice={
+            "name": config.name,
+            "author": config.author,
+            "content": header.content,
+            "pitch": header.pitch,
+            "speakers": header.speakers,
+            "seconds": sum(row.seconds for row in read_manifest(dataset)),
+            "dataset": str(dataset.resolve()),
+        },
+    )
+
+
+def build_datamodule(config: DictConfig, dataset: Path) -> RVCDataModule:
+    """The batches of a prepared dataset."""
+    return RVCDataModule(
+        dataset,
+        segment_frames=config.model.segment_frames,
+        accumulate_grad_batches=config.model.accumulate_grad_batches,
+        seed=config.seed,
+        **plain(config.data),
+    )
+
+
+def build_trainer(config: DictConfig) -> Trainer:
+    """Lightning's trainer with the callbacks and the logger of the run."""
+    callbacks: list[Callback] = [instantiate(node) for node in (config.callbacks or {}).values()]
+    logger = instantiate(config.logger) if config.logger else False
+    return instantiate(config.trainer, callbacks=callbacks, logger=logger, enable_checkpointing=bool(callbacks))
+
+
+def build_predictor(config: DictConfig) -> Trainer:
+    """A trainer on the same devices in the same precision, for extracting features: it logs and saves nothing."""
+    return instantiate(config.trainer, callbacks=None, logger=False, enable_checkpointing=False, max_time=None)

@@ -1,0 +1,45 @@
+"""How fast training goes, and what it takes of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from rvc_lightning.data.batch import Batch
+from rvc_lightning.models.config import FRAMES_PER_SECOND
+
+
+class Throughput(Callback):
+    """Logs seconds a step, audio-seconds a second of this rank and, on CUDA devices, the peak memory."""
+
+    def __init__(self, every_n_steps: int) -> None:
+        """`every_n_steps`: how many steps one figure covers."""
+        self.every_n_steps = every_n_steps
+        self._since, self._steps, self._frames = perf_counter(), 0, 0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validation and saving lie between epochs and do not count."""
+        self._restart()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sequence[Batch], batch_idx: int
+    ) -> None:
+        """Counts the step; logs once enough have come."""
+        self._steps += 1
+        # Shapes, not lengths: they are known without waiting for the device. Padding inside a bucket counts too.
+        self._frames += sum(part.f0_hz.numel() for part in batch)
+        if self._steps < self.every_n_steps:
+            return
+        seconds = perf_counter() - self._since
+        pl_module.log("throughput/seconds_per_step", seconds / self._steps)
+        pl_module.log("throughput/audio_seconds_per_second", self._frames / FRAMES_PER_SECOND / seconds)
+        if pl_module.device.type == "cuda":
+            pl_module.log("throughput/peak_memory_gib", torch.cuda.max_memory_allocated(pl_module.device) / 2**30)
+        self._restart()
+
+    def _restart(self) -> None:
+        self._since, self._steps, self._frames = perf_counter(), 0, 0

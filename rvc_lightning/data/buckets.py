@@ -1,0 +1,67 @@
+"""Batches of slices of similar length, the same number on every rank."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.utils.data import Sampler
+
+
+class LengthBucketSampler(Sampler[list[int]]):
+    """Shuffled batches whose members lie in the same length bucket, or in neighbouring ones at a bucket's end.
+
+    Every slice comes once an epoch, on one rank; at most `num_replicas - 1` slices come twice, so that all ranks
+    get equally many. Lengths are true frame counts: nothing is too short or too long for a bucket (defect T3).
+
+        shuffle ──▶ order by bucket ──▶ cut into global batches ──▶ shuffle batches ──▶ deal to ranks by stride
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        boundaries: Sequence[int],
+        *,
+        num_replicas: int = 1,
+        rank: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Sorts the slices into buckets.
+
+        Args:
+            lengths: Frames of every slice.
+            batch_size: Slices in a batch of one rank.
+            boundaries: Inner borders of the buckets in frames, ascending; a slice on a border lies below it.
+            num_replicas: Ranks that share the slices.
+            rank: Which of them this is.
+            seed: Of the shuffling, with the epoch.
+        """
+        self.buckets = torch.tensor([bisect_left(boundaries, length) for length in lengths])
+        self.batch_size, self.num_replicas, self.rank, self.seed = batch_size, num_replicas, rank, seed
+        self.epoch = 0
+
+    @property
+    def sampler(self) -> LengthBucketSampler:
+        """Itself: Lightning calls `set_epoch` on the `sampler` of a batch sampler, and only there."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the shuffling of `epoch`."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Batches an epoch, on each rank."""
+        return -(-len(self.buckets) // (self.batch_size * self.num_replicas))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """This rank's batches of the epoch."""
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(len(self.buckets), generator=generator)
+        order = order[torch.argsort(self.buckets[order], stable=True)]
+        missing = -len(order) % self.num_replicas
+        order = torch.cat([order, order[:missing]])
+        batches = order.split(self.batch_size * self.num_replicas)
+        for index in torch.randperm(len(batches), generator=generator).tolist():
+            yield batches[index][self.rank :: self.num_replicas].tolist()

@@ -1,0 +1,152 @@
+"""Training and held-out slices of a prepared dataset for Lightning."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from rvc_lightning.data.batch import Batch, Example, collate
+from rvc_lightning.data.buckets import LengthBucketSampler
+from rvc_lightning.data.dataset import SliceDataset
+from rvc_lightning.data.loader import ResumableLoader
+from rvc_lightning.data.manifest import ManifestRow, read_manifest
+from rvc_lightning.errors import DatasetError
+
+log = logging.getLogger(__name__)
+
+
+class Grouped:
+    """Collates the slices of one optimizer step into batches of at most `batch_size`, longest first."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+
+    def __call__(self, examples: Sequence[Example]) -> list[Batch]:
+        """Examples of one step -> its batches."""
+        ordered = sorted(examples, key=lambda example: example.frames, reverse=True)
+        starts = range(0, len(ordered), self.batch_size)
+        return [collate(ordered[start : start + self.batch_size]) for start in starts]
+
+
+def split_held_out(
+    rows: Sequence[ManifestRow], share: float, most_seconds: float
+) -> tuple[list[ManifestRow], list[ManifestRow]]:
+    """Splits slices into those to train on and those to judge by; whole recordings only.
+
+    The choice hangs on the recordings' names alone, so it stays the same when others are added. At least one
+    recording is held out where there are two, and never half of the audio or more.
+
+    Args:
+        rows: All slices.
+        share: Share of the audio to hold out, 0 to 1; 0 holds out nothing.
+        most_seconds: Limit of the audio to hold out.
+
+    Returns:
+        Slices to train on, slices held out.
+    """
+    seconds: dict[str, float] = defaultdict(float)
+    for row in rows:
+        seconds[row.recording] += row.seconds
+    total, wanted = sum(seconds.values()), min(share * sum(seconds.values()), most_seconds)
+    held_out: set[str] = set()
+    taken = 0.0
+    for recording in sorted(seconds, key=lambda name: hashlib.sha256(name.encode()).digest()):
+        fits = taken + seconds[recording] < total / 2
+        if taken < wanted and fits:
+            held_out.add(recording)
+            taken += seconds[recording]
+    return (
+        [row for row in rows if row.recording not in held_out],
+        [row for row in rows if row.recording in held_out],
+    )
+
+
+class RVCDataModule(LightningDataModule):
+    """The slices of a prepared dataset, those of similar length batched together."""
+
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        segment_frames: int,
+        batch_size: int = 8,
+        accumulate_grad_batches: int = 1,
+        num_workers: int = 2,
+        held_out: float = 0.05,
+        held_out_seconds: float = 120.0,
+        bucket_boundaries: Sequence[int] = (),
+        max_frames: int = 900,
+        seed: int = 0,
+    ) -> None:
+        """Remembers the settings; the manifest is read in `setup`.
+
+        Args:
+            folder: The prepared dataset.
+            segment_frames: Shorter slices cannot be trained on and are left out, with a warning that says how many.
+            batch_size: Slices in a batch of one device.
+            accumulate_grad_batches: Batches that one optimizer step is made of.
+            num_workers: Loading processes.
+            held_out: Share of the audio held out for validation.
+            held_out_seconds: Most audio held out.
+            bucket_boundaries: Inner borders of the length buckets in frames.
+            max_frames: Longer slices are cut to this.
+            seed: Of the shuffling.
+        """
+        super().__init__()
+        self.folder = Path(folder)
+        self.segment_frames, self.max_frames = segment_frames, max_frames
+        self.batch_size, self.accumulate_grad_batches = batch_size, accumulate_grad_batches
+        self.num_workers, self.bucket_boundaries, self.seed = num_workers, tuple(bucket_boundaries), seed
+        self.held_out, self.held_out_seconds = held_out, held_out_seconds
+        self.training_rows: list[ManifestRow] = []
+        self.held_out_rows: list[ManifestRow] = []
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads the manifest and splits it.
+
+        Raises:
+            DatasetError: There is no manifest, or no slice long enough to train on.
+        """
+        rows = list(read_manifest(self.folder))
+        usable = [row for row in rows if row.frames > self.segment_frames]
+        if short := len(rows) - len(usable):
+            log.warning("%d of %d slices are shorter than a training segment and left out", short, len(rows))
+        if not usable:
+            raise DatasetError(f"'{self.folder}' has no slice longer than {self.segment_frames * 10} ms to train on")
+        self.training_rows, self.held_out_rows = split_held_out(usable, self.held_out, self.held_out_seconds)
+        if not self.held_out_rows:
+            log.warning("Nothing is held out for validation: that needs two recordings or more and data.held_out > 0")
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Batches of one optimizer step at a time: `list[Batch]`."""
+        trainer = self.trainer
+        sampler = LengthBucketSampler(
+            [row.frames for row in self.training_rows],
+            self.batch_size * self.accumulate_grad_batches,
+            self.bucket_boundaries,
+            num_replicas=trainer.world_size if trainer else 1,
+            rank=trainer.global_rank if trainer else 0,
+            seed=self.seed,
+        )
+        return ResumableLoader(
+            SliceDataset(self.folder, self.training_rows, self.max_frames),
+            batch_sampler=sampler,
+            collate_fn=Grouped(self.batch_size),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=True,
+        )
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        """Held-out slices in batches of similar length; no loader where nothing is held out."""
+        if not self.held_out_rows:
+            return []
+        rows = sorted(self.held_out_rows, key=lambda row: (-row.frames, row.id))
+        dataset = SliceDataset(self.folder, rows, self.max_frames)
+        return DataLoader(dataset, batch_size=self.batch_size, collate_fn=collate)

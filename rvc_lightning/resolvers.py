@@ -1,0 +1,37 @@
+"""Values that the configuration files compute: registered with OmegaConf before Hydra composes.
+
+Imported by every command, so nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+DEMO_FOLDER = Path(__file__).parent / "assets" / "demo"
+"""The recordings that ship with the package."""
+
+
+def name_of(audio: str | None) -> str:
+    """Name of a voice by its recordings: that of the folder, or of the file without extension."""
+    if audio is None:
+        return "voice"
+    path = Path(audio).expanduser().resolve()
+    return path.stem if path.is_file() else path.name
+
+
+def demo(part: str) -> str:
+    """Path of a part of the demo: target, source or counterpart."""
+    return str(DEMO_FOLDER / part)
+
+
+def counterpart_of(audio: str | None) -> str | None:
+    """Folder where the demo's target voice reads the source's sentences; None unless `audio` is that voice."""
+    return demo("counterpart") if audio is not None and Path(audio) == DEMO_FOLDER / "target" else None
+
+
+def register() -> None:
+    """Makes the resolvers known to OmegaConf."""
+    for resolver in (name_of, demo, counterpart_of):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)

@@ -1,0 +1,101 @@
+"""From a checkpoint of training to a voice and its index (specification sections 1.1 and 11.1)."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rvc_lightning.data.manifest import read_manifest
+from rvc_lightning.errors import VoiceError
+from rvc_lightning.models import SynthesizerConfig
+from rvc_lightning.module import CHECKPOINT_KEY
+from rvc_lightning.retrieval import build_index, save_index
+from rvc_lightning.voice import rvc_format
+from rvc_lightning.voice.voice import INDEX_SUFFIX, Voice, read_pickle
+
+log = logging.getLogger(__name__)
+
+_SYNTHESIZER_PREFIX = "synthesizer."
+
+
+@dataclass(frozen=True)
+class ExportedVoice:
+    """Where a voice lies."""
+
+    voice: Path
+    index: Path | None
+
+
+def export_checkpoint(checkpoint: Path, folder: Path, name: str, dataset: Path | None, seed: int = 0) -> ExportedVoice:
+    """Writes `folder/name.pth` and, of the dataset's features, `folder/name.index`.
+
+    Args:
+        checkpoint: A Lightning checkpoint of this project.
+        folder: Where the voice goes.
+        name: Of the voice.
+        dataset: The prepared dataset; None or a folder that is gone gives a voice without an index.
+        seed: Of the index.
+
+    Raises:
+        VoiceError: The checkpoint cannot be read, or holds weights that are not finite.
+    """
+    voice = voice_from_checkpoint(checkpoint, name)
+    features = None if dataset is None else _features(dataset)
+    path = voice.save(folder / f"{name}.pth")
+    index_path = path.with_suffix(INDEX_SUFFIX)
+    if features is None:
+        # An index of other recordings beside a new voice would be used without a word.
+        index_path.unlink(missing_ok=True)
+        log.warning("The voice has no index: its dataset is gone (%s)", dataset)
+        return ExportedVoice(path, None)
+    save_index(build_index(features, seed), index_path)
+    return ExportedVoice(path, index_path)
+
+
+def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
+    """The voice that a checkpoint holds. Raises VoiceError if it is none of this project's."""
+    content = read_pickle(checkpoint, "checkpoint")
+    if CHECKPOINT_KEY not in content:
+        raise VoiceError(f"'{checkpoint}' is no checkpoint of rvc_lightning; it holds {sorted(content)[:8]}")
+    saved = content[CHECKPOINT_KEY]
+    config = SynthesizerConfig.from_dict(saved["synthesizer"])
+    state = {
+        key.removeprefix(_SYNTHESIZER_PREFIX): tensor
+        for key, tensor in content["state_dict"].items()
+        if key.startswith(_SYNTHESIZER_PREFIX)
+    }
+    information = _information(name, config, saved, epoch=int(content["epoch"]))
+    return Voice.from_synthesizer(config, state, information)
+
+
+def _information(name: str, config: SynthesizerConfig, saved: Mapping[str, Any], epoch: int) -> dict[str, Any]:
+    """The file's entries that tell where the voice comes from."""
+    training, step = saved["voice"], saved["optimizer_steps"]
+    version, values = rvc_format.version_of(config), rvc_format.config_to_list(config)
+    identity = f"{name}-{epoch}-{step}-{config.sample_rate}-{version}-{values}"
+    return {
+        "model_name": name,
+        "author": training.get("author") or "",
+        "epoch": epoch,
+        "step": step,
+        "info": f"{epoch}epoch",
+        "embedder_model": training["content"]["name"],
+        "creation_date": datetime.now().isoformat(timespec="microseconds"),
+        "dataset_length": str(timedelta(seconds=round(training["seconds"]))).zfill(8),
+        "model_hash": hashlib.sha256(identity.encode()).hexdigest(),
+        "rvc_lightning": {key: training[key] for key in ("content", "pitch", "speakers")},
+    }
+
+
+def _features(dataset: Path) -> np.ndarray | None:
+    """All content features of a dataset in the order of its manifest, [N, C]; None if the folder is gone."""
+    if not dataset.is_dir():
+        return None
+    return np.concatenate([np.load(dataset / row.content) for row in read_manifest(dataset)]).astype(np.float32)

@@ -1,0 +1,146 @@
+"""The way from recordings to a voice, step by step; the commands call these."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning import Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig
+
+from rvc_lightning.building import build_datamodule, build_module, build_predictor, build_trainer, plain
+from rvc_lightning.callbacks.graceful_stop import TrainingStopped
+from rvc_lightning.data.manifest import MANIFEST_NAME, read_header
+from rvc_lightning.data.preparation import PreparationReport, SlicingConfig, prepare
+from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.voice.export import ExportedVoice, export_checkpoint
+
+log = logging.getLogger(__name__)
+
+
+def prepare_dataset(config: DictConfig) -> Path:
+    """Prepares the recordings of `config.audio`; what is already prepared is not done again.
+
+    Returns:
+        The folder of the prepared dataset.
+
+    Raises:
+        ConfigurationError: No recordings are named and nothing is prepared.
+        DatasetError: The recordings hold nothing usable.
+    """
+    folder = Path(config.paths.dataset)
+    if config.audio is None:
+        if (folder / MANIFEST_NAME).is_file():
+            return folder
+        raise ConfigurationError(
+            "no recordings are named: add audio=FOLDER (a folder or a file of one voice), "
+            "or +experiment=quickstart to try the recordings that ship with the package"
+        )
+    started = perf_counter()
+    log.info("Preparing '%s'", config.audio)
+    report: PreparationReport = prepare(
+        Path(config.audio).expanduser(),
+        folder,
+        sample_rate=config.model.synthesizer.sample_rate,
+        slicing=SlicingConfig(**plain(config.slicing)),
+        pitch=plain(config.pitch),
+        content=plain(config.content),
+        trainer=build_predictor(config),
+        num_workers=config.prepare_workers,
+    )
+    log.info("%s", report.summary())
+    log.info("Prepared in %.0f s: '%s'", perf_counter() - started, folder)
+    return folder
+
+
+def fit(config: DictConfig, dataset: Path) -> Trainer:
+    """Trains on a prepared dataset.
+
+    Raises:
+        ConfigurationError: Settings contradict each other.
+        VoiceError: The checkpoint to go on from does not exist.
+        TrainingStopped: A signal ended the run, which has saved itself.
+    """
+    if config.checkpoint is not None and not Path(config.checkpoint).is_file():
+        raise VoiceError(f"there is no checkpoint at '{config.checkpoint}'")
+    seed_everything(config.seed, workers=True, verbose=False)
+    module = build_module(config, read_header(dataset), dataset)
+    trainer = build_trainer(config)
+    _log_settings(trainer, config)
+    # Files from strangers are never unpickled, and a checkpoint may be one.
+    trainer.fit(module, build_datamodule(config, dataset), ckpt_path=config.checkpoint, weights_only=True)
+    return trainer
+
+
+def _log_settings(trainer: Trainer, config: DictConfig) -> None:
+    """Keeps the settings that decide the result beside the figures."""
+    groups = ("model", "data", "optimizer", "scheduler", "pitch", "content", "slicing")
+    values = {group: plain(config[group]) for group in groups} | {"seed": config.seed, "name": config.name}
+    for logger in trainer.loggers:
+        logger.log_hyperparams(values)
+
+
+def checkpoint_to_export(trainer: Trainer) -> Path:
+    """The best checkpoint by validation, else the latest.
+
+    Raises:
+        VoiceError: The run has kept no checkpoint.
+    """
+    keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    # One that watches a figure comes first: it holds the best.
+    for keeper in sorted(keepers, key=lambda keeper: keeper.monitor is None):
+        if keeper.best_model_path:
+            return Path(keeper.best_model_path)
+    raise VoiceError("this run has kept no checkpoint, so there is no voice to export (callbacks=none?)")
+
+
+def train(config: DictConfig) -> float | None:
+    """Recordings -> prepared dataset -> trained networks -> voice.
+
+    Returns:
+        The best `val/mel`, which sweeps minimize; None where nothing was held out.
+    """
+    dataset = prepare_dataset(config)
+    try:
+        trainer = fit(config, dataset)
+    except TrainingStopped as stop:
+        log.info("Training %s", stop)
+        raise SystemExit(128 + stop.signal_number) from None
+    if not trainer.is_global_zero:
+        return None
+    exported = export_run(config, trainer, dataset)
+    if config.showcase is not None:
+        from rvc_lightning.showcase import show
+
+        show(exported, config.showcase, config)
+    _say_where(config, exported)
+    return _best_score(trainer)
+
+
+def export_run(config: DictConfig, trainer: Trainer, dataset: Path) -> ExportedVoice:
+    """Exports the run's best checkpoint."""
+    checkpoint = checkpoint_to_export(trainer)
+    log.info("Exporting '%s'", checkpoint)
+    return export_checkpoint(checkpoint, Path(config.paths.voice), config.name, dataset, config.seed)
+
+
+def _best_score(trainer: Trainer) -> float | None:
+    scores = [c.best_model_score for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
+    return next((float(score) for score in scores if isinstance(score, torch.Tensor)), None)
+
+
+def _say_where(config: DictConfig, exported: ExportedVoice) -> None:
+    run = Path(HydraConfig.get().runtime.output_dir)
+    lines = [
+        ("voice", exported.voice),
+        ("index", exported.index or "none"),
+        ("dataset", Path(config.paths.dataset)),
+        ("run", run),
+    ]
+    log.info("%s", "\n".join(f"{what + ':':9} {where}" for what, where in lines))
+    log.info("watch:    tensorboard --logdir %s", run)
+    log.info("convert:  python -m rvc_lightning.convert voice=%s input=FILE_OR_FOLDER output=FOLDER", exported.voice)
