@@ -47,6 +47,8 @@ AUDIO_EXTENSIONS = frozenset(_BY_SOUNDFILE | _BY_FFMPEG)
 WRITE_SUBTYPES = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".mp3": "MPEG_LAYER_III"}
 """Extensions that can be written, and the sample format each gets unless another is asked for."""
 
+_LOWEST_RATE, _HIGHEST_RATE = 4000, 768000
+
 # A damaged file loses at most one block beside the damage, so blocks are short.
 _BLOCK_FRAMES = 4096
 # Lengths that encoders merely estimate (mp3) may be a little off in a whole file.
@@ -154,7 +156,7 @@ def write_audio(path: Path | str, audio: np.ndarray, sample_rate: int, subtype: 
 def _decode(path: Path) -> DecodedAudio:
     try:
         return _decode_with_soundfile(path)
-    except soundfile.LibsndfileError as error:
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless .raw
         return _decode_with_ffmpeg(path, str(error))
 
 
@@ -189,19 +191,8 @@ def _decode_with_ffmpeg(path: Path, soundfile_reason: str) -> DecodedAudio:
         wav = Path(folder) / "decoded.wav"
         # `file:` keeps ffmpeg from taking a name for an option or for a network address.
         source = b"file:" + os.fsencode(path.absolute())
-        sound = ["-map", "0:a:0", "-vn", "-c:a", "pcm_f32le", "-rf64", "auto"]
-        command = [
-            program,
-            "-v",
-            "error",
-            "-nostdin",
-            "-protocol_whitelist",
-            "file",
-            "-i",
-            source,
-            *sound,
-            wav,
-        ]
+        command: list[str | bytes | Path] = [program, "-v", "error", "-nostdin", "-protocol_whitelist", "file"]
+        command += ["-i", source, "-map", "0:a:0", "-vn", "-c:a", "pcm_f32le", "-rf64", "auto", wav]
         run = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
         complaint = _last_line(run.stderr)
         decoded = _decode_with_soundfile(wav) if wav.exists() and wav.stat().st_size else None
@@ -220,6 +211,8 @@ def _checked(path: Path, decoded: DecodedAudio) -> DecodedAudio:
     audio = decoded.audio
     if len(audio) == 0:
         raise AudioError(f"'{path}' holds no samples")
+    if not _LOWEST_RATE <= decoded.sample_rate <= _HIGHEST_RATE:
+        raise AudioError(f"'{path}' claims a sample rate of {decoded.sample_rate} Hz, which no recording has")
     finite = np.isfinite(audio)
     if not finite.all():
         first_seconds = int(np.argmin(finite)) / decoded.sample_rate

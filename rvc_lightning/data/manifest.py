@@ -137,6 +137,6 @@ def _problem(values: object) -> str | None:
         value = values[name]
         if not isinstance(value, types) or isinstance(value, bool):
             return f"{name} is {value!r}, not {types[-1].__name__}"
-        if not isinstance(value, str) and value < 0:
+        if isinstance(value, (int, float)) and value < 0:
             return f"{name} is {value!r}, below 0"
     return None
