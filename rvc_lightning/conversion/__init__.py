@@ -1,0 +1,1 @@
+"""Conversion: any recording spoken by a voice."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rvc_lightning.errors import VoiceError
@@ -102,8 +103,8 @@ def _fill(template: str, numbers: Sequence[int]) -> str:
 
 
 def weights_from_file(weights: Mapping[str, Tensor], n_blocks: int = 3) -> dict[str, Tensor]:
-    """Stored tensors under our names, in float32."""
-    return {name_from_file(name, n_blocks): tensor.float() for name, tensor in weights.items()}
+    """Stored tensors under our names, as float32 copies."""
+    return {name_from_file(name, n_blocks): tensor.to(torch.float32, copy=True) for name, tensor in weights.items()}
 
 
 def weights_for_file(state: Mapping[str, Tensor], n_blocks: int = 3) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rvc_lightning.errors import VoiceError
+from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.files import atomic_path
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.models.layers import fold_weight_norm
@@ -23,6 +24,12 @@ INDEX_SUFFIX = ".index"
 
 DEFAULT_CONTENT = "contentvec"
 """Content encoder of voices that do not name theirs (specification 12.2)."""
+
+_DAMAGE = (
+    *(RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError),
+    *(ArithmeticError, MemoryError, struct.error, zipfile.BadZipFile),
+)
+"""What `torch.load` was seen to raise for files with bytes missing or changed."""
 
 
 @dataclass
@@ -34,7 +41,8 @@ class Voice:
     weights: dict[str, Tensor]
     """Tensors as stored: the format's names, float16."""
     information: dict[str, Any] = field(default_factory=dict)
-    """Every other entry of the file, known to us or not; kept when the voice is saved again."""
+    """Every other entry of the file, known to us or not, kept when the voice is saved again. A voice that was read
+    keeps the file's `config` here too: its spelling differs between tools."""
 
     def __post_init__(self) -> None:
         self.synthesizer = self._build()
@@ -81,25 +89,26 @@ class Voice:
     @classmethod
     def from_file_content(cls, content: Mapping[str, Any]) -> Voice:
         """The voice of a file's entries (specification 1.1). Raises VoiceError where they do not make one."""
-        weights, values = dict(content["weight"]), content.get("config")
+        weights, values = _stored_weights(content["weight"]), content.get("config")
         if not isinstance(values, list | tuple):
-            raise VoiceError("it has no configuration")
-        weights = {name: tensor for name, tensor in weights.items() if "enc_q" not in name}
+            raise VoiceError("it has no configuration: the entry 'config' must be a list")
         table = weights.get("emb_g.weight")
         if table is None:
             raise VoiceError("it has no speaker table 'emb_g.weight'")
         version = str(content.get("version", "v1"))
         if version not in rvc_format.CONTENT_DIMS:
             raise VoiceError(f"its version is '{version}'; known are {', '.join(rvc_format.CONTENT_DIMS)}")
-        config = rvc_format.config_from_list(
-            values,
-            content_dim=rvc_format.CONTENT_DIMS[version],
-            vocoder=str(content.get("vocoder", "HiFi-GAN")),
-            pitch_guided=bool(content.get("f0", 1)),
-            speaker_count=table.shape[0],
-        )
-        information = {key: value for key, value in content.items() if key not in ("weight", "config")}
-        return cls(config, weights, information)
+        try:
+            config = rvc_format.config_from_list(
+                values,
+                content_dim=rvc_format.CONTENT_DIMS[version],
+                vocoder=str(content.get("vocoder", "HiFi-GAN")),
+                pitch_guided=bool(content.get("f0", 1)),
+                speaker_count=table.shape[0],
+            )
+        except (ConfigurationError, TypeError, ValueError) as error:
+            raise VoiceError(f"its configuration {list(values)} makes no sense: {error}") from error
+        return cls(config, weights, {key: value for key, value in content.items() if key != "weight"})
 
     @classmethod
     def from_synthesizer(
@@ -121,9 +130,9 @@ class Voice:
             for name, tensor in stored.items()
             if not name.startswith(rvc_format.POSTERIOR_PREFIX)
         }
-        if broken := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
+        if broken := _not_finite(weights):
             raise VoiceError(
-                f"the weights {', '.join(broken[:5])} are not finite in half precision: this training has diverged; "
+                f"the weights {broken} are not finite in half precision: this training has diverged; "
                 "export an earlier checkpoint"
             )
         vocoder, pitch_guided = rvc_format.vocoder_of(config)
@@ -138,30 +147,57 @@ class Voice:
         return cls(config, weights, entries | dict(information))
 
     def save(self, path: str | Path) -> Path:
-        """Writes the voice in the community's format, whole or not at all; gives the path back."""
+        """Writes the voice in the community's format, whole or not at all; gives the path back.
+
+        A voice that was read from a file is written with every entry it had.
+        """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = {
-            "weight": self.weights,
-            "config": rvc_format.config_to_list(self.config),
-            **self.information,
-        }
+        content = {"weight": self.weights, "config": rvc_format.config_to_list(self.config)} | self.information
         with atomic_path(path) as temporary:
             torch.save(content, temporary)
         return path
 
     def _build(self) -> Synthesizer:
         """The synthesizer for conversion, weight norm folded away. Raises VoiceError if the tensors do not fit."""
-        synthesizer = Synthesizer(self.config)
-        synthesizer.posterior_encoder = None
+        synthesizer = _empty_synthesizer(self.config)
         state = rvc_format.weights_from_file(self.weights, len(self.config.resblock_kernel_sizes))
         if difference := rvc_format.difference(synthesizer.state_dict(), state):
             raise VoiceError(
                 f"its tensors do not fit its configuration ({difference}); "
                 "is its version, generator or pitch flag wrong?"
             )
-        synthesizer.load_state_dict(state)
+        if broken := _not_finite(self.weights):
+            raise VoiceError(f"its weights hold NaN or infinity ({broken}): the training that made it had diverged")
+        synthesizer.load_state_dict(state, assign=True)
         return fold_weight_norm(synthesizer).eval()  # type: ignore[return-value]
+
+
+def _empty_synthesizer(config: SynthesizerConfig) -> Synthesizer:
+    """The networks of a voice without values; raises VoiceError where the sizes make no network."""
+    # On the meta device nothing is allocated or drawn: a voice brings every weight itself, and one whose sizes are
+    # nonsense is refused before they cost memory.
+    try:
+        with torch.device("meta"):
+            synthesizer = Synthesizer(config)
+    except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
+        raise VoiceError(f"its configuration makes no network: {error}") from error
+    synthesizer.posterior_encoder = None
+    return synthesizer
+
+
+def _stored_weights(weights: Any) -> dict[str, Tensor]:
+    """The tensors of a file's entry `weight` without the posterior encoder. Raises VoiceError for anything else."""
+    if not isinstance(weights, Mapping):
+        raise VoiceError(f"its entry 'weight' is a {type(weights).__name__}, not a table of tensors")
+    if others := [str(name) for name, tensor in weights.items() if not isinstance(tensor, Tensor)]:
+        raise VoiceError(f"its weights {', '.join(others[:5])} are no tensors")
+    return {name: tensor for name, tensor in weights.items() if rvc_format.POSTERIOR_PREFIX not in str(name)}
+
+
+def _not_finite(weights: Mapping[str, Tensor]) -> str:
+    """The first names of tensors with NaN or infinity, or ''."""
+    # A sum is not finite if a term is not; float64 keeps large terms from overflowing it.
+    return ", ".join([name for name, tensor in weights.items() if not tensor.sum(dtype=torch.float64).isfinite()][:5])
 
 
 def content_hash(weights: Mapping[str, Tensor]) -> str:
@@ -188,7 +224,7 @@ def read_pickle(path: Path, kind: str) -> dict[str, Any]:
         raise VoiceError(
             f"'{path}' is refused as a {kind}: it is damaged or would run code when read ({reason})"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise VoiceError(f"'{path}' cannot be read as a {kind}; it may be cut short ({error})") from error
     if not isinstance(content, dict):
         raise VoiceError(f"'{path}' is no {kind}: it holds a {type(content).__name__}")

@@ -1,0 +1,287 @@
+"""Conversion of a recording to a voice (specification 10).
+
+    recording ─▶ 16 kHz, high-pass ─┬─▶ pitch of the whole ──────────────────┐
+                                    └─▶ chunks ─▶ content ─▶ index, protect ─┴─▶ voice ─▶ join ─▶ loudness ─▶ audio
+
+Legend: N samples, F content frames of 20 ms, T frames of 10 ms, C content channels.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from lightning import Fabric
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+
+from rvc_lightning.audio.decode import load_audio, resample
+from rvc_lightning.audio.filters import highpass_zero_phase
+from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
+from rvc_lightning.content import build_content_encoder
+from rvc_lightning.content.base import ContentEncoder
+from rvc_lightning.conversion import chunking
+from rvc_lightning.conversion.chunking import SAMPLE_RATE, Chunk, ChunkLengths
+from rvc_lightning.conversion.envelope import mix_envelope
+from rvc_lightning.conversion.options import ConversionOptions
+from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
+from rvc_lightning.models import Synthesizer
+from rvc_lightning.pitch import build_pitch_extractor
+from rvc_lightning.pitch.base import PitchExtractor
+from rvc_lightning.pitch.scale import coarse_pitch, transpose
+from rvc_lightning.retrieval import RetrievalIndex
+from rvc_lightning.voice.voice import Voice
+
+log = logging.getLogger(__name__)
+
+INPUT_PEAK = 0.95
+OUTPUT_PEAK = 0.99
+DEFAULT_PITCH = "swift_f0"
+"""Pitch extractor of voices that do not name theirs: any exact one serves any voice."""
+
+_DEFAULTS = ConversionOptions()
+
+Source: TypeAlias = str | Path | np.ndarray
+
+
+class VoiceConverter:
+    """Turns recordings into a voice, on any device and in any precision that Fabric offers.
+
+    The voice's synthesizer is moved to the device, and cast where the precision asks for it, in place.
+    """
+
+    def __init__(
+        self,
+        voice: Voice,
+        index: str | Path | RetrievalIndex | None = None,
+        *,
+        content: ContentEncoder | None = None,
+        pitch: PitchExtractor | None = None,
+        fabric: Fabric | None = None,
+        lengths: ChunkLengths | None = None,
+    ) -> None:
+        """Gets a voice ready.
+
+        Args:
+            voice: What to convert to.
+            index: Of the voice's own features, for `index_rate`; a path is read. None converts without.
+            content: Content encoder; by default the one the voice was trained with.
+            pitch: Pitch extractor; by default the one the voice was trained with, or SwiftF0.
+            fabric: Device and precision; by default the accelerator there is, in float32.
+            lengths: How long recordings are cut; shorter chunks need less memory.
+
+        Raises:
+            VoiceError: The voice's content encoder does not exist here, or encoder or index do not fit the voice.
+            ConfigurationError: Fabric spans several devices.
+        """
+        self.voice = voice
+        self.index = RetrievalIndex.load(index) if isinstance(index, str | Path) else index
+        if self.index is not None:
+            self.index.check_fits(voice.config.content_dim)
+        self.fabric = fabric or Fabric(accelerator="auto", devices=1)
+        if self.fabric.world_size > 1:
+            raise ConfigurationError(f"devices: conversion runs on one device, not on {self.fabric.world_size}")
+        # The encoder stays in float32: its features are compared with those of the index.
+        self.content = self.fabric.to_device(content or _content_of(voice)).eval()
+        _check_content(self.content, voice)
+        self.pitch = (pitch or _pitch_of(voice)) if voice.pitch_guided else None
+        self.lengths = lengths or ChunkLengths()
+        self._speak = self.fabric.setup_module(_Speech(voice.synthesizer))
+
+    @torch.inference_mode()
+    def convert(
+        self, source: Source, options: ConversionOptions = _DEFAULTS, sample_rate: int | None = None
+    ) -> tuple[np.ndarray, int]:
+        """Converts one recording.
+
+        Args:
+            source: A file, or mono samples at full scale 1, float [N].
+            options: How.
+            sample_rate: Rate of the samples in Hz; only with samples.
+
+        Returns:
+            Audio of the voice, float32 [ceil(N · voice rate / source rate)], in time with the source and within
+            ±0.99, and its rate in Hz. Silence gives silence.
+
+        Raises:
+            AudioError: The source cannot be read, has more than one channel, or holds NaN.
+            VoiceError: The voice has no such speaker, or its output is not finite.
+            ConfigurationError: `sample_rate` is missing or given twice.
+        """
+        self._check_speaker(options.speaker)
+        audio, source_rate = _read(source, sample_rate)
+        samples = -(-len(audio) * self.voice.sample_rate // source_rate)
+        prepared = _prepare(audio, source_rate)
+        if len(prepared) == 0:
+            log.warning("The source is silent (peak below %g): the result is silence", SILENT_PEAK)
+            return np.zeros(samples, dtype=np.float32), self.voice.sample_rate
+        with isolate_rng():
+            torch.manual_seed(options.seed)
+            converted = self._convert_prepared(prepared, samples, options)
+        if not np.isfinite(converted).all():
+            raise VoiceError("the voice gives NaN or infinity; if the precision is not '32-true', try that")
+        return converted, self.voice.sample_rate
+
+    def _convert_prepared(self, prepared: np.ndarray, samples: int, options: ConversionOptions) -> np.ndarray:
+        """The high-passed source at 16 kHz [N] -> [samples]."""
+        context = self.lengths.context_samples
+        padded = chunking.pad(prepared, context)
+        f0_hz = self._pitch(padded, options.transpose_semitones)
+        chunks = chunking.split(prepared, self.lengths)
+        pieces = (self._convert_chunk(padded[chunk.padded(context)], f, options) for chunk, f in _with_pitch(chunks, f0_hz))
+        joined = chunking.join(pieces, chunks, context, self.voice.config.hop_samples, samples)
+        mixed = mix_envelope(
+            torch.from_numpy(joined),
+            self.voice.sample_rate,
+            torch.from_numpy(prepared),
+            SAMPLE_RATE,
+            options.volume_envelope,
+        )
+        return _limited(mixed.numpy(), OUTPUT_PEAK)
+
+    def _convert_chunk(self, audio: np.ndarray, f0_hz: Tensor | None, options: ConversionOptions) -> np.ndarray:
+        """Source [N] with the pitch from its start on [>= T] -> voice [T·hop]; the content frames decide T."""
+        wav16k = self.fabric.to_device(torch.from_numpy(audio)[None])
+        content = self.content(wav16k, wav16k.new_tensor([len(audio)], dtype=torch.long))
+        content = self._enrich(content, f0_hz, options)
+        speaker = content.new_tensor([options.speaker], dtype=torch.long)
+        if f0_hz is None:
+            return self._speak(content, None, None, speaker)[0, 0].cpu().numpy()
+        f0_hz = self.fabric.to_device(f0_hz[None, : content.shape[1]])
+        return self._speak(content, coarse_pitch(f0_hz), f0_hz.view(torch.int32), speaker)[0, 0].cpu().numpy()
+
+    def _enrich(self, content: Tensor, f0_hz: Tensor | None, options: ConversionOptions) -> Tensor:
+        """Content of the source [1, F, C] -> what the voice is given, [1, T, C] with T = 2·F."""
+        if self.index is None or options.index_rate == 0:
+            return content.repeat_interleave(2, dim=1)
+        mixed = self.index.mix(content, options.index_rate).repeat_interleave(2, dim=1)
+        if f0_hz is None:
+            return mixed
+        return protect_unvoiced(mixed, content.repeat_interleave(2, dim=1), f0_hz.to(mixed), options.protect)
+
+    def _pitch(self, padded: np.ndarray, semitones: float) -> Tensor | None:
+        """Pitch of the padded source [N] in Hz, transposed, float32 [N // 160 + 1]; None for voices without."""
+        if self.pitch is None:
+            return None
+        f0_hz = torch.from_numpy(np.asarray(self.pitch(padded), dtype=np.float32))
+        return transpose(f0_hz, semitones)
+
+    def _check_speaker(self, speaker: int) -> None:
+        if speaker >= self.voice.config.speaker_count:
+            raise VoiceError(
+                f"speaker={speaker}: the voice has {self.voice.config.speaker_count} speakers, "
+                f"choose 0 to {self.voice.config.speaker_count - 1}"
+            )
+
+
+class _Speech(nn.Module):
+    """The synthesizer's conversion as `forward`: Fabric gives devices and precision to nothing else."""
+
+    def __init__(self, synthesizer: Synthesizer) -> None:
+        super().__init__()
+        self.synthesizer = synthesizer
+
+    def forward(self, content: Tensor, coarse: Tensor | None, f0_bits: Tensor | None, speaker: Tensor) -> Tensor:
+        """[1, T, C], [1, T], [1, T], [1] -> [1, 1, T·hop].
+
+        The pitch comes as the bits of its float32 values: Fabric leaves integers alone, whereas pitch in half
+        precision is off by several cents.
+        """
+        f0_hz = None if f0_bits is None else f0_bits.view(torch.float32)
+        lengths = speaker.new_tensor([content.shape[1]])
+        return self.synthesizer.infer(content, lengths, coarse, f0_hz, speaker)
+
+
+def protect_unvoiced(mixed: Tensor, original: Tensor, f0_hz: Tensor, protect: float) -> Tensor:
+    """Keeps consonants and breaths closer to the source (specification 10.4).
+
+    Args:
+        mixed: Features after retrieval, [B, T, C].
+        original: Features of the source, [B, T, C].
+        f0_hz: Pitch, 0 = unvoiced, [at least T].
+        protect: Share of `mixed` in unvoiced frames, 0 to 0.5; 0.5 means all of it, that is no protection.
+
+    Returns:
+        [B, T, C].
+    """
+    if protect >= 0.5:
+        return mixed
+    voiced = (f0_hz[: mixed.shape[1]] >= 1.0)[None, :, None]
+    return torch.where(voiced, mixed, torch.lerp(original, mixed, protect))
+
+
+def _with_pitch(chunks: list[Chunk], f0_hz: Tensor | None) -> Iterator[tuple[Chunk, Tensor | None]]:
+    """Every chunk with the pitch from its padded start on."""
+    for chunk in chunks:
+        yield chunk, None if f0_hz is None else f0_hz[chunk.start // chunking.FRAME_SAMPLES :]
+
+
+def _read(source: Source, sample_rate: int | None) -> tuple[np.ndarray, int]:
+    """Mono float32 [N] and its rate in Hz; see `VoiceConverter.convert` for the errors."""
+    if isinstance(source, str | Path):
+        if sample_rate is not None:
+            raise ConfigurationError(f"sample_rate={sample_rate}: a file brings its own rate; leave it out")
+        return load_audio(source)
+    audio = np.asarray(source)
+    if sample_rate is None or sample_rate <= 0:
+        raise ConfigurationError(f"sample_rate={sample_rate}: samples need their rate in Hz")
+    if audio.ndim != 1 or not np.issubdtype(audio.dtype, np.floating):
+        raise AudioError(f"samples of shape {audio.shape} and type {audio.dtype}; expected mono float [N]")
+    if not np.isfinite(audio).all():
+        raise AudioError("the samples hold NaN or infinity")
+    return audio.astype(np.float32), int(sample_rate)
+
+
+def _prepare(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    """The source as content and pitch are taken from it, 16 kHz [N]; nothing at all if it is silent."""
+    if peak_of(audio) < SILENT_PEAK:
+        return audio[:0]
+    audio = _limited(resample(audio, sample_rate, SAMPLE_RATE), INPUT_PEAK)
+    return highpass_zero_phase(audio, SAMPLE_RATE) if len(audio) else audio
+
+
+def _limited(audio: np.ndarray, peak: float) -> np.ndarray:
+    """`audio` [N] turned down to `peak` where it is louder."""
+    return audio * np.float32(min(1.0, peak / max(peak_of(audio), 1e-9)))
+
+
+def _content_of(voice: Voice) -> ContentEncoder:
+    """The content encoder that `voice` was trained with. Raises VoiceError if it does not exist here."""
+    name, options = _remembered(voice, "content", voice.content_encoder)
+    try:
+        return build_content_encoder(name, **options)
+    except ConfigurationError as error:
+        raise VoiceError(f"the voice was trained with the content encoder '{name}' and needs it: {error}") from error
+
+
+def _pitch_of(voice: Voice) -> PitchExtractor:
+    """The pitch extractor that `voice` was trained with. Raises VoiceError if it does not exist here."""
+    name, options = _remembered(voice, "pitch", DEFAULT_PITCH)
+    try:
+        return build_pitch_extractor(name, **options)
+    except ConfigurationError as error:
+        raise VoiceError(f"the voice was trained with the pitch extractor '{name}': {error}") from error
+
+
+def _remembered(voice: Voice, component: str, default: str) -> tuple[str, dict[str, Any]]:
+    """Registered name and options of what a voice says it was trained with; VoiceError if it says so in no way known."""
+    own = voice.information.get("rvc_lightning") or {}
+    entry = own.get(component, {"name": default}) if isinstance(own, Mapping) else own
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
+        raise VoiceError(f"the voice's entry 'rvc_lightning' does not name its {component} as name and options: {own!r}")
+    options = entry.get("options") or {}
+    if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
+        raise VoiceError(f"the voice's options of its {component} are no table: {options!r}")
+    return entry["name"], dict(options)
+
+
+def _check_content(content: ContentEncoder, voice: Voice) -> None:
+    if content.dim != voice.config.content_dim:
+        raise VoiceError(
+            f"the voice takes content features of {voice.config.content_dim} channels, "
+            f"but the content encoder '{content.name}' gives {content.dim}"
+        )
