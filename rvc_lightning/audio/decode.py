@@ -118,11 +118,14 @@ def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
         to_rate: Hz.
 
     Returns:
-        float32 [about N * to_rate / from_rate].
+        float32 [N * to_rate / from_rate, rounded up].
     """
     if from_rate == to_rate:
         return audio
-    return soxr.resample(audio, from_rate, to_rate, quality="VHQ")
+    resampled = soxr.resample(audio, from_rate, to_rate, quality="VHQ")
+    # soxr rounds the length to nearest; rounded up, no part of the recording is lost.
+    samples = -(-len(audio) * to_rate // from_rate)
+    return np.pad(resampled[:samples], (0, max(samples - len(resampled), 0)))
 
 
 def write_audio(path: Path | str, audio: np.ndarray, sample_rate: int, subtype: str | None = None) -> None:

@@ -12,6 +12,7 @@ from scipy import signal
 
 HIGHPASS_HZ = 48.0
 _ORDER = 5
+_BLOCK_SAMPLES = 1 << 20
 # scipy's own choice for this filter: three times the number of coefficients.
 _PADDING_SAMPLES = 3 * (_ORDER + 1)
 
@@ -29,7 +30,13 @@ def highpass(audio: np.ndarray, sample_rate: int, cutoff_hz: float = HIGHPASS_HZ
     """
     # Second-order sections stay accurate where cutoff / rate is tiny; one polynomial of order 5 does not.
     sections = signal.butter(_ORDER, cutoff_hz, btype="highpass", fs=sample_rate, output="sos")
-    return signal.sosfilt(sections, audio).astype(np.float32)
+    state = np.zeros((len(sections), 2))
+    filtered = np.empty(len(audio), dtype=np.float32)
+    # In blocks: scipy computes in float64, which for hours of audio is gigabytes.
+    for start in range(0, len(audio), _BLOCK_SAMPLES):
+        block = slice(start, start + _BLOCK_SAMPLES)
+        filtered[block], state = signal.sosfilt(sections, audio[block], zi=state)
+    return filtered
 
 
 def highpass_zero_phase(audio: np.ndarray, sample_rate: int, cutoff_hz: float = HIGHPASS_HZ) -> np.ndarray:

@@ -91,7 +91,7 @@ def level_per_hop(audio: np.ndarray, hop_samples: int) -> np.ndarray:
     hops = len(audio) // hop_samples + _WINDOW_HOPS
     before = _WINDOW_HOPS // 2 * hop_samples
     padded = np.pad(audio, (before, before))[: hops * hop_samples].reshape(hops, hop_samples)
-    energy = np.square(padded, dtype=np.float64).sum(axis=1)
+    energy = np.einsum("ij,ij->i", padded, padded, dtype=np.float64)
     window_energy = np.lib.stride_tricks.sliding_window_view(energy, _WINDOW_HOPS).sum(axis=1)
     return np.sqrt(window_energy / (_WINDOW_HOPS * hop_samples))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning
 import numpy as np
@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from rvc_lightning.audio.decode import resample
-from rvc_lightning.content.base import SAMPLE_RATE, ContentEncoder, content_frames
+from rvc_lightning.content.base import SAMPLE_RATE, ContentEncoder, content_lengths
 from rvc_lightning.files import write_npy
 from rvc_lightning.pitch.base import PitchExtractor
 
@@ -76,24 +76,23 @@ class FeatureExtraction(lightning.LightningModule):
         super().__init__()
         self.encoder = encoder
 
-    def predict_step(self, batch: FeatureBatch, batch_idx: int) -> Tensor | None:
-        """Encode [B, T] to [B, content frames, C], or nothing where all content is there already."""
+    def predict_step(self, batch: FeatureBatch, batch_idx: int) -> list[Tensor]:
+        """Encode [B, T] to B of [content frames of the item, C]; [] where all content is there already."""
         if all(task.content is None for task in batch.tasks):
-            return None
-        return self.encoder(batch.wav16k, batch.lengths)
+            return []
+        content = self.encoder(batch.wav16k, batch.lengths)
+        frames = content_lengths(batch.lengths).tolist()
+        return [item[:length] for item, length in zip(content, frames, strict=True)]
 
-    def on_predict_batch_end(
-        self, outputs: Tensor | None, batch: FeatureBatch, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_predict_batch_end(self, outputs: Any, batch: FeatureBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Write what each task asks for, each file atomically."""
-        content = None if outputs is None else outputs.float().cpu().numpy()
-        for item, task in enumerate(batch.tasks):
-            f0_hz = batch.f0_hz[item]
+        for task, f0_hz in zip(batch.tasks, batch.f0_hz, strict=True):
             if task.f0 is not None and f0_hz is not None:
                 _write_finite(task.f0, f0_hz.astype(np.float32))
-            if task.content is not None and content is not None:
-                frames = content_frames(int(batch.lengths[item]))
-                _write_finite(task.content, content[item, :frames].astype(np.float16))
+        # No outputs where no task asks for content.
+        for task, content in zip(batch.tasks, outputs, strict=False):
+            if task.content is not None:
+                _write_finite(task.content, content.half().cpu().numpy())
 
 
 class _SliceDataset(Dataset):

@@ -4,7 +4,7 @@ Letters: N samples.
 
     mode automatic    sound ====|..silence..|============   pieces without the silence, each cut like this:
     mode simple       [---- slice_seconds ----]
-                                         [overlap|-------------------]     a short rest joins its neighbour
+                                  [overlap|-------------------]     a short rest reaches back to min_seconds
     mode skip         the whole recording
 """
 
@@ -37,7 +37,7 @@ class SlicingConfig:
         overlap_seconds: what neighbouring slices share, in seconds. In mode automatic a last slice may be longer
             by this much, so that no short rest is left.
         min_seconds: no slice is shorter, in seconds: a short piece takes in some of the silence around it, a
-            short rest joins its neighbour, a shorter recording is named in the report.
+            short rest reaches back into its neighbour, a shorter recording is named in the report.
         threshold_db: what is below this level is silence, dB of full scale (mode automatic).
 
     Raises:
@@ -179,7 +179,7 @@ def _widened(piece: tuple[int, int], least: int, total: int) -> tuple[int, int]:
 
 
 def _split(samples: int, least: int, sample_rate: int, slicing: SlicingConfig) -> list[tuple[int, int]]:
-    """(start, end) of the slices of a piece of `samples`; the last takes the rest."""
+    """(start, end) of the slices of a piece of `samples` >= `least`; the last takes the rest."""
     step_seconds = slicing.slice_seconds - slicing.overlap_seconds
     length = round(slicing.slice_seconds * sample_rate)
     spare_seconds = slicing.overlap_seconds if slicing.mode == "automatic" else 0.0
@@ -189,6 +189,4 @@ def _split(samples: int, least: int, sample_rate: int, slicing: SlicingConfig) -
     while samples - start > longest:
         spans.append((start, start + length))
         start = int(sample_rate * step_seconds * len(spans))
-    if spans and samples - start < least:
-        start = spans.pop()[0]
-    return [*spans, (start, samples)]
+    return [*spans, (min(start, samples - least), samples)]

@@ -1,0 +1,160 @@
+"""Any file gives mono float32, or one clear error."""
+
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import soundfile
+
+from rvc_lightning.audio import decode
+from rvc_lightning.audio.decode import decode_audio, load_audio, resample, write_audio
+from rvc_lightning.errors import AudioError, ConfigurationError
+
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the program ffmpeg is not installed")
+
+
+def tone(seconds=1.0, sample_rate=16000, frequency_hz=220.0):
+    time = np.arange(round(seconds * sample_rate)) / sample_rate
+    return (0.3 * np.sin(2 * np.pi * frequency_hz * time)).astype(np.float32)
+
+
+@pytest.mark.parametrize("extension", [".wav", ".flac", ".ogg", ".mp3", ".WAV"])
+def test_what_is_written_is_read_back(tmp_path, extension):
+    path = tmp_path / f"a{extension}"
+    write_audio(path, tone(), 16000)
+    audio, sample_rate = load_audio(path)
+    assert (audio.dtype, sample_rate) == (np.float32, 16000)
+    overlap = min(len(audio), 16000)
+    assert overlap > 15000
+    if extension.lower() in (".wav", ".flac"):
+        np.testing.assert_allclose(audio, tone(), atol=1e-4)
+
+
+def test_channels_are_averaged(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.stack([tone(), 0.5 * tone()], axis=1), 16000, subtype="FLOAT")
+    np.testing.assert_allclose(load_audio(tmp_path / "a.wav")[0], 0.75 * tone(), atol=1e-6)
+
+
+@pytest.mark.parametrize("from_rate", [8000, 11025, 44100, 48000, 96000])
+def test_any_rate_is_resampled(tmp_path, from_rate):
+    soundfile.write(tmp_path / "a.wav", tone(1.0, from_rate), from_rate)
+    audio, sample_rate = load_audio(tmp_path / "a.wav", 16000)
+    assert sample_rate == 16000 and abs(len(audio) - 16000) <= 1
+    np.testing.assert_allclose(audio[2000:14000], tone()[2000:14000], atol=2e-3)
+
+
+def test_same_rate_is_the_same_array():
+    audio = tone()
+    assert resample(audio, 16000, 16000) is audio
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", ["a.m4a", "a.mp4", "a.aac", "a.webm", "m4a named.wav", "-odd: name.m4a"])
+def test_ffmpeg_reads_the_rest(tmp_path, name):
+    soundfile.write(tmp_path / "source.wav", np.stack([tone(), 0 * tone()], axis=1), 16000)
+    encoded = tmp_path / ("encoded.m4a" if name.endswith(".wav") or name.startswith("-") else name)
+    subprocess.run(["ffmpeg", "-v", "error", "-i", tmp_path / "source.wav", encoded], check=True)
+    encoded.rename(tmp_path / name)
+    audio, _ = load_audio(tmp_path / name, 16000)
+    assert len(audio) >= 15500
+    # The mean of a channel with sound and one without.
+    assert np.abs(audio[4000:12000]).max() == pytest.approx(0.15, abs=0.03)
+
+
+@pytest.mark.parametrize("extension", [".mp3", ".flac", ".ogg"])
+def test_wrong_extension(tmp_path, extension):
+    write_audio(tmp_path / "a.wav", tone(), 16000)
+    (tmp_path / "a.wav").rename(tmp_path / f"a{extension}")
+    assert len(load_audio(tmp_path / f"a{extension}")[0]) == 16000
+
+
+@pytest.mark.parametrize("extension", [".wav", ".flac", ".mp3"])
+def test_truncated_file_is_used_and_reported(tmp_path, extension, caplog):
+    path = tmp_path / f"a{extension}"
+    write_audio(path, np.random.default_rng(0).normal(0, 0.1, 160000).astype(np.float32), 16000)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    decoded = decode_audio(path)
+    assert 0.4 * 160000 < len(decoded.audio) < 0.6 * 160000
+    assert decoded.warning.startswith("truncated")
+    load_audio(path)
+    assert str(path) in caplog.text
+
+
+@needs_ffmpeg
+def test_truncated_m4a_is_named(tmp_path):
+    write_audio(tmp_path / "a.wav", tone(3), 16000)
+    subprocess.run(["ffmpeg", "-v", "error", "-i", tmp_path / "a.wav", tmp_path / "a.m4a"], check=True)
+    content = (tmp_path / "a.m4a").read_bytes()
+    (tmp_path / "a.m4a").write_bytes(content[: len(content) // 2])
+    with pytest.raises(AudioError, match=r"a\.m4a.*cannot be decoded"):
+        load_audio(tmp_path / "a.m4a")
+
+
+def test_whole_file_has_no_warning(tmp_path):
+    for extension in (".wav", ".flac", ".ogg", ".mp3"):
+        write_audio(tmp_path / f"a{extension}", tone(), 16000)
+        assert decode_audio(tmp_path / f"a{extension}").warning is None
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "empty"), (b"these are words", "cannot be decoded"), (b"RIFF", "cannot be decoded")]
+)
+def test_no_audio(tmp_path, content, reason):
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(AudioError, match=f"a.wav.*{reason}"):
+        load_audio(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_finite(tmp_path, value):
+    audio = tone()
+    audio[8000] = value
+    soundfile.write(tmp_path / "a.wav", audio, 16000, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"NaN or infinite.*0\.500 s"):
+        load_audio(tmp_path / "a.wav")
+    with pytest.raises(AudioError, match="NaN or infinity"):
+        write_audio(tmp_path / "b.wav", audio, 16000)
+    assert not (tmp_path / "b.wav").exists()
+
+
+def test_no_samples_missing_file_and_folder(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(0, np.float32), 16000)
+    with pytest.raises(AudioError, match="no samples"):
+        load_audio(tmp_path / "a.wav")
+    with pytest.raises(AudioError, match=r"missing\.wav.*No such file"):
+        load_audio(tmp_path / "missing.wav")
+    with pytest.raises(AudioError, match="is a folder"):
+        load_audio(tmp_path)
+
+
+def test_without_ffmpeg_the_error_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(decode.shutil, "which", lambda _: None)
+    (tmp_path / "a.m4a").write_bytes(b"\0" * 100)
+    with pytest.raises(AudioError, match="install ffmpeg or convert"):
+        load_audio(tmp_path / "a.m4a")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX only")
+@pytest.mark.parametrize("name", ["häßlich ☃ 音声.wav", b"latin \xe9.wav"])
+def test_names_in_any_script(tmp_path, name):
+    path = tmp_path / (os.fsdecode(name) if isinstance(name, bytes) else name)
+    write_audio(path, tone(), 16000)
+    assert len(load_audio(path)[0]) == 16000
+
+
+def test_write_refuses_what_it_cannot(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"\.m4a.*\.flac, \.mp3, \.ogg, \.wav"):
+        write_audio(tmp_path / "a.m4a", tone(), 16000)
+    with pytest.raises(AudioError, match=r"choose \.wav or another sample rate"):
+        write_audio(tmp_path / "a.mp3", tone(), 40000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_integer_formats_clip_and_float_keeps(tmp_path):
+    write_audio(tmp_path / "a.wav", np.array([2.0, -2.0], np.float32), 16000)
+    np.testing.assert_allclose(load_audio(tmp_path / "a.wav")[0], [1, -1], atol=1e-4)
+    write_audio(tmp_path / "b.wav", np.array([2.0, -2.0], np.float32), 16000, subtype="FLOAT")
+    np.testing.assert_array_equal(load_audio(tmp_path / "b.wav")[0], [2, -2])

@@ -1,0 +1,297 @@
+"""From untidy folders to a dataset: every file used or named, nothing done twice."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import lightning
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from rvc_lightning.content import CONTENT_ENCODERS
+from rvc_lightning.content.base import ContentEncoder, content_frames
+from rvc_lightning.data.manifest import read_header, read_manifest
+from rvc_lightning.data.preparation import SlicingConfig, prepare
+from rvc_lightning.errors import ConfigurationError, DatasetError
+
+RATE = 16000
+
+
+def speech(seconds=2.0, sample_rate=RATE, seed=0, level=0.3):
+    """Something voiced: a buzz with noise."""
+    time = np.arange(round(seconds * sample_rate)) / sample_rate
+    buzz = sum(np.sin(2 * np.pi * (120 + 10 * seed) * k * time) / k for k in range(1, 6))
+    return (level * (0.5 * buzz + 0.1 * np.random.default_rng(seed).normal(0, 1, len(time)))).astype(np.float32)
+
+
+def write(path, audio, sample_rate=RATE, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, audio, sample_rate, **options)
+    return path
+
+
+def run(audio, output, **changes):
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    settings = {
+        "sample_rate": 24000,
+        "slicing": SlicingConfig(),
+        "pitch": {"name": "swift_f0"},
+        "content": {"name": "spectral"},
+        "num_workers": 0,
+    }
+    return prepare(audio, output, trainer=trainer, **{**settings, **changes})
+
+
+def all_files(folder):
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def features(folder):
+    """Files that cost work: everything but the three that are always written again."""
+    return {path: time for path, time in all_files(folder).items() if len(path.parts) > 1}
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    for seed, name in enumerate(["b.wav", "a.flac"]):
+        write(tmp_path / "in" / name, speech(4.0, seed=seed))
+    return tmp_path / "in"
+
+
+def test_dataset_is_whole(recordings, tmp_path):
+    report = run(recordings, tmp_path / "out")
+    rows = list(read_manifest(tmp_path / "out"))
+    assert [row.recording for row in rows] == ["a.flac", "a.flac", "b.wav", "b.wav"]
+    assert len({row.id for row in rows}) == len(rows) == report.slices
+    for row in rows:
+        audio, sample_rate = soundfile.read(tmp_path / "out" / row.audio, dtype="float32")
+        assert (len(audio), sample_rate, row.sample_rate) == (row.samples, 24000, 24000)
+        assert soundfile.info(tmp_path / "out" / row.audio).subtype == "FLOAT"
+        f0_hz, content = np.load(tmp_path / "out" / row.f0), np.load(tmp_path / "out" / row.content)
+        assert row.frames == row.samples // 240 and row.seconds == row.samples / 24000
+        assert f0_hz.dtype == np.float32 and len(f0_hz) in (row.frames + 1, row.frames + 2)
+        assert content.dtype == np.float16 and content.shape[1] == 768
+        assert len(content) == content_frames(-(-row.samples * 2 // 3))
+        assert np.median(f0_hz[f0_hz > 0]) == pytest.approx(130 if row.recording == "a.flac" else 120, rel=0.02)
+    header = read_header(tmp_path / "out")
+    assert (header.sample_rate, header.content["dim"], header.pitch["name"]) == (24000, 768, "swift_f0")
+    assert header.speakers == ["0"] and header.slicing["mode"] == "automatic"
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["slices"] == 4
+
+
+def test_workers_give_the_same_files(recordings, tmp_path):
+    run(recordings, tmp_path / "one")
+    run(recordings, tmp_path / "two", num_workers=2)
+    assert all_files(tmp_path / "one").keys() == all_files(tmp_path / "two").keys()
+    for row in read_manifest(tmp_path / "one"):
+        one, two = (soundfile.read(tmp_path / folder / row.audio)[0] for folder in ("one", "two"))
+        np.testing.assert_array_equal(one, two)
+        for name in (row.f0, row.content):
+            assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert (tmp_path / "one/manifest.jsonl").read_bytes() == (tmp_path / "two/manifest.jsonl").read_bytes()
+
+
+def test_second_run_redoes_nothing(recordings, tmp_path):
+    run(recordings, tmp_path / "out")
+    before = features(tmp_path / "out")
+    run(recordings, tmp_path / "out")
+    assert features(tmp_path / "out") == before
+
+
+def test_only_what_a_change_touches_is_redone(recordings, tmp_path):
+    run(recordings, tmp_path / "out")
+    before = features(tmp_path / "out")
+    run(recordings, tmp_path / "out", pitch={"name": "swift_f0", "threshold": 0.6})
+    after = features(tmp_path / "out")
+    assert before.items() <= after.items()
+    assert {path.parts[0].split("-")[0] for path in after.keys() - before.keys()} == {"pitch"}
+
+    write(recordings / "b.wav", speech(4.0, seed=7))
+    run(recordings, tmp_path / "out")
+    assert {path.parts[1].split("-")[0] for path in features(tmp_path / "out").keys() - after.keys()} == {"b"}
+
+    run(recordings, tmp_path / "out", slicing=SlicingConfig(normalization="none"))
+    assert len(list((tmp_path / "out").glob("slices-*"))) == 2
+    rows = list(read_manifest(tmp_path / "out"))
+    assert len({Path(row.audio).parts[0] for row in rows}) == 1
+
+
+def test_an_interrupted_run_is_completed(recordings, tmp_path):
+    run(recordings, tmp_path / "out")
+    rows = list(read_manifest(tmp_path / "out"))
+    whole = all_files(tmp_path / "out").keys()
+    (tmp_path / "out" / rows[0].audio).with_name("recording.json").unlink()
+    (tmp_path / "out" / rows[1].f0).unlink()
+    (tmp_path / "out" / rows[2].content).unlink()
+    (tmp_path / "out" / rows[3].audio).unlink()
+    run(recordings, tmp_path / "out")
+    assert all_files(tmp_path / "out").keys() == whole
+    assert list(read_manifest(tmp_path / "out")) == rows
+
+
+def test_untidy_folder(tmp_path):
+    """The files that real folders hold: each is used or named, in one run, without an error."""
+    folder = tmp_path / "in"
+    write(folder / "good.wav", speech())
+    write(folder / "twin.wav", speech())
+    write(folder / "stereo.wav", np.stack([speech(), 0.5 * speech()], axis=1))
+    write(folder / "low.wav", speech(sample_rate=8000), 8000)
+    write(folder / "high.flac", speech(sample_rate=96000), 96000)
+    write(folder / "silent.wav", np.zeros(3 * RATE, np.float32))
+    write(folder / "blip.wav", speech(0.1))
+    write(folder / "unscaled.wav", 20000 * speech(), subtype="FLOAT")
+    write(folder / ".hidden.wav", speech())
+    nan = speech()
+    nan[100] = np.nan
+    write(folder / "nan.wav", nan, subtype="FLOAT")
+    write(folder / "no samples.wav", np.zeros(0, np.float32))
+    (folder / "empty.wav").touch()
+    (folder / "words.mp3").write_text("not a recording")
+    (folder / "notes.txt").write_text("notes")
+    write(folder / "wav inside.ogg", speech(), format="WAV")
+    cut = write(folder / "truncated.wav", speech(4.0)).read_bytes()
+    (folder / "truncated.wav").write_bytes(cut[: len(cut) // 2])
+    write(folder / "Ünïcode 音声 🎤.wav", speech())
+    write(folder / ("long name " * 23 + ".wav"), speech())
+    write(folder / "one" / "same.wav", speech(seed=1))
+    write(folder / "two" / "same.wav", speech(seed=2))
+    write(folder / "a.b.c.wav", speech(seed=3))
+    if os.name != "nt":
+        write(folder / "latin.wav", speech(seed=4)).rename(folder / os.fsdecode(b"latin \xe9.wav"))
+        (folder / "broken.wav").symlink_to(folder / "nowhere.wav")
+        (folder / "circle").symlink_to(folder, target_is_directory=True)
+
+    report = run(folder, tmp_path / "out", num_workers=2)
+    entries = sum(len(files) for _, _, files in os.walk(folder)) + sum(
+        path.is_symlink() for path in [folder / "circle"]
+    )
+    assert len(report.used) + len(report.skipped) == entries
+    reasons = {file.path: file.reason for file in report.skipped}
+    expected = {
+        "silent.wav": "silent",
+        "blip.wav": "shorter than min_seconds",
+        "unscaled.wav": "2.5 times full scale",
+        ".hidden.wav": "hidden",
+        "nan.wav": "NaN",
+        "no samples.wav": "no samples",
+        "empty.wav": "0 bytes",
+        "words.mp3": "cannot be decoded",
+        "notes.txt": "not audio",
+    }
+    for name, reason in expected.items():
+        assert reason in reasons[name]
+    used = {recording.recording: recording for recording in report.used}
+    assert {"good.wav", "stereo.wav", "low.wav", "high.flac", "wav inside.ogg", "a.b.c.wav"} <= used.keys()
+    assert {"one/same.wav", "two/same.wav", "Ünïcode 音声 🎤.wav"} <= used.keys()
+    assert "truncated" in used["truncated.wav"].notes[0] and used["truncated.wav"].seconds < 2.1
+    assert used["twin.wav"].notes == ["the same content as good.wav"]
+    assert "one, two" in report.notes[0]
+    summary = report.summary()
+    assert all(name in summary for name in expected)
+    rows = list(read_manifest(tmp_path / "out"))
+    assert len({row.audio for row in rows}) == report.slices == len(rows)
+    assert all(np.isfinite(soundfile.read(tmp_path / "out" / row.audio)[0]).all() for row in rows)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the program ffmpeg is not installed")
+def test_m4a(tmp_path):
+    write(tmp_path / "a.wav", speech())
+    (tmp_path / "in").mkdir()
+    subprocess.run(["ffmpeg", "-v", "error", "-i", tmp_path / "a.wav", tmp_path / "in" / "a.m4a"], check=True)
+    assert run(tmp_path / "in", tmp_path / "out").slices == 1
+
+
+def test_p5_order_depends_on_names_alone(tmp_path):
+    names = ["b.wav", "a.wav", "c/a.wav", "B.wav"]
+    for folder, order in (("x", names), ("y", names[::-1])):
+        for name in order:
+            write(tmp_path / folder / name, speech(0.6, seed=names.index(name)))
+        run(tmp_path / folder, tmp_path / f"out {folder}")
+    assert (tmp_path / "out x/manifest.jsonl").read_bytes() == (tmp_path / "out y/manifest.jsonl").read_bytes()
+    assert [row.recording for row in read_manifest(tmp_path / "out x")] == sorted(names)
+
+
+def test_p6_speakers_are_numbered_without_gaps(tmp_path):
+    for seed, name in enumerate(["0/a.wav", "5/a.wav", "5/sub/b.wav", "root.wav", "other/c.wav"]):
+        write(tmp_path / "in" / name, speech(0.6, seed=seed))
+    run(tmp_path / "in", tmp_path / "out")
+    speakers = {row.recording: row.speaker for row in read_manifest(tmp_path / "out")}
+    assert speakers == {"0/a.wav": 0, "5/a.wav": 1, "5/sub/b.wav": 1, "root.wav": 0, "other/c.wav": 0}
+    assert read_header(tmp_path / "out").speakers == ["0", "5"]
+
+
+def test_a_peak_loses_one_slice_of_its_recording(tmp_path):
+    audio = speech(8.0)
+    audio[100] = 5.0
+    write(tmp_path / "in/a.wav", audio, subtype="FLOAT")
+    report = run(tmp_path / "in", tmp_path / "out", slicing=SlicingConfig(highpass_hz=0))
+    assert report.slices == 2 and len(report.used[0].left_out) == 1
+    assert "left out of a.wav: 0.0 to 3.0 s" in report.summary()
+
+
+def test_output_within_input_and_single_file(recordings):
+    run(recordings, recordings / "out")
+    report = run(recordings, recordings / "out")
+    assert len(report.used) == 2 and report.skipped == []
+    assert [file.recording for file in run(recordings / "b.wav", recordings / "out").used] == ["b.wav"]
+
+
+def test_nothing_usable_is_one_clear_error(tmp_path):
+    (tmp_path / "in").mkdir()
+    with pytest.raises(DatasetError, match=r"in' can be trained on; found: no file at all"):
+        run(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in" / "notes.txt").touch()
+    write(tmp_path / "in" / "silent.wav", np.zeros(RATE, np.float32))
+    with pytest.raises(DatasetError, match=r"notes\.txt: not audio.*silent\.wav: nothing usable: silent.*report\.json"):
+        run(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(DatasetError, match=r"nowhere' does not exist"):
+        run(tmp_path / "nowhere", tmp_path / "out")
+    with pytest.raises(DatasetError, match=r"notes\.txt"):
+        run(tmp_path / "in" / "notes.txt", tmp_path / "out")
+
+
+def test_long_lists_fold(tmp_path):
+    write(tmp_path / "in/a.wav", speech(0.6))
+    for number in range(30):
+        (tmp_path / "in" / f"{number:02}.txt").touch()
+    summary = run(tmp_path / "in", tmp_path / "out").summary()
+    assert "19.txt" in summary and "20.txt" not in summary and "and 10 more: see" in summary
+
+
+@pytest.mark.parametrize(
+    "changes", [{"sample_rate": 22051}, {"pitch": {"name": "magic"}}, {"content": {"name": "magic"}}]
+)
+def test_wrong_settings(recordings, tmp_path, changes):
+    with pytest.raises(ConfigurationError):
+        run(recordings, tmp_path / "out", **changes)
+
+
+class _NotFinite(ContentEncoder):
+    name = "broken"
+    dim = 4
+
+    def forward(self, wav16k, lengths):
+        content = torch.zeros(len(wav16k), content_frames(wav16k.shape[1]), 4)
+        # Only slices of a second or more are broken.
+        content[lengths > 16000] = torch.nan
+        return content
+
+
+def test_features_that_are_not_finite_are_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(CONTENT_ENCODERS, "broken", _NotFinite)
+    write(tmp_path / "in/a.wav", speech(0.8))
+    write(tmp_path / "in/b.wav", speech(2.0))
+    report = run(tmp_path / "in", tmp_path / "out", content={"name": "broken"})
+    assert [file.recording for file in report.used] == ["a.wav"]
+    assert report.skipped[0].path == "b.wav" and "not finite" in report.skipped[0].reason

@@ -1,0 +1,92 @@
+"""What every pitch extractor of the registry promises."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.pitch import PITCH_EXTRACTORS, build_pitch_extractor
+
+
+@pytest.fixture(params=sorted(PITCH_EXTRACTORS), scope="module")
+def extractor(request):
+    return build_pitch_extractor(request.param)
+
+
+def harmonic(f0_hz, level=0.1):
+    """A sound of seven harmonics whose fundamental follows f0_hz [T]."""
+    phase = 2 * np.pi * np.cumsum(f0_hz) / 16000
+    return (level * sum(np.sin(k * phase) / k for k in range(1, 8))).astype(np.float32)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 159, 160, 161, 400, 1023, 16000, 16001])
+@pytest.mark.parametrize("kind", ["silence", "noise"])
+def test_shape_for_any_length(extractor, samples, kind):
+    wav = np.zeros(samples, np.float32)
+    if kind == "noise":
+        wav += np.random.default_rng(0).normal(0, 0.05, samples).astype(np.float32)
+    f0_hz = extractor(wav)
+    assert f0_hz.dtype == np.float32 and f0_hz.shape == (samples // 160 + 1,)
+    assert np.isfinite(f0_hz).all() and (f0_hz >= 0).all()
+    if kind == "silence":
+        assert not f0_hz.any()
+
+
+def test_follows_a_glide_at_the_right_time(extractor):
+    """An error of 10 ms would be 8 cents here, up and down in opposite directions."""
+    time = np.arange(48000) / 16000
+    for start_hz, octaves in ((110, 2), (440, -2)):
+        f0_hz = extractor(harmonic(start_hz * 2 ** (octaves * time / 3)))
+        expected = start_hz * 2 ** (octaves * np.arange(301) * 0.01 / 3)
+        inside = slice(20, 280)
+        cents = 1200 * np.log2(f0_hz[inside] / expected[inside])
+        assert (f0_hz[inside] > 0).all()
+        assert np.abs(np.median(cents)) < 6 and np.abs(cents).max() < 60
+
+
+def test_voicing_starts_and_ends_with_the_sound(extractor):
+    wav = np.random.default_rng(0).normal(0, 3e-4, 48000).astype(np.float32)
+    wav[16000:32000] += harmonic(np.full(16000, 180.0))
+    voiced = extractor(wav) > 0
+    assert voiced[106:194].all()
+    outside = np.concatenate([voiced[:94], voiced[206:]])
+    # pYIN finds pitch in faint noise now and then.
+    assert outside.mean() <= (0.15 if extractor.name == "pyin" else 0)
+
+
+def test_deterministic_and_picklable(extractor):
+    wav = harmonic(np.full(8000, 150.0))
+    np.testing.assert_array_equal(extractor(wav), pickle.loads(pickle.dumps(extractor))(wav))
+
+
+def test_a_long_signal_gives_what_its_parts_give():
+    """swift_f0 works in windows of 30 s: the seam does not show."""
+    extractor = build_pitch_extractor("swift_f0")
+    wav = harmonic(np.full(35 * 16000, 200.0))
+    f0_hz = extractor(wav)
+    assert len(f0_hz) == 3501
+    np.testing.assert_allclose(f0_hz[50:3450], 200, rtol=5e-3)
+
+
+def test_octave_jump_is_not_glided_over():
+    wav = harmonic(np.repeat([110.0, 330.0], 16000))
+    f0_hz = build_pitch_extractor("swift_f0")(wav)
+    voiced = f0_hz[f0_hz > 0]
+    between = (voiced > 130) & (voiced < 280)
+    assert between.sum() <= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("rmvpee", {}, "swift_f0"),
+        ("swift_f0", {"fmin": 50}, "fmin"),
+        ("swift_f0", {"fmin_hz": 500.0, "fmax_hz": 100.0}, "in order"),
+        ("swift_f0", {"threshold": 1.5}, "between 0 and 1"),
+        ("pyin", {"fmin_hz": 5.0}, "within"),
+    ],
+)
+def test_mistakes(name, options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        build_pitch_extractor(name, **options)
