@@ -56,7 +56,7 @@ def build_index(features: np.ndarray, seed: int) -> Any:
         raise VoiceError("the features hold NaN or infinity and make no index")
     rows = np.random.default_rng(seed).permutation(features.astype(np.float32, copy=False))
     rows = _centres(rows, seed) if len(rows) > MOST_ROWS else rows
-    index = faiss.index_factory(rows.shape[1], f"IVF{list_count(len(rows))},Flat")
+    index: Any = faiss.index_factory(rows.shape[1], f"IVF{list_count(len(rows))},Flat")
     index.nprobe = 1
     index.cp.seed = seed % 2**31
     # A list of fewer rows is wanted for short recordings and no reason to warn.
@@ -108,7 +108,9 @@ class RetrievalIndex:
             VoiceError: It has no vectors, or they cannot be listed.
         """
         if index.ntotal == 0:
-            raise VoiceError(f"{name} holds no vectors; of a pair 'trained_….index' and 'added_….index' take the latter")
+            raise VoiceError(
+                f"{name} holds no vectors; of a pair 'trained_….index' and 'added_….index' take the latter"
+            )
         self.name = name
         self._index = index
         try:
@@ -180,5 +182,5 @@ class RetrievalIndex:
 
 
 def _reason(error: BaseException) -> str:
-    """faiss's own words, without the place in its sources."""
+    """What faiss says, without the place in its sources."""
     return str(error).rsplit("failed: ", 1)[-1].strip().split("\n")[0] or type(error).__name__

@@ -5,7 +5,7 @@ The context is dropped afterwards, but for a few milliseconds in which neighbour
 
     source        |<-------- chunk 0 -------->|<---- chunk 1 ---->|<--- chunk 2 --->|
     chunk 1                        |<-context>|<----------------->|<-context>|
-    kept of it                               /=====================\            fades around each cut
+    kept of it                               <======================>            fades around each cut
 
 The outer contexts are the recording reflected at its ends. Cuts lie where the recording is quiet, and on multiples of
 20 ms, so that content and pitch frames of a chunk are those of the whole.
@@ -15,6 +15,7 @@ Legend: N source samples, F frames of 10 ms, S output samples.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -72,7 +73,7 @@ class Chunk:
 def split(audio: np.ndarray, lengths: ChunkLengths) -> list[Chunk]:
     """Chunks that cover `audio` [N] without gap or overlap, cut at quiet places; one chunk if it is short enough."""
     borders = [0, *cut_points(audio, lengths), len(audio)]
-    return [Chunk(start, end) for start, end in zip(borders[:-1], borders[1:], strict=True)]
+    return [Chunk(start, end) for start, end in itertools.pairwise(borders)]
 
 
 def cut_points(audio: np.ndarray, lengths: ChunkLengths) -> list[int]:

@@ -86,8 +86,9 @@ class VoiceConverter:
         if self.fabric.world_size > 1:
             raise ConfigurationError(f"devices: conversion runs on one device, not on {self.fabric.world_size}")
         # The encoder stays in float32: its features are compared with those of the index.
-        self.content = self.fabric.to_device(content or _content_of(voice)).eval()
+        self.content = content or _content_of(voice)
         _check_content(self.content, voice)
+        self.fabric.to_device(self.content.eval())
         self.pitch = (pitch or _pitch_of(voice)) if voice.pitch_guided else None
         self.lengths = lengths or ChunkLengths()
         self._speak = self.fabric.setup_module(_Speech(voice.synthesizer))
@@ -132,7 +133,9 @@ class VoiceConverter:
         padded = chunking.pad(prepared, context)
         f0_hz = self._pitch(padded, options.transpose_semitones)
         chunks = chunking.split(prepared, self.lengths)
-        pieces = (self._convert_chunk(padded[chunk.padded(context)], f, options) for chunk, f in _with_pitch(chunks, f0_hz))
+        pieces = (
+            self._convert_chunk(padded[chunk.padded(context)], f, options) for chunk, f in _with_pitch(chunks, f0_hz)
+        )
         joined = chunking.join(pieces, chunks, context, self.voice.config.hop_samples, samples)
         mixed = mix_envelope(
             torch.from_numpy(joined),
@@ -268,11 +271,13 @@ def _pitch_of(voice: Voice) -> PitchExtractor:
 
 
 def _remembered(voice: Voice, component: str, default: str) -> tuple[str, dict[str, Any]]:
-    """Registered name and options of what a voice says it was trained with; VoiceError if it says so in no way known."""
+    """Registered name and options of what a voice was trained with. Raises VoiceError for an entry without them."""
     own = voice.information.get("rvc_lightning") or {}
     entry = own.get(component, {"name": default}) if isinstance(own, Mapping) else own
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
-        raise VoiceError(f"the voice's entry 'rvc_lightning' does not name its {component} as name and options: {own!r}")
+        raise VoiceError(
+            f"the voice's entry 'rvc_lightning' does not name its {component} as name and options: {own!r}"
+        )
     options = entry.get("options") or {}
     if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
         raise VoiceError(f"the voice's options of its {component} are no table: {options!r}")

@@ -1,0 +1,72 @@
+"""Converts a recording or a folder: `python -m rvc_lightning.convert voice=… input=… output=…`."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from rvc_lightning.commands import command
+
+if TYPE_CHECKING:
+    from lightning import Fabric
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="convert")
+@command
+def main(config: DictConfig) -> None:
+    """Reads voice and index, converts, writes."""
+    # Imported here so that --help need not wait for them.
+    from rvc_lightning.conversion.converter import VoiceConverter
+    from rvc_lightning.conversion.folder import convert_files
+    from rvc_lightning.conversion.options import ConversionOptions
+    from rvc_lightning.voice.voice import Voice
+
+    _check_complete(config)
+    options = ConversionOptions(**{option.name: config[option.name] for option in fields(ConversionOptions)})
+    voice = Voice.load(config.voice)
+    index = index_of(config.voice, config.index)
+    converter = VoiceConverter(voice, index, fabric=_fabric(config))
+    convert_files(converter, config.input, config.output, options, config.extension)
+
+
+def index_of(voice: str, index: str | None) -> Path | None:
+    """The index to use: the one asked for, else `NAME.index` beside `NAME.pth` if it is there; says which."""
+    beside = Path(voice).with_suffix(".index")
+    if index is None and not beside.is_file():
+        log.info("Index: none, there is no '%s'", beside)
+        return None
+    log.info("Index: %s", index or beside)
+    return Path(index or beside)
+
+
+def _check_complete(config: DictConfig) -> None:
+    from rvc_lightning.errors import ConfigurationError
+
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        given = " ".join(f"{key}=…" for key in missing)
+        raise ConfigurationError(f"missing: {given}; --help says what they are")
+
+
+def _fabric(config: DictConfig) -> Fabric:
+    """Device and precision as Lightning names them. Raises ConfigurationError for names that it refuses."""
+    from lightning import Fabric
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from rvc_lightning.errors import ConfigurationError
+
+    asked = {key: config[key] for key in ("accelerator", "devices", "precision")}
+    try:
+        return Fabric(**asked)
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        raise ConfigurationError(f"{', '.join(f'{key}={value}' for key, value in asked.items())}: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""How near a converted recording is to another: timbre and words by mel distance, melody by pitch.
+
+Recordings of the same words differ in timing, so frames are paired by dynamic time warping (Sakoe and Chiba 1978).
+
+Legend: N samples, M mel bands, F frames of 10 ms, P steps of the warping path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import librosa
+import numpy as np
+
+from rvc_lightning.audio.decode import resample
+from rvc_lightning.audio.loudness import peak_of
+from rvc_lightning.errors import AudioError
+from rvc_lightning.pitch import build_pitch_extractor
+from rvc_lightning.pitch.base import HOP_SAMPLES, SAMPLE_RATE
+
+MEL_BANDS = 80
+_FFT_SAMPLES = 1024
+_FLOOR_DB = -80.0
+_COMMON_RMS = 0.1
+_FEWEST_VOICED = 10
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a recording differs from its reference, over frames paired in time."""
+
+    mel_distance_db: float
+    """Root mean square difference of the log-mel spectra, mean over the path, in dB; 0 for the same recording."""
+    level_free_mel_distance_db: float
+    """The same after both were brought to the same loudness."""
+    pitch_correlation: float | None
+    """Of log pitch where both are voiced, -1 to 1; None where too little is, or a pitch never moves."""
+    voicing_agreement: float
+    """Share of the path where both are voiced or both are not, 0 to 1."""
+
+
+def compare(converted: np.ndarray, reference: np.ndarray, sample_rate: int) -> Comparison:
+    """Compares two recordings of the same words; meant for sentences, since work grows with the square of the length.
+
+    Args:
+        converted: Mono, float [N].
+        reference: Mono, float [N'].
+        sample_rate: Of both, in Hz.
+
+    Raises:
+        AudioError: One of them is empty.
+    """
+    first, second = (_at_16k(audio, sample_rate) for audio in (converted, reference))
+    plain, path = _warped(log_mel(first, SAMPLE_RATE), log_mel(second, SAMPLE_RATE))
+    level_free, _ = _warped(log_mel(_leveled(first), SAMPLE_RATE), log_mel(_leveled(second), SAMPLE_RATE))
+    extract = build_pitch_extractor("swift_f0")
+    f0_first_hz, f0_second_hz = extract(first)[path[:, 0]], extract(second)[path[:, 1]]
+    agreement = float(((f0_first_hz > 0) == (f0_second_hz > 0)).mean())
+    return Comparison(plain, level_free, _correlation(f0_first_hz, f0_second_hz), agreement)
+
+
+def log_mel(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Mel spectrum in dB of full scale, not below -80: float [N] -> [80, F], F = N // (rate // 100) + 1."""
+    power = librosa.feature.melspectrogram(
+        y=audio,
+        sr=sample_rate,
+        n_fft=_FFT_SAMPLES * max(1, round(sample_rate / SAMPLE_RATE)),
+        hop_length=sample_rate * HOP_SAMPLES // SAMPLE_RATE,
+        n_mels=MEL_BANDS,
+        fmax=SAMPLE_RATE / 2,
+        norm=None,
+    )
+    # A sine of full scale has a quarter of its window's squared sum in its bin.
+    full_scale = (_FFT_SAMPLES * max(1, round(sample_rate / SAMPLE_RATE)) / 4) ** 2
+    return 10 * np.log10(np.maximum(power / full_scale, 10 ** (_FLOOR_DB / 10)))
+
+
+def render_table(rows: Mapping[str, Comparison]) -> str:
+    """Comparisons by name as lines of text."""
+    header = ("", "mel dB", "mel dB, same level", "pitch correlation", "voicing agreement")
+    cells = [header, *((name, *_cells(row)) for name, row in rows.items())]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            [line[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True))]
+        )
+        for line in cells
+    )
+
+
+def _cells(row: Comparison) -> tuple[str, ...]:
+    correlation = "-" if row.pitch_correlation is None else f"{row.pitch_correlation:.2f}"
+    return (
+        f"{row.mel_distance_db:.1f}",
+        f"{row.level_free_mel_distance_db:.1f}",
+        correlation,
+        f"{row.voicing_agreement:.2f}",
+    )
+
+
+def _at_16k(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    resampled = resample(np.asarray(audio, dtype=np.float32), sample_rate, SAMPLE_RATE)
+    if len(resampled) == 0:
+        raise AudioError("an empty recording cannot be compared")
+    return resampled
+
+
+def _leveled(audio: np.ndarray) -> np.ndarray:
+    """`audio` [N] brought to a root mean square of 0.1; silence stays silence."""
+    if peak_of(audio) == 0:
+        return audio
+    return audio * np.float32(_COMMON_RMS / np.sqrt(np.square(audio, dtype=np.float64).mean()))
+
+
+def _warped(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:
+    """[M, F], [M, F'] -> mean distance in dB along the best path, and the path of frame pairs [P, 2]."""
+    _, path = librosa.sequence.dtw(first, second, metric="euclidean")
+    difference = first[:, path[:, 0]] - second[:, path[:, 1]]
+    return float(np.sqrt(np.square(difference).mean(axis=0)).mean()), path
+
+
+def _correlation(first_hz: np.ndarray, second_hz: np.ndarray) -> float | None:
+    """Pearson's correlation of log pitch, [P], [P], where both are voiced."""
+    voiced = (first_hz > 0) & (second_hz > 0)
+    if np.count_nonzero(voiced) < _FEWEST_VOICED:
+        return None
+    octaves = np.log2(first_hz[voiced]), np.log2(second_hz[voiced])
+    if min(octave.std() for octave in octaves) < 1e-6:
+        return None
+    return float(np.corrcoef(*octaves)[0, 1])

@@ -1,0 +1,81 @@
+"""Chunks lose nothing and join without a seam (defects I1, I2, I3 of the peers)."""
+
+import golden_rule
+import numpy as np
+import pytest
+
+from rvc_lightning.conversion.chunking import ChunkLengths, cut_points, join, pad, split
+from rvc_lightning.errors import ConfigurationError
+
+SHORT = ChunkLengths(context_seconds=1, search_seconds=1, spacing_seconds=4, longest_seconds=5)
+HOP = 240
+
+
+def audio_of(seconds):
+    return golden_rule.stub_audio("chunks", seconds)
+
+
+def local_network(padded):
+    """A rate change from 16 to 24 kHz that ends 30 ms early, as the network does."""
+    frames = len(padded) // 160 - 3
+    return np.interp(np.arange(frames * HOP) / 1.5, np.arange(len(padded)), padded).astype(np.float32)
+
+
+def test_a_short_recording_is_not_cut():
+    assert cut_points(audio_of(5.0), SHORT) == []
+    assert [(chunk.start, chunk.end) for chunk in split(audio_of(5.0), SHORT)] == [(0, 80000)]
+
+
+@pytest.mark.parametrize("seconds", [5.01, 6.5, 13.337, 20.0])
+def test_chunks_cover_the_recording_on_the_grid(seconds):
+    audio = audio_of(seconds)
+    chunks = split(audio, SHORT)
+    assert chunks[0].start == 0 and chunks[-1].end == len(audio)
+    for before, after in zip(chunks, chunks[1:], strict=False):
+        assert before.end == after.start and after.start % 320 == 0
+        assert before.end - before.start >= 16000
+    assert chunks[-1].end - chunks[-1].start >= 16000
+    assert max(chunk.end - chunk.start for chunk in chunks) <= 7 * 16000
+
+
+def test_cuts_lie_in_the_pauses():
+    time = np.arange(16000 * 12) / 16000
+    audio = np.sin(2 * np.pi * 100 * time).astype(np.float32)
+    pauses = [3.7, 8.4]
+    for pause in pauses:
+        audio[int(pause * 16000) : int((pause + 0.1) * 16000)] *= 0.01
+    for cut, pause in zip(cut_points(audio, SHORT), pauses, strict=True):
+        assert pause - 0.02 <= cut / 16000 <= pause + 0.1
+
+
+def test_a_hum_is_not_quiet():
+    # Its samples sum to nothing over 10 ms; those of the soft noise after it do not.
+    time = np.arange(16000 * 8) / 16000
+    audio = 0.8 * np.sin(2 * np.pi * 100 * time)
+    audio[72000:76000] = 0.001
+    (cut,) = cut_points(audio.astype(np.float32), SHORT)
+    assert 72000 - 320 <= cut < 76000
+
+
+@pytest.mark.parametrize("seconds", [0.0007, 0.4, 5.0, 6.013, 17.77])
+def test_chunked_is_whole(seconds):
+    audio = audio_of(seconds)
+    samples = -(-len(audio) * 24000 // 16000)
+    context = SHORT.context_samples
+    padded, chunks = pad(audio, context), split(audio, SHORT)
+    pieces = [local_network(padded[chunk.padded(context)]) for chunk in chunks]
+    joined = join(pieces, chunks, context, HOP, samples)
+    whole = local_network(padded)[100 * HOP : 100 * HOP + samples]
+    assert joined.shape == (samples,)
+    np.testing.assert_allclose(joined, whole, atol=2e-6)
+    assert seconds < 6 or len(chunks) > 1
+
+
+def test_reflection_of_one_sample():
+    assert pad(np.ones(1, np.float32), 5).tolist() == [1.0] * 11
+
+
+@pytest.mark.parametrize("values", [{"context_seconds": 0}, {"search_seconds": 19}, {"search_seconds": 0}])
+def test_lengths_that_make_no_sense(values):
+    with pytest.raises(ConfigurationError, match="at least 1 s"):
+        ChunkLengths(**values)

@@ -1,0 +1,125 @@
+"""The index: built, kept and mixed in as by the peers, without their defects (specification 11)."""
+
+import faiss
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from rvc_lightning import retrieval
+from rvc_lightning.errors import VoiceError
+from rvc_lightning.retrieval import RetrievalIndex, build_index, save_index
+
+
+def features_of(rows, dim=16, seed=0):
+    return np.random.default_rng(seed).standard_normal((rows, dim)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def reference(golden):
+    return RetrievalIndex.load(golden.path("indexes/golden.index"))
+
+
+@pytest.mark.parametrize(("index_rate", "key"), [(0.75, "mixed_075"), (1.0, "mixed_100")])
+def test_reference_data(golden, reference, index_rate, key):
+    data = golden.arrays("retrieval_v2")
+    assert_close(reference.mix(data["query"], index_rate), data[key][0], atol=1e-4, rtol=0)
+    assert_close(reference.mix(data["query"][None], index_rate), data[key], atol=1e-4, rtol=0)
+    mixed = reference.mix(data["query"].numpy(), index_rate)
+    assert isinstance(mixed, np.ndarray) and mixed.dtype == np.float32
+    np.testing.assert_allclose(mixed, data[key][0], atol=1e-4)
+    np.testing.assert_allclose(reference.vectors[:4], data["reconstructed_first"])
+
+
+def test_rate_zero_is_the_source(reference):
+    query = torch.randn(2, 5, 768)
+    assert_close(reference.mix(query, 0.0), query, atol=0, rtol=0)
+
+
+def test_a_stored_vector_becomes_itself():
+    features = features_of(400)
+    index = RetrievalIndex(build_index(features, 0))
+    np.testing.assert_allclose(index.mix(features, 1.0), features, atol=1e-5)
+    np.testing.assert_allclose(RetrievalIndex(build_index(features * 0, 0)).mix(features * 0, 0.5), features * 0)
+
+
+def test_lists_without_neighbours_leave_the_feature_alone():
+    # Lists by hand: one centre near the query, and every vector in the list of the other.
+    quantizer = faiss.IndexFlatL2(2)
+    quantizer.add(np.array([[0, 0], [10, 10]], np.float32))
+    inverted = faiss.IndexIVFFlat(quantizer, 2, 2)
+    inverted.train(np.array([[0, 0], [10, 10]], np.float32))
+    inverted.add(np.array([[9, 9], [11, 10]], np.float32))
+    index = RetrievalIndex(inverted)
+    query = np.array([[0, 0.5], [9, 9.5]], np.float32)
+    mixed = index.mix(query, 1.0)
+    np.testing.assert_allclose(mixed[0], query[0])
+    # Two neighbours of the eight: ids of -1 must not count. Squared distances 0.25 and 4.25.
+    weights = np.array([1 / 0.25**2, 1 / 4.25**2])
+    np.testing.assert_allclose(mixed[1], weights @ index.vectors / weights.sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("rows", "lists"), [(1, 1), (38, 1), (78, 2), (400, 10), (100_000, 2564)])
+def test_number_of_lists(rows, lists):
+    assert retrieval.list_count(rows) == lists
+
+
+@pytest.mark.parametrize("rows", [1, 3, 38, 500])
+def test_built_saved_and_read_again(tmp_path, rows):
+    features = features_of(rows)
+    path = save_index(build_index(features, 1), tmp_path / "deep" / "voice.index")
+    index = RetrievalIndex.load(path)
+    assert index.content_dim == 16
+    assert sorted(map(tuple, index.vectors)) == sorted(map(tuple, features))
+    assert np.isfinite(index.mix(features_of(7, seed=2), 0.5)).all()
+    assert [file.name for file in path.parent.iterdir()] == ["voice.index"]
+
+
+def test_the_same_seed_gives_the_same_index():
+    first, again, other = (faiss.serialize_index(build_index(features_of(300), seed)) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_many_rows_become_centres(monkeypatch):
+    monkeypatch.setattr(retrieval, "MOST_ROWS", 500)
+    monkeypatch.setattr(retrieval, "CENTRES", 60)
+    assert build_index(features_of(501), 0).ntotal == 60
+    assert build_index(features_of(500), 0).ntotal == 500
+
+
+@pytest.mark.parametrize("features", [np.zeros((0, 4), np.float32), np.zeros(4, np.float32)])
+def test_nothing_to_index(features):
+    with pytest.raises(VoiceError, match="make no index"):
+        build_index(features, 0)
+
+
+def test_nan_is_not_indexed():
+    with pytest.raises(VoiceError, match="NaN"):
+        build_index(np.full((40, 4), np.nan, np.float32), 0)
+
+
+def test_files_that_are_no_index(tmp_path, golden):
+    whole = golden.path("indexes/golden.index").read_bytes()
+    for name, content in {"cut": whole[: len(whole) // 2], "text": b"not an index", "empty": b""}.items():
+        path = tmp_path / f"{name}.index"
+        path.write_bytes(content)
+        with pytest.raises(VoiceError, match=f"{name}.index' cannot be read as an index"):
+            RetrievalIndex.load(path)
+    with pytest.raises(VoiceError, match="there is no index at"):
+        RetrievalIndex.load(tmp_path / "none.index")
+    with pytest.raises(VoiceError, match="a folder"):
+        RetrievalIndex.load(tmp_path)
+
+
+def test_an_index_without_vectors(tmp_path):
+    index = build_index(features_of(80), 0)
+    index.reset()
+    with pytest.raises(VoiceError, match="holds no vectors"):
+        RetrievalIndex.load(save_index(index, tmp_path / "trained.index"))
+
+
+def test_dimension_is_checked(reference):
+    reference.check_fits(768)
+    with pytest.raises(VoiceError, match="768 channels, but the voice takes 256"):
+        reference.check_fits(256)
