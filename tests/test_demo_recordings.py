@@ -1,22 +1,26 @@
-"""The demo that ships: small, two voices, the same sentences."""
-
-from pathlib import Path
+"""The demo that ships: small, two voices, sentences that both read and none of them in the training part."""
 
 import soundfile
 
-import rvc_lightning
-
-DEMO = Path(rvc_lightning.__path__[0]) / "assets" / "demo"
+from rvc_lightning.resolvers import DEMO_FOLDER, counterpart_of, demo
 
 
 def test_demo():
-    sentences = (DEMO / "sentences.txt").read_text(encoding="utf-8").splitlines()
-    voices = {voice: sorted((DEMO / voice).glob("*.flac")) for voice in ("slt", "rms")}
-    assert len(sentences) == len(set(sentences)) == len(voices["slt"]) == 40
-    assert [path.name for path in voices["rms"]] == [path.name for path in voices["slt"][: len(voices["rms"])]]
-    files = [path for paths in voices.values() for path in paths]
-    assert sum(path.stat().st_size for path in files) <= 3.6e6
+    sentences = (DEMO_FOLDER / "sentences.txt").read_text(encoding="utf-8").splitlines()
+    names = {part: [path.name for path in sorted((DEMO_FOLDER / part).glob("*.flac"))] for part in
+             ("target", "source", "counterpart")}  # fmt: skip
+    assert names["source"] == names["counterpart"] and len(names["source"]) == 8
+    assert not set(names["target"]) & set(names["source"])
+    assert len(names["target"]) + len(names["source"]) == len(sentences) == len(set(sentences))
+    files = list(DEMO_FOLDER.glob("*/*.flac"))
+    assert sum(path.stat().st_size for path in files) <= 4e6
     for path in files:
         facts = soundfile.info(path)
         assert (facts.samplerate, facts.channels, facts.format) == (16000, 1, "FLAC")
         assert 2 <= facts.duration <= 5
+
+
+def test_only_the_demo_voice_has_counterparts():
+    assert counterpart_of(demo("target")) == demo("counterpart")
+    assert counterpart_of("my/recordings") is None
+    assert counterpart_of(None) is None
