@@ -159,7 +159,9 @@ def write_audio(path: Path | str, audio: np.ndarray, sample_rate: int, subtype: 
 def _decode(path: Path) -> DecodedAudio:
     try:
         return _decode_with_soundfile(path)
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless .raw
+    except soundfile.LibsndfileError as error:
+        return _decode_with_ffmpeg(path, error.error_string)
+    except TypeError as error:  # headerless .raw
         return _decode_with_ffmpeg(path, str(error))
 
 
@@ -175,7 +177,7 @@ def _decode_with_soundfile(path: Path) -> DecodedAudio:
         except soundfile.LibsndfileError as error:
             if not blocks:
                 raise
-            damage = str(error).removeprefix("Error : ")
+            damage = error.error_string.removeprefix("Error : ")
     audio = np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
     if len(audio) < _TRUNCATED_BELOW * expected or _riff_is_cut_short(path):
         damage = damage or "the file is shorter than its header says"

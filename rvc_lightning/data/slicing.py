@@ -120,7 +120,8 @@ def cut_recording(audio: np.ndarray, sample_rate: int, slicing: SlicingConfig) -
     if slicing.highpass_hz > 0:
         audio = highpass(audio, sample_rate, slicing.highpass_hz)
     gain = _recording_gain(audio) if slicing.normalization == "pre" else 1.0
-    audio = audio * np.float32(gain)
+    if gain != 1.0:
+        audio = audio * np.float32(gain)
     pieces = _pieces(audio, sample_rate, slicing)
     if not pieces:
         peak_db = 20 * math.log10(max(peak_of(audio), 1e-10))
