@@ -6,7 +6,9 @@ import torch
 from lightning import Fabric
 
 from rvc_lightning.content.base import ContentEncoder
+from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.pitch.base import PitchExtractor
+from rvc_lightning.voice.voice import Voice
 
 
 class StubContent(ContentEncoder):
@@ -29,3 +31,30 @@ class StubPitch(PitchExtractor):
 
 def steady_fabric():
     return Fabric(accelerator="cpu", devices=1)
+
+
+def quick_config(**changes):
+    """The least that is a synthesizer: 8 kHz, two stages, one residual block."""
+    sizes = {
+        "sample_rate": 8000,
+        "n_fft": 512,
+        "upsample_rates": (10, 8),
+        "upsample_kernel_sizes": (20, 16),
+        "latent_channels": 8,
+        "hidden_channels": 16,
+        "filter_channels": 16,
+        "n_layers": 1,
+        "resblock_kernel_sizes": (3,),
+        "resblock_dilations": ((1,),),
+        "initial_channels": 16,
+        "speaker_count": 2,
+        "speaker_channels": 8,
+    }
+    return SynthesizerConfig(**sizes | changes)
+
+
+def make_voice(config, **information):
+    """A voice with random weights, reproducible, that remembers the spectral content encoder."""
+    torch.manual_seed(0)
+    state = Synthesizer(config).state_dict()
+    return Voice.from_synthesizer(config, state, {"embedder_model": "spectral"} | information)

@@ -1,5 +1,7 @@
 """Chunks lose nothing and join without a seam (defects I1, I2, I3 of the peers)."""
 
+import itertools
+
 import golden_rule
 import numpy as np
 import pytest
@@ -31,7 +33,7 @@ def test_chunks_cover_the_recording_on_the_grid(seconds):
     audio = audio_of(seconds)
     chunks = split(audio, SHORT)
     assert chunks[0].start == 0 and chunks[-1].end == len(audio)
-    for before, after in zip(chunks, chunks[1:], strict=False):
+    for before, after in itertools.pairwise(chunks):
         assert before.end == after.start and after.start % 320 == 0
         assert before.end - before.start >= 16000
     assert chunks[-1].end - chunks[-1].start >= 16000
@@ -73,6 +75,12 @@ def test_chunked_is_whole(seconds):
 
 def test_reflection_of_one_sample():
     assert pad(np.ones(1, np.float32), 5).tolist() == [1.0] * 11
+
+
+@pytest.mark.parametrize("samples", [2, 3, 7, 100])
+def test_reflection_of_few_samples(samples):
+    audio = np.arange(samples, dtype=np.float32)
+    np.testing.assert_array_equal(pad(audio, 20), np.pad(audio, 20, mode="reflect"))
 
 
 @pytest.mark.parametrize("values", [{"context_seconds": 0}, {"search_seconds": 19}, {"search_seconds": 0}])

@@ -1,0 +1,209 @@
+"""Conversion of anything: length, silence, speakers, encoders, chunks."""
+
+import math
+import warnings
+
+import golden_rule
+import numpy as np
+import pytest
+import torch
+from lightning import Fabric
+from stubs import StubContent, StubPitch, make_voice, quick_config, steady_fabric
+
+from rvc_lightning import ConversionOptions, VoiceConverter
+from rvc_lightning.audio.decode import write_audio
+from rvc_lightning.conversion.chunking import ChunkLengths
+from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
+from rvc_lightning.retrieval import RetrievalIndex, build_index, save_index
+
+RATE = 8000
+
+
+@pytest.fixture
+def voice():
+    return make_voice(quick_config())
+
+
+@pytest.fixture
+def converter(voice):
+    return VoiceConverter(voice, content=StubContent(), pitch=StubPitch(), fabric=steady_fabric())
+
+
+@pytest.mark.parametrize("sample_rate", [8000, 16000, 44100])
+@pytest.mark.parametrize("samples", [1, 4801, 10007])
+def test_output_is_in_time(converter, samples, sample_rate):
+    audio = golden_rule.stub_audio("time", 0.7, 48000)[:samples] + np.float32(0.1)
+    converted, rate = converter.convert(audio, sample_rate=sample_rate)
+    assert rate == RATE
+    assert converted.dtype == np.float32
+    assert converted.shape == (math.ceil(samples * RATE / sample_rate),)
+    assert np.isfinite(converted).all()
+
+
+@pytest.mark.parametrize("samples", [0, 1, 16001])
+@pytest.mark.parametrize("level", [0.0, 1e-4])
+def test_silence_makes_silence(converter, samples, level):
+    converted, _ = converter.convert(np.full(samples, level, np.float32), sample_rate=16000)
+    assert converted.shape == (math.ceil(samples / 2),)
+    assert not converted.any()
+
+
+def test_loud_audio_is_limited(converter):
+    converted, _ = converter.convert(30 * golden_rule.stub_audio("loud", 0.4), sample_rate=16000)
+    assert np.isfinite(converted).all() and np.abs(converted).max() <= 0.99 + 1e-6
+
+
+def test_the_seed_decides_and_the_callers_draws_are_left_alone(converter):
+    audio = golden_rule.stub_audio("seed", 0.3)
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, again, other = (
+        converter.convert(audio, ConversionOptions(seed=seed), sample_rate=16000)[0] for seed in (1, 1, 2)
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_transposition_reaches_the_voice(converter, monkeypatch):
+    heard = []
+    infer = converter.voice.synthesizer.infer
+    monkeypatch.setattr(
+        converter.voice.synthesizer,
+        "infer",
+        lambda c, n, code, f0_hz, s: heard.append(f0_hz) or infer(c, n, code, f0_hz, s),
+    )
+    audio = golden_rule.stub_audio("pitch", 0.3)
+    for semitones in (0, 12):
+        converter.convert(audio, ConversionOptions(transpose_semitones=semitones), sample_rate=16000)
+    assert torch.equal(heard[0][:, 12:70] * 2, heard[1][:, 12:70])
+    assert heard[0].dtype == torch.float32 and not heard[1][0, :12].any()
+
+
+def test_speakers(converter):
+    audio = golden_rule.stub_audio("speaker", 0.3)
+    first, second = (converter.convert(audio, ConversionOptions(speaker=n), sample_rate=16000)[0] for n in (0, 1))
+    assert not np.array_equal(first, second)
+    with pytest.raises(VoiceError, match="speaker=2: the voice has 2 speakers, choose 0 to 1"):
+        converter.convert(audio, ConversionOptions(speaker=2), sample_rate=16000)
+
+
+def test_files_and_arrays(converter, tmp_path):
+    audio = golden_rule.stub_audio("file", 0.5, 22050)
+    write_audio(tmp_path / "in.wav", audio, 22050, "FLOAT")
+    from_file, _ = converter.convert(tmp_path / "in.wav")
+    assert np.array_equal(from_file, converter.convert(audio, sample_rate=22050)[0])
+    with pytest.raises(ConfigurationError, match="a file brings its own rate"):
+        converter.convert(tmp_path / "in.wav", sample_rate=22050)
+
+
+@pytest.mark.parametrize(
+    ("audio", "sample_rate", "error", "message"),
+    [
+        (np.zeros(9, np.float32), None, ConfigurationError, "need their rate"),
+        (np.zeros(9, np.float32), 0, ConfigurationError, "need their rate"),
+        (np.zeros((2, 9), np.float32), 16000, AudioError, "expected mono"),
+        (np.zeros(9, np.int16), 16000, AudioError, "type int16"),
+        (np.full(9, np.nan, np.float32), 16000, AudioError, "NaN"),
+    ],
+)
+def test_arrays_that_are_no_recording(converter, audio, sample_rate, error, message):
+    with pytest.raises(error, match=message):
+        converter.convert(audio, sample_rate=sample_rate)
+
+
+def test_the_voice_brings_its_encoder_and_pitch():
+    own = {"content": {"name": "spectral", "options": {}}, "pitch": {"name": "pyin", "options": {"fmin_hz": 70.0}}}
+    converter = VoiceConverter(make_voice(quick_config(), rvc_lightning=own), fabric=steady_fabric())
+    assert converter.content.name == "spectral"
+    assert (converter.pitch.name, converter.pitch.fmin_hz) == ("pyin", 70.0)
+    assert VoiceConverter(make_voice(quick_config()), fabric=steady_fabric()).pitch.name == "swift_f0"
+
+
+@pytest.mark.parametrize(
+    ("information", "message"),
+    [
+        ({"embedder_model": "contentvec"}, "content encoder 'contentvec' and needs it: .*choose one of: .*spectral"),
+        ({"embedder_model": None}, "content encoder 'contentvec'"),
+        ({"rvc_lightning": {"pitch": {"name": "ear"}}}, "pitch extractor 'ear'.*choose one of: .*swift_f0"),
+        ({"rvc_lightning": {"pitch": {"name": "pyin", "options": {"volume": 3}}}}, "does not take these options"),
+        ({"rvc_lightning": {"pitch": {"name": "pyin", "options": [1]}}}, "are no table"),
+        ({"rvc_lightning": {"content": "os.system"}}, "does not name its content"),
+        ({"rvc_lightning": [3]}, "does not name its content"),
+    ],
+)
+def test_encoders_that_do_not_exist_here(information, message):
+    with pytest.raises(VoiceError, match=message):
+        VoiceConverter(make_voice(quick_config(), **information), fabric=steady_fabric())
+
+
+def test_an_encoder_of_another_size(voice):
+    with pytest.raises(VoiceError, match="768 channels, but the content encoder 'stub' gives 256"):
+        VoiceConverter(voice, content=StubContent(256), fabric=steady_fabric())
+
+
+def test_an_index_of_another_voice(voice, tmp_path):
+    path = save_index(build_index(np.eye(40, 256, dtype=np.float32), 0), tmp_path / "other.index")
+    with pytest.raises(VoiceError, match=r"other.index' holds features of 256 channels, but the voice takes 768"):
+        VoiceConverter(voice, path)
+
+
+def test_the_index_is_used(voice, converter):
+    features = np.random.default_rng(0).standard_normal((100, 768)).astype(np.float32)
+    indexed = VoiceConverter(
+        voice,
+        RetrievalIndex(build_index(features, 0)),
+        content=StubContent(),
+        pitch=StubPitch(),
+        fabric=steady_fabric(),
+    )
+    audio = golden_rule.stub_audio("index", 0.4)
+    plain, _ = converter.convert(audio, sample_rate=16000)
+    assert np.array_equal(indexed.convert(audio, ConversionOptions(index_rate=0.0), sample_rate=16000)[0], plain)
+    assert not np.array_equal(indexed.convert(audio, sample_rate=16000)[0], plain)
+
+
+def test_envelope_of_the_source(converter):
+    audio = np.concatenate([0.05 * golden_rule.stub_audio("env", 1.3), golden_rule.stub_audio("env", 1.3)])
+    converted, _ = converter.convert(audio, ConversionOptions(volume_envelope=0.0), sample_rate=16000)
+    middle = len(converted) // 2
+    quiet, loud = (np.sqrt(np.mean(half**2)) for half in (converted[: middle // 2], converted[-middle // 2 :]))
+    assert quiet < 0.2 * loud
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_precision_comes_from_fabric(precision):
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+    audio = golden_rule.stub_audio("precision", 0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        converter = VoiceConverter(make_voice(quick_config()), pitch=StubPitch(), fabric=fabric)
+        converted, _ = converter.convert(audio, sample_rate=16000)
+    exact = VoiceConverter(make_voice(quick_config()), pitch=StubPitch(), fabric=steady_fabric())
+    assert converted.dtype == np.float32 and np.isfinite(converted).all()
+    np.testing.assert_allclose(converted, exact.convert(audio, sample_rate=16000)[0], atol=0.05)
+
+
+def test_several_devices_are_refused(voice):
+    with pytest.raises(ConfigurationError, match="on one device, not on 2"):
+        VoiceConverter(voice, fabric=Fabric(accelerator="cpu", devices=2))
+
+
+def test_a_long_recording_in_chunks(no_noise):
+    # Attention sees the whole or the chunk, so that the two agree closely, not exactly; test_chunking.py has the seams
+    # of a network that looks only near.
+    voice = make_voice(quick_config(generator="hifigan"))
+    lengths = ChunkLengths(context_seconds=1, search_seconds=1, spacing_seconds=4, longest_seconds=5)
+    audio = golden_rule.stub_audio("long", 9.3)
+    whole, chunked = (
+        VoiceConverter(voice, content=StubContent(), fabric=steady_fabric(), lengths=value).convert(
+            audio, ConversionOptions(speaker=1), sample_rate=16000
+        )[0]
+        for value in (None, lengths)
+    )
+    assert chunked.shape == whole.shape == (math.ceil(9.3 * RATE),)
+    error = chunked - whole
+    assert np.sqrt(np.mean(error**2)) < 0.03 * np.std(whole)
+    # No jump at a join: no step between samples is larger than those of the whole.
+    assert np.abs(np.diff(chunked)).max() < 1.05 * np.abs(np.diff(whole)).max()

@@ -1,0 +1,204 @@
+"""Voice files: read strictly, written with everything they held, never run (specification 1, defects L1, L2, T18)."""
+
+import os
+import pickle
+
+import pytest
+import torch
+from conftest import GOLDEN
+from stubs import make_voice
+
+from rvc_lightning import Voice
+from rvc_lightning.errors import VoiceError
+from rvc_lightning.models import Synthesizer
+from rvc_lightning.voice.voice import content_hash
+
+VOICES = sorted((GOLDEN / "voices").glob("*.pth"))
+
+
+def raw(path):
+    return torch.load(path, weights_only=True)
+
+
+def written(content, folder):
+    path = folder / "voice.pth"
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture
+def content():
+    return raw(GOLDEN / "voices/v2_f0_40k_hifigan.pth")
+
+
+@pytest.mark.parametrize("path", VOICES, ids=lambda path: path.stem)
+def test_round_trip_keeps_every_entry(path, tmp_path, golden):
+    copy = Voice.load(path).save(tmp_path / "folder" / "copy.pth")
+    before, after = raw(path), raw(copy)
+    assert {key: value for key, value in after.items() if key != "weight"} == {
+        key: value for key, value in before.items() if key != "weight"
+    }
+    assert after["weight"].keys() == before["weight"].keys()
+    for name, tensor in before["weight"].items():
+        assert after["weight"][name].dtype == tensor.dtype and torch.equal(after["weight"][name], tensor)
+    described = golden.table("voices_meta")[path.stem]
+    assert len(after["weight"]) == described["n_tensors"]
+    assert {key: value for key, value in described.items() if key in after} == {
+        key: value for key, value in after.items() if key != "weight"
+    }
+
+
+def test_what_a_voice_knows():
+    voice = Voice.load(GOLDEN / "voices/v2_nof0_40k_hifigan.pth")
+    assert (voice.sample_rate, voice.pitch_guided, voice.content_encoder) == (40000, False, "contentvec")
+    assert not voice.synthesizer.training
+    assert voice.synthesizer.posterior_encoder is None
+
+
+def test_unknown_entries_survive(content, tmp_path):
+    content |= {"nobody": {"knows": [1, 2.5, None]}, "config": [*content["config"][:-1], "40k"]}
+    copy = raw(Voice.load(written(content, tmp_path)).save(tmp_path / "copy.pth"))
+    assert copy["nobody"] == {"knows": [1, 2.5, None]}
+    assert copy["config"][-1] == "40k"
+
+
+def test_the_speaker_table_overrules_the_configuration(content, tmp_path):
+    content["config"][-3] = 109
+    assert Voice.load(written(content, tmp_path)).config.speaker_count == 3
+
+
+def test_the_posterior_encoder_is_left_out(content, tmp_path):
+    content["weight"]["enc_q.pre.weight"] = torch.zeros(3)
+    assert "enc_q.pre.weight" not in Voice.load(written(content, tmp_path)).weights
+
+
+def test_the_synthesizer_does_not_share_the_stored_tensors(content, tmp_path):
+    content["weight"] = {name: tensor.float() for name, tensor in content["weight"].items()}
+    voice = Voice.load(written(content, tmp_path))
+    with torch.no_grad():
+        for parameter in voice.synthesizer.parameters():
+            parameter.zero_()
+    assert voice.weights["emb_g.weight"].abs().max() > 0
+
+
+def test_from_a_synthesizer(tiny_synthesizer, tmp_path):
+    voice = make_voice(tiny_synthesizer, author="someone", rvc_lightning={"content": {"name": "spectral"}})
+    again = Voice.load(voice.save(tmp_path / "voice.pth"))
+    stored = raw(tmp_path / "voice.pth")
+    assert again.config == voice.config == tiny_synthesizer
+    assert (stored["sr"], stored["f0"], stored["version"], stored["author"]) == (24000, 1, "v2", "someone")
+    assert stored["content_hash"] == content_hash(again.weights)
+    assert all(tensor.dtype == torch.float16 for tensor in stored["weight"].values())
+    for name, tensor in voice.synthesizer.state_dict().items():
+        assert torch.equal(tensor, again.synthesizer.state_dict()[name])
+
+
+def test_a_diverged_training_is_not_exported(tiny_synthesizer):
+    state = Synthesizer(tiny_synthesizer).state_dict()
+    state["speaker_embedding.weight"][0, 0] = 1e6
+    with pytest.raises(VoiceError, match=r"emb_g.weight are not finite in half precision"):
+        Voice.from_synthesizer(tiny_synthesizer, state, {})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": "v1"}, r"1 of another shape: text_encoder.content_projection.weight \(16, 768\) instead of"),
+        ({"version": "v3"}, "its version is 'v3'; known are v1, v2"),
+        ({"vocoder": "RefineGAN"}, "its generator is 'RefineGAN with pitch'; this version reads: HiFi-GAN"),
+        ({"f0": 0}, "unexpected: .*pitch flag wrong"),
+        ({"config": None}, "it has no configuration"),
+        ({"config": [1, 2]}, "its configuration has 2 values where the format has 18"),
+        ({"weight": [1]}, "entry 'weight' is a list"),
+        ({"weight": {}}, "no speaker table"),
+        ({"weight": {"emb_g.weight": 3}}, "emb_g.weight are no tensors"),
+    ],
+)
+def test_what_does_not_fit_is_named(content, tmp_path, change, message):
+    path = written(content | change, tmp_path)
+    with pytest.raises(VoiceError, match=message) as caught:
+        Voice.load(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(("place", "value"), [(3, "wide"), (3, None), (3, -4), (12, [10, 10]), (12, 7), (17, "loud")])
+def test_a_configuration_that_makes_no_sense(content, tmp_path, place, value):
+    content["config"][place] = value
+    with pytest.raises(VoiceError, match=r"configuration|sampling rate|do not fit"):
+        Voice.load(written(content, tmp_path))
+
+
+def test_missing_tensors_are_named(content, tmp_path):
+    del content["weight"]["dec.conv_post.weight"]
+    with pytest.raises(VoiceError, match=r"1 missing: generator.conv_post.weight"):
+        Voice.load(written(content, tmp_path))
+
+
+def test_nan_in_the_weights(content, tmp_path):
+    content["weight"]["dec.conv_pre.bias"][0] = torch.nan
+    with pytest.raises(VoiceError, match=r"NaN or infinity \(dec.conv_pre.bias\)"):
+        Voice.load(written(content, tmp_path))
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(VoiceError, match=r"there is no voice at '.*anna.pth'$"):
+        Voice.load(tmp_path / "anna.pth")
+    with pytest.raises(VoiceError, match=r"\(that is a folder\)"):
+        Voice.load(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["model", "state_dict"])
+def test_a_checkpoint_is_no_voice(tmp_path, key):
+    with pytest.raises(VoiceError, match="a training checkpoint; export it first"):
+        Voice.load(written({key: {}, "epoch": 3}, tmp_path))
+
+
+@pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], torch.zeros(3)])
+def test_some_other_file_of_torch(tmp_path, content):
+    with pytest.raises(VoiceError, match="is no voice"):
+        Voice.load(written(content, tmp_path))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.999])
+def test_a_truncated_file(tmp_path, share):
+    whole = (GOLDEN / "voices/v2_f0_24k_hifigan.pth").read_bytes()
+    path = tmp_path / "cut.pth"
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(VoiceError, match=r"cut.pth' (cannot be read|is refused) as a voice"):
+        Voice.load(path)
+
+
+class Evil:
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.mark.parametrize("legacy", [False, True, None])
+def test_code_in_a_file_is_not_run(tmp_path, content, legacy):
+    path, trace = tmp_path / "evil.pth", tmp_path / "ran"
+    content["info"] = Evil(trace)
+    if legacy is None:
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(VoiceError, match="would run code when read"):
+        Voice.load(path)
+    assert not trace.exists()
+
+
+def test_a_failed_save_leaves_the_old_file(tiny_synthesizer, tmp_path, monkeypatch):
+    voice = make_voice(tiny_synthesizer)
+    path = voice.save(tmp_path / "voice.pth")
+    before = path.read_bytes()
+
+    def interrupted(content, stream):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        voice.save(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["voice.pth"]
