@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from rvc_lightning.commands import command
+from rvc_lightning.commands import command, required
 
 if TYPE_CHECKING:
     from lightning import Fabric
@@ -28,12 +28,14 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.conversion.options import ConversionOptions
     from rvc_lightning.voice.voice import Voice
 
-    _check_complete(config)
+    voice_path = required(config, "voice", "the voice, a .pth file")
+    source = required(config, "input", "a recording or a folder")
+    output = required(config, "output", "the file or folder to write")
     options = ConversionOptions(**{option.name: config[option.name] for option in fields(ConversionOptions)})
-    voice = Voice.load(config.voice)
-    index = index_of(config.voice, config.index)
+    voice = Voice.load(voice_path)
+    index = index_of(voice_path, config.index)
     converter = VoiceConverter(voice, index, fabric=_fabric(config))
-    convert_files(converter, config.input, config.output, options, config.extension)
+    convert_files(converter, source, output, options, config.extension)
 
 
 def index_of(voice: str, index: str | None) -> Path | None:
@@ -44,14 +46,6 @@ def index_of(voice: str, index: str | None) -> Path | None:
         return None
     log.info("Index: %s", index or beside)
     return Path(index or beside)
-
-
-def _check_complete(config: DictConfig) -> None:
-    from rvc_lightning.errors import ConfigurationError
-
-    if missing := sorted(OmegaConf.missing_keys(config)):
-        given = " ".join(f"{key}=…" for key in missing)
-        raise ConfigurationError(f"missing: {given}; --help says what they are")
 
 
 def _fabric(config: DictConfig) -> Fabric:

@@ -84,6 +84,8 @@ def plan(source: Path, output: Path, extension: str) -> tuple[list[tuple[Path, P
     else:
         if output.exists() and not output.is_dir():
             raise ConfigurationError(f"output={output} is a file, but '{source}' is a folder; name a folder")
+        if output.exists() and output.samefile(source):
+            raise ConfigurationError(f"output: '{output}' is the folder to convert; choose another place")
         found = discover_audio(source, exclude=[output])
         targets = _targets(found.recordings, extension)
         jobs = [(source / path, output / target) for path, target in zip(found.recordings, targets, strict=True)]
