@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning.data.datamodule import RVCDataModule
-from rvc_lightning.data.manifest import DatasetHeader, read_manifest
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_manifest
 from rvc_lightning.errors import ConfigurationError, DatasetError
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.module import RVCModule, TrainingConfig
@@ -27,13 +29,16 @@ def plain(node: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def build_module(config: DictConfig, header: DatasetHeader, dataset: Path) -> RVCModule:
+def build_module(
+    config: DictConfig, header: DatasetHeader, voice: Mapping[str, Any], kind: type[RVCModule] = RVCModule
+) -> RVCModule:
     """The networks and their training for a prepared dataset.
 
     Args:
         config: Of the run.
-        header: Of the dataset, which decides content channels, speakers and what the voice must remember.
-        dataset: Its folder.
+        header: Of the dataset, which decides content channels and speakers.
+        voice: What an exported voice must remember, see `voice_facts`.
+        kind: The training loop.
 
     Raises:
         ConfigurationError: Settings contradict each other or do not exist.
@@ -44,28 +49,42 @@ def build_module(config: DictConfig, header: DatasetHeader, dataset: Path) -> RV
     synthesizer = SynthesizerConfig.from_dict(sizes)
     if header.sample_rate != synthesizer.sample_rate:
         raise DatasetError(
-            f"'{dataset}' was prepared at {header.sample_rate} Hz, the model makes {synthesizer.sample_rate} Hz; "
+            f"the dataset was prepared at {header.sample_rate} Hz, the model makes {synthesizer.sample_rate} Hz; "
             "prepare it again or choose the other sample_rate="
         )
     training = {key: value for key, value in model.items() if key not in ("synthesizer", "discriminator")}
     if unknown := sorted(set(training) - TRAINING_FIELDS):
         raise ConfigurationError(f"model has no setting {', '.join(unknown)}; it has {sorted(TRAINING_FIELDS)}")
-    return RVCModule(
+    return kind(
         synthesizer,
         DiscriminatorConfig.from_dict(model["discriminator"]),
         TrainingConfig(**training),
         optimizer=instantiate(config.optimizer),
         scheduler=instantiate(config.scheduler),
-        voice={
-            "name": config.name,
-            "author": config.author,
-            "content": header.content,
-            "pitch": header.pitch,
-            "speakers": header.speakers,
-            "seconds": sum(row.seconds for row in read_manifest(dataset)),
-            "dataset": str(dataset.resolve()),
-        },
+        voice=voice,
     )
+
+
+def voice_facts(config: DictConfig, header: DatasetHeader, dataset: Path) -> dict[str, Any]:
+    """What a checkpoint, and the voice exported from it, must remember of the recordings, as plain values."""
+    rows = list(read_manifest(dataset))
+    return {
+        "name": config.name,
+        "author": config.author,
+        "content": header.content,
+        "pitch": header.pitch,
+        "speakers": header.speakers,
+        "seconds": sum(row.seconds for row in rows),
+        "median_f0_hz": median_f0_hz(dataset, rows),
+        "dataset": str(dataset.resolve()),
+    }
+
+
+def median_f0_hz(dataset: Path, rows: Sequence[ManifestRow], most_rows: int = 500) -> float:
+    """Median pitch in Hz of voiced frames, over slices spread evenly; 0 where nothing is voiced."""
+    tracks = [np.load(dataset / row.f0) for row in rows[:: max(1, len(rows) // most_rows)]]
+    voiced_hz = np.concatenate([track[track > 0] for track in tracks])
+    return float(np.median(voiced_hz)) if len(voiced_hz) else 0.0
 
 
 def build_datamodule(config: DictConfig, dataset: Path) -> RVCDataModule:

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import functools
 import logging
+import warnings
 from collections.abc import Callable
+from importlib import import_module
 from typing import ParamSpec, TypeVar
 
-from rvc_lightning.errors import RVCError
+from omegaconf import DictConfig, OmegaConf
+
+from rvc_lightning.errors import ConfigurationError, RVCError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 log = logging.getLogger(__name__)
+
+_NOISE = (
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    r"The number of training batches .* is smaller than the logging interval",
+    r"The '\w+_dataloader' does not have many workers",
+    r"You defined a `validation_step` but have no `val_dataloader`",
+)
+"""Warnings of libraries about themselves, or about what is so on purpose."""
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
@@ -23,6 +35,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        _quieten()
         try:
             return function(*args, **kwargs)
         except RVCError as error:
@@ -30,3 +43,29 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             raise SystemExit(1) from None
 
     return guarded
+
+
+def _quieten() -> None:
+    """Leaves out what libraries say of themselves, so that what a run says is read."""
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message=message)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        # Imported first, since Lightning sets its level when it is.
+        import_module(name)
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def required(config: DictConfig, key: str, meaning: str) -> str:
+    """The value of a setting that has no default.
+
+    Args:
+        config: Of the command.
+        key: The setting.
+        meaning: What it should be, for the message.
+
+    Raises:
+        ConfigurationError: It is not given.
+    """
+    if OmegaConf.is_missing(config, key) or config[key] is None:
+        raise ConfigurationError(f"{key}=... is missing: {meaning}")
+    return str(config[key])

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from rvc_lightning import losses
-from rvc_lightning.data.batch import Batch, content_at_frame_rate
+from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, content_at_frame_rate
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models import (
     Discriminator,
@@ -30,7 +30,7 @@ from rvc_lightning.models import (
     SynthesizerOutput,
 )
 from rvc_lightning.models.layers import frame_mask
-from rvc_lightning.models.synthesizer import slice_frames
+from rvc_lightning.models.synthesizer import random_starts, slice_frames
 from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.spectral import LinearSpectrogram, LogMel
 
@@ -48,6 +48,8 @@ class TrainingConfig:
     """Bands of the mel spectrum that the mel loss compares."""
     loss_weights: Mapping[str, float]
     """Weights of the generator's losses by name: adversarial, features, mel, kl."""
+    crop_frames: int | None = None
+    """Frames of a random part of each slice that a step looks at; null for whole slices. Saves time and memory."""
     accumulate_grad_batches: int = 1
     """Batches of `data.batch_size` that one optimizer step is made of."""
     gradient_clip_val: float | None = None
@@ -67,6 +69,11 @@ class TrainingConfig:
         if self.accumulate_grad_batches < 1:
             raise ConfigurationError(
                 f"model.accumulate_grad_batches={self.accumulate_grad_batches}; it must be 1 or more"
+            )
+        if self.crop_frames is not None and self.crop_frames <= self.segment_frames:
+            raise ConfigurationError(
+                f"model.crop_frames={self.crop_frames}; it must exceed model.segment_frames={self.segment_frames}, "
+                "or be null"
             )
         expected = {"adversarial", "features", "mel", "kl"}
         if set(self.loss_weights) != expected:
@@ -142,6 +149,7 @@ class RVCModule(LightningModule):
         adversarial = self.optimizer_steps >= self.training_config.adversarial_from_step
         share = 1 / len(batches)
         generated = None
+        batches = [self.crop(batch) for batch in batches]
         if adversarial:
             for batch in batches:
                 # With one batch the generator's graph is kept for its own losses; with more, memory would grow.
@@ -162,6 +170,23 @@ class RVCModule(LightningModule):
                 self._log_losses(terms | {"generator": total}, batch)
             self._step(generator_optimizer)
         self.optimizer_steps += 1
+
+    def crop(self, batch: Batch) -> Batch:
+        """A random part of `crop_frames` of every item, on whole content frames; the batch itself where none is set."""
+        limit = self.training_config.crop_frames
+        if limit is None or batch.f0_hz.shape[1] <= limit:
+            return batch
+        hop_samples = self.synthesizer.config.hop_samples
+        starts = random_starts(batch.lengths, limit) // CONTENT_REPEAT
+        first_frames = starts * CONTENT_REPEAT
+        lengths = (batch.lengths - first_frames).clamp(max=limit)
+        return batch._replace(
+            content=slice_frames(batch.content.mT, starts, limit // CONTENT_REPEAT).mT,
+            f0_hz=slice_frames(batch.f0_hz, first_frames, limit),
+            waveform=slice_frames(batch.waveform, first_frames * hop_samples, limit * hop_samples),
+            waveform_lengths=lengths * hop_samples,
+            lengths=lengths,
+        )
 
     def generate(self, batch: Batch) -> Generated:
         """Generates one random segment of every item and cuts the recording to the same segments."""

@@ -5,6 +5,7 @@ Imported by every command, so nothing heavy is imported here.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -18,6 +19,8 @@ def name_of(audio: str | None) -> str:
     if audio is None:
         return "voice"
     path = Path(audio).expanduser().resolve()
+    if path == DEMO_FOLDER.resolve() / "target":
+        return "demo"
     return path.stem if path.is_file() else path.name
 
 
@@ -31,7 +34,12 @@ def counterpart_of(audio: str | None) -> str | None:
     return demo("counterpart") if audio is not None and Path(audio) == DEMO_FOLDER / "target" else None
 
 
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def register() -> None:
     """Makes the resolvers known to OmegaConf."""
-    for resolver in (name_of, demo, counterpart_of):
+    for resolver in (name_of, demo, counterpart_of, cores):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)

@@ -12,11 +12,12 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
-from rvc_lightning.building import build_datamodule, build_module, build_predictor, build_trainer, plain
-from rvc_lightning.callbacks.graceful_stop import TrainingStopped
+from rvc_lightning.building import build_datamodule, build_module, build_predictor, build_trainer, plain, voice_facts
+from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
 from rvc_lightning.data.manifest import MANIFEST_NAME, read_header
 from rvc_lightning.data.preparation import PreparationReport, SlicingConfig, prepare
 from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.showcase import show
 from rvc_lightning.voice.export import ExportedVoice, export_checkpoint
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,8 @@ def fit(config: DictConfig, dataset: Path) -> Trainer:
     if config.checkpoint is not None and not Path(config.checkpoint).is_file():
         raise VoiceError(f"there is no checkpoint at '{config.checkpoint}'")
     seed_everything(config.seed, workers=True, verbose=False)
-    module = build_module(config, read_header(dataset), dataset)
+    header = read_header(dataset)
+    module = build_module(config, header, voice_facts(config, header, dataset))
     trainer = build_trainer(config)
     _log_settings(trainer, config)
     # Files from strangers are never unpickled, and a checkpoint may be one.
@@ -90,11 +92,12 @@ def checkpoint_to_export(trainer: Trainer) -> Path:
     Raises:
         VoiceError: The run has kept no checkpoint.
     """
-    keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-    # One that watches a figure comes first: it holds the best.
-    for keeper in sorted(keepers, key=lambda keeper: keeper.monitor is None):
-        if keeper.best_model_path:
+    for keeper in trainer.checkpoint_callbacks:
+        if isinstance(keeper, ModelCheckpoint) and keeper.monitor and keeper.best_model_path:
             return Path(keeper.best_model_path)
+    for keeper in trainer.checkpoint_callbacks:
+        if isinstance(keeper, LastCheckpoint):
+            return keeper.path
     raise VoiceError("this run has kept no checkpoint, so there is no voice to export (callbacks=none?)")
 
 
@@ -114,9 +117,10 @@ def train(config: DictConfig) -> float | None:
         return None
     exported = export_run(config, trainer, dataset)
     if config.showcase is not None:
-        from rvc_lightning.showcase import show
-
-        show(exported, config.showcase, config)
+        showcase = plain(config.showcase)
+        counterpart = showcase["counterpart"] and Path(showcase["counterpart"])
+        output = Path(config.paths.voice) / "listen"
+        show(exported, Path(showcase["source"]), counterpart, showcase["n_clips"], output)
     _say_where(config, exported)
     return _best_score(trainer)
 

@@ -1,0 +1,1 @@
+"""Callbacks: they watch training, save it and show it; they never steer it."""

@@ -29,7 +29,7 @@ class Samples(Callback):
         writer = next((log.experiment for log in trainer.loggers if isinstance(log, TensorBoardLogger)), None)
         if batch_idx or trainer.sanity_checking or writer is None or not trainer.is_global_zero:
             return
-        clips = Batch(*(part[: self.n_clips] for part in batch))
+        clips = batch.first(self.n_clips)
         rebuilt = pl_module.rebuild(clips)
         for number in range(len(clips.ids)):
             self._show(writer, pl_module, clips, rebuilt, number, trainer.fit_loop.epoch_loop.total_batch_idx + 1)

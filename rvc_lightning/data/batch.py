@@ -50,6 +50,10 @@ class Batch(NamedTuple):
     speaker: Tensor
     """[B]."""
 
+    def first(self, n_items: int) -> Batch:
+        """The batch's first items, which are its longest."""
+        return Batch(*(part[:n_items] for part in self))  # type: ignore[arg-type]
+
 
 def collate(examples: Sequence[Example]) -> Batch:
     """Sorts `examples` by length, longest first, and pads them with zeros on the right."""

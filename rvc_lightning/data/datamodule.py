@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning import LightningDataModule
+from lightning.pytorch.accelerators import CPUAccelerator
 from torch.utils.data import DataLoader
 
 from rvc_lightning.data.batch import Batch, Example, collate
@@ -126,6 +127,7 @@ class RVCDataModule(LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         """Batches of one optimizer step at a time: `list[Batch]`."""
         trainer = self.trainer
+        on_cpu = trainer is None or isinstance(trainer.accelerator, CPUAccelerator)
         sampler = LengthBucketSampler(
             [row.frames for row in self.training_rows],
             self.batch_size * self.accumulate_grad_batches,
@@ -140,7 +142,8 @@ class RVCDataModule(LightningDataModule):
             collate_fn=Grouped(self.batch_size),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            pin_memory=True,
+            # The CPU has no memory to pin for, and torch warns.
+            pin_memory=not on_cpu,
         )
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:

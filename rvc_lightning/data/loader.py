@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 
 class _Skipping(Sampler[list[int]]):
@@ -24,8 +24,9 @@ class _Skipping(Sampler[list[int]]):
         return len(self.batches)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[list[int]]:
+        # A generator, so that iterators which torch makes and never uses leave the count alone.
         skip, self.skip = self.skip, 0
-        return islice(iter(self.batches), skip, None)
+        yield from islice(iter(self.batches), skip, None)
 
 
 class ResumableLoader(DataLoader):
@@ -34,8 +35,8 @@ class ResumableLoader(DataLoader):
     Lightning saves and restores the state of loaders that have one. What workers have prefetched is not counted.
     """
 
-    def __init__(self, *args: Any, batch_sampler: Sampler[list[int]], **kwargs: Any) -> None:
-        super().__init__(*args, batch_sampler=_Skipping(batch_sampler), **kwargs)
+    def __init__(self, dataset: Dataset, *, batch_sampler: Sampler[list[int]], **kwargs: Any) -> None:
+        super().__init__(dataset, batch_sampler=_Skipping(batch_sampler), **kwargs)
         self.taken = 0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]

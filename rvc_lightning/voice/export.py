@@ -59,11 +59,25 @@ def export_checkpoint(checkpoint: Path, folder: Path, name: str, dataset: Path |
     return ExportedVoice(path, index_path)
 
 
-def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
-    """The voice that a checkpoint holds. Raises VoiceError if it is none of this project's."""
+def facts_of(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint remembers for its voice: name, content, pitch, speakers, seconds, dataset.
+
+    Raises:
+        VoiceError: It is no checkpoint of this project.
+    """
+    return dict(_read(checkpoint)[CHECKPOINT_KEY]["voice"])
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
     content = read_pickle(checkpoint, "checkpoint")
     if CHECKPOINT_KEY not in content:
-        raise VoiceError(f"'{checkpoint}' is no checkpoint of rvc_lightning; it holds {sorted(content)[:8]}")
+        raise VoiceError(f"'{checkpoint}' is no checkpoint of rvc_lightning; it holds {sorted(map(str, content))[:8]}")
+    return content
+
+
+def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
+    """The voice that a checkpoint holds. Raises VoiceError if it is none of this project's."""
+    content = _read(checkpoint)
     saved = content[CHECKPOINT_KEY]
     config = SynthesizerConfig.from_dict(saved["synthesizer"])
     state = {
@@ -90,7 +104,7 @@ def _information(name: str, config: SynthesizerConfig, saved: Mapping[str, Any],
         "creation_date": datetime.now().isoformat(timespec="microseconds"),
         "dataset_length": str(timedelta(seconds=round(training["seconds"]))).zfill(8),
         "model_hash": hashlib.sha256(identity.encode()).hexdigest(),
-        "rvc_lightning": {key: training[key] for key in ("content", "pitch", "speakers")},
+        "rvc_lightning": {key: training[key] for key in ("content", "pitch", "speakers", "median_f0_hz")},
     }
 
 

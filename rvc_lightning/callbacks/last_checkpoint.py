@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run after the step at hand, with a checkpoint to go on from."""
+"""A checkpoint to go on from: now and then, at the end, and when a signal stops the run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
-
-FILENAME = "interrupted.ckpt"
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 
 
 class TrainingStopped(Exception):  # noqa: N818 - it is no error
@@ -21,15 +20,22 @@ class TrainingStopped(Exception):  # noqa: N818 - it is no error
         super().__init__(f"stopped by {name}; go on with: checkpoint={checkpoint}")
 
 
-class GracefulStop(Callback):
-    """Saves `interrupted.ckpt` at the end of the step during which a signal came, then stops the run.
+class LastCheckpoint(Checkpoint):
+    """Keeps `last.ckpt`, replaced as a whole every few epochs, at the end of training and upon SIGINT or SIGTERM.
 
-    A second signal of the same kind ends the program at once, as it would without this callback.
+    After a signal the step at hand is finished first; a second one ends the program at once. Lightning calls
+    callbacks of this base class last, so that the schedules have stepped before an epoch's state is saved.
     """
 
-    def __init__(self, dirpath: str) -> None:
-        """`dirpath`: where the checkpoint goes."""
-        self.checkpoint = Path(dirpath) / FILENAME
+    def __init__(self, dirpath: str, every_n_epochs: int) -> None:
+        """Prepares to save.
+
+        Args:
+            dirpath: Folder of the checkpoint.
+            every_n_epochs: How often it is replaced while training goes on.
+        """
+        self.path = Path(dirpath) / "last.ckpt"
+        self.every_n_epochs = every_n_epochs
         self._received: int | None = None
         self._previous: dict[int, Any] = {}
 
@@ -45,8 +51,17 @@ class GracefulStop(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Saves and stops if a signal came; all ranks do so together."""
         if trainer.strategy.reduce_boolean_decision(self._received is not None, all=False):
-            trainer.save_checkpoint(self.checkpoint)
-            raise TrainingStopped(self._received or signal.SIGTERM, self.checkpoint)
+            trainer.save_checkpoint(self.path)
+            raise TrainingStopped(self._received or signal.SIGTERM, self.path)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves if it is time."""
+        if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            trainer.save_checkpoint(self.path)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the finished training."""
+        trainer.save_checkpoint(self.path)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Gives the signals back."""

@@ -1,0 +1,39 @@
+"""`python -m rvc_lightning.export checkpoint=FILE`: a voice from a checkpoint of training."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from rvc_lightning import resolvers
+from rvc_lightning.commands import command, required
+
+log = logging.getLogger(__name__)
+
+resolvers.register()
+
+
+@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="export")
+@command
+def main(config: DictConfig) -> None:
+    """Exports the checkpoint and says where the voice lies."""
+    from rvc_lightning.voice.export import export_checkpoint, facts_of
+
+    checkpoint = Path(required(config, "checkpoint", "a .ckpt file of a training run"))
+    facts = facts_of(checkpoint)
+    name = config.name or facts["name"]
+    exported = export_checkpoint(
+        checkpoint,
+        Path(config.output or f"voices/{name}"),
+        name,
+        Path(config.dataset or facts["dataset"]),
+        config.seed,
+    )
+    log.info("voice: %s\nindex: %s", exported.voice, exported.index or "none")
+
+
+if __name__ == "__main__":
+    main()

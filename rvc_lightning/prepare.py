@@ -1,0 +1,25 @@
+"""`python -m rvc_lightning.prepare audio=FOLDER`: recordings to a prepared dataset, for many runs or a sweep."""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+from rvc_lightning import resolvers
+from rvc_lightning.commands import command, required
+
+resolvers.register()
+
+
+@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="prepare")
+@command
+def main(config: DictConfig) -> None:
+    """Prepares and reports."""
+    from rvc_lightning.workflow import prepare_dataset
+
+    required(config, "audio", "a folder of recordings, or one recording")
+    prepare_dataset(config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Whether it worked: sentences of another voice, converted, written for listening and measured."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from rvc_lightning.audio.decode import load_audio, write_audio
+from rvc_lightning.audio.discovery import discover_audio
+from rvc_lightning.conversion.converter import VoiceConverter
+from rvc_lightning.conversion.options import ConversionOptions
+from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.evaluation import Comparison, compare, render_table
+from rvc_lightning.files import write_json
+from rvc_lightning.pitch.base import SAMPLE_RATE
+from rvc_lightning.voice.export import ExportedVoice
+from rvc_lightning.voice.voice import Voice
+
+log = logging.getLogger(__name__)
+
+
+def show(exported: ExportedVoice, source: Path, counterpart: Path | None, n_clips: int, output: Path) -> None:
+    """Converts the first recordings of `source`, writes what to listen to and prints how far it got.
+
+    Args:
+        exported: The voice.
+        source: Recordings of another voice.
+        counterpart: Files of the same names where the target voice says the same words, or None.
+        n_clips: How many recordings to convert.
+        output: Folder for source, converted and counterpart of each, and `comparison.json`.
+
+    Raises:
+        ConfigurationError: `source` holds no recordings.
+    """
+    converter = VoiceConverter(Voice.load(exported.voice), exported.index)
+    recordings = [source / name for name in discover_audio(source).recordings[:n_clips]]
+    if not recordings:
+        raise ConfigurationError(f"showcase.source='{source}' holds no recordings to convert")
+    semitones = transposition(converter, recordings)
+    log.info("Converting %d sentences of another voice, transposed by %+d semitones", len(recordings), semitones)
+    options = ConversionOptions(transpose_semitones=semitones)
+    rows: dict[str, list[Comparison]] = defaultdict(list)
+    for recording in tqdm(recordings, desc="Converting", unit="clip"):
+        truth = None if counterpart is None else counterpart / recording.name
+        for name, comparison in _one(converter, recording, truth, options, output).items():
+            rows[name].append(comparison)
+    means = {name: mean(comparisons) for name, comparisons in rows.items()}
+    write_json(output / "comparison.json", {name: asdict(comparison) for name, comparison in means.items()})
+    log.info("%s", render_table(means))
+    log.info("Lower mel distance is nearer. Listen: %s", output)
+
+
+def _one(
+    converter: VoiceConverter, recording: Path, counterpart: Path | None, options: ConversionOptions, output: Path
+) -> dict[str, Comparison]:
+    """Converts and writes one recording; gives its comparisons by name."""
+    converted, rate = converter.convert(recording, options)
+    source, _ = load_audio(recording, rate)
+    clips = {"source": source, "converted": converted}
+    if counterpart is not None:
+        clips["counterpart"], _ = load_audio(counterpart, rate)
+    for name, audio in clips.items():
+        write_audio(output / f"{recording.stem}_{name}.wav", audio, rate)
+    rows = {"converted to source": compare(converted, source, rate)}
+    if counterpart is not None:
+        rows["source to true counterpart"] = compare(source, clips["counterpart"], rate)
+        rows["converted to true counterpart"] = compare(converted, clips["counterpart"], rate)
+    return rows
+
+
+def transposition(converter: VoiceConverter, recordings: list[Path]) -> int:
+    """Whole semitones from the recordings' median pitch to that of the voice; 0 where either is unknown."""
+    target_hz = (converter.voice.information.get("rvc_lightning") or {}).get("median_f0_hz")
+    if not target_hz or converter.pitch is None:
+        return 0
+    tracks = [converter.pitch(load_audio(recording, SAMPLE_RATE)[0]) for recording in recordings]
+    voiced_hz = np.concatenate([track[track > 0] for track in tracks])
+    return round(12 * np.log2(target_hz / np.median(voiced_hz))) if len(voiced_hz) else 0
+
+
+def mean(comparisons: list[Comparison]) -> Comparison:
+    """The mean of each figure, over the comparisons that have it."""
+
+    def of(name: str) -> float | None:
+        values = [value for c in comparisons if (value := getattr(c, name)) is not None]
+        return float(np.mean(values)) if values else None
+
+    return Comparison(**{field.name: of(field.name) for field in fields(Comparison)})  # type: ignore[arg-type]

@@ -1,0 +1,47 @@
+"""Rules of the tree: what may import what, and that nobody but Lightning places anything on a device."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import rvc_lightning
+
+PACKAGE = Path(rvc_lightning.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "models").rglob("*.py")), ids=lambda path: path.name)
+def test_models_are_plain_torch(path):
+    assert not set(imports(path)) & {"lightning", "hydra", "omegaconf", "faiss", "librosa"}
+
+
+def test_only_retrieval_imports_faiss():
+    assert [path.name for path in FILES if "faiss" in set(imports(path))] == ["retrieval.py"]
+
+
+BY_HAND = (
+    r"\.cuda\(",
+    r"\.to\((self\.)?device",
+    r'torch\.device\((?!"meta"\))',
+    r"empty_cache",
+    r"weights_only=False",
+    r"import torchaudio",
+)
+
+
+@pytest.mark.parametrize("pattern", BY_HAND)
+def test_nothing_is_placed_or_unpickled_by_hand(pattern):
+    found = [
+        f"{path.name}: {line}" for path in FILES for line in path.read_text().splitlines() if re.search(pattern, line)
+    ]
+    assert found == []
