@@ -22,15 +22,15 @@ log = logging.getLogger(__name__)
 @command
 def main(config: DictConfig) -> None:
     """Reads voice and index, converts, writes."""
-    # Imported here so that --help need not wait for them.
+    voice_path = required(config, "voice", "the voice, a .pth file")
+    source = required(config, "input", "a recording or a folder")
+    output = required(config, "output", "the file or folder to write")
+    # Imported here so that --help and a mistake need not wait for them.
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.folder import convert_files
     from rvc_lightning.conversion.options import ConversionOptions
     from rvc_lightning.voice.voice import Voice
 
-    voice_path = required(config, "voice", "the voice, a .pth file")
-    source = required(config, "input", "a recording or a folder")
-    output = required(config, "output", "the file or folder to write")
     options = ConversionOptions(**{option.name: config[option.name] for option in fields(ConversionOptions)})
     voice = Voice.load(voice_path)
     index = index_of(voice_path, config.index)
@@ -55,7 +55,8 @@ def _fabric(config: DictConfig) -> Fabric:
 
     from rvc_lightning.errors import ConfigurationError
 
-    asked = {key: config[key] for key in ("accelerator", "devices", "precision")}
+    # The group `precision` is shared with training, where it belongs to the trainer.
+    asked = {"accelerator": config.accelerator, "devices": config.devices, "precision": config.trainer.precision}
     try:
         return Fabric(**asked)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:

