@@ -139,6 +139,7 @@ class RVCModule(LightningModule):
         self.log_mel = LogMel(synthesizer.sample_rate, synthesizer.n_fft, training.n_mels)
         self.val_mel = MeanMetric()
         self.optimizer_steps = 0
+        self._grad_norms: dict[str, Tensor] = {}
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
 
     # ------------------------------------------------------------------ one step
@@ -169,6 +170,8 @@ class RVCModule(LightningModule):
                 self.manual_backward(total * share)
                 self._log_losses(terms | {"generator": total}, batch)
             self._step(generator_optimizer)
+        self.log_dict(self._grad_norms)
+        self._grad_norms = {}
         self.optimizer_steps += 1
 
     def crop(self, batch: Batch) -> Batch:
@@ -198,7 +201,7 @@ class RVCModule(LightningModule):
             coarse_pitch(batch.f0_hz),
             batch.f0_hz,
             batch.speaker,
-            self.spectrogram_of(batch),
+            self.spectrogram_of(batch).to(batch.content.dtype),
             self.training_config.segment_frames,
         )
         segment_samples = self.training_config.segment_frames * hop_samples
@@ -258,8 +261,9 @@ class RVCModule(LightningModule):
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         if config.grad_norm_every_n_steps and step % config.grad_norm_every_n_steps == 0:
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-            name = "discriminator" if optimizer is self._optimizers()[0].optimizer else "generator"
-            self.log(f"grad_norm/{name}", nn.utils.get_total_norm(gradients))
+            name = "discriminator" if parameters[0] is next(self.discriminator.parameters()) else "generator"
+            # Logged by the step: Lightning forgets the values of one hook when another logs in a first batch.
+            self._grad_norms[f"grad_norm/{name}"] = nn.utils.get_total_norm(gradients)
         if config.gradient_clip_val is not None:
             self.clip_gradients(optimizer, config.gradient_clip_val, config.gradient_clip_algorithm)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
@@ -138,7 +137,7 @@ def _best_score(trainer: Trainer) -> float | None:
 
 
 def _say_where(config: DictConfig, exported: ExportedVoice) -> None:
-    run = Path(HydraConfig.get().runtime.output_dir)
+    run = config.paths.run
     lines = [
         ("voice", exported.voice),
         ("index", exported.index or "none"),

@@ -9,6 +9,9 @@ import torch
 
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 
+# The networks of the tests are tiny: threads would cost more than they give, most of all on a busy machine.
+torch.set_num_threads(1)
+
 GOLDEN = Path(__file__).parent / "data" / "golden"
 
 

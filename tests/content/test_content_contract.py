@@ -75,7 +75,9 @@ def test_the_same_sentence_by_another_voice_is_nearer_than_other_sentences():
         return encoder(wav, torch.tensor([wav.shape[1]]))[0]
 
     voices = {voice: [content(voice, number) for number in range(1, 6)] for voice in ("counterpart", "source")}
-    distance = torch.tensor([[torch.cdist(a, b).amin(dim=1).mean() for b in voices["counterpart"]] for a in voices["source"]])
+    distance = torch.tensor(
+        [[torch.cdist(a, b).amin(dim=1).mean() for b in voices["counterpart"]] for a in voices["source"]]
+    )
     assert np.mean((distance.argmin(dim=1) == torch.arange(5)).numpy()) >= 0.8
 
 

@@ -1,0 +1,370 @@
+"""Training on Lightning: accumulation, clipping, schedules, resume, signals, precision, and the whole way to a voice."""
+
+import copy
+import os
+import shutil
+import signal
+from functools import partial
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_configurations import composed
+
+from rvc_lightning import workflow
+from rvc_lightning.building import plain
+from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
+from rvc_lightning.data.batch import Example, collate
+from rvc_lightning.data.datamodule import RVCDataModule
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, write_manifest
+from rvc_lightning.errors import ConfigurationError, RVCError, VoiceError
+from rvc_lightning.module import CHECKPOINT_KEY, RVCModule, TrainingConfig
+from rvc_lightning.resolvers import DEMO_FOLDER
+from rvc_lightning.voice.export import export_checkpoint
+from rvc_lightning.voice.voice import Voice
+
+WEIGHTS = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
+HOP = 240
+FACTS = {
+    "name": "v",
+    "author": None,
+    "content": {"name": "spectral", "options": {}, "dim": 768},
+    "pitch": {"name": "swift_f0", "options": {}},
+    "speakers": ["0"],
+    "median_f0_hz": 150.0,
+    "seconds": 12.0,
+}
+
+
+@pytest.fixture
+def make_module(tiny_synthesizer, tiny_discriminator):
+    def make(optimizer=partial(torch.optim.AdamW, lr=1e-3), **training):
+        torch.manual_seed(7)
+        config = TrainingConfig(**({"segment_frames": 8, "n_mels": 20, "loss_weights": WEIGHTS} | training))
+        decay = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+        return RVCModule(
+            tiny_synthesizer, tiny_discriminator, config, optimizer=optimizer, scheduler=decay, voice=FACTS
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Twelve short slices of six recordings."""
+    folder, noise = tmp_path_factory.mktemp("dataset"), np.random.default_rng(0)
+    rows = []
+    for number in range(12):
+        frames = 30 + number
+        row = ManifestRow(
+            id=str(number), recording=str(number // 2), speaker=0, sample_rate=24000, audio=f"{number}.wav",
+            f0=f"{number}_f0.npy", content=f"{number}_c.npy", samples=frames * HOP, frames=frames, seconds=frames / 100,
+        )  # fmt: skip
+        soundfile.write(folder / row.audio, noise.normal(size=row.samples) * 0.1, 24000, subtype="FLOAT")
+        np.save(folder / row.f0, noise.uniform(80, 300, frames + 1).astype(np.float32))
+        np.save(folder / row.content, noise.normal(size=(frames // 2 + 1, 768)).astype(np.float16))
+        rows.append(row)
+    write_manifest(folder, DatasetHeader(24000, FACTS["pitch"], FACTS["content"]), rows)
+    return folder
+
+
+def trainer_for(**changes):
+    defaults = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    defaults |= {"max_epochs": 1, "num_sanity_val_steps": 0, "enable_checkpointing": "callbacks" in changes}
+    return Trainer(**(defaults | {"use_distributed_sampler": False} | changes))
+
+
+def data_of(folder, **changes):
+    settings = {"segment_frames": 8, "batch_size": 4, "num_workers": 0, "held_out": 0.2}
+    return RVCDataModule(folder, **(settings | changes))
+
+
+def random_batch(n_items, frames=20):
+    examples = [
+        Example(
+            id=str(n), content=torch.randn(frames // 2, 768), f0_hz=torch.rand(frames) * 200 + 80,
+            waveform=torch.rand(frames * HOP) - 0.5, frames=frames, speaker=n % 2,
+        )
+        for n in range(n_items)
+    ]  # fmt: skip
+    return examples
+
+
+class Steps(torch.utils.data.Dataset):
+    """Optimizer steps as they are, each a list of batches."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def __len__(self):
+        return len(self.steps)
+
+    def __getitem__(self, index):
+        return self.steps[index]
+
+
+def run_steps(module, steps, **changes):
+    loader = torch.utils.data.DataLoader(Steps(steps), batch_size=None)
+    trainer_for(limit_val_batches=0, **changes).fit(module, loader)
+    return module
+
+
+def test_accumulating_two_batches_equals_one_of_twice_the_size(make_module, no_noise):
+    torch.manual_seed(0)
+    examples = [random_batch(4), random_batch(4)]
+    sgd = partial(torch.optim.SGD, lr=1e-4)
+    once = run_steps(make_module(sgd), [[collate(step)] for step in examples])
+    twice = run_steps(make_module(sgd), [[collate(step[:2]), collate(step[2:])] for step in examples])
+    start = make_module(sgd).state_dict()
+    for name, tensor in once.state_dict().items():
+        torch.testing.assert_close(twice.state_dict()[name], tensor, atol=1e-5, rtol=0)
+    moved = max(float((tensor - start[name]).abs().max()) for name, tensor in once.state_dict().items())
+    assert moved > 1e-4
+
+
+def test_steps_move_both_networks_and_leave_no_gradients_behind(make_module):
+    module = make_module()
+    before = copy.deepcopy(module.state_dict())
+    run_steps(module, [[collate(random_batch(2))]])
+    for network in ("synthesizer", "discriminator"):
+        assert any(
+            not torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items() if network in name
+        )
+    assert all(parameter.grad is None for parameter in module.parameters())
+    assert all(parameter.requires_grad for parameter in module.parameters())
+    assert module.optimizer_steps == 1
+
+
+@pytest.mark.parametrize(("algorithm", "limit"), [("norm", 1e-3), ("value", 1e-5)])
+def test_gradients_are_clipped(make_module, algorithm, limit):
+    seen = []
+    module = make_module(gradient_clip_val=limit, gradient_clip_algorithm=algorithm)
+
+    def step(optimizer):
+        optimizer.step()
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        seen.append(float(norm) if algorithm == "norm" else max(float(g.abs().max()) for g in gradients))
+        optimizer.zero_grad(set_to_none=True)
+
+    module._step = step
+    run_steps(module, [[collate(random_batch(2))]])
+    assert len(seen) == 2 and max(seen) <= limit * 1.001
+
+
+def test_the_discriminator_can_join_later(make_module):
+    module = make_module(adversarial_from_step=1)
+    before = copy.deepcopy(module.discriminator.state_dict())
+    run_steps(module, [[collate(random_batch(2))]])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.discriminator.state_dict().items())
+    module = make_module(adversarial_from_step=1)
+    run_steps(module, [[collate(random_batch(2))]] * 2)
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in module.discriminator.state_dict().items())
+
+
+def test_crops_keep_content_pitch_and_waveform_together(make_module):
+    frames, crop = 40, 12
+    ramp = torch.arange(frames, dtype=torch.float32)
+    item = Example("a", ramp[::2, None].repeat(1, 768), ramp + 1, ramp.repeat_interleave(HOP), frames, 0)
+    short = item._replace(frames=10)
+    module = make_module(crop_frames=crop)
+    for _ in range(5):
+        cropped = module.crop(collate([item, short]))
+        assert cropped.f0_hz.shape == (2, crop) and cropped.lengths.tolist() == [12, 10]
+        first = int(cropped.f0_hz[0, 0]) - 1
+        assert first % 2 == 0
+        assert cropped.content[0, :, 0].tolist() == list(range(first, first + crop, 2))
+        assert cropped.waveform[0, ::HOP].tolist() == list(range(first, first + crop))
+        assert cropped.f0_hz[1, 0] == 1
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_other_precisions_train(make_module, dataset, precision):
+    module = make_module()
+    trainer = trainer_for(precision=precision)
+    trainer.fit(module, data_of(dataset))
+    assert all(parameter.isfinite().all() for parameter in module.parameters())
+    assert float(trainer.callback_metrics["val/mel"]) > 0
+
+
+def test_learning_rate_falls_once_an_epoch_and_a_resume_goes_on(make_module, dataset, tmp_path):
+    """Defect T5: the peers repeat an epoch or decay once too often or too seldom."""
+    rates = []
+
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            rates.append((trainer.current_epoch, batch_idx, trainer.optimizers[0].param_groups[0]["lr"]))
+
+    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    trainer_for(max_epochs=2, callbacks=[keep, Watch()]).fit(make_module(), data_of(dataset))
+    module = make_module()
+    trainer_for(max_epochs=4, callbacks=[Watch()]).fit(module, data_of(dataset), ckpt_path=keep.path, weights_only=True)
+    per_epoch = len(rates) // 4
+    assert rates == [(epoch, index, 1e-3 * 0.5**epoch) for epoch in range(4) for index in range(per_epoch)]
+    assert module.optimizer_steps == 4 * per_epoch
+
+
+def test_a_signal_saves_and_a_resume_takes_the_very_next_batch(make_module, dataset, tmp_path):
+    seen = []
+
+    class Watch(Callback):
+        def __init__(self, kill_at=None):
+            self.kill_at = kill_at
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            seen.append((trainer.current_epoch, batch[0].ids))
+            if len(seen) == self.kill_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    settings = {"batch_size": 2, "held_out": 0.0}
+    trainer_for(max_epochs=2, callbacks=[Watch()]).fit(make_module(), data_of(dataset, **settings))
+    whole, seen[:] = list(seen), []
+    assert len(whole) == 12
+
+    keep = LastCheckpoint(str(tmp_path), every_n_epochs=10)
+    with pytest.raises(TrainingStopped, match="SIGTERM.*last.ckpt"):
+        trainer_for(max_epochs=2, callbacks=[Watch(kill_at=4), keep]).fit(make_module(), data_of(dataset, **settings))
+    assert len(seen) == 4
+    module = make_module()
+    trainer_for(max_epochs=2, callbacks=[Watch(), keep]).fit(
+        module, data_of(dataset, **settings), ckpt_path=keep.path, weights_only=True
+    )
+    assert seen == whole
+    assert module.optimizer_steps == 12
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_checkpoint_of_other_sizes_is_refused_with_the_difference(make_module, dataset, tmp_path, tiny_synthesizer):
+    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
+    content = torch.load(keep.path, weights_only=True)
+    content[CHECKPOINT_KEY]["synthesizer"]["initial_channels"] = 99
+    torch.save(content, keep.path)
+    with pytest.raises(ConfigurationError, match="initial_channels was 99, is 16"):
+        trainer_for(max_epochs=2).fit(make_module(), data_of(dataset), ckpt_path=keep.path, weights_only=True)
+
+
+def test_a_checkpoint_becomes_a_voice(make_module, dataset, tmp_path):
+    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    module = make_module()
+    trainer_for(callbacks=[keep]).fit(module, data_of(dataset))
+    exported = export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset)
+    assert exported.index.is_file()
+    content = torch.load(exported.voice, weights_only=True)
+    assert not any("enc_q" in name for name in content["weight"])
+    assert all(tensor.dtype == torch.float16 for tensor in content["weight"].values())
+    assert (content["sr"], content["f0"], content["version"]) == (24000, 1, "v2")
+    assert (content["embedder_model"], content["model_name"], content["step"]) == ("spectral", "anna", 2)
+    assert content["dataset_length"] == "00:00:12"
+    voice = Voice.load(exported.voice)
+    assert voice.information["rvc_lightning"]["pitch"]["name"] == "swift_f0"
+    stored = {name.replace("weight_g", "x"): tensor for name, tensor in content["weight"].items()}
+    torch.testing.assert_close(stored["emb_g.weight"].float(), module.synthesizer.speaker_embedding.weight,
+                               atol=1e-3, rtol=1e-3)  # fmt: skip
+    shutil.rmtree(tmp_path / "voice")
+    without = export_checkpoint(keep.path, tmp_path / "voice", "anna", tmp_path / "gone")
+    assert without.index is None and without.voice.is_file()
+
+
+def test_a_diverged_checkpoint_is_not_exported(make_module, dataset, tmp_path):
+    """Defect T18: overflow in half precision goes unnoticed in the peers."""
+    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    module = make_module()
+    trainer_for(callbacks=[keep]).fit(module, data_of(dataset))
+    content = torch.load(keep.path, weights_only=True)
+    content["state_dict"]["synthesizer.speaker_embedding.weight"][0, 0] = 1e6
+    torch.save(content, keep.path)
+    with pytest.raises(VoiceError, match=r"emb_g\.weight"):
+        export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset)
+    assert not (tmp_path / "voice").exists()
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    folder = tmp_path / "Aña's recordings"
+    folder.mkdir()
+    for name in ("09", "10", "11"):
+        shutil.copy(DEMO_FOLDER / "target" / f"{name}.flac", folder)
+    return folder
+
+
+def small_run(tmp_path, recordings, *overrides):
+    sizes = {"initial_channels": 16, "hidden_channels": 8, "latent_channels": 4, "filter_channels": 8, "n_layers": 1}
+    return composed(
+        "+experiment=quickstart",
+        f'audio="{recordings}"',
+        f"paths.root={tmp_path}",
+        *(f"model.synthesizer.{name}={value}" for name, value in sizes.items()),
+        *(
+            "trainer.accelerator=cpu",
+            "trainer.max_epochs=2",
+            "trainer.max_time=null",
+            "trainer.val_check_interval=null",
+        ),
+        *("trainer.check_val_every_n_epoch=1", "trainer.log_every_n_steps=1", "data.held_out=0.3"),
+        *("data.num_workers=0", "showcase.n_clips=1", "prepare_workers=0", "callbacks.progress.refresh_rate=0"),
+        *overrides,
+        run=str(tmp_path / "run"),
+    )
+
+
+def test_from_a_folder_of_recordings_to_a_converted_voice(tmp_path, recordings, caplog):
+    caplog.set_level("INFO")
+    config = small_run(tmp_path, recordings)
+    score = workflow.train(config)
+    assert score is not None and np.isfinite(score)
+    name = recordings.name
+    voice = tmp_path / "voices" / name
+    assert {path.name for path in voice.iterdir()} == {f"{name}.pth", f"{name}.index", "listen"}
+    listen = sorted(path.name for path in (voice / "listen").iterdir())
+    assert listen == ["01_converted.wav", "01_source.wav", "comparison.json"]
+    converted, rate = soundfile.read(voice / "listen" / "01_converted.wav")
+    source = soundfile.info(DEMO_FOLDER / "source" / "01.flac")
+    assert rate == 24000 and len(converted) == -(-source.frames * 24000 // source.samplerate)
+    assert np.abs(converted).max() > 0
+    for line in ("voice:", "index:", "dataset:", "tensorboard --logdir", "pitch correlation"):
+        assert line in caplog.text
+    checkpoints = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert checkpoints == {"best.ckpt", "last.ckpt"}
+
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    scalars = set(events.Tags()["scalars"])
+    wanted = {f"loss/{term}" for term in ("adversarial", "features", "mel", "kl", "generator", "discriminator")}
+    wanted |= {"grad_norm/generator", "grad_norm/discriminator", "val/mel", "throughput/seconds_per_step"}
+    assert wanted <= scalars and any(tag.startswith("lr-") for tag in scalars)
+    assert events.Tags()["images"] and events.Tags()["audio"]
+
+    # A second run prepares nothing again and can go on from the first.
+    caplog.clear()
+    header = read_header(tmp_path / "datasets" / name)
+    assert header.sample_rate == plain(config.model)["synthesizer"]["sample_rate"]
+    again = small_run(tmp_path, recordings, f"checkpoint={tmp_path}/run/checkpoints/last.ckpt", "trainer.max_epochs=3")
+    trainer = workflow.fit(again, workflow.prepare_dataset(again))
+    assert trainer.current_epoch == 3
+    assert "slicing" not in caplog.text and "finding pitch" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["audio=null", "name=x"], "audio=FOLDER"),
+        (["audio=no/such/folder"], "no/such/folder"),
+        (["checkpoint=no.ckpt"], "no.ckpt"),
+    ],
+)
+def test_a_users_mistake_is_one_clear_error(tmp_path, recordings, overrides, message):
+    with pytest.raises(RVCError, match=message):
+        workflow.train(small_run(tmp_path, recordings, *overrides))
+    assert not (tmp_path / "voices").exists()
+
+
+def test_without_held_out_recordings_the_last_state_is_exported(tmp_path, recordings):
+    config = small_run(tmp_path, recordings, "data.held_out=0", "showcase=null", "trainer.max_epochs=1")
+    dataset_folder = workflow.prepare_dataset(config)
+    trainer = workflow.fit(config, dataset_folder)
+    assert workflow.checkpoint_to_export(trainer).name == "last.ckpt"
+    assert any(isinstance(callback, ModelCheckpoint) for callback in trainer.callbacks)
