@@ -35,6 +35,8 @@ _ADD_ROWS = 8192
 _LEAST_DISTANCE = 1e-9
 # Squares of it are still normal numbers in float64.
 _TINY = 1e-30
+# What faiss and numpy were seen to raise for files with bytes missing or changed.
+_DAMAGE = (RuntimeError, MemoryError, ValueError)
 
 
 def build_index(features: np.ndarray, seed: int) -> Any:
@@ -115,7 +117,7 @@ class RetrievalIndex:
         self._index = index
         try:
             self.vectors: np.ndarray = index.reconstruct_n(0, index.ntotal)
-        except RuntimeError as error:
+        except _DAMAGE as error:
             raise VoiceError(f"{name} cannot list its vectors ({_reason(error)}); build it again") from error
         if not np.isfinite(self.vectors).all():
             raise VoiceError(f"{name} holds NaN or infinity; build it again")
@@ -132,7 +134,7 @@ class RetrievalIndex:
             raise VoiceError(f"there is no index at '{path}'" + (" (that is a folder)" if path.is_dir() else ""))
         try:
             index = faiss.read_index(str(path))
-        except (RuntimeError, MemoryError) as error:
+        except _DAMAGE as error:
             raise VoiceError(f"'{path}' cannot be read as an index; it may be cut short ({_reason(error)})") from error
         return cls(index, f"the index '{path}'")
 
@@ -169,7 +171,7 @@ class RetrievalIndex:
 
     def _mix(self, content: np.ndarray, index_rate: float) -> np.ndarray:
         query = np.ascontiguousarray(content.reshape(-1, self.content_dim), dtype=np.float32)
-        distance, ids = self._index.search(query, NEIGHBOURS)
+        distance, ids = self._search(query)
         floor = _LEAST_DISTANCE * np.square(query, dtype=np.float64).sum(axis=1, keepdims=True)
         weight = np.maximum(distance, np.maximum(floor, _TINY), dtype=np.float64) ** -2
         weight[ids < 0] = 0
@@ -179,6 +181,16 @@ class RetrievalIndex:
         retrieved = np.einsum("fk,fkc->fc", share, self.vectors[ids])
         mixed = np.where(found, index_rate * retrieved + (1 - index_rate) * query, query)
         return mixed.astype(np.float32).reshape(content.shape)
+
+    def _search(self, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """[F, C] -> squared distances and ids of the nearest vectors, [F, K]; id -1 where there are fewer."""
+        try:
+            distance, ids = self._index.search(query, NEIGHBOURS)
+        except _DAMAGE as error:
+            raise VoiceError(f"{self.name} is damaged ({_reason(error)}); build it again") from error
+        if ids.max(initial=-1) >= len(self.vectors):
+            raise VoiceError(f"{self.name} is damaged: it finds vectors that it does not hold; build it again")
+        return distance, ids
 
 
 def _reason(error: BaseException) -> str:
