@@ -16,7 +16,6 @@ from typing import Any
 
 import hydra
 import torch
-from hydra.utils import instantiate
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from omegaconf import DictConfig
 from torch import Tensor
@@ -24,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from rvc_lightning import losses, resolvers
-from rvc_lightning.building import build_module
+from rvc_lightning.building import build_module, make
 from rvc_lightning.commands import command
 from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, Example, collate
 from rvc_lightning.data.manifest import DatasetHeader
@@ -157,7 +156,7 @@ def measure(module: RVCModule, loader: DataLoader, config: DictConfig) -> Measur
 def _short_trainer(config: DictConfig, **changes: Any) -> Trainer:
     """The configured trainer for one epoch that leaves no traces."""
     quiet = {"callbacks": None, "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    return instantiate(config.trainer, **(quiet | {"max_epochs": 1, "limit_val_batches": 0} | changes))
+    return make(config, "trainer", **(quiet | {"max_epochs": 1, "limit_val_batches": 0} | changes))
 
 
 @hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="benchmark")

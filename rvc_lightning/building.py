@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning.data.datamodule import RVCDataModule
@@ -59,8 +60,8 @@ def build_module(
         synthesizer,
         DiscriminatorConfig.from_dict(model["discriminator"]),
         TrainingConfig(**training),
-        optimizer=instantiate(config.optimizer),
-        scheduler=instantiate(config.scheduler),
+        optimizer=make(config, "optimizer"),
+        scheduler=make(config, "scheduler"),
         voice=voice,
     )
 
@@ -98,13 +99,30 @@ def build_datamodule(config: DictConfig, dataset: Path) -> RVCDataModule:
     )
 
 
+def make(config: DictConfig, setting: str, **changes: Any) -> Any:
+    """What `config.<setting>` describes by its `_target_`, with `changes` as further arguments.
+
+    Raises:
+        ConfigurationError: It refuses its arguments; the message is its own.
+    """
+    try:
+        return instantiate(config[setting], **changes)
+    except InstantiationException as error:
+        raise ConfigurationError(f"{setting}: {error.__cause__ or error}") from error
+
+
 def build_trainer(config: DictConfig) -> Trainer:
-    """Lightning's trainer with the callbacks and the logger of the run."""
-    callbacks: list[Callback] = [instantiate(node) for node in (config.callbacks or {}).values()]
-    logger = instantiate(config.logger) if config.logger else False
-    return instantiate(config.trainer, callbacks=callbacks, logger=logger, enable_checkpointing=bool(callbacks))
+    """Lightning's trainer with the callbacks and the logger of the run.
+
+    Raises:
+        ConfigurationError: Lightning refuses a setting, or has no such device.
+    """
+    callbacks: list[Callback] = [make(config.callbacks, name) for name in config.callbacks or ()]
+    logger = make(config, "logger") if config.logger else False
+    keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)
+    return make(config, "trainer", callbacks=callbacks, logger=logger, enable_checkpointing=keeps)
 
 
 def build_predictor(config: DictConfig) -> Trainer:
     """A trainer on the same devices in the same precision, for extracting features: it logs and saves nothing."""
-    return instantiate(config.trainer, callbacks=None, logger=False, enable_checkpointing=False, max_time=None)
+    return make(config, "trainer", callbacks=None, logger=False, enable_checkpointing=False, max_time=None)

@@ -22,6 +22,8 @@ _NOISE = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     r"The number of training batches .* is smaller than the logging interval",
     r"The '\w+_dataloader' does not have many workers",
+    # The schedule of a discriminator that joins later, see model.adversarial_from_step.
+    r"Detected call of `lr_scheduler\.step\(\)` before",
     r"You defined a `validation_step` but have no `val_dataloader`",
 )
 """Warnings of libraries about themselves, or about what is so on purpose."""
@@ -30,7 +32,8 @@ _NOISE = (
 def command(function: Callable[P, R]) -> Callable[P, R]:
     """Makes a user's mistake in `function` one line on the error stream and exit status 1.
 
-    Everything that is no RVCError is a defect of ours and keeps its traceback.
+    Ctrl-C ends in a line as well, with exit status 130. Everything else that is no RVCError is a defect of ours and
+    keeps its traceback.
     """
 
     @functools.wraps(function)
@@ -41,6 +44,9 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
         except RVCError as error:
             log.error("Error: %s", error)
             raise SystemExit(1) from None
+        except KeyboardInterrupt:
+            log.error("Interrupted. What is finished is kept: the same command goes on from there.")
+            raise SystemExit(130) from None
 
     return guarded
 

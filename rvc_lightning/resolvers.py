@@ -20,7 +20,7 @@ def name_of(audio: str | None) -> str:
         return "voice"
     path = Path(audio).expanduser().resolve()
     if path == DEMO_FOLDER.resolve() / "target":
-        return "demo"
+        return "quickstart"
     return path.stem if path.is_file() else path.name
 
 

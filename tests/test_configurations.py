@@ -17,7 +17,7 @@ from rvc_lightning.errors import ConfigurationError, DatasetError
 
 ROOT = Path(rvc_lightning.__file__).parents[1]
 CONF = ROOT / "conf"
-COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem not in ("hydra_settings", "quiet"))
+COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem not in ("console", "quiet", "run_folder"))
 CHOICES = sorted(
     (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name not in ("experiment", "debug")
 )

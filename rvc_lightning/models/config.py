@@ -84,6 +84,8 @@ class SynthesizerConfig(_Config):
     """Kernels of the parallel residual blocks of one generator stage."""
     resblock_dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
     """Dilations of the rounds of each residual block."""
+    posterior_layers: int = 16
+    """Layers of the posterior encoder, which training needs and voices leave out."""
     initial_channels: int = 512
     """Channels before the first upsampling; every stage halves them."""
     speaker_count: int = 109

@@ -19,7 +19,7 @@ class PosteriorEncoder(nn.Module):
         super().__init__()
         hidden = config.hidden_channels
         self.pre = nn.Conv1d(config.spec_channels, hidden, 1)
-        self.wavenet = WaveNet(hidden, kernel_size=5, n_layers=16, speaker_channels=config.speaker_channels)
+        self.wavenet = WaveNet(hidden, 5, config.posterior_layers, config.speaker_channels)
         self.projection = nn.Conv1d(hidden, 2 * config.latent_channels, 1)
 
     def forward(self, spec: Tensor, lengths: Tensor, speaker_code: Tensor) -> Gaussian:

@@ -34,6 +34,9 @@ class HarmonicSource(nn.Module):
         super().__init__()
         self.sample_rate, self.hop_samples, self.n_harmonics = sample_rate, hop_samples, n_harmonics
         self.merge = nn.Linear(n_harmonics, 1)
+        # From nothing, the pitch is learned soon only if the sines arrive about as loud as everything else.
+        nn.init.constant_(self.merge.weight, 1 / (SINE_AMPLITUDE * n_harmonics))
+        nn.init.zeros_(self.merge.bias)
 
     @torch.no_grad()
     def sines(self, f0_hz: Tensor) -> Tensor:
