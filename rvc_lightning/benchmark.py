@@ -1,8 +1,8 @@
 """`python -m rvc_lightning.benchmark`: what a training step takes of time and memory, on any device and precision.
 
-The batches are random and the weights too: neither changes the work. `baseline=true` measures the loop that RVC
-tools run beside ours, in the same process: the discriminator collects gradients in the generator's pass, the real
-features are propagated through as well, and every loss is read back at every step.
+The batches are random and the weights too: neither changes the work. `loops=[ours,plain]` measures the loop that RVC
+tools run beside ours, both by turns in one process: in it the discriminator collects gradients in the generator's pass,
+the real features are propagated through as well, and every loss is read back at every step.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import resource
 from collections.abc import Sequence
-from dataclasses import dataclass
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -27,7 +27,8 @@ from rvc_lightning.building import build_module, make
 from rvc_lightning.commands import command
 from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, Example, collate
 from rvc_lightning.data.manifest import DatasetHeader
-from rvc_lightning.models.config import FRAMES_PER_SECOND
+from rvc_lightning.errors import unknown_choice
+from rvc_lightning.models.config import FRAMES_PER_SECOND, hop_samples
 from rvc_lightning.module import Generated, RVCModule
 
 log = logging.getLogger(__name__)
@@ -123,34 +124,21 @@ class StepTimer(Callback):
             torch.cuda.synchronize(module.device)
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """What a number of steps took."""
-
-    seconds_per_step: float
-    """Median, the first two steps left out."""
-    peak_gib: float
-    """Of the device, or of the process on the CPU."""
-    gflop_per_step: float
-    """Floating-point operations of convolutions and matrix products, as torch counts them."""
-
-    def line(self, name: str, audio_seconds: float) -> str:
-        """One line of the table."""
-        return (
-            f"{name:10} {self.seconds_per_step:8.3f} s/step   {audio_seconds / self.seconds_per_step:7.1f} audio-s/s   "
-            f"{self.gflop_per_step / self.seconds_per_step:8.1f} GFLOP/s   peak {self.peak_gib:6.2f} GiB"
-        )
+LOOPS = {"ours": RVCModule, "plain": PlainLoop}
 
 
-def measure(module: RVCModule, loader: DataLoader, config: DictConfig) -> Measurement:
-    """Trains for a few steps and reports what they took."""
+def timed_steps(module: RVCModule, loader: DataLoader, config: DictConfig) -> StepTimer:
+    """Trains on all of `loader` and gives what it took."""
     timer = StepTimer()
     _short_trainer(config, callbacks=[timer]).fit(module, loader)
-    timed = sorted(timer.seconds[2:])
-    # Counted apart from the clock: counting slows a step down.
+    return timer
+
+
+def count_gflop(module: RVCModule, loader: DataLoader, config: DictConfig) -> float:
+    """Billions of floating-point operations of one step, as torch counts convolutions and matrix products."""
     with FlopCounterMode(display=False) as counter:
         _short_trainer(config, limit_train_batches=1).fit(module, loader)
-    return Measurement(timed[len(timed) // 2], timer.peak_bytes / 2**30, counter.get_total_flops() / 1e9)
+    return counter.get_total_flops() / 1e9
 
 
 def _short_trainer(config: DictConfig, **changes: Any) -> Trainer:
@@ -159,27 +147,37 @@ def _short_trainer(config: DictConfig, **changes: Any) -> Trainer:
     return make(config, "trainer", **(quiet | {"max_epochs": 1, "limit_val_batches": 0} | changes))
 
 
+def random_loader(config: DictConfig) -> DataLoader:
+    """As many random batches as a round has steps."""
+    sample_rate, frames = config.model.synthesizer.sample_rate, round(config.seconds * FRAMES_PER_SECOND)
+    slices = RandomSlices(config.steps * config.batch_size, frames, hop_samples(sample_rate), config.content_dim)
+    return DataLoader(slices, batch_size=config.batch_size, collate_fn=one_batch)
+
+
 @hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="benchmark")
 @command
 def main(config: DictConfig) -> None:
-    """Measures our step, and the plain loop's beside it if asked for."""
-    frames = round(config.seconds * FRAMES_PER_SECOND)
+    """Measures the loops by turns, so that what else the machine does meets all of them."""
+    if unknown := sorted(set(config.loops) - set(LOOPS)):
+        raise unknown_choice("loop", unknown[0], LOOPS)
+    seed_everything(config.seed, verbose=False)
     header = DatasetHeader(config.model.synthesizer.sample_rate, {}, {"dim": config.content_dim})
-    kinds: list[tuple[str, type[RVCModule]]] = [("ours", RVCModule)] + (
-        [("plain", PlainLoop)] if config.baseline else []
-    )
-    results = {}
-    for name, kind in kinds:
-        seed_everything(config.seed, verbose=False)
-        module = build_module(config, header, voice={}, kind=kind)
-        hop_samples = module.synthesizer.config.hop_samples
-        slices = RandomSlices(config.steps * config.batch_size, frames, hop_samples, config.content_dim)
-        loader = DataLoader(slices, batch_size=config.batch_size, collate_fn=one_batch)
-        results[name] = measure(module, loader, config)
-        log.info("%s", results[name].line(name, config.batch_size * config.seconds))
-    if config.baseline:
-        ratio = results["ours"].seconds_per_step / results["plain"].seconds_per_step
-        log.info("ours takes %.2f of the plain loop's time", ratio)
+    modules = {name: build_module(config, header, voice={}, kind=LOOPS[name]) for name in config.loops}
+    loader = random_loader(config)
+    timers: dict[str, list[StepTimer]] = {name: [] for name in modules}
+    for _ in range(config.rounds):
+        for name, module in modules.items():
+            timers[name].append(timed_steps(module, loader, config))
+    # The first step of a round warms up and does not count.
+    seconds = {name: median(s for timer in rounds for s in timer.seconds[1:]) for name, rounds in timers.items()}
+    for name, module in modules.items():
+        gflop = count_gflop(module, loader, config)
+        audio = config.batch_size * config.seconds / seconds[name]
+        log.info("%-6s %8.3f s/step  %7.2f audio-s/s  %8.1f GFLOP/s", name, seconds[name], audio, gflop / seconds[name])
+    if len(modules) == 1:
+        log.info("peak memory %.2f GiB", timers[config.loops[0]][-1].peak_bytes / 2**30)
+    for name in list(modules)[1:]:
+        log.info("%s takes %.2f of the time of %s", config.loops[0], seconds[config.loops[0]] / seconds[name], name)
 
 
 if __name__ == "__main__":

@@ -41,25 +41,22 @@ def show(exported: ExportedVoice, source: Path, counterpart: Path | None, n_clip
     recordings = [source / name for name in discover_audio(source).recordings[:n_clips]]
     if not recordings:
         raise ConfigurationError(f"showcase.source='{source}' holds no recordings to convert")
-    semitones = transposition(converter, recordings)
-    log.info("Converting %d sentences of another voice, transposed by %+d semitones", len(recordings), semitones)
-    options = ConversionOptions(transpose_semitones=semitones)
     rows: dict[str, list[Comparison]] = defaultdict(list)
     for recording in tqdm(recordings, desc="Converting", unit="clip"):
         truth = None if counterpart is None else counterpart / recording.name
-        for name, comparison in _one(converter, recording, truth, options, output).items():
+        for name, comparison in _one(converter, recording, truth, output).items():
             rows[name].append(comparison)
     means = {name: mean(comparisons) for name, comparisons in rows.items()}
     write_json(output / "comparison.json", {name: asdict(comparison) for name, comparison in means.items()})
     log.info("%s", render_table(means))
-    log.info("Lower mel distance is nearer. Listen: %s", output)
+    log.info("Means of %d sentences moved to the voice's pitch; a lower mel distance is nearer. Listen: %s",
+             len(recordings), output)  # fmt: skip
 
 
-def _one(
-    converter: VoiceConverter, recording: Path, counterpart: Path | None, options: ConversionOptions, output: Path
-) -> dict[str, Comparison]:
+def _one(converter: VoiceConverter, recording: Path, counterpart: Path | None, output: Path) -> dict[str, Comparison]:
     """Converts and writes one recording; gives its comparisons by name."""
-    converted, rate = converter.convert(recording, options)
+    semitones = transposition(converter, recording)
+    converted, rate = converter.convert(recording, ConversionOptions(transpose_semitones=semitones))
     source, _ = load_audio(recording, rate)
     clips = {"source": source, "converted": converted}
     if counterpart is not None:
@@ -73,13 +70,13 @@ def _one(
     return rows
 
 
-def transposition(converter: VoiceConverter, recordings: list[Path]) -> int:
-    """Whole semitones from the recordings' median pitch to that of the voice; 0 where either is unknown."""
+def transposition(converter: VoiceConverter, recording: Path) -> int:
+    """Whole semitones from the recording's median pitch to that of the voice; 0 where either is unknown."""
     target_hz = (converter.voice.information.get("rvc_lightning") or {}).get("median_f0_hz")
     if not target_hz or converter.pitch is None:
         return 0
-    tracks = [converter.pitch(load_audio(recording, SAMPLE_RATE)[0]) for recording in recordings]
-    voiced_hz = np.concatenate([track[track > 0] for track in tracks])
+    f0_hz = converter.pitch(load_audio(recording, SAMPLE_RATE)[0])
+    voiced_hz = f0_hz[f0_hz > 0]
     return round(12 * np.log2(target_hz / np.median(voiced_hz))) if len(voiced_hz) else 0
 
 

@@ -26,7 +26,9 @@ def execute(name, folder, parameters):
 def test_convert(tmp_path):
     make_voice(quick_config()).save(tmp_path / "anna.pth")
     cells = execute(
-        "convert.ipynb", tmp_path, {"voice_path": "anna.pth", "input_path": str(DEMO / "source" / "01.flac")}
+        "convert.ipynb",
+        tmp_path,
+        {"voice_path": "anna.pth", "index_path": None, "input_path": str(DEMO / "source" / "01.flac")},
     )
     shown = [kind for cell in cells for output in cell.outputs for kind in output.get("data", {})]
     assert shown.count("image/png") == 1
