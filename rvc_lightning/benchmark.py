@@ -2,7 +2,7 @@
 
 The batches are random and the weights too: neither changes the work. `loops=[ours,plain]` measures the loop that RVC
 tools run beside ours, both by turns in one process: in it the discriminator collects gradients in the generator's pass,
-the real features are propagated through as well, and every loss is read back at every step.
+the real features are propagated through as well, every loss is read back at every step, and AdamW is not fused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import hydra
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -147,6 +147,14 @@ def _short_trainer(config: DictConfig, **changes: Any) -> Trainer:
     return make(config, "trainer", **(quiet | {"max_epochs": 1, "limit_val_batches": 0} | changes))
 
 
+def build(config: DictConfig, loop: str) -> RVCModule:
+    """The networks in the loop of that name; the plain one has the optimizer as it is by default."""
+    header = DatasetHeader(config.model.synthesizer.sample_rate, {}, {"dim": config.content_dim})
+    settings = config if loop == "ours" else OmegaConf.merge(config, {"optimizer": {"fused": None}})
+    assert isinstance(settings, DictConfig)
+    return build_module(settings, header, voice={}, kind=LOOPS[loop])
+
+
 def random_loader(config: DictConfig) -> DataLoader:
     """As many random batches as a round has steps."""
     sample_rate, frames = config.model.synthesizer.sample_rate, round(config.seconds * FRAMES_PER_SECOND)
@@ -161,8 +169,7 @@ def main(config: DictConfig) -> None:
     if unknown := sorted(set(config.loops) - set(LOOPS)):
         raise unknown_choice("loop", unknown[0], LOOPS)
     seed_everything(config.seed, verbose=False)
-    header = DatasetHeader(config.model.synthesizer.sample_rate, {}, {"dim": config.content_dim})
-    modules = {name: build_module(config, header, voice={}, kind=LOOPS[name]) for name in config.loops}
+    modules = {name: build(config, name) for name in config.loops}
     loader = random_loader(config)
     timers: dict[str, list[StepTimer]] = {name: [] for name in modules}
     for _ in range(config.rounds):

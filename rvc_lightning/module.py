@@ -15,6 +15,7 @@ from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
@@ -228,9 +229,11 @@ class RVCModule(LightningModule):
             "kl": losses.kl_loss(output.prior_latent, output.posterior.log_std, output.prior),
         }
         if adversarial:
-            with torch.no_grad():
-                real = self.discriminator(generated.real)
-            fake = self.discriminator(generated.fake)
+            # Both passes see the same weights: the norms are multiplied out once.
+            with parametrize.cached():
+                with torch.no_grad():
+                    real = self.discriminator(generated.real)
+                fake = self.discriminator(generated.fake)
             terms["adversarial"] = losses.adversarial_loss([judgement.score for judgement in fake])
             terms["features"] = losses.feature_loss([j.features for j in real], [j.features for j in fake])
         return terms

@@ -308,7 +308,13 @@ def small_run(tmp_path, recordings, *overrides):
             "trainer.val_check_interval=null",
         ),
         *("trainer.check_val_every_n_epoch=1", "trainer.log_every_n_steps=1", "data.held_out=0.3"),
-        *("data.num_workers=0", "showcase.n_clips=1", "prepare_workers=0", "callbacks.progress.refresh_rate=0"),
+        *(
+            "model.adversarial_from_step=0",
+            "data.num_workers=0",
+            "showcase.n_clips=1",
+            "prepare_workers=0",
+            "callbacks.progress.refresh_rate=0",
+        ),
         *overrides,
         run=str(tmp_path / "run"),
     )

@@ -60,7 +60,13 @@ class ScaleDiscriminator(SubDiscriminator):
 
 
 class PeriodDiscriminator(SubDiscriminator):
-    """Looks at every `period`-th sample: the waveform folded to [B, 1, N / period, period]."""
+    """Looks at every `period`-th sample: the waveform folded to [B, 1, N / period, period].
+
+    The kernels are one column wide, so the columns may as well be further items of the batch. With few columns that is
+    the faster way to compute the same: by half for period 2 on a CPU, and not at all from about 7 on.
+    """
+
+    _COLUMNS_IN_BATCH = 5
 
     def __init__(self, period: int, channels: Sequence[int]) -> None:
         super().__init__()
@@ -77,6 +83,17 @@ class PeriodDiscriminator(SubDiscriminator):
         """[B, 1, N] -> [B, 1, ⌈N / period⌉, period], the end filled by reflection."""
         missing = -waveform.shape[-1] % self.period
         return F.pad(waveform, (0, missing), mode="reflect").unflatten(-1, (-1, self.period))
+
+    def forward(self, waveform: Tensor) -> Judgement:
+        """Waveform [B, 1, N] -> score and feature maps [B, C, N', period]."""
+        if self.period > self._COLUMNS_IN_BATCH:
+            return super().forward(waveform)
+        x, features = self.view(waveform).permute(0, 3, 1, 2).flatten(0, 1), []
+        for conv in (*self.convs, self.conv_post):
+            x = F.conv1d(x, conv.weight.squeeze(-1), conv.bias, conv.stride[0], conv.padding[0])
+            x = x if conv is self.conv_post else F.leaky_relu(x, LEAKY_SLOPE)
+            features.append(x.unflatten(0, (-1, self.period)).permute(0, 2, 3, 1))
+        return Judgement(features[-1].flatten(1), features)
 
 
 class Discriminator(nn.Module):
