@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,9 @@ def test_nothing_is_placed_or_unpickled_by_hand(pattern):
         f"{path.name}: {line}" for path in FILES for line in path.read_text().splitlines() if re.search(pattern, line)
     ]
     assert found == []
+
+
+def test_importing_the_models_brings_nothing_else_in():
+    heavy = "lightning", "hydra", "omegaconf", "faiss", "librosa"
+    script = f"import sys, rvc_lightning.models; sys.exit(' '.join(n for n in {heavy} if n in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stderr.strip() == ""

@@ -10,7 +10,7 @@ from typing import Any
 
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.content.spectral import SpectralEncoder
-from rvc_lightning.errors import ConfigurationError, unknown_choice
+from rvc_lightning.registry import build
 
 CONTENT_ENCODERS: dict[str, Callable[..., ContentEncoder]] = {SpectralEncoder.name: SpectralEncoder}
 
@@ -25,9 +25,4 @@ def build_content_encoder(name: str, **options: Any) -> ContentEncoder:
     Raises:
         ConfigurationError: no such name or option, or a value it refuses.
     """
-    if name not in CONTENT_ENCODERS:
-        raise unknown_choice("content encoder", name, CONTENT_ENCODERS)
-    try:
-        return CONTENT_ENCODERS[name](**options).eval()
-    except TypeError as error:
-        raise ConfigurationError(f"content encoder '{name}' does not take these options: {error}") from error
+    return build("content encoder", CONTENT_ENCODERS, name, options).eval()

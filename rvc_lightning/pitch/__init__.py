@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rvc_lightning.errors import ConfigurationError, unknown_choice
 from rvc_lightning.pitch.base import PitchExtractor
 from rvc_lightning.pitch.pyin import PyinExtractor
 from rvc_lightning.pitch.swift_f0 import SwiftF0Extractor
+from rvc_lightning.registry import build
 
 PITCH_EXTRACTORS: dict[str, type[PitchExtractor]] = {
     extractor.name: extractor for extractor in (SwiftF0Extractor, PyinExtractor)
@@ -27,9 +27,4 @@ def build_pitch_extractor(name: str, **options: Any) -> PitchExtractor:
     Raises:
         ConfigurationError: no such name or option, or a value it refuses.
     """
-    if name not in PITCH_EXTRACTORS:
-        raise unknown_choice("pitch extractor", name, PITCH_EXTRACTORS)
-    try:
-        return PITCH_EXTRACTORS[name](**options)
-    except TypeError as error:
-        raise ConfigurationError(f"pitch extractor '{name}' does not take these options: {error}") from error
+    return build("pitch extractor", PITCH_EXTRACTORS, name, options)
