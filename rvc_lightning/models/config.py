@@ -13,6 +13,10 @@ FRAMES_PER_SECOND = 100
 """One frame is 10 ms at every sample rate."""
 
 
+COARSE_BINS = 256
+"""Rows of the pitch embedding: 0 for padding, 1 unvoiced or lowest, 255 highest (`pitch.scale.coarse_pitch`)."""
+
+
 def hop_samples(sample_rate: int) -> int:
     """Samples of one 10 ms frame at `sample_rate` Hz."""
     return sample_rate // FRAMES_PER_SECOND
@@ -118,7 +122,11 @@ class SynthesizerConfig(_Config):
             )
 
     @property
-    def hop_samples(self) -> int:
+    COARSE_BINS = 256
+"""Rows of the pitch embedding: 0 for padding, 1 unvoiced or lowest, 255 highest (`pitch.scale.coarse_pitch`)."""
+
+
+def hop_samples(self) -> int:
         """Samples of one 10 ms frame."""
         return hop_samples(self.sample_rate)
 

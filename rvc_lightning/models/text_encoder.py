@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rvc_lightning.models.config import SynthesizerConfig
+from rvc_lightning.models.config import COARSE_BINS, SynthesizerConfig
 from rvc_lightning.models.layers import LEAKY_SLOPE, ChannelNorm, FeedForward, RelativeAttention, frame_mask
-from rvc_lightning.pitch.scale import COARSE_BINS
 
 
 class Gaussian(NamedTuple):

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-COARSE_BINS = 256
-"""Rows of the pitch embedding: 0 for padding, 1 unvoiced or lowest, 255 highest."""
+from rvc_lightning.models.config import COARSE_BINS
+
 LOWEST_HZ = 50.0
 HIGHEST_HZ = 1100.0
 
