@@ -122,11 +122,7 @@ class SynthesizerConfig(_Config):
             )
 
     @property
-    COARSE_BINS = 256
-"""Rows of the pitch embedding: 0 for padding, 1 unvoiced or lowest, 255 highest (`pitch.scale.coarse_pitch`)."""
-
-
-def hop_samples(self) -> int:
+    def hop_samples(self) -> int:
         """Samples of one 10 ms frame."""
         return hop_samples(self.sample_rate)
 
