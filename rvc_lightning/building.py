@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
@@ -120,7 +122,24 @@ def build_trainer(config: DictConfig) -> Trainer:
     callbacks: list[Callback] = [make(config.callbacks, name) for name in config.callbacks or ()]
     logger = make(config, "logger") if config.logger else False
     keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)
-    return make(config, "trainer", callbacks=callbacks, logger=logger, enable_checkpointing=keeps)
+    trainer = make(config, "trainer", callbacks=callbacks, logger=logger, enable_checkpointing=keeps)
+    _check_devices(trainer, config)
+    return trainer
+
+
+def _check_devices(trainer: Trainer, config: DictConfig) -> None:
+    """Refuses what would fail later, or never end, on several devices. Raises ConfigurationError."""
+    if trainer.world_size == 1:
+        return
+    if config.trainer.strategy == "auto":
+        raise ConfigurationError(
+            f"trainer.devices={config.trainer.devices} means {trainer.world_size} ranks: add strategy=ddp"
+        )
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ConfigurationError(
+            "a sweep cannot use several devices a run: Lightning starts its ranks from the command line, which the "
+            "runs of a sweep share; use trainer.devices=1, or start the runs one by one"
+        )
 
 
 def build_predictor(config: DictConfig) -> Trainer:

@@ -110,6 +110,18 @@ def test_trainer_strategy_and_precision_reach_lightning_unchanged(tmp_path):
     assert trainer.precision == "bf16-mixed"
 
 
+def test_several_devices_need_a_strategy(tmp_path):
+    with pytest.raises(ConfigurationError, match="strategy=ddp"):
+        build_trainer(composed("trainer.accelerator=cpu", "trainer.devices=2", run=str(tmp_path)))
+
+
+def test_what_lightning_refuses_is_one_clear_error(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"trainer: .*no_such_argument"):
+        build_trainer(composed("+trainer.no_such_argument=1", run=str(tmp_path)))
+    with pytest.raises(ConfigurationError, match="accelerator"):
+        build_trainer(composed("trainer.accelerator=gpuu", run=str(tmp_path)))
+
+
 def test_slicing_choices_make_settings():
     for choice in ("automatic", "simple", "skip"):
         assert SlicingConfig(**plain(composed(f"slicing={choice}").slicing)).mode == choice
