@@ -313,7 +313,6 @@ def small_run(tmp_path, recordings, *overrides):
             "data.num_workers=0",
             "showcase.n_clips=1",
             "prepare_workers=0",
-            "callbacks.progress.refresh_rate=0",
         ),
         *overrides,
         run=str(tmp_path / "run"),
