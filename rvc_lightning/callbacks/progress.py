@@ -41,7 +41,7 @@ class RunProgress(ProgressBar):
         total: float | None
         if self._timer is not None:
             total = self._timer.time_elapsed() + (self._timer.time_remaining() or 0.0)
-            layout = "{desc} {percentage:3.0f}% {bar} {n:.0f} of {total:.0f} s {postfix}"
+            layout = "{desc} {percentage:3.0f}% {bar} {n:.0f} of {total:.0f} s{postfix}"
         else:
             epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
             total = None if epochs is None else epochs * trainer.num_training_batches
@@ -91,7 +91,10 @@ class RunProgress(ProgressBar):
             self._bar = None
 
     def _position(self, trainer: Trainer) -> float:
-        return self._steps(trainer) if self._timer is None else self._timer.time_elapsed()
+        if self._timer is None:
+            return self._steps(trainer)
+        elapsed = self._timer.time_elapsed()
+        return elapsed if self._bar is None else min(elapsed, self._bar.total)
 
     @staticmethod
     def _steps(trainer: Trainer) -> int:
