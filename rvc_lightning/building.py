@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
@@ -22,7 +21,7 @@ from rvc_lightning.errors import ConfigurationError, DatasetError
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.module import RVCModule, TrainingConfig
 
-TRAINING_FIELDS = {field.name for field in fields(TrainingConfig)}
+T = TypeVar("T")
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
@@ -30,6 +29,18 @@ def plain(node: DictConfig) -> dict[str, Any]:
     values = OmegaConf.to_container(node, resolve=True)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
+
+
+def settings(kind: Callable[..., T], group: str, values: Mapping[str, Any]) -> T:
+    """`kind` made of the values of a configuration group.
+
+    Raises:
+        ConfigurationError: A value is unknown, missing or of the wrong type, or `kind` refuses it.
+    """
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ConfigurationError(f"{group}: {error}") from error
 
 
 def build_module(
@@ -56,12 +67,10 @@ def build_module(
             "prepare it again or choose the other sample_rate="
         )
     training = {key: value for key, value in model.items() if key not in ("synthesizer", "discriminator")}
-    if unknown := sorted(set(training) - TRAINING_FIELDS):
-        raise ConfigurationError(f"model has no setting {', '.join(unknown)}; it has {sorted(TRAINING_FIELDS)}")
     return kind(
         synthesizer,
         DiscriminatorConfig.from_dict(model["discriminator"]),
-        TrainingConfig(**training),
+        settings(TrainingConfig, "model", training),
         optimizer=make(config, "optimizer"),
         scheduler=make(config, "scheduler"),
         voice=voice,
@@ -91,14 +100,10 @@ def median_f0_hz(dataset: Path, rows: Sequence[ManifestRow], most_rows: int = 50
 
 
 def build_datamodule(config: DictConfig, dataset: Path) -> RVCDataModule:
-    """The batches of a prepared dataset."""
-    return RVCDataModule(
-        dataset,
-        segment_frames=config.model.segment_frames,
-        accumulate_grad_batches=config.model.accumulate_grad_batches,
-        seed=config.seed,
-        **plain(config.data),
-    )
+    """The batches of a prepared dataset. Raises ConfigurationError for settings that it does not have."""
+    of_the_model = {key: config.model[key] for key in ("segment_frames", "accumulate_grad_batches")}
+    values = {"folder": dataset, "seed": config.seed, **of_the_model, **plain(config.data)}
+    return settings(RVCDataModule, "data", values)
 
 
 def make(config: DictConfig, setting: str, **changes: Any) -> Any:

@@ -34,6 +34,7 @@ from rvc_lightning.models.layers import frame_mask
 from rvc_lightning.models.synthesizer import random_starts, slice_frames
 from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.spectral import LinearSpectrogram, LogMel
+from rvc_lightning.typed import check_types
 
 CHECKPOINT_KEY = "rvc_lightning"
 """Where a checkpoint keeps what a voice must remember, as plain values."""
@@ -63,6 +64,7 @@ class TrainingConfig:
     """How often the gradient norms are measured for the log; 0 for never."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.gradient_clip_algorithm not in ("norm", "value"):
             raise ConfigurationError(
                 f"model.gradient_clip_algorithm={self.gradient_clip_algorithm}; choose one of: norm, value"

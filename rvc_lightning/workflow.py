@@ -11,8 +11,17 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
-from rvc_lightning.building import build_datamodule, build_module, build_predictor, build_trainer, plain, voice_facts
+from rvc_lightning.building import (
+    build_datamodule,
+    build_module,
+    build_predictor,
+    build_trainer,
+    plain,
+    settings,
+    voice_facts,
+)
 from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
+from rvc_lightning.checkpoints import read_checkpoint
 from rvc_lightning.data.manifest import MANIFEST_NAME, read_header
 from rvc_lightning.data.preparation import PreparationReport, SlicingConfig, prepare
 from rvc_lightning.errors import ConfigurationError, VoiceError
@@ -46,7 +55,7 @@ def prepare_dataset(config: DictConfig) -> Path:
         Path(config.audio).expanduser(),
         folder,
         sample_rate=config.model.synthesizer.sample_rate,
-        slicing=SlicingConfig(**plain(config.slicing)),
+        slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
         pitch=plain(config.pitch),
         content=plain(config.content),
         trainer=build_predictor(config),
@@ -62,11 +71,11 @@ def fit(config: DictConfig, dataset: Path) -> Trainer:
 
     Raises:
         ConfigurationError: Settings contradict each other.
-        VoiceError: The checkpoint to go on from does not exist.
+        VoiceError: The checkpoint to go on from does not exist or is none.
         TrainingStopped: A signal ended the run, which has saved itself.
     """
-    if config.checkpoint is not None and not Path(config.checkpoint).is_file():
-        raise VoiceError(f"there is no checkpoint at '{config.checkpoint}'")
+    if config.checkpoint is not None:
+        read_checkpoint(Path(config.checkpoint))
     seed_everything(config.seed, workers=True, verbose=False)
     header = read_header(dataset)
     module = build_module(config, header, voice_facts(config, header, dataset))

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 import rvc_lightning
 from rvc_lightning import resolvers
-from rvc_lightning.building import build_module, build_trainer, plain
+from rvc_lightning.building import build_datamodule, build_module, build_trainer, plain
 from rvc_lightning.data.manifest import DatasetHeader
 from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError
@@ -92,6 +92,8 @@ def test_another_sampling_rate_than_the_dataset_is_refused():
         "model.accumulate_grad_batches=0",
         "+model.loss_weights.typo=1",
         "model.synthesizer.generator=hifigann",
+        "model.synthesizer.n_layers=abc",
+        "model.n_mels=1.5",
     ],
 )
 def test_contradictions_are_refused(override):
@@ -120,6 +122,15 @@ def test_what_lightning_refuses_is_one_clear_error(tmp_path):
         build_trainer(composed("+trainer.no_such_argument=1", run=str(tmp_path)))
     with pytest.raises(ConfigurationError, match="accelerator"):
         build_trainer(composed("trainer.accelerator=gpuu", run=str(tmp_path)))
+
+
+def test_a_value_of_the_wrong_type_is_named():
+    with pytest.raises(ConfigurationError, match=r"threshold_db='loud': expected float"):
+        SlicingConfig(threshold_db="loud")
+    with pytest.raises(ConfigurationError, match="batch_size=0"):
+        build_datamodule(composed("data.batch_size=0"), Path("unused"))
+    with pytest.raises(ConfigurationError, match="batchsize"):
+        build_datamodule(composed("+data.batchsize=4"), Path("unused"))
 
 
 def test_slicing_choices_make_settings():

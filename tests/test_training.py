@@ -270,6 +270,8 @@ def test_a_checkpoint_becomes_a_voice(make_module, dataset, tmp_path):
     shutil.rmtree(tmp_path / "voice")
     without = export_checkpoint(keep.path, tmp_path / "voice", "anna", tmp_path / "gone")
     assert without.index is None and without.voice.is_file()
+    with pytest.raises(VoiceError, match="is a voice, not a checkpoint"):
+        export_checkpoint(without.voice, tmp_path / "again", "anna", dataset)
 
 
 def test_a_diverged_checkpoint_is_not_exported(make_module, dataset, tmp_path):

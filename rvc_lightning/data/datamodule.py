@@ -17,7 +17,7 @@ from rvc_lightning.data.buckets import LengthBucketSampler
 from rvc_lightning.data.dataset import SliceDataset
 from rvc_lightning.data.loader import ResumableLoader
 from rvc_lightning.data.manifest import ManifestRow, read_manifest
-from rvc_lightning.errors import DatasetError
+from rvc_lightning.errors import ConfigurationError, DatasetError
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,12 @@ class RVCDataModule(LightningDataModule):
             bucket_boundaries: Inner borders of the length buckets in frames.
             max_frames: Longer slices are cut to this.
             seed: Of the shuffling.
+
+        Raises:
+            ConfigurationError: `batch_size` is no whole number from 1 up.
         """
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ConfigurationError(f"data.batch_size={batch_size!r}: choose a whole number from 1 up")
         super().__init__()
         self.folder = Path(folder)
         self.segment_frames, self.max_frames = segment_frames, max_frames

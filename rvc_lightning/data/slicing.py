@@ -19,6 +19,7 @@ from rvc_lightning.audio.filters import highpass
 from rvc_lightning.audio.loudness import LOUDEST_PEAK, normalization_gain, normalize, peak_defect, peak_of
 from rvc_lightning.audio.slicer import Slicer
 from rvc_lightning.errors import ConfigurationError, unknown_choice
+from rvc_lightning.typed import check_types
 
 MODES = ("automatic", "simple", "skip")
 NORMALIZATIONS = ("post", "pre", "none")
@@ -53,6 +54,7 @@ class SlicingConfig:
     threshold_db: float = -42.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.mode not in MODES:
             raise unknown_choice("slicing mode", self.mode, MODES)
         if self.normalization not in NORMALIZATIONS:

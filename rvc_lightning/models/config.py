@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.typed import check_types
 
 FRAMES_PER_SECOND = 100
 """One frame is 10 ms at every sample rate."""
@@ -33,6 +34,7 @@ class _Config:
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]
             object.__setattr__(self, field.name, _tuples(getattr(self, field.name)))
+        check_types(self)
         self.validate()
 
     def validate(self) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from rvc_lightning.checkpoints import read_checkpoint
 from rvc_lightning.data.manifest import read_manifest
-from rvc_lightning.errors import VoiceError
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.module import CHECKPOINT_KEY
 from rvc_lightning.retrieval import build_index, save_index
 from rvc_lightning.voice import rvc_format
-from rvc_lightning.voice.voice import INDEX_SUFFIX, Voice, read_pickle
+from rvc_lightning.voice.voice import INDEX_SUFFIX, Voice
 
 log = logging.getLogger(__name__)
 
@@ -65,19 +65,12 @@ def facts_of(checkpoint: Path) -> dict[str, Any]:
     Raises:
         VoiceError: It is no checkpoint of this project.
     """
-    return dict(_read(checkpoint)[CHECKPOINT_KEY]["voice"])
-
-
-def _read(checkpoint: Path) -> dict[str, Any]:
-    content = read_pickle(checkpoint, "checkpoint")
-    if CHECKPOINT_KEY not in content:
-        raise VoiceError(f"'{checkpoint}' is no checkpoint of rvc_lightning; it holds {sorted(map(str, content))[:8]}")
-    return content
+    return dict(read_checkpoint(checkpoint)[CHECKPOINT_KEY]["voice"])
 
 
 def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
     """The voice that a checkpoint holds. Raises VoiceError if it is none of this project's."""
-    content = _read(checkpoint)
+    content = read_checkpoint(checkpoint)
     saved = content[CHECKPOINT_KEY]
     config = SynthesizerConfig.from_dict(saved["synthesizer"])
     state = {
