@@ -62,15 +62,15 @@ class ScaleDiscriminator(SubDiscriminator):
 class PeriodDiscriminator(SubDiscriminator):
     """Looks at every `period`-th sample: the waveform folded to [B, 1, N / period, period].
 
-    The kernels are one column wide, so the columns may as well be further items of the batch. With few columns that is
-    the faster way to compute the same: by half for period 2 on a CPU, and not at all from about 7 on.
+    The kernels are one column wide, so it is the same whether time runs down the rows or along them. CPU kernels are
+    fastest along the longer rows: by half for period 2, and no more from about 17 on.
     """
 
-    _COLUMNS_IN_BATCH = 5
+    _LARGEST_TRANSPOSED = 11
 
     def __init__(self, period: int, channels: Sequence[int]) -> None:
         super().__init__()
-        self.period = period
+        self.period, self.transposed = period, period <= self._LARGEST_TRANSPOSED
         inputs = [1, *channels[:-1]]
         strides = [3] * (len(channels) - 1) + [1]
         self.convs = nn.ModuleList(
@@ -86,13 +86,13 @@ class PeriodDiscriminator(SubDiscriminator):
 
     def forward(self, waveform: Tensor) -> Judgement:
         """Waveform [B, 1, N] -> score and feature maps [B, C, N', period]."""
-        if self.period > self._COLUMNS_IN_BATCH:
+        if not self.transposed:
             return super().forward(waveform)
-        x, features = self.view(waveform).permute(0, 3, 1, 2).flatten(0, 1), []
+        x, features = self.view(waveform).mT, []
         for conv in (*self.convs, self.conv_post):
-            x = F.conv1d(x, conv.weight.squeeze(-1), conv.bias, conv.stride[0], conv.padding[0])
+            x = F.conv2d(x, conv.weight.mT, conv.bias, conv.stride[::-1], conv.padding[::-1])
             x = x if conv is self.conv_post else F.leaky_relu(x, LEAKY_SLOPE)
-            features.append(x.unflatten(0, (-1, self.period)).permute(0, 2, 3, 1))
+            features.append(x.mT)
         return Judgement(features[-1].flatten(1), features)
 
 
