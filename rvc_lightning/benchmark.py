@@ -2,7 +2,8 @@
 
 The batches are random and the weights too: neither changes the work. `loops=[ours,plain]` measures the loop that RVC
 tools run beside ours, both by turns in one process: in it the discriminator collects gradients in the generator's pass,
-the real features are propagated through as well, every loss is read back at every step, AdamW is not fused, and all 2-D convolutions run down the columns.
+the real features are propagated through as well, every loss is read back at every step, AdamW is not fused, and all
+2-D convolutions run down the columns.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, Example, collate
 from rvc_lightning.data.manifest import DatasetHeader
 from rvc_lightning.errors import unknown_choice
 from rvc_lightning.models.config import FRAMES_PER_SECOND, hop_samples
+from rvc_lightning.models.discriminators import PeriodDiscriminator
 from rvc_lightning.module import Generated, RVCModule
 
 log = logging.getLogger(__name__)
@@ -154,8 +156,9 @@ def build(config: DictConfig, loop: str) -> RVCModule:
     assert isinstance(settings, DictConfig)
     module = build_module(settings, header, voice={}, kind=LOOPS[loop])
     if loop == "plain":
-        for discriminator in module.discriminator.discriminators:
-            discriminator.transposed = False
+        for part in module.discriminator.discriminators:
+            if isinstance(part, PeriodDiscriminator):
+                part.transposed = False
     return module
 
 
