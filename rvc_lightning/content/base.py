@@ -8,6 +8,8 @@ Letters: B items, T samples at 16 kHz, F frames of 20 ms, C channels.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,7 @@ HOP_SAMPLES = 320
 WINDOW_SAMPLES = 400
 
 
-class ContentEncoder(nn.Module):
+class ContentEncoder(nn.Module, ABC):
     """From speech to what is said, with as little as possible of who says it.
 
     Attributes:
@@ -27,6 +29,7 @@ class ContentEncoder(nn.Module):
     name: str
     dim: int
 
+    @abstractmethod
     def forward(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
         """Encode a batch; the result for an item depends on the item alone, not on the padding around it.
 
@@ -38,7 +41,6 @@ class ContentEncoder(nn.Module):
             content [B, F, C], F = content_frames(T); the first content_frames(length) frames of an item count,
             the rest are zeros.
         """
-        raise NotImplementedError
 
 
 def content_frames(samples: int) -> int:
