@@ -124,7 +124,9 @@ def build_trainer(config: DictConfig) -> Trainer:
     Raises:
         ConfigurationError: Lightning refuses a setting, or has no such device.
     """
-    callbacks: list[Callback] = [make(config.callbacks, name) for name in config.callbacks or ()]
+    callbacks: list[Callback] = [
+        make(config.callbacks, name) for name, node in (config.callbacks or {}).items() if node
+    ]
     logger = make(config, "logger") if config.logger else False
     keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)
     trainer = make(config, "trainer", callbacks=callbacks, logger=logger, enable_checkpointing=keeps)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from lightning import Fabric
 from stubs import make_voice, quick_config
-from test_training import HOP, data_of, dataset, make_module, trainer_for
+from test_training import data_of, dataset, make_module, trainer_for
 
 from rvc_lightning.conversion.converter import VoiceConverter
 
@@ -31,4 +31,4 @@ def test_converts(precision):
     converter = VoiceConverter(make_voice(quick_config()), fabric=fabric)
     tone = np.sin(np.arange(16000) * 2 * np.pi * 200 / 16000).astype(np.float32)
     audio, rate = converter.convert(tone, sample_rate=16000)
-    assert len(audio) == rate and np.isfinite(audio).all() and HOP
+    assert len(audio) == rate and np.isfinite(audio).all()

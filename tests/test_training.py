@@ -371,6 +371,12 @@ def test_a_users_mistake_is_one_clear_error(tmp_path, recordings, overrides, mes
     assert not (tmp_path / "voices").exists()
 
 
+def test_trains_without_a_log(tmp_path, recordings):
+    config = small_run(tmp_path, recordings, "logger=none", "trainer.max_epochs=1")
+    trainer = workflow.fit(config, workflow.prepare_dataset(config))
+    assert trainer.loggers == [] and trainer.current_epoch == 1
+
+
 def test_without_held_out_recordings_the_last_state_is_exported(tmp_path, recordings):
     config = small_run(tmp_path, recordings, "data.held_out=0", "showcase=null", "trainer.max_epochs=1")
     dataset_folder = workflow.prepare_dataset(config)
