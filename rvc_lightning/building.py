@@ -83,7 +83,8 @@ def voice_facts(config: DictConfig, header: DatasetHeader, dataset: Path) -> dic
     return {
         "name": config.name,
         "author": config.author,
-        "content": header.content,
+        # Where the encoder's files lie concerns this machine alone.
+        "content": header.content | {"options": {k: v for k, v in header.content["options"].items() if k != "path"}},
         "pitch": header.pitch,
         "speakers": header.speakers,
         "seconds": sum(row.seconds for row in rows),

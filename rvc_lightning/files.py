@@ -57,7 +57,15 @@ def write_npy(path: Path | str, array: np.ndarray) -> None:
 
 def digest(path: Path | str) -> str:
     """BLAKE2b of a file's content as 32 hex digits; the file is streamed, so its size does not matter."""
-    state = hashlib.blake2b(digest_size=16)
+    return _hexdigest(path, hashlib.blake2b(digest_size=16))
+
+
+def sha256(path: Path | str) -> str:
+    """SHA-256 of a file's content as 64 hex digits, as hubs publish it; the file is streamed."""
+    return _hexdigest(path, hashlib.sha256())
+
+
+def _hexdigest(path: Path | str, state: Any) -> str:
     with Path(path).open("rb") as stream:
         while block := stream.read(_READ_BYTES):
             state.update(block)
