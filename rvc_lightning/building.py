@@ -44,7 +44,11 @@ def settings(kind: Callable[..., T], group: str, values: Mapping[str, Any]) -> T
 
 
 def build_module(
-    config: DictConfig, header: DatasetHeader, voice: Mapping[str, Any], kind: type[RVCModule] = RVCModule
+    config: DictConfig,
+    header: DatasetHeader,
+    voice: Mapping[str, Any],
+    kind: type[RVCModule] = RVCModule,
+    speaker_rows: int = 0,
 ) -> RVCModule:
     """The networks and their training for a prepared dataset.
 
@@ -53,13 +57,15 @@ def build_module(
         header: Of the dataset, which decides content channels and speakers.
         voice: What an exported voice must remember, see `voice_facts`.
         kind: The training loop.
+        speaker_rows: Least rows of the speaker table, as weights that will be loaded have them.
 
     Raises:
         ConfigurationError: Settings contradict each other or do not exist.
         DatasetError: The dataset has another sampling rate than the model.
     """
     model = plain(config.model)
-    sizes = model["synthesizer"] | {"content_dim": header.content["dim"], "speaker_count": len(header.speakers)}
+    speaker_count = max(len(header.speakers), speaker_rows)
+    sizes = model["synthesizer"] | {"content_dim": header.content["dim"], "speaker_count": speaker_count}
     synthesizer = SynthesizerConfig.from_dict(sizes)
     if header.sample_rate != synthesizer.sample_rate:
         raise DatasetError(
