@@ -1,4 +1,4 @@
-"""`python -m rvc_lightning.takeover experiment=FOLDER`: goes on with what another RVC tool has begun."""
+"""`python -m rvc_lightning.takeover folder=FOLDER`: goes on with what another RVC tool has begun."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ resolvers.register()
 @command
 def main(config: DictConfig) -> None:
     """Takes over slices, features and the latest pair of networks, and says how to go on."""
-    experiment = Path(required(config, "experiment", "the tool's folder of the voice, logs/NAME")).expanduser()
+    experiment = Path(required(config, "folder", "the tool's folder of the voice, logs/NAME")).expanduser()
     from rvc_lightning.building import voice_facts
     from rvc_lightning.takeover.experiment import read_config, take_over_dataset
     from rvc_lightning.takeover.pair import (
