@@ -80,10 +80,10 @@ class TrainingConfig:
             raise ConfigurationError(
                 f"model.accumulate_grad_batches={self.accumulate_grad_batches}; it must be 1 or more"
             )
-        if self.crop_frames is not None and self.crop_frames <= self.segment_frames:
+        if self.crop_frames is not None and (self.crop_frames <= self.segment_frames or self.crop_frames % 2):
             raise ConfigurationError(
-                f"model.crop_frames={self.crop_frames}; it must exceed model.segment_frames={self.segment_frames}, "
-                "or be null"
+                f"model.crop_frames={self.crop_frames}; it must be even and exceed "
+                f"model.segment_frames={self.segment_frames}, or be null"
             )
         expected = {"adversarial", "features", "mel", "kl"}
         if set(self.loss_weights) != expected:

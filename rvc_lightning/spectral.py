@@ -36,9 +36,7 @@ def magnitudes(waveform: Tensor, window: Tensor, hop_samples: int, *, center: bo
         hop_samples: From frame to frame.
         center: Whether frames are centred on their sample, the ends filled by reflection.
     """
-    spectrum = torch.stft(
-        waveform, len(window), hop_samples, window=window.float(), center=center, return_complex=True
-    )
+    spectrum = torch.stft(waveform, len(window), hop_samples, window=window.float(), center=center, return_complex=True)
     return torch.sqrt(spectrum.real**2 + spectrum.imag**2 + POWER_FLOOR)
 
 
@@ -107,10 +105,12 @@ class MultiScaleMel(nn.ModuleList):
 
     SCALES = ((5, 32), (10, 64), (20, 128), (40, 256), (80, 512), (160, 1024), (320, 2048))
     """Mel bands and window in samples."""
+    FEWEST_SAMPLES = 1025
+    """Samples that a waveform needs for its ends to be reflected at every scale."""
 
     def __init__(self, sample_rate: int) -> None:
         super().__init__(MelScale(sample_rate, n_mels, n_fft) for n_mels, n_fft in self.SCALES)
 
     def forward(self, waveform: Tensor) -> list[Tensor]:
-        """[B, N] -> float32 [B, M, T] of each scale; N exceeds 1024."""
+        """[B, N] -> float32 [B, M, T] of each scale; N is `FEWEST_SAMPLES` or more."""
         return [scale(waveform) for scale in self]

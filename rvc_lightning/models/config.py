@@ -165,3 +165,8 @@ class DiscriminatorConfig(_Config):
                     f"resolutions: {list(resolution)} is no (n_fft, hop, window length); hop and window must be within "
                     "1 to n_fft samples"
                 )
+
+    @property
+    def fewest_samples(self) -> int:
+        """Samples that a waveform needs for its ends to be reflected at every resolution."""
+        return max((1, *((n_fft - hop) // 2 + 1 for n_fft, hop, _ in self.resolutions)))

@@ -1,5 +1,6 @@
-"""Multi-period discriminator with one scale discriminator (specification 5; HiFi-GAN, Kong et al. 2020), and one for
-each spectral resolution where there are any (UnivNet, Jang et al. 2021).
+"""Discriminators of the waveform: scale and periods (specification 5; HiFi-GAN, Kong et al. 2020), and of its spectra.
+
+The spectra at several resolutions are those of UnivNet (Jang et al. 2021).
 
 Legend: B batch, C channels, N samples, S spectrogram bins, T spectrogram frames.
 """

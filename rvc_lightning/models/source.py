@@ -87,5 +87,8 @@ class HarmonicSource(nn.Module):
         """[B, T] -> [B, N]."""
         if self.interpolation == "nearest":
             return f0_hz.repeat_interleave(self.hop_samples, dim=1)
-        glide = F.interpolate(f0_hz.unsqueeze(1), scale_factor=float(self.hop_samples), mode="linear")
-        return glide.squeeze(1)
+        # torch's own interpolation counts frames in float32, which a minute later is off by samples.
+        offset = (torch.arange(self.hop_samples, device=f0_hz.device) + 0.5) / self.hop_samples - 0.5
+        padded = F.pad(f0_hz, (1, 1), mode="replicate")
+        rise = torch.diff(padded).unsqueeze(-1)
+        return (f0_hz.unsqueeze(-1) + offset * torch.where(offset < 0, rise[:, :-1], rise[:, 1:])).flatten(1)

@@ -27,9 +27,7 @@ LAST_SLOPE = 0.01
 class ResidualBlock(nn.Module):
     """Rounds of a dilated and a plain convolution, each round added to its input."""
 
-    def __init__(
-        self, channels: int, kernel_size: int, dilations: Sequence[int], slope: float = LEAKY_SLOPE
-    ) -> None:
+    def __init__(self, channels: int, kernel_size: int, dilations: Sequence[int], slope: float = LEAKY_SLOPE) -> None:
         super().__init__()
         self.slope = slope
         self.convs1 = nn.ModuleList(self._conv(channels, kernel_size, dilation) for dilation in dilations)

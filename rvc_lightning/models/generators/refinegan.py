@@ -9,6 +9,8 @@ Legend: B batch, L latent channels, T frames, G speaker channels, N = T·hop sam
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -83,17 +85,14 @@ class RefineGAN(Generator):
         self.source_conv = weight_norm(nn.Conv1d(1, widths[0], 7, padding=3))
         self.decimators = nn.ModuleList(Decimator(rate) for rate in reversed(rates))
         self.source_convs = nn.ModuleList(
-            weight_norm(nn.Conv1d(before, after, 7, padding=3))
-            for before, after in zip(widths[:-1], widths[1:], strict=True)
+            weight_norm(nn.Conv1d(before, after, 7, padding=3)) for before, after in pairwise(widths)
         )
         self.latent_conv = weight_norm(nn.Conv1d(config.latent_channels, joined, 7, padding=3))
         self.cond = nn.Conv1d(config.speaker_channels, joined, 1)
         self.refinements = nn.ModuleList(
             Refinement(config.initial_channels // 2**stage, rate, config) for stage, rate in enumerate(rates)
         )
-        self.conv_post = weight_norm(
-            nn.Conv1d(config.initial_channels // 2 ** len(rates), 1, 7, padding=3, bias=False)
-        )
+        self.conv_post = weight_norm(nn.Conv1d(config.initial_channels // 2 ** len(rates), 1, 7, padding=3, bias=False))
 
     def forward(self, latent: Tensor, f0_hz: Tensor | None, speaker_code: Tensor) -> Tensor:
         """Latent [B, L, T], f0_hz [B, T] (0 = unvoiced), speaker_code [B, G, 1] -> waveform [B, 1, N]."""
