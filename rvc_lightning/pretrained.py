@@ -118,7 +118,7 @@ def read_pretrained(config: PretrainedConfig, sizes: SynthesizerConfig) -> Pretr
     weights = rvc_format.weights_from_file(_stored(generator), n_blocks)
     if _SPEAKERS not in weights:
         raise VoiceError(f"'{generator}' is no generator: it has no speaker table; is it the discriminator's file?")
-    judge = None if discriminator is None else rvc_format.weights_from_file(_stored(discriminator), n_blocks)
+    judge = None if discriminator is None else rvc_format.discriminator_weights_from_file(_stored(discriminator))
     return Pretrained(weights, generator, judge, discriminator)
 
 

@@ -16,6 +16,7 @@ from rvc_lightning.building import (
     build_module,
     build_predictor,
     build_trainer,
+    check_settings,
     plain,
     settings,
     voice_facts,
@@ -139,6 +140,7 @@ def train(config: DictConfig) -> float | None:
     Returns:
         The best `val/mel`, which sweeps minimize; None where nothing was held out.
     """
+    check_settings(config)
     # Read first: what is missing should not show after the recordings have been prepared.
     pretrained = pretrained_networks(config)
     dataset = prepare_dataset(config)

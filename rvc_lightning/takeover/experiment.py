@@ -220,7 +220,7 @@ def _header(
     version = next(version for version, channels in CONTENT_DIMS.items() if channels == dim)
     # Ultimate RVC names the folder after the method: f0_METHOD_voiced.
     method = re.search(r"f0_(.+)_voiced[/\\]", f0_path or "")
-    pitch = method[1].replace("-", "_") if method else ""
+    pitch = "none" if f0_path is None else method[1].replace("-", "_") if method else _DEFAULT_PITCH
     return DatasetHeader(
         sample_rate=sample_rate,
         pitch={"name": pitch if pitch in PITCH_EXTRACTORS else _DEFAULT_PITCH, "options": {}},

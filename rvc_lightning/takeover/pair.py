@@ -94,7 +94,7 @@ def discriminator_of(pair: Pair) -> tuple[str, DiscriminatorConfig]:
     Raises:
         VoiceError: It is none that this project knows.
     """
-    weights = rvc_format.weights_from_file(tensors_of(pair.discriminator, pair.discriminator_path))
+    weights = rvc_format.discriminator_weights_from_file(tensors_of(pair.discriminator, pair.discriminator_path))
     for name, values in _choices("discriminator"):
         sizes = DiscriminatorConfig.from_dict(values)
         with torch.device("meta"):
