@@ -10,18 +10,19 @@ from rvc_lightning.models import Discriminator, Synthesizer
 from rvc_lightning.voice import rvc_format
 
 
-def stored(network, n_blocks):
+def stored(network):
     """Tensors of a network under the names of the files."""
-    return rvc_format.weights_for_file(network.state_dict(), n_blocks)
+    if isinstance(network, Discriminator):
+        return rvc_format.discriminator_weights_for_file(network.state_dict())
+    return rvc_format.weights_for_file(network.state_dict(), network.config)
 
 
 def write_pretrained(folder, synthesizer, discriminator, **entries):
     """`G.pth` and `D.pth` as published: half precision, no optimizer."""
     torch.manual_seed(3)
-    n_blocks = len(synthesizer.resblock_kernel_sizes)
     networks = {"G": Synthesizer(synthesizer), "D": Discriminator(discriminator)}
     for name, network in networks.items():
-        weights = {key: tensor.half() for key, tensor in stored(network, n_blocks).items()}
+        weights = {key: tensor.half() for key, tensor in stored(network).items()}
         torch.save({"model": weights} | entries, folder / f"{name}.pth")
     return folder / "G.pth", folder / "D.pth"
 
@@ -29,7 +30,7 @@ def write_pretrained(folder, synthesizer, discriminator, **entries):
 def write_training_pair(folder, synthesizer, discriminator, *, epoch, name="2333333", steps=3):
     """`G_NAME.pth` and `D_NAME.pth` with their optimizers after some steps; gives networks and optimizers."""
     torch.manual_seed(epoch)
-    n_blocks, made = len(synthesizer.resblock_kernel_sizes), {}
+    made = {}
     for letter, network in {"G": Synthesizer(synthesizer), "D": Discriminator(discriminator)}.items():
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, betas=(0.8, 0.99), eps=1e-9)
         torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.999875)
@@ -38,7 +39,7 @@ def write_training_pair(folder, synthesizer, discriminator, *, epoch, name="2333
                 parameter.grad = torch.randn_like(parameter)
             optimizer.step()
         content = {
-            "model": stored(network, n_blocks),
+            "model": stored(network),
             "iteration": epoch,
             "optimizer": optimizer.state_dict(),
             "learning_rate": 1e-4,
