@@ -26,6 +26,11 @@ def recordings(tmp_path):
     return folder
 
 
+@pytest.fixture
+def prepared(tmp_path, recordings):
+    return workflow.prepare_dataset(small_run(tmp_path, recordings))
+
+
 REFINEGAN = ["generator=refinegan", "discriminator=v3", "loss=multi_scale", *SMALL_DISCRIMINATOR]
 
 
@@ -50,6 +55,15 @@ def test_from_recordings_to_a_voice_that_speaks(tmp_path, recordings, overrides,
     assert Voice.load(folder / "recordings.pth").pitch_guided == bool(pitch)
     # The showcase has converted a sentence with the voice.
     assert (folder / "listen/01_converted.wav").stat().st_size > 44
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_refinegan_trains_in_other_precisions(tmp_path, recordings, prepared, precision):
+    sizes = ["model.synthesizer.initial_channels=32", "trainer.max_epochs=1", "+trainer.limit_train_batches=1"]
+    config = small_run(tmp_path, recordings, *sizes, *REFINEGAN, f"precision={precision}", "logger=none")
+    trainer = workflow.fit(config, prepared)
+    assert all(parameter.isfinite().all() for parameter in trainer.lightning_module.parameters())
+    assert float(trainer.callback_metrics["val/mel"]) > 0
 
 
 @pytest.mark.parametrize(

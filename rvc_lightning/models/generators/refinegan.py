@@ -1,8 +1,8 @@
 """RefineGAN as Applio has it (specification 4.9; Xu et al. 2021): a waveform of the pitch, refined into speech.
 
-    source ──▶ D0 ──▶ D1 ──▶ … ──▶ Dn-1 ──▶ ┐ low rate          down: low-pass, every r-th sample, convolution
-               │      │             │        ├─ latent
-    speech ◀── S  ◀── S  ◀── … ◀──  S  ◀──── ┘                   up: linear interpolation, beside D, convolutions
+    source ──▶ ┬ ──▶ ┬ ──▶ … ──▶ ┬ ──▶ at frame rate ─┐      down: low-pass, every r-th sample, convolution
+               ▼     ▼           ▼                    ├◀── latent, speaker
+    speech ◀── ● ◀── ● ◀── … ◀── ● ◀──────────────────┘      up: linear interpolation, convolutions
 
 Legend: B batch, L latent channels, T frames, G speaker channels, N = T·hop samples, C channels of a stage.
 """
@@ -29,15 +29,6 @@ NOISE_GAIN = 1e-4
 """Of every channel before training."""
 
 
-def level_keeping(conv: nn.Conv1d, n_activations: int = 1) -> nn.Conv1d:
-    """`conv` with new weights, which give a signal back the level that as many leaky ReLUs take from it."""
-    # torch's default loses a factor of 5 a stage: of the latent nothing is left at sample rate, and training from
-    # nothing hears only the source.
-    gain = nn.init.calculate_gain("leaky_relu", SLOPE) ** n_activations
-    nn.init.normal_(conv.weight, std=gain * (conv.in_channels * conv.kernel_size[0]) ** -0.5)
-    return conv
-
-
 class NoisyActivation(nn.Module):
     """Leaky ReLU after noise, drawn in conversion too, whose gain each channel learns."""
 
@@ -56,8 +47,10 @@ class Refinement(nn.Module):
     def __init__(self, channels: int, rate: int, config: SynthesizerConfig) -> None:
         super().__init__()
         self.rate, half = rate, channels // 2
-        # One activation comes before it, and two in every block.
-        self.input_conv = level_keeping(nn.Conv1d(channels + channels // 4, half, 7, padding=3), n_activations=3)
+        self.input_conv = nn.Conv1d(channels + channels // 4, half, 7, padding=3)
+        # torch's default loses a factor of 2 and more a stage, and the latent enters at the first one: training from
+        # nothing starts faster where the level is kept (He et al. 2015).
+        nn.init.kaiming_normal_(self.input_conv.weight, a=SLOPE)
         self.blocks = ParallelBlocks(self._with_noise(half, block) for block in residual_blocks(half, config, SLOPE))
 
     @staticmethod
@@ -92,7 +85,7 @@ class RefineGAN(Generator):
         rates, joined = config.upsample_rates, config.initial_channels // 2
         widths = [joined // 2**steps for steps in range(len(rates), -1, -1)]
         self.source = HarmonicSource(config.sample_rate, config.hop_samples, interpolation="linear", bias=False)
-        self.source_conv = weight_norm(level_keeping(nn.Conv1d(1, widths[0], 7, padding=3), n_activations=0))
+        self.source_conv = weight_norm(nn.Conv1d(1, widths[0], 7, padding=3))
         self.decimators = nn.ModuleList(Decimator(rate) for rate in reversed(rates))
         self.source_convs = nn.ModuleList(
             weight_norm(nn.Conv1d(before, after, 7, padding=3)) for before, after in pairwise(widths)
