@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
-import struct
-import zipfile
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,17 +17,13 @@ from rvc_lightning.files import atomic_path
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.models.layers import fold_weight_norm
 from rvc_lightning.voice import rvc_format
+from rvc_lightning.voice.pickles import read_pickle
+from rvc_lightning.voice.skeleton import empty_synthesizer
 
 INDEX_SUFFIX = ".index"
 
 DEFAULT_CONTENT = "contentvec"
 """Content encoder of voices that do not name theirs (specification 12.2)."""
-
-_DAMAGE = (
-    *(RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError),
-    *(ArithmeticError, MemoryError, struct.error, zipfile.BadZipFile),
-)
-"""What `torch.load` was seen to raise for files with bytes missing or changed."""
 
 
 @dataclass
@@ -89,26 +83,17 @@ class Voice:
     @classmethod
     def from_file_content(cls, content: Mapping[str, Any]) -> Voice:
         """The voice of a file's entries (specification 1.1). Raises VoiceError where they do not make one."""
-        weights, values = _stored_weights(content["weight"]), content.get("config")
-        if not isinstance(values, list | tuple):
-            raise VoiceError("it has no configuration: the entry 'config' must be a list")
-        table = weights.get("emb_g.weight")
-        if table is None:
-            raise VoiceError("it has no speaker table 'emb_g.weight'")
-        version = str(content.get("version", "v1"))
+        weights = _stored_weights(content["weight"])
+        version = str(_entry(content, "version", "v1"))
         if version not in rvc_format.CONTENT_DIMS:
             raise VoiceError(f"its version is '{version}'; known are {', '.join(rvc_format.CONTENT_DIMS)}")
+        kind = _Kind(version, str(_entry(content, "vocoder", "HiFi-GAN")), _flag(_entry(content, "f0", 1)))
+        config = _config_of(content.get("config"), weights, kind)
+        information = {key: value for key, value in content.items() if key != "weight"}
         try:
-            config = rvc_format.config_from_list(
-                values,
-                content_dim=rvc_format.CONTENT_DIMS[version],
-                vocoder=str(content.get("vocoder", "HiFi-GAN")),
-                pitch_guided=bool(content.get("f0", 1)),
-                speaker_count=table.shape[0],
-            )
-        except (ConfigurationError, TypeError, ValueError) as error:
-            raise VoiceError(f"its configuration {list(values)} makes no sense: {error}") from error
-        return cls(config, weights, {key: value for key, value in content.items() if key != "weight"})
+            return cls(config, weights, information)
+        except _MisfitError as error:
+            raise VoiceError(f"{error}; {_what_fits(information, weights, kind)}") from error
 
     @classmethod
     def from_synthesizer(
@@ -152,52 +137,99 @@ class Voice:
         A voice that was read from a file is written with every entry it had.
         """
         path = Path(path)
-        content = {"weight": self.weights, "config": rvc_format.config_to_list(self.config)} | self.information
+        own = {} if "config" in self.information else {"config": rvc_format.config_to_list(self.config)}
+        content = {"weight": self.weights} | own | self.information
         with atomic_path(path) as temporary:
             torch.save(content, temporary)
         return path
 
     def _build(self) -> Synthesizer:
         """The synthesizer for conversion, weight norm folded away. Raises VoiceError if the tensors do not fit."""
-        synthesizer = _empty_synthesizer(self.config)
+        synthesizer = empty_synthesizer(self.config, sum(tensor.numel() for tensor in self.weights.values()))
         state = rvc_format.weights_from_file(self.weights, len(self.config.resblock_kernel_sizes))
         if difference := rvc_format.difference(synthesizer.state_dict(), state):
-            raise VoiceError(
-                f"its tensors do not fit its configuration ({difference}); "
-                "is its version, generator or pitch flag wrong?"
-            )
-        if broken := _not_finite(self.weights):
+            raise _MisfitError(f"its tensors do not fit its configuration ({difference})")
+        if broken := _not_finite(dict(zip(self.weights, state.values(), strict=True))):
             raise VoiceError(f"its weights hold NaN or infinity ({broken}): the training that made it had diverged")
         synthesizer.load_state_dict(state, assign=True)
         return fold_weight_norm(synthesizer).eval()  # type: ignore[return-value]
 
 
-def _empty_synthesizer(config: SynthesizerConfig) -> Synthesizer:
-    """The networks of a voice without values; raises VoiceError where the sizes make no network."""
-    # On the meta device nothing is allocated or drawn: a voice brings every weight itself, and one whose sizes are
-    # nonsense is refused before they cost memory.
+class _MisfitError(VoiceError):
+    """Names or shapes of the tensors are not those of the configured networks."""
+
+
+class _Kind(NamedTuple):
+    """What a file says of its networks beside their sizes."""
+
+    version: str
+    vocoder: str
+    pitch_guided: bool
+
+    def __str__(self) -> str:
+        return f"version {self.version}, {self.vocoder} {'with' if self.pitch_guided else 'without'} pitch"
+
+
+def _entry(content: Mapping[str, Any], key: str, default: object) -> object:
+    """An entry of a file; tools write None for what they do not know."""
+    value = content.get(key)
+    return default if value is None else value
+
+
+def _flag(value: object) -> bool:
+    """A pitch flag in any spelling: 1, True, '1'."""
+    return str(value).strip().lower() not in ("0", "false")
+
+
+def _config_of(values: Any, weights: Mapping[str, Tensor], kind: _Kind) -> SynthesizerConfig:
+    """The sizes in a file's entry `config`. Raises VoiceError where they make no sense."""
+    if not isinstance(values, list | tuple):
+        raise VoiceError("it has no configuration: the entry 'config' must be a list")
+    table = weights.get("emb_g.weight")
+    if table is None or table.dim() != 2:
+        raise VoiceError("it has no speaker table 'emb_g.weight'")
     try:
-        with torch.device("meta"):
-            synthesizer = Synthesizer(config)
-    except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
-        raise VoiceError(f"its configuration makes no network: {error}") from error
-    synthesizer.posterior_encoder = None
-    return synthesizer
+        return rvc_format.config_from_list(
+            values,
+            content_dim=rvc_format.CONTENT_DIMS[kind.version],
+            vocoder=kind.vocoder,
+            pitch_guided=kind.pitch_guided,
+            speaker_count=table.shape[0],
+        )
+    except (ConfigurationError, TypeError, ValueError, ArithmeticError) as error:
+        raise VoiceError(f"its configuration {list(values)} makes no sense: {error}") from error
+
+
+def _what_fits(information: Mapping[str, Any], weights: Mapping[str, Tensor], said: _Kind) -> str:
+    """What the tensors of a voice would fit, whose version, generator or pitch flag is wrong (defect L1)."""
+    for version, (vocoder, pitch_guided) in itertools.product(rvc_format.CONTENT_DIMS, rvc_format.GENERATORS):
+        kind = _Kind(version, vocoder, pitch_guided)
+        try:
+            Voice(_config_of(information["config"], weights, kind), dict(weights))
+        except VoiceError:
+            continue
+        return f"the file says {said}, but they fit {kind}: correct that in the file"
+    return f"it says {said}, and they fit no other kind either: is the file whole, and of this format?"
 
 
 def _stored_weights(weights: Any) -> dict[str, Tensor]:
     """The tensors of a file's entry `weight` without the posterior encoder. Raises VoiceError for anything else."""
     if not isinstance(weights, Mapping):
         raise VoiceError(f"its entry 'weight' is a {type(weights).__name__}, not a table of tensors")
-    if others := [str(name) for name, tensor in weights.items() if not isinstance(tensor, Tensor)]:
-        raise VoiceError(f"its weights {', '.join(others[:5])} are no tensors")
-    return {name: tensor for name, tensor in weights.items() if rvc_format.POSTERIOR_PREFIX not in str(name)}
+    sound = {
+        name: tensor
+        for name, tensor in weights.items()
+        if isinstance(name, str) and isinstance(tensor, Tensor) and tensor.is_floating_point()
+    }
+    if others := [str(name) for name in weights if name not in sound]:
+        raise VoiceError(f"its weights {', '.join(others[:5])} are no tensors of numbers with a fraction")
+    return {name: tensor for name, tensor in sound.items() if rvc_format.POSTERIOR_PREFIX not in name}
 
 
 def _not_finite(weights: Mapping[str, Tensor]) -> str:
     """The first names of tensors with NaN or infinity, or ''."""
-    # A sum is not finite if a term is not; float64 keeps large terms from overflowing it.
-    return ", ".join([name for name, tensor in weights.items() if not tensor.sum(dtype=torch.float64).isfinite()][:5])
+    # A sum is not finite if a term is not; float32 keeps the terms of half precision from overflowing it.
+    return ", ".join([name for name, tensor in weights.items() if not tensor.sum(dtype=torch.float32).isfinite()][:5])
 
 
 def content_hash(weights: Mapping[str, Tensor]) -> str:
@@ -207,25 +239,3 @@ def content_hash(weights: Mapping[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(weights[name].contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def read_pickle(path: Path, kind: str) -> dict[str, Any]:
-    """The dict that `torch.save` wrote to `path`; tensors and plain values only, no code is ever run.
-
-    Raises:
-        VoiceError: No such file, not readable, no dict, or it would import something.
-    """
-    if not path.is_file():
-        raise VoiceError(f"there is no {kind} at '{path}'" + (" (that is a folder)" if path.is_dir() else ""))
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0]
-        raise VoiceError(
-            f"'{path}' is refused as a {kind}: it is damaged or would run code when read ({reason})"
-        ) from error
-    except _DAMAGE as error:
-        raise VoiceError(f"'{path}' cannot be read as a {kind}; it may be cut short ({error})") from error
-    if not isinstance(content, dict):
-        raise VoiceError(f"'{path}' is no {kind}: it holds a {type(content).__name__}")
-    return content
