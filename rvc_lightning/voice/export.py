@@ -14,11 +14,12 @@ import numpy as np
 
 from rvc_lightning.checkpoints import read_checkpoint
 from rvc_lightning.data.manifest import read_manifest
+from rvc_lightning.index_file import INDEX_SUFFIX
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.module import CHECKPOINT_KEY
 from rvc_lightning.retrieval import build_index, save_index
 from rvc_lightning.voice import rvc_format
-from rvc_lightning.voice.voice import INDEX_SUFFIX, Voice
+from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
 

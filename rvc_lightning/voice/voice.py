@@ -20,8 +20,6 @@ from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.pickles import read_pickle
 from rvc_lightning.voice.skeleton import empty_synthesizer
 
-INDEX_SUFFIX = ".index"
-
 DEFAULT_CONTENT = "contentvec"
 """Content encoder of voices that do not name theirs (specification 12.2)."""
 
