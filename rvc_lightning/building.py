@@ -19,7 +19,10 @@ from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_manifest
 from rvc_lightning.errors import ConfigurationError, DatasetError
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
+from rvc_lightning.models.generators import GENERATORS, generator_class
 from rvc_lightning.module import RVCModule, TrainingConfig
+from rvc_lightning.pitch import PITCH_EXTRACTORS
+from rvc_lightning.spectral import MultiScaleMel
 
 T = TypeVar("T")
 
@@ -58,22 +61,64 @@ def build_module(
         ConfigurationError: Settings contradict each other or do not exist.
         DatasetError: The dataset has another sampling rate than the model.
     """
-    model = plain(config.model)
-    sizes = model["synthesizer"] | {"content_dim": header.content["dim"], "speaker_count": len(header.speakers)}
-    synthesizer = SynthesizerConfig.from_dict(sizes)
+    synthesizer, discriminator, training = _networks_and_training(
+        config, content_dim=header.content["dim"], speaker_count=len(header.speakers)
+    )
     if header.sample_rate != synthesizer.sample_rate:
         raise DatasetError(
             f"the dataset was prepared at {header.sample_rate} Hz, the model makes {synthesizer.sample_rate} Hz; "
             "prepare it again or choose the other sample_rate="
         )
-    training = {key: value for key, value in model.items() if key not in ("synthesizer", "discriminator")}
+    _check_pitch(synthesizer.generator, header.pitch.get("name"))
     return kind(
         synthesizer,
-        DiscriminatorConfig.from_dict(model["discriminator"]),
-        settings(TrainingConfig, "model", training),
+        discriminator,
+        training,
         optimizer=make(config, "optimizer"),
         scheduler=make(config, "scheduler"),
         voice=voice,
+    )
+
+
+def check_settings(config: DictConfig) -> None:
+    """Refuses what cannot be trained, before hours go into preparing for it.
+
+    Raises:
+        ConfigurationError: Settings contradict each other or do not exist.
+    """
+    synthesizer, _, _ = _networks_and_training(config)
+    _check_pitch(synthesizer.generator, config.pitch.name)
+    build_datamodule(config, Path(config.paths.dataset))
+
+
+def _networks_and_training(
+    config: DictConfig, **of_the_dataset: int
+) -> tuple[SynthesizerConfig, DiscriminatorConfig, TrainingConfig]:
+    """What `config.model` describes. Raises ConfigurationError where it makes no sense."""
+    model = plain(config.model)
+    networks = {name: model.pop(name) for name in ("synthesizer", "discriminator")}
+    synthesizer = SynthesizerConfig.from_dict(networks["synthesizer"] | of_the_dataset)
+    discriminator = DiscriminatorConfig.from_dict(networks["discriminator"])
+    training = settings(TrainingConfig, "model", model)
+    fewest = max(discriminator.fewest_samples, MultiScaleMel.FEWEST_SAMPLES if training.mel_loss != "single" else 1)
+    if training.segment_frames * synthesizer.hop_samples < fewest:
+        raise ConfigurationError(
+            f"model.segment_frames={training.segment_frames}: the discriminator and the mel loss need "
+            f"{-(-fewest // synthesizer.hop_samples)} frames or more"
+        )
+    return synthesizer, discriminator, training
+
+
+def _check_pitch(generator: str, pitch: str | None) -> None:
+    """Refuses to guide a generator by the pitch of an extractor that finds none. Raises ConfigurationError."""
+    extractor = PITCH_EXTRACTORS.get(pitch or "")
+    if extractor is None or extractor.finds_pitch or not generator_class(generator).pitch_guided:
+        return
+    extractors = [f"pitch={name}" for name, kind in PITCH_EXTRACTORS.items() if kind.finds_pitch]
+    free = [f"generator={name}" for name, kind in GENERATORS.items() if not kind.pitch_guided]
+    raise ConfigurationError(
+        f"pitch={pitch} gives no pitch, and generator={generator} is guided by it; choose one of: "
+        f"{', '.join([*extractors, *free])}"
     )
 
 

@@ -41,6 +41,11 @@ def mel_loss(real: Tensor, fake: Tensor) -> Tensor:
     return (real.float() - fake.float()).abs().mean()
 
 
+def multi_scale_mel_loss(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    """Sum of the mean absolute distances at all scales: log-mel spectra [B, M, T] of each -> scalar."""
+    return torch.stack([mel_loss(r, f) for r, f in zip(real, fake, strict=True)]).sum()
+
+
 def kl_loss(prior_latent: Tensor, posterior_log_std: Tensor, prior: Gaussian) -> Tensor:
     """Divergence of the posterior, seen through the flow, from the prior (VITS, Kim et al. 2021, equation 4).
 

@@ -22,7 +22,7 @@ from torchmetrics import MeanMetric
 
 from rvc_lightning import losses
 from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, content_at_frame_rate
-from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.errors import ConfigurationError, unknown_choice
 from rvc_lightning.models import (
     Discriminator,
     DiscriminatorConfig,
@@ -33,11 +33,14 @@ from rvc_lightning.models import (
 from rvc_lightning.models.layers import frame_mask
 from rvc_lightning.models.synthesizer import random_starts, slice_frames
 from rvc_lightning.pitch.scale import coarse_pitch
-from rvc_lightning.spectral import LinearSpectrogram, LogMel
+from rvc_lightning.spectral import LinearSpectrogram, LogMel, MultiScaleMel
 from rvc_lightning.typed import check_types
 
 CHECKPOINT_KEY = "rvc_lightning"
 """Where a checkpoint keeps what a voice must remember, as plain values."""
+
+MEL_LOSSES = ("single", "multi_scale")
+"""Kinds of the mel loss."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class TrainingConfig:
     """Bands of the mel spectrum that the mel loss compares."""
     loss_weights: Mapping[str, float]
     """Weights of the generator's losses by name: adversarial, features, mel, kl."""
+    mel_loss: str = "single"
+    """'single' compares one log-mel spectrum, 'multi_scale' seven of them, from coarse to fine in time."""
     crop_frames: int | None = None
     """Frames of a random part of each slice that a step looks at; null for whole slices. Saves time and memory."""
     accumulate_grad_batches: int = 1
@@ -69,14 +74,16 @@ class TrainingConfig:
             raise ConfigurationError(
                 f"model.gradient_clip_algorithm={self.gradient_clip_algorithm}; choose one of: norm, value"
             )
+        if self.mel_loss not in MEL_LOSSES:
+            raise unknown_choice("model.mel_loss", self.mel_loss, MEL_LOSSES)
         if self.accumulate_grad_batches < 1:
             raise ConfigurationError(
                 f"model.accumulate_grad_batches={self.accumulate_grad_batches}; it must be 1 or more"
             )
-        if self.crop_frames is not None and self.crop_frames <= self.segment_frames:
+        if self.crop_frames is not None and (self.crop_frames <= self.segment_frames or self.crop_frames % 2):
             raise ConfigurationError(
-                f"model.crop_frames={self.crop_frames}; it must exceed model.segment_frames={self.segment_frames}, "
-                "or be null"
+                f"model.crop_frames={self.crop_frames}; it must be even and exceed "
+                f"model.segment_frames={self.segment_frames}, or be null"
             )
         expected = {"adversarial", "features", "mel", "kl"}
         if set(self.loss_weights) != expected:
@@ -140,6 +147,7 @@ class RVCModule(LightningModule):
         self.discriminator = Discriminator(discriminator)
         self.spectrogram = LinearSpectrogram(synthesizer.n_fft, synthesizer.hop_samples)
         self.log_mel = LogMel(synthesizer.sample_rate, synthesizer.n_fft, training.n_mels)
+        self.multi_scale_mel = MultiScaleMel(synthesizer.sample_rate) if training.mel_loss == "multi_scale" else None
         self.val_mel = MeanMetric()
         self.optimizer_steps = 0
         self._grad_norms: dict[str, Tensor] = {}
@@ -227,7 +235,7 @@ class RVCModule(LightningModule):
         """The generator's losses by name, unweighted scalars; without the discriminator's unless `adversarial`."""
         output = generated.output
         terms = {
-            "mel": losses.mel_loss(self.mel_of(generated.real), self.mel_of(generated.fake)),
+            "mel": self.mel_loss(generated.real, generated.fake),
             "kl": losses.kl_loss(output.prior_latent, output.posterior.log_std, output.prior),
         }
         if adversarial:
@@ -239,6 +247,12 @@ class RVCModule(LightningModule):
             terms["adversarial"] = losses.adversarial_loss([judgement.score for judgement in fake])
             terms["features"] = losses.feature_loss([j.features for j in real], [j.features for j in fake])
         return terms
+
+    def mel_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Distance of two waveforms [B, 1, N] in their log-mel spectra, of one scale or several: a scalar."""
+        if self.multi_scale_mel is None:
+            return losses.mel_loss(self.mel_of(real), self.mel_of(fake))
+        return losses.multi_scale_mel_loss(self.multi_scale_mel(real.squeeze(1)), self.multi_scale_mel(fake.squeeze(1)))
 
     def weighted_sum(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Sum of losses, each times its weight."""

@@ -5,6 +5,8 @@ Legend: B batch, N samples, T frames, S = n_fft/2 + 1 bins, M mel bands.
 
 from __future__ import annotations
 
+import warnings
+
 import librosa
 import torch
 from torch import Tensor, nn
@@ -25,6 +27,27 @@ def reflect_pad(waveform: Tensor, lengths: Tensor, samples: int) -> Tensor:
     return waveform.gather(1, index.clamp(min=0, max=waveform.shape[1] - 1))
 
 
+def magnitudes(waveform: Tensor, window: Tensor, hop_samples: int, *, center: bool) -> Tensor:
+    """Short-time Fourier transform, away from the root's infinite slope at 0: [B, N] -> [B, S, T].
+
+    Args:
+        waveform: Float32.
+        window: As long as the transform, n_fft.
+        hop_samples: From frame to frame.
+        center: Whether frames are centred on their sample, the ends filled by reflection.
+    """
+    spectrum = torch.stft(waveform, len(window), hop_samples, window=window.float(), center=center, return_complex=True)
+    return torch.sqrt(spectrum.real**2 + spectrum.imag**2 + POWER_FLOOR)
+
+
+def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
+    """Slaney's mel filters from 0 to half the rate, each of equal area: [M, S]."""
+    with warnings.catch_warnings():
+        # Of short transforms some low filters lie between two bins and are empty, as intended.
+        warnings.filterwarnings("ignore", message="Empty filters detected")
+        return torch.from_numpy(librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels))
+
+
 class LinearSpectrogram(nn.Module):
     """Magnitudes of the short-time Fourier transform, one frame a hop (specification 6.1)."""
 
@@ -41,15 +64,7 @@ class LinearSpectrogram(nn.Module):
             if lengths is None:
                 lengths = torch.full(waveform.shape[:1], waveform.shape[1], device=waveform.device)
             padded = reflect_pad(waveform.float(), lengths, (self.n_fft - self.hop_samples) // 2)
-            spectrum = torch.stft(
-                padded,
-                self.n_fft,
-                self.hop_samples,
-                window=self.window.float(),
-                center=False,
-                return_complex=True,
-            )
-            return torch.sqrt(spectrum.real**2 + spectrum.imag**2 + POWER_FLOOR)
+            return magnitudes(padded, self.window, self.hop_samples, center=False)
 
 
 class LogMel(nn.Module):
@@ -59,10 +74,43 @@ class LogMel(nn.Module):
 
     def __init__(self, sample_rate: int, n_fft: int, n_mels: int) -> None:
         super().__init__()
-        bank = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels)
-        self.register_buffer("filterbank", torch.from_numpy(bank), persistent=False)
+        self.register_buffer("filterbank", mel_filterbank(sample_rate, n_fft, n_mels), persistent=False)
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """[B, S, T] -> float32 [B, M, T]."""
         with torch.autocast(spectrogram.device.type, enabled=False):
             return torch.log((self.filterbank.float() @ spectrogram.float()).clamp(min=MEL_FLOOR))
+
+
+class MelScale(nn.Module):
+    """Decadic logarithm of the mel spectrum at one resolution, four frames a window (specification 6.3)."""
+
+    window: Tensor
+    filterbank: Tensor
+
+    def __init__(self, sample_rate: int, n_mels: int, n_fft: int) -> None:
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.register_buffer("filterbank", mel_filterbank(sample_rate, n_fft, n_mels), persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """[B, N] -> float32 [B, M, T]."""
+        with torch.autocast(waveform.device.type, enabled=False):
+            spectrum = magnitudes(waveform.float(), self.window, len(self.window) // 4, center=True)
+            return torch.log10((self.filterbank.float() @ spectrum).clamp(min=MEL_FLOOR))
+
+
+class MultiScaleMel(nn.ModuleList):
+    """Log-mel spectra from coarse in frequency and fine in time to the opposite (specification 6.3)."""
+
+    SCALES = ((5, 32), (10, 64), (20, 128), (40, 256), (80, 512), (160, 1024), (320, 2048))
+    """Mel bands and window in samples."""
+    FEWEST_SAMPLES = 1025
+    """Samples that a waveform needs for its ends to be reflected at every scale."""
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__(MelScale(sample_rate, n_mels, n_fft) for n_mels, n_fft in self.SCALES)
+
+    def forward(self, waveform: Tensor) -> list[Tensor]:
+        """[B, N] -> float32 [B, M, T] of each scale; N is `FEWEST_SAMPLES` or more."""
+        return [scale(waveform) for scale in self]

@@ -16,6 +16,7 @@ from rvc_lightning.building import (
     build_module,
     build_predictor,
     build_trainer,
+    check_settings,
     plain,
     settings,
     voice_facts,
@@ -115,6 +116,7 @@ def train(config: DictConfig) -> float | None:
     Returns:
         The best `val/mel`, which sweeps minimize; None where nothing was held out.
     """
+    check_settings(config)
     dataset = prepare_dataset(config)
     try:
         trainer = fit(config, dataset)

@@ -12,7 +12,7 @@ from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CPUAccelerator
 from torch.utils.data import DataLoader
 
-from rvc_lightning.data.batch import Batch, Example, collate
+from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, Example, collate
 from rvc_lightning.data.buckets import LengthBucketSampler
 from rvc_lightning.data.dataset import SliceDataset
 from rvc_lightning.data.loader import ResumableLoader
@@ -120,7 +120,9 @@ class RVCDataModule(LightningDataModule):
             DatasetError: There is no manifest, or no slice long enough to train on.
         """
         rows = list(read_manifest(self.folder))
-        usable = [row for row in rows if row.frames > self.segment_frames]
+        # Content covers two frames at a time, and up to one frame less than the audio.
+        needed = -(-self.segment_frames // CONTENT_REPEAT) * CONTENT_REPEAT
+        usable = [row for row in rows if row.frames > needed]
         if short := len(rows) - len(usable):
             log.warning("%d of %d slices are shorter than a training segment and left out", short, len(rows))
         if not usable:

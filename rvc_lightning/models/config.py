@@ -100,7 +100,7 @@ class SynthesizerConfig(_Config):
     """Channels of the speaker code."""
 
     def validate(self) -> None:
-        """Raises ConfigurationError where rates, kernels or channel counts contradict each other."""
+        """Raises ConfigurationError where rates, kernels or channel counts contradict each other or the generator."""
         if self.sample_rate % FRAMES_PER_SECOND:
             raise ConfigurationError(f"sample_rate={self.sample_rate}: a frame is 10 ms, so it must divide by 100")
         if prod(self.upsample_rates) != self.hop_samples:
@@ -118,10 +118,10 @@ class SynthesizerConfig(_Config):
             )
         if self.latent_channels % 2:
             raise ConfigurationError(f"latent_channels={self.latent_channels} must be even: the flow halves them")
-        if self.initial_channels % 2 ** len(self.upsample_rates):
-            raise ConfigurationError(
-                f"initial_channels={self.initial_channels} cannot be halved {len(self.upsample_rates)} times"
-            )
+        # The generators' module imports this one.
+        from rvc_lightning.models.generators import generator_class
+
+        generator_class(self.generator).check(self)
 
     @property
     def hop_samples(self) -> int:
@@ -146,10 +146,27 @@ class DiscriminatorConfig(_Config):
     """Output channels of the convolutions of the scale discriminator."""
     scale_groups: tuple[int, ...] = (1, 4, 16, 64, 256, 1)
     """Groups of the convolutions of the scale discriminator."""
+    resolutions: tuple[tuple[int, int, int], ...] = ()
+    """One sub-discriminator looks at the spectrum for each (n_fft, hop, window length), in samples."""
+    resolution_channels: tuple[int, ...] = (32, 32, 32, 32, 32)
+    """Output channels of the convolutions of a resolution discriminator."""
 
     def validate(self) -> None:
-        """Raises ConfigurationError where the scale discriminator's tables do not fit its six convolutions."""
+        """Raises ConfigurationError where tables do not fit the convolutions, or a resolution makes no spectrum."""
         if not len(self.scale_channels) == len(self.scale_groups) == 6:
             raise ConfigurationError("scale_channels and scale_groups need six entries each")
         if any(channels % groups for channels, groups in zip(self.scale_channels, self.scale_groups, strict=True)):
             raise ConfigurationError("each of scale_channels must divide by its entry of scale_groups")
+        if len(self.resolution_channels) != 5:
+            raise ConfigurationError("resolution_channels needs five entries")
+        for resolution in self.resolutions:
+            if len(resolution) != 3 or not 0 < resolution[1] <= resolution[0] >= resolution[2] > 0:
+                raise ConfigurationError(
+                    f"resolutions: {list(resolution)} is no (n_fft, hop, window length); hop and window must be within "
+                    "1 to n_fft samples"
+                )
+
+    @property
+    def fewest_samples(self) -> int:
+        """Samples that a waveform needs for its ends to be reflected at every resolution."""
+        return max((1, *((n_fft - hop) // 2 + 1 for n_fft, hop, _ in self.resolutions)))

@@ -1,6 +1,8 @@
-"""Multi-period discriminator with one scale discriminator (specification 5; HiFi-GAN, Kong et al. 2020).
+"""Discriminators of the waveform: scale and periods (specification 5; HiFi-GAN, Kong et al. 2020), and of its spectra.
 
-Legend: B batch, C channels, N samples.
+The spectra at several resolutions are those of UnivNet (Jang et al. 2021).
+
+Legend: B batch, C channels, N samples, S spectrogram bins, T spectrogram frames.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
@@ -96,8 +99,43 @@ class PeriodDiscriminator(SubDiscriminator):
         return Judgement(features[-1].flatten(1), features)
 
 
+class ResolutionDiscriminator(SubDiscriminator):
+    """Looks at the magnitudes of the short-time Fourier transform, its window rectangular."""
+
+    window: Tensor
+
+    def __init__(self, n_fft: int, hop_samples: int, window_samples: int, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.n_fft, self.hop_samples = n_fft, hop_samples
+        self.register_buffer("window", torch.ones(window_samples), persistent=False)
+        inputs = [1, *channels[:-1]]
+        shapes = [((3, 9), 1), ((3, 9), 2), ((3, 9), 2), ((3, 9), 2), ((3, 3), 1)]
+        self.convs = nn.ModuleList(
+            weight_norm(nn.Conv2d(before, after, kernel, (1, stride), (kernel[0] // 2, kernel[1] // 2)))
+            for before, after, (kernel, stride) in zip(inputs, channels, shapes, strict=True)
+        )
+        self.conv_post = weight_norm(nn.Conv2d(channels[-1], 1, 3, padding=1))
+
+    def view(self, waveform: Tensor) -> Tensor:
+        """[B, 1, N] -> float32 [B, 1, S, T]."""
+        with torch.autocast(waveform.device.type, enabled=False):
+            padding = (self.n_fft - self.hop_samples) // 2
+            padded = F.pad(waveform.float(), (padding, padding), mode="reflect").squeeze(1)
+            spectrum = torch.stft(
+                padded,
+                self.n_fft,
+                self.hop_samples,
+                win_length=len(self.window),
+                window=self.window.float(),
+                center=False,
+                return_complex=True,
+            )
+            # In silence the gradient of the magnitude of a complex number is 0, where that of a root is infinite.
+            return spectrum.abs().unsqueeze(1)
+
+
 class Discriminator(nn.Module):
-    """One scale discriminator and a discriminator for each period."""
+    """One scale discriminator, and a discriminator for each period and each resolution."""
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
@@ -106,6 +144,7 @@ class Discriminator(nn.Module):
             [
                 ScaleDiscriminator(config.scale_channels, config.scale_groups),
                 *(PeriodDiscriminator(period, config.period_channels) for period in config.periods),
+                *(ResolutionDiscriminator(*sizes, config.resolution_channels) for sizes in config.resolutions),
             ]
         )
 

@@ -5,54 +5,90 @@ Legend: B batch, T frames, N = T·hop samples, K harmonics.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 SINE_AMPLITUDE = 0.1
 VOICED_NOISE = 0.003
 UNVOICED_NOISE = SINE_AMPLITUDE / 3
 
+_STEPS_PER_HZ = 2**24
+"""Resolution of the summed pitch: float32 values from 1 Hz on are whole multiples of it."""
 
-def phase_cycles(f0_hz: Tensor, sample_rate: int, hop_samples: int) -> Tensor:
-    """Phase of the fundamental in cycles modulo 1, each frame's f0 held for its hop: [B, T] -> float32 [B, N].
 
-    The sum runs over frames and each frame's advance is wrapped to [-1/2, 1/2) first, so that float32 keeps its
-    precision over minutes: within 2e-5 of exact arithmetic.
+def phase_cycles(f0_hz: Tensor, sample_rate: int) -> Tensor:
+    """Phase of the fundamental in cycles modulo 1: pitch of every sample [B, N] -> float32 [B, N].
+
+    The sum runs over whole numbers, so it is exact over any length, the same on every device, and deterministic,
+    which float sums on a GPU are not. Half a day of 1100 Hz fits into it.
     """
-    cycles_per_sample = f0_hz.float() / sample_rate
-    advance = cycles_per_sample * hop_samples
-    advance = torch.remainder(advance + 0.5, 1.0) - 0.5
-    start = torch.remainder(torch.cumsum(advance, dim=1) - advance, 1.0)
-    steps = torch.arange(1, hop_samples + 1, device=f0_hz.device, dtype=torch.float32)
-    return (start.unsqueeze(-1) + cycles_per_sample.unsqueeze(-1) * steps).flatten(1)
+    total = torch.cumsum((f0_hz.float() * _STEPS_PER_HZ).long(), dim=1)
+    cycle = sample_rate * _STEPS_PER_HZ
+    return torch.remainder(total, cycle).float() / cycle
 
 
 class HarmonicSource(nn.Module):
     """Sines at the multiples of f0 in voiced frames, noise elsewhere, merged to one channel."""
 
-    def __init__(self, sample_rate: int, hop_samples: int, n_harmonics: int = 1) -> None:
+    def __init__(
+        self,
+        sample_rate: int,
+        hop_samples: int,
+        n_harmonics: int = 1,
+        *,
+        interpolation: Literal["nearest", "linear"] = "nearest",
+        bias: bool = True,
+    ) -> None:
+        """Sizes of the source.
+
+        Args:
+            sample_rate: In Hz.
+            hop_samples: Samples of a frame.
+            n_harmonics: Sines, the fundamental included.
+            interpolation: Pitch between the frames: 'nearest' holds it for a hop, 'linear' glides, also to and from
+                the 0 Hz of unvoiced frames.
+            bias: Whether merging adds a constant.
+        """
         super().__init__()
         self.sample_rate, self.hop_samples, self.n_harmonics = sample_rate, hop_samples, n_harmonics
-        self.merge = nn.Linear(n_harmonics, 1)
+        self.interpolation = interpolation
+        self.merge = nn.Linear(n_harmonics, 1, bias=bias)
         # From nothing, the pitch is learned soon only if the sines arrive about as loud as everything else.
         nn.init.constant_(self.merge.weight, 1 / (SINE_AMPLITUDE * n_harmonics))
-        nn.init.zeros_(self.merge.bias)
+        if bias:
+            nn.init.zeros_(self.merge.bias)
 
     @torch.no_grad()
     def sines(self, f0_hz: Tensor) -> Tensor:
         """Excitation before merging, always float32: f0_hz [B, T] (0 = unvoiced) -> [B, N, K]."""
         # Half precision has too few digits for a phase, whatever the rest of the network runs in.
         with torch.autocast(f0_hz.device.type, enabled=False):
+            f0_hz = self._at_sample_rate(f0_hz.float())
             harmonics = torch.arange(1, self.n_harmonics + 1, device=f0_hz.device, dtype=torch.float32)
             start = torch.rand(f0_hz.shape[0], 1, self.n_harmonics, device=f0_hz.device)
             start[..., 0] = 0.0
-            phase = phase_cycles(f0_hz, self.sample_rate, self.hop_samples)
-            sines = torch.sin(2 * torch.pi * (phase.unsqueeze(-1) * harmonics + start)) * SINE_AMPLITUDE
-            voiced = (f0_hz > 0).float().repeat_interleave(self.hop_samples, dim=1).unsqueeze(-1)
+            phase = phase_cycles(f0_hz, self.sample_rate).unsqueeze(-1)
+            sines = torch.sin(2 * torch.pi * (phase * harmonics + start)) * SINE_AMPLITUDE
+            voiced = (f0_hz > 0).float().unsqueeze(-1)
             noise_std = voiced * VOICED_NOISE + (1 - voiced) * UNVOICED_NOISE
             return sines * voiced + noise_std * torch.randn_like(sines)
 
-    def forward(self, f0_hz: Tensor) -> Tensor:
-        """f0_hz [B, T] -> source signal [B, 1, N]."""
+    def forward(self, f0_hz: Tensor | None) -> Tensor:
+        """f0_hz [B, T] -> source signal [B, 1, N]. Raises ValueError where there is no pitch."""
+        if f0_hz is None:
+            raise ValueError("this generator is guided by pitch: f0_hz is needed")
         sines = self.sines(f0_hz).to(self.merge.weight.dtype)
         return torch.tanh(self.merge(sines)).mT
+
+    def _at_sample_rate(self, f0_hz: Tensor) -> Tensor:
+        """[B, T] -> [B, N]."""
+        if self.interpolation == "nearest":
+            return f0_hz.repeat_interleave(self.hop_samples, dim=1)
+        # torch's own interpolation counts frames in float32, which a minute later is off by samples.
+        offset = (torch.arange(self.hop_samples, device=f0_hz.device) + 0.5) / self.hop_samples - 0.5
+        padded = F.pad(f0_hz, (1, 1), mode="replicate")
+        rise = torch.diff(padded).unsqueeze(-1)
+        return (f0_hz.unsqueeze(-1) + offset * torch.where(offset < 0, rise[:, :-1], rise[:, 1:])).flatten(1)

@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from rvc_lightning.pitch.base import PitchExtractor
+from rvc_lightning.pitch.none import NoPitch
 from rvc_lightning.pitch.pyin import PyinExtractor
 from rvc_lightning.pitch.swift_f0 import SwiftF0Extractor
 from rvc_lightning.registry import build
 
 PITCH_EXTRACTORS: dict[str, type[PitchExtractor]] = {
-    extractor.name: extractor for extractor in (SwiftF0Extractor, PyinExtractor)
+    extractor.name: extractor for extractor in (SwiftF0Extractor, PyinExtractor, NoPitch)
 }
 
 

@@ -26,6 +26,8 @@ class PitchExtractor(ABC):
 
     name: ClassVar[str]
     """The name in the registry, the configuration and the manifest."""
+    finds_pitch: ClassVar[bool] = True
+    """Whether there is pitch in what it gives."""
 
     @abstractmethod
     def __call__(self, wav16k: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -36,14 +37,40 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     ("enc_q.proj.", "posterior_encoder.projection."),
     ("flow.flows.{2n}.enc.", "flow.couplings.{n}.wavenet."),
     ("flow.flows.{2n}.", "flow.couplings.{n}."),
-    ("dec.m_source.l_linear.", "generator.source.merge."),
-    ("dec.noise_convs.", "generator.source_convs."),
-    ("dec.ups.", "generator.upsamplers."),
-    ("dec.resblocks.{3i+b}.", "generator.blocks.{i}.{b}."),
-    ("dec.", "generator."),
 )
-"""One table for both directions; the first line that fits wins. `{2n}` and `{3i+b}` are positions that files count
-otherwise: reversals of the flow take every second place, and residual blocks are numbered through."""
+"""Names outside the generator. One table for both directions; the first line that fits wins. `{2n}` and, below,
+`{3i+b}` are positions that files count otherwise: reversals of the flow take every second place, and residual blocks
+are numbered through."""
+
+_GENERATOR_RENAMES: dict[str, tuple[tuple[str, str], ...]] = {
+    "HiFi-GAN": (
+        ("dec.m_source.l_linear.", "generator.source.merge."),
+        ("dec.noise_convs.", "generator.source_convs."),
+        ("dec.ups.", "generator.upsamplers."),
+        ("dec.resblocks.{3i+b}.", "generator.blocks.{i}.{b}."),
+    ),
+    "MRF HiFi-GAN": (
+        ("dec.m_source.l_linear.", "generator.source.merge."),
+        ("dec.noise_convs.", "generator.source_convs."),
+        ("dec.upsamples.", "generator.upsamplers."),
+        ("dec.mrfs.{i}.{b}.layers.{n}.conv1.", "generator.blocks.{i}.{b}.convs1.{n}."),
+        ("dec.mrfs.{i}.{b}.layers.{n}.conv2.", "generator.blocks.{i}.{b}.convs2.{n}."),
+    ),
+    "RefineGAN": (
+        ("dec.m_source.merge.0.", "generator.source.merge."),
+        ("dec.pre_conv.", "generator.source_conv."),
+        ("dec.downsample_blocks.", "generator.source_convs."),
+        ("dec.mel_conv.", "generator.latent_conv."),
+        ("dec.upsample_conv_blocks.{i}.blocks.{b}.0.weight", "generator.refinements.{i}.blocks.{b}.0.gain"),
+        ("dec.upsample_conv_blocks.{i}.blocks.{b}.2.weight", "generator.refinements.{i}.blocks.{b}.2.gain"),
+        ("dec.upsample_conv_blocks.", "generator.refinements."),
+    ),
+}
+"""Names of the generator's tensors by what files call the generator. No name of a file means different things in two of
+them, so reading needs no choice."""
+
+_REST = ("dec.", "generator.")
+"""Whatever else is in a generator is called the same."""
 
 _WEIGHT_NORM = (
     (".weight_g", ".parametrizations.weight.original0"),
@@ -57,15 +84,21 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\\{.+?\\\}", r"(\\d+)", escaped))
 
 
-_TO_HERE = [(_pattern(theirs), theirs, ours) for theirs, ours in _RENAMES]
-_TO_FILE = [(_pattern(ours), theirs, ours) for theirs, ours in _RENAMES]
+_TO_HERE = [
+    (_pattern(theirs), theirs, ours)
+    for theirs, ours in (*_RENAMES, *chain.from_iterable(_GENERATOR_RENAMES.values()), _REST)
+]
+_TO_FILE = {
+    vocoder: [(_pattern(ours), theirs, ours) for theirs, ours in (*_RENAMES, *lines, _REST)]
+    for vocoder, lines in _GENERATOR_RENAMES.items()
+}
 
 
 def name_from_file(name: str, n_blocks: int = 3) -> str:
     """Our name of the tensor that files call `name`; either spelling of weight norm is understood.
 
     Args:
-        name: As in the file.
+        name: As in the file, a voice's, a checkpoint's of the generator or of the discriminator.
         n_blocks: Residual blocks of one generator stage.
     """
     for old, new in _WEIGHT_NORM:
@@ -81,11 +114,17 @@ def name_from_file(name: str, n_blocks: int = 3) -> str:
     return name
 
 
-def name_in_file(name: str, n_blocks: int = 3) -> str:
-    """The name under which files store our tensor `name`; the inverse of `name_from_file`."""
+def name_in_file(name: str, n_blocks: int = 3, vocoder: str = "HiFi-GAN") -> str:
+    """The name under which files store our tensor `name`; the inverse of `name_from_file`.
+
+    Args:
+        name: As in the state dict of a synthesizer or of a discriminator.
+        n_blocks: Residual blocks of one generator stage.
+        vocoder: What files call the generator.
+    """
     for old, new in _WEIGHT_NORM:
         name = name.removesuffix(new) + old if name.endswith(new) else name
-    for pattern, theirs, _ in _TO_FILE:
+    for pattern, theirs, _ in _TO_FILE[vocoder]:
         if match := pattern.match(name):
             numbers = [int(group) for group in match.groups()]
             if "{3i+b}" in theirs:
@@ -103,13 +142,24 @@ def _fill(template: str, numbers: Sequence[int]) -> str:
 
 
 def weights_from_file(weights: Mapping[str, Tensor], n_blocks: int = 3) -> dict[str, Tensor]:
-    """Stored tensors under our names, as float32 copies."""
+    """Stored tensors of a synthesizer under our names, as float32 copies."""
     return {name_from_file(name, n_blocks): tensor.to(torch.float32, copy=True) for name, tensor in weights.items()}
 
 
-def weights_for_file(state: Mapping[str, Tensor], n_blocks: int = 3) -> dict[str, Tensor]:
-    """Our tensors under the names of the files, values untouched."""
-    return {name_in_file(name, n_blocks): tensor for name, tensor in state.items()}
+def weights_for_file(state: Mapping[str, Tensor], config: SynthesizerConfig) -> dict[str, Tensor]:
+    """Our tensors of the synthesizer of that configuration under the names of the files, values untouched."""
+    n_blocks, (vocoder, _) = len(config.resblock_kernel_sizes), vocoder_of(config)
+    return {name_in_file(name, n_blocks, vocoder): tensor for name, tensor in state.items()}
+
+
+def discriminator_weights_from_file(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Stored tensors of a discriminator (specification 2 and 5) under our names, as float32 copies."""
+    return weights_from_file(weights)
+
+
+def discriminator_weights_for_file(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our tensors of a discriminator under the names of the files, values untouched."""
+    return {name_in_file(name): tensor for name, tensor in state.items()}
 
 
 def parse_rate(value: object) -> int:
@@ -151,6 +201,8 @@ GENERATORS = {
     # (vocoder in files, guided by pitch) -> name of the generator here
     ("HiFi-GAN", True): "hifigan_nsf",
     ("HiFi-GAN", False): "hifigan",
+    ("MRF HiFi-GAN", True): "mrf_hifigan",
+    ("RefineGAN", True): "refinegan",
 }
 """One table for both directions."""
 

@@ -107,7 +107,7 @@ class Voice:
         Raises:
             VoiceError: A weight is not finite, or too large for the format's half precision (defect T18).
         """
-        stored = rvc_format.weights_for_file(state, len(config.resblock_kernel_sizes))
+        stored = rvc_format.weights_for_file(state, config)
         weights = {
             name: tensor.detach().half()
             for name, tensor in stored.items()

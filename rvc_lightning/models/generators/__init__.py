@@ -6,10 +6,14 @@ from rvc_lightning.errors import unknown_choice
 from rvc_lightning.models.config import SynthesizerConfig
 from rvc_lightning.models.generators.base import Generator
 from rvc_lightning.models.generators.hifigan import HiFiGAN, HiFiGANNSF
+from rvc_lightning.models.generators.mrf_hifigan import MRFHiFiGAN
+from rvc_lightning.models.generators.refinegan import RefineGAN
 
 GENERATORS: dict[str, type[Generator]] = {
     "hifigan_nsf": HiFiGANNSF,
     "hifigan": HiFiGAN,
+    "mrf_hifigan": MRFHiFiGAN,
+    "refinegan": RefineGAN,
 }
 
 

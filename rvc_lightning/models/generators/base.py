@@ -16,6 +16,10 @@ class Generator(nn.Module, ABC):
     pitch_guided: ClassVar[bool] = True
     """Whether the generator (and so the text encoder before it) needs the pitch."""
 
+    @classmethod
+    def check(cls, config: SynthesizerConfig) -> None:
+        """What only this generator demands of the sizes. Raises ConfigurationError where they make none of it."""
+
     @abstractmethod
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__()

@@ -1,0 +1,20 @@
+"""No pitch: for voices whose generator is not guided by it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from rvc_lightning.pitch.base import PitchExtractor, frame_count
+
+
+class NoPitch(PitchExtractor):
+    """Takes everything for unvoiced."""
+
+    name: ClassVar[str] = "none"
+    finds_pitch: ClassVar[bool] = False
+
+    def __call__(self, wav16k: np.ndarray) -> np.ndarray:
+        """Zeros, as `PitchExtractor.__call__`."""
+        return np.zeros(frame_count(len(wav16k)), np.float32)
