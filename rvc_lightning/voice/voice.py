@@ -24,6 +24,9 @@ DEFAULT_CONTENT = "contentvec"
 """Content encoder of voices that do not name theirs (specification 12.2)."""
 
 
+_MOST_SAMPLE_RATE = 192_000
+
+
 @dataclass
 class Voice:
     """What `NAME.pth` holds, ready to speak."""
@@ -187,7 +190,7 @@ def _config_of(values: Any, weights: Mapping[str, Tensor], kind: _Kind) -> Synth
     if table is None or table.dim() != 2:
         raise VoiceError("it has no speaker table 'emb_g.weight'")
     try:
-        return rvc_format.config_from_list(
+        config = rvc_format.config_from_list(
             values,
             content_dim=rvc_format.CONTENT_DIMS[kind.version],
             vocoder=kind.vocoder,
@@ -196,6 +199,9 @@ def _config_of(values: Any, weights: Mapping[str, Tensor], kind: _Kind) -> Synth
         )
     except (ConfigurationError, TypeError, ValueError, ArithmeticError) as error:
         raise VoiceError(f"its configuration {list(values)} makes no sense: {error}") from error
+    if not 0 < config.sample_rate <= _MOST_SAMPLE_RATE:
+        raise VoiceError(f"its sampling rate is {config.sample_rate} Hz; the highest there is is {_MOST_SAMPLE_RATE}")
+    return config
 
 
 def _what_fits(information: Mapping[str, Any], weights: Mapping[str, Tensor], said: _Kind) -> str:

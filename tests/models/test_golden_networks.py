@@ -35,9 +35,7 @@ def fill_by_rule(network, seed, vocoder="HiFi-GAN"):
     """Weights as functions of their stored names, see golden_rule.py."""
     state = network.state_dict()
     filled = {
-        name: torch.from_numpy(
-            golden_rule.weight(rvc_format.name_in_file(name, vocoder=vocoder), tensor.shape, seed)
-        )
+        name: torch.from_numpy(golden_rule.weight(rvc_format.name_in_file(name, vocoder=vocoder), tensor.shape, seed))
         for name, tensor in state.items()
     }
     network.load_state_dict(filled)
