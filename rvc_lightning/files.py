@@ -7,11 +7,13 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from rvc_lightning.errors import ConfigurationError
 
 _READ_BYTES = 1 << 20
 
@@ -40,6 +42,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def protect_inputs(output: Path, inputs: Iterable[Path]) -> None:
+    """Raises ConfigurationError if writing `output` would replace one of `inputs`, under whatever name."""
+    for path in inputs:
+        if output.exists() and path.exists() and output.samefile(path):
+            raise ConfigurationError(f"output: '{output}' is the same file as '{path}'; choose another place")
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -152,6 +152,12 @@ def weights_for_file(state: Mapping[str, Tensor], config: SynthesizerConfig) -> 
     return {name_in_file(name, n_blocks, vocoder): tensor for name, tensor in state.items()}
 
 
+def normal_names(weights: Mapping[str, Tensor], config: SynthesizerConfig) -> dict[str, Tensor]:
+    """Stored tensors under the names that every tool reads, whichever spelling of weight norm they have."""
+    n_blocks = len(config.resblock_kernel_sizes)
+    return weights_for_file({name_from_file(name, n_blocks): tensor for name, tensor in weights.items()}, config)
+
+
 def discriminator_weights_from_file(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Stored tensors of a discriminator (specification 2 and 5) under our names, as float32 copies."""
     return weights_from_file(weights)
@@ -240,6 +246,48 @@ def config_from_list(
         "dropout": float(values[8]),
     }
     return SynthesizerConfig(**fields)
+
+
+def config_list_from_json(values: Mapping[str, Any]) -> list[Any]:
+    """The 18 positional values of an experiment's `config.json` (specification 3.2).
+
+    Args:
+        values: The whole file, with the blocks `data` and `model`.
+
+    Raises:
+        VoiceError: A block or an entry is missing.
+    """
+    try:
+        data, model = values["data"], values["model"]
+        rate = data["sample_rate"] if "sample_rate" in data else data["sampling_rate"]
+        return [
+            int(data["filter_length"]) // 2 + 1,
+            CONFIG_SEGMENT_FRAMES,
+            *(model[name] for name in _JSON_NAMES),
+            parse_rate(rate),
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise VoiceError(f"it is no configuration of an RVC training: {error!r}") from error
+
+
+_JSON_NAMES = (
+    "inter_channels",
+    "hidden_channels",
+    "filter_channels",
+    "n_heads",
+    "n_layers",
+    "kernel_size",
+    "p_dropout",
+    "resblock",
+    "resblock_kernel_sizes",
+    "resblock_dilation_sizes",
+    "upsample_rates",
+    "upsample_initial_channel",
+    "upsample_kernel_sizes",
+    "spk_embed_dim",
+    "gin_channels",
+)
+"""Positions 2 to 16 of a stored configuration as the block `model` of a `config.json` calls them."""
 
 
 def config_to_list(config: SynthesizerConfig) -> list[Any]:

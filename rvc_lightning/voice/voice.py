@@ -88,13 +88,13 @@ class Voice:
         version = str(_entry(content, "version", "v1"))
         if version not in rvc_format.CONTENT_DIMS:
             raise VoiceError(f"its version is '{version}'; known are {', '.join(rvc_format.CONTENT_DIMS)}")
-        kind = _Kind(version, str(_entry(content, "vocoder", "HiFi-GAN")), _flag(_entry(content, "f0", 1)))
+        kind = Kind(version, str(_entry(content, "vocoder", "HiFi-GAN")), _flag(_entry(content, "f0", 1)))
         config = _config_of(content.get("config"), weights, kind)
         information = {key: value for key, value in content.items() if key != "weight"}
         try:
             return cls(config, weights, information)
         except _MisfitError as error:
-            raise VoiceError(f"{error}; {_what_fits(information, weights, kind)}") from error
+            raise VoiceError(f"{error}; {_what_fits(information['config'], weights, kind)}") from error
 
     @classmethod
     def from_synthesizer(
@@ -111,16 +111,7 @@ class Voice:
             VoiceError: A weight is not finite, or too large for the format's half precision (defect T18).
         """
         stored = rvc_format.weights_for_file(state, config)
-        weights = {
-            name: tensor.detach().half()
-            for name, tensor in stored.items()
-            if not name.startswith(rvc_format.POSTERIOR_PREFIX)
-        }
-        if broken := _not_finite(weights):
-            raise VoiceError(
-                f"the weights {broken} are not finite in half precision: this training has diverged; "
-                "export an earlier checkpoint"
-            )
+        weights = finite_halves(stored, "this training has diverged; export an earlier checkpoint")
         vocoder, pitch_guided = rvc_format.vocoder_of(config)
         entries = {
             "sr": config.sample_rate,
@@ -160,12 +151,15 @@ class _MisfitError(VoiceError):
     """Names or shapes of the tensors are not those of the configured networks."""
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
     """What a file says of its networks beside their sizes."""
 
     version: str
+    """'v1' or 'v2'."""
     vocoder: str
+    """What files call the generator."""
     pitch_guided: bool
+    """Whether it follows pitch."""
 
     def __str__(self) -> str:
         return f"version {self.version}, {self.vocoder} {'with' if self.pitch_guided else 'without'} pitch"
@@ -182,7 +176,7 @@ def _flag(value: object) -> bool:
     return str(value).strip().lower() not in ("0", "false")
 
 
-def _config_of(values: Any, weights: Mapping[str, Tensor], kind: _Kind) -> SynthesizerConfig:
+def _config_of(values: Any, weights: Mapping[str, Tensor], kind: Kind) -> SynthesizerConfig:
     """The sizes in a file's entry `config`. Raises VoiceError where they make no sense."""
     if not isinstance(values, list | tuple):
         raise VoiceError("it has no configuration: the entry 'config' must be a list")
@@ -204,16 +198,23 @@ def _config_of(values: Any, weights: Mapping[str, Tensor], kind: _Kind) -> Synth
     return config
 
 
-def _what_fits(information: Mapping[str, Any], weights: Mapping[str, Tensor], said: _Kind) -> str:
+def _what_fits(values: Any, weights: Mapping[str, Tensor], said: Kind) -> str:
     """What the tensors of a voice would fit, whose version, generator or pitch flag is wrong (defect L1)."""
+    if fitting := fitting_kind(values, weights):
+        return f"the file says {said}, but they fit {fitting}: correct that in the file"
+    return f"it says {said}, and they fit no other kind either: is the file whole, and of this format?"
+
+
+def fitting_kind(values: Any, weights: Mapping[str, Tensor]) -> Kind | None:
+    """What networks of the sizes `values` (a file's entry `config`) tensors belong to; None if to none we know."""
     for version, (vocoder, pitch_guided) in itertools.product(rvc_format.CONTENT_DIMS, rvc_format.GENERATORS):
-        kind = _Kind(version, vocoder, pitch_guided)
+        kind = Kind(version, vocoder, pitch_guided)
         try:
-            Voice(_config_of(information["config"], weights, kind), dict(weights))
+            Voice(_config_of(values, weights, kind), dict(weights))
         except VoiceError:
             continue
-        return f"the file says {said}, but they fit {kind}: correct that in the file"
-    return f"it says {said}, and they fit no other kind either: is the file whole, and of this format?"
+        return kind
+    return None
 
 
 def _stored_weights(weights: Any) -> dict[str, Tensor]:
@@ -234,6 +235,26 @@ def _not_finite(weights: Mapping[str, Tensor]) -> str:
     """The first names of tensors with NaN or infinity, or ''."""
     # A sum is not finite if a term is not; float32 keeps the terms of half precision from overflowing it.
     return ", ".join([name for name, tensor in weights.items() if not tensor.sum(dtype=torch.float32).isfinite()][:5])
+
+
+def finite_halves(weights: Mapping[str, Tensor], remedy: str) -> dict[str, Tensor]:
+    """Tensors as voices store them: in half precision, without the posterior encoder.
+
+    Args:
+        weights: Under the names of the files.
+        remedy: What to do where they do not fit, for the message.
+
+    Raises:
+        VoiceError: A weight is not finite, or too large for half precision (defect T18).
+    """
+    halves = {
+        name: tensor.detach().half()
+        for name, tensor in weights.items()
+        if not name.startswith(rvc_format.POSTERIOR_PREFIX)
+    }
+    if broken := _not_finite(halves):
+        raise VoiceError(f"the weights {broken} are not finite in half precision: {remedy}")
+    return halves
 
 
 def content_hash(weights: Mapping[str, Tensor]) -> str:
