@@ -64,6 +64,28 @@ def write_npy(path: Path | str, array: np.ndarray) -> None:
         np.save(stream, array, allow_pickle=False)
 
 
+def read_npy(path: Path | str, dimensions: int) -> np.ndarray:
+    """Read an array of numbers from `.npy`, never unpickling, and taking no more memory than the file has bytes.
+
+    Args:
+        path: the file.
+        dimensions: of the array.
+
+    Raises:
+        OSError: no such file.
+        ValueError: not such an array, or cut short; the message says what it is.
+    """
+    # Mapped, an array cannot be larger than its file, whatever its header claims.
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except EOFError as error:
+        raise ValueError(f"'{path}' is empty") from error
+    if not isinstance(array, np.ndarray) or array.ndim != dimensions or array.dtype.kind not in "fiu":
+        shape = getattr(array, "shape", None)
+        raise ValueError(f"'{path}' holds no numbers in {dimensions} dimensions (shape {shape})")
+    return np.array(array)
+
+
 def digest(path: Path | str) -> str:
     """BLAKE2b of a file's content as 32 hex digits; the file is streamed, so its size does not matter."""
     state = hashlib.blake2b(digest_size=16)

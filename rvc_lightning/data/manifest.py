@@ -109,14 +109,14 @@ def read_header(folder: Path | str) -> DatasetHeader:
         return DatasetHeader(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise DatasetError(f"'{folder}' is no prepared dataset: it has no {HEADER_NAME}; prepare it first") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise DatasetError(f"'{path}' is damaged or of another version ({error}); prepare the dataset again") from error
 
 
 def _parse(line: str, where: str) -> ManifestRow:
     try:
         values = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{where}: not JSON ({error}); prepare the dataset again") from error
     problem = _problem(values)
     if problem:

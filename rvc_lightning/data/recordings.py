@@ -94,7 +94,7 @@ class SlicedRecording:
             values["slices"] = [SliceEntry(**entry) for entry in values["slices"]]
             values["left_out"] = [LeftOut(**part) for part in values["left_out"]]
             done = cls(**values)
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
         return done if all((folder / f"{entry.name}.wav").exists() for entry in done.slices) else None
 

@@ -28,7 +28,7 @@ _DAMAGE = (
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _MOST_DEPTH = 64
-_MOST_ENTRIES = 10_000_000
+_MOST_ENTRIES = 1_000_000
 """Entries of all tables and lists together: by references to itself, a short file can hold any number of them."""
 _MOST_BITS = 512
 """Of a whole number. The states of random generators take 128."""
@@ -149,7 +149,7 @@ def _imports_of_one(stream: IO[bytes]) -> Iterator[str]:
     for operation, argument, _ in pickletools.genops(stream):
         name = operation.name
         if name in ("GLOBAL", "INST"):
-            yield str(argument).replace(" ", ".")
+            yield str(argument).replace(" ", ".").replace("__builtin__.", "builtins.")
         elif name == "STACK_GLOBAL":
             yield ".".join(texts[-2:])
         elif name == "MEMOIZE" or "PUT" in name:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -16,11 +17,11 @@ _FACTORIES = (torch.empty, torch.zeros, torch.ones)
 _DRAWS = (nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_, Tensor.uniform_, Tensor.normal_)
 _SPARE_VALUES = 64_000_000
 """For the posterior encoder, which is built although voices leave it out, and for buffers."""
-_LEAST_VALUES = 1000
-"""What a tensor counts at least, so that countless tiny ones come to an end as well."""
+_SPARE_TENSORS = 1000
+"""For the same."""
 
 
-def empty_synthesizer(config: SynthesizerConfig, stored_values: int) -> Synthesizer:
+def empty_synthesizer(config: SynthesizerConfig, stored: Mapping[str, Tensor]) -> Synthesizer:
     """The networks for conversion with weights of arbitrary value; the values of buffers are right.
 
     Nothing is drawn, and nothing is computed or written where the weights will be, so that this takes a tenth of a
@@ -29,13 +30,14 @@ def empty_synthesizer(config: SynthesizerConfig, stored_values: int) -> Synthesi
 
     Args:
         config: The sizes.
-        stored_values: Numbers in the file. Networks of many more are refused while they are built.
+        stored: The tensors of the file. Networks of many more are refused while they are built.
 
     Raises:
         VoiceError: The sizes make no network, or one that is far larger than the file.
     """
     try:
-        with _WithoutValues(2 * stored_values + _SPARE_VALUES):
+        values = sum(tensor.numel() for tensor in stored.values())
+        with _WithoutValues(2 * values + _SPARE_VALUES, 2 * len(stored) + _SPARE_TENSORS):
             synthesizer = Synthesizer(config)
     except (RuntimeError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
         raise VoiceError(f"its configuration makes no network: {error}") from error
@@ -46,9 +48,9 @@ def empty_synthesizer(config: SynthesizerConfig, stored_values: int) -> Synthesi
 class _WithoutValues(TorchFunctionMode):
     """While it is entered, new weights are neither drawn nor written, and there may be only so many of them."""
 
-    def __init__(self, most_values: int) -> None:
+    def __init__(self, most_values: int, most_tensors: int) -> None:
         super().__init__()
-        self._values_left = most_values
+        self._values_left, self._tensors_left = most_values, most_tensors
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -66,9 +68,7 @@ class _WithoutValues(TorchFunctionMode):
 
     def _count(self, sizes: Sequence[Any]) -> None:
         shape = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], list | tuple) else sizes
-        values = 1
-        for size in shape:
-            values *= size
-        self._values_left -= max(values, _LEAST_VALUES)
-        if self._values_left < 0:
+        self._values_left -= prod(shape)
+        self._tensors_left -= 1
+        if self._values_left < 0 or self._tensors_left < 0:
             raise ValueError("it asks for far more values than the file holds")

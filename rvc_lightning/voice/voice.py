@@ -137,7 +137,7 @@ class Voice:
 
     def _build(self) -> Synthesizer:
         """The synthesizer for conversion, weight norm folded away. Raises VoiceError if the tensors do not fit."""
-        synthesizer = empty_synthesizer(self.config, sum(tensor.numel() for tensor in self.weights.values()))
+        synthesizer = empty_synthesizer(self.config, self.weights)
         state = rvc_format.weights_from_file(self.weights, len(self.config.resblock_kernel_sizes))
         if difference := rvc_format.difference(synthesizer.state_dict(), state):
             raise _MisfitError(f"its tensors do not fit its configuration ({difference})")
