@@ -107,7 +107,7 @@ def _unusual(voice: Voice) -> list[str]:
         found.append(f"no entry {', '.join(missing)}: the oldest form of the format is assumed")
     if entries.get("embedder_model") is None:
         found.append("no entry embedder_model: contentvec is assumed")
-    if entries.get("sr") is not None and str(voice.sample_rate // 1000) != str(entries["sr"]).lower()[:2]:
+    if entries.get("sr") is not None and not _same_rate(entries["sr"], voice.sample_rate):
         found.append(f"the entry sr says {entries['sr']}, the configuration {voice.sample_rate}; the latter is true")
     stored = entries.get("config")
     if isinstance(stored, list | tuple) and stored[-3] != voice.config.speaker_count:
@@ -120,6 +120,13 @@ def _unusual(voice: Voice) -> list[str]:
     if said is not None and said != content_hash(voice.weights):
         found.append("the weights are not those its content_hash was made of")
     return found
+
+
+def _same_rate(said: object, sample_rate: int) -> bool:
+    try:
+        return rvc_format.parse_rate(said) == sample_rate
+    except VoiceError:
+        return False
 
 
 def as_table(facts: VoiceFacts) -> str:

@@ -110,9 +110,9 @@ def _refusal(path: Path, error: Exception) -> str:
     """Why torch did not read a file, in a line."""
     if names := imported_names(path):
         return f"it would run code when read, for it imports {', '.join(names)}; get the voice from someone you trust"
-    reason = str(error).strip().split("\n")
-    told = next((line for line in reason if "rror:" in line), reason[0]).strip()
-    return f"it is damaged or would run code when read ({told})"
+    # torch says at length how to run it nevertheless; what is wrong comes after that.
+    told = str(error).rpartition("rror:")[2].strip().split("\n")[0]
+    return f"it is damaged, no file of torch.save, or would run code when read{f' ({told})' if told else ''}"
 
 
 def imported_names(path: Path) -> list[str]:
