@@ -48,7 +48,11 @@ def settings(kind: Callable[..., T], group: str, values: Mapping[str, Any]) -> T
 
 
 def build_module(
-    config: DictConfig, header: DatasetHeader, voice: Mapping[str, Any], kind: type[RVCModule] = RVCModule
+    config: DictConfig,
+    header: DatasetHeader,
+    voice: Mapping[str, Any],
+    kind: type[RVCModule] = RVCModule,
+    speaker_rows: int = 0,
 ) -> RVCModule:
     """The networks and their training for a prepared dataset.
 
@@ -57,13 +61,14 @@ def build_module(
         header: Of the dataset, which decides content channels and speakers.
         voice: What an exported voice must remember, see `voice_facts`.
         kind: The training loop.
+        speaker_rows: Least rows of the speaker table, as weights that will be loaded have them.
 
     Raises:
         ConfigurationError: Settings contradict each other or do not exist.
         DatasetError: The dataset has another sampling rate than the model.
     """
     synthesizer, discriminator, training = _networks_and_training(
-        config, content_dim=header.content["dim"], speaker_count=len(header.speakers)
+        config, content_dim=header.content["dim"], speaker_count=max(len(header.speakers), speaker_rows)
     )
     if header.sample_rate != synthesizer.sample_rate:
         raise DatasetError(
@@ -129,7 +134,8 @@ def voice_facts(config: DictConfig, header: DatasetHeader, dataset: Path) -> dic
     return {
         "name": config.name,
         "author": config.author,
-        "content": header.content,
+        # Where the encoder's files lie concerns this machine alone.
+        "content": header.content | {"options": {k: v for k, v in header.content["options"].items() if k != "path"}},
         "pitch": header.pitch,
         "speakers": header.speakers,
         "seconds": sum(row.seconds for row in rows),

@@ -34,7 +34,7 @@ def main(config: DictConfig) -> None:
     options = ConversionOptions(**{option.name: config[option.name] for option in fields(ConversionOptions)})
     voice = Voice.load(voice_path)
     index = index_of(voice_path, config.index)
-    converter = VoiceConverter(voice, index, fabric=_fabric(config))
+    converter = VoiceConverter(voice, index, content_path=config.content_path, fabric=_fabric(config))
     convert_files(converter, source, output, options, config.extension)
 
 

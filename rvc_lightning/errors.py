@@ -25,6 +25,10 @@ class VoiceError(RVCError):
     """A voice, a checkpoint or an index cannot be used."""
 
 
+class AssetError(RVCError):
+    """A pretrained file cannot be fetched, or is not what it should be."""
+
+
 class ConfigurationError(RVCError):
     """Settings contradict each other, or name something that does not exist."""
 

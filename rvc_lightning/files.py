@@ -58,6 +58,22 @@ def write_json(path: Path | str, value: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def read_json(path: Path | str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        OSError: no such file.
+        ValueError: not UTF-8, no JSON, or no object; the message says what.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"it holds a {type(values).__name__} instead of an object")
+    return values
+
+
 def write_npy(path: Path | str, array: np.ndarray) -> None:
     """Write an array as `.npy`, atomically and without pickling."""
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
@@ -88,7 +104,15 @@ def read_npy(path: Path | str, dimensions: int) -> np.ndarray:
 
 def digest(path: Path | str) -> str:
     """BLAKE2b of a file's content as 32 hex digits; the file is streamed, so its size does not matter."""
-    state = hashlib.blake2b(digest_size=16)
+    return _hexdigest(path, hashlib.blake2b(digest_size=16))
+
+
+def sha256(path: Path | str) -> str:
+    """SHA-256 of a file's content as 64 hex digits, as hubs publish it; the file is streamed."""
+    return _hexdigest(path, hashlib.sha256())
+
+
+def _hexdigest(path: Path | str, state: Any) -> str:
     with Path(path).open("rb") as stream:
         while block := stream.read(_READ_BYTES):
             state.update(block)

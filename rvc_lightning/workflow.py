@@ -26,8 +26,12 @@ from rvc_lightning.checkpoints import read_checkpoint
 from rvc_lightning.data.manifest import MANIFEST_NAME, read_header
 from rvc_lightning.data.preparation import PreparationReport, SlicingConfig, prepare
 from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.models import SynthesizerConfig
+from rvc_lightning.module import CHECKPOINT_KEY
+from rvc_lightning.pretrained import Pretrained, PretrainedConfig, read_pretrained
 from rvc_lightning.showcase import show
 from rvc_lightning.voice.export import ExportedVoice, export_checkpoint
+from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 
 log = logging.getLogger(__name__)
 
@@ -67,19 +71,39 @@ def prepare_dataset(config: DictConfig) -> Path:
     return folder
 
 
-def fit(config: DictConfig, dataset: Path) -> Trainer:
-    """Trains on a prepared dataset.
+def pretrained_networks(config: DictConfig) -> Pretrained | None:
+    """What training starts from; None for nothing, or where a checkpoint is gone on from.
+
+    Raises:
+        ConfigurationError: There is no such pair.
+        AssetError: Its files cannot be fetched.
+        VoiceError: Its files are missing or damaged.
+    """
+    if config.checkpoint is not None:
+        return None
+    values = plain(config.model)["synthesizer"]
+    dim = CONTENT_DIMS.get(config.content.get("version"), SynthesizerConfig.content_dim)
+    sizes = SynthesizerConfig.from_dict(values | {"content_dim": dim})
+    return read_pretrained(settings(PretrainedConfig, "pretrained", plain(config.pretrained)), sizes)
+
+
+def fit(config: DictConfig, dataset: Path, pretrained: Pretrained | None = None) -> Trainer:
+    """Trains on a prepared dataset, from `pretrained` networks where there are any.
 
     Raises:
         ConfigurationError: Settings contradict each other.
         VoiceError: The checkpoint to go on from does not exist or is none.
         TrainingStopped: A signal ended the run, which has saved itself.
     """
+    speaker_rows = pretrained.speaker_count if pretrained else 0
     if config.checkpoint is not None:
-        read_checkpoint(Path(config.checkpoint))
+        saved = read_checkpoint(Path(config.checkpoint))
+        speaker_rows = saved[CHECKPOINT_KEY]["synthesizer"]["speaker_count"]
     seed_everything(config.seed, workers=True, verbose=False)
     header = read_header(dataset)
-    module = build_module(config, header, voice_facts(config, header, dataset))
+    module = build_module(config, header, voice_facts(config, header, dataset), speaker_rows=speaker_rows)
+    if pretrained is not None:
+        pretrained.load_into(module)
     trainer = build_trainer(config)
     _log_settings(trainer, config)
     # Files from strangers are never unpickled, and a checkpoint may be one.
@@ -117,9 +141,11 @@ def train(config: DictConfig) -> float | None:
         The best `val/mel`, which sweeps minimize; None where nothing was held out.
     """
     check_settings(config)
+    # Read first: what is missing should not show after the recordings have been prepared.
+    pretrained = pretrained_networks(config)
     dataset = prepare_dataset(config)
     try:
-        trainer = fit(config, dataset)
+        trainer = fit(config, dataset, pretrained)
     except TrainingStopped as stop:
         log.info("Training %s", stop)
         raise SystemExit(128 + stop.signal_number) from None

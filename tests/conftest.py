@@ -1,7 +1,11 @@
 """Shared fixtures: golden data, its removed randomness, and small networks."""
 
 import json
+import os
 from pathlib import Path
+
+# Before anything imports huggingface_hub: no test asks a network.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 import numpy as np
 import pytest

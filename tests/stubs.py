@@ -4,6 +4,7 @@ import golden_rule
 import numpy as np
 import torch
 from lightning import Fabric
+from transformers import HubertConfig, HubertModel
 
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
@@ -58,3 +59,19 @@ def make_voice(config, **information):
     torch.manual_seed(0)
     state = Synthesizer(config).state_dict()
     return Voice.from_synthesizer(config, state, {"embedder_model": "spectral"} | information)
+
+
+def make_hubert(folder, layers=10, projection=True):
+    """A folder with a tiny HuBERT of random weights, stored as ContentVec is."""
+    torch.manual_seed(0)
+    config = HubertConfig(
+        hidden_size=768, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=16,
+        classifier_proj_size=256, conv_dim=[8] * 7, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=16,
+    )  # fmt: skip
+    weights = HubertModel(config).state_dict()
+    if projection:
+        weights |= {"final_proj.weight": torch.randn(256, 768) / 28, "final_proj.bias": torch.randn(256)}
+    folder.mkdir(parents=True, exist_ok=True)
+    config.save_pretrained(folder)
+    torch.save(weights, folder / "pytorch_model.bin")
+    return folder

@@ -26,8 +26,9 @@ from rvc_lightning.checkpoints import read_checkpoint
 from rvc_lightning.data.dataset import SliceDataset
 from rvc_lightning.data.manifest import HEADER_NAME, MANIFEST_NAME, ManifestRow, read_header, read_manifest
 from rvc_lightning.errors import DatasetError, VoiceError
-from rvc_lightning.files import read_npy
-from rvc_lightning.voice.layouts import convert_layout, read_json
+from rvc_lightning.files import read_json, read_npy
+from rvc_lightning.takeover.experiment import read_config
+from rvc_lightning.voice.layouts import convert_layout
 from rvc_lightning.voice.pickles import imported_names, read_pickle
 
 
@@ -374,14 +375,19 @@ def test_a_hostile_manifest(tmp_path, text):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", DEEP_JSON, "\x00"])
 def test_a_hostile_configuration(tmp_path, text):
+    whole_files(tmp_path)
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(VoiceError, match=r"config\.json"):
+    with pytest.raises(ValueError):
         read_json(tmp_path / "config.json")
+    with pytest.raises(VoiceError, match=r"config\.json' cannot be read as JSON"):
+        generator_checkpoint(tmp_path / "G_2333333.pth")
+    with pytest.raises(DatasetError, match=r"config\.json' is no JSON object"):
+        read_config(tmp_path)
 
 
 @pytest.mark.parametrize("values", [{}, {"data": 3, "model": {}}, {"data": {}, "model": []}])
 def test_a_configuration_without_its_entries(tmp_path, values):
     whole_files(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(values))
-    with pytest.raises(VoiceError, match=r"config\.json': it is no configuration of an RVC training"):
+    with pytest.raises(VoiceError, match=r"config\.json': .*is not that of an RVC experiment"):
         generator_checkpoint(tmp_path / "G_2333333.pth")

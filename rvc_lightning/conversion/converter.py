@@ -34,6 +34,7 @@ from rvc_lightning.pitch import build_pitch_extractor
 from rvc_lightning.pitch.base import PitchExtractor
 from rvc_lightning.pitch.scale import coarse_pitch, transpose
 from rvc_lightning.retrieval import RetrievalIndex
+from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class VoiceConverter:
         index: str | Path | RetrievalIndex | None = None,
         *,
         content: ContentEncoder | None = None,
+        content_path: str | Path | None = None,
         pitch: PitchExtractor | None = None,
         fabric: Fabric | None = None,
         lengths: ChunkLengths | None = None,
@@ -70,12 +72,14 @@ class VoiceConverter:
             voice: What to convert to.
             index: Of the voice's own features, for `index_rate`; a path is read. None converts without.
             content: Content encoder; by default the one the voice was trained with.
+            content_path: Folder with that encoder's files, where they should not come from the hub.
             pitch: Pitch extractor; by default the one the voice was trained with, or SwiftF0.
             fabric: Device and precision; by default the accelerator there is, in float32.
             lengths: How long recordings are cut; shorter chunks need less memory.
 
         Raises:
             VoiceError: The voice's content encoder does not exist here, or encoder or index do not fit the voice.
+            AssetError: The encoder's files cannot be fetched.
             ConfigurationError: Fabric spans several devices.
         """
         self.voice = voice
@@ -86,7 +90,7 @@ class VoiceConverter:
         if self.fabric.world_size > 1:
             raise ConfigurationError(f"devices: conversion runs on one device, not on {self.fabric.world_size}")
         # The encoder stays in float32: its features are compared with those of the index.
-        self.content = content or _content_of(voice)
+        self.content = content or _content_of(voice, content_path)
         _check_content(self.content, voice)
         self.fabric.to_device(self.content.eval())
         self.pitch = (pitch or _pitch_of(voice)) if voice.pitch_guided else None
@@ -252,9 +256,13 @@ def _limited(audio: np.ndarray, peak: float) -> np.ndarray:
     return audio * np.float32(min(1.0, peak / max(peak_of(audio), 1e-9)))
 
 
-def _content_of(voice: Voice) -> ContentEncoder:
+def _content_of(voice: Voice, path: str | Path | None) -> ContentEncoder:
     """The content encoder that `voice` was trained with. Raises VoiceError if it does not exist here."""
     name, options = _remembered(voice, "content", voice.content_encoder)
+    if voice.config.content_dim == CONTENT_DIMS["v1"]:
+        options = {"version": "v1"} | options
+    if path is not None:
+        options["path"] = str(path)
     try:
         return build_content_encoder(name, **options)
     except ConfigurationError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rvc_lightning.errors import DatasetError
-from rvc_lightning.files import atomic_path, write_json
+from rvc_lightning.files import atomic_path, read_json, write_json
 
 MANIFEST_NAME = "manifest.jsonl"
 HEADER_NAME = "dataset.json"
@@ -106,10 +106,10 @@ def read_header(folder: Path | str) -> DatasetHeader:
     """
     path = Path(folder) / HEADER_NAME
     try:
-        return DatasetHeader(**json.loads(path.read_text(encoding="utf-8")))
+        return DatasetHeader(**read_json(path))
     except FileNotFoundError as error:
         raise DatasetError(f"'{folder}' is no prepared dataset: it has no {HEADER_NAME}; prepare it first") from error
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise DatasetError(f"'{path}' is damaged or of another version ({error}); prepare the dataset again") from error
 
 

@@ -5,7 +5,6 @@ Specification sections 1.1 to 1.5, 2.1 and 14.3.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from rvc_lightning.errors import VoiceError, unknown_choice
-from rvc_lightning.files import protect_inputs
+from rvc_lightning.files import protect_inputs, read_json
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.pickles import read_pickle
 from rvc_lightning.voice.voice import Voice, content_hash, finite_halves, fitting_kind
@@ -116,7 +115,7 @@ def voice_of_checkpoint(path: Path, content: Mapping[str, Any], config: Path | N
         raise VoiceError(f"'{path}' is a training checkpoint, which does not say its sizes: there is no '{where}'; "
                          "name the config.json of its experiment by --config FILE")  # fmt: skip
     try:
-        values = rvc_format.config_list_from_json(read_json(where))
+        values = rvc_format.config_of_experiment(_read_json(where))
     except VoiceError as error:
         raise VoiceError(f"'{where}': {error}") from error
     weights = _generator_weights(path, content["model"])
@@ -153,17 +152,14 @@ def _training_facts(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     if step and int(step[1]) != _LATEST:
         facts["step"] = int(step[1])
     about = path.with_name("model_info.json")
-    information = read_json(about) if about.is_file() else {}
+    information = _read_json(about) if about.is_file() else {}
     named = {"embedder_model": "embedder_model", "total_dataset_duration": "dataset_length"}
     return facts | {ours: information[theirs] for theirs, ours in named.items() if theirs in information}
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The table in a JSON file. Raises VoiceError if it holds anything else."""
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises VoiceError if it holds anything else."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json(path)
+    except (OSError, ValueError) as error:
         raise VoiceError(f"'{path}' cannot be read as JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise VoiceError(f"'{path}' holds a {type(values).__name__} where a table is expected")
-    return values

@@ -248,46 +248,38 @@ def config_from_list(
     return SynthesizerConfig(**fields)
 
 
-def config_list_from_json(values: Mapping[str, Any]) -> list[Any]:
+_EXPERIMENT_FIELDS = (
+    *("inter_channels", "hidden_channels", "filter_channels", "n_heads", "n_layers", "kernel_size", "p_dropout"),
+    *("resblock", "resblock_kernel_sizes", "resblock_dilation_sizes", "upsample_rates", "upsample_initial_channel"),
+    *("upsample_kernel_sizes", "spk_embed_dim", "gin_channels"),
+)
+"""Block `model` of an experiment's config.json, in the order of the positions."""
+
+
+def config_of_experiment(blocks: Mapping[str, Any]) -> list[Any]:
     """The 18 positional values of an experiment's `config.json` (specification 3.2).
 
-    Args:
-        values: The whole file, with the blocks `data` and `model`.
-
     Raises:
-        VoiceError: A block or an entry is missing.
+        VoiceError: It lacks a value.
     """
     try:
-        data, model = values["data"], values["model"]
+        data, model = blocks["data"], blocks["model"]
+        # The tools spell the rate's name in two ways.
         rate = data["sample_rate"] if "sample_rate" in data else data["sampling_rate"]
-        return [
-            int(data["filter_length"]) // 2 + 1,
-            CONFIG_SEGMENT_FRAMES,
-            *(model[name] for name in _JSON_NAMES),
-            parse_rate(rate),
-        ]
+        stored = [model[name] for name in _EXPERIMENT_FIELDS]
+        return [int(data["filter_length"]) // 2 + 1, CONFIG_SEGMENT_FRAMES, *stored, parse_rate(rate)]
     except (KeyError, TypeError, ValueError) as error:
-        raise VoiceError(f"it is no configuration of an RVC training: {error!r}") from error
+        raise VoiceError(f"config.json is not that of an RVC experiment: it lacks {error}") from error
 
 
-_JSON_NAMES = (
-    "inter_channels",
-    "hidden_channels",
-    "filter_channels",
-    "n_heads",
-    "n_layers",
-    "kernel_size",
-    "p_dropout",
-    "resblock",
-    "resblock_kernel_sizes",
-    "resblock_dilation_sizes",
-    "upsample_rates",
-    "upsample_initial_channel",
-    "upsample_kernel_sizes",
-    "spk_embed_dim",
-    "gin_channels",
-)
-"""Positions 2 to 16 of a stored configuration as the block `model` of a `config.json` calls them."""
+def vocoder_in(names: Iterable[str]) -> tuple[str, bool]:
+    """What files call the generator that has tensors of these names, and whether it is guided by pitch."""
+    heads = {".".join(name.split(".")[:2]) for name in names}
+    if "dec.mrfs" in heads:
+        return "MRF HiFi-GAN", True
+    if "dec.mel_conv" in heads:
+        return "RefineGAN", True
+    return "HiFi-GAN", "dec.m_source" in heads
 
 
 def config_to_list(config: SynthesizerConfig) -> list[Any]:

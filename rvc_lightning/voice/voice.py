@@ -131,8 +131,9 @@ class Voice:
         path = Path(path)
         own = {} if "config" in self.information else {"config": rvc_format.config_to_list(self.config)}
         content = {"weight": self.weights} | own | self.information
-        with atomic_path(path) as temporary:
-            torch.save(content, temporary)
+        # Given a path, torch writes its name, which is a random one here, into the file.
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            torch.save(content, stream)
         return path
 
     def _build(self) -> Synthesizer:

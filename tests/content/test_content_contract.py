@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from stubs import make_hubert
 
 import rvc_lightning
 from rvc_lightning.content import CONTENT_ENCODERS, build_content_encoder
@@ -12,8 +13,9 @@ from rvc_lightning.errors import ConfigurationError
 
 
 @pytest.fixture(params=sorted(CONTENT_ENCODERS), scope="module")
-def encoder(request):
-    encoder = build_content_encoder(request.param)
+def encoder(request, tmp_path_factory):
+    files = {} if request.param == "spectral" else {"path": make_hubert(tmp_path_factory.mktemp("hubert"))}
+    encoder = build_content_encoder(request.param, **files)
     assert encoder.name == request.param
     return encoder
 

@@ -124,8 +124,7 @@ def test_the_voice_brings_its_encoder_and_pitch():
 @pytest.mark.parametrize(
     ("information", "message"),
     [
-        ({"embedder_model": "contentvec"}, "content encoder 'contentvec' and needs it: .*choose one of: .*spectral"),
-        ({"embedder_model": None}, "content encoder 'contentvec'"),
+        ({"embedder_model": "my-own"}, "content encoder 'my-own' and needs it: .*choose one of: .*contentvec"),
         ({"rvc_lightning": {"pitch": {"name": "ear"}}}, "pitch extractor 'ear'.*choose one of: .*swift_f0"),
         ({"rvc_lightning": {"pitch": {"name": "pyin", "options": {"volume": 3}}}}, "does not take these options"),
         ({"rvc_lightning": {"pitch": {"name": "pyin", "options": [1]}}}, "are no table"),

@@ -219,7 +219,7 @@ def checkpoint(tmp_path):
         (tmp_path / "config.json").write_text(json.dumps({
             "train": {"seed": 1234},
             "data": {rate_key: config.sample_rate, "filter_length": config.n_fft},
-            "model": dict(zip(rvc_format._JSON_NAMES, values[2:], strict=False)),
+            "model": dict(zip(rvc_format._EXPERIMENT_FIELDS, values[2:], strict=False)),
         }))  # fmt: skip
         (tmp_path / "model_info.json").write_text(
             json.dumps({"embedder_model": "spin", "total_dataset_duration": "00:12:34"})

@@ -1,5 +1,8 @@
 """Voice files: read strictly, written with everything they held (specification 1)."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from conftest import GOLDEN
@@ -164,6 +167,21 @@ def test_a_checkpoint_is_no_voice(tmp_path, key):
 def test_some_other_file_of_torch(tmp_path, content):
     with pytest.raises(VoiceError, match="is no voice"):
         Voice.load(written(content, tmp_path))
+
+
+def test_loading_does_not_wait_for_the_compiler():
+    """Importing torch's compiler takes longer than reading a voice of full size."""
+    path = str(GOLDEN / "voices/v2_f0_24k_hifigan.pth")
+    script = (
+        f"import sys\nfrom rvc_lightning import Voice\nVoice.load({path!r})\nassert 'torch._dynamo' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stderr == ""
+
+
+def test_the_same_voice_is_the_same_file_under_any_name(tiny_synthesizer, tmp_path):
+    voice = make_voice(tiny_synthesizer)
+    paths = [voice.save(tmp_path / name) for name in ("a.pth", "b.pth", "c")]
+    assert len({path.read_bytes() for path in paths}) == 1
 
 
 def test_a_failed_save_leaves_the_old_file(tiny_synthesizer, tmp_path, monkeypatch):

@@ -1,0 +1,189 @@
+"""Networks to start training from: the community's pretrained pairs, and any G/D files (specification 2.2)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.hub import HubFile, fetch, known_files
+from rvc_lightning.models import SynthesizerConfig
+from rvc_lightning.module import RVCModule
+from rvc_lightning.typed import check_types
+from rvc_lightning.voice import rvc_format
+from rvc_lightning.voice.voice import read_pickle
+
+log = logging.getLogger(__name__)
+
+_SOURCES = ("none", "official", "files")
+_SPEAKERS = "speaker_embedding.weight"
+_POSTERIOR = "posterior_encoder."
+
+_SETTINGS = (
+    # (prefix of the first name that differs, setting to look at)
+    ("text_encoder.content_projection.", "content= (256 channels are v1, 768 are v2)"),
+    ("text_encoder.pitch_embedding.", "generator= (with or without pitch)"),
+    ("posterior_encoder.pre.", "sample_rate="),
+    ("generator.", "generator= and sample_rate="),
+    (_SPEAKERS, "the number of speaker folders, which may not exceed the rows of the file's speaker table"),
+    ("discriminators.", "discriminator="),
+    ("", "model="),
+)
+
+
+@dataclass(frozen=True)
+class PretrainedConfig:
+    """Where the networks come from that training starts with."""
+
+    source: str = "none"
+    """'none'; 'official', the pair that RVC's tools start from; or 'files', the two below."""
+    repository: str | None = None
+    """Hub repository, OWNER/NAME, that the files lie in; None for files of this machine."""
+    generator: str | None = None
+    """`G...pth`, or a voice, whose posterior encoder then starts from nothing."""
+    discriminator: str | None = None
+    """`D...pth`; None to start with an untrained discriminator."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        named = {name: getattr(self, name) for name in ("repository", "generator", "discriminator")}
+        if self.source not in _SOURCES:
+            raise ConfigurationError(f"pretrained.source={self.source}; choose one of: {', '.join(_SOURCES)}")
+        if self.source == "files" and not self.generator:
+            raise ConfigurationError(
+                "pretrained=files needs pretrained.generator=FILE, and pretrained.discriminator=FILE"
+            )
+        if self.source != "files" and (given := [f"pretrained.{name}" for name, value in named.items() if value]):
+            raise ConfigurationError(f"pretrained={self.source} uses no {', '.join(given)}; add pretrained=files")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The weights of a pair under our names."""
+
+    synthesizer: dict[str, Tensor]
+    synthesizer_path: Path
+    discriminator: dict[str, Tensor] | None
+    discriminator_path: Path | None
+
+    @property
+    def speaker_count(self) -> int:
+        """Rows of its speaker table, which the table of the run must have as well."""
+        return self.synthesizer[_SPEAKERS].shape[0]
+
+    def load_into(self, module: RVCModule) -> None:
+        """Gives the weights to `module`, all or none.
+
+        Raises:
+            VoiceError: Names or shapes differ, or values are not finite; the message names the setting to change.
+        """
+        weights = self.synthesizer
+        if not any(name.startswith(_POSTERIOR) for name in weights):
+            log.warning(
+                "'%s' is a voice: its posterior encoder was left out and starts from nothing", self.synthesizer_path
+            )
+            fresh = module.synthesizer.state_dict()
+            weights = weights | {name: tensor for name, tensor in fresh.items() if name.startswith(_POSTERIOR)}
+        load_strictly(module.synthesizer, weights, self.synthesizer_path)
+        if self.discriminator is None or self.discriminator_path is None:
+            log.warning("pretrained.discriminator is not given: the discriminator starts from nothing")
+        else:
+            load_strictly(module.discriminator, self.discriminator, self.discriminator_path)
+        log.info("Starting from '%s'", self.synthesizer_path)
+
+
+def read_pretrained(config: PretrainedConfig, sizes: SynthesizerConfig) -> Pretrained | None:
+    """The networks that `config` names, fetched if need be; None where it names none.
+
+    Args:
+        config: Which.
+        sizes: Of the run's synthesizer.
+
+    Raises:
+        ConfigurationError: There is no official pair of such networks.
+        AssetError: A file cannot be fetched.
+        VoiceError: A file is missing, damaged, or of another kind.
+    """
+    if config.source == "none":
+        return None
+    generator, discriminator = _places(config, sizes)
+    assert generator is not None
+    n_blocks = len(sizes.resblock_kernel_sizes)
+    weights = rvc_format.weights_from_file(_stored(generator), n_blocks)
+    if _SPEAKERS not in weights:
+        raise VoiceError(f"'{generator}' is no generator: it has no speaker table; is it the discriminator's file?")
+    judge = None if discriminator is None else rvc_format.discriminator_weights_from_file(_stored(discriminator))
+    return Pretrained(weights, generator, judge, discriminator)
+
+
+def _places(config: PretrainedConfig, sizes: SynthesizerConfig) -> list[Path | None]:
+    """Where the two files lie on this machine: the generator's, the discriminator's."""
+    if config.source == "official":
+        return [_fetched(file) for file in _official(sizes)]
+    paths = (config.generator, config.discriminator)
+    if config.repository is not None:
+        return [_fetched(HubFile(config.repository, path)) if path else None for path in paths]
+    return [Path(path).expanduser() if path else None for path in paths]
+
+
+def _fetched(file: HubFile) -> Path:
+    return fetch(file, "pretrained=files pretrained.generator=FILE pretrained.discriminator=FILE, or pretrained=none")
+
+
+def _official(sizes: SynthesizerConfig) -> tuple[HubFile, HubFile]:
+    files = known_files()
+    place = f"pretrained/{sizes.generator}/{rvc_format.version_of(sizes)}/{sizes.sample_rate}"
+    if f"{place}/generator" not in files:
+        pairs = sorted({tuple(name.split("/")[1:4]) for name in files if name.startswith("pretrained/")})
+        known = ", ".join(f"{generator} {version} at {rate} Hz" for generator, version, rate in pairs)
+        asked = "{1} {2} at {3} Hz".format(*place.split("/"))
+        raise ConfigurationError(
+            f"pretrained=official: there is no pair for {asked}; there are: {known}. Choose one of these by generator= "
+            "and sample_rate=, or pretrained=none"
+        )
+    return files[f"{place}/generator"], files[f"{place}/discriminator"]
+
+
+def _stored(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `G…pth`, a `D…pth` or a voice. Raises VoiceError where there are none."""
+    return tensors_of(read_pickle(path, "pretrained network"), path)
+
+
+def tensors_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    """The tensors in the content of the file `path`, under the names of the file. Raises VoiceError if it has none."""
+    weights = content.get("model", content.get("weight"))
+    if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+        raise VoiceError(
+            f"'{path}' is no pretrained network: a table of tensors under 'model' is expected, it holds "
+            f"{sorted(map(str, content))[:8]}"
+        )
+    return dict(weights)
+
+
+def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Gives `network` the weights of the file `path`, under our names.
+
+    Raises:
+        VoiceError: Names or shapes differ, or values are not finite; the message names the setting to change.
+    """
+    expected = network.state_dict()
+    if difference := rvc_format.difference(expected, weights):
+        raise VoiceError(
+            f"'{path}' does not fit the networks of this run ({difference}); look at {_setting_of(expected, weights)}"
+        )
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+        raise VoiceError(f"'{path}' holds NaN or infinity: the training that made it had diverged")
+    network.load_state_dict(dict(weights))
+
+
+def _setting_of(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """The setting that decides what differs first."""
+    names = [name for name in found if name not in expected or found[name].shape != expected[name].shape]
+    names += [name for name in expected if name not in found]
+    return next(setting for prefix, setting in _SETTINGS if any(name.startswith(prefix) for name in names))

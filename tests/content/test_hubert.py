@@ -1,0 +1,108 @@
+"""Encoders of HuBERT's shape, by tiny models made here in the layout of transformers."""
+
+import pytest
+import torch
+from stubs import make_hubert, make_voice, quick_config, steady_fabric
+from transformers import HubertModel
+
+from rvc_lightning.content import build_content_encoder
+from rvc_lightning.conversion.converter import VoiceConverter
+from rvc_lightning.errors import AssetError, ConfigurationError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_hubert(tmp_path_factory.mktemp("hubert"))
+
+
+def noise(samples, seed=0):
+    return 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def test_v2_is_the_last_layer(folder):
+    encoder = build_content_encoder("contentvec", path=folder)
+    wav = noise(16000)
+    expected = HubertModel.from_pretrained(folder).eval()(wav).last_hidden_state
+    torch.testing.assert_close(encoder(wav, torch.tensor([16000])), expected, atol=1e-5, rtol=0)
+    assert encoder.dim == 768
+
+
+@torch.no_grad()
+def test_v1_is_the_ninth_layer_through_the_projection(folder):
+    encoder = build_content_encoder("contentvec", path=folder, version="v1")
+    wav = noise(16000)
+    ninth = HubertModel.from_pretrained(folder).eval()(wav, output_hidden_states=True).hidden_states[9]
+    stored = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    expected = torch.nn.functional.linear(ninth, stored["final_proj.weight"], stored["final_proj.bias"])
+    torch.testing.assert_close(encoder(wav, torch.tensor([16000])), expected, atol=1e-5, rtol=0)
+    assert encoder.dim == 256
+
+
+def test_nothing_of_it_is_trained(folder):
+    encoder = build_content_encoder("contentvec", path=folder)
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+    assert not any(module.training for module in encoder.modules())
+
+
+def test_missing_weights_are_named(tmp_path):
+    folder = make_hubert(tmp_path)
+    weights = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    del weights["encoder.layers.3.attention.q_proj.weight"]
+    torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(ConfigurationError, match=r"lacks 1 weights .*layers\.3\.attention\.q_proj\.weight"):
+        build_content_encoder("contentvec", path=folder)
+
+
+def test_v1_needs_nine_layers_and_a_projection(tmp_path):
+    few = make_hubert(tmp_path / "few", layers=8)
+    with pytest.raises(ConfigurationError, match="use layer 9, it has 8"):
+        build_content_encoder("contentvec", path=few, version="v1")
+    plain = make_hubert(tmp_path / "plain", projection=False)
+    with pytest.raises(ConfigurationError, match=r"final_proj\.weight"):
+        build_content_encoder("contentvec", path=plain, version="v1")
+    build_content_encoder("contentvec", path=plain)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"path": "nowhere"}, "content.path=nowhere"),
+        ({"version": "v3"}, "content.version=v3; choose one of: v1, v2"),
+        ({}, "needs content.path=FOLDER"),
+    ],
+)
+def test_mistakes(options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        build_content_encoder("hubert", **options)
+
+
+def test_a_pickle_in_the_folder_is_not_run(tmp_path):
+    folder = make_hubert(tmp_path)
+    torch.save({"encoder": exit}, folder / "pytorch_model.bin")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        build_content_encoder("contentvec", path=folder)
+
+
+@pytest.mark.parametrize(("dim", "version"), [(256, "v1"), (768, "v2")])
+def test_a_voice_of_another_tool_gets_the_encoder_of_its_version(folder, dim, version):
+    """Defect I7 of the peers: their v1 voices get the last layer."""
+    voice = make_voice(quick_config(content_dim=dim), embedder_model="contentvec")
+    converter = VoiceConverter(voice, content_path=folder, fabric=steady_fabric())
+    wav = noise(16000)
+    expected = build_content_encoder("contentvec", path=folder, version=version)(wav, torch.tensor([16000]))
+    assert torch.equal(converter.content(wav, torch.tensor([16000])), expected)
+    audio, rate = converter.convert(noise(16000)[0].numpy(), sample_rate=16000)
+    assert len(audio) == rate == 8000
+
+
+def test_a_voice_without_a_name_of_its_encoder_means_contentvec(folder, monkeypatch):
+    voice = make_voice(quick_config(), embedder_model=None)
+    monkeypatch.setattr("rvc_lightning.content.hubert.fetch", lambda file, otherwise: folder / file.path.split("/")[-1])
+    assert VoiceConverter(voice, fabric=steady_fabric()).content.name == "contentvec"
+
+
+def test_without_a_network_the_error_says_what_to_do():
+    voice = make_voice(quick_config(), embedder_model="spin-v2")
+    with pytest.raises(AssetError, match=r"Resources/embedders/spin-v2/config\.json.*https://.*content\.path=FOLDER"):
+        VoiceConverter(voice, fabric=steady_fabric())

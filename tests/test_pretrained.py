@@ -1,0 +1,151 @@
+"""Starting from networks of the peers: what fits is taken whole, what does not says why and which setting decides."""
+
+from functools import partial
+
+import pytest
+import torch
+from peers import write_pretrained
+from stubs import make_voice, quick_config
+
+from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
+from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
+from rvc_lightning.module import RVCModule, TrainingConfig
+from rvc_lightning.pretrained import PretrainedConfig, read_pretrained
+
+DISCRIMINATOR = DiscriminatorConfig(
+    periods=(2, 3), period_channels=(2, 2), scale_channels=(2,) * 6, scale_groups=(1,) * 6
+)
+WEIGHTS = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
+
+
+def module_of(synthesizer, discriminator=DISCRIMINATOR):
+    torch.manual_seed(0)
+    return RVCModule(
+        synthesizer,
+        discriminator,
+        TrainingConfig(segment_frames=8, n_mels=20, loss_weights=WEIGHTS),
+        optimizer=torch.optim.AdamW,
+        scheduler=partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9),
+    )
+
+
+def files_of(generator, discriminator=None):
+    return PretrainedConfig("files", generator=str(generator), discriminator=discriminator and str(discriminator))
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return write_pretrained(tmp_path, quick_config(speaker_count=109), DISCRIMINATOR, iteration=500)
+
+
+def test_every_weight_is_the_files_and_the_speaker_table_keeps_its_rows(pair):
+    config = quick_config(speaker_count=109)
+    pretrained = read_pretrained(files_of(*pair), config)
+    assert pretrained.speaker_count == 109
+    module = module_of(config)
+    pretrained.load_into(module)
+    for network, path in ((module.synthesizer, pair[0]), (module.discriminator, pair[1])):
+        saved = torch.load(path, weights_only=True)["model"]
+        assert len(saved) == len(network.state_dict())
+        total = sum(float(tensor.double().sum()) for tensor in network.state_dict().values())
+        assert total == pytest.approx(sum(float(tensor.double().sum()) for tensor in saved.values()))
+        assert all(tensor.dtype == torch.float32 for tensor in network.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "setting"),
+    [
+        ({"content_dim": 256}, "content="),
+        ({"generator": "hifigan"}, "generator="),
+        ({"n_fft": 1024}, "sample_rate="),
+        ({"upsample_kernel_sizes": (10, 16)}, "generator= and sample_rate="),
+        ({"n_layers": 2}, "model="),
+        ({"speaker_count": 120}, "speaker folders"),
+    ],
+)
+def test_what_does_not_fit_names_the_first_tensors_and_the_setting(pair, changes, setting):
+    config = quick_config(**{"speaker_count": 109} | changes)
+    pretrained, module = read_pretrained(files_of(*pair), config), module_of(config)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    with pytest.raises(VoiceError, match=rf"G\.pth' does not fit .*look at .*{setting}"):
+        pretrained.load_into(module)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
+def test_another_discriminator_is_named(pair):
+    config = quick_config(speaker_count=109)
+    module = module_of(config, DiscriminatorConfig(periods=(2, 3, 5), period_channels=(2, 2), scale_channels=(2,) * 6,
+                                                   scale_groups=(1,) * 6))  # fmt: skip
+    with pytest.raises(VoiceError, match=r"D\.pth' does not fit .*discriminators\.3.*look at discriminator="):
+        read_pretrained(files_of(*pair), config).load_into(module)
+
+
+def test_a_voice_serves_but_for_its_posterior_encoder(tmp_path, caplog):
+    config = quick_config()
+    path = make_voice(config).save(tmp_path / "voice.pth")
+    module = module_of(config)
+    fresh = {name: tensor.clone() for name, tensor in module.synthesizer.posterior_encoder.state_dict().items()}
+    read_pretrained(files_of(path), config).load_into(module)
+    stored = torch.load(path, weights_only=True)["weight"]
+    assert torch.equal(module.synthesizer.speaker_embedding.weight, stored["emb_g.weight"].float())
+    kept = module.synthesizer.posterior_encoder.state_dict()
+    assert all(torch.equal(tensor, fresh[name]) for name, tensor in kept.items())
+    assert "posterior encoder" in caplog.text and "discriminator starts from nothing" in caplog.text
+
+
+def test_a_diverged_file_is_refused(pair):
+    content = torch.load(pair[0], weights_only=True)
+    content["model"]["flow.flows.0.pre.bias"][0] = torch.nan
+    torch.save(content, pair[0])
+    config = quick_config(speaker_count=109)
+    with pytest.raises(VoiceError, match="NaN or infinity"):
+        read_pretrained(files_of(*pair), config).load_into(module_of(config))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"source": "best"}, "choose one of: none, official, files"),
+        ({"source": "files"}, "needs pretrained.generator=FILE"),
+        ({"source": "none", "generator": "G.pth"}, r"uses no pretrained\.generator; add pretrained=files"),
+        ({"source": "official", "discriminator": "D.pth"}, r"uses no pretrained\.discriminator"),
+    ],
+)
+def test_mistakes_in_the_settings(values, message):
+    with pytest.raises(ConfigurationError, match=message):
+        PretrainedConfig(**values)
+
+
+def test_files_that_are_none(tmp_path, pair):
+    for content in ({"optimizer": 1}, {"model": [1]}, {"model": {"a": 3}}):
+        torch.save(content, tmp_path / "other.pth")
+        with pytest.raises(VoiceError, match="is no pretrained network"):
+            read_pretrained(files_of(tmp_path / "other.pth"), quick_config())
+    with pytest.raises(VoiceError, match="is no generator"):
+        read_pretrained(files_of(pair[1], pair[0]), quick_config())
+    with pytest.raises(VoiceError, match="there is no pretrained network at"):
+        read_pretrained(files_of(tmp_path / "absent.pth"), quick_config())
+
+
+def test_official_pairs_are_chosen_by_rate_generator_and_version():
+    tables = {"n_fft": 2048, "upsample_rates": (10, 10, 2, 2), "upsample_kernel_sizes": (16, 16, 4, 4)}
+    v2 = SynthesizerConfig(sample_rate=40000, **tables)
+    with pytest.raises(AssetError, match=r"pretrained_v2/f0G40k\.pth.*pretrained=files"):
+        read_pretrained(PretrainedConfig("official"), v2)
+    v1 = SynthesizerConfig(sample_rate=40000, content_dim=256, generator="hifigan", **tables)
+    with pytest.raises(AssetError, match=r"pretrained/G40k\.pth"):
+        read_pretrained(PretrainedConfig("official"), v1)
+    with pytest.raises(
+        ConfigurationError, match=r"no pair for hifigan_nsf v2 at 8000 Hz; there are: .*hifigan_nsf v2 at"
+    ):
+        read_pretrained(PretrainedConfig("official"), quick_config())
+
+
+def test_a_repository_of_ones_own():
+    values = {"repository": "owner/voices", "generator": "a/G.pth", "discriminator": "a/D.pth"}
+    with pytest.raises(AssetError, match=r"'a/G\.pth' of the hub repository 'owner/voices'"):
+        read_pretrained(PretrainedConfig("files", **values), quick_config())
+
+
+def test_none_is_none():
+    assert read_pretrained(PretrainedConfig(), quick_config()) is None
