@@ -7,7 +7,7 @@ from typing import Any
 
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.module import CHECKPOINT_KEY
-from rvc_lightning.voice.voice import read_pickle
+from rvc_lightning.voice.pickles import read_pickle
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -30,6 +30,17 @@ _NOISE = (
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
+    """`reported`, for what trains or converts: what libraries say of themselves is left out as well."""
+
+    @functools.wraps(function)
+    def quiet(*args: P.args, **kwargs: P.kwargs) -> R:
+        _quieten()
+        return function(*args, **kwargs)
+
+    return reported(quiet)
+
+
+def reported(function: Callable[P, R]) -> Callable[P, R]:
     """Makes a user's mistake in `function` one line on the error stream and exit status 1.
 
     Ctrl-C ends in a line as well, with exit status 130. Everything else that is no RVCError is a defect of ours and
@@ -38,7 +49,6 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        _quieten()
         try:
             return function(*args, **kwargs)
         except RVCError as error:

@@ -39,13 +39,12 @@ def main(config: DictConfig) -> None:
 
 
 def index_of(voice: str, index: str | None) -> Path | None:
-    """The index to use: the one asked for, else `NAME.index` beside `NAME.pth` if it is there; says which."""
-    beside = Path(voice).with_suffix(".index")
-    if index is None and not beside.is_file():
-        log.info("Index: none, there is no '%s'", beside)
-        return None
-    log.info("Index: %s", index or beside)
-    return Path(index or beside)
+    """The index to use: the one asked for, else the one beside the voice if there is any; says which."""
+    from rvc_lightning.index_file import find_index
+
+    chosen = find_index(Path(voice)) if index is None else Path(index)
+    log.info("Index: %s", chosen or f"none, there is no index of '{voice}' beside it")
+    return chosen
 
 
 def _fabric(config: DictConfig) -> Fabric:

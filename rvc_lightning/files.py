@@ -7,11 +7,13 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from rvc_lightning.errors import ConfigurationError
 
 _READ_BYTES = 1 << 20
 
@@ -42,6 +44,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def protect_inputs(output: Path, inputs: Iterable[Path]) -> None:
+    """Raises ConfigurationError if writing `output` would replace one of `inputs`, under whatever name."""
+    for path in inputs:
+        if output.exists() and path.exists() and output.samefile(path):
+            raise ConfigurationError(f"output: '{output}' is the same file as '{path}'; choose another place")
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Write `value` as indented UTF-8 JSON, atomically. NaN or infinity raises ValueError."""
     with atomic_path(path) as temporary:
@@ -49,10 +58,48 @@ def write_json(path: Path | str, value: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def read_json(path: Path | str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        OSError: no such file.
+        ValueError: not UTF-8, no JSON, or no object; the message says what.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"it holds a {type(values).__name__} instead of an object")
+    return values
+
+
 def write_npy(path: Path | str, array: np.ndarray) -> None:
     """Write an array as `.npy`, atomically and without pickling."""
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, array, allow_pickle=False)
+
+
+def read_npy(path: Path | str, dimensions: int) -> np.ndarray:
+    """Read an array of numbers from `.npy`, never unpickling, and taking no more memory than the file has bytes.
+
+    Args:
+        path: the file.
+        dimensions: of the array.
+
+    Raises:
+        OSError: no such file.
+        ValueError: not such an array, or cut short; the message says what it is.
+    """
+    # Mapped, an array cannot be larger than its file, whatever its header claims.
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except EOFError as error:
+        raise ValueError(f"'{path}' is empty") from error
+    if not isinstance(array, np.ndarray) or array.ndim != dimensions or array.dtype.kind not in "fiu":
+        shape = getattr(array, "shape", None)
+        raise ValueError(f"'{path}' holds no numbers in {dimensions} dimensions (shape {shape})")
+    return np.array(array)
 
 
 def digest(path: Path | str) -> str:

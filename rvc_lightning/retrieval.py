@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.files import atomic_path
+from rvc_lightning.index_file import read_header
 
 log = logging.getLogger(__name__)
 
@@ -127,11 +128,12 @@ class RetrievalIndex:
         """Reads an index of this project or of any other RVC tool.
 
         Raises:
-            VoiceError: There is no such file, it is no index, damaged, or empty.
+            VoiceError: There is no such file, it is no index of a voice, damaged, or empty.
         """
         path = Path(path)
         if not path.is_file():
             raise VoiceError(f"there is no index at '{path}'" + (" (that is a folder)" if path.is_dir() else ""))
+        read_header(path)
         try:
             index = faiss.read_index(str(path))
         except _DAMAGE as error:

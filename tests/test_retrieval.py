@@ -20,6 +20,12 @@ def reference(golden):
     return RetrievalIndex.load(golden.path("indexes/golden.index"))
 
 
+def test_reference_data_of_v1(golden):
+    data = golden.arrays("retrieval_v1")
+    index = RetrievalIndex.load(golden.path("indexes/added_IVF10_Flat_nprobe_1_golden_v1.index"))
+    assert_close(index.mix(data["query"], 0.75), data["mixed_075"][0], atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize(("index_rate", "key"), [(0.75, "mixed_075"), (1.0, "mixed_100")])
 def test_reference_data(golden, reference, index_rate, key):
     data = golden.arrays("retrieval_v2")

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from rvc_lightning.data.batch import CONTENT_REPEAT, Example
 from rvc_lightning.data.manifest import ManifestRow
 from rvc_lightning.errors import DatasetError
+from rvc_lightning.files import read_npy
 
 
 class SliceDataset(Dataset[Example]):
@@ -40,8 +41,8 @@ class SliceDataset(Dataset[Example]):
         row = self.rows[index]
         try:
             waveform, _ = soundfile.read(self.folder / row.audio, dtype="float32")
-            f0_hz = np.load(self.folder / row.f0).astype(np.float32)
-            content = np.load(self.folder / row.content).astype(np.float32)
+            f0_hz = read_npy(self.folder / row.f0, 1).astype(np.float32)
+            content = read_npy(self.folder / row.content, 2).astype(np.float32)
         except (OSError, ValueError, soundfile.LibsndfileError) as error:
             raise DatasetError(f"slice '{row.id}' in '{self.folder}' cannot be read: {error}; prepare again") from error
         frames = min(CONTENT_REPEAT * len(content), len(f0_hz), row.frames, self.max_frames)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rvc_lightning.errors import DatasetError
-from rvc_lightning.files import atomic_path, write_json
+from rvc_lightning.files import atomic_path, read_json, write_json
 
 MANIFEST_NAME = "manifest.jsonl"
 HEADER_NAME = "dataset.json"
@@ -106,7 +106,7 @@ def read_header(folder: Path | str) -> DatasetHeader:
     """
     path = Path(folder) / HEADER_NAME
     try:
-        return DatasetHeader(**json.loads(path.read_text(encoding="utf-8")))
+        return DatasetHeader(**read_json(path))
     except FileNotFoundError as error:
         raise DatasetError(f"'{folder}' is no prepared dataset: it has no {HEADER_NAME}; prepare it first") from error
     except (ValueError, TypeError) as error:
@@ -116,7 +116,7 @@ def read_header(folder: Path | str) -> DatasetHeader:
 def _parse(line: str, where: str) -> ManifestRow:
     try:
         values = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{where}: not JSON ({error}); prepare the dataset again") from error
     problem = _problem(values)
     if problem:

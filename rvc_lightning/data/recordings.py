@@ -22,7 +22,7 @@ from rvc_lightning.audio.decode import decode_audio, resample, write_audio
 from rvc_lightning.audio.discovery import Discovery, SkippedFile, display_name
 from rvc_lightning.data.slicing import LeftOut, SlicingConfig, cut_recording
 from rvc_lightning.errors import AudioError
-from rvc_lightning.files import digest, write_json
+from rvc_lightning.files import digest, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class SlicedRecording:
     def read(cls, folder: Path) -> SlicedRecording | None:
         """What an earlier run left in a folder, or None where it is not whole."""
         try:
-            values = json.loads((folder / _DONE_MARK).read_text(encoding="utf-8"))
+            values = read_json(folder / _DONE_MARK)
             values["slices"] = [SliceEntry(**entry) for entry in values["slices"]]
             values["left_out"] = [LeftOut(**part) for part in values["left_out"]]
             done = cls(**values)

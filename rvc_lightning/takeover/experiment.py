@@ -9,11 +9,9 @@ The list's paths are those of the machine it was made on, so files are looked fo
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +23,7 @@ from rvc_lightning.audio.discovery import SkippedFile
 from rvc_lightning.content import CONTENT_ENCODERS
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
 from rvc_lightning.errors import DatasetError
-from rvc_lightning.files import write_json, write_npy
+from rvc_lightning.files import read_json, read_npy, write_json, write_npy
 from rvc_lightning.models.config import FRAMES_PER_SECOND
 from rvc_lightning.pitch import PITCH_EXTRACTORS
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS, config_of_experiment, parse_rate
@@ -67,17 +65,14 @@ def read_config(experiment: Path) -> dict[str, Any]:
     """
     path = experiment / "config.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except FileNotFoundError as error:
         raise DatasetError(
             f"'{experiment}' is no experiment folder of an RVC tool: it has no config.json; name the folder with "
             "filelist.txt and the sliced recordings (logs/NAME)"
         ) from error
     except ValueError as error:
-        raise DatasetError(f"'{path}' is no JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise DatasetError(f"'{path}' holds no JSON object")
-    return values
+        raise DatasetError(f"'{path}' is no JSON object: {error}") from error
 
 
 def take_over_dataset(experiment: Path, dataset: Path) -> Taken:
@@ -157,8 +152,8 @@ def _row(
     info = soundfile.info(audio)
     if info.samplerate != sample_rate or info.channels != 1:
         raise _UnusableError(f"has {info.channels} channels at {info.samplerate} Hz instead of one at {sample_rate} Hz")
-    features = np.load(content, mmap_mode="r", allow_pickle=False)
-    if features.ndim != 2 or features.shape[1] not in CONTENT_DIMS.values():
+    features = read_npy(content, 2)
+    if features.shape[1] not in CONTENT_DIMS.values():
         raise _UnusableError(f"its features have the shape {features.shape} instead of (frames, 256 or 768)")
     if not np.isfinite(features).all():
         raise _UnusableError("its features hold NaN or infinity")
@@ -215,8 +210,11 @@ def _header(
 ) -> DatasetHeader:
     """How the experiment was made, as far as it says."""
     path = experiment / "model_info.json"
-    info = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    encoder = str(info.get("embedder_model") or _DEFAULT_CONTENT) if isinstance(info, Mapping) else _DEFAULT_CONTENT
+    try:
+        info = read_json(path) if path.is_file() else {}
+    except ValueError as error:
+        raise DatasetError(f"'{path}' is no JSON object: {error}") from error
+    encoder = str(info.get("embedder_model") or _DEFAULT_CONTENT)
     version = next(version for version, channels in CONTENT_DIMS.items() if channels == dim)
     # Ultimate RVC names the folder after the method: f0_METHOD_voiced.
     method = re.search(r"f0_(.+)_voiced[/\\]", f0_path or "")

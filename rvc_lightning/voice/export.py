@@ -14,11 +14,14 @@ import numpy as np
 
 from rvc_lightning.checkpoints import read_checkpoint
 from rvc_lightning.data.manifest import read_manifest
+from rvc_lightning.errors import DatasetError
+from rvc_lightning.files import read_npy
+from rvc_lightning.index_file import INDEX_SUFFIX
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.module import CHECKPOINT_KEY
 from rvc_lightning.retrieval import build_index, save_index
 from rvc_lightning.voice import rvc_format
-from rvc_lightning.voice.voice import INDEX_SUFFIX, Voice
+from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +106,14 @@ def _information(name: str, config: SynthesizerConfig, saved: Mapping[str, Any],
 
 
 def _features(dataset: Path) -> np.ndarray | None:
-    """All content features of a dataset in the order of its manifest, [N, C]; None if the folder is gone."""
+    """All content features of a dataset in the order of its manifest, [N, C]; None if the folder is gone.
+
+    Raises:
+        DatasetError: One of its files is missing or damaged.
+    """
     if not dataset.is_dir():
         return None
-    return np.concatenate([np.load(dataset / row.content) for row in read_manifest(dataset)]).astype(np.float32)
+    try:
+        return np.concatenate([read_npy(dataset / row.content, 2) for row in read_manifest(dataset)]).astype(np.float32)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"the features in '{dataset}' cannot be read: {error}; prepare it again") from error

@@ -152,6 +152,12 @@ def weights_for_file(state: Mapping[str, Tensor], config: SynthesizerConfig) -> 
     return {name_in_file(name, n_blocks, vocoder): tensor for name, tensor in state.items()}
 
 
+def normal_names(weights: Mapping[str, Tensor], config: SynthesizerConfig) -> dict[str, Tensor]:
+    """Stored tensors under the names that every tool reads, whichever spelling of weight norm they have."""
+    n_blocks = len(config.resblock_kernel_sizes)
+    return weights_for_file({name_from_file(name, n_blocks): tensor for name, tensor in weights.items()}, config)
+
+
 def discriminator_weights_from_file(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Stored tensors of a discriminator (specification 2 and 5) under our names, as float32 copies."""
     return weights_from_file(weights)
@@ -261,8 +267,8 @@ def config_of_experiment(blocks: Mapping[str, Any]) -> list[Any]:
         # The tools spell the rate's name in two ways.
         rate = data["sample_rate"] if "sample_rate" in data else data["sampling_rate"]
         stored = [model[name] for name in _EXPERIMENT_FIELDS]
-        return [int(data["filter_length"]) // 2 + 1, CONFIG_SEGMENT_FRAMES, *stored, rate]
-    except (KeyError, TypeError) as error:
+        return [int(data["filter_length"]) // 2 + 1, CONFIG_SEGMENT_FRAMES, *stored, parse_rate(rate)]
+    except (KeyError, TypeError, ValueError) as error:
         raise VoiceError(f"config.json is not that of an RVC experiment: it lacks {error}") from error
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
-import struct
-import zipfile
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,17 +17,14 @@ from rvc_lightning.files import atomic_path
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.models.layers import fold_weight_norm
 from rvc_lightning.voice import rvc_format
-
-INDEX_SUFFIX = ".index"
+from rvc_lightning.voice.pickles import read_pickle
+from rvc_lightning.voice.skeleton import empty_synthesizer
 
 DEFAULT_CONTENT = "contentvec"
 """Content encoder of voices that do not name theirs (specification 12.2)."""
 
-_DAMAGE = (
-    *(RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError),
-    *(ArithmeticError, MemoryError, struct.error, zipfile.BadZipFile),
-)
-"""What `torch.load` was seen to raise for files with bytes missing or changed."""
+
+_MOST_SAMPLE_RATE = 192_000
 
 
 @dataclass
@@ -89,26 +84,17 @@ class Voice:
     @classmethod
     def from_file_content(cls, content: Mapping[str, Any]) -> Voice:
         """The voice of a file's entries (specification 1.1). Raises VoiceError where they do not make one."""
-        weights, values = _stored_weights(content["weight"]), content.get("config")
-        if not isinstance(values, list | tuple):
-            raise VoiceError("it has no configuration: the entry 'config' must be a list")
-        table = weights.get("emb_g.weight")
-        if table is None:
-            raise VoiceError("it has no speaker table 'emb_g.weight'")
-        version = str(content.get("version", "v1"))
+        weights = _stored_weights(content["weight"])
+        version = str(_entry(content, "version", "v1"))
         if version not in rvc_format.CONTENT_DIMS:
             raise VoiceError(f"its version is '{version}'; known are {', '.join(rvc_format.CONTENT_DIMS)}")
+        kind = Kind(version, str(_entry(content, "vocoder", "HiFi-GAN")), _flag(_entry(content, "f0", 1)))
+        config = _config_of(content.get("config"), weights, kind)
+        information = {key: value for key, value in content.items() if key != "weight"}
         try:
-            config = rvc_format.config_from_list(
-                values,
-                content_dim=rvc_format.CONTENT_DIMS[version],
-                vocoder=str(content.get("vocoder", "HiFi-GAN")),
-                pitch_guided=bool(content.get("f0", 1)),
-                speaker_count=table.shape[0],
-            )
-        except (ConfigurationError, TypeError, ValueError) as error:
-            raise VoiceError(f"its configuration {list(values)} makes no sense: {error}") from error
-        return cls(config, weights, {key: value for key, value in content.items() if key != "weight"})
+            return cls(config, weights, information)
+        except _MisfitError as error:
+            raise VoiceError(f"{error}; {_what_fits(information['config'], weights, kind)}") from error
 
     @classmethod
     def from_synthesizer(
@@ -125,16 +111,7 @@ class Voice:
             VoiceError: A weight is not finite, or too large for the format's half precision (defect T18).
         """
         stored = rvc_format.weights_for_file(state, config)
-        weights = {
-            name: tensor.detach().half()
-            for name, tensor in stored.items()
-            if not name.startswith(rvc_format.POSTERIOR_PREFIX)
-        }
-        if broken := _not_finite(weights):
-            raise VoiceError(
-                f"the weights {broken} are not finite in half precision: this training has diverged; "
-                "export an earlier checkpoint"
-            )
+        weights = finite_halves(stored, "this training has diverged; export an earlier checkpoint")
         vocoder, pitch_guided = rvc_format.vocoder_of(config)
         entries = {
             "sr": config.sample_rate,
@@ -152,52 +129,133 @@ class Voice:
         A voice that was read from a file is written with every entry it had.
         """
         path = Path(path)
-        content = {"weight": self.weights, "config": rvc_format.config_to_list(self.config)} | self.information
-        with atomic_path(path) as temporary:
-            torch.save(content, temporary)
+        own = {} if "config" in self.information else {"config": rvc_format.config_to_list(self.config)}
+        content = {"weight": self.weights} | own | self.information
+        # Given a path, torch writes its name, which is a random one here, into the file.
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            torch.save(content, stream)
         return path
 
     def _build(self) -> Synthesizer:
         """The synthesizer for conversion, weight norm folded away. Raises VoiceError if the tensors do not fit."""
-        synthesizer = _empty_synthesizer(self.config)
+        synthesizer = empty_synthesizer(self.config, self.weights)
         state = rvc_format.weights_from_file(self.weights, len(self.config.resblock_kernel_sizes))
         if difference := rvc_format.difference(synthesizer.state_dict(), state):
-            raise VoiceError(
-                f"its tensors do not fit its configuration ({difference}); "
-                "is its version, generator or pitch flag wrong?"
-            )
-        if broken := _not_finite(self.weights):
+            raise _MisfitError(f"its tensors do not fit its configuration ({difference})")
+        if broken := _not_finite(dict(zip(self.weights, state.values(), strict=True))):
             raise VoiceError(f"its weights hold NaN or infinity ({broken}): the training that made it had diverged")
         synthesizer.load_state_dict(state, assign=True)
         return fold_weight_norm(synthesizer).eval()  # type: ignore[return-value]
 
 
-def _empty_synthesizer(config: SynthesizerConfig) -> Synthesizer:
-    """The networks of a voice without values; raises VoiceError where the sizes make no network."""
-    # On the meta device nothing is allocated or drawn: a voice brings every weight itself, and one whose sizes are
-    # nonsense is refused before they cost memory.
+class _MisfitError(VoiceError):
+    """Names or shapes of the tensors are not those of the configured networks."""
+
+
+class Kind(NamedTuple):
+    """What a file says of its networks beside their sizes."""
+
+    version: str
+    """'v1' or 'v2'."""
+    vocoder: str
+    """What files call the generator."""
+    pitch_guided: bool
+    """Whether it follows pitch."""
+
+    def __str__(self) -> str:
+        return f"version {self.version}, {self.vocoder} {'with' if self.pitch_guided else 'without'} pitch"
+
+
+def _entry(content: Mapping[str, Any], key: str, default: object) -> object:
+    """An entry of a file; tools write None for what they do not know."""
+    value = content.get(key)
+    return default if value is None else value
+
+
+def _flag(value: object) -> bool:
+    """A pitch flag in any spelling: 1, True, '1'."""
+    return str(value).strip().lower() not in ("0", "false")
+
+
+def _config_of(values: Any, weights: Mapping[str, Tensor], kind: Kind) -> SynthesizerConfig:
+    """The sizes in a file's entry `config`. Raises VoiceError where they make no sense."""
+    if not isinstance(values, list | tuple):
+        raise VoiceError("it has no configuration: the entry 'config' must be a list")
+    table = weights.get("emb_g.weight")
+    if table is None or table.dim() != 2:
+        raise VoiceError("it has no speaker table 'emb_g.weight'")
     try:
-        with torch.device("meta"):
-            synthesizer = Synthesizer(config)
-    except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
-        raise VoiceError(f"its configuration makes no network: {error}") from error
-    synthesizer.posterior_encoder = None
-    return synthesizer
+        config = rvc_format.config_from_list(
+            values,
+            content_dim=rvc_format.CONTENT_DIMS[kind.version],
+            vocoder=kind.vocoder,
+            pitch_guided=kind.pitch_guided,
+            speaker_count=table.shape[0],
+        )
+    except (ConfigurationError, TypeError, ValueError, ArithmeticError) as error:
+        raise VoiceError(f"its configuration {list(values)} makes no sense: {error}") from error
+    if not 0 < config.sample_rate <= _MOST_SAMPLE_RATE:
+        raise VoiceError(f"its sampling rate is {config.sample_rate} Hz; the highest there is is {_MOST_SAMPLE_RATE}")
+    return config
+
+
+def _what_fits(values: Any, weights: Mapping[str, Tensor], said: Kind) -> str:
+    """What the tensors of a voice would fit, whose version, generator or pitch flag is wrong (defect L1)."""
+    if fitting := fitting_kind(values, weights):
+        return f"the file says {said}, but they fit {fitting}: correct that in the file"
+    return f"it says {said}, and they fit no other kind either: is the file whole, and of this format?"
+
+
+def fitting_kind(values: Any, weights: Mapping[str, Tensor]) -> Kind | None:
+    """What networks of the sizes `values` (a file's entry `config`) tensors belong to; None if to none we know."""
+    for version, (vocoder, pitch_guided) in itertools.product(rvc_format.CONTENT_DIMS, rvc_format.GENERATORS):
+        kind = Kind(version, vocoder, pitch_guided)
+        try:
+            Voice(_config_of(values, weights, kind), dict(weights))
+        except VoiceError:
+            continue
+        return kind
+    return None
 
 
 def _stored_weights(weights: Any) -> dict[str, Tensor]:
     """The tensors of a file's entry `weight` without the posterior encoder. Raises VoiceError for anything else."""
     if not isinstance(weights, Mapping):
         raise VoiceError(f"its entry 'weight' is a {type(weights).__name__}, not a table of tensors")
-    if others := [str(name) for name, tensor in weights.items() if not isinstance(tensor, Tensor)]:
-        raise VoiceError(f"its weights {', '.join(others[:5])} are no tensors")
-    return {name: tensor for name, tensor in weights.items() if rvc_format.POSTERIOR_PREFIX not in str(name)}
+    sound = {
+        name: tensor
+        for name, tensor in weights.items()
+        if isinstance(name, str) and isinstance(tensor, Tensor) and tensor.is_floating_point()
+    }
+    if others := [str(name) for name in weights if name not in sound]:
+        raise VoiceError(f"its weights {', '.join(others[:5])} are no tensors of numbers with a fraction")
+    return {name: tensor for name, tensor in sound.items() if rvc_format.POSTERIOR_PREFIX not in name}
 
 
 def _not_finite(weights: Mapping[str, Tensor]) -> str:
     """The first names of tensors with NaN or infinity, or ''."""
-    # A sum is not finite if a term is not; float64 keeps large terms from overflowing it.
-    return ", ".join([name for name, tensor in weights.items() if not tensor.sum(dtype=torch.float64).isfinite()][:5])
+    # A sum is not finite if a term is not; float32 keeps the terms of half precision from overflowing it.
+    return ", ".join([name for name, tensor in weights.items() if not tensor.sum(dtype=torch.float32).isfinite()][:5])
+
+
+def finite_halves(weights: Mapping[str, Tensor], remedy: str) -> dict[str, Tensor]:
+    """Tensors as voices store them: in half precision, without the posterior encoder.
+
+    Args:
+        weights: Under the names of the files.
+        remedy: What to do where they do not fit, for the message.
+
+    Raises:
+        VoiceError: A weight is not finite, or too large for half precision (defect T18).
+    """
+    halves = {
+        name: tensor.detach().half()
+        for name, tensor in weights.items()
+        if not name.startswith(rvc_format.POSTERIOR_PREFIX)
+    }
+    if broken := _not_finite(halves):
+        raise VoiceError(f"the weights {broken} are not finite in half precision: {remedy}")
+    return halves
 
 
 def content_hash(weights: Mapping[str, Tensor]) -> str:
@@ -207,25 +265,3 @@ def content_hash(weights: Mapping[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(weights[name].contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def read_pickle(path: Path, kind: str) -> dict[str, Any]:
-    """The dict that `torch.save` wrote to `path`; tensors and plain values only, no code is ever run.
-
-    Raises:
-        VoiceError: No such file, not readable, no dict, or it would import something.
-    """
-    if not path.is_file():
-        raise VoiceError(f"there is no {kind} at '{path}'" + (" (that is a folder)" if path.is_dir() else ""))
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0]
-        raise VoiceError(
-            f"'{path}' is refused as a {kind}: it is damaged or would run code when read ({reason})"
-        ) from error
-    except _DAMAGE as error:
-        raise VoiceError(f"'{path}' cannot be read as a {kind}; it may be cut short ({error})") from error
-    if not isinstance(content, dict):
-        raise VoiceError(f"'{path}' is no {kind}: it holds a {type(content).__name__}")
-    return content
