@@ -78,7 +78,7 @@ def test_guided_generators_without_pitch_are_refused(vocoder):
 
 def test_another_generator_than_the_file_says_is_named():
     content = raw(GOLDEN / "voices/v2_f0_40k_mrf.pth") | {"vocoder": "HiFi-GAN"}
-    with pytest.raises(VoiceError, match="unexpected.*says version v2, HiFi-GAN with pitch, but they fit version v2, MRF HiFi-GAN"):
+    with pytest.raises(VoiceError, match=r"unexpected.*HiFi-GAN with pitch, but they fit version v2, MRF HiFi-GAN"):
         Voice.from_file_content(content)
 
 
