@@ -25,6 +25,14 @@ class VoiceError(RVCError):
     """A voice, a checkpoint or an index cannot be used."""
 
 
+class OutOfSpaceError(RVCError):
+    """A disk has no room for what is to be written."""
+
+
+class DivergenceError(RVCError):
+    """Training has come to values that are not finite."""
+
+
 class ConfigurationError(RVCError):
     """Settings contradict each other, or name something that does not exist."""
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 _READ_BYTES = 1 << 20
+_TEMPORARY_PREFIX = ".writing-"
 
 
 @contextlib.contextmanager
@@ -32,7 +33,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".writing-{uuid.uuid4().hex}{path.suffix}")
+    temporary = path.with_name(f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}{path.suffix}")
     try:
         temporary.touch(exist_ok=False)
         yield temporary
@@ -40,6 +41,12 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a killed process left half written in `folder`, which nobody else may be writing to."""
+    for leftover in folder.glob(f"{_TEMPORARY_PREFIX}*"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_json(path: Path | str, value: Any) -> None:
