@@ -77,16 +77,15 @@ class LastCheckpoint(Checkpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Tidies up after a run that was killed in this folder."""
-        if stage != "fit" or not trainer.is_global_zero:
-            return
-        remove_leftovers(self.folder)
-        previous = self.folder / PREVIOUS
-        if trainer.ckpt_path is not None and previous.exists() and previous.samefile(trainer.ckpt_path):
-            # The last one could not be read: it must not push out the one that could.
-            os.replace(previous, self.path)
+        if stage == "fit" and trainer.is_global_zero:
+            remove_leftovers(self.folder)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes over the signals, after Lightning has set its own handlers."""
+        previous = self.folder / PREVIOUS
+        if trainer.is_global_zero and trainer.ckpt_path is not None and Path(trainer.ckpt_path) == previous:
+            # The last one could not be read: it must not push out the one that could.
+            os.replace(previous, self.path)
         self._received = None
         self._saved_step, self._saved_at = _steps(trainer), monotonic()
         for number in (signal.SIGINT, signal.SIGTERM):
