@@ -171,7 +171,7 @@ class RVCModule(LightningModule):
 
         So a resumed run draws what an uninterrupted one would, whatever checkpoint it goes on from. Saved generator
         states could not promise that: they would have to be gathered from every rank and device, and would not fit a
-        run that goes on with others.
+        run that goes on with others. Loaders draw nothing, but the order of an epoch by its number and the seed.
         """
         words = np.random.SeedSequence([self.seed, self.global_rank, self.optimizer_steps]).generate_state(2)
         torch.manual_seed(int(words[0]) << 32 | int(words[1]))

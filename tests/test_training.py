@@ -211,7 +211,9 @@ def test_learning_rate_falls_once_an_epoch_and_a_resume_goes_on(make_module, dat
     assert module.optimizer_steps == 4 * per_epoch
 
 
-def test_a_signal_saves_and_a_resume_takes_the_very_next_batch(make_module, dataset, tmp_path):
+@pytest.mark.parametrize("kill_at", [4, 6])
+def test_a_signal_saves_and_a_resume_takes_the_very_next_batch(make_module, dataset, tmp_path, kill_at):
+    """Also where the signal comes in an epoch's last step: its end, which lowers the learning rate, is not lost."""
     seen = []
 
     class Watch(Callback):
@@ -219,7 +221,7 @@ def test_a_signal_saves_and_a_resume_takes_the_very_next_batch(make_module, data
             self.kill_at = kill_at
 
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            seen.append((trainer.current_epoch, batch[0].ids))
+            seen.append((trainer.current_epoch, batch[0].ids, trainer.optimizers[0].param_groups[0]["lr"]))
             if len(seen) == self.kill_at:
                 os.kill(os.getpid(), signal.SIGTERM)
 
@@ -230,8 +232,8 @@ def test_a_signal_saves_and_a_resume_takes_the_very_next_batch(make_module, data
 
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=10)
     with pytest.raises(TrainingStopped, match=r"SIGTERM.*last\.ckpt"):
-        trainer_for(max_epochs=2, callbacks=[Watch(kill_at=4), keep]).fit(make_module(), data_of(dataset, **settings))
-    assert len(seen) == 4
+        trainer_for(max_epochs=2, callbacks=[Watch(kill_at), keep]).fit(make_module(), data_of(dataset, **settings))
+    assert len(seen) == kill_at
     module = make_module()
     trainer_for(max_epochs=2, callbacks=[Watch(), keep]).fit(
         module, data_of(dataset, **settings), ckpt_path=keep.path, weights_only=True

@@ -83,7 +83,8 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes over the signals, after Lightning has set its own handlers."""
         previous = self.folder / PREVIOUS
-        if trainer.is_global_zero and trainer.ckpt_path is not None and Path(trainer.ckpt_path) == previous:
+        gone_on_from = trainer.ckpt_path
+        if trainer.is_global_zero and gone_on_from and previous.exists() and previous.samefile(gone_on_from):
             # The last one could not be read: it must not push out the one that could.
             os.replace(previous, self.path)
         self._received = None

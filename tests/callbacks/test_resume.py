@@ -318,9 +318,12 @@ def test_the_best_value_comes_along_into_another_folder(make_module, dataset, tm
 def test_a_run_folder_stands_for_its_newest_checkpoint(make_module, dataset, tmp_path):
     folder = tmp_path / "run" / "checkpoints"
     folder.mkdir(parents=True)
-    for name in ("previous.ckpt", "last.ckpt", "best.ckpt"):
+    for name in ("previous.ckpt", "last.ckpt", "best.ckpt", "next.ckpt"):
         torch.save({CHECKPOINT_KEY: {}, "state_dict": {}}, folder / name)
     torch.save({}, folder / ".writing-x.ckpt")
+    # A kill between the two renames of a save leaves the newest under this name.
+    assert find_checkpoint(folder).name == "next.ckpt"
+    (folder / "next.ckpt").unlink()
     assert find_checkpoint(tmp_path / "run") == find_checkpoint(folder) == folder / "last.ckpt"
     assert find_checkpoint(folder / "previous.ckpt") == folder / "previous.ckpt"
     (folder / "last.ckpt").unlink()
