@@ -63,7 +63,7 @@ class LastCheckpoint(Checkpoint):
                 raise ConfigurationError(f"callbacks.last: {interval} {name} are no interval; null is for never")
         self.folder = Path(dirpath)
         self.every_n_epochs, self.every_n_steps, self.every_minutes = every_n_epochs, every_n_steps, every_minutes
-        self._saved_step, self._saved_at = 0, 0.0
+        self._since_step, self._since, self._saved_step = 0, 0.0, -1
         self._flush = False
         self._received: int | None = None
         self._previous: dict[int, Any] = {}
@@ -88,7 +88,7 @@ class LastCheckpoint(Checkpoint):
             # The last one could not be read: it must not push out the one that could.
             os.replace(previous, self.path)
         self._received = None
-        self._saved_step, self._saved_at = _steps(trainer), monotonic()
+        self._since_step, self._since, self._saved_step = _steps(trainer), monotonic(), -1
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._note)
 
@@ -147,7 +147,7 @@ class LastCheckpoint(Checkpoint):
 
     def _save_if_due(self, trainer: Trainer, *, now: bool) -> None:
         """Saves, and stops if a signal came; all ranks do so together."""
-        steps, minutes = _steps(trainer) - self._saved_step, (monotonic() - self._saved_at) / 60
+        steps, minutes = _steps(trainer) - self._since_step, (monotonic() - self._since) / 60
         due = now or self._received is not None
         due |= self.every_n_steps is not None and steps >= self.every_n_steps
         due |= self.every_minutes is not None and minutes >= self.every_minutes
@@ -163,10 +163,11 @@ class LastCheckpoint(Checkpoint):
             if self.path.exists():
                 os.replace(self.path, self.folder / PREVIOUS)
             os.replace(self.folder / NEXT, self.path)
-        self._saved_step, self._saved_at, self._flush = _steps(trainer), monotonic(), True
+        self._since_step = self._saved_step = _steps(trainer)
+        self._since, self._flush = monotonic(), True
 
     def _just_saved(self, trainer: Trainer) -> bool:
-        return self._saved_step == _steps(trainer) and self.path.exists()
+        return self._saved_step == _steps(trainer)
 
 
 def _steps(trainer: Trainer) -> int:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning import Callback
 from lightning.pytorch.plugins import MixedPrecision
+from small_networks import tiny_discriminator, tiny_synthesizer
 from test_training import data_of, dataset, make_module, trainer_for
 
 from rvc_lightning.callbacks.ema import AveragedWeights
@@ -24,7 +25,7 @@ from rvc_lightning.pitch.tracking import track
 from rvc_lightning.voice.export import export_checkpoint
 from rvc_lightning.voice.voice import Voice
 
-__all__ = ["dataset", "make_module"]  # fixtures
+__all__ = ["dataset", "make_module", "tiny_discriminator", "tiny_synthesizer"]  # fixtures
 
 # ---------------------------------------------------------------------- averaged weights
 

@@ -11,6 +11,7 @@ import torch
 from lightning import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import MixedPrecision
+from small_networks import tiny_discriminator, tiny_synthesizer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_training import data_of, dataset, make_module, trainer_for
 
@@ -23,7 +24,7 @@ from rvc_lightning.checkpoints import AtomicCheckpointIO, find_checkpoint, read_
 from rvc_lightning.errors import ConfigurationError, OutOfSpaceError, VoiceError
 from rvc_lightning.module import AVERAGED_KEY, CHECKPOINT_KEY
 
-__all__ = ["dataset", "make_module"]  # fixtures
+__all__ = ["dataset", "make_module", "tiny_discriminator", "tiny_synthesizer"]  # fixtures
 
 CLOCK = {"val_check_interval": "00:00:00:00", "check_val_every_n_epoch": None}
 """Validation by the clock, here after every step."""
