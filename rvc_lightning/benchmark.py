@@ -31,7 +31,7 @@ from rvc_lightning.data.manifest import DatasetHeader
 from rvc_lightning.errors import unknown_choice
 from rvc_lightning.models.config import FRAMES_PER_SECOND, hop_samples
 from rvc_lightning.models.discriminators import PeriodDiscriminator
-from rvc_lightning.module import Generated, RVCModule
+from rvc_lightning.module import Generated, RVCModule, SeenLoss
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def one_batch(examples: Sequence[Example]) -> list[Batch]:
 class PlainLoop(RVCModule):
     """The same networks and losses in the loop that RVC tools run."""
 
-    def training_step(self, batches: Sequence[Batch], batch_idx: int) -> None:
+    def training_step(self, batches: Sequence[Batch], batch_idx: int) -> dict[str, list[SeenLoss]]:
         """One step without any of our savings."""
         discriminator_optimizer, generator_optimizer = self._optimizers()
         (batch,) = batches
@@ -82,6 +82,7 @@ class PlainLoop(RVCModule):
         generator_optimizer.step()
         for value in (loss, total, *terms.values()):
             value.item()
+        return {"losses": []}
 
     def _plain_discriminator_loss(self, generated: Generated) -> Tensor:
         real = [j.score for j in self.discriminator(generated.real)]

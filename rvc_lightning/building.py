@@ -83,6 +83,7 @@ def build_module(
         optimizer=make(config, "optimizer"),
         scheduler=make(config, "scheduler"),
         voice=voice,
+        seed=config.seed,
     )
 
 
@@ -178,8 +179,13 @@ def make(config: DictConfig, setting: str, **changes: Any) -> Any:
         raise ConfigurationError(f"{setting}: {error.__cause__ or error}") from error
 
 
-def build_trainer(config: DictConfig) -> Trainer:
+def build_trainer(config: DictConfig, first_step: int = 0) -> Trainer:
     """Lightning's trainer with the callbacks and the logger of the run.
+
+    Args:
+        config: Of the run.
+        first_step: The step that the run begins or goes on with. What a log holds from there on is left out: a run
+            that was killed got further than its last checkpoint, and takes these steps again.
 
     Raises:
         ConfigurationError: Lightning refuses a setting, or has no such device.
@@ -187,7 +193,8 @@ def build_trainer(config: DictConfig) -> Trainer:
     callbacks: list[Callback] = [
         make(config.callbacks, name) for name, node in (config.callbacks or {}).items() if node
     ]
-    logger = make(config, "logger") if config.logger else False
+    changes = {"purge_step": first_step} if first_step and "purge_step" in (config.logger or {}) else {}
+    logger = make(config, "logger", **changes) if config.logger else False
     keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)
     trainer = make(config, "trainer", callbacks=callbacks, logger=logger, enable_checkpointing=keeps)
     _check_devices(trainer, config)

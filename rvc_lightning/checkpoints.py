@@ -1,13 +1,79 @@
-"""Checkpoints of training, read as files from strangers are."""
+"""Checkpoints of training: written whole or not at all, found again, and read as files from strangers are."""
 
 from __future__ import annotations
 
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rvc_lightning.errors import VoiceError
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from torch import Tensor
+
+from rvc_lightning.errors import OutOfSpaceError, VoiceError
+from rvc_lightning.files import atomic_path
 from rvc_lightning.module import CHECKPOINT_KEY
+from rvc_lightning.resolvers import CHECKPOINT_FOLDER
 from rvc_lightning.voice.pickles import read_pickle
+
+log = logging.getLogger(__name__)
+
+NEXT, LAST, PREVIOUS = "next.ckpt", "last.ckpt", "previous.ckpt"
+"""States to go on from, newest first. `next.ckpt` is there for the moment in which the other two move up."""
+
+_BESIDE_TENSORS_BYTES = 1 << 20
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, then moves it there.
+
+    Lightning's own way goes through the system's temporary folder, which may be another disk: what a kill leaves of
+    the copy then bears the final name. It also holds a second checkpoint in memory.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
+    ) -> None:
+        """Saves `checkpoint` as `path`.
+
+        Args:
+            checkpoint: Tensors and plain values.
+            path: A local file; missing folders are made.
+            storage_options: Not used.
+
+        Raises:
+            OutOfSpaceError: The disk has no room for it.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        needed, free = size_in_bytes(checkpoint) + _BESIDE_TENSORS_BYTES, shutil.disk_usage(path.parent).free
+        if free < needed:
+            raise OutOfSpaceError(
+                f"there is no room for the checkpoint '{path}': it takes {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB "
+                f"are free. What was saved before is kept: make room and go on with checkpoint={path.parent}"
+            )
+        with atomic_path(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+def size_in_bytes(values: Any) -> int:
+    """Bytes of all tensors in nested dicts and lists; tensors that share their memory count once, as in a file."""
+    storages = {storage.data_ptr(): storage.nbytes() for storage in map(Tensor.untyped_storage, _tensors(values))}
+    return sum(storages.values())
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, Mapping):
+        for value in values.values():
+            yield from _tensors(value)
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _tensors(value)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -22,3 +88,32 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if "weight" in content:
         raise VoiceError(f"'{path}' is a voice, not a checkpoint: training goes on from a .ckpt of a run folder")
     raise VoiceError(f"'{path}' is no checkpoint of rvc_lightning; it holds {sorted(map(str, content))[:8]}")
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint that `path` means: itself, or the newest of a run folder or of its checkpoints folder.
+
+    What cannot be read is named in a warning and the one before is taken.
+
+    Raises:
+        VoiceError: There is none that can be read.
+    """
+    if not path.is_dir():
+        read_checkpoint(path)
+        return path
+    folder = path / CHECKPOINT_FOLDER if (path / CHECKPOINT_FOLDER).is_dir() else path
+    for candidate in _newest_first(folder):
+        try:
+            read_checkpoint(candidate)
+        except VoiceError as error:
+            log.warning("%s; taking the one before", error)
+        else:
+            return candidate
+    raise VoiceError(f"there is no checkpoint that can be read in '{folder}'")
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    """Checkpoints of a folder: those kept for going on, then the rest by time. What is half written has a dot."""
+    kept = [folder / name for name in (NEXT, LAST, PREVIOUS)]
+    others = [file for file in folder.glob("*.ckpt") if file not in kept and not file.name.startswith(".")]
+    return [file for file in kept if file.is_file()] + sorted(others, key=lambda file: -file.stat().st_mtime)

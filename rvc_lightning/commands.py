@@ -25,6 +25,8 @@ _NOISE = (
     # The schedule of a discriminator that joins later, see model.adversarial_from_step.
     r"Detected call of `lr_scheduler\.step\(\)` before",
     r"You defined a `validation_step` but have no `val_dataloader`",
+    # That of a run that goes on.
+    r"Checkpoint directory .* exists and is not empty",
 )
 """Warnings of libraries about themselves, or about what is so on purpose."""
 

@@ -29,6 +29,14 @@ class AssetError(RVCError):
     """A pretrained file cannot be fetched, or is not what it should be."""
 
 
+class OutOfSpaceError(RVCError):
+    """A disk has no room for what is to be written."""
+
+
+class DivergenceError(RVCError):
+    """Training has come to values that are not finite."""
+
+
 class ConfigurationError(RVCError):
     """Settings contradict each other, or name something that does not exist."""
 

@@ -16,6 +16,7 @@ import numpy as np
 from rvc_lightning.errors import ConfigurationError
 
 _READ_BYTES = 1 << 20
+_TEMPORARY_PREFIX = ".writing-"
 
 
 @contextlib.contextmanager
@@ -34,7 +35,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".writing-{uuid.uuid4().hex}{path.suffix}")
+    temporary = path.with_name(f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}{path.suffix}")
     try:
         temporary.touch(exist_ok=False)
         yield temporary
@@ -49,6 +50,12 @@ def protect_inputs(output: Path, inputs: Iterable[Path]) -> None:
     for path in inputs:
         if output.exists() and path.exists() and output.samefile(path):
             raise ConfigurationError(f"output: '{output}' is the same file as '{path}'; choose another place")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a killed process left half written in `folder`, which nobody else may be writing to."""
+    for leftover in folder.glob(f"{_TEMPORARY_PREFIX}*"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_json(path: Path | str, value: Any) -> None:

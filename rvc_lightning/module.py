@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.seed import isolate_rng
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
@@ -41,6 +43,9 @@ CHECKPOINT_KEY = "rvc_lightning"
 
 MEL_LOSSES = ("single", "multi_scale")
 """Kinds of the mel loss."""
+
+AVERAGED_KEY = "averaged_synthesizer"
+"""Where a checkpoint keeps the synthesizer's averaged weights, if there are such: names after `module.`."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,16 @@ class Generated(NamedTuple):
     output: SynthesizerOutput
 
 
+class SeenLoss(NamedTuple):
+    """A loss of one batch of a step, for those who watch."""
+
+    name: str
+    value: Tensor
+    """A scalar without a graph, on the device."""
+    ids: tuple[str, ...]
+    """Slices of the batch."""
+
+
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Keeps the gradients of `module`'s parameters from being computed inside the block."""
@@ -117,8 +132,6 @@ class RVCModule(LightningModule):
     over, so that the discriminator has always stepped before the generator's losses ask for its opinion.
     """
 
-    val_mel: MeanMetric
-
     def __init__(
         self,
         synthesizer: SynthesizerConfig,
@@ -128,6 +141,7 @@ class RVCModule(LightningModule):
         optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
         scheduler: Callable[[Optimizer], LRScheduler],
         voice: Mapping[str, Any] | None = None,
+        seed: int = 0,
     ) -> None:
         """Builds the networks with random weights.
 
@@ -138,25 +152,44 @@ class RVCModule(LightningModule):
             optimizer: Makes an optimizer of parameters; called for each network.
             scheduler: Makes a schedule of an optimizer; stepped once an epoch.
             voice: Plain values that an exported voice carries: content encoder, pitch extractor, speaker names.
+            seed: Of what each step draws: segments, noise, dropout.
         """
         super().__init__()
         self.automatic_optimization = False
         self.training_config = training
         self.voice = dict(voice or {})
+        self.seed = seed
         self.synthesizer = Synthesizer(synthesizer)
         self.discriminator = Discriminator(discriminator)
         self.spectrogram = LinearSpectrogram(synthesizer.n_fft, synthesizer.hop_samples)
         self.log_mel = LogMel(synthesizer.sample_rate, synthesizer.n_fft, training.n_mels)
         self.multi_scale_mel = MultiScaleMel(synthesizer.sample_rate) if training.mel_loss == "multi_scale" else None
         self.val_mel = MeanMetric()
+        # Filled by a callback that knows a pitch tracker, see `callbacks.pitch_error`.
+        self.val_pitch_cents, self.val_voicing_error = MeanMetric(), MeanMetric()
         self.optimizer_steps = 0
         self._grad_norms: dict[str, Tensor] = {}
+        self._seen: list[SeenLoss] = []
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
 
     # ------------------------------------------------------------------ one step
 
-    def training_step(self, batches: Sequence[Batch], batch_idx: int) -> None:
-        """One step of the discriminator and one of the generator, over all of `batches`."""
+    def on_train_batch_start(self, batch: Sequence[Batch], batch_idx: int) -> None:
+        """Seeds the step's draws by run, rank and step.
+
+        So a resumed run draws what an uninterrupted one would, whatever checkpoint it goes on from. Saved generator
+        states could not promise that: they would have to be gathered from every rank and device, and would not fit a
+        run that goes on with others. Loaders draw nothing, but the order of an epoch by its number and the seed.
+        """
+        words = np.random.SeedSequence([self.seed, self.global_rank, self.optimizer_steps]).generate_state(2)
+        torch.manual_seed(int(words[0]) << 32 | int(words[1]))
+
+    def training_step(self, batches: Sequence[Batch], batch_idx: int) -> dict[str, list[SeenLoss]]:
+        """One step of the discriminator and one of the generator, over all of `batches`.
+
+        Returns:
+            `losses`: every loss of the step, in the order in which they came up.
+        """
         discriminator_optimizer, generator_optimizer = self._optimizers()
         adversarial = self.optimizer_steps >= self.training_config.adversarial_from_step
         share = 1 / len(batches)
@@ -184,6 +217,8 @@ class RVCModule(LightningModule):
         self.log_dict(self._grad_norms)
         self._grad_norms = {}
         self.optimizer_steps += 1
+        seen, self._seen = self._seen, []
+        return {"losses": seen}
 
     def crop(self, batch: Batch) -> Batch:
         """A random part of `crop_frames` of every item, on whole content frames; the batch itself where none is set."""
@@ -264,10 +299,17 @@ class RVCModule(LightningModule):
 
     # ------------------------------------------------------------------ optimizers and schedules
 
-    def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
+    def configure_optimizers(self) -> list[OptimizerLRSchedulerConfig]:
         """One optimizer and one schedule for each network, the discriminator's first."""
-        optimizers = [self._make_optimizer(network.parameters()) for network in (self.discriminator, self.synthesizer)]
-        return optimizers, [self._make_scheduler(optimizer) for optimizer in optimizers]
+        return [self._optimizer_of(name) for name in ("discriminator", "synthesizer")]
+
+    def _optimizer_of(self, network: str) -> OptimizerLRSchedulerConfig:
+        optimizer = self._make_optimizer(self.get_submodule(network).parameters())
+        scheduler: LRSchedulerConfigType = {
+            "scheduler": self._make_scheduler(optimizer),
+            "name": f"learning_rate/{network}",
+        }
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_train_epoch_end(self) -> None:
         """Steps the schedules: the learning rate falls once an epoch (specification 8.2)."""
@@ -301,18 +343,24 @@ class RVCModule(LightningModule):
         return schedulers
 
     def _log_losses(self, terms: Mapping[str, Tensor], batch: Batch) -> None:
-        detached = {f"loss/{name}": loss.detach() for name, loss in terms.items()}
-        self.log_dict(detached, batch_size=len(batch.ids))
+        detached = {name: loss.detach() for name, loss in terms.items()}
+        self._seen += [SeenLoss(name, loss, batch.ids) for name, loss in detached.items()]
+        self.log_dict({f"loss/{name}": loss for name, loss in detached.items()}, batch_size=len(batch.ids))
 
     # ------------------------------------------------------------------ validation
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Distance of held-out speech to the same speech rebuilt from content and pitch, as conversion does it."""
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Distance of held-out speech to the same speech rebuilt from content and pitch, as conversion does it.
+
+        Returns:
+            `rebuilt`: the rebuilt speech, [B, N].
+        """
         mask = frame_mask(batch.lengths, batch.f0_hz.shape[1]).squeeze(1)
-        recorded = self.log_mel(self.spectrogram_of(batch))
-        distance = (recorded - self.log_mel(self.spectrogram(self.rebuild(batch)))).abs().mean(1)
+        recorded, rebuilt = self.log_mel(self.spectrogram_of(batch)), self.rebuild(batch)
+        distance = (recorded - self.log_mel(self.spectrogram(rebuilt))).abs().mean(1)
         self.val_mel.update(distance[mask])
         self.log("val/mel", self.val_mel, prog_bar=True, batch_size=len(batch.ids))
+        return {"rebuilt": rebuilt}
 
     def rebuild(self, batch: Batch) -> Tensor:
         """The batch's speech from its content and pitch, the same draw of noise every time: [B, N]."""

@@ -13,6 +13,9 @@ from omegaconf import OmegaConf
 DEMO_FOLDER = Path(__file__).parent / "assets" / "demo"
 """The recordings that ship with the package."""
 
+CHECKPOINT_FOLDER = "checkpoints"
+"""Where a run folder keeps its checkpoints."""
+
 
 def name_of(audio: str | None) -> str:
     """Name of a voice by its recordings: that of the folder, or of the file without extension."""
@@ -34,6 +37,22 @@ def counterpart_of(audio: str | None) -> str | None:
     return demo("counterpart") if audio is not None and Path(audio) == DEMO_FOLDER / "target" else None
 
 
+def run_folder(checkpoint: str | None, new: str) -> str:
+    """Where a run writes: `new`, or the run folder that `checkpoint` names, which it goes on in.
+
+    Args:
+        checkpoint: A run folder or its checkpoints folder; a single file, or None, begins a new run.
+        new: Folder of a new run.
+    """
+    if checkpoint is not None and Path(checkpoint).is_dir():
+        path = Path(checkpoint)
+        if path.name == CHECKPOINT_FOLDER:
+            return str(path.parent)
+        if (path / CHECKPOINT_FOLDER).is_dir():
+            return str(path)
+    return new
+
+
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -41,5 +60,5 @@ def cores() -> int:
 
 def register() -> None:
     """Makes the resolvers known to OmegaConf."""
-    for resolver in (name_of, demo, counterpart_of, cores):
+    for resolver in (name_of, demo, counterpart_of, run_folder, cores):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)

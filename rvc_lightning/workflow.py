@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 
 from rvc_lightning.building import (
@@ -22,7 +25,7 @@ from rvc_lightning.building import (
     voice_facts,
 )
 from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
-from rvc_lightning.checkpoints import read_checkpoint
+from rvc_lightning.checkpoints import find_checkpoint, read_checkpoint
 from rvc_lightning.data.manifest import MANIFEST_NAME, read_header
 from rvc_lightning.data.preparation import PreparationReport, SlicingConfig, prepare
 from rvc_lightning.errors import ConfigurationError, VoiceError
@@ -95,28 +98,55 @@ def fit(config: DictConfig, dataset: Path, pretrained: Pretrained | None = None)
         VoiceError: The checkpoint to go on from does not exist or is none.
         TrainingStopped: A signal ended the run, which has saved itself.
     """
-    speaker_rows = pretrained.speaker_count if pretrained else 0
-    if config.checkpoint is not None:
-        saved = read_checkpoint(Path(config.checkpoint))
-        speaker_rows = saved[CHECKPOINT_KEY]["synthesizer"]["speaker_count"]
+    checkpoint = None if config.checkpoint is None else find_checkpoint(Path(config.checkpoint).expanduser())
+    first_step, speaker_rows = 0, pretrained.speaker_count if pretrained else 0
+    if checkpoint is not None:
+        saved = read_checkpoint(checkpoint)[CHECKPOINT_KEY]
+        first_step, speaker_rows = saved["optimizer_steps"], saved["synthesizer"]["speaker_count"]
+        log.info("Going on from '%s' with step %d", checkpoint, first_step)
     seed_everything(config.seed, workers=True, verbose=False)
     header = read_header(dataset)
     module = build_module(config, header, voice_facts(config, header, dataset), speaker_rows=speaker_rows)
     if pretrained is not None:
         pretrained.load_into(module)
-    trainer = build_trainer(config)
-    _log_settings(trainer, config)
+    trainer = build_trainer(config, first_step)
+    for logger in trainer.loggers:
+        logger.log_hyperparams(_settings_of(config))
     # Files from strangers are never unpickled, and a checkpoint may be one.
-    trainer.fit(module, build_datamodule(config, dataset), ckpt_path=config.checkpoint, weights_only=True)
+    trainer.fit(module, build_datamodule(config, dataset), ckpt_path=checkpoint, weights_only=True)
+    _log_result(trainer, config)
     return trainer
 
 
-def _log_settings(trainer: Trainer, config: DictConfig) -> None:
-    """Keeps the settings that decide the result beside the figures."""
-    groups = ("model", "data", "optimizer", "scheduler", "pitch", "content", "slicing")
-    values = {group: plain(config[group]) for group in groups} | {"seed": config.seed, "name": config.name}
+def _settings_of(config: DictConfig) -> dict[str, Any]:
+    """The settings that decide the result, by their names on the command line."""
+    groups = ("model", "pretrained", "optimizer", "scheduler", "data", "pitch", "content", "slicing")
+    values = {group: plain(config[group]) for group in groups} | {"trainer": {"precision": config.trainer.precision}}
+    return _flat(values | {"seed": config.seed, "name": config.name})
+
+
+def _log_result(trainer: Trainer, config: DictConfig) -> None:
+    """Keeps the settings with the figures they led to: what TensorBoard compares runs by."""
+    figures = {
+        f"final/{key}": float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")
+    }
+    if (best := _best_score(trainer)) is not None:
+        figures["best/val/mel"] = best
     for logger in trainer.loggers:
-        logger.log_hyperparams(values)
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(_settings_of(config), figures, trainer.fit_loop.epoch_loop.total_batch_idx)
+            logger.save()
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their names on the command line; lists as text."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, bool | int | float | str) else str(value)
+    return flat
 
 
 def checkpoint_to_export(trainer: Trainer) -> Path:

@@ -267,5 +267,22 @@ def test_the_packaging_list_is_the_tree():
     assert {path.parent.name for path in CONF.glob("*/*.yaml")} <= {name.rsplit(".")[-1] for name in listed}
 
 
+@pytest.mark.parametrize("given", ["runs/anna/monday", "runs/anna/monday/checkpoints"])
+def test_a_run_that_goes_on_stays_in_its_folder(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("runs/anna/monday")
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "last.ckpt").touch()
+    assert run_dir(f"checkpoint={given}", "name=anna") == str(folder)
+    for new in ("checkpoint=null", f"checkpoint={folder}/checkpoints/last.ckpt", "checkpoint=elsewhere"):
+        assert Path(run_dir(new, "name=anna")).parent == Path("./runs/anna")
+        assert Path(run_dir(new, "name=anna")).name != "monday"
+
+
+def run_dir(*overrides):
+    with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
+        return compose("train", overrides=list(overrides), return_hydra_config=True).hydra.run.dir
+
+
 def test_hydra_is_left_clean():
     assert not HydraConfig.initialized()

@@ -13,6 +13,7 @@ import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from test_configurations import composed
 
 from rvc_lightning import workflow
@@ -22,7 +23,7 @@ from rvc_lightning.data.batch import Example, collate
 from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, write_manifest
 from rvc_lightning.errors import ConfigurationError, RVCError, VoiceError
-from rvc_lightning.module import CHECKPOINT_KEY, RVCModule, TrainingConfig
+from rvc_lightning.module import AVERAGED_KEY, CHECKPOINT_KEY, RVCModule, TrainingConfig
 from rvc_lightning.resolvers import DEMO_FOLDER
 from rvc_lightning.voice.export import export_checkpoint
 from rvc_lightning.voice.voice import Voice
@@ -210,7 +211,9 @@ def test_learning_rate_falls_once_an_epoch_and_a_resume_goes_on(make_module, dat
     assert module.optimizer_steps == 4 * per_epoch
 
 
-def test_a_signal_saves_and_a_resume_takes_the_very_next_batch(make_module, dataset, tmp_path):
+@pytest.mark.parametrize("kill_at", [4, 6])
+def test_a_signal_saves_and_a_resume_takes_the_very_next_batch(make_module, dataset, tmp_path, kill_at):
+    """Also where the signal comes in an epoch's last step: its end, which lowers the learning rate, is not lost."""
     seen = []
 
     class Watch(Callback):
@@ -218,7 +221,7 @@ def test_a_signal_saves_and_a_resume_takes_the_very_next_batch(make_module, data
             self.kill_at = kill_at
 
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            seen.append((trainer.current_epoch, batch[0].ids))
+            seen.append((trainer.current_epoch, batch[0].ids, trainer.optimizers[0].param_groups[0]["lr"]))
             if len(seen) == self.kill_at:
                 os.kill(os.getpid(), signal.SIGTERM)
 
@@ -229,8 +232,8 @@ def test_a_signal_saves_and_a_resume_takes_the_very_next_batch(make_module, data
 
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=10)
     with pytest.raises(TrainingStopped, match=r"SIGTERM.*last\.ckpt"):
-        trainer_for(max_epochs=2, callbacks=[Watch(kill_at=4), keep]).fit(make_module(), data_of(dataset, **settings))
-    assert len(seen) == 4
+        trainer_for(max_epochs=2, callbacks=[Watch(kill_at), keep]).fit(make_module(), data_of(dataset, **settings))
+    assert len(seen) == kill_at
     module = make_module()
     trainer_for(max_epochs=2, callbacks=[Watch(), keep]).fit(
         module, data_of(dataset, **settings), ckpt_path=keep.path, weights_only=True
@@ -339,13 +342,7 @@ def test_from_a_folder_of_recordings_to_a_converted_voice(tmp_path, recordings, 
         assert line in caplog.text
     checkpoints = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert checkpoints == {"best.ckpt", "last.ckpt"}
-
-    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-    scalars = set(events.Tags()["scalars"])
-    wanted = {f"loss/{term}" for term in ("adversarial", "features", "mel", "kl", "generator", "discriminator")}
-    wanted |= {"grad_norm/generator", "grad_norm/discriminator", "val/mel", "throughput/seconds_per_step"}
-    assert wanted <= scalars and any(tag.startswith("lr-") for tag in scalars)
-    assert events.Tags()["images"] and events.Tags()["audio"]
+    assert_log_shows_everything(tmp_path / "run" / "tensorboard", config, score)
 
     # A second run prepares nothing again and can go on from the first.
     caplog.clear()
@@ -355,6 +352,68 @@ def test_from_a_folder_of_recordings_to_a_converted_voice(tmp_path, recordings, 
     trainer = workflow.fit(again, workflow.prepare_dataset(again))
     assert trainer.current_epoch == 3
     assert "slicing" not in caplog.text and "finding pitch" not in caplog.text
+
+
+def assert_log_shows_everything(folder, config, score):
+    events = EventAccumulator(str(folder), size_guidance={"audio": 0, "images": 0}).Reload()
+
+    def steps(kind, tag):
+        return [event.step for event in getattr(events, kind)(tag)]
+
+    losses = {f"loss/{term}" for term in ("adversarial", "features", "mel", "kl", "generator", "discriminator")}
+    for tag in losses | {"throughput/seconds_per_step", "throughput/audio_seconds_per_second"}:
+        assert steps("Scalars", tag) == [0, 1], tag
+    for tag in ("learning_rate/synthesizer", "learning_rate/discriminator", "val/mel"):
+        assert steps("Scalars", tag) == [0, 1], tag
+    for tag in ("grad_norm/generator", "grad_norm/discriminator"):
+        assert steps("Scalars", tag) == [0], tag
+    assert steps("Scalars", "val/voicing_error") == [0, 1]
+    # Held-out audio beside the original at each validation, and their spectra with the pitch of both.
+    for tag in ("clip0/recorded", "clip0/rebuilt"):
+        assert steps("Audio", tag) == [0, 1]
+        assert events.Audio(tag)[0].sample_rate == 24000
+    assert steps("Images", "clip0/mel") == [0, 1]
+    # What the HParams tab compares runs by.
+    settings = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    hparams = HParamsPluginData.FromString(settings).session_start_info.hparams
+    assert hparams["optimizer.lr"].number_value == config.optimizer.lr
+    assert hparams["model.synthesizer.initial_channels"].number_value == 16
+    assert hparams["name"].string_value == config.name
+    metrics = events.summary_metadata["_hparams_/experiment"].plugin_data.content
+    tags = {metric.name.tag for metric in HParamsPluginData.FromString(metrics).experiment.metric_infos}
+    assert {"best/val/mel", "final/val/mel", "final/val/voicing_error"} <= tags
+    assert events.Scalars("best/val/mel")[0].value == pytest.approx(score)
+
+
+def test_a_run_folder_goes_on_in_place(tmp_path, recordings, caplog):
+    """What a user does after a crash: the same command, with the run folder."""
+    caplog.set_level("INFO")
+    changes = ["showcase=null", "trainer.max_epochs=2", "callbacks.last.every_n_steps=1"]
+    config = small_run(tmp_path, recordings, *changes)
+    folder = workflow.prepare_dataset(config)
+
+    def crash(module, *args):
+        if module.optimizer_steps == 1:
+            raise EOFError
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(EOFError):
+        patch.setattr(RVCModule, "on_train_batch_start", crash)
+        workflow.fit(config, folder)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
+    trainer = workflow.fit(small_run(tmp_path, recordings, *changes, f'checkpoint="{tmp_path}/run"'), folder)
+    assert "Going on from" in caplog.text and "last.ckpt' with step 1" in caplog.text
+    assert trainer.lightning_module.optimizer_steps == 2
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("loss/mel")] == [0, 1]
+    assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
+
+
+def test_averaged_weights_are_one_word(tmp_path, recordings):
+    config = small_run(tmp_path, recordings, "callbacks=ema", "trainer.max_epochs=1")
+    trainer = workflow.fit(config, workflow.prepare_dataset(config))
+    assert AVERAGED_KEY in torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert trainer.current_epoch == 1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -12,45 +15,52 @@ from torch.utils.tensorboard import SummaryWriter
 from rvc_lightning.data.batch import Batch
 from rvc_lightning.models.config import FRAMES_PER_SECOND
 from rvc_lightning.module import RVCModule
+from rvc_lightning.pitch import build_pitch_extractor
+from rvc_lightning.pitch.tracking import track
 
 
 class Samples(Callback):
     """Adds audio, mel spectra and pitch of the first held-out clips at every validation."""
 
-    def __init__(self, n_clips: int) -> None:
-        """`n_clips`: how many clips to show."""
-        self.n_clips = n_clips
-        self._recorded_shown = False
+    def __init__(self, n_clips: int, pitch: Mapping[str, Any]) -> None:
+        """Prepares to show.
+
+        Args:
+            n_clips: How many clips to show.
+            pitch: `name` and options of the tracker that listens to the rebuilt clips.
+        """
+        self.n_clips, self._extract = n_clips, build_pitch_extractor(**pitch)
 
     def on_validation_batch_end(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: RVCModule, outputs: object, batch: Batch, batch_idx: int
+        self, trainer: Trainer, pl_module: RVCModule, outputs: dict[str, Tensor], batch: Batch, batch_idx: int
     ) -> None:
         """Shows the clips of the first batch."""
         writer = next((log.experiment for log in trainer.loggers if isinstance(log, TensorBoardLogger)), None)
         if batch_idx or trainer.sanity_checking or writer is None or not trainer.is_global_zero:
             return
         clips = batch.first(self.n_clips)
-        rebuilt = pl_module.rebuild(clips)
         for number in range(len(clips.ids)):
-            self._show(writer, pl_module, clips, rebuilt, number, trainer.fit_loop.epoch_loop.total_batch_idx + 1)
-        self._recorded_shown = True
+            # The number under which Lightning logs what this validation finds.
+            step = trainer.fit_loop.epoch_loop.total_batch_idx
+            self._show(writer, pl_module, clips, outputs["rebuilt"], number, step)
 
     def _show(
         self, writer: SummaryWriter, module: RVCModule, clips: Batch, rebuilt: Tensor, number: int, step: int
     ) -> None:
         config = module.synthesizer.config
-        samples = int(clips.lengths[number]) * config.hop_samples
+        frames = int(clips.lengths[number])
+        samples = frames * config.hop_samples
         recorded, spoken = clips.waveform[number, :samples].float(), rebuilt[number, :samples].float()
-        if not self._recorded_shown:
-            writer.add_audio(f"clip{number}/recorded", recorded, step, config.sample_rate)
+        writer.add_audio(f"clip{number}/recorded", recorded, step, config.sample_rate)
         writer.add_audio(f"clip{number}/rebuilt", spoken, step, config.sample_rate)
         mels = [module.mel_of(wave[None, None])[0].cpu() for wave in (recorded, spoken)]
-        f0_hz = clips.f0_hz[number, : int(clips.lengths[number])].cpu()
-        writer.add_figure(f"clip{number}/mel", draw_mels(mels[0], mels[1], f0_hz), step)
+        heard_hz = track(self._extract, spoken, config.sample_rate)[:frames]
+        figure = draw_mels(mels[0], mels[1], clips.f0_hz[number, :frames].cpu(), heard_hz)
+        writer.add_figure(f"clip{number}/mel", figure, step)
 
 
-def draw_mels(recorded: Tensor, rebuilt: Tensor, f0_hz: Tensor) -> Figure:
-    """Two log-mel spectra [M, T] one above the other, and below them the pitch [T] that both follow."""
+def draw_mels(recorded: Tensor, rebuilt: Tensor, wanted_hz: Tensor, heard_hz: Tensor) -> Figure:
+    """Two log-mel spectra [M, T] one above the other, below them the pitch that was wanted and that came out, [T]."""
     figure = Figure(figsize=(9, 7), layout="constrained")
     axes = figure.subplots(3, 1, sharex=True)
     seconds = recorded.shape[1] / FRAMES_PER_SECOND
@@ -59,7 +69,9 @@ def draw_mels(recorded: Tensor, rebuilt: Tensor, f0_hz: Tensor) -> Figure:
         extent = (0.0, seconds, 0.0, float(mel.shape[0]))
         axis.imshow(mel, origin="lower", aspect="auto", vmin=low, vmax=high, extent=extent)
         axis.set(title=title, ylabel="mel band")
-    voiced = torch.where(f0_hz > 0, f0_hz, torch.nan)
-    axes[2].plot(torch.arange(len(voiced)) / FRAMES_PER_SECOND, voiced)
+    for f0_hz, label, width in ((wanted_hz, "wanted", 3.0), (heard_hz, "rebuilt", 1.0)):
+        voiced = torch.where(f0_hz > 0, f0_hz, torch.nan)
+        axes[2].plot(torch.arange(len(voiced)) / FRAMES_PER_SECOND, voiced, label=label, linewidth=width)
     axes[2].set(ylabel="pitch / Hz", xlabel="seconds")
+    axes[2].legend(loc="upper right")
     return figure

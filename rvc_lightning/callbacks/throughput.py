@@ -14,16 +14,25 @@ from rvc_lightning.models.config import FRAMES_PER_SECOND
 
 
 class Throughput(Callback):
-    """Logs seconds a step, audio-seconds a second of this rank and, on CUDA devices, the peak memory."""
+    """Logs seconds a step, audio-seconds a second of this rank and, where the device counts it, the peak memory."""
 
     def __init__(self, every_n_steps: int) -> None:
         """`every_n_steps`: how many steps one figure covers."""
         self.every_n_steps = every_n_steps
         self._since, self._steps, self._frames = perf_counter(), 0, 0
+        self._paused = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validation and saving lie between epochs and do not count."""
+        """What lies between epochs does not count."""
         self._restart()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stops the clock."""
+        self._paused = perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Goes on, as if no time had passed."""
+        self._since += perf_counter() - self._paused
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sequence[Batch], batch_idx: int
@@ -37,8 +46,9 @@ class Throughput(Callback):
         seconds = perf_counter() - self._since
         pl_module.log("throughput/seconds_per_step", seconds / self._steps)
         pl_module.log("throughput/audio_seconds_per_second", self._frames / FRAMES_PER_SECOND / seconds)
-        if pl_module.device.type == "cuda":
-            pl_module.log("throughput/peak_memory_gib", torch.cuda.max_memory_allocated(pl_module.device) / 2**30)
+        peak_bytes = getattr(torch.get_device_module(pl_module.device), "max_memory_allocated", None)
+        if peak_bytes is not None:
+            pl_module.log("throughput/peak_memory_gib", peak_bytes(pl_module.device) / 2**30)
         self._restart()
 
     def _restart(self) -> None:

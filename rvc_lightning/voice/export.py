@@ -18,14 +18,14 @@ from rvc_lightning.errors import DatasetError
 from rvc_lightning.files import read_npy
 from rvc_lightning.index_file import INDEX_SUFFIX
 from rvc_lightning.models import SynthesizerConfig
-from rvc_lightning.module import CHECKPOINT_KEY
+from rvc_lightning.module import AVERAGED_KEY, CHECKPOINT_KEY
 from rvc_lightning.retrieval import build_index, save_index
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
 
-_SYNTHESIZER_PREFIX = "synthesizer."
+_SYNTHESIZER_PREFIX, _AVERAGED_PREFIX = "synthesizer.", "module."
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,18 @@ def facts_of(checkpoint: Path) -> dict[str, Any]:
 
 
 def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
-    """The voice that a checkpoint holds. Raises VoiceError if it is none of this project's."""
+    """The voice that a checkpoint holds, of averaged weights if it has some.
+
+    Raises:
+        VoiceError: It is no checkpoint of this project.
+    """
     content = read_checkpoint(checkpoint)
     saved = content[CHECKPOINT_KEY]
     config = SynthesizerConfig.from_dict(saved["synthesizer"])
-    state = {
-        key.removeprefix(_SYNTHESIZER_PREFIX): tensor
-        for key, tensor in content["state_dict"].items()
-        if key.startswith(_SYNTHESIZER_PREFIX)
-    }
+    averaged = AVERAGED_KEY in content
+    tensors = content[AVERAGED_KEY] if averaged else content["state_dict"]
+    prefix = _AVERAGED_PREFIX if averaged else _SYNTHESIZER_PREFIX
+    state = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
     information = _information(name, config, saved, epoch=int(content["epoch"]))
     return Voice.from_synthesizer(config, state, information)
 

@@ -1,0 +1,24 @@
+"""Pitch of audio that a network made."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rvc_lightning.audio.decode import resample
+from rvc_lightning.pitch.base import SAMPLE_RATE, PitchExtractor
+
+
+def track(extract: PitchExtractor, waveform: Tensor, sample_rate: int) -> Tensor:
+    """Measures pitch on the host, where extractors run.
+
+    Args:
+        extract: The extractor.
+        waveform: Mono, [N], on any device.
+        sample_rate: Its rate in Hz.
+
+    Returns:
+        f0_hz on the host, [N * 100 / sample_rate + 1]; 0 where unvoiced.
+    """
+    audio = waveform.detach().float().cpu().numpy()
+    return torch.from_numpy(extract(resample(audio, sample_rate, SAMPLE_RATE)))
