@@ -42,10 +42,7 @@ def magnitudes(waveform: Tensor, window: Tensor, hop_samples: int, *, center: bo
 
 def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
     """Slaney's mel filters from 0 to half the rate, each of equal area: [M, S]."""
-    with warnings.catch_warnings():
-        # Of short transforms some low filters lie between two bins and are empty, as intended.
-        warnings.filterwarnings("ignore", message="Empty filters detected")
-        return torch.from_numpy(librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels))
+    return torch.from_numpy(librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels))
 
 
 class LinearSpectrogram(nn.Module):
@@ -109,7 +106,10 @@ class MultiScaleMel(nn.ModuleList):
     """Samples that a waveform needs for its ends to be reflected at every scale."""
 
     def __init__(self, sample_rate: int) -> None:
-        super().__init__(MelScale(sample_rate, n_mels, n_fft) for n_mels, n_fft in self.SCALES)
+        with warnings.catch_warnings():
+            # Of the short transforms some low filters lie between two bins and are empty, as intended.
+            warnings.filterwarnings("ignore", message="Empty filters detected")
+            super().__init__(MelScale(sample_rate, n_mels, n_fft) for n_mels, n_fft in self.SCALES)
 
     def forward(self, waveform: Tensor) -> list[Tensor]:
         """[B, N] -> float32 [B, M, T] of each scale; N is `FEWEST_SAMPLES` or more."""

@@ -1,12 +1,14 @@
 """Spectra and losses give the reference numbers (specification sections 6 and 7)."""
 
+import warnings
+
 import pytest
 import torch
 from torch.testing import assert_close
 
 from rvc_lightning import losses
 from rvc_lightning.models.text_encoder import Gaussian
-from rvc_lightning.spectral import LinearSpectrogram, LogMel
+from rvc_lightning.spectral import LinearSpectrogram, LogMel, MultiScaleMel
 
 SETTINGS = {24000: (1024, 80), 32000: (1024, 80), 40000: (2048, 125), 48000: (2048, 128)}
 
@@ -44,6 +46,33 @@ def test_spectra_stay_in_float32_under_autocast(precision):
         result = mel(spectrogram(waveform))
     assert result.dtype == torch.float32
     assert_close(result, mel(spectrogram(waveform)))
+
+
+@pytest.mark.parametrize("sample_rate", [24000, 32000])
+def test_multi_scale_mel_loss_and_its_gradient(golden, sample_rate):
+    data = golden.arrays(f"multiscale_mel_{sample_rate}")
+    mels = MultiScaleMel(sample_rate)
+    real, fake = mels(data["real"].squeeze(1)), data["fake"].squeeze(1).requires_grad_()
+    loss = losses.multi_scale_mel_loss(real, mels(fake))
+    loss.backward()
+    for r, f, expected in zip(real, mels(fake), data["per_scale"], strict=True):
+        assert_close(losses.mel_loss(r, f), expected, atol=1e-4, rtol=0)
+    assert_close(loss, data["loss"].squeeze(), atol=1e-4, rtol=0)
+    assert float(fake.grad.norm()) == pytest.approx(float(data["grad_norm"]), rel=1e-3)
+    assert_close(fake.grad[0, :4000], data["grad_first"].flatten(), atol=1e-4, rtol=0)
+
+
+def test_multi_scale_mel_of_silence_and_of_the_shortest_waveform():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mels = MultiScaleMel(24000)
+    silence = torch.zeros(1, MultiScaleMel.FEWEST_SAMPLES, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        spectra = mels(silence)
+    assert [spectrum.shape[1] for spectrum in spectra] == [n_mels for n_mels, _ in MultiScaleMel.SCALES]
+    assert all(spectrum.dtype == torch.float32 for spectrum in spectra)
+    torch.stack([spectrum.mean() for spectrum in spectra]).sum().backward()
+    assert silence.grad.isfinite().all()
 
 
 def test_losses(golden):

@@ -117,7 +117,7 @@ class ResolutionDiscriminator(SubDiscriminator):
         self.conv_post = weight_norm(nn.Conv2d(channels[-1], 1, 3, padding=1))
 
     def view(self, waveform: Tensor) -> Tensor:
-        """[B, 1, N] -> float32 [B, 1, S, T]."""
+        """[B, 1, N] -> [B, 1, S, T], computed in float32."""
         with torch.autocast(waveform.device.type, enabled=False):
             padding = (self.n_fft - self.hop_samples) // 2
             padded = F.pad(waveform.float(), (padding, padding), mode="reflect").squeeze(1)
@@ -131,7 +131,7 @@ class ResolutionDiscriminator(SubDiscriminator):
                 return_complex=True,
             )
             # In silence the gradient of the magnitude of a complex number is 0, where that of a root is infinite.
-            return spectrum.abs().unsqueeze(1)
+            return spectrum.abs().unsqueeze(1).to(waveform.dtype)
 
 
 class Discriminator(nn.Module):

@@ -14,6 +14,11 @@ def extractor(request):
     return build_pitch_extractor(request.param)
 
 
+@pytest.fixture(params=sorted(name for name, kind in PITCH_EXTRACTORS.items() if kind.finds_pitch), scope="module")
+def finder(request):
+    return build_pitch_extractor(request.param)
+
+
 def harmonic(f0_hz, level=0.1):
     """A sound of seven harmonics whose fundamental follows f0_hz [T]."""
     phase = 2 * np.pi * np.cumsum(f0_hz) / 16000
@@ -33,11 +38,11 @@ def test_shape_for_any_length(extractor, samples, kind):
         assert not f0_hz.any()
 
 
-def test_follows_a_glide_at_the_right_time(extractor):
+def test_follows_a_glide_at_the_right_time(finder):
     """An error of 10 ms would be 8 cents here, up and down in opposite directions."""
     time = np.arange(48000) / 16000
     for start_hz, octaves in ((110, 2), (440, -2)):
-        f0_hz = extractor(harmonic(start_hz * 2 ** (octaves * time / 3)))
+        f0_hz = finder(harmonic(start_hz * 2 ** (octaves * time / 3)))
         expected = start_hz * 2 ** (octaves * np.arange(301) * 0.01 / 3)
         inside = slice(20, 280)
         cents = 1200 * np.log2(f0_hz[inside] / expected[inside])
@@ -45,14 +50,18 @@ def test_follows_a_glide_at_the_right_time(extractor):
         assert np.abs(np.median(cents)) < 6 and np.abs(cents).max() < 60
 
 
-def test_voicing_starts_and_ends_with_the_sound(extractor):
+def test_voicing_starts_and_ends_with_the_sound(finder):
     wav = np.random.default_rng(0).normal(0, 3e-4, 48000).astype(np.float32)
     wav[16000:32000] += harmonic(np.full(16000, 180.0))
-    voiced = extractor(wav) > 0
+    voiced = finder(wav) > 0
     assert voiced[106:194].all()
     outside = np.concatenate([voiced[:94], voiced[206:]])
     # pYIN finds pitch in faint noise now and then.
-    assert outside.mean() <= (0.15 if extractor.name == "pyin" else 0)
+    assert outside.mean() <= (0.15 if finder.name == "pyin" else 0)
+
+
+def test_none_takes_speech_for_unvoiced():
+    assert not build_pitch_extractor("none")(harmonic(np.full(8000, 150.0))).any()
 
 
 def test_deterministic_and_picklable(extractor):

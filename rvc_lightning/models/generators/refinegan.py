@@ -1,8 +1,8 @@
 """RefineGAN as Applio has it (specification 4.9; Xu et al. 2021): a waveform of the pitch, refined into speech.
 
-    source ──▶ D0 ──▶ D1 ──▶ … ──▶ Dn-1 ──▶ ┐ low rate          down: low-pass, every r-th sample, convolution
-               │      │             │        ├─ latent
-    speech ◀── S  ◀── S  ◀── … ◀──  S  ◀──── ┘                   up: linear interpolation, beside D, convolutions
+    source ──▶ ┬ ──▶ ┬ ──▶ … ──▶ ┬ ──▶ at frame rate ─┐      down: low-pass, every r-th sample, convolution
+               ▼     ▼           ▼                    ├◀── latent, speaker
+    speech ◀── ● ◀── ● ◀── … ◀── ● ◀──────────────────┘      up: linear interpolation, convolutions
 
 Legend: B batch, L latent channels, T frames, G speaker channels, N = T·hop samples, C channels of a stage.
 """
@@ -48,6 +48,9 @@ class Refinement(nn.Module):
         super().__init__()
         self.rate, half = rate, channels // 2
         self.input_conv = nn.Conv1d(channels + channels // 4, half, 7, padding=3)
+        # torch's default loses a factor of 2 and more a stage, and the latent enters at the first one: training from
+        # nothing starts faster where the level is kept (He et al. 2015).
+        nn.init.kaiming_normal_(self.input_conv.weight, a=SLOPE)
         self.blocks = ParallelBlocks(self._with_noise(half, block) for block in residual_blocks(half, config, SLOPE))
 
     @staticmethod
