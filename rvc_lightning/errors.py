@@ -29,6 +29,10 @@ class AssetError(RVCError):
     """A pretrained file cannot be fetched, or is not what it should be."""
 
 
+class OutOfMemoryError(RVCError):
+    """A device, or the host, has no memory left for what is to be computed."""
+
+
 class ConfigurationError(RVCError):
     """Settings contradict each other, or name something that does not exist."""
 
