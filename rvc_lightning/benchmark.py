@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rvc_lightning import losses, resolvers
 from rvc_lightning.building import build_module, make
-from rvc_lightning.commands import command
+from rvc_lightning.commands import command, readable_choices
 from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, Example, collate
 from rvc_lightning.data.manifest import DatasetHeader
 from rvc_lightning.errors import unknown_choice
@@ -169,6 +169,7 @@ def random_loader(config: DictConfig) -> DataLoader:
     return DataLoader(slices, batch_size=config.batch_size, collate_fn=one_batch)
 
 
+@readable_choices
 @hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="benchmark")
 @command
 def main(config: DictConfig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -18,9 +18,9 @@ from rvc_lightning.models.generators.hifigan import ParallelBlocks
 from rvc_lightning.models.layers import WaveNet
 from rvc_lightning.models.text_encoder import Transformer
 
-P = ParamSpec("P")
 R = TypeVar("R")
-Self = TypeVar("Self")
+Module = TypeVar("Module")
+Batches = TypeVar("Batches", Batch, Sequence[Batch])
 
 CHECKPOINTED = ("none", "generator", "all")
 """What may compute its activations once more in the backward pass."""
@@ -56,26 +56,24 @@ def _generator_blocks(generator: nn.Module) -> Iterator[nn.Module]:
             yield from module
 
 
-def explains_out_of_memory(
-    step: Callable[Concatenate[Self, Sequence[Batch] | Batch, P], R],
-) -> Callable[Concatenate[Self, Sequence[Batch] | Batch, P], R]:
+def explains_out_of_memory(step: Callable[[Module, Batches, int], R]) -> Callable[[Module, Batches, int], R]:
     """Makes a step that runs out of memory say for which batch, and what to change.
 
     Args:
-        step: A method that gets a batch, or the batches of an optimizer step.
+        step: A method that gets a batch, or the batches of an optimizer step, and its number.
 
     Returns:
         The same, raising OutOfMemoryError where memory runs out.
     """
 
     @functools.wraps(step)
-    def explained(self: Self, batches: Sequence[Batch] | Batch, *args: P.args, **kwargs: P.kwargs) -> R:
+    def explained(self: Module, batches: Batches, batch_idx: int) -> R:
         try:
-            return step(self, batches, *args, **kwargs)
+            return step(self, batches, batch_idx)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            raise OutOfMemoryError(_advice(batches, error)) from error
+            raise OutOfMemoryError(_advice([batches] if isinstance(batches, Batch) else batches, error)) from error
 
     return explained
 
@@ -85,14 +83,13 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _HOST_IS_FULL)
 
 
-def _advice(batches: Sequence[Batch] | Batch, error: RuntimeError) -> str:
-    step = [batches] if isinstance(batches, Batch) else batches
-    largest = max(step, key=lambda batch: batch.f0_hz.numel())
+def _advice(batches: Sequence[Batch], error: RuntimeError) -> str:
+    largest = max(batches, key=lambda batch: batch.f0_hz.numel())
     n_items, frames = largest.f0_hz.shape
     return (
         f"memory ran out with a batch of {n_items} slices of up to {frames} frames ({frames / FRAMES_PER_SECOND:.1f} s)"
         f": {str(error).splitlines()[0]} Change one of these: data.batch_size={max(1, n_items // 2)}, with "
-        f"model.accumulate_grad_batches={2 * len(step)} for the same steps; model.checkpoint_activations=all, which "
+        f"model.accumulate_grad_batches={2 * len(batches)} for the same steps; model.checkpoint_activations=all, which "
         f"computes more and keeps less; model.crop_frames=100, which looks at one second of each slice. What was "
         "saved before is kept"
     )

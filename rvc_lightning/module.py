@@ -6,7 +6,7 @@ Legend: B batch, T frames, N samples, M mel bands, S spectrogram bins.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,8 +35,8 @@ from rvc_lightning.models import (
 from rvc_lightning.models.layers import frame_mask
 from rvc_lightning.models.synthesizer import random_starts, slice_frames
 from rvc_lightning.pitch.scale import coarse_pitch
-from rvc_lightning.strategies import shard, whole
 from rvc_lightning.spectral import LinearSpectrogram, LogMel, MultiScaleMel
+from rvc_lightning.strategies import shard, whole
 from rvc_lightning.typed import check_types
 
 CHECKPOINT_KEY = "rvc_lightning"
@@ -231,9 +231,11 @@ class RVCModule(LightningModule):
     def _backward(self, loss: Tensor, *, is_last: bool) -> None:
         """Adds to the gradients of the step; ranks exchange them once, with its last batch."""
         strategy = self.trainer.strategy
-        waits = not is_last and isinstance(strategy, ParallelStrategy)
-        with strategy.block_backward_sync() if waits else nullcontext():
+        if is_last or not isinstance(strategy, ParallelStrategy):
             self.manual_backward(loss)
+        else:
+            with strategy.block_backward_sync():
+                self.manual_backward(loss)
 
     def crop(self, batch: Batch) -> Batch:
         """A random part of `crop_frames` of every item, on whole content frames; the batch itself where none is set."""

@@ -1,40 +1,55 @@
-"""Strategies that shard the networks, which are beyond one device's memory or share what optimizers remember.
+"""Strategies that shard the networks: weights, gradients and what the optimizers remember are spread over all devices.
 
 Each network is sharded by itself. A step runs through both of them, and more than once through the discriminator, so
 as one unit the gradients of one network would be taken for complete while the other's are still collected.
+
+Checkpoints are the same single files as those of one device, and any strategy goes on from any of them.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, ParallelStrategy
+from lightning.pytorch.strategies.strategy import Strategy
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
+    get_model_state_dict,
     get_optimizer_state_dict,
+    set_model_state_dict,
     set_optimizer_state_dict,
 )
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import (
+    FSDPModule,
+    FullyShardedDataParallel,
+    fully_shard,
+    register_fsdp_forward_method,
+)
+from torch.distributed.fsdp.wrap import enable_wrap, wrap
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 Network = TypeVar("Network", bound=nn.Module)
 
+# What FSDP puts into the names of weights, and takes out again where they are saved.
+_WRAPPED = "_fsdp_wrapped_module."
+
 
 def shard(module: LightningModule, network: Network) -> Network:
     """`network`, sharded if the strategy of `module` asks for it; to be called within `configure_model`."""
     mesh = module.device_mesh
-    if mesh is not None:
-        fully_shard(network, mesh=mesh["data_parallel"])
-        # Conversion needs the weights in one piece as `forward` does.
-        if hasattr(network, "infer"):
-            register_fsdp_forward_method(network, "infer")
+    if mesh is None:
+        # Changes nothing but within the context of `FlatlyShardedNetworks`.
+        return wrap(network)  # type: ignore[return-value]
+    fully_shard(network, mesh=mesh["data_parallel"])
+    if hasattr(network, "infer"):
+        register_fsdp_forward_method(network, "infer")
     return network
 
 
@@ -43,67 +58,113 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-class FullyShardedNetworks(ModelParallelStrategy):
-    """FSDP2: weights, gradients and what the optimizers remember are spread over all devices.
+class _SingleFiles(ParallelStrategy):
+    """Checkpoints in the format of one device.
 
-    Checkpoints are single files, the same as those of one device, and can be gone on from with any strategy.
+    Lightning numbers the weights of a sharded optimizer as they come in the whole model; every other strategy numbers
+    them as they come in the optimizer.
     """
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """All weights, in one piece, on every rank."""
+        return get_model_state_dict(self._network(), options=StateDictOptions(full_state_dict=True))
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """What `optimizer` remembers, in one piece, on every rank."""
+        plain = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+        state = get_optimizer_state_dict(self._network(), plain, options=StateDictOptions(full_state_dict=True))
+        return _renamed(state, {name: number for number, name in enumerate(self._names(plain))})
+
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """Restores networks and optimizers from a checkpoint of any strategy, and gives its content."""
+        checkpoint = Strategy.load_checkpoint(self, checkpoint_path, weights_only)
+        options = StateDictOptions(full_state_dict=True)
+        set_model_state_dict(self._network(), checkpoint["state_dict"], options=options)
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=bool(self.optimizers)):
+            named = _renamed(state, dict(enumerate(self._names(optimizer))))
+            set_optimizer_state_dict(self._network(), optimizer, named, options=options)
+        return checkpoint
+
+    def _network(self) -> nn.Module:
+        assert self.model is not None
+        return self.model
+
+    def _names(self, optimizer: Optimizer) -> list[str]:
+        """Names of the weights of `optimizer` as they come in it."""
+        names = {parameter: name for name, parameter in self._network().named_parameters()}
+        ordered = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+        return [name.replace(_WRAPPED, "") for name in ordered]
+
+
+def _renamed(state: Mapping[str, Any], names: Mapping[Any, Any]) -> dict[str, Any]:
+    """The state of an optimizer with other names for its weights."""
+    return {
+        "state": {name: state["state"][key] for key, name in names.items() if key in state["state"]},
+        "param_groups": [
+            group | {"params": [names[key] for key in group["params"]]} for group in state["param_groups"]
+        ],
+    }
+
+
+class FullyShardedNetworks(_SingleFiles, ModelParallelStrategy):
+    """FSDP2, `torch.distributed.fsdp.fully_shard`."""
 
     def __init__(self, **options: Any) -> None:
         """`options`: those of `ModelParallelStrategy` that are not about sizes and files."""
         super().__init__(save_distributed_checkpoint=False, tensor_parallel_size=1, **options)
 
     def setup_environment(self) -> None:
-        """Spreads over all devices of all nodes, where Lightning would copy to each node."""
+        """Spreads over all devices of all nodes, where Lightning would keep a copy on each node."""
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
 
     @contextmanager
-    def block_backward_sync(self) -> Iterator[None]:  # type: ignore[override]
+    def block_backward_sync(self) -> Iterator[None]:
         """Inside, gradients are collected and not exchanged."""
-        assert self.model is not None
-        networks = [module for module in self.model.modules() if isinstance(module, FSDPModule)]
+        networks = [module for module in self._network().modules() if isinstance(module, FSDPModule)]
         for network in networks:
             network.set_requires_gradient_sync(False)
         yield
         for network in networks:
             network.set_requires_gradient_sync(True)
 
-    # Lightning numbers the weights of an optimizer as they come in the whole model, every other strategy as they come
-    # in the optimizer.
 
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """What `optimizer` remembers, in one piece; empty on all ranks but the first."""
-        assert self.model is not None
-        plain = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        state = get_optimizer_state_dict(self.model, plain, options=options)
-        return _renamed(state, {name: number for number, name in enumerate(self._names(plain))}) if state else state
+class _FlatNetwork(FullyShardedDataParallel):
+    """A sharded network whose weights are in one piece for `infer` as well."""
 
-    def load_checkpoint(
-        self, checkpoint_path: str | os.PathLike[str], weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """Restores networks and optimizers from a checkpoint of any strategy, and gives its content."""
-        optimizers, self.optimizers = self.optimizers, []
-        checkpoint = super().load_checkpoint(checkpoint_path, weights_only)
-        self.optimizers = optimizers
-        assert self.model is not None
-        for optimizer, state in zip(optimizers, checkpoint["optimizer_states"], strict=True):
-            named = _renamed(state, dict(enumerate(self._names(optimizer))))
-            options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
-            set_optimizer_state_dict(self.model, optimizer, named, options=options)
-        return checkpoint
-
-    def _names(self, optimizer: Optimizer) -> list[str]:
-        """Names of the weights of `optimizer`, in its order."""
-        assert self.model is not None
-        names = {parameter: name for name, parameter in self.model.named_parameters()}
-        return [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+    def infer(self, *args: Any, **kwargs: Any) -> Tensor:
+        """As the network's own."""
+        with self.summon_full_params(self, writeback=False):
+            network: Any = self.module
+            return network.infer(*args, **kwargs)
 
 
-def _renamed(state: Mapping[str, Any], names: Mapping[Any, Any]) -> dict[str, Any]:
-    """The state of an optimizer with other names for its weights."""
-    return {
-        "state": {names[key]: values for key, values in state["state"].items()},
-        "param_groups": [group | {"params": [names[key] for key in group["params"]]} for group in state["param_groups"]],
-    }
+class FlatlyShardedNetworks(_SingleFiles, FSDPStrategy):
+    """FSDP, `torch.distributed.fsdp.FullyShardedDataParallel`."""
+
+    @contextmanager
+    def model_sharded_context(self) -> Iterator[None]:
+        """Inside, `wrap` shards a network."""
+        with enable_wrap(
+            wrapper_cls=_FlatNetwork,
+            device_id=self.root_device,
+            cpu_offload=self.cpu_offload,
+            mixed_precision=self.mixed_precision_config,
+            sharding_strategy=self.sharding_strategy,
+            **self.kwargs,
+        ):
+            yield
+
+    def _setup_model(self, model: nn.Module) -> nn.Module:
+        # Lightning moves what is sharded and the metrics; spectra have tensors too.
+        model.to(self.root_device)
+        return super()._setup_model(model)
+
+    @contextmanager
+    def block_backward_sync(self) -> Iterator[None]:
+        """Inside, gradients are collected and not exchanged."""
+        with ExitStack() as stack:
+            for module in self._network().modules():
+                if isinstance(module, _FlatNetwork):
+                    stack.enter_context(module.no_sync())
+            yield

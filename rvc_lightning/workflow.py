@@ -16,16 +16,19 @@ from rvc_lightning.building import (
     build_module,
     build_predictor,
     build_trainer,
+    check_ranks,
     check_settings,
     plain,
+    set_up_torch,
     settings,
     voice_facts,
 )
 from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
 from rvc_lightning.checkpoints import read_checkpoint
-from rvc_lightning.data.manifest import MANIFEST_NAME, read_header
+from rvc_lightning.data.manifest import MANIFEST_NAME, DatasetHeader, read_header
 from rvc_lightning.data.preparation import PreparationReport, SlicingConfig, prepare
-from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.errors import ConfigurationError, DatasetError, VoiceError
+from rvc_lightning.files import alone_in
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.module import CHECKPOINT_KEY
 from rvc_lightning.pretrained import Pretrained, PretrainedConfig, read_pretrained
@@ -56,16 +59,18 @@ def prepare_dataset(config: DictConfig) -> Path:
         )
     started = perf_counter()
     log.info("Preparing '%s'", config.audio)
-    report: PreparationReport = prepare(
-        Path(config.audio).expanduser(),
-        folder,
-        sample_rate=config.model.synthesizer.sample_rate,
-        slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
-        pitch=plain(config.pitch),
-        content=plain(config.content),
-        trainer=build_predictor(config),
-        num_workers=config.prepare_workers,
-    )
+    # Of several ranks, or runs of a sweep, one prepares; the others wait and find it done.
+    with alone_in(folder):
+        report: PreparationReport = prepare(
+            Path(config.audio).expanduser(),
+            folder,
+            sample_rate=config.model.synthesizer.sample_rate,
+            slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
+            pitch=plain(config.pitch),
+            content=plain(config.content),
+            trainer=build_predictor(config),
+            num_workers=config.prepare_workers,
+        )
     log.info("%s", report.summary())
     log.info("Prepared in %.0f s: '%s'", perf_counter() - started, folder)
     return folder
@@ -100,7 +105,9 @@ def fit(config: DictConfig, dataset: Path, pretrained: Pretrained | None = None)
         saved = read_checkpoint(Path(config.checkpoint))
         speaker_rows = saved[CHECKPOINT_KEY]["synthesizer"]["speaker_count"]
     seed_everything(config.seed, workers=True, verbose=False)
+    set_up_torch(config)
     header = read_header(dataset)
+    _check_same_dataset(header, config)
     module = build_module(config, header, voice_facts(config, header, dataset), speaker_rows=speaker_rows)
     if pretrained is not None:
         pretrained.load_into(module)
@@ -109,6 +116,18 @@ def fit(config: DictConfig, dataset: Path, pretrained: Pretrained | None = None)
     # Files from strangers are never unpickled, and a checkpoint may be one.
     trainer.fit(module, build_datamodule(config, dataset), ckpt_path=config.checkpoint, weights_only=True)
     return trainer
+
+
+def _check_same_dataset(header: DatasetHeader, config: DictConfig) -> None:
+    """Refuses a dataset that another run has prepared otherwise in the meantime. Raises DatasetError."""
+    if config.audio is None:
+        return
+    for part, prepared in (("pitch", header.pitch), ("content", header.content)):
+        if prepared["name"] != config[part]["name"]:
+            raise DatasetError(
+                f"'{config.paths.dataset}' was prepared again with {part}={prepared['name']} while this run with "
+                f"{part}={config[part]['name']} began: runs at the same time need a dataset each, paths.dataset=FOLDER"
+            )
 
 
 def _log_settings(trainer: Trainer, config: DictConfig) -> None:
@@ -141,6 +160,7 @@ def train(config: DictConfig) -> float | None:
         The best `val/mel`, which sweeps minimize; None where nothing was held out.
     """
     check_settings(config)
+    check_ranks(config)
     # Read first: what is missing should not show after the recordings have been prepared.
     pretrained = pretrained_networks(config)
     dataset = prepare_dataset(config)

@@ -1,6 +1,6 @@
 """What each rank of a test with several runs: python -m torch.distributed.run ... ranks.py DATASET OUTPUT STRATEGY."""
 
-import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
 import torch
@@ -11,10 +11,11 @@ from pytest import MonkeyPatch
 from tiny import tiny_data, tiny_module, tiny_trainer
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
-from rvc_lightning.strategies import FullyShardedNetworks
+from rvc_lightning.strategies import FlatlyShardedNetworks, FullyShardedNetworks
 
 STRATEGIES = {
     "ddp": lambda: DDPStrategy(find_unused_parameters=True),
+    "fsdp": FlatlyShardedNetworks,
     "fsdp2": FullyShardedNetworks,
 }
 
@@ -48,5 +49,10 @@ def train(dataset, output, strategy, **settings):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     patch_draws(MonkeyPatch())
-    for name in sys.argv[3:]:
-        train(Path(sys.argv[1]), Path(sys.argv[2]), name)
+    parser = ArgumentParser()
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("strategies", nargs="+")
+    arguments = parser.parse_args()
+    for name in arguments.strategies:
+        train(arguments.dataset, arguments.output, name)
