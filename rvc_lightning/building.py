@@ -236,6 +236,11 @@ def check_ranks(config: DictConfig) -> None:
     _check_sharding(trainer, config)
 
 
+def is_sweep() -> bool:
+    """Whether this run is one of several that Hydra starts with --multirun."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def build_predictor(config: DictConfig) -> Trainer:
     """A trainer on one of the devices in the same precision, for extracting features: it logs and saves nothing."""
     devices = config.trainer.devices
@@ -271,8 +276,7 @@ def check_precision(config: DictConfig) -> None:
 
 def _check_sweep(trainer: Trainer) -> None:
     """Refuses a sweep in which each run would start the others' ranks. Raises ConfigurationError."""
-    swept = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    if swept and isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+    if is_sweep() and isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
         raise ConfigurationError(
             "a sweep cannot start several ranks a run from the command line, which its runs share. Use "
             "strategy=ddp_spawn, or hydra/launcher=submitit_slurm, which starts the ranks itself, or trainer.devices=1"

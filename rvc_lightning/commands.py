@@ -40,7 +40,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        _quieten()
+        quieten()
         try:
             return function(*args, **kwargs)
         except RVCError as error:
@@ -74,7 +74,7 @@ def readable_choices(main: Callable[P, R]) -> Callable[P, R]:
     return guarded
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Leaves out what libraries say of themselves, so that what a run says is read."""
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=message)

@@ -5,6 +5,7 @@ Legend: B batch, T frames, N samples, M mel bands, S spectrogram bins.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -128,6 +129,12 @@ def frozen(module: nn.Module) -> Iterator[None]:
         module.requires_grad_(True)
 
 
+def _with_weights(make: Callable[[], RVCModule], weights: Mapping[str, Tensor]) -> RVCModule:
+    module = make()
+    module.load_state_dict(weights)
+    return module
+
+
 class RVCModule(LightningModule):
     """Trains a synthesizer against a discriminator (specification 8).
 
@@ -158,6 +165,9 @@ class RVCModule(LightningModule):
             voice: Plain values that an exported voice carries: content encoder, pitch extractor, speaker names.
         """
         super().__init__()
+        self._arguments = functools.partial(
+            type(self), synthesizer, discriminator, training, optimizer=optimizer, scheduler=scheduler, voice=voice
+        )
         self.automatic_optimization = False
         self.training_config = training
         self.voice = dict(voice or {})
@@ -171,6 +181,10 @@ class RVCModule(LightningModule):
         self._grad_norms: dict[str, Tensor] = {}
         self._configured = False
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
+
+    def __reduce__(self) -> tuple[Callable[..., RVCModule], tuple[Any, ...]]:
+        """For strategies that spawn processes: networks with weight norm cannot be pickled, but their weights can."""
+        return _with_weights, (self._arguments, self.state_dict())
 
     def configure_model(self) -> None:
         """Prepares the networks for how they are run; Lightning calls this before each run, on every rank."""
@@ -370,7 +384,8 @@ class RVCModule(LightningModule):
     def rebuild(self, batch: Batch) -> Tensor:
         """The batch's speech from its content and pitch, the same draw of noise every time: [B, N]."""
         frames = batch.f0_hz.shape[1]
-        with isolate_rng():
+        # Whole slices of any length: what is compiled for segments would be compiled anew for them.
+        with isolate_rng(), torch.compiler.set_stance("force_eager"):
             torch.manual_seed(0)
             waveform = self.synthesizer.infer(
                 content_at_frame_rate(batch.content, frames),

@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 from time import perf_counter
 
-import torch
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
@@ -18,6 +17,7 @@ from rvc_lightning.building import (
     build_trainer,
     check_ranks,
     check_settings,
+    is_sweep,
     plain,
     set_up_torch,
     settings,
@@ -175,7 +175,7 @@ def train(config: DictConfig) -> float | None:
     if config.showcase is not None:
         showcase = plain(config.showcase)
         counterpart = showcase["counterpart"] and Path(showcase["counterpart"])
-        output = Path(config.paths.voice) / "listen"
+        output = _voice_folder(config) / "listen"
         show(exported, Path(showcase["source"]), counterpart, showcase["n_clips"], output)
     _say_where(config, exported)
     return _best_score(trainer)
@@ -185,12 +185,25 @@ def export_run(config: DictConfig, trainer: Trainer, dataset: Path) -> ExportedV
     """Exports the run's best checkpoint."""
     checkpoint = checkpoint_to_export(trainer)
     log.info("Exporting '%s'", checkpoint)
-    return export_checkpoint(checkpoint, Path(config.paths.voice), config.name, dataset, config.seed)
+    return export_checkpoint(checkpoint, _voice_folder(config), config.name, dataset, config.seed)
+
+
+def _voice_folder(config: DictConfig) -> Path:
+    """Where the voice goes. The runs of a sweep would take it from each other, so theirs are in their run folders."""
+    return Path(config.paths.run) / "voice" if is_sweep() else Path(config.paths.voice)
 
 
 def _best_score(trainer: Trainer) -> float | None:
-    scores = [c.best_model_score for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
-    return next((float(score) for score in scores if isinstance(score, torch.Tensor)), None)
+    for keeper in trainer.checkpoint_callbacks:
+        if isinstance(keeper, ModelCheckpoint) and keeper.best_model_path:
+            score = keeper.best_model_score
+            if score is None:
+                # Ranks that were spawned hand back the path alone.
+                states = read_checkpoint(Path(keeper.best_model_path))["callbacks"].values()
+                score = next((state["best_model_score"] for state in states if state.get("best_model_score")), None)
+            if score is not None:
+                return float(score)
+    return None
 
 
 def _say_where(config: DictConfig, exported: ExportedVoice) -> None:
