@@ -1,16 +1,22 @@
-"""`python -m rvc_lightning.benchmark`: what a training step takes of time and memory, on any device and precision.
+"""`python -m rvc_lightning.benchmark`: what a training step takes of time and memory, as a table.
 
-The batches are random and the weights too: neither changes the work. `loops=[ours,plain]` measures the loop that RVC
-tools run beside ours, both by turns in one process: in it the discriminator collects gradients in the generator's pass,
-the real features are propagated through as well, every loss is read back at every step, AdamW is not fused, and all
-2-D convolutions run down the columns.
+The batches are random and the weights too: neither changes the work. Every line of the table is measured in processes
+of its own, so that its memory is its own, and the lines take turns, so that what else the machine does meets all.
+
+The first line for each batch size is the loop that RVC tools run, in float32: in it the discriminator collects
+gradients in the generator's pass, the real features are propagated through as well, every loss is read back at every
+step, AdamW is not fused, and all 2-D convolutions run down the columns.
 """
 
 from __future__ import annotations
 
 import logging
 import resource
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from itertools import product
+from multiprocessing import get_context
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -21,11 +27,10 @@ from lightning import Callback, LightningModule, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.flop_counter import FlopCounterMode
 
 from rvc_lightning import losses, resolvers
-from rvc_lightning.building import build_module, make
-from rvc_lightning.commands import command
+from rvc_lightning.building import build_module, make, plain, set_up_torch
+from rvc_lightning.commands import command, quieten, readable_choices
 from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, Example, collate
 from rvc_lightning.data.manifest import DatasetHeader
 from rvc_lightning.errors import unknown_choice
@@ -130,32 +135,75 @@ class StepTimer(Callback):
 LOOPS = {"ours": RVCModule, "plain": PlainLoop}
 
 
-def timed_steps(module: RVCModule, loader: DataLoader, config: DictConfig) -> StepTimer:
-    """Trains on all of `loader` and gives what it took."""
+@dataclass(frozen=True)
+class Setup:
+    """A line of the table: what is measured."""
+
+    loop: str
+    precision: str
+    compiled: bool
+    checkpoint_activations: str
+    batch_size: int
+
+
+@dataclass
+class Measured:
+    """What was measured of a line, over all rounds."""
+
+    seconds: list[float] = field(default_factory=list)
+    peak_bytes: int = 0
+
+    def add(self, other: Measured) -> None:
+        """Takes in another round."""
+        self.seconds += other.seconds
+        self.peak_bytes = max(self.peak_bytes, other.peak_bytes)
+
+
+def setups(config: DictConfig) -> list[Setup]:
+    """The lines of the table: the plain loop for each batch size, if asked for, then all combinations for ours.
+
+    Raises:
+        ConfigurationError: There is no such loop.
+    """
+    if unknown := sorted(set(config.loops) - set(LOOPS)):
+        raise unknown_choice("loop", unknown[0], LOOPS)
+    table = config.table
+    base = [Setup("plain", "32-true", False, "none", size) for size in table.batch_size if "plain" in config.loops]
+    combinations = product(table.batch_size, table.precision, table.compile, table.checkpoint_activations)
+    ours = [
+        Setup("ours", precision, compiled, checkpointed, size)
+        for size, precision, compiled, checkpointed in combinations
+        if "ours" in config.loops
+    ]
+    return base + ours
+
+
+def measure(settings: Mapping[str, Any], setup: Setup) -> Measured:
+    """Trains as many steps as a round has, in this process. The first one warms up and does not count.
+
+    Raises:
+        ConfigurationError: Lightning refuses the devices or the precision.
+    """
+    quieten()
+    config = OmegaConf.create(dict(settings))
+    assert isinstance(config, DictConfig)
+    seed_everything(config.seed, verbose=False)
+    set_up_torch(config)
+    config.trainer.precision = setup.precision
+    config.model.compile, config.model.checkpoint_activations = setup.compiled, setup.checkpoint_activations
+    if setup.loop == "plain":
+        config.optimizer.fused = None
     timer = StepTimer()
-    _short_trainer(config, callbacks=[timer]).fit(module, loader)
-    return timer
-
-
-def count_gflop(module: RVCModule, loader: DataLoader, config: DictConfig) -> float:
-    """Billions of floating-point operations of one step, as torch counts convolutions and matrix products."""
-    with FlopCounterMode(display=False) as counter:
-        _short_trainer(config, limit_train_batches=1).fit(module, loader)
-    return counter.get_total_flops() / 1e9
-
-
-def _short_trainer(config: DictConfig, **changes: Any) -> Trainer:
-    """The configured trainer for one epoch that leaves no traces."""
-    quiet = {"callbacks": None, "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    return make(config, "trainer", **(quiet | {"max_epochs": 1, "limit_val_batches": 0} | changes))
+    quiet = {"callbacks": [timer], "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = make(config, "trainer", **quiet, max_epochs=1, limit_val_batches=0)
+    trainer.fit(build(config, setup.loop), random_loader(config, setup.batch_size))
+    return Measured(timer.seconds[1:], timer.peak_bytes)
 
 
 def build(config: DictConfig, loop: str) -> RVCModule:
     """The networks in the loop of that name; the plain one without what we do for speed, see the head of this file."""
     header = DatasetHeader(config.model.synthesizer.sample_rate, {}, {"dim": config.content_dim})
-    settings = config if loop == "ours" else OmegaConf.merge(config, {"optimizer": {"fused": None}})
-    assert isinstance(settings, DictConfig)
-    module = build_module(settings, header, voice={}, kind=LOOPS[loop])
+    module = build_module(config, header, voice={}, kind=LOOPS[loop])
     if loop == "plain":
         for part in module.discriminator.discriminators:
             if isinstance(part, PeriodDiscriminator):
@@ -163,36 +211,50 @@ def build(config: DictConfig, loop: str) -> RVCModule:
     return module
 
 
-def random_loader(config: DictConfig) -> DataLoader:
+def random_loader(config: DictConfig, batch_size: int) -> DataLoader:
     """As many random batches as a round has steps."""
     sample_rate, frames = config.model.synthesizer.sample_rate, round(config.seconds * FRAMES_PER_SECOND)
-    slices = RandomSlices(config.steps * config.batch_size, frames, hop_samples(sample_rate), config.content_dim)
-    return DataLoader(slices, batch_size=config.batch_size, collate_fn=one_batch)
+    slices = RandomSlices(config.steps * batch_size, frames, hop_samples(sample_rate), config.content_dim)
+    return DataLoader(slices, batch_size=batch_size, collate_fn=one_batch)
 
 
+def run_table(config: DictConfig) -> dict[Setup, Measured]:
+    """Measures every line, round by round, each in a fresh process."""
+    settings = plain(config)
+    results = {setup: Measured() for setup in setups(config)}
+    for _ in range(config.rounds):
+        for setup, result in results.items():
+            with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
+                result.add(fresh.submit(measure, settings, setup).result())
+    return results
+
+
+def as_table(results: Mapping[Setup, Measured], clip_seconds: float) -> str:
+    """The results in Markdown; medians, with the time of the plain loop at that batch size divided by ours."""
+    plain_seconds = {
+        setup.batch_size: median(result.seconds) for setup, result in results.items() if setup.loop == "plain"
+    }
+    lines = [
+        "| loop | precision | compile | checkpointing | batch | s/step | GiB | audio-s/s | x plain |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for setup, result in results.items():
+        seconds = median(result.seconds)
+        faster = plain_seconds.get(setup.batch_size, float("nan")) / seconds
+        lines.append(
+            f"| {setup.loop} | {setup.precision} | {'yes' if setup.compiled else 'no'} "
+            f"| {setup.checkpoint_activations} | {setup.batch_size} | {seconds:.3f} | {result.peak_bytes / 2**30:.2f} "
+            f"| {setup.batch_size * clip_seconds / seconds:.2f} | {faster:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+@readable_choices
 @hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="benchmark")
 @command
 def main(config: DictConfig) -> None:
-    """Measures the loops by turns, so that what else the machine does meets all of them."""
-    if unknown := sorted(set(config.loops) - set(LOOPS)):
-        raise unknown_choice("loop", unknown[0], LOOPS)
-    seed_everything(config.seed, verbose=False)
-    modules = {name: build(config, name) for name in config.loops}
-    loader = random_loader(config)
-    timers: dict[str, list[StepTimer]] = {name: [] for name in modules}
-    for _ in range(config.rounds):
-        for name, module in modules.items():
-            timers[name].append(timed_steps(module, loader, config))
-    # The first step of a round warms up and does not count.
-    seconds = {name: median(s for timer in rounds for s in timer.seconds[1:]) for name, rounds in timers.items()}
-    for name, module in modules.items():
-        gflop = count_gflop(module, loader, config)
-        audio = config.batch_size * config.seconds / seconds[name]
-        log.info("%-6s %8.3f s/step  %7.2f audio-s/s  %8.1f GFLOP/s", name, seconds[name], audio, gflop / seconds[name])
-    if len(modules) == 1:
-        log.info("peak memory %.2f GiB", timers[config.loops[0]][-1].peak_bytes / 2**30)
-    for name in list(modules)[1:]:
-        log.info("%s takes %.2f of the time of %s", config.loops[0], seconds[config.loops[0]] / seconds[name], name)
+    """Measures and prints the table."""
+    log.info("%s", as_table(run_table(config), config.seconds))
 
 
 if __name__ == "__main__":

@@ -7,25 +7,32 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import Trainer
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback, Checkpoint
-from omegaconf import DictConfig, OmegaConf
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_manifest
-from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
 from rvc_lightning.files import read_npy
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.models.generators import GENERATORS, generator_class
 from rvc_lightning.module import RVCModule, TrainingConfig
 from rvc_lightning.pitch import PITCH_EXTRACTORS
 from rvc_lightning.spectral import MultiScaleMel
+from rvc_lightning.strategies import FlatlyShardedNetworks, FullyShardedNetworks
 
 T = TypeVar("T")
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
+"""Those in which recordings, spectra, losses and weights keep their digits."""
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
@@ -173,10 +180,32 @@ def make(config: DictConfig, setting: str, **changes: Any) -> Any:
     Raises:
         ConfigurationError: It refuses its arguments; the message is its own.
     """
+    return make_from(config[setting], setting, **changes)
+
+
+def make_from(node: DictConfig, setting: str, **changes: Any) -> Any:
+    """As `make`, of a node that is called `setting`. Raises ConfigurationError as it does."""
     try:
-        return instantiate(config[setting], **changes)
+        return instantiate(node, **changes)
     except InstantiationException as error:
         raise ConfigurationError(f"{setting}: {error.__cause__ or error}") from error
+
+
+def set_up_torch(config: DictConfig) -> None:
+    """Sets how torch computes, for all that follows.
+
+    Raises:
+        ConfigurationError: There is no such precision of products, or no such switch.
+    """
+    precision, choices = config.platform.float32_matmul_precision, ("highest", "high", "medium")
+    if precision not in choices:
+        raise unknown_choice("platform.float32_matmul_precision", precision, choices)
+    torch.set_float32_matmul_precision(precision)
+    for backend, switches in plain(config.platform.backends).items():
+        for name, value in switches.items():
+            if not hasattr(getattr(torch.backends, backend, None), name):
+                raise ConfigurationError(f"platform.backends.{backend}.{name}: torch.backends has no such switch")
+            setattr(getattr(torch.backends, backend), name, value)
 
 
 def build_trainer(config: DictConfig, first_step: int = 0) -> Trainer:
@@ -193,29 +222,103 @@ def build_trainer(config: DictConfig, first_step: int = 0) -> Trainer:
     callbacks: list[Callback] = [
         make(config.callbacks, name) for name, node in (config.callbacks or {}).items() if node
     ]
-    changes = {"purge_step": first_step} if first_step and "purge_step" in (config.logger or {}) else {}
-    logger = make(config, "logger", **changes) if config.logger else False
+    purge = {"purge_step": first_step} if first_step and "purge_step" in (config.logger or {}) else {}
+    logger = make(config, "logger", **purge) if config.logger else False
     keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)
-    trainer = make(config, "trainer", callbacks=callbacks, logger=logger, enable_checkpointing=keeps)
-    _check_devices(trainer, config)
-    return trainer
+    changes: dict[str, Any] = {"callbacks": callbacks, "logger": logger, "enable_checkpointing": keeps}
+    if _world_size(config) == 1:
+        # Nothing to share: no strategy, and so no process group, is needed.
+        changes |= {"strategy": "auto"}
+    return _trainer(config, **changes)
 
 
-def _check_devices(trainer: Trainer, config: DictConfig) -> None:
-    """Refuses what would fail later, or never end, on several devices. Raises ConfigurationError."""
-    if trainer.world_size == 1:
+def check_ranks(config: DictConfig) -> None:
+    """Refuses what would fail later, or never end, on several devices.
+
+    Raises:
+        ConfigurationError: Lightning has no such devices, or devices, strategy and settings do not go together.
+    """
+    if _world_size(config) == 1:
+        _check_started(1)
         return
     if config.trainer.strategy == "auto":
         raise ConfigurationError(
-            f"trainer.devices={config.trainer.devices} means {trainer.world_size} ranks: add strategy=ddp"
+            f"trainer.devices={config.trainer.devices} on {config.trainer.num_nodes} machines means several ranks: add "
+            "strategy=ddp, or ddp_spawn, fsdp, fsdp2"
         )
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise ConfigurationError(
-            "a sweep cannot use several devices a run: Lightning starts its ranks from the command line, which the "
-            "runs of a sweep share; use trainer.devices=1, or start the runs one by one"
-        )
+    trainer = _trainer(config, **_NO_TRACES)
+    _check_started(trainer.world_size)
+    _check_sweep(trainer)
+    _check_sharding(trainer, config)
+
+
+def is_sweep() -> bool:
+    """Whether this run is one of several that Hydra starts with --multirun."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def build_predictor(config: DictConfig) -> Trainer:
-    """A trainer on the same devices in the same precision, for extracting features: it logs and saves nothing."""
-    return make(config, "trainer", callbacks=None, logger=False, enable_checkpointing=False, max_time=None)
+    """A trainer on one of the devices in the same precision, for extracting features: it logs and saves nothing."""
+    devices = config.trainer.devices
+    first = list(devices)[:1] if isinstance(devices, ListConfig) else 1
+    return _trainer(config, **_NO_TRACES, devices=first, num_nodes=1, strategy="auto", max_time=None)
+
+
+_NO_TRACES: Mapping[str, Any] = {"callbacks": None, "logger": False, "enable_checkpointing": False}
+
+
+def _trainer(config: DictConfig, **changes: Any) -> Trainer:
+    """Lightning's trainer as configured, but for `changes`. Raises ConfigurationError where Lightning refuses."""
+    check_precision(config)
+    node = OmegaConf.masked_copy(config.trainer, [key for key in config.trainer if key not in changes])
+    node._set_parent(config)
+    return make_from(node, "trainer", **changes)
+
+
+def _world_size(config: DictConfig) -> int:
+    """Processes that the devices of all nodes mean."""
+    probe = _trainer(config, **_NO_TRACES, strategy="auto")
+    return probe.num_nodes * probe.num_devices
+
+
+def check_precision(config: DictConfig) -> None:
+    """Refuses precisions in which training loses what it learns. Raises ConfigurationError."""
+    if config.trainer.precision not in PRECISIONS:
+        raise ConfigurationError(
+            f"trainer.precision={config.trainer.precision}; choose one of: "
+            f"{', '.join(f'precision={name}' for name in PRECISIONS)}; others round what is learned to a few bits"
+        )
+
+
+def _check_sweep(trainer: Trainer) -> None:
+    """Refuses a sweep in which each run would start the others' ranks. Raises ConfigurationError."""
+    if is_sweep() and isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+        raise ConfigurationError(
+            "a sweep cannot start several ranks a run from the command line, which its runs share. Use "
+            "strategy=ddp_spawn, or hydra/launcher=submitit_slurm, which starts the ranks itself, or trainer.devices=1"
+        )
+
+
+def _check_sharding(trainer: Trainer, config: DictConfig) -> None:
+    """Refuses what sharded networks cannot do. Raises ConfigurationError."""
+    sharded = isinstance(trainer.strategy, FlatlyShardedNetworks | FullyShardedNetworks)
+    if sharded and config.data.max_batch_frames is not None:
+        raise ConfigurationError(
+            "data.max_batch_frames may cut the steps of two ranks into different numbers of batches, for which sharded "
+            "networks would wait for ever: use strategy=ddp, or a smaller data.batch_size"
+        )
+    clips_norm = config.model.gradient_clip_val is not None and config.model.gradient_clip_algorithm == "norm"
+    if isinstance(trainer.strategy, FlatlyShardedNetworks) and clips_norm:
+        raise ConfigurationError(
+            "strategy=fsdp knows no norm of all gradients: use strategy=fsdp2, or model.gradient_clip_algorithm=value"
+        )
+
+
+def _check_started(world_size: int) -> None:
+    """Refuses fewer or more ranks than a launcher has started. Raises ConfigurationError."""
+    for launcher, environment in (("torchrun", TorchElasticEnvironment), ("SLURM", SLURMEnvironment)):
+        if environment.detect() and (started := environment().world_size()) != world_size:
+            raise ConfigurationError(
+                f"{launcher} has started {started} processes, but trainer.devices x trainer.num_nodes is {world_size}: "
+                "make both the same, with trainer.devices those of one machine"
+            )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import logging
 import warnings
+from argparse import ArgumentParser
 from collections.abc import Callable
 from importlib import import_module
+from importlib.resources import files
 from typing import ParamSpec, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.errors import ConfigurationError, RVCError, unknown_choice
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,7 +38,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def quiet(*args: P.args, **kwargs: P.kwargs) -> R:
-        _quieten()
+        quieten()
         return function(*args, **kwargs)
 
     return reported(quiet)
@@ -63,7 +65,28 @@ def reported(function: Callable[P, R]) -> Callable[P, R]:
     return guarded
 
 
-def _quieten() -> None:
+def readable_choices(main: Callable[P, R]) -> Callable[P, R]:
+    """Answers the choice of a group by a bare number, such as precision=9, with the choices there are.
+
+    Hydra does so for all other names, but takes a number for a value and ends with a traceback through itself: so this
+    stands before `hydra.main`.
+    """
+
+    @functools.wraps(main)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        _, arguments = ArgumentParser(add_help=False).parse_known_args()
+        for argument in arguments:
+            group, _, choice = argument.partition("=")
+            if choice.isdecimal() and (folder := files("rvc_lightning.conf") / group).is_dir() and group:
+                names = [name for file in folder.iterdir() if (name := file.name.removesuffix(".yaml")) != file.name]
+                log.error("Error: %s", unknown_choice(group, choice, names))
+                raise SystemExit(1)
+        return main(*args, **kwargs)
+
+    return guarded
+
+
+def quieten() -> None:
     """Leaves out what libraries say of themselves, so that what a run says is read."""
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=message)

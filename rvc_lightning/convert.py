@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import hydra
 from omegaconf import DictConfig
 
-from rvc_lightning.commands import command, required
+from rvc_lightning.commands import command, readable_choices, required
 
 if TYPE_CHECKING:
     from lightning import Fabric
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@readable_choices
 @hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="convert")
 @command
 def main(config: DictConfig) -> None:

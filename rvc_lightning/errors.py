@@ -37,6 +37,10 @@ class DivergenceError(RVCError):
     """Training has come to values that are not finite."""
 
 
+class OutOfMemoryError(RVCError):
+    """A device, or the host, has no memory left for what is to be computed."""
+
+
 class ConfigurationError(RVCError):
     """Settings contradict each other, or name something that does not exist."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import uuid
 from collections.abc import Iterable, Iterator
@@ -12,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from rvc_lightning.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 20
 _TEMPORARY_PREFIX = ".writing-"
@@ -56,6 +60,26 @@ def remove_leftovers(folder: Path) -> None:
     """Removes what a killed process left half written in `folder`, which nobody else may be writing to."""
     for leftover in folder.glob(f"{_TEMPORARY_PREFIX}*"):
         leftover.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path | str) -> Iterator[None]:
+    """Waits until no other process is inside for `folder`, which is made where it is missing.
+
+    A process that ends, however it does, is inside no more.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        log.info("Waiting for another process to finish '%s'", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_json(path: Path | str, value: Any) -> None:

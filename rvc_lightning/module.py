@@ -5,6 +5,7 @@ Legend: B batch, T frames, N samples, M mel bands, S spectrogram bins.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -25,6 +27,7 @@ from torchmetrics import MeanMetric
 from rvc_lightning import losses
 from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, content_at_frame_rate
 from rvc_lightning.errors import ConfigurationError, unknown_choice
+from rvc_lightning.memory import CHECKPOINTED, explains_out_of_memory, recompute_activations
 from rvc_lightning.models import (
     Discriminator,
     DiscriminatorConfig,
@@ -36,6 +39,7 @@ from rvc_lightning.models.layers import frame_mask
 from rvc_lightning.models.synthesizer import random_starts, slice_frames
 from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.spectral import LinearSpectrogram, LogMel, MultiScaleMel
+from rvc_lightning.strategies import shard, whole
 from rvc_lightning.typed import check_types
 
 CHECKPOINT_KEY = "rvc_lightning"
@@ -72,6 +76,10 @@ class TrainingConfig:
     """Steps that the generator learns from the mel and KL losses alone before the discriminator joins."""
     grad_norm_every_n_steps: int = 20
     """How often the gradient norms are measured for the log; 0 for never."""
+    checkpoint_activations: str = "none"
+    """What computes its activations once more in the backward pass instead of keeping them: none, generator, all."""
+    compile: bool = False
+    """Whether generator and discriminator are compiled."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -81,6 +89,8 @@ class TrainingConfig:
             )
         if self.mel_loss not in MEL_LOSSES:
             raise unknown_choice("model.mel_loss", self.mel_loss, MEL_LOSSES)
+        if self.checkpoint_activations not in CHECKPOINTED:
+            raise unknown_choice("model.checkpoint_activations", self.checkpoint_activations, CHECKPOINTED)
         if self.accumulate_grad_batches < 1:
             raise ConfigurationError(
                 f"model.accumulate_grad_batches={self.accumulate_grad_batches}; it must be 1 or more"
@@ -115,6 +125,15 @@ class SeenLoss(NamedTuple):
     """Slices of the batch."""
 
 
+class Share(NamedTuple):
+    """What part of an optimizer step a batch is, so that cutting a step into other batches changes nothing."""
+
+    items: float
+    """Of the rank's slices."""
+    frames: Tensor
+    """Of the frames of a rank, which is as many as ranks have on average."""
+
+
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Keeps the gradients of `module`'s parameters from being computed inside the block."""
@@ -123,6 +142,12 @@ def frozen(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module.requires_grad_(True)
+
+
+def _with_weights(make: Callable[[], RVCModule], weights: Mapping[str, Tensor]) -> RVCModule:
+    module = make()
+    module.load_state_dict(weights)
+    return module
 
 
 class RVCModule(LightningModule):
@@ -155,6 +180,16 @@ class RVCModule(LightningModule):
             seed: Of what each step draws: segments, noise, dropout.
         """
         super().__init__()
+        self._arguments = functools.partial(
+            type(self),
+            synthesizer,
+            discriminator,
+            training,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            voice=voice,
+            seed=seed,
+        )
         self.automatic_optimization = False
         self.training_config = training
         self.voice = dict(voice or {})
@@ -170,7 +205,24 @@ class RVCModule(LightningModule):
         self.optimizer_steps = 0
         self._grad_norms: dict[str, Tensor] = {}
         self._seen: list[SeenLoss] = []
+        self._configured = False
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
+
+    def __reduce__(self) -> tuple[Callable[..., RVCModule], tuple[Any, ...]]:
+        """For strategies that spawn processes: networks with weight norm cannot be pickled, but their weights can."""
+        return _with_weights, (self._arguments, self.state_dict())
+
+    def configure_model(self) -> None:
+        """Prepares the networks for how they are run; Lightning calls this before each run, on every rank."""
+        if self._configured:
+            return
+        self._configured = True
+        recompute_activations(self.synthesizer, self.discriminator, self.training_config.checkpoint_activations)
+        if self.training_config.compile:
+            # They see segments, whose length is fixed. The rest sees slices of any length, and is a tenth of the work.
+            for network in (self.synthesizer.generator, *self.discriminator.discriminators):
+                network.compile()
+        self.synthesizer, self.discriminator = shard(self, self.synthesizer), shard(self, self.discriminator)
 
     # ------------------------------------------------------------------ one step
 
@@ -184,6 +236,7 @@ class RVCModule(LightningModule):
         words = np.random.SeedSequence([self.seed, self.global_rank, self.optimizer_steps]).generate_state(2)
         torch.manual_seed(int(words[0]) << 32 | int(words[1]))
 
+    @explains_out_of_memory
     def training_step(self, batches: Sequence[Batch], batch_idx: int) -> dict[str, list[SeenLoss]]:
         """One step of the discriminator and one of the generator, over all of `batches`.
 
@@ -192,33 +245,53 @@ class RVCModule(LightningModule):
         """
         discriminator_optimizer, generator_optimizer = self._optimizers()
         adversarial = self.optimizer_steps >= self.training_config.adversarial_from_step
-        share = 1 / len(batches)
         generated = None
         batches = [self.crop(batch) for batch in batches]
+        shares = self.shares(batches)
         if adversarial:
-            for batch in batches:
+            for batch, share in zip(batches, shares, strict=True):
                 # With one batch the generator's graph is kept for its own losses; with more, memory would grow.
                 with torch.set_grad_enabled(len(batches) == 1):
                     generated = self.generate(batch)
                 loss = self.discriminator_loss(generated)
-                self.manual_backward(loss * share)
+                self._backward(loss * share.items, is_last=batch is batches[-1])
                 self._log_losses({"discriminator": loss}, batch)
             self._step(discriminator_optimizer)
 
         with frozen(self.discriminator):
-            for batch in batches:
+            for batch, share in zip(batches, shares, strict=True):
                 if generated is None or len(batches) > 1:
                     generated = self.generate(batch)
                 terms = self.generator_losses(generated, adversarial=adversarial)
-                total = self.weighted_sum(terms)
-                self.manual_backward(total * share)
-                self._log_losses(terms | {"generator": total}, batch)
+                part = {name: loss * (share.frames if name == "kl" else share.items) for name, loss in terms.items()}
+                self._backward(self.weighted_sum(part), is_last=batch is batches[-1])
+                self._log_losses(terms | {"generator": self.weighted_sum(terms)}, batch)
             self._step(generator_optimizer)
         self.log_dict(self._grad_norms)
         self._grad_norms = {}
         self.optimizer_steps += 1
         seen, self._seen = self._seen, []
         return {"losses": seen}
+
+    def shares(self, batches: Sequence[Batch]) -> list[Share]:
+        """The share of each batch in the step: the KL loss is a mean over frames, the others are over slices."""
+        n_items = sum(len(batch.ids) for batch in batches)
+        n_frames = torch.stack([batch.lengths.sum() for batch in batches]).float()
+        # Ranks have equally many slices, but not frames, and the mean of their gradients is taken.
+        rank_frames = self.trainer.strategy.reduce(n_frames.sum(), reduce_op="mean")
+        return [
+            Share(len(batch.ids) / n_items, frames)
+            for batch, frames in zip(batches, n_frames / rank_frames, strict=True)
+        ]
+
+    def _backward(self, loss: Tensor, *, is_last: bool) -> None:
+        """Adds to the gradients of the step; ranks exchange them once, with its last batch."""
+        strategy = self.trainer.strategy
+        if is_last or not isinstance(strategy, ParallelStrategy):
+            self.manual_backward(loss)
+        else:
+            with strategy.block_backward_sync():
+                self.manual_backward(loss)
 
     def crop(self, batch: Batch) -> Batch:
         """A random part of `crop_frames` of every item, on whole content frames; the batch itself where none is set."""
@@ -324,7 +397,7 @@ class RVCModule(LightningModule):
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
             name = "discriminator" if parameters[0] is next(self.discriminator.parameters()) else "generator"
             # Logged by the step: Lightning forgets the values of one hook when another logs in a first batch.
-            self._grad_norms[f"grad_norm/{name}"] = nn.utils.get_total_norm(gradients)
+            self._grad_norms[f"grad_norm/{name}"] = whole(nn.utils.get_total_norm(gradients))
         if config.gradient_clip_val is not None:
             self.clip_gradients(optimizer, config.gradient_clip_val, config.gradient_clip_algorithm)
 
@@ -349,6 +422,7 @@ class RVCModule(LightningModule):
 
     # ------------------------------------------------------------------ validation
 
+    @explains_out_of_memory
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Distance of held-out speech to the same speech rebuilt from content and pitch, as conversion does it.
 
@@ -365,7 +439,8 @@ class RVCModule(LightningModule):
     def rebuild(self, batch: Batch) -> Tensor:
         """The batch's speech from its content and pitch, the same draw of noise every time: [B, N]."""
         frames = batch.f0_hz.shape[1]
-        with isolate_rng():
+        # Whole slices of any length: what is compiled for segments would be compiled anew for them.
+        with isolate_rng(), torch.compiler.set_stance("force_eager"):
             torch.manual_seed(0)
             waveform = self.synthesizer.infer(
                 content_at_frame_rate(batch.content, frames),

@@ -6,11 +6,12 @@ import hydra
 from omegaconf import DictConfig
 
 from rvc_lightning import resolvers
-from rvc_lightning.commands import command, required
+from rvc_lightning.commands import command, readable_choices, required
 
 resolvers.register()
 
 
+@readable_choices
 @hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="prepare")
 @command
 def main(config: DictConfig) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import torch
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -19,16 +18,20 @@ from rvc_lightning.building import (
     build_module,
     build_predictor,
     build_trainer,
+    check_ranks,
     check_settings,
+    is_sweep,
     plain,
+    set_up_torch,
     settings,
     voice_facts,
 )
 from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
 from rvc_lightning.checkpoints import find_checkpoint, read_checkpoint
-from rvc_lightning.data.manifest import MANIFEST_NAME, read_header
+from rvc_lightning.data.manifest import MANIFEST_NAME, DatasetHeader, read_header
 from rvc_lightning.data.preparation import PreparationReport, SlicingConfig, prepare
-from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.errors import ConfigurationError, DatasetError, VoiceError
+from rvc_lightning.files import alone_in
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.module import CHECKPOINT_KEY
 from rvc_lightning.pretrained import Pretrained, PretrainedConfig, read_pretrained
@@ -59,16 +62,18 @@ def prepare_dataset(config: DictConfig) -> Path:
         )
     started = perf_counter()
     log.info("Preparing '%s'", config.audio)
-    report: PreparationReport = prepare(
-        Path(config.audio).expanduser(),
-        folder,
-        sample_rate=config.model.synthesizer.sample_rate,
-        slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
-        pitch=plain(config.pitch),
-        content=plain(config.content),
-        trainer=build_predictor(config),
-        num_workers=config.prepare_workers,
-    )
+    # Of several ranks, or runs of a sweep, one prepares; the others wait and find it done.
+    with alone_in(folder):
+        report: PreparationReport = prepare(
+            Path(config.audio).expanduser(),
+            folder,
+            sample_rate=config.model.synthesizer.sample_rate,
+            slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
+            pitch=plain(config.pitch),
+            content=plain(config.content),
+            trainer=build_predictor(config),
+            num_workers=config.prepare_workers,
+        )
     log.info("%s", report.summary())
     log.info("Prepared in %.0f s: '%s'", perf_counter() - started, folder)
     return folder
@@ -105,7 +110,9 @@ def fit(config: DictConfig, dataset: Path, pretrained: Pretrained | None = None)
         first_step, speaker_rows = saved["optimizer_steps"], saved["synthesizer"]["speaker_count"]
         log.info("Going on from '%s' with step %d", checkpoint, first_step)
     seed_everything(config.seed, workers=True, verbose=False)
+    set_up_torch(config)
     header = read_header(dataset)
+    _check_same_dataset(header, config)
     module = build_module(config, header, voice_facts(config, header, dataset), speaker_rows=speaker_rows)
     if pretrained is not None:
         pretrained.load_into(module)
@@ -116,6 +123,18 @@ def fit(config: DictConfig, dataset: Path, pretrained: Pretrained | None = None)
     trainer.fit(module, build_datamodule(config, dataset), ckpt_path=checkpoint, weights_only=True)
     _log_result(trainer, config)
     return trainer
+
+
+def _check_same_dataset(header: DatasetHeader, config: DictConfig) -> None:
+    """Refuses a dataset that another run has prepared otherwise in the meantime. Raises DatasetError."""
+    if config.audio is None:
+        return
+    for part, prepared in (("pitch", header.pitch), ("content", header.content)):
+        if prepared["name"] != config[part]["name"]:
+            raise DatasetError(
+                f"'{config.paths.dataset}' was prepared again with {part}={prepared['name']} while this run with "
+                f"{part}={config[part]['name']} began: runs at the same time need a dataset each, paths.dataset=FOLDER"
+            )
 
 
 def _settings_of(config: DictConfig) -> dict[str, Any]:
@@ -171,6 +190,7 @@ def train(config: DictConfig) -> float | None:
         The best `val/mel`, which sweeps minimize; None where nothing was held out.
     """
     check_settings(config)
+    check_ranks(config)
     # Read first: what is missing should not show after the recordings have been prepared.
     pretrained = pretrained_networks(config)
     dataset = prepare_dataset(config)
@@ -185,7 +205,7 @@ def train(config: DictConfig) -> float | None:
     if config.showcase is not None:
         showcase = plain(config.showcase)
         counterpart = showcase["counterpart"] and Path(showcase["counterpart"])
-        output = Path(config.paths.voice) / "listen"
+        output = _voice_folder(config) / "listen"
         show(exported, Path(showcase["source"]), counterpart, showcase["n_clips"], output)
     _say_where(config, exported)
     return _best_score(trainer)
@@ -195,12 +215,25 @@ def export_run(config: DictConfig, trainer: Trainer, dataset: Path) -> ExportedV
     """Exports the run's best checkpoint."""
     checkpoint = checkpoint_to_export(trainer)
     log.info("Exporting '%s'", checkpoint)
-    return export_checkpoint(checkpoint, Path(config.paths.voice), config.name, dataset, config.seed)
+    return export_checkpoint(checkpoint, _voice_folder(config), config.name, dataset, config.seed)
+
+
+def _voice_folder(config: DictConfig) -> Path:
+    """Where the voice goes. The runs of a sweep would take it from each other, so theirs are in their run folders."""
+    return Path(config.paths.run) / "voice" if is_sweep() else Path(config.paths.voice)
 
 
 def _best_score(trainer: Trainer) -> float | None:
-    scores = [c.best_model_score for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
-    return next((float(score) for score in scores if isinstance(score, torch.Tensor)), None)
+    for keeper in trainer.checkpoint_callbacks:
+        if isinstance(keeper, ModelCheckpoint) and keeper.best_model_path:
+            score = keeper.best_model_score
+            if score is None:
+                # Ranks that were spawned hand back the path alone.
+                states = read_checkpoint(Path(keeper.best_model_path))["callbacks"].values()
+                score = next((state["best_model_score"] for state in states if state.get("best_model_score")), None)
+            if score is not None:
+                return float(score)
+    return None
 
 
 def _say_where(config: DictConfig, exported: ExportedVoice) -> None:

@@ -38,6 +38,8 @@ BY_HAND = (
     r"empty_cache",
     r"weights_only=False",
     r"import torchaudio",
+    # What the environment decides comes through the configuration, where it is documented.
+    r"os\.environ|getenv",
 )
 
 

@@ -16,6 +16,8 @@ class LengthBucketSampler(Sampler[list[int]]):
     get equally many. Lengths are true frame counts: nothing is too short or too long for a bucket (defect T3).
 
         shuffle ──▶ order by bucket ──▶ cut into global batches ──▶ shuffle batches ──▶ deal to ranks by stride
+
+    The first epoch begins with the batch that needs most memory, so that a lack of it shows at once.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class LengthBucketSampler(Sampler[list[int]]):
             rank: Which of them this is.
             seed: Of the shuffling, with the epoch.
         """
+        self.lengths = torch.tensor(lengths)
         self.buckets = torch.tensor([bisect_left(boundaries, length) for length in lengths])
         self.batch_size, self.num_replicas, self.rank, self.seed = batch_size, num_replicas, rank, seed
         self.epoch = 0
@@ -63,5 +66,10 @@ class LengthBucketSampler(Sampler[list[int]]):
         missing = -len(order) % self.num_replicas
         order = torch.cat([order, order[:missing]])
         batches = order.split(self.batch_size * self.num_replicas)
-        for index in torch.randperm(len(batches), generator=generator).tolist():
+        indices = torch.randperm(len(batches), generator=generator).tolist()
+        if self.epoch == 0:
+            largest = max(indices, key=lambda index: len(batches[index]) * int(self.lengths[batches[index]].max()))
+            indices.remove(largest)
+            indices.insert(0, largest)
+        for index in indices:
             yield batches[index][self.rank :: self.num_replicas].tolist()

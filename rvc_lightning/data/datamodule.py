@@ -9,30 +9,38 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning import LightningDataModule
-from lightning.pytorch.accelerators import CPUAccelerator
-from torch.utils.data import DataLoader
+from lightning.pytorch.accelerators import CUDAAccelerator
+from torch.utils.data import DataLoader, Dataset
 
 from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, Example, collate
 from rvc_lightning.data.buckets import LengthBucketSampler
-from rvc_lightning.data.dataset import SliceDataset
+from rvc_lightning.data.dataset import CACHES, CachedSlices, SliceDataset
 from rvc_lightning.data.loader import ResumableLoader
 from rvc_lightning.data.manifest import ManifestRow, read_manifest
-from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
 
 log = logging.getLogger(__name__)
 
 
 class Grouped:
-    """Collates the slices of one optimizer step into batches of at most `batch_size`, longest first."""
+    """Collates the slices of one optimizer step into batches, longest first.
 
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size = batch_size
+    A batch has at most `batch_size` slices, and at most `max_frames` frames with its padding; a slice that is longer
+    is a batch of its own.
+    """
+
+    def __init__(self, batch_size: int, max_frames: int | None = None) -> None:
+        self.batch_size, self.max_frames = batch_size, max_frames
 
     def __call__(self, examples: Sequence[Example]) -> list[Batch]:
         """Examples of one step -> its batches."""
-        ordered = sorted(examples, key=lambda example: example.frames, reverse=True)
-        starts = range(0, len(ordered), self.batch_size)
-        return [collate(ordered[start : start + self.batch_size]) for start in starts]
+        rest, batches = sorted(examples, key=lambda example: example.frames, reverse=True), []
+        while rest:
+            fitting = self.batch_size if self.max_frames is None else self.max_frames // rest[0].frames
+            n_items = min(max(fitting, 1), self.batch_size)
+            batches.append(collate(rest[:n_items]))
+            rest = rest[n_items:]
+        return batches
 
 
 def split_held_out(
@@ -71,7 +79,7 @@ def split_held_out(
 class RVCDataModule(LightningDataModule):
     """The slices of a prepared dataset, those of similar length batched together."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting of conf/data
         self,
         folder: Path | str,
         *,
@@ -83,6 +91,9 @@ class RVCDataModule(LightningDataModule):
         held_out_seconds: float = 120.0,
         bucket_boundaries: Sequence[int] = (),
         max_frames: int = 900,
+        max_batch_frames: int | None = None,
+        cache: str = "none",
+        prefetch_factor: int = 2,
         seed: int = 0,
     ) -> None:
         """Remembers the settings; the manifest is read in `setup`.
@@ -97,18 +108,29 @@ class RVCDataModule(LightningDataModule):
             held_out_seconds: Most audio held out.
             bucket_boundaries: Inner borders of the length buckets in frames.
             max_frames: Longer slices are cut to this.
+            max_batch_frames: Most frames of a batch with its padding; batches with more are cut. None for no limit.
+            cache: 'none' reads slices each time, 'memory' once.
+            prefetch_factor: Steps that each loading process is ahead.
             seed: Of the shuffling.
 
         Raises:
-            ConfigurationError: `batch_size` is no whole number from 1 up.
+            ConfigurationError: `batch_size` or `max_batch_frames` is no whole number from 1 up, or there is no such
+                `cache`.
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ConfigurationError(f"data.batch_size={batch_size!r}: choose a whole number from 1 up")
+        if max_batch_frames is not None and (not isinstance(max_batch_frames, int) or max_batch_frames < 1):
+            raise ConfigurationError(
+                f"data.max_batch_frames={max_batch_frames!r}: choose a whole number from 1 up, or null"
+            )
+        if cache not in CACHES:
+            raise unknown_choice("data.cache", cache, CACHES)
         super().__init__()
         self.folder = Path(folder)
         self.segment_frames, self.max_frames = segment_frames, max_frames
         self.batch_size, self.accumulate_grad_batches = batch_size, accumulate_grad_batches
         self.num_workers, self.bucket_boundaries, self.seed = num_workers, tuple(bucket_boundaries), seed
+        self.max_batch_frames, self.cache, self.prefetch_factor = max_batch_frames, cache, prefetch_factor
         self.held_out, self.held_out_seconds = held_out, held_out_seconds
         self.training_rows: list[ManifestRow] = []
         self.held_out_rows: list[ManifestRow] = []
@@ -134,9 +156,9 @@ class RVCDataModule(LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         """Batches of one optimizer step at a time: `list[Batch]`."""
         trainer = self.trainer
-        on_cpu = trainer is None or isinstance(trainer.accelerator, CPUAccelerator)
+        slices: Dataset[Example] = SliceDataset(self.folder, self.training_rows, self.max_frames)
         sampler = LengthBucketSampler(
-            [row.frames for row in self.training_rows],
+            [min(row.frames, self.max_frames) for row in self.training_rows],
             self.batch_size * self.accumulate_grad_batches,
             self.bucket_boundaries,
             num_replicas=trainer.world_size if trainer else 1,
@@ -144,13 +166,14 @@ class RVCDataModule(LightningDataModule):
             seed=self.seed,
         )
         return ResumableLoader(
-            SliceDataset(self.folder, self.training_rows, self.max_frames),
+            CachedSlices(slices) if self.cache == "memory" else slices,
             batch_sampler=sampler,
-            collate_fn=Grouped(self.batch_size),
+            collate_fn=Grouped(self.batch_size, self.max_batch_frames),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            # The CPU has no memory to pin for, and torch warns.
-            pin_memory=not on_cpu,
+            prefetch_factor=self.prefetch_factor if self.num_workers > 0 else None,
+            # Only there does torch pin memory; elsewhere it warns.
+            pin_memory=trainer is not None and isinstance(trainer.accelerator, CUDAAccelerator),
         )
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:

@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from rvc_lightning.data.batch import CONTENT_REPEAT, Example
 from rvc_lightning.data.manifest import ManifestRow
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.files import read_npy
+
+CACHES = ("none", "memory")
+"""Where slices may be kept once they are read."""
 
 
 class SliceDataset(Dataset[Example]):
@@ -54,3 +58,50 @@ class SliceDataset(Dataset[Example]):
             frames=frames,
             speaker=row.speaker,
         )
+
+
+class CachedSlices(Dataset[Example]):
+    """All slices of a dataset, read once.
+
+    They lie in a few long tensors in shared memory, so that all loading processes use the same copy, however they are
+    started. A cache on the device would spare nothing that is noticed: batches are copied there while the step before
+    runs.
+    """
+
+    def __init__(self, slices: Dataset[Example]) -> None:
+        """Reads all of `slices`, which has a length.
+
+        Raises:
+            DatasetError: A file is missing or damaged.
+        """
+        examples = [slices[index] for index in range(len(slices))]  # type: ignore[arg-type]
+        self.facts = [(example.id, example.frames, example.speaker) for example in examples]
+        self.content = _Joined([_smallest(example.content) for example in examples])
+        self.f0_hz = _Joined([example.f0_hz for example in examples])
+        self.waveform = _Joined([example.waveform for example in examples])
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+    def __getitem__(self, index: int) -> Example:
+        """The slice at `index`."""
+        name, frames, speaker = self.facts[index]
+        content, f0_hz, waveform = self.content[index].float(), self.f0_hz[index], self.waveform[index]
+        return Example(name, content, f0_hz, waveform, frames, speaker)
+
+
+def _smallest(values: Tensor) -> Tensor:
+    """`values` in half precision, as features are stored, if that loses nothing."""
+    half = values.half()
+    return half if torch.equal(half.float(), values) else values
+
+
+class _Joined:
+    """Tensors [T, ...] one behind the other in shared memory."""
+
+    def __init__(self, parts: Sequence[Tensor]) -> None:
+        self.values = torch.cat(list(parts)).share_memory_()
+        self.ends = torch.tensor([0, *(len(part) for part in parts)]).cumsum(0).tolist()
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.values[self.ends[index] : self.ends[index + 1]]
