@@ -27,23 +27,28 @@ class Exchanges(Callback):
 
     def __init__(self):
         self.count = 0
-        self.reduce_scatter = torch.distributed.reduce_scatter_tensor
+        self.patch = MonkeyPatch()
 
     def on_train_start(self, trainer, pl_module):
         if isinstance(trainer.strategy, DDPStrategy):
             trainer.model.register_comm_hook(None, self.exchange)
-        torch.distributed.reduce_scatter_tensor = self.exchange_shards
+        # What the two generations of sharding exchange gradients with, under the names of several versions.
+        for name in {"reduce_scatter_tensor", "reduce_scatter_single"} & set(dir(torch.distributed)):
+            self.patch.setattr(torch.distributed, name, self.counted(getattr(torch.distributed, name)))
 
     def exchange(self, state, bucket):
         self.count += bucket.is_last()
         return allreduce_hook(None, bucket)
 
-    def exchange_shards(self, *args, **kwargs):
-        self.count += 1
-        return self.reduce_scatter(*args, **kwargs)
+    def counted(self, exchange):
+        def counting(*args, **kwargs):
+            self.count += 1
+            return exchange(*args, **kwargs)
+
+        return counting
 
     def on_train_end(self, trainer, pl_module):
-        torch.distributed.reduce_scatter_tensor = self.reduce_scatter
+        self.patch.undo()
 
 
 class Failing(Callback):
