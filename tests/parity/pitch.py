@@ -3,8 +3,9 @@
     pip install --no-deps torchfcpe torchcrepe einops local-attention hyper-connections resampy
     python tests/parity/pitch.py FOLDER [--seconds 60] [--trackers fcpe crepe_tiny crepe]
 
-Of every tracker: share of frames within 50 cents where both are voiced, the largest difference, share of frames with the
-same voicing, and how many seconds of audio each takes in a second, on one core. Not a test: pytest does not collect it.
+Of every tracker: share of frames within 50 cents where both are voiced, the largest difference, share of frames with
+the same voicing, and how many seconds of audio each takes in a second of one core. Not a test: pytest does not collect
+it.
 The packages import torchaudio, of which they need nothing here; where it cannot be imported, an empty one stands in.
 """
 
@@ -67,9 +68,9 @@ TRACKERS = {
 
 
 def timed(track, waves):
-    start = time.perf_counter()
+    start = time.process_time()
     tracks = np.concatenate([track(wave) for wave in waves])
-    return tracks, sum(map(len, waves)) / SAMPLE_RATE / (time.perf_counter() - start)
+    return tracks, sum(map(len, waves)) / SAMPLE_RATE / (time.process_time() - start)
 
 
 def compare(name, waves):
