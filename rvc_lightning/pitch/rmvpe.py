@@ -26,7 +26,7 @@ _GRID_FRAMES = 2**_LEVELS
 _GROUPS = 4
 _BLOCKS = 4
 _FEATURE_MAPS = 3
-_OTHERWISE = "put rmvpe.pt somewhere and name it: pitch.path=FILE; or use another pitch="
+_OTHERWISE = "put rmvpe.pt somewhere and name it: pitch=rmvpe pitch.path=FILE; or use another pitch="
 
 
 class Rmvpe(PitchNetwork):

