@@ -142,14 +142,18 @@ def voice_facts(config: DictConfig, header: DatasetHeader, dataset: Path) -> dic
     return {
         "name": config.name,
         "author": config.author,
-        # Where the encoder's files lie concerns this machine alone.
-        "content": header.content | {"options": {k: v for k, v in header.content["options"].items() if k != "path"}},
-        "pitch": header.pitch,
+        "content": _without_path(header.content),
+        "pitch": _without_path(header.pitch),
         "speakers": header.speakers,
         "seconds": sum(row.seconds for row in rows),
         "median_f0_hz": median_f0_hz(dataset, rows),
         "dataset": str(dataset.resolve()),
     }
+
+
+def _without_path(component: Mapping[str, Any]) -> dict[str, Any]:
+    """Name and options without `path`: where files lie concerns this machine alone."""
+    return {**component, "options": {k: v for k, v in (component.get("options") or {}).items() if k != "path"}}
 
 
 def median_f0_hz(dataset: Path, rows: Sequence[ManifestRow], most_rows: int = 500) -> float:

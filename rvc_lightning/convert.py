@@ -30,12 +30,14 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.folder import convert_files
     from rvc_lightning.conversion.options import ConversionOptions
+    from rvc_lightning.pitch import build_pitch_extractor
     from rvc_lightning.voice.voice import Voice
 
     options = ConversionOptions(**{option.name: config[option.name] for option in fields(ConversionOptions)})
     voice = Voice.load(voice_path)
     index = index_of(voice_path, config.index)
-    converter = VoiceConverter(voice, index, content_path=config.content_path, fabric=_fabric(config))
+    pitch = build_pitch_extractor(**config.pitch) if config.get("pitch") else None
+    converter = VoiceConverter(voice, index, content_path=config.content_path, pitch=pitch, fabric=_fabric(config))
     convert_files(converter, source, output, options, config.extension)
 
 

@@ -42,7 +42,7 @@ class HubFile:
 def known_files() -> dict[str, HubFile]:
     """The files that this project can fetch by itself.
 
-    Their names: `content/ENCODER/FILE`, `pretrained/GENERATOR/VERSION/RATE/NETWORK`.
+    Their names: `content/ENCODER/FILE`, `pitch/EXTRACTOR/FILE`, `pretrained/GENERATOR/VERSION/RATE/NETWORK`.
     """
     with _TABLE.open(newline="", encoding="utf-8") as stream:
         return {

@@ -17,7 +17,7 @@ from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.evaluation import Comparison, compare, render_table
 from rvc_lightning.files import write_json
-from rvc_lightning.pitch.base import SAMPLE_RATE
+from rvc_lightning.pitch.base import SAMPLE_RATE, measure
 from rvc_lightning.voice.export import ExportedVoice
 from rvc_lightning.voice.voice import Voice
 
@@ -75,7 +75,7 @@ def transposition(converter: VoiceConverter, recording: Path) -> int:
     target_hz = (converter.voice.information.get("rvc_lightning") or {}).get("median_f0_hz")
     if not target_hz or converter.pitch is None:
         return 0
-    f0_hz = converter.pitch(load_audio(recording, SAMPLE_RATE)[0])
+    f0_hz = measure(converter.pitch, load_audio(recording, SAMPLE_RATE)[0])
     voiced_hz = f0_hz[f0_hz > 0]
     return round(12 * np.log2(target_hz / np.median(voiced_hz))) if len(voiced_hz) else 0
 

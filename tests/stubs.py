@@ -1,4 +1,4 @@
-"""Stand-ins of the golden data for the content encoder and the pitch extractor, and a Fabric on the CPU."""
+"""Stand-ins of the golden data for the content encoder and the pitch extractor, tiny networks, a Fabric on the CPU."""
 
 import golden_rule
 import numpy as np
@@ -9,6 +9,9 @@ from transformers import HubertConfig, HubertModel
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.pitch.base import PitchExtractor
+from rvc_lightning.pitch.crepe import CrepeNetwork
+from rvc_lightning.pitch.fcpe import FcpeNetwork
+from rvc_lightning.pitch.rmvpe import RmvpeNetwork
 from rvc_lightning.voice.voice import Voice
 
 
@@ -75,3 +78,55 @@ def make_hubert(folder, layers=10, projection=True):
     config.save_pretrained(folder)
     torch.save(weights, folder / "pytorch_model.bin")
     return folder
+
+
+def make_pitch_weights(folder, name):
+    """A tiny network of random weights in the file layout of a pitch network of the registry."""
+    torch.manual_seed(0)
+    write = {"rmvpe": _rmvpe_file, "fcpe": _fcpe_file, "crepe": _crepe_file, "crepe_tiny": _crepe_file}[name]
+    path = folder / f"{name}.pt"
+    torch.save(write(), path)
+    return str(path)
+
+
+def _rmvpe_file():
+    network = RmvpeNetwork(channels=2, hidden_channels=4)
+    # Far from flat, so that rounding does not decide where the peak is.
+    torch.nn.init.normal_(network.fc[1].weight)
+    return {name: value.half() for name, value in network.state_dict().items()}
+
+
+def _fcpe_file():
+    network = FcpeNetwork(channels=16, n_layers=2)
+    torch.nn.init.normal_(network.output.weight)
+    network.cent_table.copy_(torch.linspace(2051, 9151, 360))
+    names = {"first": "input_stack.0", "group_norm": "input_stack.1", "second": "input_stack.3"}
+    parts = {"norm": "0", "expand": "2", "depthwise": "4.conv", "project": "6"}
+    stored = {"gaussian_blurred_cent_mask": torch.tensor(0.1)}
+    for name, value in network.state_dict().items():
+        module, *rest = name.split(".")
+        if module == "layers":
+            number, part, kind = rest
+            stored[f"net.encoder_layers.{number}.norm.weight"] = torch.ones(16)
+            value = value[:, :, None] if (part, kind) in (("expand", "weight"), ("project", "weight")) else value
+            stored[f"net.encoder_layers.{number}.conformer.net.{parts[part]}.{kind}"] = value
+        elif name == "output.weight":
+            stored |= {"output_proj.weight_g": value.norm(dim=1, keepdim=True), "output_proj.weight_v": 3 * value}
+        else:
+            stored[".".join([names.get(module, module), *rest]).replace("output.", "output_proj.")] = value
+    return {"config_dict": {}, "global_step": 1, "model": stored}
+
+
+def _crepe_file():
+    network = CrepeNetwork((4, 4, 4, 4, 4, 8))
+    torch.nn.init.normal_(network.classifier.weight)
+    stored = {}
+    for name, value in network.state_dict().items():
+        module, *rest = name.split(".")
+        if module == "stages":
+            number, part, kind = rest
+            layer = f"conv{int(number) + 1}{'_BN' if part == 'norm' else ''}"
+            stored[f"{layer}.{kind}"] = value[..., None] if (part, kind) == ("conv", "weight") else value
+        else:
+            stored[name] = value
+    return stored

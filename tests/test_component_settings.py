@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from stubs import make_pitch_weights
 
 from rvc_lightning.content import CONTENT_ENCODERS, build_content_encoder
 from rvc_lightning.data.slicing import MODES, SlicingConfig
 from rvc_lightning.pitch import PITCH_EXTRACTORS, build_pitch_extractor
+from rvc_lightning.pitch.base import PitchNetwork
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -25,8 +27,11 @@ def test_one_yaml_for_each_choice(group, names):
 
 
 @pytest.mark.parametrize("name", sorted(PITCH_EXTRACTORS))
-def test_pitch(name):
+def test_pitch(name, tmp_path):
     settings = load("pitch", name)
+    if issubclass(PITCH_EXTRACTORS[name], PitchNetwork):
+        assert settings["path"] is None
+        settings["path"] = make_pitch_weights(tmp_path, name)
     extractor = build_pitch_extractor(**settings)
     assert extractor.name == name
     assert all(getattr(extractor, key) == value for key, value in settings.items())

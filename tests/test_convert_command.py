@@ -8,7 +8,7 @@ import golden_rule
 import numpy as np
 import pytest
 import soundfile
-from stubs import make_voice, quick_config
+from stubs import make_pitch_weights, make_voice, quick_config
 
 from rvc_lightning.audio.decode import write_audio
 from rvc_lightning.convert import index_of
@@ -56,6 +56,14 @@ def test_converts_and_leaves_nothing_else(folder):
         "Wrote out/a.wav",
         "Converted 1 of 1 recordings to 'out'",
     ]
+
+
+def test_pitch_by_another_extractor(folder):
+    path = make_pitch_weights(folder, "rmvpe")
+    chosen = "pitch=rmvpe", f"pitch.path={path}"
+    done = run(folder, "voice=voices/anna.pth", "input=in", "output=out", *chosen, "accelerator=cpu")
+    assert done.returncode == 0, done.stderr
+    assert soundfile.info(folder / "out" / "a.wav").frames == 4000
 
 
 def test_a_mistake_is_one_line_and_exit_status_1(folder):

@@ -31,7 +31,7 @@ from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
 from rvc_lightning.models import Synthesizer
 from rvc_lightning.pitch import build_pitch_extractor
-from rvc_lightning.pitch.base import PitchExtractor
+from rvc_lightning.pitch.base import PitchNetwork, PitchTracker, measure
 from rvc_lightning.pitch.scale import coarse_pitch, transpose
 from rvc_lightning.retrieval import RetrievalIndex
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
@@ -62,7 +62,7 @@ class VoiceConverter:
         *,
         content: ContentEncoder | None = None,
         content_path: str | Path | None = None,
-        pitch: PitchExtractor | None = None,
+        pitch: PitchTracker | None = None,
         fabric: Fabric | None = None,
         lengths: ChunkLengths | None = None,
     ) -> None:
@@ -79,7 +79,7 @@ class VoiceConverter:
 
         Raises:
             VoiceError: The voice's content encoder does not exist here, or encoder or index do not fit the voice.
-            AssetError: The encoder's files cannot be fetched.
+            AssetError: The files of the encoder or of the pitch extractor cannot be fetched.
             ConfigurationError: Fabric spans several devices.
         """
         self.voice = voice
@@ -89,11 +89,13 @@ class VoiceConverter:
         self.fabric = fabric or Fabric(accelerator="auto", devices=1)
         if self.fabric.world_size > 1:
             raise ConfigurationError(f"devices: conversion runs on one device, not on {self.fabric.world_size}")
-        # The encoder stays in float32: its features are compared with those of the index.
+        # Encoder and pitch stay in float32: features are compared with those of the index, and half the cents count.
         self.content = content or _content_of(voice, content_path)
         _check_content(self.content, voice)
         self.fabric.to_device(self.content.eval())
         self.pitch = (pitch or _pitch_of(voice)) if voice.pitch_guided else None
+        if isinstance(self.pitch, PitchNetwork):
+            self.fabric.to_device(self.pitch.eval())
         self.lengths = lengths or ChunkLengths()
         self._speak = self.fabric.setup_module(_Speech(voice.synthesizer))
 
@@ -174,8 +176,7 @@ class VoiceConverter:
         """Pitch of the padded source [N] in Hz, transposed, float32 [N // 160 + 1]; None for voices without."""
         if self.pitch is None:
             return None
-        f0_hz = torch.from_numpy(np.asarray(self.pitch(padded), dtype=np.float32))
-        return transpose(f0_hz, semitones)
+        return transpose(torch.from_numpy(measure(self.pitch, padded)), semitones)
 
     def _check_speaker(self, speaker: int) -> None:
         if speaker >= self.voice.config.speaker_count:
@@ -269,7 +270,7 @@ def _content_of(voice: Voice, path: str | Path | None) -> ContentEncoder:
         raise VoiceError(f"the voice was trained with the content encoder '{name}' and needs it: {error}") from error
 
 
-def _pitch_of(voice: Voice) -> PitchExtractor:
+def _pitch_of(voice: Voice) -> PitchTracker:
     """The pitch extractor that `voice` was trained with. Raises VoiceError if it does not exist here."""
     name, options = _remembered(voice, "pitch", DEFAULT_PITCH)
     try:

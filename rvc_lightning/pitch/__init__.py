@@ -1,25 +1,29 @@
 """Pitch extractors by name.
 
-To add one: a file with a `PitchExtractor`, a line in `PITCH_EXTRACTORS` and a YAML in `conf/pitch/`.
+To add one: a file with a `PitchExtractor` or `PitchNetwork`, a line in `PITCH_EXTRACTORS` and a YAML in `conf/pitch/`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from rvc_lightning.pitch.base import PitchExtractor
+from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
+from rvc_lightning.pitch.crepe import Crepe, CrepeTiny
+from rvc_lightning.pitch.fcpe import Fcpe
 from rvc_lightning.pitch.none import NoPitch
 from rvc_lightning.pitch.pyin import PyinExtractor
+from rvc_lightning.pitch.rmvpe import Rmvpe
 from rvc_lightning.pitch.swift_f0 import SwiftF0Extractor
 from rvc_lightning.registry import build
 
-PITCH_EXTRACTORS: dict[str, type[PitchExtractor]] = {
-    extractor.name: extractor for extractor in (SwiftF0Extractor, PyinExtractor, NoPitch)
+PITCH_EXTRACTORS: dict[str, type[PitchExtractor] | type[PitchNetwork]] = {
+    extractor.name: extractor for extractor in (SwiftF0Extractor, Rmvpe, Fcpe, Crepe, CrepeTiny, PyinExtractor, NoPitch)
 }
 
 
-def build_pitch_extractor(name: str, **options: Any) -> PitchExtractor:
-    """Build the extractor of that name.
+def build_pitch_extractor(name: str, **options: Any) -> PitchTracker:
+    """Build the extractor of that name, a network in evaluation mode.
 
     Args:
         name: a key of `PITCH_EXTRACTORS`.
@@ -27,5 +31,8 @@ def build_pitch_extractor(name: str, **options: Any) -> PitchExtractor:
 
     Raises:
         ConfigurationError: no such name or option, or a value it refuses.
+        AssetError: its weights cannot be had.
     """
-    return build("pitch extractor", PITCH_EXTRACTORS, name, options)
+    constructors: Mapping[str, Callable[..., PitchTracker]] = PITCH_EXTRACTORS
+    tracker = build("pitch extractor", constructors, name, options)
+    return tracker.eval() if isinstance(tracker, PitchNetwork) else tracker

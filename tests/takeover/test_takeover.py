@@ -68,6 +68,14 @@ def test_the_folder_may_have_moved_since_its_list_was_written(experiment, tmp_pa
     assert len(take_over_dataset(moved, tmp_path / "dataset").rows) == 8
 
 
+@pytest.mark.parametrize(("method", "name"), [("rmvpe", "rmvpe"), ("fcpe", "fcpe"), ("crepe-tiny", "crepe_tiny")])
+def test_the_method_in_the_folder_name_is_the_pitch_extractor(experiment, tmp_path, method, name):
+    (experiment / "f0_voiced").rename(experiment / f"f0_{method}_voiced")
+    lines = (experiment / "filelist.txt").read_text()
+    (experiment / "filelist.txt").write_text(lines.replace("f0_voiced", f"f0_{method}_voiced"))
+    assert take_over_dataset(experiment, tmp_path / "dataset").header.pitch["name"] == name
+
+
 def test_without_pitch_every_slice_is_unvoiced(tmp_path, sizes):
     folder = tmp_path / "logs" / "anna"
     folder.mkdir(parents=True)

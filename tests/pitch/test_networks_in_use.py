@@ -1,0 +1,83 @@
+"""A pitch network runs in preparation by Lightning's trainer and in conversion by Fabric."""
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from stubs import StubContent, make_pitch_weights, make_voice, quick_config, steady_fabric
+from test_training import dataset
+
+from rvc_lightning import VoiceConverter
+from rvc_lightning.audio.decode import write_audio
+from rvc_lightning.building import voice_facts
+from rvc_lightning.content import build_content_encoder
+from rvc_lightning.data.features import FeatureTask, extract_features
+from rvc_lightning.data.manifest import DatasetHeader
+from rvc_lightning.pitch import build_pitch_extractor
+from rvc_lightning.pitch.base import measure
+
+__all__ = ["dataset"]  # fixture
+
+SECONDS = (0.5, 0.9, 1.0)
+
+
+@pytest.fixture
+def network(tmp_path):
+    return build_pitch_extractor("fcpe", path=make_pitch_weights(tmp_path, "fcpe"), threshold=0.0)
+
+
+def noise(seconds):
+    return np.random.default_rng(0).normal(0, 0.1, round(seconds * 16000)).astype(np.float32)
+
+
+def trainer(precision):
+    return lightning.Trainer(
+        accelerator="cpu",
+        devices=1,
+        precision=precision,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_slices_of_several_lengths_get_their_own_pitch(network, tmp_path, precision):
+    tasks = []
+    for number, seconds in enumerate(SECONDS):
+        write_audio(tmp_path / f"{number}.wav", noise(seconds), 16000)
+        f0, content = (tmp_path / f"{number}-{kind}.npy" for kind in ("f0", "content"))
+        # What is there already is not asked for again.
+        tasks.append(FeatureTask(tmp_path / f"{number}.wav", seconds, None if number == 1 else f0, content))
+    extract_features(tasks, network, build_content_encoder("spectral"), trainer(precision), num_workers=0)
+    assert not (tmp_path / "1-f0.npy").exists() and all(task.content.exists() for task in tasks)
+    for number in (0, 2):
+        f0_hz = np.load(tmp_path / f"{number}-f0.npy")
+        expected_hz = measure(network, noise(SECONDS[number]))
+        assert f0_hz.dtype == np.float32 and f0_hz.shape == expected_hz.shape and (f0_hz > 0).all()
+        if precision == "32-true":
+            np.testing.assert_allclose(f0_hz, expected_hz, rtol=1e-4)
+
+
+def test_the_converter_follows_it(network, monkeypatch):
+    converter = VoiceConverter(make_voice(quick_config()), content=StubContent(), pitch=network, fabric=steady_fabric())
+    heard = []
+    infer = converter.voice.synthesizer.infer
+    monkeypatch.setattr(
+        converter.voice.synthesizer,
+        "infer",
+        lambda c, n, code, f0_hz, s: heard.append(f0_hz) or infer(c, n, code, f0_hz, s),
+    )
+    audio, rate = converter.convert(noise(1.0), sample_rate=16000)
+    assert len(audio) == rate == 8000
+    assert heard[0].shape[0] == 1 and (heard[0] > 0).all() and torch.isfinite(heard[0]).all()
+
+
+def test_a_voice_does_not_remember_where_the_files_lie(dataset):
+    component = {"name": "rmvpe", "options": {"path": "/home/anna/rmvpe.pt", "threshold": 0.05}}
+    config = OmegaConf.create({"name": "anna", "author": None})
+    facts = voice_facts(config, DatasetHeader(24000, pitch=component, content={**component, "dim": 768}), dataset)
+    assert facts["pitch"] == {"name": "rmvpe", "options": {"threshold": 0.05}}
+    assert facts["content"]["options"] == {"threshold": 0.05}
