@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from rvc_lightning.audio.decode import resample
-from rvc_lightning.pitch.base import SAMPLE_RATE, PitchExtractor
+from rvc_lightning.pitch.base import SAMPLE_RATE, PitchTracker
 
 
-def track(extract: PitchExtractor, waveform: Tensor, sample_rate: int) -> Tensor:
+def track(extract: PitchTracker, waveform: Tensor, sample_rate: int) -> Tensor:
     """Measures pitch on the host, where extractors run.
 
     Args:
@@ -21,4 +21,4 @@ def track(extract: PitchExtractor, waveform: Tensor, sample_rate: int) -> Tensor
         f0_hz on the host, [N * 100 / sample_rate + 1]; 0 where unvoiced.
     """
     audio = waveform.detach().float().cpu().numpy()
-    return torch.from_numpy(extract(resample(audio, sample_rate, SAMPLE_RATE)))
+    return torch.from_numpy(measure(extract, resample(audio, sample_rate, SAMPLE_RATE)))
