@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rvc_lightning.audio.decode import resample
-from rvc_lightning.pitch.base import SAMPLE_RATE, PitchTracker
+from rvc_lightning.pitch.base import SAMPLE_RATE, PitchTracker, measure
 
 
 def track(extract: PitchTracker, waveform: Tensor, sample_rate: int) -> Tensor:
