@@ -103,6 +103,7 @@ def check_settings(config: DictConfig) -> None:
     synthesizer, _, _ = _networks_and_training(config)
     _check_pitch(synthesizer.generator, config.pitch.name)
     build_datamodule(config, Path(config.paths.dataset))
+    check_ranks(config)
 
 
 def _networks_and_training(
@@ -230,21 +231,22 @@ def build_trainer(config: DictConfig, first_step: int = 0) -> Trainer:
     logger = make(config, "logger", **purge) if config.logger else False
     keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)
     changes: dict[str, Any] = {"callbacks": callbacks, "logger": logger, "enable_checkpointing": keeps}
-    if _world_size(config) == 1:
+    if check_ranks(config) == 1:
         # Nothing to share: no strategy, and so no process group, is needed.
         changes |= {"strategy": "auto"}
     return _trainer(config, **changes)
 
 
-def check_ranks(config: DictConfig) -> None:
-    """Refuses what would fail later, or never end, on several devices.
+def check_ranks(config: DictConfig) -> int:
+    """How many processes will train; refuses what would fail later, or never end, with several.
 
     Raises:
         ConfigurationError: Lightning has no such devices, or devices, strategy and settings do not go together.
     """
-    if _world_size(config) == 1:
-        _check_started(1)
-        return
+    probe = _trainer(config, **_NO_TRACES, strategy="auto")
+    if (world_size := probe.num_nodes * probe.num_devices) == 1:
+        _check_started(world_size)
+        return world_size
     if config.trainer.strategy == "auto":
         raise ConfigurationError(
             f"trainer.devices={config.trainer.devices} on {config.trainer.num_nodes} machines means several ranks: add "
@@ -254,6 +256,7 @@ def check_ranks(config: DictConfig) -> None:
     _check_started(trainer.world_size)
     _check_sweep(trainer)
     _check_sharding(trainer, config)
+    return world_size
 
 
 def is_sweep() -> bool:
@@ -273,19 +276,13 @@ _NO_TRACES: Mapping[str, Any] = {"callbacks": None, "logger": False, "enable_che
 
 def _trainer(config: DictConfig, **changes: Any) -> Trainer:
     """Lightning's trainer as configured, but for `changes`. Raises ConfigurationError where Lightning refuses."""
-    check_precision(config)
+    _check_precision(config)
     node = OmegaConf.masked_copy(config.trainer, [key for key in config.trainer if key not in changes])
     node._set_parent(config)
     return make_from(node, "trainer", **changes)
 
 
-def _world_size(config: DictConfig) -> int:
-    """Processes that the devices of all nodes mean."""
-    probe = _trainer(config, **_NO_TRACES, strategy="auto")
-    return probe.num_nodes * probe.num_devices
-
-
-def check_precision(config: DictConfig) -> None:
+def _check_precision(config: DictConfig) -> None:
     """Refuses precisions in which training loses what it learns. Raises ConfigurationError."""
     if config.trainer.precision not in PRECISIONS:
         raise ConfigurationError(

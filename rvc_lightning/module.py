@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -347,8 +347,9 @@ class RVCModule(LightningModule):
             "kl": losses.kl_loss(output.prior_latent, output.posterior.log_std, output.prior),
         }
         if adversarial:
-            # Both passes see the same weights: the norms are multiplied out once.
-            with parametrize.cached():
+            # Both passes see the same weights: the norms are multiplied out once, unless that is done again later.
+            recomputed = self.training_config.checkpoint_activations == "all"
+            with nullcontext() if recomputed else parametrize.cached():
                 with torch.no_grad():
                     real = self.discriminator(generated.real)
                 fake = self.discriminator(generated.fake)

@@ -18,7 +18,6 @@ from rvc_lightning.building import (
     build_module,
     build_predictor,
     build_trainer,
-    check_ranks,
     check_settings,
     is_sweep,
     plain,
@@ -190,7 +189,6 @@ def train(config: DictConfig) -> float | None:
         The best `val/mel`, which sweeps minimize; None where nothing was held out.
     """
     check_settings(config)
-    check_ranks(config)
     # Read first: what is missing should not show after the recordings have been prepared.
     pretrained = pretrained_networks(config)
     dataset = prepare_dataset(config)

@@ -30,7 +30,9 @@ ROOT = Path(rvc_lightning.__file__).parents[1]
 CONF = ROOT / "conf"
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem not in ("console", "quiet", "run_folder"))
 CHOICES = sorted(
-    (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name not in ("experiment", "debug")
+    (path.parent.name, path.stem)
+    for path in CONF.glob("*/*.yaml")
+    if path.parent.name not in ("experiment", "debug", "sweep")
 )
 EXPERIMENTS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name in
                      ("experiment", "debug"))  # fmt: skip

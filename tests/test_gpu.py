@@ -1,34 +1,61 @@
-"""One step of training and a conversion on a CUDA device, in every precision."""
+"""What only a GPU can show: each strategy with its own process group, half precision with a scaler, compilation."""
 
-import numpy as np
 import pytest
 import torch
-from lightning import Fabric
-from stubs import make_voice, quick_config
-from test_training import data_of, dataset, make_module, trainer_for
+from tiny import ADAMW, tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
 
-from rvc_lightning.conversion.converter import VoiceConverter
-
-__all__ = ["dataset", "make_module"]  # fixtures
+from rvc_lightning.strategies import FlatlyShardedNetworks, FullyShardedNetworks
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
 ]
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
-def test_trains(make_module, dataset, precision):
-    module = make_module()
-    trainer_for(accelerator="gpu", devices=1, precision=precision).fit(module, data_of(dataset))
-    assert all(parameter.isfinite().all() for parameter in module.parameters())
-    assert module.optimizer_steps > 0
+@pytest.fixture
+def folder(tmp_path):
+    return write_tiny_dataset(tmp_path)
+
+
+def trained(folder, *, training=None, optimizer=ADAMW, **trainer_changes):
+    module = tiny_module(optimizer, **(training or {}))
+    trainer = tiny_trainer(accelerator="gpu", max_epochs=2, **trainer_changes)
+    trainer.fit(module, tiny_data(folder, accumulate_grad_batches=2))
+    trainer.save_checkpoint(folder / "saved.ckpt")
+    saved = torch.load(folder / "saved.ckpt", map_location="cpu", weights_only=True)
+    assert all(tensor.isfinite().all() for tensor in saved["state_dict"].values())
+    assert float(trainer.callback_metrics["val/mel"]) > 0
+    return saved
+
+
+@pytest.mark.parametrize("strategy", [FlatlyShardedNetworks, FullyShardedNetworks])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_sharding_over_one_gpu_gives_the_same_file(folder, strategy, precision):
+    plain = trained(folder, precision=precision)
+    try:
+        sharded = trained(folder, precision=precision, strategy=strategy())
+    finally:
+        torch.distributed.destroy_process_group()
+    assert list(sharded["state_dict"]) == list(plain["state_dict"])
+    trainer = tiny_trainer(accelerator="gpu", max_epochs=3)
+    trainer.fit(tiny_module(ADAMW), tiny_data(folder), ckpt_path=folder / "saved.ckpt", weights_only=True)
+    assert trainer.current_epoch == 3
+
+
+def test_16_mixed_scales_the_losses(folder):
+    unfused = ADAMW.func
+    trained(folder, precision="16-mixed", optimizer=lambda parameters: unfused(parameters, lr=1e-3))
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_converts(precision):
-    fabric = Fabric(accelerator="gpu", devices=1, precision=precision)
-    converter = VoiceConverter(make_voice(quick_config()), fabric=fabric)
-    tone = np.sin(np.arange(16000) * 2 * np.pi * 200 / 16000).astype(np.float32)
-    audio, rate = converter.convert(tone, sample_rate=16000)
-    assert len(audio) == rate and np.isfinite(audio).all()
+def test_compiled_networks_train(folder, precision):
+    trained(folder, precision=precision, training={"compile": True})
+
+
+def test_activations_computed_twice_take_less_memory(folder):
+    peaks = {}
+    for parts in ("none", "all"):
+        torch.cuda.reset_peak_memory_stats()
+        trained(folder, training={"checkpoint_activations": parts, "segment_frames": 10})
+        peaks[parts] = torch.cuda.max_memory_allocated()
+    assert peaks["all"] <= peaks["none"]

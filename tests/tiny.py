@@ -15,26 +15,26 @@ from rvc_lightning.module import RVCModule, TrainingConfig
 
 HOP = 240
 SGD = partial(torch.optim.SGD, lr=1e-3, momentum=0.5)
-ADAMW = partial(torch.optim.AdamW, lr=1e-3)
+ADAMW = partial(torch.optim.AdamW, lr=1e-3, fused=True)
 SYNTHESIZER = SynthesizerConfig(
     sample_rate=24000,
     n_fft=480,
-    upsample_rates=(10, 6, 4),
-    upsample_kernel_sizes=(20, 12, 8),
+    upsample_rates=(20, 12),
+    upsample_kernel_sizes=(40, 24),
     latent_channels=4,
     hidden_channels=8,
     filter_channels=8,
     n_layers=1,
-    posterior_layers=2,
+    posterior_layers=1,
     resblock_kernel_sizes=(3, 5),
-    resblock_dilations=((1, 3), (1, 3)),
-    initial_channels=16,
+    resblock_dilations=((1,), (1,)),
+    initial_channels=8,
     speaker_count=2,
     speaker_channels=4,
     content_dim=8,
 )
 DISCRIMINATOR = DiscriminatorConfig(
-    periods=(2, 3), period_channels=(4, 4), scale_channels=(4, 4, 4, 4, 4, 4), scale_groups=(1, 1, 2, 2, 2, 1)
+    periods=(2,), period_channels=(4,), scale_channels=(4, 4, 4, 4, 4, 4), scale_groups=(1, 1, 2, 2, 2, 1)
 )
 WEIGHTS = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
 
