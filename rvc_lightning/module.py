@@ -220,8 +220,9 @@ class RVCModule(LightningModule):
         recompute_activations(self.synthesizer, self.discriminator, self.training_config.checkpoint_activations)
         if self.training_config.compile:
             # They see segments, whose length is fixed. The rest sees slices of any length, and is a tenth of the work.
-            for network in (self.synthesizer.generator, *self.discriminator.discriminators):
-                network.compile()
+            self.synthesizer.generator.compile()
+            # As a whole: torch gives up on code that is compiled for more than a few modules.
+            self.discriminator.compile()
         self.synthesizer, self.discriminator = shard(self, self.synthesizer), shard(self, self.discriminator)
 
     # ------------------------------------------------------------------ one step
