@@ -1,14 +1,20 @@
-"""What only a GPU can show: each strategy with its own process group, half precision with a scaler, compilation."""
+"""What only a GPU can show: every precision, sharding with a process group, compilation, and a conversion."""
 
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
+from lightning import Fabric
+from stubs import make_voice, quick_config
 from tiny import ADAMW, tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
 
+from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.strategies import FlatlyShardedNetworks, FullyShardedNetworks
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine"),
 ]
 
 
@@ -42,9 +48,18 @@ def test_sharding_over_one_gpu_gives_the_same_file(folder, strategy, precision):
     assert trainer.current_epoch == 3
 
 
-def test_16_mixed_scales_the_losses(folder):
-    unfused = ADAMW.func
-    trained(folder, precision="16-mixed", optimizer=lambda parameters: unfused(parameters, lr=1e-3))
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed", "64-true"])
+def test_every_precision_trains(folder, precision):
+    trained(folder, precision=precision, optimizer=partial(torch.optim.AdamW, lr=1e-3))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_converts(precision):
+    fabric = Fabric(accelerator="gpu", devices=1, precision=precision)
+    converter = VoiceConverter(make_voice(quick_config()), fabric=fabric)
+    tone = np.sin(np.arange(16000) * 2 * np.pi * 200 / 16000).astype(np.float32)
+    audio, rate = converter.convert(tone, sample_rate=16000)
+    assert len(audio) == rate and np.isfinite(audio).all()
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
