@@ -48,7 +48,7 @@ def test_a_grid_of_two_runs_shares_the_dataset(tmp_path):
     assert [path.name for path in (tmp_path / "datasets").iterdir()] == ["anna"]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None,
+@pytest.mark.skipif(importlib.util.find_spec("optuna") is None,
                     reason="needs pip install 'rvc-lightning[sweep]'")  # fmt: skip
 def test_optuna_searches_for_the_lowest_val_mel(tmp_path):
     printed = sweep(tmp_path, "+sweep=optuna", "hydra.sweeper.n_trials=2")
