@@ -1,12 +1,13 @@
 """Half precision learns what float32 learns, and what needs digits keeps them."""
 
 import statistics
+from functools import partial
 
 import pytest
 import torch
 from conftest import patch_draws
 from test_configurations import composed
-from tiny import ADAMW, HOP, tiny_module, tiny_trainer
+from tiny import HOP, tiny_module, tiny_trainer
 
 from rvc_lightning.building import build_trainer, set_up_torch
 from rvc_lightning.data.batch import Example, collate
@@ -45,7 +46,8 @@ def loss_curves(precision, monkeypatch):
     """Losses of every step by name."""
     torch.manual_seed(3)
     steps = [[collate(noise_batch())] for _ in range(4)]
-    module, curves = tiny_module(ADAMW), {}
+    # At 1e-3 these networks fall out with each other at some point, and rounding decides when.
+    module, curves = tiny_module(partial(torch.optim.AdamW, lr=3e-4)), {}
 
     def note(terms, batch):
         for name, loss in terms.items():
