@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.files import atomic_path
-from rvc_lightning.index_file import read_header
+from rvc_lightning.index_file import check_channels, read_header
 
 log = logging.getLogger(__name__)
 
@@ -147,11 +147,7 @@ class RetrievalIndex:
 
     def check_fits(self, content_dim: int) -> None:
         """Raises VoiceError if the features of the voice, of `content_dim` channels, are of another size."""
-        if self.content_dim != content_dim:
-            raise VoiceError(
-                f"{self.name} holds features of {self.content_dim} channels, but the voice takes {content_dim};"
-                " it belongs to another voice"
-            )
+        check_channels(self.name, self.content_dim, content_dim)
 
     def mix(self, content: Features, index_rate: float) -> Features:
         """Moves features towards the nearest ones of the voice (specification 11.3).

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import GOLDEN
-from stubs import StubContent, StubPitch, make_voice, quick_config, steady_fabric
+from stubs import StubContent, StubPitch, make_voice, quick_config, steady_trainer
 
 from rvc_lightning import ConversionOptions, Voice, VoiceConverter, retrieval
 from rvc_lightning.audio.decode import load_audio, write_audio
@@ -54,7 +54,7 @@ def voice():
 
 
 def converter_of(voice, index=None, lengths=None):
-    parts = {"content": StubContent(voice.config.content_dim), "pitch": StubPitch(), "fabric": steady_fabric()}
+    parts = {"content": StubContent(voice.config.content_dim), "pitch": StubPitch(), "trainer": steady_trainer()}
     return VoiceConverter(voice, index, lengths=lengths, **parts)
 
 
@@ -95,10 +95,10 @@ def test_i5_what_is_written_has_the_rate_it_says(voice, tmp_path):
 
 def test_i6_every_voice_gets_its_own_encoder(voice):
     """Also one that only its path tells from another: it is never served by what an earlier voice has loaded."""
-    VoiceConverter(voice, fabric=steady_fabric())
+    VoiceConverter(voice, trainer=steady_trainer())
     for custom in ("/encoders/one", "/encoders/two"):
         with pytest.raises(RVCError, match=custom):
-            VoiceConverter(make_voice(quick_config(), embedder_model=custom), fabric=steady_fabric())
+            VoiceConverter(make_voice(quick_config(), embedder_model=custom), trainer=steady_trainer())
 
 
 @pytest.mark.parametrize("name", ["v2_nof0_40k_hifigan", "v1_nof0_32k_hifigan"])

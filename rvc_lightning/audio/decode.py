@@ -13,6 +13,8 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,17 +98,41 @@ def decode_audio(path: Path | str) -> DecodedAudio:
     Raises:
         AudioError: as in `load_audio`.
     """
+    with open_audio(path) as blocks:
+        audio = np.concatenate([np.zeros(0, dtype=np.float32), *blocks])
+        return _checked(Path(path), DecodedAudio(audio, blocks.sample_rate, blocks.warning))
+
+
+@contextmanager
+def open_audio(path: Path | str) -> Iterator[AudioBlocks]:
+    """Open a recording to be read block by block, so that its length does not matter.
+
+    Yields:
+        Mono blocks, float32 [N] each, with their `sample_rate` in Hz.
+
+    Raises:
+        AudioError: the file is missing, empty, or not audio. Whether its samples are finite is for the caller to see.
+    """
     path = Path(path)
+    with ExitStack() as stack:
+        try:
+            size_bytes = path.stat().st_size
+            if path.is_dir():
+                raise AudioError(f"'{path}' is a folder, not a recording")
+            if size_bytes == 0:
+                raise AudioError(f"'{path}' is empty (0 bytes)")
+            blocks = _opened(path, stack)
+        except OSError as error:
+            raise AudioError(f"'{path}' cannot be read: {error.strerror or error}") from error
+        yield blocks
+
+
+def seconds_of(path: Path | str) -> float:
+    """Length of a recording by its header, in seconds; 0 where soundfile cannot tell."""
     try:
-        size_bytes = path.stat().st_size
-        if path.is_dir():
-            raise AudioError(f"'{path}' is a folder, not a recording")
-        if size_bytes == 0:
-            raise AudioError(f"'{path}' is empty (0 bytes)")
-        decoded = _decode(path)
-    except OSError as error:
-        raise AudioError(f"'{path}' cannot be read: {error.strerror or error}") from error
-    return _checked(path, decoded)
+        return float(soundfile.info(_openable(Path(path))).duration)
+    except (soundfile.LibsndfileError, TypeError, OSError):
+        return 0.0
 
 
 def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
@@ -156,68 +182,98 @@ def write_audio(path: Path | str, audio: np.ndarray, sample_rate: int, subtype: 
         ) from error
 
 
-def _decode(path: Path) -> DecodedAudio:
+class AudioBlocks:
+    """The blocks of a file that soundfile reads, each the mean of its channels; a damaged file keeps what lies before.
+
+    Attributes:
+        sample_rate: Hz.
+        warning: what is wrong with the file although it could be used, else None; known when all blocks are read.
+    """
+
+    def __init__(self, path: Path, stack: ExitStack, complaint: str = "") -> None:
+        """Open the file and read the first block.
+
+        Args:
+            path: the file.
+            stack: closes it.
+            complaint: of the program that has decoded the file before.
+
+        Raises:
+            soundfile.LibsndfileError: soundfile cannot read it.
+            TypeError: it has no header.
+        """
+        self._path, self._complaint = path, complaint
+        self._file = stack.enter_context(soundfile.SoundFile(_openable(path)))
+        self.sample_rate: int = self._file.samplerate
+        self.warning: str | None = None
+        self._first = self._read()
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Float32 [N] each; once."""
+        block, samples, damage = self._first, 0, None
+        while len(block):
+            samples += len(block)
+            yield block
+            try:
+                block = self._read()
+            except soundfile.LibsndfileError as error:
+                damage = error.error_string.removeprefix("Error : ")
+                break
+        self.warning = self._judged(samples / self.sample_rate, damage, samples < _TRUNCATED_BELOW * self._file.frames)
+
+    def _read(self) -> np.ndarray:
+        return self._file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True).mean(axis=1)
+
+    def _judged(self, seconds: float, damage: str | None, is_short: bool) -> str | None:
+        if self._complaint:
+            return f"damaged: {seconds:.2f} s are usable ({self._complaint})"
+        if is_short or _riff_is_cut_short(self._path):
+            damage = damage or "the file is shorter than its header says"
+        return f"truncated: only the first {seconds:.2f} s are usable ({damage})" if damage else None
+
+
+def _opened(path: Path, stack: ExitStack) -> AudioBlocks:
     try:
-        return _decode_with_soundfile(path)
+        return AudioBlocks(path, stack)
     except soundfile.LibsndfileError as error:
-        return _decode_with_ffmpeg(path, error.error_string)
+        return _opened_with_ffmpeg(path, stack, error.error_string)
     except TypeError as error:  # headerless .raw
-        return _decode_with_ffmpeg(path, str(error))
+        return _opened_with_ffmpeg(path, stack, str(error))
 
 
-def _decode_with_soundfile(path: Path) -> DecodedAudio:
-    """Read block by block, so that a damaged file keeps what lies before the damage."""
-    blocks: list[np.ndarray] = []
-    damage: str | None = None
-    with soundfile.SoundFile(_openable(path)) as file:
-        sample_rate, expected = file.samplerate, file.frames
-        try:
-            while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
-                blocks.append(block.mean(axis=1))
-        except soundfile.LibsndfileError as error:
-            if not blocks:
-                raise
-            damage = error.error_string.removeprefix("Error : ")
-    audio = np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
-    if len(audio) < _TRUNCATED_BELOW * expected or _riff_is_cut_short(path):
-        damage = damage or "the file is shorter than its header says"
-    warning = f"truncated: only the first {len(audio) / sample_rate:.2f} s are usable ({damage})"
-    return DecodedAudio(audio, sample_rate, warning if damage else None)
-
-
-def _decode_with_ffmpeg(path: Path, soundfile_reason: str) -> DecodedAudio:
+def _opened_with_ffmpeg(path: Path, stack: ExitStack, soundfile_reason: str) -> AudioBlocks:
     program = shutil.which("ffmpeg")
     if program is None:
         raise AudioError(
             f"'{path}' cannot be decoded: soundfile says '{soundfile_reason}', and the program ffmpeg, which"
             " reads m4a, mp4, aac, webm and more, is not installed; install ffmpeg or convert the file to wav"
         )
-    with tempfile.TemporaryDirectory() as folder:
-        wav = Path(folder) / "decoded.wav"
-        # `file:` keeps ffmpeg from taking a name for an option or for a network address.
-        source = b"file:" + os.fsencode(path.absolute())
-        command: list[str | bytes | Path] = [program, "-v", "error", "-nostdin", "-protocol_whitelist", "file"]
-        command += ["-i", source, "-map", "0:a:0", "-vn", "-c:a", "pcm_f32le", "-rf64", "auto", wav]
-        run = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
-        complaint = _last_line(run.stderr)
-        decoded = _decode_with_soundfile(wav) if wav.exists() and wav.stat().st_size else None
-    if decoded is None or len(decoded.audio) == 0:
+    wav = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "decoded.wav"
+    # `file:` keeps ffmpeg from taking a name for an option or for a network address.
+    source = b"file:" + os.fsencode(path.absolute())
+    command: list[str | bytes | Path] = [program, "-v", "error", "-nostdin", "-protocol_whitelist", "file"]
+    command += ["-i", source, "-map", "0:a:0", "-vn", "-c:a", "pcm_f32le", "-rf64", "auto", wav]
+    run = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    complaint = _last_line(run.stderr)
+    if not wav.exists() or soundfile.info(wav).frames == 0:
         raise AudioError(
             f"'{path}' cannot be decoded: neither soundfile ('{soundfile_reason}') nor ffmpeg ('{complaint}')"
             " finds audio in it; convert it to wav, or remove it"
         )
-    if run.returncode or complaint:
-        seconds = len(decoded.audio) / decoded.sample_rate
-        return DecodedAudio(decoded.audio, decoded.sample_rate, f"damaged: {seconds:.2f} s are usable ({complaint})")
-    return decoded
+    return AudioBlocks(wav, stack, complaint or ("ffmpeg says no more" if run.returncode else ""))
+
+
+def check_rate(path: Path | str, sample_rate: int) -> None:
+    """Raises AudioError for a sample rate that no recording has, in Hz."""
+    if not _LOWEST_RATE <= sample_rate <= _HIGHEST_RATE:
+        raise AudioError(f"'{path}' claims a sample rate of {sample_rate} Hz, which no recording has")
 
 
 def _checked(path: Path, decoded: DecodedAudio) -> DecodedAudio:
     audio = decoded.audio
     if len(audio) == 0:
         raise AudioError(f"'{path}' holds no samples")
-    if not _LOWEST_RATE <= decoded.sample_rate <= _HIGHEST_RATE:
-        raise AudioError(f"'{path}' claims a sample rate of {decoded.sample_rate} Hz, which no recording has")
+    check_rate(path, decoded.sample_rate)
     finite = np.isfinite(audio)
     if not finite.all():
         first_seconds = int(np.argmin(finite)) / decoded.sample_rate

@@ -4,11 +4,16 @@ A chunk is converted together with what surrounds it, so that every part of the 
 The context is dropped afterwards, but for a few milliseconds in which neighbours fade into each other:
 
     source        |<-------- chunk 0 -------->|<---- chunk 1 ---->|<--- chunk 2 --->|
-    chunk 1                        |<-context>|<----------------->|<-context>|
+    window 1                       |<-context>|<----------------->|<-context>|
     kept of it                               <======================>            fades around each cut
 
 The outer contexts are the recording reflected at its ends. Cuts lie where the recording is quiet, and on multiples of
 20 ms, so that content and pitch frames of a chunk are those of the whole.
+
+Where nothing is quiet, a cut goes through sound, and no later than the search for it ends. Neighbours go on with the
+phase of the pitch and the random draws of the whole recording, so they are nearly the same signal where they overlap.
+Fades of signals that agree must sum to one, as linear ones do: equal power is for signals that have nothing in common,
+and would lift a steady tone by 3 dB.
 
 Legend: N source samples, F frames of 10 ms, S output samples.
 """
@@ -16,18 +21,18 @@ Legend: N source samples, F frames of 10 ms, S output samples.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from rvc_lightning.conversion.reel import Reel, Samples, spans
 from rvc_lightning.errors import ConfigurationError
 
 SAMPLE_RATE = 16000
 FRAME_SAMPLES = 160
 GRID_SAMPLES = 320
 """Cuts are multiples of a content frame of 20 ms."""
-FADE_FRAMES = 2
+FADE_FRAMES = 4
 """Length of the fade around a cut, in frames of 10 ms; even, since half of it lies on either side."""
 
 
@@ -65,18 +70,18 @@ class Chunk:
     start: int
     end: int
 
-    def padded(self, context_samples: int) -> slice:
-        """Where the chunk with its context lies in the recording padded by `context_samples` on either side."""
-        return slice(self.start, self.end + 2 * context_samples)
+    def window(self, audio: Samples, context_samples: int) -> np.ndarray:
+        """The chunk with `context_samples` of what surrounds it on either side, of the recording [N]."""
+        return reflected(audio, self.start - context_samples, self.end + context_samples)
 
 
-def split(audio: np.ndarray, lengths: ChunkLengths) -> list[Chunk]:
+def split(audio: Samples, lengths: ChunkLengths) -> list[Chunk]:
     """Chunks that cover `audio` [N] without gap or overlap, cut at quiet places; one chunk if it is short enough."""
     borders = [0, *cut_points(audio, lengths), len(audio)]
     return [Chunk(start, end) for start, end in itertools.pairwise(borders)]
 
 
-def cut_points(audio: np.ndarray, lengths: ChunkLengths) -> list[int]:
+def cut_points(audio: Samples, lengths: ChunkLengths) -> list[int]:
     """Increasing multiples of 320 inside `audio` [N]: the quietest places near every multiple of the spacing.
 
     Quiet is where the absolute samples of 10 ms sum to the least (defect I3: the peers sum the samples themselves, so
@@ -90,7 +95,7 @@ def cut_points(audio: np.ndarray, lengths: ChunkLengths) -> list[int]:
     return [_quietest(audio, place - search, place + search) for place in due]
 
 
-def _quietest(audio: np.ndarray, first: int, last: int) -> int:
+def _quietest(audio: Samples, first: int, last: int) -> int:
     """The multiple of 320 next below the middle of the quietest 10 ms of audio [first, last)."""
     half = FRAME_SAMPLES // 2
     total = np.concatenate([[0.0], np.abs(audio[first - half : last + half], dtype=np.float64).cumsum()])
@@ -98,47 +103,58 @@ def _quietest(audio: np.ndarray, first: int, last: int) -> int:
     return (first + int(loudness.argmin())) // GRID_SAMPLES * GRID_SAMPLES
 
 
-def pad(audio: np.ndarray, context_samples: int) -> np.ndarray:
-    """`audio` [N], N >= 1, with `context_samples` of its reflection on either side; short audio is reflected often."""
-    # numpy.pad would take a turn for every reflection.
+def reflected(audio: Samples, start: int, stop: int) -> np.ndarray:
+    """Samples `start` to `stop` of `audio` [N], N >= 1, reflected at both ends as often as it takes: [stop - start]."""
+    if start >= 0 and stop <= len(audio):
+        return audio[start:stop]
+    # numpy.pad would take a turn for every reflection, and the whole recording.
     period = max(2 * (len(audio) - 1), 1)
-    place = np.arange(-context_samples, len(audio) + context_samples) % period
-    return audio[np.minimum(place, period - place)]
+    place = np.arange(start, stop) % period
+    place = np.minimum(place, period - place)
+    first = int(place.min())
+    return audio[first : int(place.max()) + 1][place - first]
 
 
-def join(
-    pieces: Iterable[np.ndarray], chunks: Sequence[Chunk], context_samples: int, hop_samples: int, samples: int
-) -> np.ndarray:
-    """What the chunks became, as one recording.
+class Joiner:
+    """Puts together what the chunks of a recording became, as they come."""
 
-    Args:
-        pieces: Of each chunk, its output with that of its contexts, [S]; frame-aligned at the start, and reaching
-            at least a fade beyond the chunk's end.
-        chunks: The chunks of the source.
-        context_samples: Context on either side of each chunk, in source samples.
-        hop_samples: Output samples of a frame of 10 ms.
-        samples: Length of the result.
+    def __init__(self, joined: Reel, context_samples: int, hop_samples: int, samples: int) -> None:
+        """Begins with nothing.
 
-    Returns:
-        [samples]. Neighbours that agree around a cut are joined exactly: the fades are linear and sum to one.
-    """
-    joined = np.zeros(samples, dtype=np.float32)
-    half = FADE_FRAMES // 2 * hop_samples
-    for piece, chunk, (fades_in, fades_out) in zip(pieces, chunks, _neighbours(len(chunks)), strict=True):
-        start = chunk.start // FRAME_SAMPLES * hop_samples
-        end = chunk.end // FRAME_SAMPLES * hop_samples + half if fades_out else samples
-        first = start - half if fades_in else start
-        skip = context_samples // FRAME_SAMPLES * hop_samples - (start - first)
-        part = piece[skip : skip + end - first].astype(np.float32)
-        ramp = (np.arange(2 * half, dtype=np.float32) + 0.5) / max(2 * half, 1)
-        if fades_in:
-            part[: 2 * half] *= ramp
-        if fades_out:
-            part[-2 * half :] *= 1 - ramp
-        joined[first:end] += part
-    return joined
+        Args:
+            joined: Where the result goes.
+            context_samples: Context on either side of each chunk, in source samples.
+            hop_samples: Output samples of a frame of 10 ms.
+            samples: Length of the result.
+        """
+        self.joined = joined
+        self._context = context_samples // FRAME_SAMPLES * hop_samples
+        self._hop_samples, self._samples = hop_samples, samples
+        self._half = FADE_FRAMES // 2 * hop_samples
+        self._fading: np.ndarray | None = None
 
+    def be_silent(self) -> None:
+        """Makes it all silence."""
+        for span in spans(self._samples):
+            self.joined.append(np.zeros(span.stop - span.start, np.float32))
 
-def _neighbours(count: int) -> Iterator[tuple[bool, bool]]:
-    """Of each chunk, whether there is one before it and one after it."""
-    return ((index > 0, index < count - 1) for index in range(count))
+    def add(self, piece: np.ndarray, chunk: Chunk, *, is_last: bool) -> None:
+        """Adds the output of the next chunk.
+
+        Args:
+            piece: Of the chunk with its contexts, [S]; frame-aligned at the start, and reaching at least half a fade
+                beyond the chunk's end.
+            chunk: Which.
+            is_last: Whether it ends the recording.
+        """
+        start = chunk.start // FRAME_SAMPLES * self._hop_samples
+        end = self._samples if is_last else chunk.end // FRAME_SAMPLES * self._hop_samples + self._half
+        first = start if self._fading is None else start - self._half
+        skipped = self._context - (start - first)
+        part = piece[skipped : skipped + end - first].astype(np.float32)
+        if self._fading is not None:
+            ramp = (np.arange(2 * self._half, dtype=np.float32) + 0.5) / (2 * self._half)
+            part[: 2 * self._half] = part[: 2 * self._half] * ramp + self._fading * (1 - ramp)
+        if not is_last:
+            part, self._fading = np.split(part, [-2 * self._half])
+        self.joined.append(part)

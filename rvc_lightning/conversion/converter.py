@@ -1,59 +1,57 @@
-"""Conversion of a recording to a voice (specification 10).
+"""Conversion of recordings to a voice (specification 10).
 
-    recording ─▶ 16 kHz, high-pass ─┬─▶ pitch of the whole ──────────────────┐
-                                    └─▶ chunks ─▶ content ─▶ index, protect ─┴─▶ voice ─▶ join ─▶ loudness ─▶ audio
+    recording ─▶ 16 kHz, high-pass ─┬─▶ pitch of the whole ───────────────────┐
+                                    └─▶ chunks ─▶ content ─▶ index, protect ──┴─▶ voice ─▶ join ─▶ loudness ─▶ audio
 
-Legend: N samples, F content frames of 20 ms, T frames of 10 ms, C content channels.
+Legend: N samples.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import torch
-from lightning import Fabric
-from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor, nn
+from lightning import Trainer
 
-from rvc_lightning.audio.decode import load_audio, resample
-from rvc_lightning.audio.filters import highpass_zero_phase
-from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
+from rvc_lightning.audio.decode import seconds_of
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.content.base import ContentEncoder
-from rvc_lightning.conversion import chunking
-from rvc_lightning.conversion.chunking import SAMPLE_RATE, Chunk, ChunkLengths
-from rvc_lightning.conversion.envelope import mix_envelope
+from rvc_lightning.conversion.chunking import ChunkLengths
 from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
-from rvc_lightning.models import Synthesizer
+from rvc_lightning.conversion.prediction import Conversion, Delivery, Task, Throughput
+from rvc_lightning.conversion.reel import reel_folder
+from rvc_lightning.conversion.source import Recording, Source
+from rvc_lightning.conversion.speaking import Speaker
+from rvc_lightning.errors import ConfigurationError, RVCError, VoiceError
+from rvc_lightning.index_file import check_index
 from rvc_lightning.pitch import build_pitch_extractor
-from rvc_lightning.pitch.base import PitchNetwork, PitchTracker, measure
-from rvc_lightning.pitch.scale import coarse_pitch, transpose
+from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
 from rvc_lightning.retrieval import RetrievalIndex
+from rvc_lightning.version import __version__
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
-from rvc_lightning.voice.voice import Voice
+from rvc_lightning.voice.voice import Voice, content_hash
 
-log = logging.getLogger(__name__)
-
-INPUT_PEAK = 0.95
-OUTPUT_PEAK = 0.99
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""Those in which content, pitch and phase keep their digits."""
 DEFAULT_PITCH = "swift_f0"
 """Pitch extractor of voices that do not name theirs: any exact one serves any voice."""
 
 _DEFAULTS = ConversionOptions()
-
-Source: TypeAlias = str | Path | np.ndarray
+_QUIET: dict[str, Any] = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
 
 
 class VoiceConverter:
-    """Turns recordings into a voice, on any device and in any precision that Fabric offers.
-
-    The voice's synthesizer is moved to the device, and cast where the precision asks for it, in place.
-    """
+    """Turns recordings into a voice, on any devices and in any mixed precision that Lightning offers."""
 
     def __init__(
         self,
@@ -63,43 +61,45 @@ class VoiceConverter:
         content: ContentEncoder | None = None,
         content_path: str | Path | None = None,
         pitch: PitchTracker | None = None,
-        fabric: Fabric | None = None,
+        trainer: Trainer | None = None,
         lengths: ChunkLengths | None = None,
+        throughput: Throughput | None = None,
     ) -> None:
         """Gets a voice ready.
 
         Args:
             voice: What to convert to.
-            index: Of the voice's own features, for `index_rate`; a path is read. None converts without.
+            index: Of the voice's own features, for `index_rate`; a path is read when it is first needed. None converts
+                without.
             content: Content encoder; by default the one the voice was trained with.
             content_path: Folder with that encoder's files, where they should not come from the hub.
             pitch: Pitch extractor; by default the one the voice was trained with, or SwiftF0.
-            fabric: Device and precision; by default the accelerator there is, in float32.
-            lengths: How long recordings are cut; shorter chunks need less memory.
+            trainer: Devices, strategy and precision; by default the accelerator there is, in float32.
+            lengths: How recordings are cut; shorter chunks need less memory.
+            throughput: How much is worked on at once.
 
         Raises:
             VoiceError: The voice's content encoder does not exist here, or encoder or index do not fit the voice.
             AssetError: The files of the encoder or of the pitch extractor cannot be fetched.
-            ConfigurationError: Fabric spans several devices.
+            ConfigurationError: The precision is one in which pitch or content lose digits.
         """
         self.voice = voice
-        self.index = RetrievalIndex.load(index) if isinstance(index, str | Path) else index
-        if self.index is not None:
-            self.index.check_fits(voice.config.content_dim)
-        self.fabric = fabric or Fabric(accelerator="auto", devices=1)
-        if self.fabric.world_size > 1:
-            raise ConfigurationError(f"devices: conversion runs on one device, not on {self.fabric.world_size}")
-        # Encoder and pitch stay in float32: features are compared with those of the index, and half the cents count.
-        self.content = content or _content_of(voice, content_path)
+        self._index = index
+        _check_index(index, voice)
+        self.trainer = trainer or Trainer(accelerator="auto", devices=1, **_QUIET)
+        if self.trainer.precision not in PRECISIONS:
+            raise ConfigurationError(
+                f"precision={self.trainer.precision}: content and pitch would lose digits; choose one of: "
+                f"{', '.join(PRECISIONS)}"
+            )
+        self.content = (content or _content_of(voice, content_path)).eval()
         _check_content(self.content, voice)
-        self.fabric.to_device(self.content.eval())
         self.pitch = (pitch or _pitch_of(voice)) if voice.pitch_guided else None
-        if isinstance(self.pitch, PitchNetwork):
-            self.fabric.to_device(self.pitch.eval())
+        network = self.pitch.eval() if isinstance(self.pitch, PitchNetwork) else None
+        self.speaker = Speaker(voice.synthesizer, self.content, network)
         self.lengths = lengths or ChunkLengths()
-        self._speak = self.fabric.setup_module(_Speech(voice.synthesizer))
+        self.throughput = throughput or Throughput()
 
-    @torch.inference_mode()
     def convert(
         self, source: Source, options: ConversionOptions = _DEFAULTS, sample_rate: int | None = None
     ) -> tuple[np.ndarray, int]:
@@ -117,66 +117,92 @@ class VoiceConverter:
         Raises:
             AudioError: The source cannot be read, has more than one channel, or holds NaN.
             VoiceError: The voice has no such speaker, or its output is not finite.
-            ConfigurationError: `sample_rate` is missing or given twice.
+            ConfigurationError: `sample_rate` is missing or given twice, or the trainer has several devices.
+            OutOfMemoryError: A device has no memory for a single chunk.
+        """
+        return self.convert_many([source], options, sample_rate)[0]
+
+    def convert_many(
+        self, sources: Sequence[Source], options: ConversionOptions = _DEFAULTS, sample_rate: int | None = None
+    ) -> list[tuple[np.ndarray, int]]:
+        """Converts recordings together, which takes less time; what becomes of each is as in `convert`.
+
+        Args:
+            sources: Files, or mono samples at full scale 1, float [N] each.
+            options: How.
+            sample_rate: Rate of the samples in Hz; only with samples.
+
+        Returns:
+            Of each what `convert` gives.
+
+        Raises:
+            RVCError: As in `convert`, for the first that fails.
+        """
+        if self.trainer.world_size > 1:
+            raise ConfigurationError(
+                f"devices: audio in memory is converted on one device, not on {self.trainer.world_size}; "
+                "several share the files of a folder"
+            )
+        delivery = _InMemory()
+        tasks = [
+            Task(source, sample_rate, _seconds(source, sample_rate), number) for number, source in enumerate(sources)
+        ]
+        self.run(tasks, options, delivery)
+        return [delivery.results[number] for number in range(len(sources))]
+
+    def run(
+        self, tasks: Sequence[Task], options: ConversionOptions, delivery: Delivery, folder: Path | None = None
+    ) -> None:
+        """Converts recordings and hands them over one by one.
+
+        Args:
+            tasks: The recordings.
+            options: How.
+            delivery: Gets each result as soon as it is there, and each failure.
+            folder: Where temporary files may lie; None takes the system's place for them.
+
+        Raises:
+            VoiceError: The voice has no such speaker, or the index is damaged.
+            OutOfMemoryError: A device has no memory for a single chunk.
         """
         self._check_speaker(options.speaker)
-        audio, source_rate = _read(source, sample_rate)
-        samples = -(-len(audio) * self.voice.sample_rate // source_rate)
-        prepared = _prepare(audio, source_rate)
-        if len(prepared) == 0:
-            log.warning("The source is silent (peak below %g): the result is silence", SILENT_PEAK)
-            return np.zeros(samples, dtype=np.float32), self.voice.sample_rate
-        with isolate_rng():
-            torch.manual_seed(options.seed)
-            converted = self._convert_prepared(prepared, samples, options)
-        if not np.isfinite(converted).all():
-            raise VoiceError("the voice gives NaN or infinity; if the precision is not '32-true', try that")
-        return converted, self.voice.sample_rate
+        with reel_folder(folder) as reels:
+            conversion = Conversion(
+                self.speaker,
+                tasks,
+                options,
+                delivery,
+                reels,
+                index=self.index_for(options),
+                pitch=self.pitch if isinstance(self.pitch, PitchExtractor) else None,
+                lengths=self.lengths,
+                throughput=self.throughput,
+            )
+            self.trainer.predict(conversion, return_predictions=False)
 
-    def _convert_prepared(self, prepared: np.ndarray, samples: int, options: ConversionOptions) -> np.ndarray:
-        """The high-passed source at 16 kHz [N] -> [samples]."""
-        context = self.lengths.context_samples
-        padded = chunking.pad(prepared, context)
-        f0_hz = self._pitch(padded, options.transpose_semitones)
-        chunks = chunking.split(prepared, self.lengths)
-        pieces = (
-            self._convert_chunk(padded[chunk.padded(context)], f, options) for chunk, f in _with_pitch(chunks, f0_hz)
-        )
-        joined = chunking.join(pieces, chunks, context, self.voice.config.hop_samples, samples)
-        mixed = mix_envelope(
-            torch.from_numpy(joined),
-            self.voice.sample_rate,
-            torch.from_numpy(prepared),
-            SAMPLE_RATE,
-            options.volume_envelope,
-        )
-        return _limited(mixed.numpy(), OUTPUT_PEAK)
-
-    def _convert_chunk(self, audio: np.ndarray, f0_hz: Tensor | None, options: ConversionOptions) -> np.ndarray:
-        """Source [N] with the pitch from its start on [>= T] -> voice [T·hop]; the content frames decide T."""
-        wav16k = self.fabric.to_device(torch.from_numpy(audio)[None])
-        content = self.content(wav16k, wav16k.new_tensor([len(audio)], dtype=torch.long))
-        content = self._enrich(content, f0_hz, options)
-        speaker = content.new_tensor([options.speaker], dtype=torch.long)
-        if f0_hz is None:
-            return self._speak(content, None, None, speaker)[0, 0].cpu().numpy()
-        f0_hz = self.fabric.to_device(f0_hz[None, : content.shape[1]])
-        return self._speak(content, coarse_pitch(f0_hz), f0_hz.view(torch.int32), speaker)[0, 0].cpu().numpy()
-
-    def _enrich(self, content: Tensor, f0_hz: Tensor | None, options: ConversionOptions) -> Tensor:
-        """Content of the source [1, F, C] -> what the voice is given, [1, T, C] with T = 2·F."""
-        if self.index is None or options.index_rate == 0:
-            return content.repeat_interleave(2, dim=1)
-        mixed = self.index.mix(content, options.index_rate).repeat_interleave(2, dim=1)
-        if f0_hz is None:
-            return mixed
-        return protect_unvoiced(mixed, content.repeat_interleave(2, dim=1), f0_hz.to(mixed), options.protect)
-
-    def _pitch(self, padded: np.ndarray, semitones: float) -> Tensor | None:
-        """Pitch of the padded source [N] in Hz, transposed, float32 [N // 160 + 1]; None for voices without."""
-        if self.pitch is None:
+    def index_for(self, options: ConversionOptions) -> RetrievalIndex | None:
+        """The index, read once; None where there is none or it is not asked for."""
+        if options.index_rate == 0:
             return None
-        return transpose(torch.from_numpy(measure(self.pitch, padded)), semitones)
+        if isinstance(self._index, str | Path):
+            self._index = RetrievalIndex.load(self._index)
+        return self._index
+
+    def fingerprint(self, options: ConversionOptions) -> str:
+        """A digest of all that decides what becomes of a source."""
+        index = self.index_for(options)
+        decisive = {
+            "version": __version__,
+            "options": asdict(options),
+            "lengths": asdict(self.lengths),
+            "precision": self.trainer.precision,
+            "voice": content_hash(self.voice.weights),
+            "config": self.voice.config.to_dict(),
+            "content": [self.content.name, content_hash(self.content.state_dict())],
+            "pitch": None if self.pitch is None else _described(self.pitch),
+            "index": None if index is None else hashlib.blake2b(index.vectors.tobytes(), digest_size=16).hexdigest(),
+        }
+        return hashlib.blake2b(json.dumps(decisive, sort_keys=True).encode(), digest_size=16).hexdigest()
 
     def _check_speaker(self, speaker: int) -> None:
         if speaker >= self.voice.config.speaker_count:
@@ -186,75 +212,41 @@ class VoiceConverter:
             )
 
 
-class _Speech(nn.Module):
-    """The synthesizer's conversion as `forward`: Fabric gives devices and precision to nothing else."""
+class _InMemory:
+    """Keeps results, and raises the first failure."""
 
-    def __init__(self, synthesizer: Synthesizer) -> None:
-        super().__init__()
-        self.synthesizer = synthesizer
+    def __init__(self) -> None:
+        self.results: dict[int, tuple[np.ndarray, int]] = {}
 
-    def forward(self, content: Tensor, coarse: Tensor | None, f0_bits: Tensor | None, speaker: Tensor) -> Tensor:
-        """[1, T, C], [1, T], [1, T], [1] -> [1, 1, T·hop].
+    def deliver(self, task: Task, recording: Recording, blocks: Iterator[np.ndarray], sample_rate: int) -> None:
+        """Keeps the audio by the number of the task."""
+        self.results[task.number] = np.concatenate([np.zeros(0, np.float32), *blocks]), sample_rate
 
-        The pitch comes as the bits of its float32 values: Fabric leaves integers alone, whereas pitch in half
-        precision is off by several cents.
-        """
-        f0_hz = None if f0_bits is None else f0_bits.view(torch.float32)
-        lengths = speaker.new_tensor([content.shape[1]])
-        return self.synthesizer.infer(content, lengths, coarse, f0_hz, speaker)
+    def fail(self, task: Task, error: RVCError | OSError) -> None:
+        """Raises the error."""
+        raise error
 
 
-def protect_unvoiced(mixed: Tensor, original: Tensor, f0_hz: Tensor, protect: float) -> Tensor:
-    """Keeps consonants and breaths closer to the source (specification 10.4).
-
-    Args:
-        mixed: Features after retrieval, [B, T, C].
-        original: Features of the source, [B, T, C].
-        f0_hz: Pitch, 0 = unvoiced, [at least T].
-        protect: Share of `mixed` in unvoiced frames, 0 to 0.5; 0.5 means all of it, that is no protection.
-
-    Returns:
-        [B, T, C].
-    """
-    if protect >= 0.5:
-        return mixed
-    voiced = (f0_hz[: mixed.shape[1]] >= 1.0)[None, :, None]
-    return torch.where(voiced, mixed, torch.lerp(original, mixed, protect))
-
-
-def _with_pitch(chunks: list[Chunk], f0_hz: Tensor | None) -> Iterator[tuple[Chunk, Tensor | None]]:
-    """Every chunk with the pitch from its padded start on."""
-    for chunk in chunks:
-        yield chunk, None if f0_hz is None else f0_hz[chunk.start // chunking.FRAME_SAMPLES :]
-
-
-def _read(source: Source, sample_rate: int | None) -> tuple[np.ndarray, int]:
-    """Mono float32 [N] and its rate in Hz; see `VoiceConverter.convert` for the errors."""
+def _seconds(source: Source, sample_rate: int | None) -> float:
+    """Length of a source, as far as it is known."""
     if isinstance(source, str | Path):
-        if sample_rate is not None:
-            raise ConfigurationError(f"sample_rate={sample_rate}: a file brings its own rate; leave it out")
-        return load_audio(source)
-    audio = np.asarray(source)
-    if sample_rate is None or sample_rate <= 0:
-        raise ConfigurationError(f"sample_rate={sample_rate}: samples need their rate in Hz")
-    if audio.ndim != 1 or not np.issubdtype(audio.dtype, np.floating):
-        raise AudioError(f"samples of shape {audio.shape} and type {audio.dtype}; expected mono float [N]")
-    if not np.isfinite(audio).all():
-        raise AudioError("the samples hold NaN or infinity")
-    return audio.astype(np.float32), int(sample_rate)
+        return seconds_of(source)
+    return np.size(source) / sample_rate if sample_rate and sample_rate > 0 else 0.0
 
 
-def _prepare(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The source as content and pitch are taken from it, 16 kHz [N]; nothing at all if it is silent."""
-    if peak_of(audio) < SILENT_PEAK:
-        return audio[:0]
-    audio = _limited(resample(audio, sample_rate, SAMPLE_RATE), INPUT_PEAK)
-    return highpass_zero_phase(audio, SAMPLE_RATE) if len(audio) else audio
+def _check_index(index: str | Path | RetrievalIndex | None, voice: Voice) -> None:
+    """Raises VoiceError if there is no such index, or it is one of another voice."""
+    if isinstance(index, RetrievalIndex):
+        index.check_fits(voice.config.content_dim)
+    elif index is not None:
+        check_index(Path(index), voice.config.content_dim)
 
 
-def _limited(audio: np.ndarray, peak: float) -> np.ndarray:
-    """`audio` [N] turned down to `peak` where it is louder."""
-    return audio * np.float32(min(1.0, peak / max(peak_of(audio), 1e-9)))
+def _described(pitch: PitchTracker) -> list[Any]:
+    """Name, settings and weights of a pitch extractor."""
+    settings = {name: value for name, value in vars(pitch).items() if isinstance(value, bool | int | float | str)}
+    weights = content_hash(pitch.state_dict()) if isinstance(pitch, PitchNetwork) else None
+    return [pitch.name, settings, weights]
 
 
 def _content_of(voice: Voice, path: str | Path | None) -> ContentEncoder:
