@@ -43,12 +43,12 @@ def test_converts_and_leaves_nothing_else(folder):
         "input=in",
         "output=out",
         "transpose_semitones=2",
-        "accelerator=cpu",
+        "trainer.accelerator=cpu",
         "protect=0.3",
         "precision=bf16-mixed",
     )
     assert done.returncode == 0, done.stderr
-    assert files(folder) == sorted([*before, "out/a.wav"])
+    assert files(folder) == sorted([*before, "out/.converted.jsonl", "out/a.wav"])
     info = soundfile.info(folder / "out" / "a.wav")
     assert (info.samplerate, info.frames) == (8000, 4000)
     assert done.stderr.splitlines() == [
@@ -61,7 +61,7 @@ def test_converts_and_leaves_nothing_else(folder):
 def test_pitch_by_another_extractor(folder):
     path = make_pitch_weights(folder, "rmvpe")
     chosen = "pitch=rmvpe", f"pitch.path={path}"
-    done = run(folder, "voice=voices/anna.pth", "input=in", "output=out", *chosen, "accelerator=cpu")
+    done = run(folder, "voice=voices/anna.pth", "input=in", "output=out", *chosen, "trainer.accelerator=cpu")
     assert done.returncode == 0, done.stderr
     assert soundfile.info(folder / "out" / "a.wav").frames == 4000
 

@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -261,6 +261,24 @@ def _opened_with_ffmpeg(path: Path, stack: ExitStack, soundfile_reason: str) -> 
             " finds audio in it; convert it to wav, or remove it"
         )
     return AudioBlocks(wav, stack, complaint or ("ffmpeg says no more" if run.returncode else ""))
+
+
+def write_blocks(path: Path | str, blocks: Iterable[np.ndarray], sample_rate: int) -> None:
+    """Write a recording that comes in blocks, as `write_audio`."""
+    path = Path(path)
+    extension = path.suffix.lower()
+    try:
+        with (
+            atomic_path(path) as temporary,
+            soundfile.SoundFile(_openable(temporary), "w", sample_rate, 1, WRITE_SUBTYPES[extension]) as file,
+        ):
+            for block in blocks:
+                for start in range(0, len(block), 1 << 16):
+                    file.write(block[start : start + (1 << 16)])
+    except (soundfile.LibsndfileError, ValueError) as error:
+        raise AudioError(
+            f"'{path}' cannot be written at {sample_rate} Hz: {error}; choose .wav or another sample rate"
+        ) from error
 
 
 def check_rate(path: Path | str, sample_rate: int) -> None:

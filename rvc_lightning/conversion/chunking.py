@@ -38,7 +38,10 @@ FADE_FRAMES = 4
 
 @dataclass(frozen=True)
 class ChunkLengths:
-    """How long recordings are cut (specification 10.1: the constants of the peers).
+    """How long recordings are cut.
+
+    The peers cut every 38 s (specification 10.1). Memory grows with the length of a chunk, and the work of attention
+    with its square, while what an encoder hears of speech lies within seconds.
 
     Raises:
         ConfigurationError: Cuts could meet, or fades would reach beyond the context.
@@ -46,11 +49,11 @@ class ChunkLengths:
 
     context_seconds: int = 1
     """Converted on either side of a chunk, in seconds."""
-    search_seconds: int = 6
+    search_seconds: int = 4
     """A cut is sought this far to either side of where it is due, in seconds."""
-    spacing_seconds: int = 38
+    spacing_seconds: int = 24
     """Cuts are due at multiples of this, in seconds."""
-    longest_seconds: int = 41
+    longest_seconds: int = 28
     """What is no longer than this is not cut, in seconds."""
 
     def __post_init__(self) -> None:

@@ -166,6 +166,8 @@ class VoiceConverter:
             OutOfMemoryError: A device has no memory for a single chunk.
         """
         self._check_speaker(options.speaker)
+        if not tasks:
+            return
         with reel_folder(folder) as reels:
             conversion = Conversion(
                 self.speaker,

@@ -31,6 +31,7 @@ from rvc_lightning.conversion.result import finished
 from rvc_lightning.conversion.source import Recording, Source, measure_on_host, read_recording
 from rvc_lightning.conversion.speaking import Speaker, Window, cycles_before
 from rvc_lightning.errors import OutOfMemoryError, RVCError
+from rvc_lightning.files import digest
 from rvc_lightning.memory import is_out_of_memory
 from rvc_lightning.pitch.base import Part, PitchExtractor, parts
 from rvc_lightning.pitch.scale import transpose
@@ -124,7 +125,7 @@ class Conversion(LightningModule):
 
     def predict_dataloader(self) -> RecordingLoader:
         """The share of this rank; all ranks go by the plan of the first."""
-        tasks = self.trainer.strategy.broadcast(self.tasks)
+        tasks, self.delivery = self.trainer.strategy.broadcast((self.tasks, self.delivery))
         groups = share(tasks, self._batch_seconds, self.trainer.world_size)[self.trainer.global_rank]
         total = sum(task.seconds for group in groups for task in group)
         # The bar is for people: logs kept in files have no use for it.
@@ -342,7 +343,9 @@ class _Recordings(Dataset):
     def __getitem__(self, index: int) -> tuple[Task, Read]:
         task = self.tasks[index]
         try:
+            name = digest(task.source) if isinstance(task.source, str | Path) else ""
             recording = read_recording(task.source, task.sample_rate, self.folder)
+            recording.file_digest = name
             if self.pitch is not None and len(recording.audio):
                 recording.f0_hz = measure_on_host(self.pitch, recording.audio, self.context_samples)
         except (RVCError, OSError) as error:

@@ -48,6 +48,8 @@ class Recording:
     """Of the source, in Hz."""
     digest: str
     """Of its samples."""
+    file_digest: str = ""
+    """Of the bytes of its file, as they were before it was read; nothing for samples."""
     f0_hz: np.ndarray | None = None
     """Pitch of the recording with its reflected ends, 0 = unvoiced, [F]; None until it is measured."""
 

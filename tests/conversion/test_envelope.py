@@ -1,5 +1,7 @@
 """Loudness of the source imposed on the output (specification 10.5)."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from rvc_lightning.conversion.envelope import EnvelopeMix, rms_envelope
 def mixed(converted, rate, source, source_rate, share):
     mix = EnvelopeMix(converted, rate, source, source_rate, share)
     borders = [0, len(converted) // 3, len(converted)]
-    spans = [slice(*pair) for pair in zip(borders, borders[1:], strict=False)]
+    spans = [slice(*pair) for pair in itertools.pairwise(borders)]
     return np.concatenate([converted[span] * mix.gain(span) for span in spans])
 
 
