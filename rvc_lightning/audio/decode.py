@@ -134,11 +134,21 @@ def _decode(path: Path) -> DecodedAudio:
         return _decode_with_ffmpeg(path, str(error))
 
 
+class _OnwardFile(soundfile.SoundFile):
+    """A file that is only read onwards.
+
+    soundfile seeks to where it is after every block, and libsndfile loses its way there in mp3 of a variable bit rate.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 def _decode_with_soundfile(path: Path) -> DecodedAudio:
     """Read block by block, so that a damaged file keeps what lies before the damage."""
     blocks: list[np.ndarray] = []
     damage: str | None = None
-    with soundfile.SoundFile(openable(path)) as file:
+    with _OnwardFile(openable(path)) as file:
         sample_rate, expected = file.samplerate, file.frames
         try:
             while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
