@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning import resolvers
 from rvc_lightning.commands import command, readable_choices, required
+from rvc_lightning.conversion.options import ConversionOptions, default_values
 
 log = logging.getLogger(__name__)
-
 resolvers.register()
 
 
@@ -30,13 +30,12 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.conversion.chunking import ChunkLengths
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.folder import convert_files
-    from rvc_lightning.conversion.options import ConversionOptions
     from rvc_lightning.conversion.prediction import Throughput
     from rvc_lightning.pitch import build_pitch_extractor
     from rvc_lightning.voice.voice import Voice
 
     set_up_torch(config)
-    options = ConversionOptions(**{option.name: config[option.name] for option in fields(ConversionOptions)})
+    options = options_of(config)
     voice = Voice.load(voice_path)
     index = index_of(voice_path, config.index)
     pitch = build_pitch_extractor(**config.pitch) if config.get("pitch") else None
@@ -49,7 +48,16 @@ def main(config: DictConfig) -> None:
         lengths=settings(ChunkLengths, "chunks", plain(config.chunks)),
         throughput=Throughput(config.batch_seconds, config.num_workers),
     )
-    convert_files(converter, source, output, options, config.extension, redo=config.redo)
+    convert_files(converter, source, output, options, redo=config.redo)
+
+
+def options_of(config: DictConfig) -> ConversionOptions:
+    """The options in the configuration of a command. Raises ConfigurationError for those that make no sense."""
+    return ConversionOptions.from_values({name: _plain(config[name]) for name in default_values()})
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def index_of(voice: str, index: str | None) -> Path | None:

@@ -21,6 +21,7 @@ Legend: N source samples, F frames of 10 ms, S output samples.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,23 +79,34 @@ class Chunk:
         return reflected(audio, self.start - context_samples, self.end + context_samples)
 
 
-def split(audio: Samples, lengths: ChunkLengths) -> list[Chunk]:
-    """Chunks that cover `audio` [N] without gap or overlap, cut at quiet places; one chunk if it is short enough."""
-    borders = [0, *cut_points(audio, lengths), len(audio)]
-    return [Chunk(start, end) for start, end in itertools.pairwise(borders)]
+def split(audio: Samples, lengths: ChunkLengths, stretches: Sequence[tuple[int, int]] | None = None) -> list[Chunk]:
+    """Chunks that cover `audio` [N], or the stretches of it, without gap or overlap, cut at quiet places.
+
+    Args:
+        audio: The recording.
+        lengths: How long chunks are.
+        stretches: (start, end) of what to cover, in order and apart, on multiples of 320 but for the end of `audio`;
+            None is all of it.
+    """
+    chunks = []
+    for start, end in [(0, len(audio))] if stretches is None else stretches:
+        borders = [start, *cut_points(audio, lengths, start, end), end]
+        chunks += [Chunk(first, last) for first, last in itertools.pairwise(borders)]
+    return chunks
 
 
-def cut_points(audio: Samples, lengths: ChunkLengths) -> list[int]:
-    """Increasing multiples of 320 inside `audio` [N]: the quietest places near every multiple of the spacing.
+def cut_points(audio: Samples, lengths: ChunkLengths, start: int = 0, end: int | None = None) -> list[int]:
+    """Increasing multiples of 320 inside `audio` [start, end): the quietest places near every multiple of the spacing.
 
     Quiet is where the absolute samples of 10 ms sum to the least (defect I3: the peers sum the samples themselves, so
     that a loud hum counts as quiet).
     """
-    if len(audio) <= lengths.longest_seconds * SAMPLE_RATE:
+    end = len(audio) if end is None else end
+    if end - start <= lengths.longest_seconds * SAMPLE_RATE:
         return []
     search, spacing = lengths.search_seconds * SAMPLE_RATE, lengths.spacing_seconds * SAMPLE_RATE
     # The last chunk is never shorter than a second: fades must fit into it.
-    due = range(spacing, len(audio) - search - SAMPLE_RATE, spacing)
+    due = range(start + spacing, end - search - SAMPLE_RATE, spacing)
     return [_quietest(audio, place - search, place + search) for place in due]
 
 
@@ -136,28 +148,37 @@ class Joiner:
         self._half = FADE_FRAMES // 2 * hop_samples
         self._fading: np.ndarray | None = None
 
-    def be_silent(self) -> None:
-        """Makes it all silence."""
-        for span in spans(self._samples):
-            self.joined.append(np.zeros(span.stop - span.start, np.float32))
+    def end(self) -> None:
+        """Makes what is left silence."""
+        self._be_silent_until(self._samples)
 
-    def add(self, piece: np.ndarray, chunk: Chunk, *, is_last: bool) -> None:
-        """Adds the output of the next chunk.
+    def add(self, piece: np.ndarray, chunk: Chunk, *, is_followed: bool) -> None:
+        """Adds the output of the next chunk. Where no chunk is, there is silence.
 
         Args:
             piece: Of the chunk with its contexts, [S]; frame-aligned at the start, and reaching at least half a fade
                 beyond the chunk's end.
             chunk: Which.
-            is_last: Whether it ends the recording.
+            is_followed: Whether the next one begins where this one ends.
         """
         start = chunk.start // FRAME_SAMPLES * self._hop_samples
-        end = self._samples if is_last else chunk.end // FRAME_SAMPLES * self._hop_samples + self._half
-        first = start if self._fading is None else start - self._half
+        end = min(-(-chunk.end // FRAME_SAMPLES) * self._hop_samples, self._samples)
+        first, last = start - self._half * (self._fading is not None), end + self._half * is_followed
         skipped = self._context - (start - first)
-        part = piece[skipped : skipped + end - first].astype(np.float32)
-        if self._fading is not None:
-            ramp = (np.arange(2 * self._half, dtype=np.float32) + 0.5) / (2 * self._half)
-            part[: 2 * self._half] = part[: 2 * self._half] * ramp + self._fading * (1 - ramp)
-        if not is_last:
-            part, self._fading = np.split(part, [-2 * self._half])
+        part = piece[skipped : skipped + last - first].astype(np.float32)
+        ramp = (np.arange(2 * self._half, dtype=np.float32) + 0.5) / (2 * self._half)
+        # Next to a gap the fade lies inside the chunk: the gap stays silent.
+        if first > 0:
+            part[: len(ramp)] *= ramp[: len(part)]
+        if last < self._samples:
+            part[-len(ramp) :] *= 1 - ramp[-len(part) :]
+        if self._fading is None:
+            self._be_silent_until(first)
+        else:
+            part[: len(ramp)] += self._fading
+        part, self._fading = np.split(part, [-len(ramp)]) if is_followed else (part, None)
         self.joined.append(part)
+
+    def _be_silent_until(self, end: int) -> None:
+        for span in spans(end - len(self.joined)):
+            self.joined.append(np.zeros(span.stop - span.start, np.float32))

@@ -1,7 +1,9 @@
-"""Conversion of recordings to a voice (specification 10).
+"""Conversion of a recording to a voice (specification 10).
 
-    recording ─▶ 16 kHz, high-pass ─┬─▶ pitch of the whole ───────────────────┐
-                                    └─▶ chunks ─▶ content ─▶ index, protect ──┴─▶ voice ─▶ join ─▶ loudness ─▶ audio
+    recording ─▶ 16 kHz, high-pass ─┬─▶ pitch of the whole ──────────────────┐
+                                    └─▶ chunks ─▶ content ─▶ index, protect ─┴─▶ voice ─▶ join ─▶ loudness ─▶ finish
+
+`options.py` draws where each option acts.
 
 Legend: N samples.
 """
@@ -10,8 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +24,38 @@ from rvc_lightning.audio.decode import seconds_of
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.conversion.chunking import ChunkLengths
+from rvc_lightning.conversion.contour import check_pitch_options
+from rvc_lightning.conversion.effect_stages import check_installed
 from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.conversion.prediction import Conversion, Delivery, Task, Throughput
+from rvc_lightning.conversion.prediction import ConversionRun, Converted, Delivery, Task, Throughput
 from rvc_lightning.conversion.reel import reel_folder
-from rvc_lightning.conversion.source import Recording, Source
+from rvc_lightning.conversion.source import Source
+from rvc_lightning.conversion.speakers import speaker_number
 from rvc_lightning.conversion.speaking import Speaker
 from rvc_lightning.errors import ConfigurationError, RVCError, VoiceError
 from rvc_lightning.index_file import check_index
-from rvc_lightning.pitch import build_pitch_extractor
+from rvc_lightning.pitch import DEFAULT_PITCH, build_pitch_extractor
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
 from rvc_lightning.retrieval import RetrievalIndex
 from rvc_lightning.version import __version__
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 from rvc_lightning.voice.voice import Voice, content_hash
 
+
+@dataclass(frozen=True)
+class Conversion:
+    """What became of a recording. Letters: S samples, F frames of 10 ms of the recording."""
+
+    audio: np.ndarray
+    """float32 [S]."""
+    sample_rate: int
+    """In Hz."""
+    f0_hz: np.ndarray | None
+    """The pitch that the voice was given, float32 [F], 0 = unvoiced; None for voices without pitch."""
+
+
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """Those in which content, pitch and phase keep their digits."""
-DEFAULT_PITCH = "swift_f0"
-"""Pitch extractor of voices that do not name theirs: any exact one serves any voice."""
 
 _DEFAULTS = ConversionOptions()
 _QUIET: dict[str, Any] = {
@@ -107,48 +123,57 @@ class VoiceConverter:
 
         Args:
             source: A file, or mono samples at full scale 1, float [N].
-            options: How.
+            options: How; `write_f0` and `output_format` are for those who write files.
             sample_rate: Rate of the samples in Hz; only with samples.
 
         Returns:
-            Audio of the voice, float32 [ceil(N · voice rate / source rate)], in time with the source and within
-            ±0.99, and its rate in Hz. Silence gives silence.
+            Audio, float32 [ceil(N · rate / source rate)], in time with the source and within full scale, longer by
+            `tail_seconds`; and its rate in Hz, that of the voice or `output_sample_rate`. Silence gives silence.
 
         Raises:
             AudioError: The source cannot be read, has more than one channel, or holds NaN.
-            VoiceError: The voice has no such speaker, or its output is not finite.
-            ConfigurationError: `sample_rate` is missing or given twice, or the trainer has several devices.
+            VoiceError: The voice has no such speaker or no pitch to change, or its output is not finite.
+            ConfigurationError: `sample_rate` is missing or given twice, `f0_file` is no curve of this recording, an
+                extra that an option needs is not installed, or the trainer has several devices.
             OutOfMemoryError: A device has no memory for a single chunk.
         """
-        return self.convert_many([source], options, sample_rate)[0]
+        conversion = self.conversion(source, options, sample_rate)
+        return conversion.audio, conversion.sample_rate
+
+    def conversion(
+        self, source: Source, options: ConversionOptions = _DEFAULTS, sample_rate: int | None = None
+    ) -> Conversion:
+        """`convert`, with the pitch that was used."""
+        return self.conversions([source], options, sample_rate)[0]
 
     def convert_many(
         self, sources: Sequence[Source], options: ConversionOptions = _DEFAULTS, sample_rate: int | None = None
     ) -> list[tuple[np.ndarray, int]]:
-        """Converts recordings together, which takes less time; what becomes of each is as in `convert`.
+        """`convert` of several recordings together: it takes less time and gives the same. The first error ends it."""
+        return [(one.audio, one.sample_rate) for one in self.conversions(sources, options, sample_rate)]
 
-        Args:
-            sources: Files, or mono samples at full scale 1, float [N] each.
-            options: How.
-            sample_rate: Rate of the samples in Hz; only with samples.
-
-        Returns:
-            Of each what `convert` gives.
-
-        Raises:
-            RVCError: As in `convert`, for the first that fails.
-        """
+    def conversions(
+        self, sources: Sequence[Source], options: ConversionOptions = _DEFAULTS, sample_rate: int | None = None
+    ) -> list[Conversion]:
+        """`convert_many`, with the pitch that was used."""
         if self.trainer.world_size > 1:
             raise ConfigurationError(
                 f"devices: audio in memory is converted on one device, not on {self.trainer.world_size}; "
                 "several share the files of a folder"
             )
-        delivery = _InMemory()
         tasks = [
-            Task(source, sample_rate, _seconds(source, sample_rate), number) for number, source in enumerate(sources)
+            Task(source, sample_rate, _seconds(source, sample_rate), options, number)
+            for number, source in enumerate(sources)
         ]
+        delivery = _InMemory()
         self.run(tasks, options, delivery)
-        return [delivery.results[number] for number in range(len(sources))]
+        return [delivery.results[task.number] for task in tasks]
+
+    def check(self, options: ConversionOptions) -> None:
+        """Finds out before anything is read whether the voice can follow the options; see `convert` for the errors."""
+        speaker_number(self.voice, options.speaker)
+        check_pitch_options(options, self.voice.pitch_guided)
+        check_installed(options.effects)
 
     def run(
         self, tasks: Sequence[Task], options: ConversionOptions, delivery: Delivery, folder: Path | None = None
@@ -156,20 +181,21 @@ class VoiceConverter:
         """Converts recordings and hands them over one by one.
 
         Args:
-            tasks: The recordings.
-            options: How.
+            tasks: The recordings, each with its own options.
+            options: Those that concern the networks, and are the same for all.
             delivery: Gets each result as soon as it is there, and each failure.
             folder: Where temporary files may lie; None takes the system's place for them.
 
         Raises:
-            VoiceError: The voice has no such speaker, or the index is damaged.
+            VoiceError: The voice has no such speaker or no pitch to change, or the index is damaged.
             OutOfMemoryError: A device has no memory for a single chunk.
         """
-        self._check_speaker(options.speaker)
+        self.check(options)
+        options = replace(options, speaker=speaker_number(self.voice, options.speaker))
         if not tasks:
             return
         with reel_folder(folder) as reels:
-            conversion = Conversion(
+            conversion = ConversionRun(
                 self.speaker,
                 tasks,
                 options,
@@ -195,7 +221,7 @@ class VoiceConverter:
         index = self.index_for(options)
         decisive = {
             "version": __version__,
-            "options": asdict(options),
+            "options": repr(options),
             "lengths": asdict(self.lengths),
             "precision": self.trainer.precision,
             "voice": content_hash(self.voice.weights),
@@ -206,23 +232,17 @@ class VoiceConverter:
         }
         return hashlib.blake2b(json.dumps(decisive, sort_keys=True).encode(), digest_size=16).hexdigest()
 
-    def _check_speaker(self, speaker: int) -> None:
-        if speaker >= self.voice.config.speaker_count:
-            raise VoiceError(
-                f"speaker={speaker}: the voice has {self.voice.config.speaker_count} speakers, "
-                f"choose 0 to {self.voice.config.speaker_count - 1}"
-            )
-
 
 class _InMemory:
     """Keeps results, and raises the first failure."""
 
     def __init__(self) -> None:
-        self.results: dict[int, tuple[np.ndarray, int]] = {}
+        self.results: dict[int, Conversion] = {}
 
-    def deliver(self, task: Task, recording: Recording, blocks: Iterator[np.ndarray], sample_rate: int) -> None:
+    def deliver(self, task: Task, converted: Converted) -> None:
         """Keeps the audio by the number of the task."""
-        self.results[task.number] = np.concatenate([np.zeros(0, np.float32), *blocks]), sample_rate
+        audio = np.concatenate([np.zeros(0, np.float32), *converted.blocks])
+        self.results[task.number] = Conversion(audio, converted.sample_rate, converted.f0_hz)
 
     def fail(self, task: Task, error: RVCError | OSError) -> None:
         """Raises the error."""

@@ -2,7 +2,7 @@
 
     workers    read recordings, find pitch on the host        ─┐  as many at once as there are workers
     predict    pitch networks ─▶ contour ─▶ chunks ─▶ speaker ─┤  chunks of all recordings of a batch together
-               joined, level, written                          ─┘  each recording as soon as it is whole
+               joined, leveled, finished, written                          ─┘  each recording as soon as it is whole
 
 Recordings of like length share a batch. What becomes of one does not depend on the others, nor on how many devices
 there are.
@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -22,19 +22,22 @@ from lightning import LightningModule
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from rvc_lightning.audio.stages import run
 from rvc_lightning.conversion import chunking
 from rvc_lightning.conversion.chunking import SAMPLE_RATE, Chunk, ChunkLengths, Joiner, reflected
+from rvc_lightning.conversion.contour import shaped_contour
 from rvc_lightning.conversion.draws import Place
+from rvc_lightning.conversion.finishing import finished_rate, finished_samples, finishing
 from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.conversion.reel import Reel
-from rvc_lightning.conversion.result import finished
+from rvc_lightning.conversion.reel import Reel, spans
+from rvc_lightning.conversion.result import leveled
+from rvc_lightning.conversion.silence import SoundDetector
 from rvc_lightning.conversion.source import Recording, Source, measure_on_host, read_recording
 from rvc_lightning.conversion.speaking import Speaker, Window, cycles_before
 from rvc_lightning.errors import OutOfMemoryError, RVCError
-from rvc_lightning.files import digest
 from rvc_lightning.memory import is_out_of_memory
-from rvc_lightning.pitch.base import Part, PitchExtractor, parts
-from rvc_lightning.pitch.scale import transpose
+from rvc_lightning.pitch.base import Part, PitchExtractor, frame_count, parts
+from rvc_lightning.pitch.curve import read_curve
 from rvc_lightning.retrieval import RetrievalIndex
 
 log = logging.getLogger(__name__)
@@ -53,6 +56,8 @@ class Task:
     """Of the samples, in Hz."""
     seconds: float
     """Length, as far as it is known before it is read."""
+    options: ConversionOptions
+    """Its own."""
     number: int = 0
     """Among those that are converted."""
     target: Path | None = None
@@ -63,11 +68,24 @@ Read: TypeAlias = Recording | RVCError | OSError
 """A recording, or why it cannot be read."""
 
 
+class Converted(NamedTuple):
+    """What a recording became."""
+
+    blocks: Iterator[np.ndarray]
+    """Audio, float32 [N] each."""
+    sample_rate: int
+    """In Hz."""
+    f0_hz: np.ndarray | None
+    """The pitch that the voice was given, float32 [F], 0 = unvoiced; None for voices without pitch."""
+    file_digest: str
+    """Of the file that was read."""
+
+
 class Delivery(Protocol):
     """What is done with results. It may be sent to another process."""
 
-    def deliver(self, task: Task, recording: Recording, blocks: Iterator[np.ndarray], sample_rate: int) -> None:
-        """Takes the audio, float32 blocks [N] at `sample_rate` Hz. What it raises makes the task fail."""
+    def deliver(self, task: Task, converted: Converted) -> None:
+        """Takes a result. What it raises makes the task fail."""
         ...
 
     def fail(self, task: Task, error: RVCError | OSError) -> None:
@@ -85,7 +103,7 @@ class Throughput:
     """Processes that read recordings and find pitch where that is done on the host; 0 does it in this process."""
 
 
-class Conversion(LightningModule):
+class ConversionRun(LightningModule):
     """Converts recordings, for `Trainer.predict`."""
 
     # A rank may have nothing to do.
@@ -149,7 +167,7 @@ class Conversion(LightningModule):
                 self._advance(task.seconds)
         self._measure([job.recording for job in jobs])
         for job in jobs:
-            self._shape(job.recording)
+            self._shape(job)
         self._speak(jobs)
         return [job.task.target for job in jobs]
 
@@ -188,17 +206,18 @@ class Conversion(LightningModule):
             if id(recording) in tracks:
                 recording.f0_hz = np.concatenate(tracks[id(recording)])
 
-    def _shape(self, recording: Recording) -> None:
+    def _shape(self, job: _Job) -> None:
         """Changes the pitch of a whole recording as the options say."""
+        recording = job.recording
         if recording.f0_hz is not None:
-            recording.f0_hz = transpose(torch.from_numpy(recording.f0_hz), self.options.transpose_semitones).numpy()
+            first_seconds = -self.lengths.context_seconds
+            recording.f0_hz = shaped_contour(recording.f0_hz, job.task.options, recording.curve, first_seconds)
 
     def _speak(self, jobs: Sequence[_Job]) -> None:
         """Says all chunks of the recordings and delivers what they become."""
         pieces = [piece for job in jobs for piece in job.pieces(self.lengths)]
         for job in jobs:
             if not len(job.recording.audio):
-                job.joiner.be_silent()
                 self._finish(job)
         seconds = [(piece.chunk.end - piece.chunk.start) / SAMPLE_RATE + 2 * self.lengths.context_seconds
                    for piece in pieces]  # fmt: skip
@@ -208,21 +227,34 @@ class Conversion(LightningModule):
             return self.speaker.speak(windows, self.options, self.index)
 
         for piece, audio in zip(pieces, self._in_batches(say, pieces, seconds), strict=True):
-            piece.job.joiner.add(audio, piece.chunk, is_last=piece.is_last)
+            piece.job.joiner.add(audio, piece.chunk, is_followed=piece.is_followed)
             self._advance((piece.chunk.end - piece.chunk.start) / SAMPLE_RATE)
             if piece.is_last:
                 self._finish(piece.job)
 
     def _finish(self, job: _Job) -> None:
         """Delivers what a recording became."""
-        rate, joined = self.speaker.synthesizer.config.sample_rate, job.joiner.joined
+        rate, recording, options = self.speaker.synthesizer.config.sample_rate, job.recording, job.task.options
+        job.joiner.end()
+        joined = job.joiner.joined
         try:
-            blocks = finished(joined, rate, job.recording.audio, self.options)
-            self.delivery.deliver(job.task, job.recording, blocks, rate)
+            blocks = leveled(joined, rate, recording.audio, options)
+            stages = finishing(options, rate, finished_samples(options, rate, recording.samples, recording.sample_rate))
+            f0_hz = None if self.pitch is None and self.speaker.pitch is None else self._own_frames(recording)
+            converted = Converted(run(stages, blocks), finished_rate(options, rate), f0_hz, recording.file_digest)
+            self.delivery.deliver(job.task, converted)
         except (RVCError, OSError) as error:
             self.delivery.fail(job.task, error)
         joined.remove()
-        job.recording.audio.remove()
+        recording.audio.remove()
+
+    def _own_frames(self, recording: Recording) -> np.ndarray:
+        """The pitch of a recording without that of its reflected ends; of a silent one, none."""
+        first, frames = (
+            self.lengths.context_samples // chunking.FRAME_SAMPLES,
+            frame_count(recording.samples_at(SAMPLE_RATE)),
+        )
+        return np.zeros(frames, np.float32) if recording.f0_hz is None else recording.f0_hz[first : first + frames]
 
     def _in_batches(
         self, function: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item], seconds: Sequence[float]
@@ -283,8 +315,18 @@ class _Job:
         """Its chunks, none for silence."""
         if not len(self.recording.audio):
             return []
-        chunks = chunking.split(self.recording.audio, lengths)
-        return [_Piece(self, chunk, chunk is chunks[-1]) for chunk in chunks]
+        chunks = chunking.split(self.recording.audio, lengths, self._stretches())
+        starts = {chunk.start for chunk in chunks}
+        return [_Piece(self, chunk, chunk.end in starts, chunk is chunks[-1]) for chunk in chunks]
+
+    def _stretches(self) -> list[tuple[int, int]] | None:
+        """Where there is sound, if that is asked for."""
+        if not self.task.options.split_on_silence:
+            return None
+        detector = SoundDetector()
+        for span in spans(len(self.recording.audio)):
+            detector.push(self.recording.audio[span])
+        return detector.stretches(chunking.GRID_SAMPLES)
 
 
 @dataclass
@@ -293,6 +335,8 @@ class _Piece:
 
     job: _Job
     chunk: Chunk
+    is_followed: bool
+    """Whether the next one begins where it ends."""
     is_last: bool
 
     def window(self, context_samples: int, seed: int) -> Window:
@@ -333,9 +377,9 @@ def share(tasks: Sequence[Task], batch_seconds: float, ranks: int) -> list[list[
 class _Recordings(Dataset):
     """The recordings, read when they are asked for, in whatever process."""
 
-    def __init__(self, tasks: Sequence[Task], conversion: Conversion) -> None:
-        self.tasks, self.folder = tasks, conversion.folder
-        self.pitch, self.context_samples = conversion.pitch, conversion.lengths.context_samples
+    def __init__(self, tasks: Sequence[Task], owner: ConversionRun) -> None:
+        self.tasks, self.folder = tasks, owner.folder
+        self.pitch, self.context_samples = owner.pitch, owner.lengths.context_samples
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -343,14 +387,19 @@ class _Recordings(Dataset):
     def __getitem__(self, index: int) -> tuple[Task, Read]:
         task = self.tasks[index]
         try:
-            name = digest(task.source) if isinstance(task.source, str | Path) else ""
-            recording = read_recording(task.source, task.sample_rate, self.folder)
-            recording.file_digest = name
-            if self.pitch is not None and len(recording.audio):
-                recording.f0_hz = measure_on_host(self.pitch, recording.audio, self.context_samples)
+            return task, self._read(task)
         except (RVCError, OSError) as error:
             return task, error
-        return task, recording
+
+    def _read(self, task: Task) -> Recording:
+        curve = read_curve(task.options.f0_file) if task.options.f0_file else None
+        recording = read_recording(task.source, task.sample_rate, self.folder)
+        if curve is not None:
+            curve.check_covers(recording.samples / recording.sample_rate)
+            recording.curve = curve
+        if self.pitch is not None and len(recording.audio):
+            recording.f0_hz = measure_on_host(self.pitch, recording.audio, self.context_samples)
+        return recording
 
 
 class RecordingLoader:

@@ -1,4 +1,4 @@
-"""What the chunks became, made into what is written: loudness of the source, peak, all of it block by block.
+"""What the chunks became, brought to its loudness, block by block.
 
 Legend: N samples.
 """
@@ -19,7 +19,7 @@ from rvc_lightning.errors import VoiceError
 OUTPUT_PEAK = 0.99
 
 
-def finished(joined: Samples, sample_rate: int, source: Samples, options: ConversionOptions) -> Iterator[np.ndarray]:
+def leveled(joined: Samples, sample_rate: int, source: Samples, options: ConversionOptions) -> Iterator[np.ndarray]:
     """Blocks of the result.
 
     Args:

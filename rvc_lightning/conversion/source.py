@@ -24,7 +24,9 @@ from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
 from rvc_lightning.conversion.chunking import SAMPLE_RATE, reflected
 from rvc_lightning.conversion.reel import Reel, Samples, spans
 from rvc_lightning.errors import AudioError, ConfigurationError
+from rvc_lightning.files import digest
 from rvc_lightning.pitch.base import PitchExtractor, parts
+from rvc_lightning.pitch.curve import PitchCurve
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,8 @@ class Recording:
     """Of its samples."""
     file_digest: str = ""
     """Of the bytes of its file, as they were before it was read; nothing for samples."""
+    curve: PitchCurve | None = None
+    """Pitch to be sung in place of that of the source, from a file."""
     f0_hz: np.ndarray | None = None
     """Pitch of the recording with its reflected ends, 0 = unvoiced, [F]; None until it is measured."""
 
@@ -70,9 +74,10 @@ def read_recording(source: Source, sample_rate: int | None, folder: Path) -> Rec
         AudioError: The source cannot be read, has more than one channel, or holds NaN.
         ConfigurationError: `sample_rate` is missing or given twice.
     """
+    file_digest = digest(source) if isinstance(source, str | Path) and Path(source).is_file() else ""
     with _opened(source, sample_rate) as (blocks, rate):
         resampled = Reel(folder)
-        samples, source_peak, digest = _resample_into(resampled, blocks, rate)
+        samples, source_peak, name = _resample_into(resampled, blocks, rate)
     if not samples:
         log.warning("'%s' holds no samples", source if isinstance(source, str | Path) else "the array")
     audio = Reel(folder)
@@ -81,7 +86,7 @@ def read_recording(source: Source, sample_rate: int | None, folder: Path) -> Rec
     else:
         _highpass_into(audio, resampled)
     resampled.remove()
-    return Recording(audio, samples, rate, digest)
+    return Recording(audio, samples, rate, name, file_digest)
 
 
 @contextmanager
@@ -136,17 +141,17 @@ def _finite(path: str | Path, blocks: Iterable[np.ndarray], sample_rate: int) ->
 def _resample_into(reel: Reel, blocks: Iterator[np.ndarray], sample_rate: int) -> tuple[int, float, str]:
     """Fills `reel` with the blocks at 16 kHz; gives number, peak and digest of the samples as they came."""
     resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="VHQ")
-    digest, samples, peak = hashlib.blake2b(digest_size=16), 0, 0.0
+    state, samples, peak = hashlib.blake2b(digest_size=16), 0, 0.0
     for block in blocks:
         samples, peak = samples + len(block), max(peak, peak_of(block))
-        digest.update(block.tobytes())
+        state.update(block.tobytes())
         reel.append(block if sample_rate == SAMPLE_RATE else resampler.resample_chunk(block))
     if sample_rate != SAMPLE_RATE:
         end = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
         # soxr rounds the length to nearest; rounded up, no part of the recording is lost.
         missing = -(-samples * SAMPLE_RATE // sample_rate) - len(reel)
         reel.append(np.pad(end[:missing], (0, max(missing - len(end), 0))))
-    return samples, peak, digest.hexdigest()
+    return samples, peak, state.hexdigest()
 
 
 def _highpass_into(reel: Reel, audio: Samples) -> None:

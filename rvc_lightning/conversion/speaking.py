@@ -58,7 +58,7 @@ class Speaker(nn.Module):
 
         Args:
             windows: B of them, at least one.
-            options: Of which index rate, protection and speaker count here.
+            options: Of which index rate, protection and speaker, by its number, count here.
             index: None goes without.
 
         Returns:
@@ -74,7 +74,7 @@ class Speaker(nn.Module):
         if f0_hz is not None:
             # A frame lasts a hundredth of a second. Only the phase gets out of it: it lies where nothing is kept.
             f0_hz[:, 0] += FRAMES_PER_SECOND * f0_hz.new_tensor([window.start_cycles for window in windows])
-        speaker = torch.full_like(lengths, options.speaker)
+        speaker = torch.full_like(lengths, int(options.speaker))
         with PlacedDraws([window.place for window in windows], content.shape[1]):
             audio = self.synthesizer.infer(content, frames, coarse, f0_hz, speaker)
         ends = (frames * self.synthesizer.config.hop_samples).tolist()

@@ -67,7 +67,7 @@ def test_chunked_is_whole(seconds, tmp_path):
     context = SHORT.context_samples
     chunks, joiner = split(audio, SHORT), Joiner(Reel(tmp_path), context, HOP, samples)
     for chunk in chunks:
-        joiner.add(local_network(chunk.window(audio, context)), chunk, is_last=chunk is chunks[-1])
+        joiner.add(local_network(chunk.window(audio, context)), chunk, is_followed=chunk is not chunks[-1])
     whole = local_network(reflected(audio, -context, len(audio) + context))[100 * HOP : 100 * HOP + samples]
     assert len(joiner.joined) == samples
     np.testing.assert_allclose(joiner.joined[:], whole, atol=2e-6)
