@@ -97,7 +97,13 @@ def test_channels(tmp_path):
 
 @pytest.mark.parametrize(
     ("extension", "sample_rate", "expected"),
-    [(".mp3", 40000, 44100), (".MP3", 48000, 48000), (".m4a", 192000, 96000), (".wav", 40000, 40000), (".mp3", 7, 8000)],
+    [
+        (".mp3", 40000, 44100),
+        (".MP3", 48000, 48000),
+        (".m4a", 192000, 96000),
+        (".wav", 40000, 40000),
+        (".mp3", 7, 8000),
+    ],
 )
 def test_rates_that_formats_take(extension, sample_rate, expected):
     assert fitting_rate(extension, sample_rate) == expected

@@ -81,7 +81,9 @@ def test_a_rate_that_the_format_takes(source, tmp_path, monkeypatch):
     monkeypatch.setattr(Doubler, "voice", SimpleNamespace(sample_rate=40000))
     convert(source / "b.wav", tmp_path / "a.mp3")
     assert soundfile.info(tmp_path / "a.mp3").samplerate == 44100
-    with pytest.raises(ConfigurationError, match=r"b.mp3' cannot be written at 40000 Hz; choose .wav or .*44100, 48000"):
+    with pytest.raises(
+        ConfigurationError, match=r"b.mp3' cannot be written at 40000 Hz; choose .wav or .*44100, 48000"
+    ):
         convert(source / "b.wav", tmp_path / "b.mp3", output_sample_rate=40000)
 
 
