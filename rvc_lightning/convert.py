@@ -28,13 +28,13 @@ def main(config: DictConfig) -> None:
     voice_path = required(config, "voice", "the voice, a .pth file")
     source = required(config, "input", "a recording or a folder")
     output = required(config, "output", "the file or folder to write")
+    options = options_of(config)
     # Imported here so that --help and a mistake need not wait for them.
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.folder import convert_files
     from rvc_lightning.pitch import build_pitch_extractor
     from rvc_lightning.voice.voice import Voice
 
-    options = options_of(config)
     voice = Voice.load(voice_path)
     index = index_of(voice_path, config.index)
     pitch = build_pitch_extractor(**config.pitch) if config.get("pitch") else None
