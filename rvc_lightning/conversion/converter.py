@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from rvc_lightning.audio.decode import load_audio, resample
 from rvc_lightning.audio.filters import highpass_zero_phase
 from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
-from rvc_lightning.audio.stages import run
+from rvc_lightning.audio.stages import blocks_of, run
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.conversion import chunking
@@ -149,16 +149,16 @@ class VoiceConverter:
         """`convert`, with the pitch that was used."""
         self.check(options)
         curve = read_curve(options.f0_file) if options.f0_file else None
-        audio, source_rate = _read(source, sample_rate)
+        recording, source_rate = _read(source, sample_rate)
         if curve is not None:
-            curve.check_covers(len(audio) / source_rate)
-        samples = -(-len(audio) * self.voice.sample_rate // source_rate)
-        finished = finished_samples(options, self.voice.sample_rate, len(audio), source_rate)
+            curve.check_covers(len(recording) / source_rate)
+        samples = -(-len(recording) * self.voice.sample_rate // source_rate)
+        finished = finished_samples(options, self.voice.sample_rate, len(recording), source_rate)
         rate = finished_rate(options, self.voice.sample_rate)
-        prepared = _prepare(audio, source_rate)
+        prepared = _prepare(recording, source_rate)
         if len(prepared) == 0:
             log.warning("The source is silent (peak below %g): the result is silence", SILENT_PEAK)
-            frames = frame_count(-(-len(audio) * SAMPLE_RATE // source_rate))
+            frames = frame_count(-(-len(recording) * SAMPLE_RATE // source_rate))
             f0_hz = None if self.pitch is None else np.zeros(frames, dtype=np.float32)
             return Conversion(np.zeros(finished, dtype=np.float32), rate, f0_hz)
         f0_hz = self._pitch(prepared, options, curve)
@@ -168,7 +168,8 @@ class VoiceConverter:
         if not np.isfinite(converted).all():
             raise VoiceError("the voice gives NaN or infinity; if the precision is not '32-true', try that")
         stages = finishing(options, self.voice.sample_rate, finished)
-        return Conversion(np.concatenate(list(run(stages, [converted]))), rate, self._own_frames(f0_hz, len(prepared)))
+        audio = np.concatenate(list(run(stages, blocks_of(converted))))
+        return Conversion(audio, rate, self._own_frames(f0_hz, len(prepared)))
 
     def check(self, options: ConversionOptions) -> None:
         """Finds out before anything is read whether the voice can follow the options; see `convert` for the errors."""

@@ -278,9 +278,6 @@ def test_silence_between_and_after_stays_exact_and_in_time(full_converter):
     # Eighths of a second: sound from 1.5 to 2.5 s and from 4.5 to 5.5 s, and what is measured around it.
     assert set(np.flatnonzero(sounds)) <= {*range(10, 23), *range(34, 47)}
     assert sounds[13:19].all() and sounds[37:43].all()
-    # What is converted alone is what is converted whole, but for what attention sees.
-    whole, _ = full_converter.convert(audio, sample_rate=16000)
-    assert np.corrcoef(converted[12500:19500], whole[12500:19500])[0, 1] > 0.9
 
 
 def test_the_pitch_written_is_the_pitch_read(full_converter):
