@@ -25,6 +25,7 @@ def main(config: DictConfig) -> None:
     voice_path = required(config, "voice", "the voice, a .pth file")
     source = required(config, "input", "a recording or a folder")
     output = required(config, "output", "the file or folder to write")
+    options = options_of(config)
     # Imported here so that --help and a mistake need not wait for them.
     from rvc_lightning.building import build_converting_trainer, plain, set_up_torch, settings
     from rvc_lightning.conversion.chunking import ChunkLengths
@@ -35,7 +36,6 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.voice.voice import Voice
 
     set_up_torch(config)
-    options = options_of(config)
     voice = Voice.load(voice_path)
     index = index_of(voice_path, config.index)
     pitch = build_pitch_extractor(**config.pitch) if config.get("pitch") else None

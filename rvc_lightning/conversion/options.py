@@ -107,7 +107,7 @@ class ConversionOptions:
     )  # fmt: skip
     output_sample_rate: int | None = option(
         None,
-        "sampling rate of the result; null is that of the voice",
+        "sampling rate of the result; null is that of the voice, or in files the next that the format takes",
         unit="Hz", low=8000, high=192000,
     )  # fmt: skip
     output_format: str | None = option(

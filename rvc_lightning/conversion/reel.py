@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from filelock import FileLock, Timeout
 
-BLOCK_SAMPLES = 1 << 20
+BLOCK_SAMPLES = 1 << 18
 """What is worked on at once, where it does not matter."""
 
 # 16 MB: four minutes at 16 kHz, a minute and a half at 48 kHz.

@@ -74,6 +74,29 @@ def test_chunked_is_whole(seconds, tmp_path):
     assert seconds < 6 or len(chunks) > 1
 
 
+def test_stretches_are_joined_with_silence_between(tmp_path):
+    audio = audio_of(20.0)
+    stretches = [(3200, 35200), (48000, 208000), (240000, len(audio))]
+    samples, context = len(audio) * 3 // 2, SHORT.context_samples
+    chunks, joiner = split(audio, SHORT, stretches), Joiner(Reel(tmp_path), context, HOP, samples)
+    starts = {chunk.start for chunk in chunks}
+    assert starts > {3200, 48000, 240000}
+    for chunk in chunks:
+        joiner.add(local_network(chunk.window(audio, context)), chunk, is_followed=chunk.end in starts)
+    joiner.end()
+    joined = joiner.joined[:]
+    whole = local_network(reflected(audio, -context, len(audio) + context))[100 * HOP : 100 * HOP + samples]
+    outside = np.ones(samples, bool)
+    for start, end in stretches:
+        outside[start * 3 // 2 : end * 3 // 2] = False
+        # But for the fades at the borders.
+        inside = slice(start * 3 // 2 + 4 * HOP, end * 3 // 2 - 4 * HOP)
+        np.testing.assert_allclose(joined[inside], whole[inside], atol=2e-6)
+        assert abs(joined[start * 3 // 2]) < 0.01
+    assert not joined[outside].any()
+    np.testing.assert_allclose(joined[-2 * HOP :], whole[-2 * HOP :], atol=2e-6)
+
+
 def test_reflection_of_one_sample():
     assert reflected(np.ones(1, np.float32), -5, 6).tolist() == [1.0] * 11
 

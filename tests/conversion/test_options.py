@@ -97,7 +97,7 @@ def test_a_chain_is_written_in_several_ways():
 
 
 def test_an_unknown_option_is_named_with_the_choices():
-    with pytest.raises(ConfigurationError, match="no option named 'speakr'; choose one of: .*speaker"):
+    with pytest.raises(ConfigurationError, match=r"no option named 'speakr'; choose one of: .*speaker"):
         ConversionOptions.from_values({"speakr": 1})
 
 

@@ -229,5 +229,5 @@ def test_memory_does_not_grow_with_the_recording(tmp_path):
         peaks.append(int(done.stdout.split()[-1]))
         info = soundfile.info(tmp_path / "long_out.wav")
         assert info.frames == minutes * 60 * 8000
-    # Six minutes are 23 MB at 16 kHz, and as much again in every copy: the peers and whoever reads files whole have ten.
+    # Six minutes are 23 MB at 16 kHz, and as much again in every copy; who reads files whole has many.
     assert peaks[1] - peaks[0] < 60 * 1024

@@ -69,9 +69,9 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path, text, message):
 def test_what_is_no_text(tmp_path):
     with pytest.raises(ConfigurationError, match="cannot be read as text"):
         curve(tmp_path, "0,100\n\u00e9", "latin-1")
-    with pytest.raises(ConfigurationError, match="cannot be read as text: .*directory"):
+    with pytest.raises(ConfigurationError, match=r"cannot be read as text: .*directory"):
         read_curve(tmp_path)
-    with pytest.raises(ConfigurationError, match="cannot be read as text: .*No such file"):
+    with pytest.raises(ConfigurationError, match=r"cannot be read as text: .*No such file"):
         read_curve(tmp_path / "none.csv")
 
 
