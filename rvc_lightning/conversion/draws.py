@@ -36,8 +36,8 @@ class Place(NamedTuple):
 class PlacedDraws(TorchFunctionMode):
     """Inside, `torch.randn`, `rand` and the same with `_like` draw for each item of the batch by its place.
 
-    Tensors are [B, ..., N] with N a multiple of T, or [B, ...] without time: those get the same numbers in all windows
-    of a recording.
+    Time is the last axis after B whose length is a multiple of T. Tensors without one get the same numbers in all
+    windows of a recording.
     """
 
     def __init__(self, places: Sequence[Place], frames: int) -> None:
@@ -72,18 +72,19 @@ class PlacedDraws(TorchFunctionMode):
         return torch.stack(items)
 
     def _drawn(self, draw: Callable[..., Tensor], place: Place, shape: torch.Size, kwargs: dict[str, Any]) -> Tensor:
-        """The numbers of one item, of its shape [..., N] or [...]."""
-        if shape[-1] % self._frames:
+        """The numbers of one item, of its shape without B."""
+        along = [axis for axis, size in enumerate(shape) if size % self._frames == 0]
+        if not along:
             return draw(shape, generator=self._generator(place.seed, -1, kwargs), **kwargs)
         first, last = place.frame // _STRETCH_FRAMES, (place.frame + self._frames - 1) // _STRETCH_FRAMES
-        values_a_frame = shape[-1] // self._frames
+        time, values_a_frame = along[-1], shape[along[-1]] // self._frames
+        stretch = torch.Size([*shape[:time], _STRETCH_FRAMES * values_a_frame, *shape[time + 1 :]])
         stretches = [
-            draw(*shape[:-1], _STRETCH_FRAMES * values_a_frame,
-                 generator=self._generator(place.seed, number, kwargs), **kwargs)
+            draw(stretch, generator=self._generator(place.seed, number, kwargs), **kwargs)
             for number in range(first, last + 1)
-        ]  # fmt: skip
+        ]
         skipped = (place.frame - first * _STRETCH_FRAMES) * values_a_frame
-        return torch.cat(stretches, dim=-1)[..., skipped : skipped + shape[-1]]
+        return torch.cat(stretches, dim=time).narrow(time, skipped, shape[time])
 
     def _generator(self, seed: str, stretch: int, kwargs: dict[str, Any]) -> torch.Generator:
         name = f"{seed} {self._draws} {stretch}".encode()
