@@ -34,12 +34,12 @@ h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin-top: 
 h3 { font-size: 1rem; overflow-wrap: anywhere; margin: 0 0 .5rem; }
 p, li, dd { max-width: 48rem; } .dim { color: var(--dim); }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: .25rem .5rem; font-size: .9rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; max-width: 22rem; overflow: hidden; text-overflow: ellipsis; }
 tr.sum { background: var(--soft); font-weight: 600; }
 article { border: 1px solid var(--line); border-radius: .5rem; padding: 1rem; margin: 1rem 0; }
 .players { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; } audio { display: block; width: 18rem; }
-img { max-width: 100%; height: auto; margin-top: 1rem; background: #fff; border-radius: .25rem; }
+img { width: 100%; height: auto; margin-top: 1rem; background: #fff; border-radius: .25rem; }
 dt { font-weight: 600; } dd { margin: 0 0 .4rem; }
 """
 

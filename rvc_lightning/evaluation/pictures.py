@@ -38,11 +38,15 @@ def draw(mels: Mapping[str, np.ndarray], tracks_hz: Mapping[str, np.ndarray], *,
         width = 1.0 if number else 3.0
         axes[-1].plot(np.arange(len(voiced_hz)) / FRAMES_PER_SECOND, voiced_hz, label=title, linewidth=width)
     axes[-1].set(ylabel="pitch / Hz", xlabel="seconds", yscale="log" if log_pitch else "linear")
+    if log_pitch:
+        # Hz as people write them, not powers of ten.
+        axes[-1].yaxis.set_major_formatter("{x:.0f}")
+        axes[-1].yaxis.set_minor_formatter("{x:.0f}")
     axes[-1].legend(loc="upper right")
     return figure
 
 
-def png(figure: Figure, dots_per_inch: int = 80) -> bytes:
+def png(figure: Figure, dots_per_inch: int = 100) -> bytes:
     """A figure as a PNG file."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=dots_per_inch)
