@@ -23,7 +23,7 @@ def main(config: DictConfig) -> None:
     path = Path(required(config, "voice", "the voice (.pth), a checkpoint of training (.ckpt) or a run folder"))
     audio = Path(required(config, "audio", "held-out recordings, a folder or a file"))
     # Imported here so that --help and a mistake need not wait for them.
-    from rvc_lightning.building import plain, settings
+    from rvc_lightning.building import plain
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.options import ConversionOptions
     from rvc_lightning.evaluation.output import write_report
@@ -32,7 +32,7 @@ def main(config: DictConfig) -> None:
 
     values = plain(config)
     asked = EvaluationSettings(**{field.name: values[field.name] for field in fields(EvaluationSettings)})
-    options = settings(ConversionOptions, "options", values["options"])
+    options = ConversionOptions.from_values(values["options"])
     others = {key: values[key] and Path(values[key]) for key in ("reference", "counterpart")}
     recordings = Recordings(audio, **others)
     voice = load_voice(path)

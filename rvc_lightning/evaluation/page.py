@@ -34,7 +34,8 @@ h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin-top: 
 h3 { font-size: 1rem; overflow-wrap: anywhere; margin: 0 0 .5rem; }
 p, li, dd { max-width: 48rem; } .dim { color: var(--dim); }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .5rem; font-size: .9rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: .25rem .5rem; font-size: .9rem; text-align: right; white-space: nowrap; }
+th, td { border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; max-width: 22rem; overflow: hidden; text-overflow: ellipsis; }
 tr.sum { background: var(--soft); font-weight: 600; }
 article { border: 1px solid var(--line); border-radius: .5rem; padding: 1rem; margin: 1rem 0; }
