@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,6 +103,11 @@ def look(sounds: Sounds) -> None:
     mels = {title: log_mel(audio, SAMPLE_RATE) for title, audio in heard.items()}
     tracks_hz = {title: extract(audio) for title, audio in heard.items()}
     display(Image(png(draw(mels, tracks_hz, log_pitch=True))))
+
+
+def tensorboard_program() -> str:
+    """Path of TensorBoard, also where the environment that the notebook runs in is not on the search path."""
+    return shutil.which("tensorboard") or str(Path(sys.executable).with_name("tensorboard"))
 
 
 def plot_training(folder: str | Path, prefixes: Collection[str] = ("train/", "val/")) -> None:

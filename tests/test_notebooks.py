@@ -70,7 +70,7 @@ def test_train(tmp_path):
     assert (tmp_path / "voices" / "anna" / "anna.pth").is_file()
     assert shown(cells) == {"players": 2, "pictures": 2, "controls": 0}
     said = "".join(output.get("text", "") for cell in cells for output in cell.outputs)
-    assert "Exporting 'runs/anna/" in said
+    assert "voice=voices/anna/anna.pth input=" in said
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
