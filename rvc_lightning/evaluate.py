@@ -31,14 +31,15 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.voice.export import load_voice
 
     values = plain(config)
-    asked = EvaluationSettings(**{field.name: values[field.name] for field in fields(EvaluationSettings)})
-    options = ConversionOptions.from_values(values["options"])
+    options = dict(values["options"])
+    asked = {field.name: values[field.name] for field in fields(EvaluationSettings) if field.name in values}
+    settings = EvaluationSettings(**asked, transpose_semitones=options.pop("transpose_semitones"))
     others = {key: values[key] and Path(values[key]) for key in ("reference", "counterpart")}
     recordings = Recordings(audio, **others)
     voice = load_voice(path)
     index = index_of(str(path), config.index)
     converter = VoiceConverter(voice, index, content_path=config.content_path, fabric=fabric_of(config))
-    report = evaluate(converter, recordings, asked, options)
+    report = evaluate(converter, recordings, settings, ConversionOptions.from_values(options))
     report.voice, report.settings = facts_about(voice, path), values
     output = Path(config.output or f"evaluations/{report.voice['name']}")
     write_report(report, output)

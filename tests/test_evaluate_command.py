@@ -24,14 +24,14 @@ def run(folder, *overrides):
 
 
 def test_writes_the_report_and_nothing_else(folder):
-    words = "voice=anna.pth", "audio=in", "judges=[]", "accelerator=cpu", "+options.protect=0.25"
+    words = "voice=anna.pth", "audio=in", "judges=[]", "accelerator=cpu", "options.protect=0.25"
     done = run(folder, *words, "task=resynthesis")
     assert done.returncode == 0, done.stderr
     written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     assert written == ["anna.pth", "evaluations/anna/evaluation.html", "evaluations/anna/evaluation.json", "in/a.wav"]
     content = json.loads((folder / "evaluations" / "anna" / "evaluation.json").read_text())
     assert content["clips"][0]["name"] == "a.wav" and content["mean"]["mel_distance_db"] > 0
-    assert content["settings"]["options"] == {"protect": 0.25}
+    assert content["settings"]["options"]["protect"] == 0.25
     assert content["voice"]["name"] == "anna" and len(content["voice"]["digest"]) == 32
     lines = done.stderr.splitlines()
     assert lines[0].startswith("Index: none") and lines[1].split()[:2] == ["mel", "dB"]

@@ -25,6 +25,7 @@ from rvc_lightning.audio.decode import decode_audio, load_audio, resample
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_name
 from rvc_lightning.audio.loudness import peak_defect, peak_of
 from rvc_lightning.conversion.converter import VoiceConverter
+from rvc_lightning.conversion.fields import option_fields
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import AudioError, ConfigurationError, unknown_choice
 from rvc_lightning.evaluation.compare import log_mel, mel_distance, rms_of, warped_mel_distance
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 
 _SHORTEST_SECONDS = 0.5
 _LEAST_RMS = 1e-5
+_NOT_JUDGED = ("autotune", "proposed_pitch_hz", "f0_file", "write_f0", "output_format")
 _DTW_NOTE = "only its beginning was judged, so it is not compared with its counterpart"
 
 
@@ -118,17 +120,17 @@ def evaluate(
         converter: With the voice.
         recordings: Where they are.
         settings: What is asked.
-        options: Of the conversion; its transposition is that of `settings`.
+        options: Of the conversion; the transposition is that of `settings`.
 
     Returns:
         The report, without `voice` and `settings` of the command.
 
     Raises:
         AudioError: No recording can be judged.
-        ConfigurationError: No counterpart belongs to a recording, or a demanded judge is not installed.
+        ConfigurationError: No counterpart belongs to a recording, a demanded judge is not installed, or an option
+            changes the pitch otherwise than by transposition.
     """
-    if options.transpose_semitones:
-        raise ConfigurationError("options.transpose_semitones: name it as transpose_semitones, not among the options")
+    _refuse_what_is_not_judged(options)
     found = discover_audio(recordings.audio)
     root = recordings.audio.parent if recordings.audio.is_file() else recordings.audio
     counterparts = _counterparts(recordings.counterpart, found.recordings, settings.task)
@@ -296,6 +298,13 @@ class _Examiner:
         if self.settings.task == "resynthesis" or self.target is None or None in similarities:
             return {}
         return {"speaker_gain": gain(*similarities, self.target.own_similarity)}  # type: ignore[arg-type]
+
+
+def _refuse_what_is_not_judged(options: ConversionOptions) -> None:
+    """The pitch that is asked for is the source's, transposed; and no audio is written. Raises ConfigurationError."""
+    for one in option_fields(ConversionOptions):
+        if one.name in _NOT_JUDGED and getattr(options, one.name) != one.default:
+            raise ConfigurationError(f"{one.name}={getattr(options, one.name)}: an evaluation takes no {one.name}")
 
 
 def _counterparts(folder: Path | None, recordings: Sequence[Path], task: str) -> dict[Path, Path]:

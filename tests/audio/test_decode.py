@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from rvc_lightning.audio import decode
-from rvc_lightning.audio.decode import decode_audio, load_audio, resample, write_audio
+from rvc_lightning.audio.decode import decode_audio, load_audio, resample
+from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.errors import AudioError, ConfigurationError
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the program ffmpeg is not installed")

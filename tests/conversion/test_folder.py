@@ -8,7 +8,8 @@ import pytest
 import soundfile
 
 from rvc_lightning import ConversionOptions
-from rvc_lightning.audio.decode import load_audio, write_audio
+from rvc_lightning.audio.decode import load_audio
+from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.conversion.folder import convert_files
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
 

@@ -61,8 +61,8 @@ def test_recordings_are_moved_to_the_pitch_of_the_voice_or_as_asked(songs):
     assert report.clips[0].converted["pitch_error_cents"] == pytest.approx(1200, abs=3)
     evaluate(converter, songs, transpose_semitones=3.0)
     assert asked[-1].transpose_semitones == 3
-    with pytest.raises(ConfigurationError, match="not among the options"):
-        evaluate(converter, songs, options={"transpose_semitones": 2})
+    with pytest.raises(ConfigurationError, match=r"autotune=0\.5: an evaluation takes no autotune"):
+        evaluate(converter, songs, options={"autotune": 0.5})
 
 
 def test_a_voice_that_does_not_tell_its_pitch_is_heard_from_the_reference(songs, tmp_path):
