@@ -39,7 +39,7 @@ from rvc_lightning.conversion.silence import sounding_stretches
 from rvc_lightning.conversion.speakers import speaker_number
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
 from rvc_lightning.models import Synthesizer
-from rvc_lightning.pitch import build_pitch_extractor
+from rvc_lightning.pitch import DEFAULT_PITCH, build_pitch_extractor
 from rvc_lightning.pitch.base import PitchNetwork, PitchTracker, frame_count, measure
 from rvc_lightning.pitch.curve import PitchCurve, read_curve
 from rvc_lightning.pitch.scale import coarse_pitch
@@ -51,8 +51,6 @@ log = logging.getLogger(__name__)
 
 INPUT_PEAK = 0.95
 OUTPUT_PEAK = 0.99
-DEFAULT_PITCH = "swift_f0"
-"""Pitch extractor of voices that do not name theirs: any exact one serves any voice."""
 
 _DEFAULTS = ConversionOptions()
 
