@@ -26,7 +26,7 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.building import plain
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.options import ConversionOptions
-    from rvc_lightning.evaluation.output import write_report
+    from rvc_lightning.evaluation.output import folder_for, write_report
     from rvc_lightning.evaluation.run import EvaluationSettings, Recordings, evaluate, facts_about
     from rvc_lightning.voice.export import load_voice
 
@@ -41,7 +41,7 @@ def main(config: DictConfig) -> None:
     converter = VoiceConverter(voice, index, content_path=config.content_path, fabric=fabric_of(config))
     report = evaluate(converter, recordings, settings, ConversionOptions.from_values(options))
     report.voice, report.settings = facts_about(voice, path), values
-    output = Path(config.output or f"evaluations/{report.voice['name']}")
+    output = Path(config.output or folder_for(report.voice["name"]))
     write_report(report, output)
     log.info("%s\nListen and look: %s", report.text(), output / "evaluation.html")
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CENTS_PER_OCTAVE = 1200
+from rvc_lightning.pitch.decoding import CENTS_PER_OCTAVE
+
 GROSS_CENTS = 50
 """From here on a pitch is wrong: half a semitone, the tolerance of MIREX's raw pitch accuracy."""
 FEWEST_VOICED = 10

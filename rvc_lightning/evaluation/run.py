@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 _SHORTEST_SECONDS = 0.5
 _LEAST_RMS = 1e-5
+_LONGEST_TEXT = 200
 _NOT_JUDGED = ("autotune", "proposed_pitch_hz", "f0_file", "write_f0", "output_format")
 _DTW_NOTE = "only its beginning was judged, so it is not compared with its counterpart"
 
@@ -329,11 +330,11 @@ def facts_about(voice: Voice, path: Path) -> dict[str, Any]:
     """What a report says of the voice: enough to know it again."""
     known = voice.information
     return {
-        "name": str(known.get("model_name") or path.stem),
+        "name": _text(known.get("model_name") or path.stem),
         "file": display_name(path),
         "digest": digest(path) if path.is_file() else None,
         "sample_rate": voice.sample_rate,
-        "content": voice.content_encoder,
+        "content": _text(voice.content_encoder),
         "epoch": _plain(known.get("epoch")),
         "step": _plain(known.get("step")),
     }
@@ -341,4 +342,9 @@ def facts_about(voice: Voice, path: Path) -> dict[str, Any]:
 
 def _plain(value: object) -> int | str | None:
     """An entry of a stranger's file as JSON takes it."""
-    return value if value is None or isinstance(value, int) else str(value)
+    return value if value is None or isinstance(value, int) else _text(value)
+
+
+def _text(value: object) -> str:
+    """An entry of a stranger's file as text that can be written; half a character becomes a question mark."""
+    return str(value)[:_LONGEST_TEXT].encode("utf-8", "replace").decode()

@@ -4,6 +4,7 @@ import io
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import soundfile
 from evaluation_tools import RATE, sung
 
 from rvc_lightning.audio.discovery import SkippedFile
-from rvc_lightning.evaluation.output import write_report
+from rvc_lightning.evaluation.output import folder_for, write_report
 from rvc_lightning.evaluation.page import mp3, render
 from rvc_lightning.evaluation.pictures import draw, png
 from rvc_lightning.evaluation.report import MEASURES, ClipReport, Exhibit, Report, mean_figures
@@ -85,6 +86,21 @@ def test_the_json_is_whole_and_plain(report, tmp_path):
     assert set(content["meaning"]) == set(MEASURES)
     assert {"torch", "rvc_lightning", "resemblyzer"} <= set(content["versions"])
     assert (content["task"], content["settings"]) == ("conversion", {"audio": "in"})
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("anna", "anna"),
+        ("Aña 2", "Aña_2"),
+        ("../../etc", "etc"),
+        ("..", "voice"),
+        ("/", "voice"),
+        ("a" * 999, "a" * 60),
+    ],
+)
+def test_no_name_of_a_voice_leads_out_of_the_folder(name, folder):
+    assert folder_for(name) == Path("evaluations") / folder
 
 
 def test_the_table_shows_what_there_is_and_moves_no_cursor(report):

@@ -1,9 +1,12 @@
 """An evaluation says what is known of conversions whose answers are known."""
 
+import json
+
 import numpy as np
 import pytest
 import soundfile
 from evaluation_tools import RATE, KnownConverter, sung
+from stubs import make_voice, quick_config
 
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import AudioError, ConfigurationError
@@ -176,6 +179,14 @@ def test_of_a_resynthesis_each_recording_is_compared_with_the_others(songs, monk
     first, second = (clip.converted["speaker_similarity"] for clip in report.clips)
     assert first == second == pytest.approx(report.own_similarity)
     assert "speaker_gain" not in report.clips[0].converted
+
+
+def test_what_a_strangers_voice_says_of_itself_can_be_written(tmp_path):
+    voice = make_voice(quick_config(), model_name="\ud800" + "x" * 999, epoch=[1], step=7)
+    facts = run.facts_about(voice, voice.save(tmp_path / "v.pth"))
+    assert facts["name"] == "?" + "x" * 199 and facts["epoch"] == "[1]" and facts["step"] == 7
+    json.dumps(facts).encode("utf-8")
+    assert run.facts_about(voice, tmp_path)["digest"] is None
 
 
 def test_a_missing_reference_is_named(songs, monkeypatch):
