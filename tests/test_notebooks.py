@@ -22,7 +22,7 @@ def execute(name, folder, parameters):
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     (variables,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]
     variables.source += "\n" + "\n".join(f"{key} = {value!r}" for key, value in parameters.items())
-    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
     return cells
 
 

@@ -15,13 +15,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from rvc_lightning.audio.decode import decode_audio, load_audio, resample
+from rvc_lightning.audio.decode import decode_audio, resample
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_name
 from rvc_lightning.audio.loudness import peak_defect, peak_of
 from rvc_lightning.conversion.converter import VoiceConverter
@@ -48,7 +48,6 @@ _SHORTEST_SECONDS = 0.5
 _LEAST_RMS = 1e-5
 _LONGEST_TEXT = 200
 _NOT_JUDGED = ("autotune", "proposed_pitch_hz", "f0_file", "write_f0", "output_format")
-_DTW_NOTE = "only its beginning was judged, so it is not compared with its counterpart"
 
 
 @dataclass(frozen=True)
@@ -159,6 +158,17 @@ def evaluate(
     return report
 
 
+class _Beginning(NamedTuple):
+    """What is judged of a recording."""
+
+    wav16k: np.ndarray
+    """[N]."""
+    original: tuple[np.ndarray, int]
+    """The same at its own rate, and that in Hz."""
+    is_cut: bool
+    """Whether the recording goes on."""
+
+
 @dataclass(frozen=True)
 class _Judged:
     """A clip, and what is needed to show it."""
@@ -210,7 +220,7 @@ class _Examiner:
         root = folder.parent if folder.is_file() else folder
         for name in evenly(discover_audio(folder).recordings, self.settings.reference_clips):
             try:
-                clips[os.path.realpath(root / name)] = self._load(root / name)[0]
+                clips[os.path.realpath(root / name)] = self._load(root / name).wav16k
             except AudioError as error:
                 # Recordings that are judged as well are named when it is their turn.
                 if folder != recordings.audio:
@@ -219,7 +229,7 @@ class _Examiner:
 
     def examine(self, recording: Path, name: str, counterpart: Path | None) -> _Judged:
         """Converts and judges one recording. Raises AudioError where it cannot be read or holds nothing to judge."""
-        source, cut = self._load(recording)
+        source, original, is_cut = self._load(recording)
         source_hz = self.extract(source)
         semitones = self._transposition(source_hz)
         spoken, rate = self.converter.convert(
@@ -227,24 +237,28 @@ class _Examiner:
         )
         converted = resample(spoken, rate, SAMPLE_RATE)
         wanted_hz, heard_hz = source_hz * 2 ** (semitones / 12), self.extract(converted)
-        truth = None if counterpart is None or cut else load_audio(counterpart, SAMPLE_RATE)[0]
+        truth = None if counterpart is None else self._load(counterpart)
+        # Of two beginnings nobody knows whether they end with the same word.
+        in_full = truth is not None and not is_cut and not truth.is_cut
+        truth_wav16k = truth.wav16k if truth is not None and in_full else None
         excluded = os.path.realpath(recording)
-        of_source = self._alone(source, truth, excluded)
+        of_source = self._alone(source, truth_wav16k, excluded)
         of_conversion = self._beside_source(converted, source, heard_hz, wanted_hz)
-        of_conversion |= self._alone(converted, truth, excluded)
+        of_conversion |= self._alone(converted, truth_wav16k, excluded)
         of_conversion |= self._gain(of_conversion, of_source)
-        remarks = (
-            (_DTW_NOTE,) if cut and counterpart else (f"its first {len(source) / SAMPLE_RATE:.0f} s",) if cut else ()
-        )
-        report = ClipReport(name, len(source) / SAMPLE_RATE, semitones, of_conversion, of_source, remarks)
-        sounds = {"source": (source, SAMPLE_RATE), "converted": (spoken, rate)}
+        seconds = len(source) / SAMPLE_RATE
+        remarks = [f"only its first {seconds:g} s were judged"] if is_cut else []
+        if truth is not None and not in_full:
+            remarks.append("it or its counterpart is too long to be compared with the other")
+        report = ClipReport(name, seconds, semitones, of_conversion, of_source, tuple(remarks))
+        sounds = {"source": original, "converted": (spoken, rate)}
         if truth is not None:
-            sounds["target saying it"] = (truth, SAMPLE_RATE)
+            sounds["target saying it"] = truth.original
         mels = {"source": log_mel(source, SAMPLE_RATE), "converted": log_mel(converted, SAMPLE_RATE)}
         return _Judged(report, mels, {"wanted": wanted_hz, "converted": heard_hz}, sounds)
 
-    def _load(self, path: Path) -> tuple[np.ndarray, bool]:
-        """The beginning of a recording at 16 kHz [N], and whether there is more. Raises AudioError if it is no use."""
+    def _load(self, path: Path) -> _Beginning:
+        """The beginning of a recording. Raises AudioError if it is no use."""
         decoded = decode_audio(path)
         seconds = len(decoded.audio) / decoded.sample_rate
         if seconds < _SHORTEST_SECONDS:
@@ -252,7 +266,8 @@ class _Examiner:
         beginning = decoded.audio[: round(self.settings.clip_seconds * decoded.sample_rate)]
         if defect := peak_defect(peak_of(beginning)):
             raise AudioError(defect)
-        return resample(beginning, decoded.sample_rate, SAMPLE_RATE), len(beginning) < len(decoded.audio)
+        wav16k = resample(beginning, decoded.sample_rate, SAMPLE_RATE)
+        return _Beginning(wav16k, (beginning, decoded.sample_rate), len(beginning) < len(decoded.audio))
 
     def _transposition(self, source_hz: np.ndarray) -> float:
         """Semitones by which a recording of this pitch [F] is moved."""

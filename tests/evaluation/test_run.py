@@ -125,7 +125,8 @@ def test_long_recordings_are_cut_and_the_report_says_so(songs):
     (clip,) = report.clips
     assert clip.seconds == pytest.approx(0.6)
     assert "counterpart_mel_distance_db" not in clip.converted
-    assert "a.wav: only its beginning was judged" in report.text()
+    assert "a.wav: only its first 0.6 s were judged" in report.text()
+    assert "a.wav: it or its counterpart is too long" in report.text()
 
 
 @pytest.mark.parametrize(
