@@ -25,7 +25,7 @@ from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header,
 from rvc_lightning.errors import ConfigurationError, RVCError, VoiceError
 from rvc_lightning.module import AVERAGED_KEY, CHECKPOINT_KEY, RVCModule, TrainingConfig
 from rvc_lightning.resolvers import DEMO_FOLDER
-from rvc_lightning.voice.export import export_checkpoint
+from rvc_lightning.voice.export import export_checkpoint, load_voice
 from rvc_lightning.voice.voice import Voice
 
 WEIGHTS = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
@@ -273,8 +273,20 @@ def test_a_checkpoint_becomes_a_voice(make_module, dataset, tmp_path):
     shutil.rmtree(tmp_path / "voice")
     without = export_checkpoint(keep.path, tmp_path / "voice", "anna", tmp_path / "gone")
     assert without.index is None and without.voice.is_file()
+    assert_the_same_voice_is_loaded(keep.path, without.voice, tmp_path / "run")
     with pytest.raises(VoiceError, match="is a voice, not a checkpoint"):
         export_checkpoint(without.voice, tmp_path / "again", "anna", dataset)
+
+
+def assert_the_same_voice_is_loaded(checkpoint, voice, run):
+    hashes = {load_voice(path).information["content_hash"] for path in (checkpoint, voice)}
+    (run / "checkpoints").mkdir(parents=True)
+    with pytest.raises(VoiceError, match="no checkpoint that can be read"):
+        load_voice(run)
+    shutil.copy(checkpoint, run / "checkpoints" / "best.ckpt")
+    (run / "checkpoints" / "last.ckpt").touch()
+    hashes.add(load_voice(run).information["content_hash"])
+    assert len(hashes) == 1
 
 
 def test_a_diverged_checkpoint_is_not_exported(make_module, dataset, tmp_path):

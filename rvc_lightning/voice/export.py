@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from rvc_lightning.checkpoints import read_checkpoint
+from rvc_lightning.checkpoints import BEST, CHECKPOINT_SUFFIX, find_checkpoint, read_checkpoint
 from rvc_lightning.data.manifest import read_manifest
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.files import read_npy
 from rvc_lightning.index_file import INDEX_SUFFIX
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.module import AVERAGED_KEY, CHECKPOINT_KEY
+from rvc_lightning.resolvers import CHECKPOINT_FOLDER
 from rvc_lightning.retrieval import build_index, save_index
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.voice import Voice
@@ -86,6 +87,24 @@ def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
     state = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
     information = _information(name, config, saved, epoch=int(content["epoch"]))
     return Voice.from_synthesizer(config, state, information)
+
+
+def load_voice(path: Path) -> Voice:
+    """A voice, or the one that a checkpoint of training would become.
+
+    Args:
+        path: A voice (.pth), a checkpoint (.ckpt), or a run folder: its best checkpoint, else its newest.
+
+    Raises:
+        VoiceError: There is none, or it cannot be read.
+    """
+    if path.is_dir():
+        best = path / CHECKPOINT_FOLDER / BEST
+        path = best if best.is_file() else find_checkpoint(path)
+        log.info("Checkpoint: %s", path)
+    if path.suffix != CHECKPOINT_SUFFIX:
+        return Voice.load(path)
+    return voice_from_checkpoint(path, str(facts_of(path)["name"]))
 
 
 def _information(name: str, config: SynthesizerConfig, saved: Mapping[str, Any], epoch: int) -> dict[str, Any]:
