@@ -35,7 +35,7 @@ def main(config: DictConfig) -> None:
 
     options = ConversionOptions(**{option.name: config[option.name] for option in fields(ConversionOptions)})
     voice = Voice.load(voice_path)
-    index = index_of(voice_path, config.index)
+    index = index_of(voice_path, config.index) if options.index_rate else None
     pitch = build_pitch_extractor(**config.pitch) if config.get("pitch") else None
     converter = VoiceConverter(voice, index, content_path=config.content_path, pitch=pitch, fabric=_fabric(config))
     convert_files(converter, source, output, options, config.extension)
