@@ -36,7 +36,7 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.voice.voice import Voice
 
     voice = Voice.load(voice_path)
-    index = index_of(voice_path, config.index)
+    index = index_of(voice_path, config.index) if options.index_rate else None
     pitch = build_pitch_extractor(**config.pitch) if config.get("pitch") else None
     converter = VoiceConverter(voice, index, content_path=config.content_path, pitch=pitch, fabric=fabric_of(config))
     convert_files(converter, source, output, options)

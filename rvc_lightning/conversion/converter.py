@@ -44,6 +44,7 @@ from rvc_lightning.pitch.base import PitchNetwork, PitchTracker, frame_count, me
 from rvc_lightning.pitch.curve import PitchCurve, read_curve
 from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.retrieval import RetrievalIndex
+from rvc_lightning.voice.indexing import check_origin
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 from rvc_lightning.voice.voice import Voice
 
@@ -90,7 +91,7 @@ class VoiceConverter:
 
         Args:
             voice: What to convert to.
-            index: Of the voice's own features, for `index_rate`; a path is read. None converts without.
+            index: Of the voice's own features, for `index_rate`; a path is read at first use. None converts without.
             content: Content encoder; by default the one the voice was trained with.
             content_path: Folder with that encoder's files, where they should not come from the hub.
             pitch: Pitch extractor; by default the one the voice was trained with, or SwiftF0.
@@ -106,6 +107,8 @@ class VoiceConverter:
         self.index = RetrievalIndex.load(index) if isinstance(index, str | Path) else index
         if self.index is not None:
             self.index.check_fits(voice.config.content_dim)
+            if self.index.path is not None:
+                check_origin(self.index.path, voice)
         self.fabric = fabric or Fabric(accelerator="auto", devices=1)
         if self.fabric.world_size > 1:
             raise ConfigurationError(f"devices: conversion runs on one device, not on {self.fabric.world_size}")
