@@ -27,10 +27,10 @@ from rvc_lightning.building import (
 )
 from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
 from rvc_lightning.checkpoints import find_checkpoint, read_checkpoint
+from rvc_lightning.data.features import ExtractionConfig
 from rvc_lightning.data.manifest import MANIFEST_NAME, DatasetHeader, read_header
-from rvc_lightning.data.preparation import PreparationReport, SlicingConfig, prepare
+from rvc_lightning.data.preparation import SlicingConfig, prepare
 from rvc_lightning.errors import ConfigurationError, DatasetError, VoiceError
-from rvc_lightning.files import alone_in
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.module import CHECKPOINT_KEY
 from rvc_lightning.pretrained import Pretrained, PretrainedConfig, read_pretrained
@@ -61,20 +61,20 @@ def prepare_dataset(config: DictConfig) -> Path:
         )
     started = perf_counter()
     log.info("Preparing '%s'", config.audio)
-    # Of several ranks, or runs of a sweep, one prepares; the others wait and find it done.
-    with alone_in(folder):
-        report: PreparationReport = prepare(
-            Path(config.audio).expanduser(),
-            folder,
-            sample_rate=config.model.synthesizer.sample_rate,
-            slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
-            pitch=plain(config.pitch),
-            content=plain(config.content),
-            trainer=build_predictor(config),
-            num_workers=config.prepare_workers,
-        )
-    log.info("%s", report.summary())
-    log.info("Prepared in %.0f s: '%s'", perf_counter() - started, folder)
+    batches = {key: config.preparation[key] for key in ("batch_seconds", "batch_slices")}
+    report = prepare(
+        Path(config.audio).expanduser(),
+        folder,
+        sample_rate=config.model.synthesizer.sample_rate,
+        slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
+        pitch=plain(config.pitch),
+        content=plain(config.content),
+        trainer=build_predictor(config),
+        extraction=settings(ExtractionConfig, "preparation", {"num_workers": config.prepare_workers, **batches}),
+    )
+    if report is not None:
+        log.info("%s", report.summary())
+        log.info("Prepared in %.0f s: '%s'", perf_counter() - started, folder)
     return folder
 
 

@@ -62,6 +62,8 @@ class DatasetHeader:
         content: {"name": ..., "options": {...}, "dim": C}.
         slicing: the fields of `SlicingConfig`.
         speakers: name of each speaker, by its number.
+        precision: of the networks that found pitch and content, as Lightning names it.
+        revision: of the folders' layout; 0 where other tools have made them.
     """
 
     sample_rate: int
@@ -69,6 +71,8 @@ class DatasetHeader:
     content: dict[str, Any]
     slicing: dict[str, Any] = field(default_factory=dict)
     speakers: list[str] = field(default_factory=lambda: ["0"])
+    precision: str = "32-true"
+    revision: int = 0
 
 
 def write_manifest(folder: Path | str, header: DatasetHeader, rows: Iterable[ManifestRow]) -> None:

@@ -1,21 +1,22 @@
 """From a folder of recordings to a prepared dataset.
 
-    OUTPUT/
-      slices-HASH/RECORDING/0000.wav ...    float32, at the rate to train at; HASH: slicing settings and rate
-      slices-HASH/RECORDING/recording.json  written last: this recording is done
-      pitch-NAME-HASH/RECORDING/0000.npy    f0_hz float32 [F] at 100 Hz; HASH: pitch settings and slices
-      content-NAME-HASH/RECORDING/0000.npy  float16 [F / 2, C] at 50 Hz; HASH: content settings and slices
-      manifest.jsonl dataset.json report.json
+    recordings ──slice──▶ slices ──pitch, content──▶ features ──▶ manifest.jsonl dataset.json report.json
+      processes              ranks of a trainer                     the first rank
 
-RECORDING is the file's stem with a hash of its content and its path. Every name depends on what made the file, so a
-second run finds what is there, and a changed setting or file redoes what depends on it and nothing else.
+`rvc_lightning.data.layout` says where the files lie. Every name depends on what made the file, so a second run finds
+what is there, a run that was killed goes on, and a changed setting or file redoes what depends on it and nothing else.
+
+One process at a time prepares a dataset; of the ranks of one run the first slices, all find pitch and content of their
+share, and the first writes the manifest. What is kept in memory of a slice is 17 bytes, of a recording less than 2 kB.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +24,27 @@ import lightning
 
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio
 from rvc_lightning.content import build_content_encoder
-from rvc_lightning.data.features import FeatureTask, extract_features
-from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
-from rvc_lightning.data.recordings import SlicedRecording, Source, fingerprint_recordings, hash8, slice_recordings
+from rvc_lightning.data.features import Effort, ExtractionConfig, extract_features, read_efforts
+from rvc_lightning.data.fingerprints import FINGERPRINTS_NAME, Source, fingerprint_recordings
+from rvc_lightning.data.layout import REVISION, Layout, numbers_in, shard, slice_name
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, write_manifest
+from rvc_lightning.data.pending import PendingSlices
+from rvc_lightning.data.recordings import SlicedRecording, SlicingWork, reasons_for_nothing, slice_recordings
 from rvc_lightning.data.report import REPORT_NAME, PreparationReport, UsedRecording
 from rvc_lightning.data.slicing import LeftOut, SlicingConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError
-from rvc_lightning.files import write_json
+from rvc_lightning.files import alone_in, write_json
 from rvc_lightning.pitch import build_pitch_extractor
+from rvc_lightning.pitch.base import PitchNetwork
 
 __all__ = ["PreparationReport", "SlicingConfig", "prepare"]
 
 logger = logging.getLogger(__name__)
 
-# Part of every fingerprint: raise it when the same settings begin to give other files.
-_REVISION = 1
 _NOT_FINITE = "its pitch or content is not finite"
+_WORK_FOLDER = ".work"
+_PENDING_NAME = "pending.npz"
+_EXACT = "32-true"
 
 
 def prepare(
@@ -50,8 +56,8 @@ def prepare(
     pitch: Mapping[str, Any],
     content: Mapping[str, Any],
     trainer: lightning.Trainer,
-    num_workers: int,
-) -> PreparationReport:
+    extraction: ExtractionConfig,
+) -> PreparationReport | None:
     """Slice all recordings, find pitch and content of the slices, and write the manifest.
 
     Speakers: recordings in a sub-folder whose name is a whole number belong to the speaker of that number, all others
@@ -64,11 +70,11 @@ def prepare(
         slicing: how to cut and level.
         pitch: {"name": ..., options}, see `rvc_lightning.pitch`.
         content: {"name": ..., options}, see `rvc_lightning.content`.
-        trainer: runs the content encoder through `Trainer.predict`.
-        num_workers: processes that slice and find pitch; 0 does all in this process.
+        trainer: runs the networks through `Trainer.predict`, on all of its ranks.
+        extraction: how slices are batched; its processes slice, too.
 
     Returns:
-        What became of every file.
+        What became of every file; None on all ranks but the first.
 
     Raises:
         DatasetError: the input is missing or holds nothing usable; the message says what was found.
@@ -78,95 +84,135 @@ def prepare(
     if sample_rate <= 0 or sample_rate % 100:
         raise ConfigurationError(f"sample_rate must be a multiple of 100 Hz: a frame is 10 ms; got {sample_rate}")
     extractor, encoder = build_pitch_extractor(**pitch), build_content_encoder(**content)
-    if not audio.exists():
-        raise DatasetError(f"'{audio}' does not exist; give a folder of recordings, or one recording")
-    discovery = discover_audio(audio, exclude=(output,))
-    sources, unreadable = fingerprint_recordings(audio if audio.is_dir() else audio.parent, discovery)
-    layout = _Layout.of(output, sample_rate, slicing, pitch, content)
-    sliced, unusable = slice_recordings(sources, layout.slices, sample_rate, slicing, num_workers)
-    sources = [source for source in sources if source.folder in sliced]
-    tasks = [task for source in sources for task in layout.missing_features(source, sliced[source.folder])]
-    if tasks:
-        logger.info("finding pitch and content of %d slices", len(tasks))
-        extract_features(tasks, extractor, encoder, trainer, num_workers)
-
-    speaker_ids = sorted({source.speaker_id for source in sources})
-    numbers = {speaker: number for number, speaker in enumerate(speaker_ids)}
-    rows = {source.folder: layout.rows(source, sliced[source.folder], numbers[source.speaker_id]) for source in sources}
-    used, without_features = _outcome(sources, sliced, rows)
-    skipped = [*discovery.skipped, *unreadable, *unusable, *without_features]
-    skipped.sort(key=lambda file: file.path)
-    report = PreparationReport(str(audio), str(output), used, skipped, _folder_notes(sources))
-    write_json(output / REPORT_NAME, report.to_dict())
-    if not used:
-        raise DatasetError(_nothing_usable(report))
-    header = DatasetHeader(
-        sample_rate=sample_rate,
-        pitch=_named(pitch),
-        content={**_named(content), "dim": encoder.dim},
-        slicing=asdict(slicing),
-        speakers=[str(speaker) for speaker in speaker_ids],
+    # Networks give slightly other values in other precisions; extractors of the host do not.
+    rounding = {} if trainer.precision == _EXACT else {"precision": trainer.precision}
+    layout = Layout.of(
+        output,
+        sample_rate,
+        slicing,
+        {**pitch, **(rounding if isinstance(extractor, PitchNetwork) else {})},
+        {**content, **rounding},
     )
-    write_manifest(output, header, (row for source in sources for row in rows[source.folder]))
+    work = output / _WORK_FOLDER
+    tasks = partial(PendingSlices.load, work / _PENDING_NAME, layout)
+    extract = partial(extract_features, tasks, extractor, encoder, trainer, extraction, work)
+    if not trainer.is_global_zero:
+        extract()
+        trainer.strategy.barrier("manifest")
+        return None
+    with alone_in(output):
+        _say_if_older(output)
+        stages = _Stages(audio, output, sample_rate, slicing, layout)
+        stages.slice(extraction.num_workers)
+        n_pending = stages.find_pending()
+        # The other ranks are waiting even if there is nothing to do.
+        if n_pending or trainer.world_size > 1:
+            logger.info("finding pitch and content of %d slices", n_pending)
+            extract()
+        header = DatasetHeader(
+            sample_rate=sample_rate,
+            pitch=_named(pitch),
+            content={**_named(content), "dim": encoder.dim},
+            slicing=asdict(slicing),
+            speakers=[str(speaker) for speaker in stages.speakers],
+            precision=trainer.precision,
+            revision=REVISION,
+        )
+        report = stages.finish(header)
+    trainer.strategy.barrier("manifest")
     return report
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """The folders of the dataset under the present settings."""
+@dataclass
+class _Stages:
+    """What the first rank does, and what it knows in between."""
 
+    audio: Path
     output: Path
     sample_rate: int
-    slices: Path
-    pitch: Path
-    content: Path
+    slicing: SlicingConfig
+    layout: Layout
+    sources: list[Source] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
+    work: SlicingWork = field(default_factory=SlicingWork)
 
-    @classmethod
-    def of(
-        cls,
-        output: Path,
-        sample_rate: int,
-        slicing: SlicingConfig,
-        pitch: Mapping[str, Any],
-        content: Mapping[str, Any],
-    ) -> _Layout:
-        slices = f"slices-{hash8(_REVISION, sample_rate, asdict(slicing))}"
-        return cls(
-            output=output,
-            sample_rate=sample_rate,
-            slices=output / slices,
-            pitch=output / f"pitch-{pitch['name']}-{hash8(_REVISION, slices, dict(pitch))}",
-            content=output / f"content-{content['name']}-{hash8(_REVISION, slices, dict(content))}",
+    @property
+    def work_folder(self) -> Path:
+        """Where the ranks leave notes for each other."""
+        return self.output / _WORK_FOLDER
+
+    @property
+    def speakers(self) -> list[int]:
+        """The speakers as the folders name them."""
+        return sorted({source.speaker_id for source in self.sources})
+
+    def slice(self, num_workers: int) -> None:
+        """Finds and slices the recordings; `sources` are then those that gave slices."""
+        if not self.audio.exists():
+            raise DatasetError(f"'{self.audio}' does not exist; give a folder of recordings, or one recording")
+        discovery = discover_audio(self.audio, exclude=(self.output,))
+        root = self.audio if self.audio.is_dir() else self.audio.parent
+        found, unreadable = fingerprint_recordings(root, discovery.recordings, self.output / FINGERPRINTS_NAME)
+        self.work = slice_recordings(found, self.layout.slices, self.sample_rate, self.slicing, num_workers)
+        self.skipped = [*discovery.skipped, *unreadable, *self.work.failed.values()]
+        for source in found:
+            if source.folder in self.work.failed:
+                continue
+            done = self._marked(source)
+            if done.slices:
+                self.sources.append(source)
+            else:
+                self.skipped.append(SkippedFile(source.name, reasons_for_nothing(done)))
+
+    def find_pending(self) -> int:
+        """Writes down for all ranks which slices lack features, and gives how many."""
+        shutil.rmtree(self.work_folder, ignore_errors=True)
+        pending = PendingSlices.find(self.layout, self._sliced(), self.sample_rate)
+        pending.save(self.work_folder / _PENDING_NAME)
+        return len(pending)
+
+    def finish(self, header: DatasetHeader) -> PreparationReport:
+        """Writes manifest and report. Raises DatasetError if nothing can be used."""
+        speeds = _speeds(self.work, read_efforts(self.work_folder))
+        used: list[UsedRecording] = []
+        report = PreparationReport(
+            str(self.audio), str(self.output), used, self.skipped, _folder_notes(self.sources), speeds
         )
+        write_manifest(self.output, header, self._rows(used, report))
+        write_json(self.output / REPORT_NAME, report.to_dict())
+        shutil.rmtree(self.work_folder, ignore_errors=True)
+        return report
 
-    def files(self, source: Source, name: str) -> tuple[Path, Path, Path]:
-        """Audio, pitch and content of a slice."""
-        return (
-            self.slices / source.folder / f"{name}.wav",
-            self.pitch / source.folder / f"{name}.npy",
-            self.content / source.folder / f"{name}.npy",
-        )
+    def _rows(self, used: list[UsedRecording], report: PreparationReport) -> Iterator[ManifestRow]:
+        """The manifest's rows one by one; notes what became of each recording."""
+        numbers = {speaker: number for number, speaker in enumerate(self.speakers)}
+        first_with: dict[str, str] = {}
+        for source, done in self._sliced():
+            rows = self._rows_of(source, done, numbers[source.speaker_id])
+            if not rows:
+                self.skipped.append(SkippedFile(source.name, f"nothing usable: {_NOT_FINITE}"))
+                continue
+            twin = first_with.setdefault(source.digest, source.name)
+            notes = [] if twin == source.name else [f"the same content as {twin}"]
+            used.append(_used(source, done, rows, notes))
+            yield from rows
+        self.skipped.sort(key=lambda file: file.path)
+        if not used:
+            write_json(self.output / REPORT_NAME, report.to_dict())
+            raise DatasetError(_nothing_usable(report))
 
-    def missing_features(self, source: Source, done: SlicedRecording) -> list[FeatureTask]:
-        """A task for every slice that lacks its pitch or its content."""
-        tasks: list[FeatureTask] = []
-        for entry in done.slices:
-            audio, f0, content = self.files(source, entry.name)
-            lacking = [None if path.exists() else path for path in (f0, content)]
-            if any(lacking):
-                tasks.append(FeatureTask(audio, entry.samples / self.sample_rate, *lacking))
-        return tasks
-
-    def rows(self, source: Source, done: SlicedRecording, speaker: int) -> list[ManifestRow]:
+    def _rows_of(self, source: Source, done: SlicedRecording, speaker: int) -> list[ManifestRow]:
         """A row for every slice that has both features."""
+        folder = shard(source.folder)
+        whole = numbers_in(self.layout.pitch / folder) & numbers_in(self.layout.content / folder)
         rows: list[ManifestRow] = []
         for entry in done.slices:
-            files = self.files(source, entry.name)
-            if not all(path.exists() for path in files):
+            if entry.number not in whole:
                 continue
+            files = self.layout.files(source.folder, entry.number)
             audio, f0, content = (path.relative_to(self.output).as_posix() for path in files)
             row = ManifestRow(
-                id=f"{source.folder}/{entry.name}",
+                id=f"{source.folder}/{slice_name(entry.number)}",
                 recording=source.name,
                 speaker=speaker,
                 sample_rate=self.sample_rate,
@@ -180,30 +226,27 @@ class _Layout:
             rows.append(row)
         return rows
 
+    def _sliced(self) -> Iterator[tuple[Source, SlicedRecording]]:
+        for source in self.sources:
+            yield source, self._marked(source)
 
-def _outcome(
-    sources: Sequence[Source], sliced: Mapping[str, SlicedRecording], rows: Mapping[str, list[ManifestRow]]
-) -> tuple[list[UsedRecording], list[SkippedFile]]:
-    """What became of the recordings that gave slices; those without any features are skipped."""
-    used: list[UsedRecording] = []
-    skipped: list[SkippedFile] = []
-    first_with: dict[str, str] = {}
-    for source in sources:
-        if not rows[source.folder]:
-            skipped.append(SkippedFile(source.name, f"nothing usable: {_NOT_FINITE}"))
-            continue
-        twin = first_with.setdefault(source.digest, source.name)
-        notes = [] if twin == source.name else [f"the same content as {twin}"]
-        used.append(_used(source, sliced[source.folder], rows[source.folder], notes))
-    return used, skipped
+    def _marked(self, source: Source) -> SlicedRecording:
+        """What a recording gave. Raises DatasetError if that has vanished."""
+        done = SlicedRecording.read(self.layout.slices, source)
+        if done is None:
+            raise DatasetError(
+                f"the slices of '{source.name}' have vanished from '{self.layout.slices}' since they were written; is "
+                "something else at work in that folder? Prepare again"
+            )
+        return done
 
 
 def _used(source: Source, done: SlicedRecording, rows: Sequence[ManifestRow], notes: list[str]) -> UsedRecording:
     with_features = {row.id for row in rows}
     without = [
-        LeftOut(entry.start_seconds, 0.0, f"slice {entry.name}: {_NOT_FINITE}")
+        LeftOut(entry.start_seconds, 0.0, f"slice {slice_name(entry.number)}: {_NOT_FINITE}")
         for entry in done.slices
-        if f"{source.folder}/{entry.name}" not in with_features
+        if f"{source.folder}/{slice_name(entry.number)}" not in with_features
     ]
     return UsedRecording(
         recording=source.name,
@@ -217,9 +260,33 @@ def _used(source: Source, done: SlicedRecording, rows: Sequence[ManifestRow], no
     )
 
 
+def _speeds(slicing: SlicingWork, features: Effort) -> dict[str, float]:
+    """Seconds of audio a second, of each stage that had something to do."""
+    stages = {
+        "slicing": (slicing.audio_seconds, slicing.seconds),
+        "pitch": (features.pitch_audio_seconds, features.pitch_seconds),
+        "content": (features.content_audio_seconds, features.content_seconds),
+    }
+    return {stage: audio / max(seconds, 1e-9) for stage, (audio, seconds) in stages.items() if audio > 0}
+
+
+def _say_if_older(output: Path) -> None:
+    """Says that an earlier version prepared the dataset, whose files are not used again."""
+    try:
+        revision = read_header(output).revision
+    except DatasetError:
+        return
+    old = [f"'{path.name}'" for kind in ("slices", "pitch", "content") for path in sorted(output.glob(f"{kind}-*"))]
+    if revision < REVISION and old:
+        logger.warning(
+            "'%s' was prepared by an earlier version, which kept its files otherwise: it is prepared again. What that "
+            "version left can be deleted then: %s", output, ", ".join(old)
+        )  # fmt: skip
+
+
 def _folder_notes(sources: Sequence[Source]) -> list[str]:
     """Sub-folders whose names may have been meant as speakers."""
-    parts = (Path(source.name).parts for source in sources)
+    parts = (source.name.split("/") for source in sources)
     folders = sorted({path[0] for path in parts if len(path) > 1 and not path[0].isdecimal()})
     if not folders:
         return []

@@ -48,6 +48,8 @@ class PreparationReport:
         used: recordings, sorted.
         skipped: all other files with their reasons, sorted.
         notes: what is worth knowing about the whole.
+        speeds: seconds of audio a second of each stage that had something to do: slicing by all processes together,
+            pitch and content by one process or device.
     """
 
     audio: str
@@ -55,6 +57,7 @@ class PreparationReport:
     used: list[UsedRecording]
     skipped: list[SkippedFile]
     notes: list[str] = field(default_factory=list)
+    speeds: dict[str, float] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -91,6 +94,8 @@ class PreparationReport:
         ]
         remarks = [f"{recording.recording}: {note}" for recording in self.used for note in recording.notes]
         lines = [line for group in (skipped, parts, remarks, self.notes) for line in self._folded(group)]
+        if self.speeds:
+            lines.append("audio per second of work: " + ", ".join(f"{k} {v:.1f} s" for k, v in self.speeds.items()))
         return "\n".join([head, *(f"  {line}" for line in lines)])
 
     def _folded(self, lines: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ import torch
 
 from rvc_lightning.content import CONTENT_ENCODERS
 from rvc_lightning.content.base import ContentEncoder, content_frames
+from rvc_lightning.data.features import ExtractionConfig
 from rvc_lightning.data.manifest import read_header, read_manifest
 from rvc_lightning.data.preparation import SlicingConfig, prepare
 from rvc_lightning.errors import ConfigurationError, DatasetError
@@ -48,9 +49,9 @@ def run(audio, output, **changes):
         "slicing": SlicingConfig(),
         "pitch": {"name": "swift_f0"},
         "content": {"name": "spectral"},
-        "num_workers": 0,
     }
-    return prepare(audio, output, trainer=trainer, **{**settings, **changes})
+    extraction = ExtractionConfig(num_workers=changes.pop("num_workers", 0))
+    return prepare(audio, output, trainer=trainer, extraction=extraction, **{**settings, **changes})
 
 
 def all_files(folder):
@@ -119,7 +120,7 @@ def test_only_what_a_change_touches_is_redone(recordings, tmp_path):
 
     write(recordings / "b.wav", speech(4.0, seed=7))
     run(recordings, tmp_path / "out")
-    assert {path.parts[1].split("-")[0] for path in features(tmp_path / "out").keys() - after.keys()} == {"b"}
+    assert {path.parts[3].split("-")[0] for path in features(tmp_path / "out").keys() - after.keys()} == {"b"}
 
     run(recordings, tmp_path / "out", slicing=SlicingConfig(normalization="none"))
     assert len(list((tmp_path / "out").glob("slices-*"))) == 2
