@@ -21,7 +21,7 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _Su
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from rvc_lightning.data.datamodule import RVCDataModule
-from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_manifest
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, open_manifest
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
 from rvc_lightning.files import read_npy
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
@@ -141,14 +141,14 @@ def _check_pitch(generator: str, pitch: str | None) -> None:
 
 def voice_facts(config: DictConfig, header: DatasetHeader, dataset: Path) -> dict[str, Any]:
     """What a checkpoint, and the voice exported from it, must remember of the recordings, as plain values."""
-    rows = list(read_manifest(dataset))
+    rows = open_manifest(dataset)
     return {
         "name": config.name,
         "author": config.author,
         "content": _without_path(header.content),
         "pitch": _without_path(header.pitch),
         "speakers": header.speakers,
-        "seconds": sum(row.seconds for row in rows),
+        "seconds": float(rows.seconds.sum()),
         "median_f0_hz": median_f0_hz(dataset, rows),
         "dataset": str(dataset.resolve()),
     }

@@ -60,7 +60,9 @@ def prepare_dataset(config: DictConfig) -> Path:
             "or +experiment=quickstart to try the recordings that ship with the package"
         )
     started = perf_counter()
-    log.info("Preparing '%s'", config.audio)
+    trainer = build_predictor(config)
+    if trainer.is_global_zero:
+        log.info("Preparing '%s'", config.audio)
     batches = {key: config.preparation[key] for key in ("batch_seconds", "batch_slices")}
     report = prepare(
         Path(config.audio).expanduser(),
@@ -69,7 +71,7 @@ def prepare_dataset(config: DictConfig) -> Path:
         slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
         pitch=plain(config.pitch),
         content=plain(config.content),
-        trainer=build_predictor(config),
+        trainer=trainer,
         extraction=settings(ExtractionConfig, "preparation", {"num_workers": config.prepare_workers, **batches}),
     )
     if report is not None:

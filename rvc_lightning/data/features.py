@@ -137,9 +137,6 @@ class FeatureExtraction(lightning.LightningModule):
     Values that are not finite are not written: the slice then lacks its features, which the caller reports.
     """
 
-    # A rank may have nothing to do where slices are few.
-    allow_zero_length_dataloader_with_multiple_devices = True
-
     def __init__(self, encoder: ContentEncoder, pitch: PitchNetwork | None = None, efforts: Path | None = None) -> None:
         """Takes the networks.
 
@@ -149,6 +146,8 @@ class FeatureExtraction(lightning.LightningModule):
             efforts: folder where each rank notes what its work took, see `read_efforts`.
         """
         super().__init__()
+        # A rank may have nothing to do where slices are few.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.encoder = encoder
         self.pitch = pitch
         self.efforts = efforts

@@ -107,7 +107,8 @@ def prepare(
         n_pending = stages.find_pending()
         # The other ranks are waiting even if there is nothing to do.
         if n_pending or trainer.world_size > 1:
-            logger.info("finding pitch and content of %d slices", n_pending)
+            if n_pending:
+                logger.info("finding pitch and content of %d slices", n_pending)
             extract()
         header = DatasetHeader(
             sample_rate=sample_rate,

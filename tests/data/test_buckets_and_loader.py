@@ -12,7 +12,7 @@ from rvc_lightning.data.batch import CONTENT_REPEAT, Example, collate, content_a
 from rvc_lightning.data.buckets import LengthBucketSampler
 from rvc_lightning.data.datamodule import Grouped, RVCDataModule, split_held_out
 from rvc_lightning.data.loader import ResumableLoader
-from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, ManifestTable, write_manifest
 from rvc_lightning.errors import DatasetError
 
 LENGTHS = torch.randint(10, 900, (61,), generator=torch.Generator().manual_seed(3)).tolist()
@@ -131,18 +131,20 @@ def row(recording, number=0, seconds=3.0, frames=300):
 
 def test_whole_recordings_are_held_out():
     rows = [row(f"r{number}", part) for number in range(20) for part in range(3)]
-    training, held_out = split_held_out(rows, 0.1, 1000)
+    training, held_out = split_held_out(ManifestTable.of(rows), 0.1, 1000)
     assert {r.recording for r in training} & {r.recording for r in held_out} == set()
     assert len(training) + len(held_out) == len(rows)
     assert 0.05 <= len(held_out) / len(rows) <= 0.2
-    more = split_held_out([*rows, row("added")], 0.1, 1000)[1]
+    more = split_held_out(ManifestTable.of([*rows, row("added")]), 0.1, 1000)[1]
     assert len({r.recording for r in held_out} & {r.recording for r in more}) >= 1
 
 
 @pytest.mark.parametrize(("rows", "held_out"), [([row("only")], 0), ([row("a"), row("b"), row("c")], 1), ([], 0)])
 def test_little_data_is_split_sensibly(rows, held_out):
-    assert len(split_held_out(rows, 0.05, 100)[1]) == held_out
-    assert split_held_out(rows, 0.0, 100)[1] == []
+    table = ManifestTable.of(rows)
+    assert len(split_held_out(table, 0.05, 100)[1]) == held_out
+    training, none = split_held_out(table, 0.0, 100)
+    assert list(training) == rows and list(none) == []
 
 
 def dataset(folder, rows):
