@@ -1,7 +1,7 @@
 """What the stages of preparation take: `python -m rvc_lightning.benchmark measure=preparation`.
 
-The recordings are those of the demo, prepared as anyone's are. The content encoder is HuBERT of the size that voices use,
-or smaller, with random weights: they do not change the work.
+The recordings are those of the demo, prepared as anyone's are. The content encoder is HuBERT of the size that voices
+use, or smaller, with random weights: they do not change the work.
 """
 
 from __future__ import annotations
