@@ -49,6 +49,9 @@ WRITE_SUBTYPES = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".mp3":
 
 _LOWEST_RATE, _HIGHEST_RATE = 4000, 768000
 
+# What libsndfile says of streams whose writers left the length open.
+_UNKNOWN_FRAMES = 1 << 62
+
 # A damaged file loses at most one block beside the damage, so blocks are short.
 _BLOCK_FRAMES = 4096
 # Lengths that encoders merely estimate (mp3) may be a little off in a whole file.
@@ -107,6 +110,37 @@ def decode_audio(path: Path | str) -> DecodedAudio:
     except OSError as error:
         raise AudioError(f"'{path}' cannot be read: {error.strerror or error}") from error
     return _checked(path, decoded)
+
+
+def recorded_seconds(path: Path) -> float | None:
+    """Length of a recording in seconds by its header, without decoding it; None where the header does not say.
+
+    Raises:
+        AudioError: the file is empty, cannot be read or is not audio.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise AudioError(f"'{path}' is empty (0 bytes)")
+        info = soundfile.info(_openable(path))
+    except OSError as error:
+        raise AudioError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    except (soundfile.LibsndfileError, TypeError) as error:
+        return _seconds_by_ffprobe(path, getattr(error, "error_string", str(error)))
+    return info.duration if info.frames < _UNKNOWN_FRAMES else None
+
+
+def _seconds_by_ffprobe(path: Path, soundfile_reason: str) -> float | None:
+    program = shutil.which("ffprobe")
+    if program is None:
+        raise AudioError(_without_ffmpeg(path, soundfile_reason))
+    source = b"file:" + os.fsencode(path.absolute())
+    command: list[str | bytes] = [program, "-v", "error", "-protocol_whitelist", "file", "-select_streams", "a:0"]
+    command += ["-show_entries", "stream=codec_type:format=duration", "-of", "default=nw=1:nk=1", source]
+    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    kind, _, seconds = run.stdout.decode("utf-8", "replace").strip().partition("\n")
+    if kind != "audio":
+        raise AudioError(f"'{path}' is no audio, neither to soundfile ('{soundfile_reason}') nor to ffmpeg")
+    return None if seconds in ("", "N/A") else float(seconds)
 
 
 def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
@@ -188,10 +222,7 @@ def _decode_with_soundfile(path: Path) -> DecodedAudio:
 def _decode_with_ffmpeg(path: Path, soundfile_reason: str) -> DecodedAudio:
     program = shutil.which("ffmpeg")
     if program is None:
-        raise AudioError(
-            f"'{path}' cannot be decoded: soundfile says '{soundfile_reason}', and the program ffmpeg, which"
-            " reads m4a, mp4, aac, webm and more, is not installed; install ffmpeg or convert the file to wav"
-        )
+        raise AudioError(_without_ffmpeg(path, soundfile_reason))
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder) / "decoded.wav"
         # `file:` keeps ffmpeg from taking a name for an option or for a network address.
@@ -210,6 +241,13 @@ def _decode_with_ffmpeg(path: Path, soundfile_reason: str) -> DecodedAudio:
         seconds = len(decoded.audio) / decoded.sample_rate
         return DecodedAudio(decoded.audio, decoded.sample_rate, f"damaged: {seconds:.2f} s are usable ({complaint})")
     return decoded
+
+
+def _without_ffmpeg(path: Path, soundfile_reason: str) -> str:
+    return (
+        f"'{path}' cannot be decoded: soundfile says '{soundfile_reason}', and the program ffmpeg, which"
+        " reads m4a, mp4, aac, webm and more, is not installed; install ffmpeg or convert the file to wav"
+    )
 
 
 def _checked(path: Path, decoded: DecodedAudio) -> DecodedAudio:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, Example, collate
 from rvc_lightning.data.buckets import LengthBucketSampler
-from rvc_lightning.data.dataset import CACHES, CachedSlices, SliceDataset
+from rvc_lightning.data.dataset import CACHES, CachedSlices, SilentClips, SliceDataset
 from rvc_lightning.data.loader import ResumableLoader
-from rvc_lightning.data.manifest import ManifestRow, read_manifest
+from rvc_lightning.data.manifest import ManifestRow, read_header, read_manifest
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,7 @@ class RVCDataModule(LightningDataModule):
         bucket_boundaries: Sequence[int] = (),
         max_frames: int = 900,
         max_batch_frames: int | None = None,
+        silent_clips: int = 0,
         cache: str = "none",
         prefetch_factor: int = 2,
         seed: int = 0,
@@ -109,13 +110,14 @@ class RVCDataModule(LightningDataModule):
             bucket_boundaries: Inner borders of the length buckets in frames.
             max_frames: Longer slices are cut to this.
             max_batch_frames: Most frames of a batch with its padding; batches with more are cut. None for no limit.
+            silent_clips: Clips of silence that each speaker gets to train on.
             cache: 'none' reads slices each time, 'memory' once.
             prefetch_factor: Steps that each loading process is ahead.
             seed: Of the shuffling.
 
         Raises:
-            ConfigurationError: `batch_size` or `max_batch_frames` is no whole number from 1 up, or there is no such
-                `cache`.
+            ConfigurationError: `batch_size` or `max_batch_frames` is no whole number from 1 up, `silent_clips` none
+                from 0 up, or there is no such `cache`.
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ConfigurationError(f"data.batch_size={batch_size!r}: choose a whole number from 1 up")
@@ -123,6 +125,8 @@ class RVCDataModule(LightningDataModule):
             raise ConfigurationError(
                 f"data.max_batch_frames={max_batch_frames!r}: choose a whole number from 1 up, or null"
             )
+        if not isinstance(silent_clips, int) or silent_clips < 0:
+            raise ConfigurationError(f"data.silent_clips={silent_clips!r}: choose a whole number from 0 up")
         if cache not in CACHES:
             raise unknown_choice("data.cache", cache, CACHES)
         super().__init__()
@@ -131,7 +135,7 @@ class RVCDataModule(LightningDataModule):
         self.batch_size, self.accumulate_grad_batches = batch_size, accumulate_grad_batches
         self.num_workers, self.bucket_boundaries, self.seed = num_workers, tuple(bucket_boundaries), seed
         self.max_batch_frames, self.cache, self.prefetch_factor = max_batch_frames, cache, prefetch_factor
-        self.held_out, self.held_out_seconds = held_out, held_out_seconds
+        self.held_out, self.held_out_seconds, self.silent_clips = held_out, held_out_seconds, silent_clips
         self.training_rows: list[ManifestRow] = []
         self.held_out_rows: list[ManifestRow] = []
 
@@ -157,8 +161,11 @@ class RVCDataModule(LightningDataModule):
         """Batches of one optimizer step at a time: `list[Batch]`."""
         trainer = self.trainer
         slices: Dataset[Example] = SliceDataset(self.folder, self.training_rows, self.max_frames)
+        lengths = [min(row.frames, self.max_frames) for row in self.training_rows]
+        if (silence := self._silence()) is not None:
+            slices, lengths = ConcatDataset([slices, silence]), lengths + [silence.frames] * len(silence)
         sampler = LengthBucketSampler(
-            [min(row.frames, self.max_frames) for row in self.training_rows],
+            lengths,
             self.batch_size * self.accumulate_grad_batches,
             self.bucket_boundaries,
             num_replicas=trainer.world_size if trainer else 1,
@@ -174,6 +181,18 @@ class RVCDataModule(LightningDataModule):
             prefetch_factor=self.prefetch_factor if self.num_workers > 0 else None,
             # Only there does torch pin memory; elsewhere it warns.
             pin_memory=trainer is not None and isinstance(trainer.accelerator, CUDAAccelerator),
+        )
+
+    def _silence(self) -> SilentClips | None:
+        """Clips of silence to train on; None where none are wanted, or the dataset has none."""
+        if self.silent_clips == 0:
+            return None
+        header = read_header(self.folder)
+        if header.silence is None:
+            log.warning("The dataset was prepared without silence, so no silent clips are added: prepare it again")
+            return None
+        return SilentClips(
+            self.folder / header.silence, len(header.speakers), self.silent_clips, header.sample_rate, self.max_frames
         )
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:

@@ -62,6 +62,7 @@ class DatasetHeader:
         content: {"name": ..., "options": {...}, "dim": C}.
         slicing: the fields of `SlicingConfig`.
         speakers: name of each speaker, by its number.
+        silence: npy, the content of three seconds of silence; None where there is none, as in datasets taken over.
     """
 
     sample_rate: int
@@ -69,6 +70,7 @@ class DatasetHeader:
     content: dict[str, Any]
     slicing: dict[str, Any] = field(default_factory=dict)
     speakers: list[str] = field(default_factory=lambda: ["0"])
+    silence: str | None = None
 
 
 def write_manifest(folder: Path | str, header: DatasetHeader, rows: Iterable[ManifestRow]) -> None:

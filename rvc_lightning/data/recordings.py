@@ -18,8 +18,10 @@ from pathlib import Path
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from rvc_lightning.audio.decode import decode_audio, resample, write_audio
+from rvc_lightning.audio.decode import DecodedAudio, decode_audio, resample, write_audio
 from rvc_lightning.audio.discovery import Discovery, SkippedFile, display_name
+from rvc_lightning.audio.levels import Levels, measure_levels
+from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.data.slicing import LeftOut, SlicingConfig, cut_recording
 from rvc_lightning.errors import AudioError
 from rvc_lightning.files import digest, read_json, write_json
@@ -37,14 +39,14 @@ class Source:
     Attributes:
         path: where it is.
         name: its path relative to the input, as text.
-        speaker_id: number of the speaker as the folders name it.
+        speaker: name of the speaker.
         digest: of its content.
         folder: name of its folders in the dataset.
     """
 
     path: Path
     name: str
-    speaker_id: int
+    speaker: str
     digest: str
     folder: str
 
@@ -76,6 +78,8 @@ class SlicedRecording:
         slices: in order of time; none if nothing is usable.
         left_out: stretches that would be slices but for their reason.
         silence_seconds: silence that was dropped.
+        levels: of the recording as it was found.
+        sound: digest of its samples, the same for the same sound in another lossless file.
     """
 
     recording: str
@@ -85,6 +89,13 @@ class SlicedRecording:
     slices: list[SliceEntry]
     left_out: list[LeftOut]
     silence_seconds: float
+    levels: Levels
+    sound: str
+
+    @property
+    def reasons(self) -> str:
+        """Why it gave no slice: each reason once."""
+        return "nothing usable: " + "; ".join(dict.fromkeys(part.reason for part in self.left_out))
 
     @classmethod
     def read(cls, folder: Path) -> SlicedRecording | None:
@@ -93,13 +104,16 @@ class SlicedRecording:
             values = read_json(folder / _DONE_MARK)
             values["slices"] = [SliceEntry(**entry) for entry in values["slices"]]
             values["left_out"] = [LeftOut(**part) for part in values["left_out"]]
+            values["levels"] = Levels(**values["levels"])
             done = cls(**values)
         except (OSError, ValueError, TypeError, KeyError):
             return None
         return done if all((folder / f"{entry.name}.wav").exists() for entry in done.slices) else None
 
 
-def fingerprint_recordings(root: Path, discovery: Discovery) -> tuple[list[Source], list[SkippedFile]]:
+def fingerprint_recordings(
+    root: Path, discovery: Discovery, selection: SelectionConfig
+) -> tuple[list[Source], list[SkippedFile]]:
     """Digest every recording below `root`; those that cannot be read come with the reason."""
 
     def one(relative: Path) -> Source | SkippedFile:
@@ -110,7 +124,7 @@ def fingerprint_recordings(root: Path, discovery: Discovery) -> tuple[list[Sourc
             return SkippedFile(name, f"it cannot be read: {error.strerror}")
         stem = re.sub(r"[^\w-]+", "_", Path(name).stem)[:_STEM_LENGTH]
         folder = f"{stem}-{hash8(content, relative.as_posix())}"
-        return Source(root / relative, name, _speaker_id(relative), content, folder)
+        return Source(root / relative, name, selection.speaker(relative), content, folder)
 
     # Threads suffice: hashing leaves the interpreter free.
     with ThreadPoolExecutor() as threads:
@@ -146,7 +160,7 @@ def slice_recordings(
         results.update(tqdm(loader, desc="slicing", unit="recording", disable=None))
     sliced = {folder: done for folder, done in results.items() if isinstance(done, SlicedRecording) and done.slices}
     failed = [
-        done if isinstance(done, SkippedFile) else SkippedFile(done.recording, _reasons(done))
+        done if isinstance(done, SkippedFile) else SkippedFile(done.recording, done.reasons)
         for folder, done in results.items()
         if folder not in sliced
     ]
@@ -190,6 +204,8 @@ class _SlicingDataset(Dataset):
             slices=entries,
             left_out=cut.left_out,
             silence_seconds=cut.silence_seconds,
+            levels=measure_levels(decoded.audio, decoded.sample_rate, self.slicing.threshold_db),
+            sound=_digest_of_sound(decoded),
         )
         write_json(folder / _DONE_MARK, asdict(done))
         return done
@@ -201,12 +217,5 @@ def hash8(*values: object) -> str:
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
-def _speaker_id(relative: Path) -> int:
-    """The number of the speaker: the name of the topmost sub-folder if that is a whole number, else 0."""
-    top = relative.parts[0] if len(relative.parts) > 1 else ""
-    return int(top) if top.isdecimal() else 0
-
-
-def _reasons(done: SlicedRecording) -> str:
-    """Why a recording gave no slice: each reason once."""
-    return "nothing usable: " + "; ".join(dict.fromkeys(part.reason for part in done.left_out))
+def _digest_of_sound(decoded: DecodedAudio) -> str:
+    return hashlib.blake2b(decoded.audio.tobytes(), digest_size=16, salt=str(decoded.sample_rate).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""From a recording to the slices that are trained on: filter, level, cut.
+"""From a recording to the slices that are trained on: filter, level, clean, cut.
 
 Letters: N samples.
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from rvc_lightning.audio.filters import highpass
 from rvc_lightning.audio.loudness import LOUDEST_PEAK, normalization_gain, normalize, peak_defect, peak_of
+from rvc_lightning.audio.noise import check_strength, reduce_noise
 from rvc_lightning.audio.slicer import Slicer
 from rvc_lightning.errors import ConfigurationError, unknown_choice
 from rvc_lightning.typed import check_types
@@ -34,6 +35,7 @@ class SlicingConfig:
             equal length; "skip" leaves each recording whole.
         normalization: "post" normalizes each slice, "pre" each recording, "none" nothing.
         highpass_hz: cutoff of the high-pass in Hz; 0 turns it off.
+        noise_reduction: share of the background noise that is taken away before cutting, 0 to 1; 0 turns it off.
         slice_seconds: length of a slice in seconds.
         overlap_seconds: what neighbouring slices share, in seconds. In mode automatic a last slice may be longer
             by this much, so that no short rest is left.
@@ -48,6 +50,7 @@ class SlicingConfig:
     mode: str = "automatic"
     normalization: str = "post"
     highpass_hz: float = 48.0
+    noise_reduction: float = 0.0
     slice_seconds: float = 3.0
     overlap_seconds: float = 0.3
     min_seconds: float = 0.5
@@ -59,6 +62,7 @@ class SlicingConfig:
             raise unknown_choice("slicing mode", self.mode, MODES)
         if self.normalization not in NORMALIZATIONS:
             raise unknown_choice("slicing normalization", self.normalization, NORMALIZATIONS)
+        check_strength("slicing.noise_reduction", self.noise_reduction)
         # Positive statements: NaN fails every one of them.
         demands = {
             "highpass_hz must be from 0 (off) to 1000 Hz": 0 <= self.highpass_hz <= 1000,
@@ -107,7 +111,7 @@ class Cut:
 
 
 def cut_recording(audio: np.ndarray, sample_rate: int, slicing: SlicingConfig) -> Cut:
-    """Filter a recording, level it and cut it into slices.
+    """Filter a recording, level it, clean it and cut it into slices, in the peers' order (specification 14.2).
 
     Every sample ends in a slice, in a stretch named as left out, or in a silence.
 
@@ -124,6 +128,7 @@ def cut_recording(audio: np.ndarray, sample_rate: int, slicing: SlicingConfig) -
     gain = _recording_gain(audio) if slicing.normalization == "pre" else 1.0
     if gain != 1.0:
         audio = audio * np.float32(gain)
+    audio = reduce_noise(audio, sample_rate, slicing.noise_reduction)
     pieces = _pieces(audio, sample_rate, slicing)
     if not pieces:
         peak_db = 20 * math.log10(max(peak_of(audio), 1e-10))
@@ -141,6 +146,12 @@ def cut_recording(audio: np.ndarray, sample_rate: int, slicing: SlicingConfig) -
             levelled = normalize(samples) if slicing.normalization == "post" else samples
             slices.append(Slice(levelled, start / sample_rate))
     return Cut(slices, left_out, silence_seconds)
+
+
+def planned_spans(samples: int, sample_rate: int, slicing: SlicingConfig) -> list[tuple[int, int]]:
+    """(start, end) in samples of the slices of a recording without silence; none if it is too short for one."""
+    least = math.ceil(slicing.min_seconds * sample_rate)
+    return _spans([(0, samples)], samples, least, sample_rate, slicing) if samples >= least else []
 
 
 def _nothing(audio: np.ndarray, sample_rate: int, reason: str) -> Cut:
