@@ -11,7 +11,7 @@ from typing import Any
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning.building import (
     build_datamodule,
@@ -83,8 +83,8 @@ def prepare_dataset(config: DictConfig) -> Path:
 
 def selection_of(config: DictConfig) -> SelectionConfig:
     """Which recordings are used, and who speaks in them. Raises ConfigurationError for settings that make no sense."""
-    values = {key: plain(config)[key] for key in ("speakers", "include", "exclude")}
-    return settings(SelectionConfig, "recordings", values)
+    values = OmegaConf.masked_copy(config, ["speakers", "include", "exclude"])
+    return settings(SelectionConfig, "recordings", plain(values))
 
 
 def preview_dataset(config: DictConfig) -> Preview:

@@ -184,13 +184,15 @@ class RVCDataModule(LightningDataModule):
         )
 
     def _silence(self) -> SilentClips | None:
-        """Clips of silence to train on; None where none are wanted, or the dataset has none."""
+        """Clips of silence to train on, or None. Raises DatasetError where they are wanted of a dataset without any."""
         if self.silent_clips == 0:
             return None
         header = read_header(self.folder)
         if header.silence is None:
-            log.warning("The dataset was prepared without silence, so no silent clips are added: prepare it again")
-            return None
+            raise DatasetError(
+                f"'{self.folder}' was prepared without silence (by another tool, or an earlier version): prepare the "
+                "recordings again, or set data.silent_clips=0"
+            )
         return SilentClips(
             self.folder / header.silence, len(header.speakers), self.silent_clips, header.sample_rate, self.max_frames
         )
