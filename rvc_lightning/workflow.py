@@ -26,7 +26,7 @@ from rvc_lightning.building import (
     voice_facts,
 )
 from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
-from rvc_lightning.checkpoints import find_checkpoint, read_checkpoint
+from rvc_lightning.checkpoints import open_checkpoint, read_checkpoint
 from rvc_lightning.data.manifest import MANIFEST_NAME, DatasetHeader, read_header
 from rvc_lightning.data.preparation import PreparationReport, SlicingConfig, prepare
 from rvc_lightning.data.preview import Preview, preview
@@ -136,13 +136,14 @@ def fit(config: DictConfig, dataset: Path, pretrained: Pretrained | None = None)
         VoiceError: The checkpoint to go on from does not exist or is none.
         TrainingStopped: A signal ended the run, which has saved itself.
     """
-    checkpoint = None if config.checkpoint is None else find_checkpoint(Path(config.checkpoint).expanduser())
     header = read_header(dataset)
-    first_step, speaker_rows = 0, pretrained.speaker_count if pretrained else 0
-    if checkpoint is not None:
-        saved = read_checkpoint(checkpoint)[CHECKPOINT_KEY]
+    checkpoint, first_step, speaker_rows = None, 0, pretrained.speaker_count if pretrained else 0
+    if config.checkpoint is not None:
+        checkpoint, content = open_checkpoint(Path(config.checkpoint).expanduser())
+        saved = content[CHECKPOINT_KEY]
         first_step, speaker_rows = saved["optimizer_steps"], saved["synthesizer"]["speaker_count"]
         _check_same_speakers(header, saved["voice"])
+        del content, saved
         log.info("Going on from '%s' with step %d", checkpoint, first_step)
     seed_everything(config.seed, workers=True, verbose=False)
     set_up_torch(config)
