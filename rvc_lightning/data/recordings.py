@@ -18,9 +18,9 @@ from pathlib import Path
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from rvc_lightning.audio.decode import DecodedAudio, decode_audio, resample, write_audio
+from rvc_lightning.audio.decode import decode_audio, resample, write_audio
 from rvc_lightning.audio.discovery import Discovery, SkippedFile, display_name
-from rvc_lightning.audio.levels import Levels, measure_levels
+from rvc_lightning.audio.levels import LevelMeter, Levels
 from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.data.slicing import LeftOut, SlicingConfig, cut_recording
 from rvc_lightning.errors import AudioError
@@ -188,6 +188,8 @@ class _SlicingDataset(Dataset):
 
     def _slice(self, source: Source) -> SlicedRecording:
         decoded = decode_audio(source.path)
+        meter = LevelMeter(decoded.sample_rate, self.slicing.threshold_db)
+        list(meter.watch([decoded.audio]))
         audio = resample(decoded.audio, decoded.sample_rate, self.sample_rate)
         cut = cut_recording(audio, self.sample_rate, self.slicing)
         folder = self.root / source.folder
@@ -204,8 +206,8 @@ class _SlicingDataset(Dataset):
             slices=entries,
             left_out=cut.left_out,
             silence_seconds=cut.silence_seconds,
-            levels=measure_levels(decoded.audio, decoded.sample_rate, self.slicing.threshold_db),
-            sound=_digest_of_sound(decoded),
+            levels=meter.levels,
+            sound=meter.sound,
         )
         write_json(folder / _DONE_MARK, asdict(done))
         return done
@@ -215,7 +217,3 @@ def hash8(*values: object) -> str:
     """Eight hex digits that stand for plain values."""
     text = json.dumps(values, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
-
-
-def _digest_of_sound(decoded: DecodedAudio) -> str:
-    return hashlib.blake2b(decoded.audio.tobytes(), digest_size=16, salt=str(decoded.sample_rate).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""From a recording to the slices that are trained on: filter, level, clean, cut.
+"""From a recording to the slices that are trained on: filter, clean, level, cut.
 
 Letters: N samples.
 
@@ -111,7 +111,7 @@ class Cut:
 
 
 def cut_recording(audio: np.ndarray, sample_rate: int, slicing: SlicingConfig) -> Cut:
-    """Filter a recording, level it, clean it and cut it into slices, in the peers' order (specification 14.2).
+    """Filter a recording, clean it, level what is left and cut it into slices.
 
     Every sample ends in a slice, in a stretch named as left out, or in a silence.
 
@@ -125,10 +125,10 @@ def cut_recording(audio: np.ndarray, sample_rate: int, slicing: SlicingConfig) -
         return _nothing(audio, sample_rate, f"shorter than min_seconds {slicing.min_seconds} s")
     if slicing.highpass_hz > 0:
         audio = highpass(audio, sample_rate, slicing.highpass_hz)
+    audio = reduce_noise(audio, sample_rate, slicing.noise_reduction)
     gain = _recording_gain(audio) if slicing.normalization == "pre" else 1.0
     if gain != 1.0:
         audio = audio * np.float32(gain)
-    audio = reduce_noise(audio, sample_rate, slicing.noise_reduction)
     pieces = _pieces(audio, sample_rate, slicing)
     if not pieces:
         peak_db = 20 * math.log10(max(peak_of(audio), 1e-10))
