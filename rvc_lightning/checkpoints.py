@@ -91,7 +91,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint that `path` means: itself, or the newest of a run folder or of its checkpoints folder.
+    """Where the checkpoint lies that `path` means; see `open_checkpoint`."""
+    return open_checkpoint(path)[0]
+
+
+def open_checkpoint(path: Path) -> tuple[Path, dict[str, Any]]:
+    """The checkpoint that `path` means and what it holds: itself, or the newest of a run folder or of its checkpoints.
 
     What cannot be read is named in a warning and the one before is taken.
 
@@ -99,16 +104,13 @@ def find_checkpoint(path: Path) -> Path:
         VoiceError: There is none that can be read.
     """
     if not path.is_dir():
-        read_checkpoint(path)
-        return path
+        return path, read_checkpoint(path)
     folder = path / CHECKPOINT_FOLDER if (path / CHECKPOINT_FOLDER).is_dir() else path
     for candidate in _newest_first(folder):
         try:
-            read_checkpoint(candidate)
+            return candidate, read_checkpoint(candidate)
         except VoiceError as error:
             log.warning("%s; taking the one before", error)
-        else:
-            return candidate
     raise VoiceError(f"there is no checkpoint that can be read in '{folder}'")
 
 

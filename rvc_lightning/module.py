@@ -102,7 +102,7 @@ class TrainingConfig:
             )
         expected = {"adversarial", "features", "mel", "kl"}
         if set(self.loss_weights) != expected:
-            raise ConfigurationError(f"loss.weights has {sorted(self.loss_weights)}; it needs {sorted(expected)}")
+            raise ConfigurationError(f"model.loss_weights has {sorted(self.loss_weights)}; it needs {sorted(expected)}")
 
 
 class Generated(NamedTuple):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from rvc_lightning.errors import ConfigurationError, VoiceError
@@ -17,7 +16,8 @@ from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.module import RVCModule
 from rvc_lightning.typed import check_types
 from rvc_lightning.voice import rvc_format
-from rvc_lightning.voice.voice import read_pickle
+from rvc_lightning.voice.pickles import read_pickle
+from rvc_lightning.voice.voice import names_not_finite
 
 log = logging.getLogger(__name__)
 
@@ -177,8 +177,8 @@ def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path)
         raise VoiceError(
             f"'{path}' does not fit the networks of this run ({difference}); look at {_setting_of(expected, weights)}"
         )
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
-        raise VoiceError(f"'{path}' holds NaN or infinity: the training that made it had diverged")
+    if broken := names_not_finite(weights):
+        raise VoiceError(f"'{path}' holds NaN or infinity ({broken}): the training that made it had diverged")
     network.load_state_dict(dict(weights))
 
 

@@ -51,6 +51,9 @@ WRITE_SUBTYPES = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".mp3":
 
 _LOWEST_RATE, _HIGHEST_RATE = 4000, 768000
 
+# What libsndfile says of streams whose writers left the length open.
+_UNKNOWN_FRAMES = 1 << 62
+
 # A damaged file loses at most one block beside the damage, so blocks are short; so many are handed on as one.
 _BLOCK_FRAMES = 4096
 _JOINED_BLOCKS = 64
@@ -168,6 +171,37 @@ class AudioStream:
         if self._complaint:
             return f"damaged: {self._blocks.seconds:.2f} s are usable ({self._complaint})"
         return self._blocks.warning
+
+
+def recorded_seconds(path: Path) -> float | None:
+    """Length of a recording in seconds by its header, without decoding it; None where the header does not say.
+
+    Raises:
+        AudioError: the file is empty, cannot be read or is not audio.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise AudioError(f"'{path}' is empty (0 bytes)")
+        info = soundfile.info(_openable(path))
+    except OSError as error:
+        raise AudioError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    except (soundfile.LibsndfileError, TypeError) as error:
+        return _seconds_by_ffprobe(path, getattr(error, "error_string", str(error)))
+    return info.duration if info.frames < _UNKNOWN_FRAMES else None
+
+
+def _seconds_by_ffprobe(path: Path, soundfile_reason: str) -> float | None:
+    program = shutil.which("ffprobe")
+    if program is None:
+        raise AudioError(_without_ffmpeg(path, soundfile_reason))
+    source = b"file:" + os.fsencode(path.absolute())
+    command: list[str | bytes] = [program, "-v", "error", "-protocol_whitelist", "file", "-select_streams", "a:0"]
+    command += ["-show_entries", "stream=codec_type:format=duration", "-of", "default=nw=1:nk=1", source]
+    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    kind, _, seconds = run.stdout.decode("utf-8", "replace").strip().partition("\n")
+    if kind != "audio":
+        raise AudioError(f"'{path}' is no audio, neither to soundfile ('{soundfile_reason}') nor to ffmpeg")
+    return None if seconds in ("", "N/A") else float(seconds)
 
 
 def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
@@ -318,10 +352,7 @@ def _decode_with_ffmpeg(path: Path, wav: Path, soundfile_reason: str) -> tuple[_
     """Makes a wav file of `path`; gives what is in it, and what ffmpeg has to say."""
     program = shutil.which("ffmpeg")
     if program is None:
-        raise AudioError(
-            f"'{path}' cannot be decoded: soundfile says '{soundfile_reason}', and the program ffmpeg, which"
-            " reads m4a, mp4, aac, webm and more, is not installed; install ffmpeg or convert the file to wav"
-        )
+        raise AudioError(_without_ffmpeg(path, soundfile_reason))
     # `file:` keeps ffmpeg from taking a name for an option or for a network address.
     source = b"file:" + os.fsencode(path.absolute())
     command: list[str | bytes | Path] = [program, "-v", "error", "-nostdin", "-protocol_whitelist", "file"]
@@ -335,6 +366,13 @@ def _decode_with_ffmpeg(path: Path, wav: Path, soundfile_reason: str) -> tuple[_
             " finds audio in it; convert it to wav, or remove it"
         )
     return blocks, complaint or (f"status {run.returncode}" if run.returncode else "")
+
+
+def _without_ffmpeg(path: Path, soundfile_reason: str) -> str:
+    return (
+        f"'{path}' cannot be decoded: soundfile says '{soundfile_reason}', and the program ffmpeg, which"
+        " reads m4a, mp4, aac, webm and more, is not installed; install ffmpeg or convert the file to wav"
+    )
 
 
 def _riff_is_cut_short(path: Path) -> bool:

@@ -11,9 +11,8 @@ from torch import Tensor
 from rvc_lightning.data.batch import Batch
 from rvc_lightning.module import RVCModule
 from rvc_lightning.pitch import build_pitch_extractor
+from rvc_lightning.pitch.decoding import CENTS_PER_OCTAVE
 from rvc_lightning.pitch.tracking import track
-
-CENTS_PER_OCTAVE = 1200
 
 
 class PitchError(Callback):

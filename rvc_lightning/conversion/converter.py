@@ -30,7 +30,7 @@ from rvc_lightning.conversion.envelope import mix_envelope
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
 from rvc_lightning.models import Synthesizer
-from rvc_lightning.pitch import build_pitch_extractor
+from rvc_lightning.pitch import DEFAULT_PITCH, build_pitch_extractor
 from rvc_lightning.pitch.base import PitchNetwork, PitchTracker, measure
 from rvc_lightning.pitch.scale import coarse_pitch, transpose
 from rvc_lightning.retrieval import RetrievalIndex
@@ -41,8 +41,6 @@ log = logging.getLogger(__name__)
 
 INPUT_PEAK = 0.95
 OUTPUT_PEAK = 0.99
-DEFAULT_PITCH = "swift_f0"
-"""Pitch extractor of voices that do not name theirs: any exact one serves any voice."""
 
 _DEFAULTS = ConversionOptions()
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, Example, collate
 from rvc_lightning.data.buckets import LengthBucketSampler
-from rvc_lightning.data.dataset import CACHES, CachedSlices, SliceDataset
+from rvc_lightning.data.dataset import CACHES, CachedSlices, SilentClips, SliceDataset
 from rvc_lightning.data.loader import ResumableLoader
-from rvc_lightning.data.manifest import ManifestTable, open_manifest
+from rvc_lightning.data.manifest import ManifestTable, open_manifest, read_header
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
 
 log = logging.getLogger(__name__)
@@ -87,6 +87,7 @@ class RVCDataModule(LightningDataModule):
         bucket_boundaries: Sequence[int] = (),
         max_frames: int = 900,
         max_batch_frames: int | None = None,
+        silent_clips: int = 0,
         cache: str = "none",
         prefetch_factor: int = 2,
         seed: int = 0,
@@ -104,13 +105,14 @@ class RVCDataModule(LightningDataModule):
             bucket_boundaries: Inner borders of the length buckets in frames.
             max_frames: Longer slices are cut to this.
             max_batch_frames: Most frames of a batch with its padding; batches with more are cut. None for no limit.
+            silent_clips: Clips of silence that each speaker gets to train on.
             cache: 'none' reads slices each time, 'memory' once.
             prefetch_factor: Steps that each loading process is ahead.
             seed: Of the shuffling.
 
         Raises:
-            ConfigurationError: `batch_size` or `max_batch_frames` is no whole number from 1 up, or there is no such
-                `cache`.
+            ConfigurationError: `batch_size` or `max_batch_frames` is no whole number from 1 up, `silent_clips` none
+                from 0 up, or there is no such `cache`.
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ConfigurationError(f"data.batch_size={batch_size!r}: choose a whole number from 1 up")
@@ -118,6 +120,8 @@ class RVCDataModule(LightningDataModule):
             raise ConfigurationError(
                 f"data.max_batch_frames={max_batch_frames!r}: choose a whole number from 1 up, or null"
             )
+        if not isinstance(silent_clips, int) or silent_clips < 0:
+            raise ConfigurationError(f"data.silent_clips={silent_clips!r}: choose a whole number from 0 up")
         if cache not in CACHES:
             raise unknown_choice("data.cache", cache, CACHES)
         super().__init__()
@@ -126,7 +130,7 @@ class RVCDataModule(LightningDataModule):
         self.batch_size, self.accumulate_grad_batches = batch_size, accumulate_grad_batches
         self.num_workers, self.bucket_boundaries, self.seed = num_workers, tuple(bucket_boundaries), seed
         self.max_batch_frames, self.cache, self.prefetch_factor = max_batch_frames, cache, prefetch_factor
-        self.held_out, self.held_out_seconds = held_out, held_out_seconds
+        self.held_out, self.held_out_seconds, self.silent_clips = held_out, held_out_seconds, silent_clips
         self.training_rows = ManifestTable.of([])
         self.held_out_rows = ManifestTable.of([])
 
@@ -152,8 +156,12 @@ class RVCDataModule(LightningDataModule):
         """Batches of one optimizer step at a time: `list[Batch]`."""
         trainer = self.trainer
         slices: Dataset[Example] = SliceDataset(self.folder, self.training_rows, self.max_frames)
+        lengths = np.minimum(self.training_rows.frames, self.max_frames)
+        if (silence := self._silence()) is not None:
+            slices = ConcatDataset([slices, silence])
+            lengths = np.append(lengths, [silence.frames] * len(silence))
         sampler = LengthBucketSampler(
-            np.minimum(self.training_rows.frames, self.max_frames),
+            lengths,
             self.batch_size * self.accumulate_grad_batches,
             self.bucket_boundaries,
             num_replicas=trainer.world_size if trainer else 1,
@@ -169,6 +177,20 @@ class RVCDataModule(LightningDataModule):
             prefetch_factor=self.prefetch_factor if self.num_workers > 0 else None,
             # Only there does torch pin memory; elsewhere it warns.
             pin_memory=trainer is not None and isinstance(trainer.accelerator, CUDAAccelerator),
+        )
+
+    def _silence(self) -> SilentClips | None:
+        """Clips of silence to train on, or None. Raises DatasetError where they are wanted of a dataset without any."""
+        if self.silent_clips == 0:
+            return None
+        header = read_header(self.folder)
+        if header.silence is None:
+            raise DatasetError(
+                f"'{self.folder}' was prepared without silence (by another tool, or an earlier version): prepare the "
+                "recordings again, or set data.silent_clips=0"
+            )
+        return SilentClips(
+            self.folder / header.silence, len(header.speakers), self.silent_clips, header.sample_rate, self.max_frames
         )
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:

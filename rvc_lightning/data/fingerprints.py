@@ -16,14 +16,17 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rvc_lightning.audio.discovery import SkippedFile, display_name
 from rvc_lightning.data.layout import folder_name
 from rvc_lightning.data.progress import Progress
+from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.files import atomic_path, digest
 
 FINGERPRINTS_NAME = "fingerprints.jsonl"
@@ -42,16 +45,14 @@ class Source:
     Attributes:
         root: of the input.
         relative: its path in it, with forward slashes.
-        speaker_id: number of the speaker as the folders name it.
-        digest: of its content.
+        speaker: name of the speaker.
         folder: name of its folders in the dataset.
         size_bytes: of the file.
     """
 
     root: Path
     relative: str
-    speaker_id: int
-    digest: str
+    speaker: str
     folder: str
     size_bytes: int
 
@@ -67,61 +68,79 @@ class Source:
 
 
 def fingerprint_recordings(
-    root: Path, recordings: Sequence[Path], memory: Path
+    root: Path, recordings: Sequence[Path], selection: SelectionConfig, output: Path, remember: bool = True
 ) -> tuple[list[Source], list[SkippedFile]]:
     """Digest every recording.
 
     Args:
         root: of the input.
         recordings: paths relative to it.
-        memory: file of the digests that are known, which is replaced.
+        selection: says who speaks in them.
+        output: folder of the dataset, where the digests are that earlier runs have found.
+        remember: whether to write down there what was found; otherwise nothing is written.
 
     Returns:
         The recordings, in the order given, and those that cannot be read with the reason.
     """
-    known = dict(_remembered(memory))
+    known = dict(_remembered(output / FINGERPRINTS_NAME))
     sources: list[Source] = []
     skipped: list[SkippedFile] = []
 
-    def one(relative: Path) -> tuple[Source, str | None] | SkippedFile:
-        return _fingerprint(root, relative, known.get(relative.as_posix()))
+    def one(relative: Path) -> _Digested | SkippedFile:
+        return _digested(root, relative, known.get(relative.as_posix()))
 
     # Threads suffice: hashing leaves the interpreter free.
     with (
         ThreadPoolExecutor() as threads,
-        Progress("reading recordings", len(recordings), "files") as progress,
-        atomic_path(memory) as temporary,
-        temporary.open("w", encoding="ascii") as stream,
+        Progress("reading recordings", len(recordings), "files", enabled=remember) as progress,
+        _writer(output / FINGERPRINTS_NAME if remember else None) as write,
     ):
         for first in range(0, len(recordings), _AT_ONCE):
-            for result in threads.map(one, recordings[first : first + _AT_ONCE]):
+            group = recordings[first : first + _AT_ONCE]
+            for relative, result in zip(group, threads.map(one, group), strict=True):
                 progress.update(1)
                 if isinstance(result, SkippedFile):
                     skipped.append(result)
                     continue
-                source, state = result
-                sources.append(source)
-                if state is not None:
-                    stream.write(json.dumps([source.relative, state, source.digest]) + "\n")
+                name = relative.as_posix()
+                stem = re.sub(r"[^\w-]+", "_", Path(display_name(relative)).stem)[:_STEM_LENGTH]
+                folder = folder_name(stem, result.digest, name)
+                sources.append(Source(root, name, selection.speaker(relative), folder, result.size_bytes))
+                if result.state is not None:
+                    write(json.dumps([name, result.state, result.digest]) + "\n")
     return sources, skipped
 
 
-def _fingerprint(root: Path, relative: Path, known: tuple[str, str] | None) -> tuple[Source, str | None] | SkippedFile:
-    """A recording, and what its digest can be remembered by; None if it cannot."""
+@contextmanager
+def _writer(path: Path | None) -> Iterator[Callable[[str], object]]:
+    """What appends to a new file at `path`, or to nothing."""
+    if path is None:
+        yield lambda line: None
+        return
+    with atomic_path(path) as temporary, temporary.open("w", encoding="ascii") as stream:
+        yield stream.write
+
+
+class _Digested(NamedTuple):
+    """Digest and size of a file, and what the digest can be remembered by; None if it cannot."""
+
+    digest: str
+    size_bytes: int
+    state: str | None
+
+
+def _digested(root: Path, relative: Path, known: tuple[str, str] | None) -> _Digested | SkippedFile:
     path = root / relative
     try:
         status = path.stat()
-        state: str | None = _state(status)
+        state = _state(status)
         if known is not None and known[0] == state:
-            content = known[1]
-        else:
-            content = digest(path)
-            state = state if _is_settled(status) and _state(path.stat()) == state else None
+            return _Digested(known[1], status.st_size, state)
+        content = digest(path)
+        is_certain = _is_settled(status) and _state(path.stat()) == state
     except OSError as error:
         return SkippedFile(display_name(relative), f"it cannot be read: {error.strerror}")
-    stem = re.sub(r"[^\w-]+", "_", Path(display_name(relative)).stem)[:_STEM_LENGTH]
-    folder = folder_name(stem, content, relative.as_posix())
-    return Source(root, relative.as_posix(), _speaker_id(relative), content, folder, status.st_size), state
+    return _Digested(content, status.st_size, state if is_certain else None)
 
 
 def _state(status: os.stat_result) -> str:
@@ -145,9 +164,3 @@ def _remembered(memory: Path) -> Iterator[tuple[str, tuple[str, str]]]:
         return
     except (OSError, ValueError, TypeError) as error:
         logger.warning("'%s' is damaged (%s): recordings are read again", memory, error)
-
-
-def _speaker_id(relative: Path) -> int:
-    """The number of the speaker: the name of the topmost sub-folder if that is a whole number, else 0."""
-    top = relative.parts[0] if len(relative.parts) > 1 else ""
-    return int(top) if top.isdecimal() else 0

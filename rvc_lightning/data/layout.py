@@ -6,6 +6,8 @@
       pitch-NAME-HASH/ab/c/RECORDING/0000.npy    f0_hz float32 [F] at 100 Hz; HASH: pitch settings and slices
       content-NAME-HASH/ab/c/RECORDING/0000.npy  float16 [F / 2, C] at 50 Hz; HASH: content settings and slices
 
+      slices-HASH/silence.wav content-NAME-HASH/silence.npy  what the encoder makes of three seconds of nothing
+
 RECORDING is the file's stem with a hash of its content and its path, and abc are the first digits of that hash; slices
 from 0500 on are in folders of their own, RECORDING/1/0500.wav. So no folder holds more than a thousand entries, up to
 four million recordings, each with as many as a quarter of a million slices.
@@ -23,12 +25,16 @@ from typing import Any
 
 from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.files import TEMPORARY_PREFIX, remove_leftovers
+from rvc_lightning.pitch import PITCH_EXTRACTORS
+from rvc_lightning.pitch.base import PitchNetwork
 
 REVISION = 2
 """Part of every hash: raised when the same settings begin to give other files, or files elsewhere."""
 
 _FOLDER_SLICES = 500
 _HASH_BYTES = 8
+_SILENCE = "silence"
+_EXACT = "32-true"
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,14 @@ class Layout:
 
     Attributes:
         output: of the dataset.
+        sample_rate: of the slices, Hz.
         slices: of the audio.
         pitch: of f0_hz.
         content: of the content features.
     """
 
     output: Path
+    sample_rate: int
     slices: Path
     pitch: Path
     content: Path
@@ -55,15 +63,25 @@ class Layout:
         slicing: SlicingConfig,
         pitch: Mapping[str, Any],
         content: Mapping[str, Any],
+        precision: str,
     ) -> Layout:
-        """The folders for settings as `prepare` takes them."""
+        """The folders for settings as `prepare` takes them, and networks in a precision as Lightning names it."""
         slices = f"slices-{digits(4, REVISION, sample_rate, asdict(slicing))}"
+        # Networks give slightly other values in other precisions; extractors of the host do not.
+        rounding = [] if precision == _EXACT else [precision]
+        of_pitch = rounding if issubclass(PITCH_EXTRACTORS.get(pitch["name"], object), PitchNetwork) else []
         return cls(
             output=output,
+            sample_rate=sample_rate,
             slices=output / slices,
-            pitch=output / f"pitch-{pitch['name']}-{digits(4, REVISION, slices, dict(pitch))}",
-            content=output / f"content-{content['name']}-{digits(4, REVISION, slices, dict(content))}",
+            pitch=output / f"pitch-{pitch['name']}-{digits(4, REVISION, slices, dict(pitch), *of_pitch)}",
+            content=output / f"content-{content['name']}-{digits(4, REVISION, slices, dict(content), *rounding)}",
         )
+
+    @property
+    def silence(self) -> tuple[Path, Path]:
+        """Audio and content of silence."""
+        return self.slices / f"{_SILENCE}.wav", self.content / f"{_SILENCE}.npy"
 
     def files(self, recording: str, number: int) -> tuple[Path, Path, Path]:
         """Audio, pitch and content of a slice of the recording whose folder is called `recording`."""
@@ -97,21 +115,26 @@ def slice_name(number: int) -> str:
     return f"{number:04}"
 
 
-def numbers_in(folder: Path) -> set[int]:
-    """Numbers of the slices of which there are files in the folder of a recording; clears unfinished files away."""
+def numbers_in(folder: Path, clear: bool = False) -> set[int]:
+    """Numbers of the slices of which there are files in the folder of a recording.
+
+    Args:
+        folder: of the recording, or below it.
+        clear: whether to take away what a killed process has left unfinished.
+    """
     numbers: set[int] = set()
     try:
         entries = list(os.scandir(folder))
     except FileNotFoundError:
         return numbers
-    if any(entry.name.startswith(TEMPORARY_PREFIX) for entry in entries):
+    if clear and any(entry.name.startswith(TEMPORARY_PREFIX) for entry in entries):
         remove_leftovers(folder)
     for entry in entries:
         stem, extension = os.path.splitext(entry.name)
         if extension in (".wav", ".npy") and stem.isdecimal():
             numbers.add(int(stem))
         elif not extension and stem.isdecimal():
-            numbers |= numbers_in(Path(entry.path))
+            numbers |= numbers_in(Path(entry.path), clear)
     return numbers
 
 

@@ -72,6 +72,7 @@ class DatasetHeader:
         speakers: name of each speaker, by its number.
         precision: of the networks that found pitch and content, as Lightning names it.
         revision: of the folders' layout; 0 where other tools have made them.
+        silence: npy, the content of three seconds of silence; None where there is none, as in datasets taken over.
     """
 
     sample_rate: int
@@ -81,6 +82,7 @@ class DatasetHeader:
     speakers: list[str] = field(default_factory=lambda: ["0"])
     precision: str = "32-true"
     revision: int = 0
+    silence: str | None = None
 
 
 def write_manifest(folder: Path | str, header: DatasetHeader, rows: Iterable[ManifestRow]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,31 @@ from rvc_lightning.data.recordings import SlicedRecording
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.files import atomic_path
 
+SILENCE_SECONDS = 3.0
+"""As long as the silent clips of the other RVC tools (specification 14.4)."""
+
 _LACKS_PITCH, _LACKS_CONTENT = 1, 2
+# In place of a recording.
+_SILENCE = 2**32 - 1
+
+
+def missing_features(
+    layout: Layout, source: Source, done: SlicedRecording, clear: bool = False
+) -> Iterator[tuple[int, int, int]]:
+    """Number, samples and what it lacks (1 for pitch + 2 for content) of each slice that lacks something.
+
+    Args:
+        layout: of the dataset.
+        source: the recording.
+        done: what it gave.
+        clear: whether to take away what a killed process has left unfinished.
+    """
+    folder = shard(source.folder)
+    with_pitch, with_content = (numbers_in(part / folder, clear) for part in (layout.pitch, layout.content))
+    for entry in done.slices:
+        lacks = _LACKS_PITCH * (entry.number not in with_pitch) + _LACKS_CONTENT * (entry.number not in with_content)
+        if lacks:
+            yield entry.number, entry.samples, lacks
 
 
 class PendingSlices:
@@ -35,7 +59,7 @@ class PendingSlices:
         Args:
             layout: of the dataset.
             folders: of the recordings.
-            recording: index of each slice's recording in `folders`.
+            recording: index of each slice's recording in `folders`; the largest number for silence.
             number: of the slice in its recording.
             seconds: its length.
             lacks: what it lacks, 1 for pitch + 2 for content.
@@ -45,25 +69,22 @@ class PendingSlices:
         self.lacks_content = (lacks & _LACKS_CONTENT) > 0
 
     @classmethod
-    def find(
-        cls, layout: Layout, recordings: Iterable[tuple[Source, SlicedRecording]], sample_rate: int
-    ) -> PendingSlices:
-        """Looks for what is missing; slices of `recordings` are at `sample_rate` Hz."""
+    def find(cls, layout: Layout, recordings: Iterable[tuple[Source, SlicedRecording]]) -> PendingSlices:
+        """Looks for what is missing, the content of silence included."""
         folders: list[str] = []
         columns = array("I"), array("I"), array("d"), array("B")
+
+        def add(*values: float) -> None:
+            for column, value in zip(columns, values, strict=True):
+                column.append(value)  # type: ignore[attr-defined]
+
         for source, done in recordings:
-            folder = shard(source.folder)
-            with_pitch, with_content = numbers_in(layout.pitch / folder), numbers_in(layout.content / folder)
-            before = len(columns[0])
-            for entry in done.slices:
-                lacks = _LACKS_PITCH * (entry.number not in with_pitch)
-                lacks += _LACKS_CONTENT * (entry.number not in with_content)
-                if lacks:
-                    values = (len(folders), entry.number, entry.samples / sample_rate, lacks)
-                    for column, value in zip(columns, values, strict=True):
-                        column.append(value)  # type: ignore[attr-defined]
-            if len(columns[0]) > before:
-                folders.append(source.folder)
+            for number, samples, lacks in missing_features(layout, source, done, clear=True):
+                if not folders or folders[-1] != source.folder:
+                    folders.append(source.folder)
+                add(len(folders) - 1, number, samples / layout.sample_rate, lacks)
+        if not layout.silence[1].exists():
+            add(_SILENCE, 0, SILENCE_SECONDS, _LACKS_CONTENT)
         dtypes = (np.uint32, np.uint32, np.float64, np.uint8)
         return cls(layout, folders, *(np.array(c, dtype=dtype) for c, dtype in zip(columns, dtypes, strict=True)))
 
@@ -103,6 +124,8 @@ class PendingSlices:
     def __getitem__(self, index: int) -> FeatureTask:
         """What a slice lacks, and where it belongs."""
         lacks = int(self.lacks[index])
+        if self.recording[index] == _SILENCE:
+            return FeatureTask(self.layout.silence[0], SILENCE_SECONDS, None, self.layout.silence[1])
         audio, f0, content = self.layout.files(self.folders[self.recording[index]], int(self.number[index]))
         return FeatureTask(
             audio,

@@ -1,6 +1,6 @@
 """From a folder of recordings to a prepared dataset.
 
-    recordings ──slice──▶ slices ──pitch, content──▶ features ──▶ manifest.jsonl dataset.json report.json
+    recordings ──slice──▶ slices ──pitch, content──▶ features ──▶ manifest.jsonl dataset.json report.json report.png
       processes              ranks of a trainer                     the first rank
 
 `rvc_lightning.data.layout` says where the files lie. Every name depends on what made the file, so a second run finds
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -21,21 +22,31 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 
+from rvc_lightning.audio.decode import write_audio
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.data.features import Effort, ExtractionConfig, extract_features, read_efforts
-from rvc_lightning.data.fingerprints import FINGERPRINTS_NAME, Source, fingerprint_recordings
+from rvc_lightning.data.fingerprints import Source, fingerprint_recordings
 from rvc_lightning.data.layout import REVISION, Layout, numbers_in, shard, slice_name
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, write_manifest
-from rvc_lightning.data.pending import PendingSlices
-from rvc_lightning.data.recordings import SlicedRecording, SlicingWork, reasons_for_nothing, slice_recordings
-from rvc_lightning.data.report import REPORT_NAME, PreparationReport, UsedRecording
+from rvc_lightning.data.pending import SILENCE_SECONDS, PendingSlices
+from rvc_lightning.data.pitch_histogram import PitchHistogram
+from rvc_lightning.data.recordings import SlicedRecording, SlicingWork, slice_recordings
+from rvc_lightning.data.report import (
+    REPORT_NAME,
+    PreparationReport,
+    UsedRecording,
+    remarks_on,
+    summarize_speakers,
+)
+from rvc_lightning.data.report_picture import PICTURE_NAME, write_picture
+from rvc_lightning.data.selection import SelectionConfig, speaker_numbers
 from rvc_lightning.data.slicing import LeftOut, SlicingConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError
-from rvc_lightning.files import alone_in, write_json
+from rvc_lightning.files import alone_in, read_npy, write_json
 from rvc_lightning.pitch import build_pitch_extractor
-from rvc_lightning.pitch.base import PitchNetwork
 
 __all__ = ["PreparationReport", "SlicingConfig", "prepare"]
 
@@ -44,7 +55,6 @@ logger = logging.getLogger(__name__)
 _NOT_FINITE = "its pitch or content is not finite"
 _WORK_FOLDER = ".work"
 _PENDING_NAME = "pending.npz"
-_EXACT = "32-true"
 
 
 def prepare(
@@ -57,21 +67,22 @@ def prepare(
     content: Mapping[str, Any],
     trainer: lightning.Trainer,
     extraction: ExtractionConfig,
+    selection: SelectionConfig | None = None,
 ) -> PreparationReport | None:
-    """Slice all recordings, find pitch and content of the slices, and write the manifest.
+    """Slice all recordings, find pitch and content of the slices, and write the manifest and the report.
 
-    Speakers: recordings in a sub-folder whose name is a whole number belong to the speaker of that number, all others
-    to speaker 0; the manifest numbers them 0 .. n - 1 in that order.
+    The manifest numbers the speakers 0 .. n - 1, see `speaker_numbers`; the header has their names.
 
     Args:
         audio: a folder of recordings, or one recording.
         output: folder of the prepared dataset; what is there already is not done again.
         sample_rate: of the slices, Hz; a multiple of 100, as one frame is 10 ms.
-        slicing: how to cut and level.
+        slicing: how to clean, level and cut.
         pitch: {"name": ..., options}, see `rvc_lightning.pitch`.
         content: {"name": ..., options}, see `rvc_lightning.content`.
         trainer: runs the networks through `Trainer.predict`, on all of its ranks.
         extraction: how slices are batched; its processes slice, too.
+        selection: which recordings are used, and who speaks in them; by default all, and speakers by number.
 
     Returns:
         What became of every file; None on all ranks but the first.
@@ -81,18 +92,9 @@ def prepare(
         ConfigurationError: settings that contradict each other or name something unknown.
     """
     audio, output = Path(audio), Path(output)
-    if sample_rate <= 0 or sample_rate % 100:
-        raise ConfigurationError(f"sample_rate must be a multiple of 100 Hz: a frame is 10 ms; got {sample_rate}")
+    check_input(audio, sample_rate)
     extractor, encoder = build_pitch_extractor(**pitch), build_content_encoder(**content)
-    # Networks give slightly other values in other precisions; extractors of the host do not.
-    rounding = {} if trainer.precision == _EXACT else {"precision": trainer.precision}
-    layout = Layout.of(
-        output,
-        sample_rate,
-        slicing,
-        {**pitch, **(rounding if isinstance(extractor, PitchNetwork) else {})},
-        {**content, **rounding},
-    )
+    layout = Layout.of(output, sample_rate, slicing, pitch, content, trainer.precision)
     work = output / _WORK_FOLDER
     tasks = partial(PendingSlices.load, work / _PENDING_NAME, layout)
     extract = partial(extract_features, tasks, extractor, encoder, trainer, extraction, work)
@@ -102,7 +104,7 @@ def prepare(
         return None
     with alone_in(output):
         _say_if_older(output)
-        stages = _Stages(audio, output, sample_rate, slicing, layout)
+        stages = _Stages(audio, slicing, layout, selection or SelectionConfig())
         stages.slice(extraction.num_workers)
         n_pending = stages.find_pending()
         # The other ranks are waiting even if there is nothing to do.
@@ -115,7 +117,8 @@ def prepare(
             pitch=_named(pitch),
             content={**_named(content), "dim": encoder.dim},
             slicing=asdict(slicing),
-            speakers=[str(speaker) for speaker in stages.speakers],
+            speakers=list(stages.numbers),
+            silence=stages.silence_content(),
             precision=trainer.precision,
             revision=REVISION,
         )
@@ -124,18 +127,36 @@ def prepare(
     return report
 
 
+def check_input(audio: Path, sample_rate: int) -> None:
+    """Refuses what cannot be prepared at all.
+
+    Raises:
+        DatasetError: there is no such folder or file.
+        ConfigurationError: a frame of 10 ms has no whole number of samples at this rate.
+    """
+    if sample_rate <= 0 or sample_rate % 100:
+        raise ConfigurationError(f"sample_rate must be a multiple of 100 Hz: a frame is 10 ms; got {sample_rate}")
+    if not audio.exists():
+        raise DatasetError(f"'{audio}' does not exist; give a folder of recordings, or one recording")
+
+
 @dataclass
 class _Stages:
     """What the first rank does, and what it knows in between."""
 
     audio: Path
-    output: Path
-    sample_rate: int
     slicing: SlicingConfig
     layout: Layout
+    selection: SelectionConfig
     sources: list[Source] = field(default_factory=list)
     skipped: list[SkippedFile] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     work: SlicingWork = field(default_factory=SlicingWork)
+
+    @property
+    def output(self) -> Path:
+        """The folder of the dataset."""
+        return self.layout.output
 
     @property
     def work_folder(self) -> Path:
@@ -143,18 +164,18 @@ class _Stages:
         return self.output / _WORK_FOLDER
 
     @property
-    def speakers(self) -> list[int]:
-        """The speakers as the folders name them."""
-        return sorted({source.speaker_id for source in self.sources})
+    def numbers(self) -> dict[str, int]:
+        """The speakers by name."""
+        return speaker_numbers(source.speaker for source in self.sources)
 
     def slice(self, num_workers: int) -> None:
         """Finds and slices the recordings; `sources` are then those that gave slices."""
-        if not self.audio.exists():
-            raise DatasetError(f"'{self.audio}' does not exist; give a folder of recordings, or one recording")
-        discovery = discover_audio(self.audio, exclude=(self.output,))
+        everything = discover_audio(self.audio, exclude=(self.output,))
+        discovery, self.notes = self.selection.apply(everything), self.selection.notes(everything)
         root = self.audio if self.audio.is_dir() else self.audio.parent
-        found, unreadable = fingerprint_recordings(root, discovery.recordings, self.output / FINGERPRINTS_NAME)
-        self.work = slice_recordings(found, self.layout.slices, self.sample_rate, self.slicing, num_workers)
+        found, unreadable = fingerprint_recordings(root, discovery.recordings, self.selection, self.output)
+        sample_rate = self.layout.sample_rate
+        self.work = slice_recordings(found, self.layout.slices, sample_rate, self.slicing, num_workers)
         self.skipped = [*discovery.skipped, *unreadable, *self.work.failed.values()]
         for source in found:
             if source.folder in self.work.failed:
@@ -163,42 +184,59 @@ class _Stages:
             if done.slices:
                 self.sources.append(source)
             else:
-                self.skipped.append(SkippedFile(source.name, reasons_for_nothing(done)))
+                self.skipped.append(SkippedFile(source.name, done.reasons))
 
     def find_pending(self) -> int:
         """Writes down for all ranks which slices lack features, and gives how many."""
         shutil.rmtree(self.work_folder, ignore_errors=True)
-        pending = PendingSlices.find(self.layout, self._sliced(), self.sample_rate)
+        audio, content = self.layout.silence
+        if not content.exists():
+            silence = np.zeros(round(SILENCE_SECONDS * self.layout.sample_rate), np.float32)
+            write_audio(audio, silence, self.layout.sample_rate, subtype="FLOAT")
+        pending = PendingSlices.find(self.layout, self._sliced())
         pending.save(self.work_folder / _PENDING_NAME)
         return len(pending)
 
+    def silence_content(self) -> str | None:
+        """The content of silence, relative to the dataset; None if the encoder makes none of it."""
+        _, content = self.layout.silence
+        return content.relative_to(self.output).as_posix() if content.exists() else None
+
     def finish(self, header: DatasetHeader) -> PreparationReport:
         """Writes manifest and report. Raises DatasetError if nothing can be used."""
-        speeds = _speeds(self.work, read_efforts(self.work_folder))
-        used: list[UsedRecording] = []
-        report = PreparationReport(
-            str(self.audio), str(self.output), used, self.skipped, _folder_notes(self.sources), speeds
-        )
-        write_manifest(self.output, header, self._rows(used, report))
+        outcome = _Outcome()
+        write_manifest(self.output, header, self._rows(outcome))
+        report = self._report(outcome)
         write_json(self.output / REPORT_NAME, report.to_dict())
+        write_picture(report, self.output / PICTURE_NAME)
         shutil.rmtree(self.work_folder, ignore_errors=True)
         return report
 
-    def _rows(self, used: list[UsedRecording], report: PreparationReport) -> Iterator[ManifestRow]:
-        """The manifest's rows one by one; notes what became of each recording."""
-        numbers = {speaker: number for number, speaker in enumerate(self.speakers)}
+    def _report(self, outcome: _Outcome) -> PreparationReport:
+        speeds = _speeds(self.work, read_efforts(self.work_folder))
+        speakers = summarize_speakers(list(self.numbers), outcome.used, outcome.pitch)
+        skipped = sorted([*self.skipped, *outcome.skipped], key=lambda file: file.path)
+        paths = str(self.audio), str(self.output)
+        return PreparationReport(*paths, outcome.used, skipped, speakers, outcome.duplicates, self.notes, speeds)
+
+    def _rows(self, outcome: _Outcome) -> Iterator[ManifestRow]:
+        """The manifest's rows one by one; notes what became of each recording. Raises DatasetError if there is none."""
+        numbers = self.numbers
         first_with: dict[str, str] = {}
         for source, done in self._sliced():
-            rows = self._rows_of(source, done, numbers[source.speaker_id])
+            rows = self._rows_of(source, done, numbers[source.speaker])
             if not rows:
-                self.skipped.append(SkippedFile(source.name, f"nothing usable: {_NOT_FINITE}"))
+                outcome.skipped.append(SkippedFile(source.name, f"nothing usable: {_NOT_FINITE}"))
                 continue
-            twin = first_with.setdefault(source.digest, source.name)
-            notes = [] if twin == source.name else [f"the same content as {twin}"]
-            used.append(_used(source, done, rows, notes))
-            yield from rows
-        self.skipped.sort(key=lambda file: file.path)
-        if not used:
+            twin = first_with.setdefault(done.sound, source.name)
+            notes = [] if twin == source.name else [f"the same sound as {twin}"]
+            outcome.duplicates += [(source.name, twin)] if notes else []
+            outcome.used.append(_used(source, done, rows, notes))
+            for row in rows:
+                outcome.pitch[row.speaker].add(read_npy(self.output / row.f0, 1))
+                yield row
+        if not outcome.used:
+            report = self._report(outcome)
             write_json(self.output / REPORT_NAME, report.to_dict())
             raise DatasetError(_nothing_usable(report))
 
@@ -216,13 +254,13 @@ class _Stages:
                 id=f"{source.folder}/{slice_name(entry.number)}",
                 recording=source.name,
                 speaker=speaker,
-                sample_rate=self.sample_rate,
+                sample_rate=self.layout.sample_rate,
                 audio=audio,
                 f0=f0,
                 content=content,
                 samples=entry.samples,
-                frames=entry.samples // (self.sample_rate // 100),
-                seconds=entry.samples / self.sample_rate,
+                frames=entry.samples // (self.layout.sample_rate // 100),
+                seconds=entry.samples / self.layout.sample_rate,
             )
             rows.append(row)
         return rows
@@ -242,6 +280,23 @@ class _Stages:
         return done
 
 
+@dataclass
+class _Outcome:
+    """What became of the recordings that gave slices.
+
+    Attributes:
+        used: those that are in the manifest.
+        duplicates: (recording, an earlier one that sounds the same).
+        skipped: those without features.
+        pitch: of the slices by the speaker's number.
+    """
+
+    used: list[UsedRecording] = field(default_factory=list)
+    duplicates: list[tuple[str, str]] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
+    pitch: defaultdict[int, PitchHistogram] = field(default_factory=lambda: defaultdict(PitchHistogram))
+
+
 def _used(source: Source, done: SlicedRecording, rows: Sequence[ManifestRow], notes: list[str]) -> UsedRecording:
     with_features = {row.id for row in rows}
     without = [
@@ -256,8 +311,9 @@ def _used(source: Source, done: SlicedRecording, rows: Sequence[ManifestRow], no
         slices=len(rows),
         slice_seconds=sum(row.seconds for row in rows),
         silence_seconds=done.silence_seconds,
+        levels=done.levels,
         left_out=[*done.left_out, *without],
-        notes=[done.warning, *notes] if done.warning else notes,
+        notes=[*([done.warning] if done.warning else []), *remarks_on(done.levels), *notes],
     )
 
 
@@ -283,16 +339,6 @@ def _say_if_older(output: Path) -> None:
             "'%s' was prepared by an earlier version, which kept its files otherwise: it is prepared again. What that "
             "version left can be deleted then: %s", output, ", ".join(old)
         )  # fmt: skip
-
-
-def _folder_notes(sources: Sequence[Source]) -> list[str]:
-    """Sub-folders whose names may have been meant as speakers."""
-    parts = (source.name.split("/") for source in sources)
-    folders = sorted({path[0] for path in parts if len(path) > 1 and not path[0].isdecimal()})
-    if not folders:
-        return []
-    names = ", ".join(folders)
-    return [f"sub-folders belong to speaker 0 unless their name is a whole number; these do: {names}"]
 
 
 def _nothing_usable(report: PreparationReport) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -18,11 +19,13 @@ from torch.utils.data import DataLoader, Dataset
 from rvc_lightning.audio.decode import open_audio, resample_blocks, write_audio
 from rvc_lightning.audio.discovery import SkippedFile
 from rvc_lightning.audio.filters import highpass_blocks
-from rvc_lightning.audio.samples import collected
+from rvc_lightning.audio.levels import LevelMeter, Levels
+from rvc_lightning.audio.noise import noise_reduced
+from rvc_lightning.audio.samples import Samples, collected
 from rvc_lightning.data.fingerprints import Source
 from rvc_lightning.data.layout import numbers_in, shard, slice_path
 from rvc_lightning.data.progress import Progress
-from rvc_lightning.data.slicing import LeftOut, SlicingConfig, cut_parts, plan_cut
+from rvc_lightning.data.slicing import CutPlan, LeftOut, SlicingConfig, cut_parts, plan_cut
 from rvc_lightning.errors import AudioError
 from rvc_lightning.files import read_json, remove_leftovers, write_json
 
@@ -58,6 +61,8 @@ class SlicedRecording:
         slices: in order of time; none if nothing is usable.
         left_out: stretches that would be slices but for their reason.
         silence_seconds: silence that was dropped.
+        levels: of the recording as it was found.
+        sound: digest of its samples, the same for the same sound in another lossless file.
     """
 
     recording: str
@@ -67,6 +72,13 @@ class SlicedRecording:
     slices: list[SliceEntry]
     left_out: list[LeftOut]
     silence_seconds: float
+    levels: Levels
+    sound: str
+
+    @property
+    def reasons(self) -> str:
+        """Why it gave no slice: each reason once."""
+        return "nothing usable: " + "; ".join(dict.fromkeys(part.reason for part in self.left_out))
 
     @classmethod
     def read(cls, root: Path, source: Source) -> SlicedRecording | None:
@@ -75,6 +87,7 @@ class SlicedRecording:
             values = read_json(root / shard(source.folder) / _DONE_MARK)
             values["slices"] = [SliceEntry(**entry) for entry in values["slices"]]
             values["left_out"] = [LeftOut(**part) for part in values["left_out"]]
+            values["levels"] = Levels(**values["levels"])
             return cls(**values)
         except (OSError, ValueError, TypeError, KeyError):
             return None
@@ -164,33 +177,42 @@ def slice_recording(source: Source, folder: Path, sample_rate: int, slicing: Sli
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
     with open_audio(source.path, scratch=folder) as stream:
-        blocks = resample_blocks(stream, stream.sample_rate, sample_rate)
+        meter = LevelMeter(stream.sample_rate, slicing.threshold_db)
+        blocks = resample_blocks(meter.watch(stream), stream.sample_rate, sample_rate)
         if slicing.highpass_hz > 0:
             blocks = highpass_blocks(blocks, sample_rate, slicing.highpass_hz)
-        with collected(blocks, scratch=folder) as audio:
+        with ExitStack() as stack:
+            audio: Samples = stack.enter_context(collected(blocks, scratch=folder))
+            if slicing.noise_reduction > 0 and len(audio):
+                blocks = noise_reduced(audio, sample_rate, slicing.noise_reduction)
+                audio = stack.enter_context(collected(blocks, scratch=folder))
             plan = plan_cut(audio, sample_rate, slicing)
-            entries: list[SliceEntry] = []
-            left_out: list[LeftOut] = []
-            for part in cut_parts(plan, sample_rate, slicing):
-                if isinstance(part, LeftOut):
-                    left_out.append(part)
-                    continue
-                entries.append(SliceEntry(len(entries), len(part.audio), part.start_seconds))
-                write_audio(folder / f"{slice_path(len(entries) - 1)}.wav", part.audio, sample_rate, subtype="FLOAT")
-            seconds = len(audio) / sample_rate
+            entries, left_out = _write_slices(plan, folder, sample_rate, slicing)
         done = SlicedRecording(
             recording=source.name,
-            seconds=seconds,
+            seconds=len(audio) / sample_rate,
             sample_rate=stream.sample_rate,
             warning=stream.warning,
             slices=entries,
             left_out=left_out,
             silence_seconds=plan.silence_seconds,
+            levels=meter.levels,
+            sound=meter.sound,
         )
     write_json(folder / _DONE_MARK, asdict(done))
-    return seconds
+    return done.seconds
 
 
-def reasons_for_nothing(done: SlicedRecording) -> str:
-    """Why a recording gave no slice: each reason once."""
-    return "nothing usable: " + "; ".join(dict.fromkeys(part.reason for part in done.left_out))
+def _write_slices(
+    plan: CutPlan, folder: Path, sample_rate: int, slicing: SlicingConfig
+) -> tuple[list[SliceEntry], list[LeftOut]]:
+    """Cuts and writes one slice after the other."""
+    entries: list[SliceEntry] = []
+    left_out: list[LeftOut] = []
+    for part in cut_parts(plan, sample_rate, slicing):
+        if isinstance(part, LeftOut):
+            left_out.append(part)
+            continue
+        write_audio(folder / f"{slice_path(len(entries))}.wav", part.audio, sample_rate, subtype="FLOAT")
+        entries.append(SliceEntry(len(entries), len(part.audio), part.start_seconds))
+    return entries, left_out

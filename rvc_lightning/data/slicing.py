@@ -1,4 +1,4 @@
-"""From a recording to the slices that are trained on: filter, level, cut.
+"""From a recording to the slices that are trained on: filter, clean, level, cut.
 
 Letters: N samples.
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from rvc_lightning.audio.filters import highpass
 from rvc_lightning.audio.loudness import LOUDEST_PEAK, normalization_gain, normalize, peak_defect, peak_of
+from rvc_lightning.audio.noise import check_strength, noise_reduced
 from rvc_lightning.audio.samples import Samples, Scaled, blocks_of
 from rvc_lightning.audio.slicer import Slicer
 from rvc_lightning.errors import ConfigurationError, unknown_choice
@@ -36,6 +37,7 @@ class SlicingConfig:
             equal length; "skip" leaves each recording whole.
         normalization: "post" normalizes each slice, "pre" each recording, "none" nothing.
         highpass_hz: cutoff of the high-pass in Hz; 0 turns it off.
+        noise_reduction: share of the background noise that is taken away before cutting, 0 to 1; 0 turns it off.
         slice_seconds: length of a slice in seconds.
         overlap_seconds: what neighbouring slices share, in seconds. In mode automatic a last slice may be longer
             by this much, so that no short rest is left.
@@ -50,6 +52,7 @@ class SlicingConfig:
     mode: str = "automatic"
     normalization: str = "post"
     highpass_hz: float = 48.0
+    noise_reduction: float = 0.0
     slice_seconds: float = 3.0
     overlap_seconds: float = 0.3
     min_seconds: float = 0.5
@@ -61,6 +64,7 @@ class SlicingConfig:
             raise unknown_choice("slicing mode", self.mode, MODES)
         if self.normalization not in NORMALIZATIONS:
             raise unknown_choice("slicing normalization", self.normalization, NORMALIZATIONS)
+        check_strength("slicing.noise_reduction", self.noise_reduction)
         # Positive statements: NaN fails every one of them.
         demands = {
             "highpass_hz must be from 0 (off) to 1000 Hz": 0 <= self.highpass_hz <= 1000,
@@ -128,7 +132,7 @@ class CutPlan:
 
 
 def cut_recording(audio: np.ndarray, sample_rate: int, slicing: SlicingConfig) -> Cut:
-    """Filter a recording, level it and cut it into slices.
+    """Filter a recording, clean it, level what is left and cut it into slices.
 
     Every sample ends in a slice, in a stretch named as left out, or in a silence.
 
@@ -139,6 +143,8 @@ def cut_recording(audio: np.ndarray, sample_rate: int, slicing: SlicingConfig) -
     """
     if slicing.highpass_hz > 0:
         audio = highpass(audio, sample_rate, slicing.highpass_hz)
+    if slicing.noise_reduction > 0 and len(audio):
+        audio = np.concatenate(list(noise_reduced(audio, sample_rate, slicing.noise_reduction)))
     plan = plan_cut(audio, sample_rate, slicing)
     parts = list(cut_parts(plan, sample_rate, slicing))
     slices = [part for part in parts if isinstance(part, Slice)]
@@ -146,7 +152,7 @@ def cut_recording(audio: np.ndarray, sample_rate: int, slicing: SlicingConfig) -
 
 
 def plan_cut(audio: Samples, sample_rate: int, slicing: SlicingConfig) -> CutPlan:
-    """Decide where to cut a filtered recording.
+    """Decide where to cut a recording that is filtered and cleaned.
 
     Args:
         audio: float32 [N].
@@ -179,6 +185,12 @@ def cut_parts(plan: CutPlan, sample_rate: int, slicing: SlicingConfig) -> Iterat
             yield LeftOut(start / sample_rate, len(samples) / sample_rate, defect)
         else:
             yield Slice(normalize(samples) if slicing.normalization == "post" else samples, start / sample_rate)
+
+
+def planned_spans(samples: int, sample_rate: int, slicing: SlicingConfig) -> list[tuple[int, int]]:
+    """(start, end) in samples of the slices of a recording without silence; none if it is too short for one."""
+    least = math.ceil(slicing.min_seconds * sample_rate)
+    return _spans([(0, samples)], samples, least, sample_rate, slicing) if samples >= least else []
 
 
 def _recording_gain(audio: Samples) -> float:

@@ -28,6 +28,11 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
 
+def as_lists(value: Any) -> Any:
+    """Nested tuples as nested lists, as files and command lines have them."""
+    return [as_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 class _Config:
     """What the frozen configurations share: tuples instead of lists, and a plain-dict form."""
 

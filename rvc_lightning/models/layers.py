@@ -5,11 +5,16 @@ Legend: B batch, C channels, T frames, H hidden channels, G speaker channels, D 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
+
+Module = TypeVar("Module", bound=nn.Module)
 
 LEAKY_SLOPE = 0.1
 """Slope of the leaky ReLUs, save the one before a generator's last convolution."""
@@ -23,6 +28,12 @@ def same_padding(kernel_size: int, dilation: int = 1) -> int:
 def frame_mask(lengths: Tensor, frames: int) -> Tensor:
     """1 for frames below the length of their item, else 0: lengths [B] -> bool [B, 1, T]."""
     return (torch.arange(frames, device=lengths.device) < lengths[:, None]).unsqueeze(1)
+
+
+def without_values(make: Callable[[], Module]) -> Module:
+    """What `make` builds, names and shapes alone: on torch's meta device, which holds no values and is no place."""
+    with torch.device("meta"):
+        return make()
 
 
 def fold_weight_norm(module: nn.Module) -> nn.Module:

@@ -17,6 +17,9 @@ from rvc_lightning.pitch.rmvpe import Rmvpe
 from rvc_lightning.pitch.swift_f0 import SwiftF0Extractor
 from rvc_lightning.registry import build
 
+DEFAULT_PITCH = SwiftF0Extractor.name
+"""Of voices that do not name theirs: any exact extractor serves any voice."""
+
 PITCH_EXTRACTORS: dict[str, type[PitchExtractor] | type[PitchNetwork]] = {
     extractor.name: extractor for extractor in (SwiftF0Extractor, Rmvpe, Fcpe, Crepe, CrepeTiny, PyinExtractor, NoPitch)
 }

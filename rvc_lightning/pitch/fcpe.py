@@ -19,6 +19,7 @@ from torch.nn import functional
 from rvc_lightning.content.base import frame_mask
 from rvc_lightning.errors import AssetError
 from rvc_lightning.hub import fetch, known_files
+from rvc_lightning.models.layers import without_values
 from rvc_lightning.pitch.base import HOP_SAMPLES, SAMPLE_RATE, PitchNetwork, frame_count
 from rvc_lightning.pitch.decoding import peak_pitch
 from rvc_lightning.pitch.mel import MEL_BANDS, N_FFT, FrameMel
@@ -155,9 +156,7 @@ def _load(path: str) -> FcpeNetwork:
     weights = _renamed(stored)
     channels, bins = size_in(weights, "first.weight", 0, path), size_in(weights, "output.weight", 0, path)
     n_layers = sum(name.endswith(".depthwise.weight") for name in weights)
-    with torch.device("meta"):
-        network = FcpeNetwork(channels, n_layers, bins)
-    return fill(network, weights, path)
+    return fill(without_values(lambda: FcpeNetwork(channels, n_layers, bins)), weights, path)
 
 
 def _renamed(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rvc_lightning.hub import fetch, known_files
+from rvc_lightning.models.layers import without_values
 from rvc_lightning.pitch.base import SAMPLE_RATE, PitchNetwork, frame_count
 from rvc_lightning.pitch.decoding import CREPE_BINS, crepe_cents, peak_pitch
 from rvc_lightning.pitch.mel import MEL_BANDS, N_FFT, FrameMel
@@ -242,6 +243,4 @@ def _load(path: str) -> RmvpeNetwork:
     weights: dict[str, Any] = read_weights(path)
     channels = size_in(weights, "unet.encoder.layers.0.conv.0.conv.0.weight", 0, path)
     hidden_channels = size_in(weights, "fc.0.gru.weight_hh_l0", 1, path)
-    with torch.device("meta"):
-        network = RmvpeNetwork(channels, hidden_channels)
-    return fill(network, weights, path)
+    return fill(without_values(lambda: RmvpeNetwork(channels, hidden_channels)), weights, path)

@@ -37,7 +37,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
 
 
 def fill(network: Network, weights: Mapping[str, Any], path: str | Path) -> Network:
-    """Gives a network, made on the meta device, the weights of a file, as float32 and fixed.
+    """Gives a network, made without values, the weights of a file, as float32 and fixed.
 
     Args:
         network: As it should be.

@@ -41,7 +41,7 @@ def main(config: DictConfig) -> None:
         log.info("checkpoint: none, there is no G_*.pth in '%s'", experiment)
         log.info("go on with: python -m rvc_lightning.train name=%s sample_rate=... pretrained=official", config.name)
         return
-    synthesizer, (discriminator, sizes) = synthesizer_of(pair, blocks), discriminator_of(pair)
+    synthesizer, (discriminator, sizes) = synthesizer_of(pair), discriminator_of(pair)
     checkpoint = dataset / "taken_over.ckpt"
     save_as_checkpoint(pair, synthesizer, sizes, blocks, voice_facts(config, taken.header, dataset), checkpoint)
     log.info("checkpoint: %s (epoch %d)", checkpoint, pair.epoch)

@@ -22,16 +22,15 @@ import soundfile
 from rvc_lightning.audio.discovery import SkippedFile
 from rvc_lightning.content import CONTENT_ENCODERS
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
+from rvc_lightning.data.report import REPORT_NAME
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.files import read_json, read_npy, write_json, write_npy
 from rvc_lightning.models.config import FRAMES_PER_SECOND
-from rvc_lightning.pitch import PITCH_EXTRACTORS
+from rvc_lightning.pitch import DEFAULT_PITCH, PITCH_EXTRACTORS
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS, config_of_experiment, parse_rate
+from rvc_lightning.voice.voice import DEFAULT_CONTENT
 
-_DEFAULT_CONTENT = "contentvec"
-_DEFAULT_PITCH = "swift_f0"
 _NO_PITCH = "no_pitch.npy"
-_REPORT = "report.json"
 
 
 class _Entry(NamedTuple):
@@ -108,7 +107,7 @@ def take_over_dataset(experiment: Path, dataset: Path) -> Taken:
     header = _header(experiment, sample_rate, dims.pop(), rows, entries[0].f0)
     taken = Taken(header, sorted(rows, key=lambda row: row.id), sorted(skipped, key=lambda file: file.path))
     write_json(
-        dataset / _REPORT,
+        dataset / REPORT_NAME,
         {"experiment": str(experiment), "used": len(rows), "left_out": [vars(file) for file in taken.skipped]},
     )
     write_manifest(dataset, header, taken.rows)
@@ -214,14 +213,14 @@ def _header(
         info = read_json(path) if path.is_file() else {}
     except ValueError as error:
         raise DatasetError(f"'{path}' is no JSON object: {error}") from error
-    encoder = str(info.get("embedder_model") or _DEFAULT_CONTENT)
+    encoder = str(info.get("embedder_model") or DEFAULT_CONTENT)
     version = next(version for version, channels in CONTENT_DIMS.items() if channels == dim)
     # Ultimate RVC names the folder after the method: f0_METHOD_voiced.
     method = re.search(r"f0_(.+)_voiced[/\\]", f0_path or "")
-    pitch = "none" if f0_path is None else method[1].replace("-", "_") if method else _DEFAULT_PITCH
+    pitch = "none" if f0_path is None else method[1].replace("-", "_") if method else DEFAULT_PITCH
     return DatasetHeader(
         sample_rate=sample_rate,
-        pitch={"name": pitch if pitch in PITCH_EXTRACTORS else _DEFAULT_PITCH, "options": {}},
+        pitch={"name": pitch if pitch in PITCH_EXTRACTORS else DEFAULT_PITCH, "options": {}},
         content={
             # A custom encoder is known by its folder, which whoever converts has to name.
             "name": encoder if encoder in CONTENT_ENCODERS else "hubert",

@@ -20,17 +20,18 @@ from torch.utils.data import DataLoader, TensorDataset
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.files import atomic_path
 from rvc_lightning.models import Discriminator, DiscriminatorConfig, SynthesizerConfig
+from rvc_lightning.models.config import as_lists
+from rvc_lightning.models.layers import without_values
 from rvc_lightning.module import RVCModule, TrainingConfig
 from rvc_lightning.pretrained import load_strictly, tensors_of
 from rvc_lightning.voice import rvc_format
-from rvc_lightning.voice.voice import read_pickle
+from rvc_lightning.voice.layouts import voice_of_checkpoint
+from rvc_lightning.voice.pickles import read_pickle
 
 log = logging.getLogger(__name__)
 
 _DECIDED_OTHERWISE = ("generator", "content_dim", "speaker_count")
 """Sizes that no setting of the model decides."""
-
-_LOSS_WEIGHTS = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
 
 
 class Pair(NamedTuple):
@@ -67,25 +68,13 @@ def newest_pair(experiment: Path) -> Pair | None:
     return Pair(generator_path, discriminator_path, generator, discriminator)
 
 
-def synthesizer_of(pair: Pair, blocks: Mapping[str, Any]) -> SynthesizerConfig:
+def synthesizer_of(pair: Pair) -> SynthesizerConfig:
     """Sizes of the pair's synthesizer, by its own tensors and the experiment's `config.json`.
 
     Raises:
         VoiceError: They make none.
     """
-    weights = tensors_of(pair.generator, pair.generator_path)
-    vocoder, pitch_guided = rvc_format.vocoder_in(weights)
-    try:
-        content_dim, speaker_count = weights["enc_p.emb_phone.weight"].shape[1], weights["emb_g.weight"].shape[0]
-    except (KeyError, IndexError) as error:
-        raise VoiceError(f"'{pair.generator_path}' holds no synthesizer: it lacks {error}") from error
-    return rvc_format.config_from_list(
-        rvc_format.config_of_experiment(blocks),
-        content_dim=content_dim,
-        vocoder=vocoder,
-        pitch_guided=pitch_guided,
-        speaker_count=speaker_count,
-    )
+    return voice_of_checkpoint(pair.generator_path, pair.generator).config
 
 
 def discriminator_of(pair: Pair) -> tuple[str, DiscriminatorConfig]:
@@ -97,8 +86,7 @@ def discriminator_of(pair: Pair) -> tuple[str, DiscriminatorConfig]:
     weights = rvc_format.discriminator_weights_from_file(tensors_of(pair.discriminator, pair.discriminator_path))
     for name, values in _choices("discriminator"):
         sizes = DiscriminatorConfig.from_dict(values)
-        with torch.device("meta"):
-            expected = Discriminator(sizes).state_dict()
+        expected = without_values(partial(Discriminator, sizes)).state_dict()
         if not rvc_format.difference(expected, weights):
             return name, sizes
     raise VoiceError(f"'{pair.discriminator_path}' holds a discriminator of an unknown kind")
@@ -110,13 +98,13 @@ def settings_of(synthesizer: SynthesizerConfig) -> list[str]:
     defaults = dict(_choices("model"))["full"]["synthesizer"]
     for name, choice in _choices("sample_rate"):
         table = choice["synthesizer"]
-        if all(_lists(values[key]) == _lists(value) for key, value in table.items()):
+        if all(as_lists(values[key]) == as_lists(value) for key, value in table.items()):
             texts.insert(0, f"sample_rate={name}")
             defaults |= table
             break
     changed = {key: value for key, value in values.items() if key not in _DECIDED_OTHERWISE and key not in defaults}
-    changed |= {key: values[key] for key, value in defaults.items() if _lists(values[key]) != _lists(value)}
-    return texts + [f"model.synthesizer.{key}={_lists(value)}".replace(" ", "") for key, value in changed.items()]
+    changed |= {key: values[key] for key, value in defaults.items() if as_lists(values[key]) != as_lists(value)}
+    return texts + [f"model.synthesizer.{key}={as_lists(value)}".replace(" ", "") for key, value in changed.items()]
 
 
 def _choices(group: str) -> list[tuple[str, dict[str, Any]]]:
@@ -151,16 +139,45 @@ def save_as_checkpoint(
         VoiceError: The pair's tensors or optimizers do not fit.
     """
     train = blocks.get("train", {})
-    base_lr = float(pair.generator.get("learning_rate") or train.get("learning_rate") or 1e-4)
-    gamma = float(train.get("lr_decay", 0.999875))
-    optimizer = partial(AdamW, lr=base_lr, betas=(0.8, 0.99), eps=1e-9)
-    training = TrainingConfig(segment_frames=32, n_mels=80, loss_weights=_LOSS_WEIGHTS)
+    rate = _Rate(
+        base=float(pair.generator.get("learning_rate") or train.get("learning_rate") or 1e-4),
+        decay=float(train.get("lr_decay", 0.999875)),
+    )
+    module, trainer = _module_at_rest(synthesizer, discriminator, rate, voice)
+    sources = (
+        (module.discriminator, pair.discriminator, pair.discriminator_path),
+        (module.synthesizer, pair.generator, pair.generator_path),
+    )
+    n_blocks = len(synthesizer.resblock_kernel_sizes)
+    for place, (network, content, source) in enumerate(sources):
+        stored = tensors_of(content, source)
+        load_strictly(network, rvc_format.weights_from_file(stored, n_blocks), source)
+        ours = {rvc_format.name_from_file(name, n_blocks): position for position, name in enumerate(stored)}
+        _load_optimizer(trainer.optimizers[place], network, content.get("optimizer"), ours, source)
+        _set_rate(trainer, place, rate, pair.epoch)
+    _set_progress(trainer, module, pair.epoch)
+    with atomic_path(path) as temporary:
+        trainer.save_checkpoint(temporary)
+
+
+class _Rate(NamedTuple):
+    """The learning rate of the first epoch, and what each epoch multiplies it with."""
+
+    base: float
+    decay: float
+
+
+def _module_at_rest(
+    synthesizer: SynthesizerConfig, discriminator: DiscriminatorConfig, rate: _Rate, voice: Mapping[str, Any]
+) -> tuple[RVCModule, Trainer]:
+    """A module before its first step, and a trainer that has everything a checkpoint of it holds."""
+    losses = dict(_choices("loss"))["rvc"]
     module = RVCModule(
         synthesizer,
         discriminator,
-        training,
-        optimizer=optimizer,
-        scheduler=partial(ExponentialLR, gamma=gamma),
+        TrainingConfig(segment_frames=32, n_mels=80, **losses),
+        optimizer=partial(AdamW, lr=rate.base, betas=(0.8, 0.99), eps=1e-9),
+        scheduler=partial(ExponentialLR, gamma=rate.decay),
         voice=voice,
     )
     trainer = Trainer(
@@ -172,22 +189,9 @@ def save_as_checkpoint(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    # No epoch is run: this makes the optimizers and everything else that a checkpoint holds.
+    # No epoch is run: this makes the optimizers.
     trainer.fit(module, DataLoader(TensorDataset(torch.zeros(1))))
-    n_blocks = len(synthesizer.resblock_kernel_sizes)
-    networks = (
-        (module.discriminator, pair.discriminator, pair.discriminator_path),
-        (module.synthesizer, pair.generator, pair.generator_path),
-    )
-    for place, (network, content, source) in enumerate(networks):
-        stored = tensors_of(content, source)
-        load_strictly(network, rvc_format.weights_from_file(stored, n_blocks), source)
-        ours = {rvc_format.name_from_file(name, n_blocks): position for position, name in enumerate(stored)}
-        _load_optimizer(trainer.optimizers[place], network, content.get("optimizer"), ours, source)
-        _set_rate(trainer, place, base_lr, gamma, pair.epoch)
-    _set_progress(trainer, module, pair.epoch)
-    with atomic_path(path) as temporary:
-        trainer.save_checkpoint(temporary)
+    return module, trainer
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -212,24 +216,29 @@ def _load_optimizer(
         moments = saved["state"].get(positions[name])
         if moments is None:
             continue
-        if moments["exp_avg"].shape != parameter.shape:
-            raise VoiceError(f"'{path}': its optimizer counts the tensors otherwise; start from it by pretrained=files")
-        state[number] = {
-            "step": torch.as_tensor(moments["step"], dtype=torch.float32),
-            "exp_avg": moments["exp_avg"].float(),
-            "exp_avg_sq": moments["exp_avg_sq"].float(),
-        }
+        try:
+            if moments["exp_avg"].shape != parameter.shape:
+                raise ValueError(f"the moments of {name} have another shape")
+            state[number] = {
+                "step": torch.as_tensor(moments["step"], dtype=torch.float32),
+                "exp_avg": moments["exp_avg"].float(),
+                "exp_avg_sq": moments["exp_avg_sq"].float(),
+            }
+        except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+            raise VoiceError(
+                f"'{path}' has an optimizer that cannot be gone on with ({error}); start from it by pretrained=files"
+            ) from error
     optimizer.load_state_dict({"state": state, "param_groups": own["param_groups"]})
 
 
-def _set_rate(trainer: Trainer, place: int, base_lr: float, gamma: float, epoch: int) -> None:
+def _set_rate(trainer: Trainer, place: int, rate: _Rate, epoch: int) -> None:
     """The rate after `epoch` epochs, by their number: what the tools make of it differs with torch's version (T5)."""
-    rate = base_lr * gamma**epoch
+    present = rate.base * rate.decay**epoch
     for group in trainer.optimizers[place].param_groups:
-        group["lr"], group["initial_lr"] = rate, base_lr
+        group["lr"], group["initial_lr"] = present, rate.base
     scheduler = trainer.lr_scheduler_configs[place].scheduler
     scheduler.load_state_dict(
-        scheduler.state_dict() | {"last_epoch": epoch, "_step_count": epoch + 1, "_last_lr": [rate]}
+        scheduler.state_dict() | {"last_epoch": epoch, "_step_count": epoch + 1, "_last_lr": [present]}
     )
 
 
@@ -249,7 +258,3 @@ def _set_progress(trainer: Trainer, module: RVCModule, epoch: int) -> None:
     # One optimizer step of each network.
     optimizer_progress = loop.epoch_loop.manual_optimization.optim_step_progress
     optimizer_progress.total.ready = optimizer_progress.total.completed = 2 * steps
-
-
-def _lists(value: Any) -> Any:
-    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value

@@ -22,7 +22,7 @@ from rvc_lightning.errors import VoiceError
 
 _DAMAGE = (
     *(RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError),
-    *(ArithmeticError, MemoryError, struct.error, zipfile.BadZipFile, NotImplementedError),
+    *(ArithmeticError, MemoryError, struct.error, zipfile.BadZipFile),
 )
 """What `torch.load` and `zipfile` were seen to raise for files with bytes missing or changed."""
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rvc_lightning.errors import VoiceError
-from rvc_lightning.models.config import SynthesizerConfig
+from rvc_lightning.models.config import SynthesizerConfig, as_lists
 
 CONTENT_DIMS = {"v1": 256, "v2": 768}
 """Channels of the content features of each version of the format."""
@@ -272,20 +272,10 @@ def config_of_experiment(blocks: Mapping[str, Any]) -> list[Any]:
         raise VoiceError(f"config.json is not that of an RVC experiment: it lacks {error}") from error
 
 
-def vocoder_in(names: Iterable[str]) -> tuple[str, bool]:
-    """What files call the generator that has tensors of these names, and whether it is guided by pitch."""
-    heads = {".".join(name.split(".")[:2]) for name in names}
-    if "dec.mrfs" in heads:
-        return "MRF HiFi-GAN", True
-    if "dec.mel_conv" in heads:
-        return "RefineGAN", True
-    return "HiFi-GAN", "dec.m_source" in heads
-
-
 def config_to_list(config: SynthesizerConfig) -> list[Any]:
     """The 18 positional values that files store for `config`."""
     fixed = iter((config.spec_channels, CONFIG_SEGMENT_FRAMES, "1"))
-    return [_lists(getattr(config, name)) if name else next(fixed) for name in _CONFIG_FIELDS]
+    return [as_lists(getattr(config, name)) if name else next(fixed) for name in _CONFIG_FIELDS]
 
 
 def vocoder_of(config: SynthesizerConfig) -> tuple[str, bool]:
@@ -321,8 +311,3 @@ def difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], limi
 def _some(names: Iterable[str], limit: int) -> str:
     names = list(names)
     return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
-
-
-def _lists(value: Any) -> Any:
-    """Nested tuples as nested lists, as the files store them."""
-    return [_lists(item) for item in value] if isinstance(value, tuple) else value

@@ -142,7 +142,7 @@ class Voice:
         state = rvc_format.weights_from_file(self.weights, len(self.config.resblock_kernel_sizes))
         if difference := rvc_format.difference(synthesizer.state_dict(), state):
             raise _MisfitError(f"its tensors do not fit its configuration ({difference})")
-        if broken := _not_finite(dict(zip(self.weights, state.values(), strict=True))):
+        if broken := names_not_finite(dict(zip(self.weights, state.values(), strict=True))):
             raise VoiceError(f"its weights hold NaN or infinity ({broken}): the training that made it had diverged")
         synthesizer.load_state_dict(state, assign=True)
         return fold_weight_norm(synthesizer).eval()  # type: ignore[return-value]
@@ -232,7 +232,7 @@ def _stored_weights(weights: Any) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in sound.items() if rvc_format.POSTERIOR_PREFIX not in name}
 
 
-def _not_finite(weights: Mapping[str, Tensor]) -> str:
+def names_not_finite(weights: Mapping[str, Tensor]) -> str:
     """The first names of tensors with NaN or infinity, or ''."""
     # A sum is not finite if a term is not; float32 keeps the terms of half precision from overflowing it.
     return ", ".join([name for name, tensor in weights.items() if not tensor.sum(dtype=torch.float32).isfinite()][:5])
@@ -253,7 +253,7 @@ def finite_halves(weights: Mapping[str, Tensor], remedy: str) -> dict[str, Tenso
         for name, tensor in weights.items()
         if not name.startswith(rvc_format.POSTERIOR_PREFIX)
     }
-    if broken := _not_finite(halves):
+    if broken := names_not_finite(halves):
         raise VoiceError(f"the weights {broken} are not finite in half precision: {remedy}")
     return halves
 

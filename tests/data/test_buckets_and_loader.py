@@ -12,8 +12,8 @@ from rvc_lightning.data.batch import CONTENT_REPEAT, Example, collate, content_a
 from rvc_lightning.data.buckets import LengthBucketSampler
 from rvc_lightning.data.datamodule import Grouped, RVCDataModule, split_held_out
 from rvc_lightning.data.loader import ResumableLoader
-from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, ManifestTable, write_manifest
-from rvc_lightning.errors import DatasetError
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, ManifestTable, read_manifest, write_manifest
+from rvc_lightning.errors import ConfigurationError, DatasetError
 
 LENGTHS = torch.randint(10, 900, (61,), generator=torch.Generator().manual_seed(3)).tolist()
 BOUNDARIES = [50, 100, 200, 400]
@@ -165,6 +165,38 @@ def test_the_datamodule_leaves_out_only_what_is_too_short(tmp_path, caplog):
     (batches,) = module.train_dataloader()
     assert batches[0].lengths.tolist() == [118, 98]
     assert module.val_dataloader() == []
+
+
+@pytest.mark.parametrize("cache", ["none", "memory"])
+def test_each_speaker_gets_clips_of_silence_to_train_on(tmp_path, cache):
+    folder = dataset(tmp_path, [row("a", frames=100), row("b", frames=100), row("c", frames=100)])
+    np.save(folder / "silence.npy", np.full((149, 6), 2, dtype=np.float16))
+    header = DatasetHeader(24000, {}, {"dim": 6}, speakers=["anna", "ben"], silence="silence.npy")
+    write_manifest(folder, header, module_rows := list(read_manifest(folder)))
+    settings = {"segment_frames": 36, "batch_size": 1, "num_workers": 0, "held_out": 0.3, "cache": cache}
+    module = RVCDataModule(folder, silent_clips=2, **settings)
+    module.setup()
+    batches = [batch for (batch,) in module.train_dataloader()]
+    silent = [batch for batch in batches if batch.ids[0].startswith("silence")]
+    assert len(batches) - len(silent) == len(module_rows) - len(module.held_out_rows) == 2
+    assert sorted(int(batch.speaker[0]) for batch in silent) == [0, 0, 1, 1]
+    for batch in silent:
+        assert not batch.waveform.any() and not batch.f0_hz.any() and (batch.content == 2).all()
+        assert batch.lengths.tolist() == [298] and batch.waveform.shape == (1, 298 * 240)
+    capped = RVCDataModule(folder, silent_clips=1, max_frames=50, **settings)
+    capped.setup()
+    assert max(int(batch.lengths.max()) for (batch,) in capped.train_dataloader()) == 50
+
+
+def test_silent_clips_need_a_dataset_that_has_silence(tmp_path):
+    folder = dataset(tmp_path, [row("a", frames=100)])
+    module = RVCDataModule(folder, segment_frames=36, num_workers=0, silent_clips=1)
+    module.setup()
+    with pytest.raises(DatasetError, match=r"without silence.*data\.silent_clips=0"):
+        module.train_dataloader()
+    for wrong in (-1, 1.5):
+        with pytest.raises(ConfigurationError, match="silent_clips"):
+            RVCDataModule(folder, segment_frames=36, silent_clips=wrong)
 
 
 def test_a_dataset_without_usable_slices_is_refused(tmp_path):

@@ -120,7 +120,7 @@ def taken_over(experiment, tmp_path, sizes, discriminator, **pair):
     made = write_training_pair(experiment, sizes, discriminator, **pair)
     newest = newest_pair(experiment)
     blocks = read_config(experiment)
-    assert synthesizer_of(newest, blocks) == sizes
+    assert synthesizer_of(newest) == sizes
     name, found = discriminator_of(newest)
     assert name == "tiny" and found == discriminator
     path = tmp_path / "taken_over.ckpt"
@@ -202,6 +202,14 @@ def test_a_pair_without_optimizers_says_how_to_start_from_it(experiment, tmp_pat
     with pytest.raises(VoiceError, match="pretrained=files"):
         save_as_checkpoint(pair, sizes, discriminator, read_config(experiment), FACTS, tmp_path / "a.ckpt")
     assert not (tmp_path / "a.ckpt").exists()
+
+
+def test_moments_that_are_none_are_refused(experiment, tmp_path, sizes, discriminator):
+    write_training_pair(experiment, sizes, discriminator, epoch=7)
+    pair = newest_pair(experiment)
+    del next(iter(pair.generator["optimizer"]["state"].values()))["exp_avg"]
+    with pytest.raises(VoiceError, match=r"cannot be gone on with.*pretrained=files"):
+        save_as_checkpoint(pair, sizes, discriminator, read_config(experiment), FACTS, tmp_path / "a.ckpt")
 
 
 def test_without_a_pair_there_is_none(experiment):
