@@ -1,5 +1,7 @@
 """`python -m rvc_lightning.benchmark`: what a training step takes of time and memory, as a table.
 
+With measure=preparation it measures the way to a dataset instead, see `rvc_lightning.preparation_benchmark`.
+
 The batches are random and the weights too: neither changes the work. Every line of the table is measured in processes
 of its own, so that its memory is its own, and the lines take turns, so that what else the machine does meets all.
 
@@ -254,6 +256,13 @@ def as_table(results: Mapping[Setup, Measured], clip_seconds: float) -> str:
 @command
 def main(config: DictConfig) -> None:
     """Measures and prints the table."""
+    if config.measure == "preparation":
+        from rvc_lightning.preparation_benchmark import measure_preparation, preparation_table
+
+        log.info("%s", preparation_table(measure_preparation(config)))
+        return
+    if config.measure != "training":
+        raise unknown_choice("measure", config.measure, ("training", "preparation"))
     log.info("%s", as_table(run_table(config), config.seconds))
 
 

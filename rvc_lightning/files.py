@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ from rvc_lightning.errors import ConfigurationError
 log = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 20
-_TEMPORARY_PREFIX = ".writing-"
+TEMPORARY_PREFIX = ".writing-"
+"""What the names of unfinished files and folders begin with."""
 
 
 @contextlib.contextmanager
@@ -39,7 +41,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}{path.suffix}")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}{path.suffix}")
     try:
         temporary.touch(exist_ok=False)
         yield temporary
@@ -58,8 +60,11 @@ def protect_inputs(output: Path, inputs: Iterable[Path]) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Removes what a killed process left half written in `folder`, which nobody else may be writing to."""
-    for leftover in folder.glob(f"{_TEMPORARY_PREFIX}*"):
-        leftover.unlink(missing_ok=True)
+    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from rvc_lightning.errors import ConfigurationError, DatasetError, RVCError, Voi
 from rvc_lightning.module import AVERAGED_KEY, CHECKPOINT_KEY, RVCModule, TrainingConfig
 from rvc_lightning.resolvers import DEMO_FOLDER
 from rvc_lightning.retrieval import IndexConfig
-from rvc_lightning.voice.export import export_checkpoint, export_index, load_voice
+from rvc_lightning.voice.export import export_checkpoint, export_index, facts_of, load_voice
 from rvc_lightning.voice.indexing import IndexOrigin, fingerprint_of
 from rvc_lightning.voice.voice import Voice
 
@@ -169,6 +169,14 @@ def test_the_discriminator_can_join_later(make_module):
     module = make_module(adversarial_from_step=1)
     run_steps(module, [[collate(random_batch(2))]] * 2)
     assert any(not torch.equal(tensor, before[name]) for name, tensor in module.discriminator.state_dict().items())
+
+
+def test_silence_alone_can_be_trained_on(make_module):
+    def silent(example):
+        return example._replace(f0_hz=torch.zeros(20), waveform=torch.zeros(20 * HOP))
+
+    module = run_steps(make_module(), [[collate([silent(example) for example in random_batch(2)])] for _ in range(2)])
+    assert all(parameter.isfinite().all() for parameter in module.parameters())
 
 
 def test_crops_keep_content_pitch_and_waveform_together(make_module):
@@ -406,6 +414,7 @@ def assert_log_shows_everything(folder, config, score):
         assert steps("Audio", tag) == [0, 1]
         assert events.Audio(tag)[0].sample_rate == 24000
     assert steps("Images", "clip0/mel") == [0, 1]
+    assert steps("Images", "dataset") == [0]
     # What the HParams tab compares runs by.
     settings = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     hparams = HParamsPluginData.FromString(settings).session_start_info.hparams
@@ -440,6 +449,24 @@ def test_a_run_folder_goes_on_in_place(tmp_path, recordings, caplog):
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("loss/mel")] == [0, 1]
     assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
+
+
+def test_a_run_that_goes_on_keeps_its_speakers(tmp_path, recordings):
+    (recordings / "ben").mkdir()
+    (recordings / "11.flac").rename(recordings / "ben" / "11.flac")
+    (recordings / "carla").mkdir()
+    (recordings / "10.flac").rename(recordings / "carla" / "10.flac")
+    changes = ["speakers=folders", "data.held_out=0", "trainer.max_epochs=1", "name=duo", "data.silent_clips=1"]
+    config = small_run(tmp_path, recordings, *changes)
+    workflow.fit(config, workflow.prepare_dataset(config))
+    facts = facts_of(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert facts["speakers"] == ["ben", "carla"]
+
+    (recordings / "anna").mkdir()
+    (recordings / "09.flac").rename(recordings / "anna" / "09.flac")
+    again = small_run(tmp_path, recordings, *changes, f'checkpoint="{tmp_path}/run"')
+    with pytest.raises(DatasetError, match="speakers are ben, carla, the dataset's anna, ben, carla"):
+        workflow.fit(again, workflow.prepare_dataset(again))
 
 
 def test_averaged_weights_are_one_word(tmp_path, recordings):
