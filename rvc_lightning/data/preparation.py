@@ -102,9 +102,9 @@ def prepare(
     sliced, unusable = slice_recordings(sources, layout.slices, sample_rate, slicing, num_workers)
     sources = [source for source in sources if source.folder in sliced]
     tasks = [task for source in sources for task in layout.missing_features(source, sliced[source.folder])]
-    tasks += layout.silence_tasks()
     if tasks:
         logger.info("finding pitch and content of %d slices", len(tasks))
+    if tasks := [*tasks, *layout.silence_tasks()]:
         extract_features(tasks, extractor, encoder, trainer, num_workers)
 
     numbers = speaker_numbers(source.speaker for source in sources)
