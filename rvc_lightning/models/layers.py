@@ -36,6 +36,27 @@ def without_values(make: Callable[[], Module]) -> Module:
         return make()
 
 
+def along_time(conv: nn.Module, x: Tensor) -> Tensor:
+    """A `Conv1d` or `ConvTranspose1d`: [B, C, N] -> [B, C', N'], or the same of [B, C, 1, N] with channels last.
+
+    Kernels of a CPU are up to twice as fast where the channels of a sample lie together, which only 2-D convolutions
+    know.
+    """
+    if x.dim() == 3:
+        return conv(x)
+    assert isinstance(conv, nn.Conv1d | nn.ConvTranspose1d)
+    weight = conv.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+    stride, padding, dilation = ((1, *conv.stride), (0, int(conv.padding[0])), (1, *conv.dilation))
+    if isinstance(conv, nn.ConvTranspose1d):
+        return F.conv_transpose2d(x, weight, conv.bias, stride, padding, (0, *conv.output_padding), 1, dilation)
+    return F.conv2d(x, weight, conv.bias, stride, padding, dilation)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """[B, C, N] -> [B, C, 1, N] with channels last, for `along_time`."""
+    return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+
+
 def fold_weight_norm(module: nn.Module) -> nn.Module:
     """Replaces every weight-normed weight of `module` by its value g·v/‖v‖, for inference; returns `module`."""
     for child in module.modules():
