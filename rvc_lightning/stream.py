@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENCODINGS = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
+ENCODINGS: dict[str, np.dtype] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 """How raw samples are written, by the names that ffmpeg has for them."""
 
 _READ_SECONDS = 0.02
@@ -38,6 +38,7 @@ def main(config: DictConfig) -> None:
     voice_path = required(config, "voice", "the voice, a .pth file")
     if config.encoding not in ENCODINGS:
         raise unknown_choice("encoding", config.encoding, ENCODINGS)
+    encoding = ENCODINGS[config.encoding]
     source, sink = _pipes()
     # Imported here so that --help and a mistake need not wait for them.
     from rvc_lightning.building import plain, settings
@@ -51,15 +52,15 @@ def main(config: DictConfig) -> None:
     stream = StreamingConverter(
         VoiceConverter(Voice.load(voice_path), index, content_path=config.content_path, pitch=pitch),
         options_of(config),
-        sample_rate=config.sample_rate,
+        sample_rate=config.input_sample_rate,
         lengths=settings(StreamLengths, "stream", plain(config.stream)),
         fabric=_fabric(config),
     )
     log.info(
         "Mono %s, %d Hz in, %d Hz out, %.2f s late; waiting for audio",
-        config.encoding, config.sample_rate, stream.sample_rate, stream.latency_seconds,
+        config.encoding, config.input_sample_rate, stream.sample_rate, stream.latency_seconds,
     )  # fmt: skip
-    pump(stream, source, sink, ENCODINGS[config.encoding], config.sample_rate)
+    pump(stream, source, sink, encoding, config.input_sample_rate)
 
 
 def pump(stream: StreamingConverter, source: BinaryIO, sink: BinaryIO, encoding: np.dtype, sample_rate: int) -> float:

@@ -69,7 +69,8 @@ class Speaker(nn.Module):
                 by the other networks alone.
 
         Returns:
-            Audio of each from `first_frame` on, float32 [(T - first_frame)·hop]. The content frames decide T, so that it ends up to 35 ms before its window.
+            Audio of each from `first_frame` on, float32 [(T - first_frame)·hop]. The content frames decide T,
+            so that it ends up to 35 ms before its window.
         """
         wav16k, lengths = self._batch([window.audio for window in windows])
         f0_hz = self._pitch_of(windows, 2 * int(content_lengths(lengths).max()))

@@ -47,6 +47,7 @@ _NEEDS_THE_WHOLE = (
 )
 """Options that ask for more of a recording than has been heard, or for a file."""
 
+_ENDLESS = 1 << 62
 _GENERATOR_FRAMES = 24
 """More than a HiFi-GAN generator hears on either side of a frame."""
 
@@ -142,7 +143,7 @@ class StreamingConverter(Stage):
         heard_frames = min(_GENERATOR_FRAMES, self._lengths.context_samples // FRAME_SAMPLES)
         self._first_frame = self._lengths.context_samples // FRAME_SAMPLES - heard_frames
         self._hop_samples = converter.voice.config.hop_samples
-        self._joiner = Joiner(self._said, heard_frames * FRAME_SAMPLES, self._hop_samples, 0)
+        self._joiner = Joiner(self._said, heard_frames * FRAME_SAMPLES, self._hop_samples, _ENDLESS)
         # What was heard, from sample `_first` on; the next block starts at `_next`.
         self._heard, self._first, self._next = np.zeros(0, np.float32), 0, 0
         # Pitch of the context of the next block, and the phase that it starts with.
@@ -202,11 +203,11 @@ class StreamingConverter(Stage):
 
     def _say(self) -> None:
         """Says the next block; beyond the ends of the stream it is reflected."""
-        context = self._lengths.context_samples
         chunk = Chunk(self._next, self._next + self._lengths.block_samples)
-        heard = reflected(
-            self._heard, chunk.start - context - self._first, chunk.end + self._lengths.lookahead_samples - self._first
-        )
+        start, stop = chunk.start - self._lengths.context_samples, chunk.end + self._lengths.lookahead_samples
+        # Not what happens to be there already beyond it: how blocks are cut must not count.
+        known = self._heard[: stop - self._first]
+        heard = reflected(known, start - self._first, stop - self._first)
         window = self._window(highpass_zero_phase(heard, SAMPLE_RATE), chunk)
         if peak_of(heard) < SILENT_PEAK:
             piece = np.zeros((len(heard) // FRAME_SAMPLES - self._first_frame) * self._hop_samples, np.float32)
@@ -215,8 +216,8 @@ class StreamingConverter(Stage):
                 piece = self._speaker.speak([window], self._options, self._index, self._first_frame)[0]
         if not np.isfinite(piece).all():
             raise VoiceError("the voice gives NaN or infinity; if the precision is not '32-true', try that")
-        self._joiner.add(piece, chunk, is_last=False)
-        self._ready.append(self._finishing.push(self._said.take(len(self._said))))
+        self._joiner.add(piece, chunk, is_followed=True)
+        self._ready.append(self._finishing.push(self._said.take()))
         self._next = chunk.end
 
     def _window(self, heard: np.ndarray, chunk: Chunk) -> Window:
@@ -263,15 +264,18 @@ class _Queue:
 
     def __init__(self) -> None:
         self._waiting = np.zeros(0, np.float32)
+        self._taken = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return self._taken + len(self._waiting)
 
     def append(self, block: np.ndarray) -> None:
         self._waiting = np.concatenate([self._waiting, block])
 
-    def take(self, samples: int) -> np.ndarray:
-        taken, self._waiting = np.split(self._waiting, [samples])
+    def take(self, samples: int | None = None) -> np.ndarray:
+        """The next samples, or all that wait."""
+        taken, self._waiting = np.split(self._waiting, [len(self._waiting) if samples is None else samples])
+        self._taken += len(taken)
         return taken
 
 
