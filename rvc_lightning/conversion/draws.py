@@ -32,6 +32,10 @@ class Place(NamedTuple):
     frame: int
     """Its first frame."""
 
+    def later(self, frames: int) -> Place:
+        """The place so many frames on, with draws of its own."""
+        return Place(f"{self.seed} generator", self.frame + frames)
+
 
 class PlacedDraws(TorchFunctionMode):
     """Inside, `torch.randn`, `rand` and the same with `_like` draw for each item of the batch by its place.
