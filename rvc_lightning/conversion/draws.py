@@ -32,10 +32,6 @@ class Place(NamedTuple):
     frame: int
     """Its first frame."""
 
-    def later(self, frames: int) -> Place:
-        """The place so many frames on, with draws of its own."""
-        return Place(f"{self.seed} generator", self.frame + frames)
-
 
 class PlacedDraws(TorchFunctionMode):
     """Inside, `torch.randn`, `rand` and the same with `_like` draw for each item of the batch by its place.
@@ -44,15 +40,16 @@ class PlacedDraws(TorchFunctionMode):
     of a recording.
     """
 
-    def __init__(self, places: Sequence[Place], frames: int) -> None:
+    def __init__(self, places: Sequence[Place], frames: int, first_frame: int = 0) -> None:
         """Begins the draws anew.
 
         Args:
             places: Of the B items.
             frames: T of the batch, padding included.
+            first_frame: Where all draws after the first begin, see `Synthesizer.infer`: the first is that of the prior.
         """
         super().__init__()
-        self._places, self._frames, self._draws = places, frames, 0
+        self._places, self._frames, self._first_frame, self._draws = places, frames, first_frame, 0
         self._kinds: dict[Any, Callable[..., Tensor]] = {
             torch.randn: torch.randn,
             torch.rand: torch.rand,
@@ -77,17 +74,19 @@ class PlacedDraws(TorchFunctionMode):
 
     def _drawn(self, draw: Callable[..., Tensor], place: Place, shape: torch.Size, kwargs: dict[str, Any]) -> Tensor:
         """The numbers of one item, of its shape [..., N] or [...]."""
-        if shape[-1] % self._frames:
+        skipped = self._first_frame if self._draws else 0
+        frames, frame = self._frames - skipped, place.frame + skipped
+        if shape[-1] % frames:
             return draw(shape, generator=self._generator(place.seed, -1, kwargs), **kwargs)
-        first, last = place.frame // _STRETCH_FRAMES, (place.frame + self._frames - 1) // _STRETCH_FRAMES
-        values_a_frame = shape[-1] // self._frames
+        first, last = frame // _STRETCH_FRAMES, (frame + frames - 1) // _STRETCH_FRAMES
+        values_a_frame = shape[-1] // frames
         stretches = [
             draw(*shape[:-1], _STRETCH_FRAMES * values_a_frame,
                  generator=self._generator(place.seed, number, kwargs), **kwargs)
             for number in range(first, last + 1)
         ]  # fmt: skip
-        skipped = (place.frame - first * _STRETCH_FRAMES) * values_a_frame
-        return torch.cat(stretches, dim=-1)[..., skipped : skipped + shape[-1]]
+        before = (frame - first * _STRETCH_FRAMES) * values_a_frame
+        return torch.cat(stretches, dim=-1)[..., before : before + shape[-1]]
 
     def _generator(self, seed: str, stretch: int, kwargs: dict[str, Any]) -> torch.Generator:
         name = f"{seed} {self._draws} {stretch}".encode()

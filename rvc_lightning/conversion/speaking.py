@@ -80,14 +80,11 @@ class Speaker(nn.Module):
         frames = 2 * content_lengths(lengths)
         coarse = None if f0_hz is None else coarse_pitch(f0_hz)
         if f0_hz is not None:
-            f0_hz = f0_hz[:, first_frame:]
             # A frame lasts a hundredth of a second. Only the phase gets out of it: it lies where nothing is kept.
-            f0_hz[:, 0] += FRAMES_PER_SECOND * f0_hz.new_tensor([window.start_cycles for window in windows])
-        speaker, places = torch.full_like(lengths, int(options.speaker)), [window.place for window in windows]
-        with PlacedDraws(places, content.shape[1]):
-            latent = self.synthesizer.infer_latent(content, frames, coarse, speaker)[:, :, first_frame:]
-        with PlacedDraws([place.later(first_frame) for place in places], latent.shape[2]):
-            audio = self.synthesizer.generator(latent, f0_hz, self.synthesizer.speaker_code(speaker))
+            f0_hz[:, first_frame] += FRAMES_PER_SECOND * f0_hz.new_tensor([window.start_cycles for window in windows])
+        speaker = torch.full_like(lengths, int(options.speaker))
+        with PlacedDraws([window.place for window in windows], content.shape[1], first_frame):
+            audio = self.synthesizer.infer(content, frames, coarse, f0_hz, speaker, first_frame=first_frame)
         ends = ((frames - first_frame) * self.synthesizer.config.hop_samples).tolist()
         return [item[0, :end].numpy() for item, end in zip(audio.float().cpu(), ends, strict=True)]
 

@@ -119,6 +119,7 @@ class Synthesizer(nn.Module):
         f0_hz: Tensor | None,
         speaker: Tensor,
         noise_scale: float = PRIOR_NOISE_SCALE,
+        first_frame: int = 0,
     ) -> Tensor:
         """Conversion pass (specification 9).
 
@@ -129,25 +130,16 @@ class Synthesizer(nn.Module):
             f0_hz: Pitch in Hz, 0 = unvoiced, [B, T]; None for voices without pitch.
             speaker: Speaker ids, [B].
             noise_scale: Spread of the prior that is drawn from.
+            first_frame: Where the generator begins; what is before is heard by the other networks alone.
 
         Returns:
-            Waveform in -1..1, [B, 1, T·hop].
+            Waveform in -1..1 from `first_frame` on, [B, 1, (T - first_frame)·hop].
         """
-        latent = self.infer_latent(content, lengths, coarse_pitch, speaker, noise_scale)
-        return self.generator(latent, f0_hz, self.speaker_code(speaker))
-
-    @torch.no_grad()
-    def infer_latent(
-        self,
-        content: Tensor,
-        lengths: Tensor,
-        coarse_pitch: Tensor | None,
-        speaker: Tensor,
-        noise_scale: float = PRIOR_NOISE_SCALE,
-    ) -> Tensor:
-        """What `infer` gives to the generator: as there, but [B, latent channels, T]."""
+        speaker_code = self.speaker_code(speaker)
         prior = self.text_encoder(content, coarse_pitch, lengths)
-        return self.flow(sample(prior, noise_scale), prior.mask, self.speaker_code(speaker), reverse=True) * prior.mask
+        latent = self.flow(sample(prior, noise_scale), prior.mask, speaker_code, reverse=True) * prior.mask
+        f0_hz = None if f0_hz is None else f0_hz[:, first_frame:]
+        return self.generator(latent[:, :, first_frame:], f0_hz, speaker_code)
 
     def speaker_code(self, speaker: Tensor) -> Tensor:
         """Speaker ids [B] -> speaker codes [B, G, 1]."""
