@@ -20,8 +20,8 @@ from filelock import FileLock, Timeout
 BLOCK_SAMPLES = 1 << 18
 """What is worked on at once, where it does not matter."""
 
-# 16 MB: four minutes at 16 kHz, a minute and a half at 48 kHz.
-_MOST_IN_MEMORY = 1 << 22
+# 4 MB: a minute at 16 kHz.
+_MOST_IN_MEMORY = 1 << 20
 _FOLDER_PREFIX = ".converting-"
 _LOCK_NAME = "lock"
 
