@@ -85,7 +85,7 @@ def test_no_folder_holds_many_files(tmp_path, monkeypatch):
     assert len(rows) == report.slices > 9 and rows[3].audio.endswith("/1/0003.wav")
     assert all((tmp_path / "out" / row.content).is_file() for row in rows)
     for folder, folders, files in os.walk(tmp_path / "out"):
-        assert len(files) + len(folders) <= 8, folder
+        assert len(files) + len(folders) <= 9, folder
     before = all_files(tmp_path / "out")
     run(tmp_path / "in", tmp_path / "out", slicing=SlicingConfig(slice_seconds=1.0, mode="simple"))
     assert {
