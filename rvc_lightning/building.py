@@ -28,6 +28,7 @@ from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.models.generators import GENERATORS, generator_class
 from rvc_lightning.module import RVCModule, TrainingConfig
 from rvc_lightning.pitch import PITCH_EXTRACTORS
+from rvc_lightning.retrieval import IndexConfig
 from rvc_lightning.spectral import MultiScaleMel
 from rvc_lightning.strategies import FlatlyShardedNetworks, FullyShardedNetworks
 
@@ -105,6 +106,7 @@ def check_settings(config: DictConfig) -> None:
     synthesizer, _, _ = _networks_and_training(config)
     _check_pitch(synthesizer.generator, config.pitch.name)
     build_datamodule(config, Path(config.paths.dataset))
+    settings(IndexConfig, "index", plain(config.index))
     check_ranks(config)
 
 

@@ -117,7 +117,12 @@ def write_npy(path: Path | str, array: np.ndarray) -> None:
 
 
 def read_npy(path: Path | str, dimensions: int) -> np.ndarray:
-    """Read an array of numbers from `.npy`, never unpickling, and taking no more memory than the file has bytes.
+    """Read an array of numbers from `.npy` as `map_npy`, into memory."""
+    return np.array(map_npy(path, dimensions))
+
+
+def map_npy(path: Path | str, dimensions: int) -> np.ndarray:
+    """Map an array of numbers in a `.npy` file: never unpickled, and read where it is used.
 
     Args:
         path: the file.
@@ -135,7 +140,7 @@ def read_npy(path: Path | str, dimensions: int) -> np.ndarray:
     if not isinstance(array, np.ndarray) or array.ndim != dimensions or array.dtype.kind not in "fiu":
         shape = getattr(array, "shape", None)
         raise ValueError(f"'{path}' holds no numbers in {dimensions} dimensions (shape {shape})")
-    return np.array(array)
+    return array
 
 
 def digest(path: Path | str) -> str:

@@ -36,6 +36,7 @@ from rvc_lightning.errors import ConfigurationError, DatasetError, VoiceError
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.module import CHECKPOINT_KEY
 from rvc_lightning.pretrained import Pretrained, PretrainedConfig, read_pretrained
+from rvc_lightning.retrieval import IndexConfig
 from rvc_lightning.showcase import show
 from rvc_lightning.voice.export import ExportedVoice, export_checkpoint
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
@@ -262,7 +263,8 @@ def export_run(config: DictConfig, trainer: Trainer, dataset: Path) -> ExportedV
     """Exports the run's best checkpoint."""
     checkpoint = checkpoint_to_export(trainer)
     log.info("Exporting '%s'", checkpoint)
-    return export_checkpoint(checkpoint, _voice_folder(config), config.name, dataset, config.seed)
+    index = settings(IndexConfig, "index", plain(config.index))
+    return export_checkpoint(checkpoint, _voice_folder(config), config.name, dataset, config.seed, index)
 
 
 def _voice_folder(config: DictConfig) -> Path:

@@ -16,16 +16,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from test_configurations import composed
 
-from rvc_lightning import workflow
+from rvc_lightning import index_file, workflow
 from rvc_lightning.building import plain
 from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
 from rvc_lightning.data.batch import Example, collate
 from rvc_lightning.data.datamodule import RVCDataModule
-from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, write_manifest
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, read_manifest, write_manifest
 from rvc_lightning.errors import ConfigurationError, DatasetError, RVCError, VoiceError
 from rvc_lightning.module import AVERAGED_KEY, CHECKPOINT_KEY, RVCModule, TrainingConfig
 from rvc_lightning.resolvers import DEMO_FOLDER
-from rvc_lightning.voice.export import export_checkpoint, facts_of
+from rvc_lightning.retrieval import IndexConfig
+from rvc_lightning.voice.export import export_checkpoint, export_index, facts_of, load_voice
+from rvc_lightning.voice.indexing import IndexOrigin, fingerprint_of
 from rvc_lightning.voice.voice import Voice
 
 WEIGHTS = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
@@ -281,8 +283,39 @@ def test_a_checkpoint_becomes_a_voice(make_module, dataset, tmp_path):
     shutil.rmtree(tmp_path / "voice")
     without = export_checkpoint(keep.path, tmp_path / "voice", "anna", tmp_path / "gone")
     assert without.index is None and without.voice.is_file()
+    assert_the_same_voice_is_loaded(keep.path, without.voice, tmp_path / "run")
     with pytest.raises(VoiceError, match="is a voice, not a checkpoint"):
         export_checkpoint(without.voice, tmp_path / "again", "anna", dataset)
+
+
+def assert_the_same_voice_is_loaded(checkpoint, voice, run):
+    hashes = {load_voice(path).information["content_hash"] for path in (checkpoint, voice)}
+    (run / "checkpoints").mkdir(parents=True)
+    with pytest.raises(VoiceError, match="no checkpoint that can be read"):
+        load_voice(run)
+    shutil.copy(checkpoint, run / "checkpoints" / "best.ckpt")
+    (run / "checkpoints" / "last.ckpt").touch()
+    hashes.add(load_voice(run).information["content_hash"])
+    assert len(hashes) == 1
+
+
+def test_an_index_is_exported_once_and_alone(make_module, dataset, tmp_path):
+    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
+    exported = export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset)
+    assert IndexOrigin.read(exported.index).features == fingerprint_of(Voice.load(exported.voice))
+    written = exported.index.stat().st_ino
+    assert export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset).index.stat().st_ino == written
+    voice = exported.voice.read_bytes()
+    flat = export_index(keep.path, tmp_path / "voice", "anna", dataset, index=IndexConfig("flat"))
+    assert index_file.read_header(flat).lists is None and exported.voice.read_bytes() == voice
+    other = tmp_path / "other"
+    shutil.copytree(dataset, other)
+    write_manifest(other, DatasetHeader(24000, FACTS["pitch"], {"name": "spin", "dim": 768}), read_manifest(dataset))
+    for export in (export_checkpoint, export_index):
+        with pytest.raises(DatasetError, match="features of content=spin with 768 channels by now"):
+            export(keep.path, tmp_path / "again", "anna", other)
+    assert not (tmp_path / "again").exists()
 
 
 def test_a_diverged_checkpoint_is_not_exported(make_module, dataset, tmp_path):

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 
 from torch.utils.data import DataLoader, Dataset
 
-from rvc_lightning.audio.decode import open_audio, resample_blocks, write_audio
+from rvc_lightning.audio.decode import open_audio
+from rvc_lightning.audio.denoise import Denoiser
 from rvc_lightning.audio.discovery import SkippedFile
+from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.audio.filters import highpass_blocks
 from rvc_lightning.audio.levels import LevelMeter, Levels
-from rvc_lightning.audio.noise import noise_reduced
-from rvc_lightning.audio.samples import Samples, collected
+from rvc_lightning.audio.samples import collected
+from rvc_lightning.audio.stages import Resampler, run
 from rvc_lightning.data.fingerprints import Source
 from rvc_lightning.data.layout import numbers_in, shard, slice_path
 from rvc_lightning.data.progress import Progress
@@ -178,14 +179,12 @@ def slice_recording(source: Source, folder: Path, sample_rate: int, slicing: Sli
     remove_leftovers(folder)
     with open_audio(source.path, scratch=folder) as stream:
         meter = LevelMeter(stream.sample_rate, slicing.threshold_db)
-        blocks = resample_blocks(meter.watch(stream), stream.sample_rate, sample_rate)
+        blocks = run(Resampler(stream.sample_rate, sample_rate), meter.watch(stream))
         if slicing.highpass_hz > 0:
             blocks = highpass_blocks(blocks, sample_rate, slicing.highpass_hz)
-        with ExitStack() as stack:
-            audio: Samples = stack.enter_context(collected(blocks, scratch=folder))
-            if slicing.noise_reduction > 0 and len(audio):
-                blocks = noise_reduced(audio, sample_rate, slicing.noise_reduction)
-                audio = stack.enter_context(collected(blocks, scratch=folder))
+        if slicing.noise_reduction > 0:
+            blocks = run(Denoiser(slicing.noise_reduction, sample_rate), blocks)
+        with collected(blocks, scratch=folder) as audio:
             plan = plan_cut(audio, sample_rate, slicing)
             entries, left_out = _write_slices(plan, folder, sample_rate, slicing)
         done = SlicedRecording(

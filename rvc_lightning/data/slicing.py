@@ -16,11 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rvc_lightning.audio.denoise import Denoiser
 from rvc_lightning.audio.filters import highpass
 from rvc_lightning.audio.loudness import LOUDEST_PEAK, normalization_gain, normalize, peak_defect, peak_of
-from rvc_lightning.audio.noise import check_strength, noise_reduced
 from rvc_lightning.audio.samples import Samples, Scaled, blocks_of
 from rvc_lightning.audio.slicer import Slicer
+from rvc_lightning.audio.stages import run
 from rvc_lightning.errors import ConfigurationError, unknown_choice
 from rvc_lightning.typed import check_types
 
@@ -64,9 +65,9 @@ class SlicingConfig:
             raise unknown_choice("slicing mode", self.mode, MODES)
         if self.normalization not in NORMALIZATIONS:
             raise unknown_choice("slicing normalization", self.normalization, NORMALIZATIONS)
-        check_strength("slicing.noise_reduction", self.noise_reduction)
         # Positive statements: NaN fails every one of them.
         demands = {
+            "noise_reduction must be from 0 (off) to 1": 0 <= self.noise_reduction <= 1,
             "highpass_hz must be from 0 (off) to 1000 Hz": 0 <= self.highpass_hz <= 1000,
             "overlap_seconds must be from 0 to less than half of slice_seconds": 0
             <= 2 * self.overlap_seconds
@@ -144,7 +145,7 @@ def cut_recording(audio: np.ndarray, sample_rate: int, slicing: SlicingConfig) -
     if slicing.highpass_hz > 0:
         audio = highpass(audio, sample_rate, slicing.highpass_hz)
     if slicing.noise_reduction > 0 and len(audio):
-        audio = np.concatenate(list(noise_reduced(audio, sample_rate, slicing.noise_reduction)))
+        audio = np.concatenate(list(run(Denoiser(slicing.noise_reduction, sample_rate), [audio])))
     plan = plan_cut(audio, sample_rate, slicing)
     parts = list(cut_parts(plan, sample_rate, slicing))
     slices = [part for part in parts if isinstance(part, Slice)]

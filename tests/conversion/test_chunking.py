@@ -73,6 +73,27 @@ def test_chunked_is_whole(seconds):
     assert seconds < 6 or len(chunks) > 1
 
 
+def test_stretches_are_joined_with_silence_between():
+    audio = audio_of(20.0)
+    stretches = [(3200, 35200), (48000, 208000), (240000, len(audio))]
+    context = SHORT.context_samples
+    padded, chunks = pad(audio, context), split(audio, SHORT, stretches)
+    assert {chunk.start for chunk in chunks} > {3200, 48000, 240000}
+    pieces = [local_network(padded[chunk.padded(context)]) for chunk in chunks]
+    samples = len(audio) * 3 // 2
+    joined = join(pieces, chunks, context, HOP, samples)
+    whole = local_network(padded)[100 * HOP : 100 * HOP + samples]
+    outside = np.ones(samples, bool)
+    for start, end in stretches:
+        outside[start * 3 // 2 : end * 3 // 2] = False
+        # But for the fades at the borders.
+        inside = slice(start * 3 // 2 + 2 * HOP, end * 3 // 2 - 2 * HOP)
+        np.testing.assert_allclose(joined[inside], whole[inside], atol=2e-6)
+        assert abs(joined[start * 3 // 2]) < 0.01
+    assert not joined[outside].any()
+    np.testing.assert_allclose(joined[-2 * HOP :], whole[-2 * HOP :], atol=2e-6)
+
+
 def test_reflection_of_one_sample():
     assert pad(np.ones(1, np.float32), 5).tolist() == [1.0] * 11
 
