@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback, Checkpoint
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -304,6 +304,22 @@ def _sharing_strategy(config: DictConfig) -> DDPStrategy:
     return DDPStrategy(start_method=start_method, timeout=timedelta(days=1))
 
 
+def build_converting_trainer(config: DictConfig) -> Trainer:
+    """A trainer for conversion on the devices that are asked for: it logs and saves nothing.
+
+    Raises:
+        ConfigurationError: Lightning has no such devices, or the strategy is one for training alone.
+    """
+    changes: dict[str, Any] = dict(_NO_TRACES) | {"enable_progress_bar": False, "max_time": None}
+    if not str(config.trainer.strategy).startswith(("auto", "ddp")):
+        raise ConfigurationError("this strategy spreads what is learned: conversion takes strategy=ddp or ddp_spawn")
+    if check_ranks(config) == 1:
+        return _trainer(config, **changes, strategy="auto")
+    entry = StrategyRegistry[config.trainer.strategy]
+    # A rank may have to wait for another that has a recording of hours.
+    return _trainer(config, **changes, strategy=entry["strategy"](**entry["init_params"], timeout=timedelta(days=30)))
+
+
 _NO_TRACES: Mapping[str, Any] = {"callbacks": None, "logger": False, "enable_checkpointing": False}
 
 
@@ -337,8 +353,9 @@ def _check_sweep(trainer: Trainer) -> None:
 
 def _check_sharding(trainer: Trainer, config: DictConfig) -> None:
     """Refuses what sharded networks cannot do. Raises ConfigurationError."""
-    sharded = isinstance(trainer.strategy, FlatlyShardedNetworks | FullyShardedNetworks)
-    if sharded and config.data.max_batch_frames is not None:
+    if not isinstance(trainer.strategy, FlatlyShardedNetworks | FullyShardedNetworks):
+        return
+    if config.data.max_batch_frames is not None:
         raise ConfigurationError(
             "data.max_batch_frames may cut the steps of two ranks into different numbers of batches, for which sharded "
             "networks would wait for ever: use strategy=ddp, or a smaller data.batch_size"

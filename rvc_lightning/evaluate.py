@@ -10,7 +10,7 @@ import hydra
 from omegaconf import DictConfig
 
 from rvc_lightning.commands import command, readable_choices, required
-from rvc_lightning.convert import fabric_of, index_of
+from rvc_lightning.convert import index_of
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def main(config: DictConfig) -> None:
     path = Path(required(config, "voice", "the voice (.pth), a checkpoint of training (.ckpt) or a run folder"))
     audio = Path(required(config, "audio", "held-out recordings, a folder or a file"))
     # Imported here so that --help and a mistake need not wait for them.
-    from rvc_lightning.building import plain
+    from rvc_lightning.building import build_converting_trainer, plain
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.options import ConversionOptions
     from rvc_lightning.evaluation.output import folder_for, write_report
@@ -38,7 +38,7 @@ def main(config: DictConfig) -> None:
     recordings = Recordings(audio, **others)
     voice = load_voice(path)
     index = index_of(str(path), config.index)
-    converter = VoiceConverter(voice, index, content_path=config.content_path, fabric=fabric_of(config))
+    converter = VoiceConverter(voice, index, content_path=config.content_path, trainer=build_converting_trainer(config))
     report = evaluate(converter, recordings, settings, ConversionOptions.from_values(options))
     report.voice, report.settings = facts_about(voice, path), values
     output = Path(config.output or folder_for(report.voice["name"]))

@@ -24,7 +24,7 @@ def run(folder, *overrides):
 
 
 def test_writes_the_report_and_nothing_else(folder):
-    words = "voice=anna.pth", "audio=in", "judges=[]", "accelerator=cpu", "options.protect=0.25"
+    words = "voice=anna.pth", "audio=in", "judges=[]", "trainer.accelerator=cpu", "options.protect=0.25"
     done = run(folder, *words, "task=resynthesis")
     assert done.returncode == 0, done.stderr
     written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
@@ -40,6 +40,6 @@ def test_writes_the_report_and_nothing_else(folder):
 
 
 def test_a_mistake_is_one_line_and_exit_status_1(folder):
-    done = run(folder, "voice=anna.pth", "audio=out", "accelerator=cpu")
+    done = run(folder, "voice=anna.pth", "audio=out", "trainer.accelerator=cpu")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == ["Error: audio: there is no file or folder 'out'"]

@@ -188,6 +188,14 @@ def recorded_seconds(path: Path) -> float | None:
     return info.duration if info.frames < _UNKNOWN_FRAMES else None
 
 
+def seconds_or_none(path: Path | str) -> float | None:
+    """`recorded_seconds`, and None as well for what is no recording: reading it will tell."""
+    try:
+        return recorded_seconds(Path(path))
+    except AudioError:
+        return None
+
+
 def _seconds_by_ffprobe(path: Path, soundfile_reason: str) -> float | None:
     program = shutil.which("ffprobe")
     if program is None:

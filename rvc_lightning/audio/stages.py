@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import soxr
 
-_BLOCK_SAMPLES = 1 << 18
-
 
 class Stage(ABC):
     """One step that audio passes through; for one recording only."""
@@ -29,11 +27,6 @@ class Stage(ABC):
     @abstractmethod
     def finish(self) -> np.ndarray:
         """What is left of the result, float32 [any]; nothing may be pushed afterwards."""
-
-
-def blocks_of(audio: np.ndarray) -> Iterator[np.ndarray]:
-    """A recording [N] in blocks of a few seconds."""
-    return (audio[start : start + _BLOCK_SAMPLES] for start in range(0, len(audio), _BLOCK_SAMPLES))
 
 
 def run(stage: Stage, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

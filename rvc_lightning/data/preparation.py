@@ -24,8 +24,8 @@ from typing import Any
 import lightning
 import numpy as np
 
-from rvc_lightning.audio.decode import write_audio
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio
+from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.data.features import Effort, ExtractionConfig, extract_features, read_efforts
 from rvc_lightning.data.fingerprints import Source, fingerprint_recordings

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from stubs import StubContent, make_pitch_weights, make_voice, quick_config, steady_fabric
+from stubs import StubContent, make_pitch_weights, make_voice, quick_config, steady_trainer
 from test_training import dataset
 
 from rvc_lightning import VoiceConverter
@@ -75,7 +75,9 @@ def test_slices_of_several_lengths_get_their_own_pitch(network, tmp_path, precis
 
 
 def test_the_converter_follows_it(network, monkeypatch):
-    converter = VoiceConverter(make_voice(quick_config()), content=StubContent(), pitch=network, fabric=steady_fabric())
+    converter = VoiceConverter(
+        make_voice(quick_config()), content=StubContent(), pitch=network, trainer=steady_trainer()
+    )
     heard = []
     infer = converter.voice.synthesizer.infer
     monkeypatch.setattr(
