@@ -20,6 +20,7 @@ def look(audio, output, **changes):
         "pitch": {"name": "swift_f0"},
         "content": {"name": "spectral"},
         "content_dim": 768,
+        "precision": "32-true",
         "selection": SelectionConfig(speakers="folders"),
     }
     return preview(audio, output, **{**settings, **changes})
@@ -50,7 +51,7 @@ def test_what_is_told_is_what_happens(recordings, tmp_path):
     report = run(recordings, tmp_path / "out", selection=SelectionConfig(speakers="folders"))
     assert [r.slices for r in told.recordings] == [used.slices for used in report.used]
     assert [file.path for file in told.skipped] == [file.path for file in report.skipped]
-    files = [path for path in tmp_path.glob("out/*-*/*/*") if path.suffix in (".wav", ".npy")]
+    files = [path for path in tmp_path.glob("out/*-*/*/*/*/*") if path.suffix in (".wav", ".npy")]
     assert told.needed_bytes == pytest.approx(sum(path.stat().st_size for path in files), rel=0.02)
 
 
