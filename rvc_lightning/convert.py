@@ -37,7 +37,7 @@ def main(config: DictConfig) -> None:
     voice = Voice.load(voice_path)
     index = index_of(voice_path, config.index)
     pitch = build_pitch_extractor(**config.pitch) if config.get("pitch") else None
-    converter = VoiceConverter(voice, index, content_path=config.content_path, pitch=pitch, fabric=_fabric(config))
+    converter = VoiceConverter(voice, index, content_path=config.content_path, pitch=pitch, fabric=fabric_of(config))
     convert_files(converter, source, output, options, config.extension)
 
 
@@ -50,7 +50,7 @@ def index_of(voice: str, index: str | None) -> Path | None:
     return chosen
 
 
-def _fabric(config: DictConfig) -> Fabric:
+def fabric_of(config: DictConfig) -> Fabric:
     """Device and precision as Lightning names them. Raises ConfigurationError for names that it refuses."""
     from lightning import Fabric
     from lightning.fabric.utilities.exceptions import MisconfigurationException
