@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from rvc_lightning import resolvers
 from rvc_lightning.commands import command, readable_choices, required
+from rvc_lightning.conversion.options import ConversionOptions, default_values
 
 if TYPE_CHECKING:
     from lightning import Fabric
 
 log = logging.getLogger(__name__)
+resolvers.register()
 
 
 @readable_choices
@@ -29,16 +31,24 @@ def main(config: DictConfig) -> None:
     # Imported here so that --help and a mistake need not wait for them.
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.folder import convert_files
-    from rvc_lightning.conversion.options import ConversionOptions
     from rvc_lightning.pitch import build_pitch_extractor
     from rvc_lightning.voice.voice import Voice
 
-    options = ConversionOptions(**{option.name: config[option.name] for option in fields(ConversionOptions)})
+    options = options_of(config)
     voice = Voice.load(voice_path)
     index = index_of(voice_path, config.index)
     pitch = build_pitch_extractor(**config.pitch) if config.get("pitch") else None
     converter = VoiceConverter(voice, index, content_path=config.content_path, pitch=pitch, fabric=fabric_of(config))
-    convert_files(converter, source, output, options, config.extension)
+    convert_files(converter, source, output, options)
+
+
+def options_of(config: DictConfig) -> ConversionOptions:
+    """The options in the configuration of a command. Raises ConfigurationError for those that make no sense."""
+    return ConversionOptions.from_values({name: _plain(config[name]) for name in default_values()})
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def index_of(voice: str, index: str | None) -> Path | None:

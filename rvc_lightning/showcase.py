@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from rvc_lightning.audio.decode import load_audio, write_audio
+from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.audio.discovery import discover_audio
+from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError

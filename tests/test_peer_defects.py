@@ -14,7 +14,8 @@ from conftest import GOLDEN
 from stubs import StubContent, StubPitch, make_voice, quick_config, steady_fabric
 
 from rvc_lightning import ConversionOptions, Voice, VoiceConverter, retrieval
-from rvc_lightning.audio.decode import load_audio, write_audio
+from rvc_lightning.audio.decode import load_audio
+from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.conversion.chunking import ChunkLengths
 from rvc_lightning.errors import RVCError, VoiceError
 from rvc_lightning.retrieval import RetrievalIndex, build_index

@@ -1,4 +1,4 @@
-"""Recordings in and out of the program: any file to mono float32 at any rate, and back.
+"""Recordings into the program: any file to mono float32 at any rate.
 
 soundfile (libsndfile) reads wav, flac, ogg, mp3, aiff and their like; the `ffmpeg` program reads what it
 cannot (m4a, mp4, aac, webm, files with a wrong extension). soxr resamples.
@@ -20,8 +20,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from rvc_lightning.errors import AudioError, unknown_choice
-from rvc_lightning.files import atomic_path
+from rvc_lightning.audio.encode import last_line, openable
+from rvc_lightning.errors import AudioError
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +43,6 @@ _BY_FFMPEG = {".m4a", ".mp4", ".m4b", ".aac", ".webm", ".mka", ".mkv", ".mov", "
 
 AUDIO_EXTENSIONS = frozenset(_BY_SOUNDFILE | _BY_FFMPEG)
 """Lower-case extensions that are taken for audio when a folder is listed."""
-
-WRITE_SUBTYPES = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".mp3": "MPEG_LAYER_III"}
-"""Extensions that can be written, and the sample format each gets unless another is asked for."""
 
 _LOWEST_RATE, _HIGHEST_RATE = 4000, 768000
 
@@ -128,34 +125,6 @@ def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     return np.pad(resampled[:samples], (0, max(samples - len(resampled), 0)))
 
 
-def write_audio(path: Path | str, audio: np.ndarray, sample_rate: int, subtype: str | None = None) -> None:
-    """Write a recording, atomically, in the format its extension names.
-
-    Args:
-        path: ends in .wav, .flac, .ogg or .mp3.
-        audio: float, full scale 1, shape [N] or [N, channels]; integer formats clip what lies beyond.
-        sample_rate: Hz.
-        subtype: soundfile's name of a sample format, such as "FLOAT"; None takes that of `WRITE_SUBTYPES`.
-
-    Raises:
-        ConfigurationError: the extension cannot be written.
-        AudioError: the samples are not finite, or the format does not take this rate or subtype.
-    """
-    path = Path(path)
-    extension = path.suffix.lower()
-    if extension not in WRITE_SUBTYPES:
-        raise unknown_choice("audio format to write", path.suffix, WRITE_SUBTYPES)
-    if not np.isfinite(audio).all():
-        raise AudioError(f"'{path}' is not written: the samples to write hold NaN or infinity")
-    try:
-        with atomic_path(path) as temporary:
-            soundfile.write(_openable(temporary), audio, sample_rate, subtype or WRITE_SUBTYPES[extension])
-    except (soundfile.LibsndfileError, ValueError) as error:
-        raise AudioError(
-            f"'{path}' cannot be written at {sample_rate} Hz: {error}; choose .wav or another sample rate"
-        ) from error
-
-
 def _decode(path: Path) -> DecodedAudio:
     try:
         return _decode_with_soundfile(path)
@@ -165,11 +134,21 @@ def _decode(path: Path) -> DecodedAudio:
         return _decode_with_ffmpeg(path, str(error))
 
 
+class _OnwardFile(soundfile.SoundFile):
+    """A file that is only read onwards.
+
+    soundfile seeks to where it is after every block, and libsndfile loses its way there in mp3 of a variable bit rate.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 def _decode_with_soundfile(path: Path) -> DecodedAudio:
     """Read block by block, so that a damaged file keeps what lies before the damage."""
     blocks: list[np.ndarray] = []
     damage: str | None = None
-    with soundfile.SoundFile(_openable(path)) as file:
+    with _OnwardFile(openable(path)) as file:
         sample_rate, expected = file.samplerate, file.frames
         try:
             while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
@@ -199,7 +178,7 @@ def _decode_with_ffmpeg(path: Path, soundfile_reason: str) -> DecodedAudio:
         command: list[str | bytes | Path] = [program, "-v", "error", "-nostdin", "-protocol_whitelist", "file"]
         command += ["-i", source, "-map", "0:a:0", "-vn", "-c:a", "pcm_f32le", "-rf64", "auto", wav]
         run = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
-        complaint = _last_line(run.stderr)
+        complaint = last_line(run.stderr)
         decoded = _decode_with_soundfile(wav) if wav.exists() and wav.stat().st_size else None
     if decoded is None or len(decoded.audio) == 0:
         raise AudioError(
@@ -235,13 +214,3 @@ def _riff_is_cut_short(path: Path) -> bool:
     declared = int.from_bytes(head[4:8], "little")
     # Writers that stream leave the size open: 0 or all ones.
     return head[:4] == b"RIFF" and 0 < declared < 0xFFFFFFFF and path.stat().st_size < declared + 8 - 1
-
-
-def _openable(path: Path) -> str | bytes:
-    """The path as soundfile takes it: bytes where names are bytes, since a name need not be valid UTF-8."""
-    return str(path) if os.name == "nt" else os.fsencode(path)
-
-
-def _last_line(stderr: bytes) -> str:
-    lines = stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else ""

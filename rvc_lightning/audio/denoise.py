@@ -4,9 +4,9 @@
 
 The power of the noise is followed by the probability that there is speech (Gerkmann and Hendriks 2012, "Unbiased
 MMSE-based noise power estimation with low complexity and low tracking delay"); the gain is Wiener's on the
-decision-directed ratio of speech to noise (Ephraim and Malah 1984; Scalart and Filho 1996). Both look back only, so that
-the result does not depend on what is still to come, and a held note stays: gates that compare with an average over time,
-such as noisereduce's, take it for noise.
+decision-directed ratio of speech to noise (Ephraim and Malah 1984; Scalart and Filho 1996). Both look back only, so
+that blocks may come as they like, and a held note stays: gates that compare with an average over time, such as those of
+noisereduce, take it for noise.
 
 Legend: N samples, H samples of a hop, K bins of a spectrum, H + 1.
 """
@@ -89,7 +89,7 @@ class Denoiser(Stage):
         return np.stack([self._tracker.gain(frame) for frame in power])
 
     def _added(self, pieces: np.ndarray) -> np.ndarray:
-        """Overlapping pieces [frames, 2·H] -> the samples that are whole, [frames·H] but for the hop before the first."""
+        """Overlapping pieces [frames, 2·H] -> what is whole now, [frames·H], at first without the hop before."""
         firsts, seconds = pieces[:, : self._hop].copy(), pieces[:, self._hop :]
         firsts[0] += self._overlap
         firsts[1:] += seconds[:-1]

@@ -70,10 +70,20 @@ class Chunk:
         return slice(self.start, self.end + 2 * context_samples)
 
 
-def split(audio: np.ndarray, lengths: ChunkLengths) -> list[Chunk]:
-    """Chunks that cover `audio` [N] without gap or overlap, cut at quiet places; one chunk if it is short enough."""
-    borders = [0, *cut_points(audio, lengths), len(audio)]
-    return [Chunk(start, end) for start, end in itertools.pairwise(borders)]
+def split(audio: np.ndarray, lengths: ChunkLengths, stretches: Sequence[tuple[int, int]] | None = None) -> list[Chunk]:
+    """Chunks that cover `audio` [N], or the stretches of it, without gap or overlap, cut at quiet places.
+
+    Args:
+        audio: The recording.
+        lengths: How long chunks are.
+        stretches: (start, end) of what to cover, in order and apart, on multiples of 320 but for the end of `audio`;
+            None is all of it.
+    """
+    chunks = []
+    for start, end in [(0, len(audio))] if stretches is None else stretches:
+        borders = [start, *(start + cut for cut in cut_points(audio[start:end], lengths)), end]
+        chunks += [Chunk(first, last) for first, last in itertools.pairwise(borders)]
+    return chunks
 
 
 def cut_points(audio: np.ndarray, lengths: ChunkLengths) -> list[int]:
@@ -120,25 +130,28 @@ def join(
         samples: Length of the result.
 
     Returns:
-        [samples]. Neighbours that agree around a cut are joined exactly: the fades are linear and sum to one.
+        [samples]. Neighbours that agree around a cut are joined exactly: the fades are linear and sum to one. Where no
+        chunk is, there is silence.
     """
     joined = np.zeros(samples, dtype=np.float32)
     half = FADE_FRAMES // 2 * hop_samples
-    for piece, chunk, (fades_in, fades_out) in zip(pieces, chunks, _neighbours(len(chunks)), strict=True):
+    for piece, chunk, (fades_in, fades_out) in zip(pieces, chunks, _neighbours(chunks), strict=True):
         start = chunk.start // FRAME_SAMPLES * hop_samples
-        end = chunk.end // FRAME_SAMPLES * hop_samples + half if fades_out else samples
-        first = start - half if fades_in else start
+        end = min(-(-chunk.end // FRAME_SAMPLES) * hop_samples, samples)
+        first, last = start - half * fades_in, end + half * fades_out
         skip = context_samples // FRAME_SAMPLES * hop_samples - (start - first)
-        part = piece[skip : skip + end - first].astype(np.float32)
+        part = piece[skip : skip + last - first].astype(np.float32)
         ramp = (np.arange(2 * half, dtype=np.float32) + 0.5) / max(2 * half, 1)
-        if fades_in:
-            part[: 2 * half] *= ramp
-        if fades_out:
-            part[-2 * half :] *= 1 - ramp
-        joined[first:end] += part
+        # Next to a gap the fade lies inside the chunk: the gap stays silent.
+        if first > 0:
+            part[: 2 * half] *= ramp[: len(part)]
+        if last < samples:
+            part[-2 * half :] *= 1 - ramp[-len(part) :]
+        joined[first:last] += part
     return joined
 
 
-def _neighbours(count: int) -> Iterator[tuple[bool, bool]]:
-    """Of each chunk, whether there is one before it and one after it."""
-    return ((index > 0, index < count - 1) for index in range(count))
+def _neighbours(chunks: Sequence[Chunk]) -> Iterator[tuple[bool, bool]]:
+    """Of each chunk, whether another ends where it starts, and whether another starts where it ends."""
+    starts, ends = {chunk.start for chunk in chunks}, {chunk.end for chunk in chunks}
+    return ((chunk.start in ends, chunk.end in starts) for chunk in chunks)

@@ -1,7 +1,9 @@
 """Conversion of a recording to a voice (specification 10).
 
     recording ─▶ 16 kHz, high-pass ─┬─▶ pitch of the whole ──────────────────┐
-                                    └─▶ chunks ─▶ content ─▶ index, protect ─┴─▶ voice ─▶ join ─▶ loudness ─▶ audio
+                                    └─▶ chunks ─▶ content ─▶ index, protect ─┴─▶ voice ─▶ join ─▶ loudness ─▶ finish
+
+`options.py` draws where each option acts.
 
 Legend: N samples, F content frames of 20 ms, T frames of 10 ms, C content channels.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,17 +25,24 @@ from torch import Tensor, nn
 from rvc_lightning.audio.decode import load_audio, resample
 from rvc_lightning.audio.filters import highpass_zero_phase
 from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
+from rvc_lightning.audio.stages import run
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.conversion import chunking
 from rvc_lightning.conversion.chunking import SAMPLE_RATE, Chunk, ChunkLengths
+from rvc_lightning.conversion.contour import check_pitch_options, shaped_contour
+from rvc_lightning.conversion.effect_stages import check_installed
 from rvc_lightning.conversion.envelope import mix_envelope
+from rvc_lightning.conversion.finishing import finished_rate, finished_samples, finishing
 from rvc_lightning.conversion.options import ConversionOptions
+from rvc_lightning.conversion.silence import sounding_stretches
+from rvc_lightning.conversion.speakers import speaker_number
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
 from rvc_lightning.models import Synthesizer
 from rvc_lightning.pitch import DEFAULT_PITCH, build_pitch_extractor
-from rvc_lightning.pitch.base import PitchNetwork, PitchTracker, measure
-from rvc_lightning.pitch.scale import coarse_pitch, transpose
+from rvc_lightning.pitch.base import PitchNetwork, PitchTracker, frame_count, measure
+from rvc_lightning.pitch.curve import PitchCurve, read_curve
+from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.retrieval import RetrievalIndex
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 from rvc_lightning.voice.voice import Voice
@@ -45,6 +55,18 @@ OUTPUT_PEAK = 0.99
 _DEFAULTS = ConversionOptions()
 
 Source: TypeAlias = str | Path | np.ndarray
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What became of a recording. Letters: S samples, F frames of 10 ms of the recording."""
+
+    audio: np.ndarray
+    """float32 [S]."""
+    sample_rate: int
+    """In Hz."""
+    f0_hz: np.ndarray | None
+    """The pitch that the voice was given, float32 [F], 0 = unvoiced; None for voices without pitch."""
 
 
 class VoiceConverter:
@@ -97,7 +119,6 @@ class VoiceConverter:
         self.lengths = lengths or ChunkLengths()
         self._speak = self.fabric.setup_module(_Speech(voice.synthesizer))
 
-    @torch.inference_mode()
     def convert(
         self, source: Source, options: ConversionOptions = _DEFAULTS, sample_rate: int | None = None
     ) -> tuple[np.ndarray, int]:
@@ -105,40 +126,67 @@ class VoiceConverter:
 
         Args:
             source: A file, or mono samples at full scale 1, float [N].
-            options: How.
+            options: How; `write_f0` and `output_format` are for those who write files.
             sample_rate: Rate of the samples in Hz; only with samples.
 
         Returns:
-            Audio of the voice, float32 [ceil(N · voice rate / source rate)], in time with the source and within
-            ±0.99, and its rate in Hz. Silence gives silence.
+            Audio, float32 [ceil(N · rate / source rate)], in time with the source and within full scale, longer by
+            `tail_seconds`; and its rate in Hz, that of the voice or `output_sample_rate`. Silence gives silence.
 
         Raises:
             AudioError: The source cannot be read, has more than one channel, or holds NaN.
-            VoiceError: The voice has no such speaker, or its output is not finite.
-            ConfigurationError: `sample_rate` is missing or given twice.
+            VoiceError: The voice has no such speaker or no pitch to change, or its output is not finite.
+            ConfigurationError: `sample_rate` is missing or given twice, `f0_file` is no curve of this recording, or an
+                extra that an option needs is not installed.
         """
-        self._check_speaker(options.speaker)
+        conversion = self.conversion(source, options, sample_rate)
+        return conversion.audio, conversion.sample_rate
+
+    @torch.inference_mode()
+    def conversion(
+        self, source: Source, options: ConversionOptions = _DEFAULTS, sample_rate: int | None = None
+    ) -> Conversion:
+        """`convert`, with the pitch that was used."""
+        self.check(options)
+        curve = read_curve(options.f0_file) if options.f0_file else None
         audio, source_rate = _read(source, sample_rate)
+        if curve is not None:
+            curve.check_covers(len(audio) / source_rate)
         samples = -(-len(audio) * self.voice.sample_rate // source_rate)
+        finished = finished_samples(options, self.voice.sample_rate, len(audio), source_rate)
+        rate = finished_rate(options, self.voice.sample_rate)
         prepared = _prepare(audio, source_rate)
         if len(prepared) == 0:
             log.warning("The source is silent (peak below %g): the result is silence", SILENT_PEAK)
-            return np.zeros(samples, dtype=np.float32), self.voice.sample_rate
+            frames = frame_count(-(-len(audio) * SAMPLE_RATE // source_rate))
+            f0_hz = None if self.pitch is None else np.zeros(frames, dtype=np.float32)
+            return Conversion(np.zeros(finished, dtype=np.float32), rate, f0_hz)
+        f0_hz = self._pitch(prepared, options, curve)
         with isolate_rng():
             torch.manual_seed(options.seed)
-            converted = self._convert_prepared(prepared, samples, options)
+            converted = self._convert_prepared(prepared, f0_hz, samples, options)
         if not np.isfinite(converted).all():
             raise VoiceError("the voice gives NaN or infinity; if the precision is not '32-true', try that")
-        return converted, self.voice.sample_rate
+        stages = finishing(options, self.voice.sample_rate, finished)
+        return Conversion(np.concatenate(list(run(stages, [converted]))), rate, self._own_frames(f0_hz, len(prepared)))
 
-    def _convert_prepared(self, prepared: np.ndarray, samples: int, options: ConversionOptions) -> np.ndarray:
-        """The high-passed source at 16 kHz [N] -> [samples]."""
+    def check(self, options: ConversionOptions) -> None:
+        """Finds out before anything is read whether the voice can follow the options; see `convert` for the errors."""
+        speaker_number(self.voice, options.speaker)
+        check_pitch_options(options, self.voice.pitch_guided)
+        check_installed(options.effects)
+
+    def _convert_prepared(
+        self, prepared: np.ndarray, f0_hz: np.ndarray | None, samples: int, options: ConversionOptions
+    ) -> np.ndarray:
+        """The high-passed source at 16 kHz [N], pitch from the padded start on -> [samples]."""
         context = self.lengths.context_samples
         padded = chunking.pad(prepared, context)
-        f0_hz = self._pitch(padded, options.transpose_semitones)
-        chunks = chunking.split(prepared, self.lengths)
+        pitch = None if f0_hz is None else torch.from_numpy(f0_hz)
+        stretches = sounding_stretches(prepared, chunking.GRID_SAMPLES) if options.split_on_silence else None
+        chunks = chunking.split(prepared, self.lengths, stretches)
         pieces = (
-            self._convert_chunk(padded[chunk.padded(context)], f, options) for chunk, f in _with_pitch(chunks, f0_hz)
+            self._convert_chunk(padded[chunk.padded(context)], f, options) for chunk, f in _with_pitch(chunks, pitch)
         )
         joined = chunking.join(pieces, chunks, context, self.voice.config.hop_samples, samples)
         mixed = mix_envelope(
@@ -155,7 +203,7 @@ class VoiceConverter:
         wav16k = self.fabric.to_device(torch.from_numpy(audio)[None])
         content = self.content(wav16k, wav16k.new_tensor([len(audio)], dtype=torch.long))
         content = self._enrich(content, f0_hz, options)
-        speaker = content.new_tensor([options.speaker], dtype=torch.long)
+        speaker = content.new_tensor([speaker_number(self.voice, options.speaker)], dtype=torch.long)
         if f0_hz is None:
             return self._speak(content, None, None, speaker)[0, 0].cpu().numpy()
         f0_hz = self.fabric.to_device(f0_hz[None, : content.shape[1]])
@@ -170,18 +218,17 @@ class VoiceConverter:
             return mixed
         return protect_unvoiced(mixed, content.repeat_interleave(2, dim=1), f0_hz.to(mixed), options.protect)
 
-    def _pitch(self, padded: np.ndarray, semitones: float) -> Tensor | None:
-        """Pitch of the padded source [N] in Hz, transposed, float32 [N // 160 + 1]; None for voices without."""
+    def _pitch(self, prepared: np.ndarray, options: ConversionOptions, curve: PitchCurve | None) -> np.ndarray | None:
+        """Pitch of the source [N] with its contexts, as the voice is to sing it, float32; None for voices without."""
         if self.pitch is None:
             return None
-        return transpose(torch.from_numpy(measure(self.pitch, padded)), semitones)
+        measured = measure(self.pitch, chunking.pad(prepared, self.lengths.context_samples))
+        return shaped_contour(measured, options, curve, -self.lengths.context_seconds)
 
-    def _check_speaker(self, speaker: int) -> None:
-        if speaker >= self.voice.config.speaker_count:
-            raise VoiceError(
-                f"speaker={speaker}: the voice has {self.voice.config.speaker_count} speakers, "
-                f"choose 0 to {self.voice.config.speaker_count - 1}"
-            )
+    def _own_frames(self, f0_hz: np.ndarray | None, samples: int) -> np.ndarray | None:
+        """Of the pitch with its contexts, that of the source of `samples` at 16 kHz."""
+        first = self.lengths.context_samples // chunking.FRAME_SAMPLES
+        return None if f0_hz is None else f0_hz[first : first + frame_count(samples)]
 
 
 class _Speech(nn.Module):

@@ -45,7 +45,9 @@ def _stage(effect: Effect, sample_rate: int) -> Stage:
         return plugin(**asdict(effect)).process(audio, sample_rate, buffer_size=_BUFFER_SAMPLES)
 
     # What PitchShift gives block by block is silence (spotify/pedalboard, issue 415).
-    return Parts(whole, sample_rate) if isinstance(effect, PitchShift) else _Plugin(plugin(**asdict(effect)), sample_rate)
+    return (
+        Parts(whole, sample_rate) if isinstance(effect, PitchShift) else _Plugin(plugin(**asdict(effect)), sample_rate)
+    )
 
 
 class _Plugin(Stage):

@@ -84,7 +84,9 @@ class Limiter(Effect):
     pedalboard_name = "Limiter"
     about = "makes loud without passing full scale; last in the chain"
 
-    threshold_db: float = option(-1.0, "this level is raised to full scale: the lower, the louder", unit="dB", low=-60, high=0)
+    threshold_db: float = option(
+        -1.0, "this level is raised to full scale: the lower, the louder", unit="dB", low=-60, high=0
+    )
     release_ms: float = option(100.0, "time to turn up again", unit="ms", low=1, high=3000)
 
 
@@ -164,7 +166,9 @@ class Reverb(Effect):
     damping: float = option(0.5, "how dull it rings", low=0, high=1)
     wet_level: float = option(0.33, "level of the room", low=0, high=1)
     dry_level: float = option(0.4, "level of the voice itself", low=0, high=1)
-    width: float = option(1.0, "of the stereo image; of one channel, how loud the room is, from half to full", low=0, high=1)
+    width: float = option(
+        1.0, "of the stereo image; of one channel, how loud the room is, from half to full", low=0, high=1
+    )
 
 
 EFFECTS: dict[str, type[Effect]] = {

@@ -8,7 +8,6 @@ widgets of the notebook and of the web page (`option_fields`).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import NoneType, UnionType
@@ -104,11 +103,12 @@ def option(
     return field(default=default, metadata={_DESCRIPTION: description})
 
 
-@functools.cache
 def option_fields(owner: type) -> tuple[OptionField, ...]:
     """What is known of each option of `owner`, a dataclass made of `option`s, in their order."""
     hints = get_type_hints(owner)
-    return tuple(_described(one.name, one.default, hints[one.name], one.metadata[_DESCRIPTION]) for one in fields(owner))
+    return tuple(
+        _described(one.name, one.default, hints[one.name], one.metadata[_DESCRIPTION]) for one in fields(owner)
+    )
 
 
 def _described(name: str, default: Any, hint: Any, description: Mapping[str, Any]) -> OptionField:

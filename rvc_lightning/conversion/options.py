@@ -1,10 +1,9 @@
-"""What can be chosen for a conversion, and where each choice acts:
+"""What can be chosen for a conversion, and where each choice acts.
 
-    source ─▶ 16 kHz, high-pass ─┬─▶ pitch ─▶ f0_file ─▶ transpose_semitones ─▶ autotune | proposed_pitch_hz ─┬─▶ write_f0
-                                 │                                                                         │
-                                 └─▶ split_on_silence ─▶ content ─▶ index_rate, protect ───────────────────┴─▶ voice
-                                                                                                   speaker, seed │
-    file ◀─ output_format ◀─ output_sample_rate ◀─ effects, tail_seconds ◀─ clean_noise ◀─ volume_envelope ◀─────┘
+    source ─▶ 16 kHz, high-pass ─┬─▶ pitch ─▶ f0_file ─▶ transpose ─▶ autotune | proposed pitch ─┬─▶ write_f0
+                                 └─▶ split_on_silence ─▶ content ─▶ index_rate, protect ────────┴─▶ voice ─┐
+                                                                                           (speaker, seed) │
+    file ◀─ output_format ◀─ output_sample_rate ◀─ effects, tail ◀─ clean_noise ◀─ volume_envelope ◀───────┘
 
 Everything that the project says about an option is here, once: the checks, the command's help, the README's table and
 the widgets read it from these fields (`option_fields`).
@@ -13,7 +12,8 @@ the widgets read it from these fields (`option_fields`).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ __all__ = ["ConversionOptions", "OptionField", "default_values", "help_text", "m
 
 FORMATS = ("wav", "flac", "mp3", "ogg", "m4a")
 """Audio formats that can be written."""
+
+_HELP_WIDTH = 110
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class ConversionOptions:
     )  # fmt: skip
     proposed_pitch_hz: float | None = option(
         None,
-        "pitch to bring the recording to, by whole semitones and an octave at most; 155 suits low voices, 255 high ones",
+        "pitch to move the recording to, by whole semitones, an octave at most; 155 suits low voices, 255 high ones",
         unit="Hz", low=50, high=1100,
     )  # fmt: skip
     f0_file: str | None = option(
@@ -122,7 +124,9 @@ class ConversionOptions:
         self._refuse_contradictions()
 
     def _refuse_contradictions(self) -> None:
-        chosen = {name: value for name in ("autotune", "proposed_pitch_hz", "f0_file") if (value := getattr(self, name))}
+        chosen = {
+            name: value for name in ("autotune", "proposed_pitch_hz", "f0_file") if (value := getattr(self, name))
+        }
         if len(chosen) > 1:
             given = " and ".join(f"{name}={value}" for name, value in chosen.items())
             raise ConfigurationError(f"{given} contradict each other: each decides the pitch; choose one of them")
@@ -145,16 +149,18 @@ class ConversionOptions:
 
 def default_values() -> dict[str, Any]:
     """Every option and its default, in plain types: what the command is configured by."""
-    return {one.name: list(one.default) if one.default == () else one.default for one in option_fields(ConversionOptions)}
+    return {
+        one.name: list(one.default) if one.default == () else one.default for one in option_fields(ConversionOptions)
+    }
 
 
 def help_text() -> str:
     """Every option, then every effect with its parameters, for a terminal."""
-    lines = [_line(one) for one in option_fields(ConversionOptions)]
+    lines = [line for one in option_fields(ConversionOptions) for line in _lines(one, "  ")]
     lines += ["", "Effects, as in 'effects=[compressor,{name:reverb,room_size:0.8},limiter]':", ""]
     for name, effect in EFFECTS.items():
         lines.append(f"  {name}: {effect.about}")
-        lines += [f"    {_line(parameter)}" for parameter in option_fields(effect)]
+        lines += [f"      {_parameter(one, '')}: {one.help}" for one in option_fields(effect)]
     return "\n".join(lines)
 
 
@@ -166,16 +172,20 @@ def markdown_table() -> str:
         for name, effect in EFFECTS.items()
     ]
     return "\n\n".join(
-        (_table(("option and default", "takes", "meaning"), rows), _table(("effect", "parameters", "what it does"), parameters))
+        (
+            _table(("option and default", "takes", "meaning"), rows),
+            _table(("effect", "parameters", "what it does"), parameters),
+        )
     )
 
 
-def _line(one: OptionField) -> str:
-    return f"  {one.name}={one.default_text}  {_range(one)}: {one.help}"
+def _lines(one: OptionField, indent: str) -> list[str]:
+    more = textwrap.wrap(one.help, _HELP_WIDTH, initial_indent=indent + "    ", subsequent_indent=indent + "    ")
+    return [f"{indent}{one.name}={one.default_text} ({_range(one)})", *more]
 
 
-def _parameter(one: OptionField) -> str:
-    return f"`{one.name}={one.default_text}` {_range(one)}"
+def _parameter(one: OptionField, quote: str = "`") -> str:
+    return f"{quote}{one.name}={one.default_text}{quote} ({_range(one)})"
 
 
 def _range(one: OptionField) -> str:
@@ -183,6 +193,6 @@ def _range(one: OptionField) -> str:
     return one.allowed.removeprefix("a number from ")
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)

@@ -18,8 +18,9 @@ from pathlib import Path
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from rvc_lightning.audio.decode import decode_audio, resample, write_audio
+from rvc_lightning.audio.decode import decode_audio, resample
 from rvc_lightning.audio.discovery import Discovery, SkippedFile, display_name
+from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.data.slicing import LeftOut, SlicingConfig, cut_recording
 from rvc_lightning.errors import AudioError
 from rvc_lightning.files import digest, read_json, write_json

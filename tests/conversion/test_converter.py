@@ -11,7 +11,7 @@ from lightning import Fabric
 from stubs import StubContent, StubPitch, make_voice, quick_config, steady_fabric
 
 from rvc_lightning import ConversionOptions, VoiceConverter
-from rvc_lightning.audio.decode import write_audio
+from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.conversion.chunking import ChunkLengths
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
 from rvc_lightning.retrieval import RetrievalIndex, build_index, save_index

@@ -9,7 +9,7 @@ from stubs import StubContent, make_pitch_weights, make_voice, quick_config, ste
 from test_training import dataset
 
 from rvc_lightning import VoiceConverter
-from rvc_lightning.audio.decode import write_audio
+from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.building import voice_facts
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.data.features import FeatureTask, extract_features
