@@ -72,9 +72,9 @@ class Visitor:
 
     def convert(self):
         """Clicks, and gives what the page answers when it is done."""
+        self.driver.execute_script("document.querySelectorAll('#status .status').forEach(e => e.innerText = '')")
         self.click("#convert")
-        self.wait(lambda: self.text("#status") not in ("", "Converting…") and not self.all("#status .generating"))
-        return self.text("#status")
+        return self.wait(lambda: self.text("#status .status"))
 
     def download(self, downloads, seconds=20):
         self.click("#download")

@@ -20,6 +20,13 @@ NOT_HERE = ("write_f0", "speaker")
 
 _EFFECTS = "effects"
 _FILE_ENDING = "_file"
+_HELP_HERE = {
+    "effects": "they follow each other in the order in which they are chosen",
+    "f0_file": "pitch from a file of lines 'seconds,Hz' in place of the recording's own; 0 is unvoiced",
+    "output_format": "of the result; wav by default",
+}
+"""What is said of options on a command line does not always help here."""
+
 _SPELLED_UNITS = {"s": "seconds"}
 """Units that names end in, where they do not end in the unit itself."""
 
@@ -36,7 +43,6 @@ class Controls:
             lambda chosen: [gr.update(visible=name in chosen) for name in EFFECTS],
             self._options[_EFFECTS],
             groups,
-            queue=False,
             show_progress="hidden",
             api_visibility="private",
         )
@@ -91,13 +97,12 @@ def control(one: OptionField, prefix: str = "") -> Component:
     """
     words: dict[str, Any] = {
         "label": _title(one.name, one.unit),
-        "info": re.sub(r"\bnull\b", "default" if one.choices else "empty", one.help),
+        "info": _HELP_HERE.get(one.name) or re.sub(r"\bnull\b", "empty", one.help),
         "elem_id": f"option-{prefix}{one.name}",
     }
     if one.kinds == (bool,):
         return gr.Checkbox(one.default, **words)
     if one.name == _EFFECTS:
-        words["info"] = "they follow each other as they are chosen here"
         return gr.Dropdown([(_title(name, ""), name) for name in EFFECTS], value=[], multiselect=True, **words)
     if one.choices:
         free = [("default", "")] if one.optional else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import logging
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ THEME = gr.themes.Default(
 
 _UNTOLD = ("file", "values", "content hash")
 """Facts of a voice that help nobody who converts."""
+_PROGRESS = gr.Progress()
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -82,7 +84,7 @@ class Page:
             elem_id="recording",
         )
         self.convert = gr.Button("Convert", variant="primary", elem_id="convert")
-        self.status = gr.HTML(elem_id="status")
+        self.status = gr.HTML(elem_id="status", min_height=90)
         self.result = gr.Audio(label="Result", interactive=False, buttons=[], visible=False, elem_id="result")
         self.download = gr.DownloadButton("Download", visible=False, elem_id="download")
 
@@ -96,6 +98,7 @@ class Page:
             {self.voice, self.speaker, self.recording, *self.controls.components},
             [self.status, self.result, self.download],
             concurrency_limit=1,
+            show_progress_on=self.status,
             api_visibility="private",
         )
 
@@ -132,26 +135,30 @@ class Page:
             self.speaker: gr.update(choices=speakers, value=0, visible=len(speakers) > 1),
         }
 
-    def convert_recording(self, given: dict[Component, Any]) -> Iterator[dict[Any, Any]]:
-        """Says what it does, then gives the result, or the one reason why there is none."""
-        yield self._answer(_told("Converting…"))
+    def convert_recording(
+        self, given: dict[Component, Any], progress: gr.Progress = _PROGRESS
+    ) -> Iterator[dict[Any, Any]]:
+        """Gives the result, or the one reason why there is none."""
+        began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             try:
-                converted = self._convert(given, Path(folder))
+                converted = self._convert(given, Path(folder), progress)
             except RVCError as error:
                 yield self._answer(_told(_sentence(str(error)), "error"))
             else:
                 # Gradio takes a copy before it asks for more.
-                yield self._answer(_told("Done."), converted)
+                yield self._answer(_told(f"Done in {time.monotonic() - began:.1f} s."), converted)
 
-    def _convert(self, given: dict[Component, Any], folder: Path) -> Path:
+    def _convert(self, given: dict[Component, Any], folder: Path, progress: gr.Progress) -> Path:
         name, recording = given[self.voice], given[self.recording]
         if not name:
             raise RVCError("choose a voice first")
         if not recording:
             raise RVCError("drop or record something to convert first")
         options = self.controls.options(given, speaker=given[self.speaker] or 0)
-        return self.studio.convert(name, Path(recording), options, folder)
+        return self.studio.convert(
+            name, Path(recording), options, folder, lambda share, what: progress(share, desc=what)
+        )
 
     def _answer(self, status: str, converted: Path | None = None) -> dict[Any, Any]:
         return {

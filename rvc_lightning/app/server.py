@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import logging
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from rvc_lightning.app.guard import OnlyUploads
 from rvc_lightning.app.page import STYLE, THEME, Page
 from rvc_lightning.app.studio import Studio
 from rvc_lightning.errors import ConfigurationError
@@ -63,12 +66,21 @@ def application(studio: Studio, local: bool) -> FastAPI:
         local: Whether it is for this machine alone: then a page of the internet that has its name resolve to this
             machine (DNS rebinding) is refused.
     """
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        # The server waits for what is under way.
+        studio.stop()
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    page = Page(studio)
+    app.add_middleware(OnlyUploads, folder=Path(page.blocks.GRADIO_CACHE))
     if local:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK_NAMES)
     return gr.mount_gradio_app(
         app,
-        Page(studio).blocks,
+        page.blocks,
         path="",
         footer_links=[],
         run_history=False,
@@ -86,15 +98,16 @@ def application(studio: Studio, local: bool) -> FastAPI:
 @contextlib.contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
     """A listening socket. Raises ConfigurationError where there can be none; the message says why."""
-    if not 0 <= port <= _LAST_PORT:
+    if not isinstance(port, int) or not 0 <= port <= _LAST_PORT:
         raise ConfigurationError(f"port={port}: choose 0 (any that is free) to {_LAST_PORT}")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family)
     except OSError as error:
+        reason = "the port is taken by another program" if error.errno == errno.EADDRINUSE else error.strerror
         raise ConfigurationError(
-            f"host={host} port={port}: {error.strerror or error}; choose another, such as port={port % _LAST_PORT + 1}, "
-            "or port=0 for any that is free"
+            f"host={host} port={port}: {reason}; choose another, such as port={port % _LAST_PORT + 1}, or port=0 for "
+            "any that is free"
         ) from error
     with listener:
         yield listener

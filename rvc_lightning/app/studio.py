@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import shutil
 import subprocess
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
-import numpy as np
 import soundfile
+from torch import Tensor, nn
 
 from rvc_lightning.app.shelf import Stamp, VoiceShelf
-from rvc_lightning.audio.decode import write_audio
+from rvc_lightning.audio.encode import check_writable, fitting_rate, write_audio
+from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import AudioError, ConfigurationError, OutOfMemoryError, RVCError
 from rvc_lightning.memory import is_out_of_memory
-
-log = logging.getLogger(__name__)
+from rvc_lightning.models.config import FRAMES_PER_SECOND
 
 DEFAULT_FORMAT = "wav"
 
 _DECODED_SECONDS = re.compile(rb"out_time_us=(\d+)")
 
 
-class Converter(Protocol):
-    """What converts, a `VoiceConverter`."""
-
-    def convert(self, source: Path, options: ConversionOptions) -> tuple[np.ndarray, int]:
-        """A recording -> audio [N] and its rate in Hz."""
-        ...
-
-
-MakeConverter: TypeAlias = Callable[[Path, Path | None], Converter]
+MakeConverter: TypeAlias = Callable[[Path, Path | None], VoiceConverter]
 """From the files of a voice and of its index."""
+
+Report: TypeAlias = Callable[[float, str], None]
+"""Told how far a conversion is, 0 to 1, and what it does."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +66,10 @@ class Studio:
     def __init__(self, shelf: VoiceShelf, make_converter: MakeConverter, limits: Limits) -> None:
         self.shelf, self.limits = shelf, limits
         self._make_converter = make_converter
-        self._loaded: OrderedDict[tuple[Path, Stamp, Path | None, Stamp | None], Converter] = OrderedDict()
+        self._stopped = False
+        self._loaded: OrderedDict[tuple[Path, Stamp, Path | None, Stamp | None], VoiceConverter] = OrderedDict()
 
-    def converter(self, name: str) -> Converter:
+    def converter(self, name: str) -> VoiceConverter:
         """What converts to a voice of the shelf; loaded again where its files have changed.
 
         Raises:
@@ -92,7 +88,7 @@ class Studio:
         self._loaded.move_to_end(key)
         return self._loaded[key]
 
-    def convert(self, name: str, recording: Path, options: ConversionOptions, folder: Path) -> Path:
+    def convert(self, name: str, recording: Path, options: ConversionOptions, folder: Path, report: Report) -> Path:
         """Converts a recording to a voice of the shelf.
 
         Args:
@@ -100,6 +96,7 @@ class Studio:
             recording: A file.
             options: How.
             folder: Where the result is written, under the names of recording and voice.
+            report: Is told how far it is.
 
         Returns:
             The file written.
@@ -108,25 +105,62 @@ class Studio:
             RVCError: In words for who sees the page: files of the server are named as they are named there.
         """
         try:
-            self.check_length(recording)
-            audio, sample_rate = self.converter(name).convert(recording, options)
-            target = folder / f"{recording.stem}_{Path(name).stem}.{options.output_format or DEFAULT_FORMAT}"
-            write_audio(target, audio, sample_rate)
+            return self._convert(name, recording, options, folder, report)
         except (RVCError, OSError) as error:
-            raise _in_their_words(error, {recording: recording.name, self.shelf.folder / name: name}) from error
+            names = {recording: recording.name, self.shelf.folder / name: name}
+            if options.f0_file:
+                names[Path(options.f0_file)] = Path(options.f0_file).name
+            raise _in_their_words(error, names) from error
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             raise OutOfMemoryError("memory ran out: try a shorter recording, or another device") from error
+
+    def stop(self) -> None:
+        """Makes the conversion that is under way fail at its next chunk, and all later ones."""
+        self._stopped = True
+
+    def _convert(self, name: str, recording: Path, options: ConversionOptions, folder: Path, report: Report) -> Path:
+        report(0.0, "Loading the voice")
+        seconds = self._checked_seconds(recording)
+        converter = self.converter(name)
+        target = folder / f"{recording.stem}_{Path(name).stem}.{options.output_format or DEFAULT_FORMAT}"
+        rate = options.output_sample_rate or fitting_rate(target.suffix, converter.voice.sample_rate)
+        check_writable(target, rate)
+        with self._watched(converter, seconds, report):
+            audio, rate = converter.convert(recording, replace(options, output_sample_rate=rate))
+        write_audio(target, audio, rate)
         return target
 
-    def check_length(self, recording: Path) -> None:
-        """Raises AudioError for a recording longer than is taken, before anything of it is kept in memory."""
-        if seconds_of(recording, self.limits.most_seconds) > self.limits.most_seconds:
+    @contextmanager
+    def _watched(self, converter: VoiceConverter, seconds: float, report: Report) -> Iterator[None]:
+        """Reports what the generator, which takes most of the time, has made of so many seconds."""
+        wanted, made = max(1.0, seconds * FRAMES_PER_SECOND), 0
+
+        def after(generator: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            nonlocal made
+            if self._stopped:
+                raise RVCError("the page is being closed")
+            frames = inputs[0].shape[0] * inputs[0].shape[-1]
+            made += frames
+            report(min(made / wanted, 1.0), "Converting")
+
+        report(0.0, "Converting")
+        handle = converter.voice.synthesizer.generator.register_forward_hook(after)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _checked_seconds(self, recording: Path) -> float:
+        """Length of a recording. Raises AudioError for one longer than is taken, before it takes memory."""
+        seconds = seconds_of(recording, self.limits.most_seconds)
+        if seconds > self.limits.most_seconds:
             raise AudioError(
                 f"'{recording}' is longer than the {self.limits.most_seconds:g} seconds that this page takes; cut it, "
                 "or use the command rvc_lightning.convert, which takes any length"
             )
+        return seconds
 
 
 def seconds_of(path: Path, most: float) -> float:
