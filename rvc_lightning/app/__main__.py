@@ -37,9 +37,7 @@ def main(config: DictConfig) -> None:
     pitch = build_pitch_extractor(**config.pitch) if config.get("pitch") else None
 
     def make_converter(voice: Path, index: Path | None) -> VoiceConverter:
-        return VoiceConverter(
-            Voice.load(voice), index, content_path=config.content_path, pitch=pitch, fabric=fabric
-        )
+        return VoiceConverter(Voice.load(voice), index, content_path=config.content_path, pitch=pitch, fabric=fabric)
 
     limits = settings(Limits, "limits", plain(config.limits))
     serve(Studio(VoiceShelf(config.voices), make_converter, limits), config.host, config.port)

@@ -64,16 +64,18 @@ class Controls:
             ConfigurationError: Two options contradict each other, or a value is none that can be chosen.
         """
         chosen = {name: values[control] for name, control in self._options.items()}
-        chosen |= {one.name: _typed(one, chosen[one.name]) for one in option_fields(ConversionOptions) if one.name in chosen}
+        chosen |= {
+            one.name: _typed(one, chosen[one.name]) for one in option_fields(ConversionOptions) if one.name in chosen
+        }
         chosen[_EFFECTS] = [
             {"name": effect} | {name: values[control] for name, control in self._parameters[effect].items()}
             for effect in chosen[_EFFECTS] or []
         ]
         return ConversionOptions.from_values(chosen | more)
 
-    def _group_of(self, effect: str) -> gr.Group:
-        with gr.Group(visible=False) as group:
-            gr.HTML(f"<b>{_title(effect, '')}</b>: {EFFECTS[effect].about}", padding=True)
+    def _group_of(self, effect: str) -> gr.Column:
+        with gr.Column(visible=False) as group:
+            gr.HTML(f"<b>{_title(effect, '')}</b>: {EFFECTS[effect].about}")
             self._parameters[effect] = _grid(option_fields(EFFECTS[effect]), f"{effect}-")
         return group
 

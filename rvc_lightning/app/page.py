@@ -67,7 +67,7 @@ class Page:
         self.blocks.queue(max_size=studio.limits.most_waiting, default_concurrency_limit=4, api_open=False)
 
     def _lay_out_voice(self) -> None:
-        self.refresh = gr.Button("Refresh", size="sm", elem_id="refresh", render=False)
+        self.refresh = gr.Button("Refresh", size="sm", render=False)
         self.voice = gr.Dropdown([], label="Voice", elem_id="voice", buttons=[self.refresh])
         self.speaker = gr.Dropdown([("0", 0)], value=0, label="Speaker", visible=False, elem_id="speaker")
         self.facts = gr.HTML(elem_id="facts", elem_classes="facts")
@@ -174,7 +174,9 @@ class Page:
 
 def _speakers(facts: VoiceFacts) -> list[tuple[str, int]]:
     named = dict(enumerate(facts.speaker_names))
-    return [(f"{number}: {named[number]}" if number in named else str(number), number) for number in range(facts.speakers)]
+    return [
+        (f"{number}: {named[number]}" if number in named else str(number), number) for number in range(facts.speakers)
+    ]
 
 
 def _told(text: str, kind: str = "") -> str:

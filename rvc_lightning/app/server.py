@@ -6,10 +6,12 @@ import contextlib
 import errno
 import ipaddress
 import logging
+import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import gradio as gr
 import uvicorn
@@ -25,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"]
 _LAST_PORT = 65535
+_MEGABYTE = 1 << 20
 # Browsers keep a connection open for as long as the page is.
 _SECONDS_TO_CLOSE = 1
 
@@ -53,9 +56,23 @@ def serve(studio: Studio, host: str, port: int) -> None:
         log.info("Open %s in a browser. Ctrl-C ends.", address)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_SECONDS_TO_CLOSE)
         # uvicorn ends in order, then raises the signal that it was ended by.
-        with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+        with contextlib.suppress(KeyboardInterrupt), sigterm_as_ctrl_c():
+            _Server(config, studio).run(sockets=[listener])
     log.info("Ended.")
+
+
+class _Server(uvicorn.Server):
+    """Ends without waiting for a conversion, and without a word on the connections that it cuts."""
+
+    def __init__(self, config: uvicorn.Config, studio: Studio) -> None:
+        super().__init__(config)
+        self._studio = studio
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called for Ctrl-C and SIGTERM."""
+        self._studio.stop()
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        super().handle_exit(sig, frame)
 
 
 def application(studio: Studio, local: bool) -> FastAPI:
@@ -66,14 +83,7 @@ def application(studio: Studio, local: bool) -> FastAPI:
         local: Whether it is for this machine alone: then a page of the internet that has its name resolve to this
             machine (DNS rebinding) is refused.
     """
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        # The server waits for what is under way.
-        studio.stop()
-
-    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     page = Page(studio)
     app.add_middleware(OnlyUploads, folder=Path(page.blocks.GRADIO_CACHE))
     if local:
@@ -85,7 +95,7 @@ def application(studio: Studio, local: bool) -> FastAPI:
         footer_links=[],
         run_history=False,
         show_error=False,
-        max_file_size=round(studio.limits.most_megabytes * 1e6),
+        max_file_size=round(studio.limits.most_megabytes * _MEGABYTE),
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
@@ -119,6 +129,16 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+@contextlib.contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Raises KeyboardInterrupt for SIGTERM, which would end the process with its temporary files left."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import AudioError, ConfigurationError, OutOfMemoryError, RVCError
 from rvc_lightning.memory import is_out_of_memory
+from rvc_lightning.models import Synthesizer
 from rvc_lightning.models.config import FRAMES_PER_SECOND
 
 DEFAULT_FORMAT = "wav"
@@ -127,30 +128,18 @@ class Studio:
         target = folder / f"{recording.stem}_{Path(name).stem}.{options.output_format or DEFAULT_FORMAT}"
         rate = options.output_sample_rate or fitting_rate(target.suffix, converter.voice.sample_rate)
         check_writable(target, rate)
-        with self._watched(converter, seconds, report):
+        with _watched(converter.voice.synthesizer, seconds, self._go_on(report)):
             audio, rate = converter.convert(recording, replace(options, output_sample_rate=rate))
         write_audio(target, audio, rate)
         return target
 
-    @contextmanager
-    def _watched(self, converter: VoiceConverter, seconds: float, report: Report) -> Iterator[None]:
-        """Reports what the generator, which takes most of the time, has made of so many seconds."""
-        wanted, made = max(1.0, seconds * FRAMES_PER_SECOND), 0
-
-        def after(generator: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            nonlocal made
+    def _go_on(self, report: Report) -> Callable[[float], None]:
+        def told(share: float) -> None:
             if self._stopped:
                 raise RVCError("the page is being closed")
-            frames = inputs[0].shape[0] * inputs[0].shape[-1]
-            made += frames
-            report(min(made / wanted, 1.0), "Converting")
+            report(share, "Converting")
 
-        report(0.0, "Converting")
-        handle = converter.voice.synthesizer.generator.register_forward_hook(after)
-        try:
-            yield
-        finally:
-            handle.remove()
+        return told
 
     def _checked_seconds(self, recording: Path) -> float:
         """Length of a recording. Raises AudioError for one longer than is taken, before it takes memory."""
@@ -161,6 +150,39 @@ class Studio:
                 "or use the command rvc_lightning.convert, which takes any length"
             )
         return seconds
+
+
+@contextmanager
+def _watched(synthesizer: Synthesizer, seconds: float, told: Callable[[float], None]) -> Iterator[None]:
+    """Tells how much of so many seconds is made, after each layer; what `told` raises ends the conversion."""
+    generator = synthesizer.generator
+    inside = set(generator.modules())
+    layers = sum(not any(module.children()) for module in inside)
+    wanted, made, frames, done = max(1.0, seconds * FRAMES_PER_SECOND), 0, 0, 0
+
+    def begin(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        nonlocal made, frames, done
+        made, frames, done = made + frames, inputs[0].shape[0] * inputs[0].shape[-1], 0
+
+    def layer(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal done
+        # One that is used twice counts twice, and the chunk is not over for that.
+        done = min(done + 1, layers)
+        told(min((made + frames * done / layers) / wanted, 1.0))
+
+    def elsewhere(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        told(min((made + frames) / wanted, 1.0))
+
+    handles = [generator.register_forward_pre_hook(begin), generator.register_forward_hook(elsewhere)]
+    for module in synthesizer.modules():
+        if not any(module.children()):
+            handles.append(module.register_forward_hook(layer if module in inside else elsewhere))
+    told(0.0)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def seconds_of(path: Path, most: float) -> float:

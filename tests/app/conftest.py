@@ -14,5 +14,3 @@ def put_voice():
         return replace(voice, information=voice.information | information).save(path)
 
     return put
-
-

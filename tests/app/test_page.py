@@ -115,7 +115,7 @@ def test_a_voice_that_has_gone_is_named_and_leaves_the_list(visitor, folder):
     assert visitor.convert() == (
         "The voice 'deep/ben.pth' is not in its place any more; choose another, or refresh the list."
     )
-    visitor.click("#refresh")
+    visitor.click("#voice button[aria-label=Refresh]")
     visitor.wait(lambda: visitor.one("#voice input").get_attribute("value") == "anna.pth")
 
 

@@ -65,7 +65,9 @@ def file_data(path, **more):
 
 
 @pytest.mark.parametrize("more", [{}, {"is_stream": True}, {"url": "http://127.0.0.1/x.wav"}])
-@pytest.mark.parametrize("path", ["/etc/passwd", "../secret.wav", "http://example.com/a.wav", "\0", rvc_lightning.__file__])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../secret.wav", "http://example.com/a.wav", "\0", rvc_lightning.__file__]
+)
 def test_recordings_are_those_that_were_sent(client, path, more):
     answer = join(client, "anna.pth", file_data(path, **more))
     assert answer.status_code == 403
@@ -121,13 +123,18 @@ def test_a_port_that_is_taken_is_one_clear_error():
     with listening("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with (
-            pytest.raises(ConfigurationError, match=f"host=127.0.0.1 port={port}: the port is taken by another program; choose another, such as "),
+            pytest.raises(
+                ConfigurationError,
+                match=f"host=127.0.0.1 port={port}: the port is taken by another program; choose another, such as ",
+            ),
             listening("127.0.0.1", port),
         ):
             pass
 
 
-@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", -1), ("127.0.0.1", 65536), ("127.0.0.1", "x"), ("nowhere.invalid", 7860)])
+@pytest.mark.parametrize(
+    ("host", "port"), [("127.0.0.1", -1), ("127.0.0.1", 65536), ("127.0.0.1", "x"), ("nowhere.invalid", 7860)]
+)
 def test_an_address_that_there_is_not(host, port, monkeypatch):
     def unknown(*arguments, **more):
         raise socket.gaierror(-2, "Name or service not known")
@@ -271,4 +278,3 @@ def test_guard_passes_on_what_it_has_read():
     scope = {"type": "http", "method": "POST", "path": "/gradio_api/queue/join"}
     asyncio.run(OnlyUploads(app, folder=Path())(scope, receive, None))
     assert seen == [{"type": "http.request", "body": body, "more_body": False}]
-

@@ -19,8 +19,6 @@ def folder(tmp_path, put_voice):
     return tmp_path / "voices"
 
 
-
-
 def test_voices_are_found_in_sub_folders(folder, put_voice):
     (folder / ".hidden").mkdir()
     put_voice(folder / ".hidden" / "x.pth")
@@ -48,13 +46,14 @@ def test_what_is_broken_is_listed_with_its_reason_and_its_name_alone(folder):
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside.pth", "{folder}/anna.pth", "{outside}", "./anna.pth", "deep/../anna.pth", "anna", "", "..", "\0"]
+    "name",
+    ["../outside.pth", "{folder}/anna.pth", "{outside}", "./anna.pth", "deep/../anna.pth", "anna", "", "..", "\0"],
 )
 def test_names_are_looked_up_and_never_joined(folder, name):
     shelf = VoiceShelf(folder)
     name = name.format(folder=folder, outside=folder.parent / "outside.pth")
     for ask in (shelf.path, shelf.facts, shelf.index):
-        with pytest.raises(VoiceError, match="no voice named .* in the list"):
+        with pytest.raises(VoiceError, match=r"no voice named .* in the list"):
             ask(name)
 
 

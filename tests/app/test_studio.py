@@ -133,7 +133,7 @@ def test_a_disk_that_is_full_is_one_message(studio, recording, tmp_path, monkeyp
         raise OSError(28, "No space left on device", str(recording))
 
     monkeypatch.setattr("rvc_lightning.app.studio.write_audio", full)
-    with pytest.raises(RVCError, match="No space left on device: 'a song.wav'"):
+    with pytest.raises(RVCError, match=r"No space left on device: 'a song.wav'"):
         convert(studio, recording, tmp_path)
 
 
