@@ -89,7 +89,7 @@ class Page:
         self.download = gr.DownloadButton("Download", visible=False, elem_id="download")
 
     def _connect(self) -> None:
-        listed = [self.voice, self.unusable, self.unusable_list]
+        listed = [self.voice, self.facts, self.unusable, self.unusable_list]
         self.blocks.load(self.list_voices, self.voice, listed, **_QUIET)
         self.refresh.click(self.list_voices, self.voice, listed, **_QUIET)
         self.voice.change(self.describe, self.voice, [self.facts, self.speaker], **_QUIET)
@@ -102,29 +102,34 @@ class Page:
             api_visibility="private",
         )
 
-    def list_voices(self, chosen: str | None) -> Iterator[dict[Component, Any]]:
-        """The names at once, then without those that were found broken, which are told apart."""
+    def list_voices(self, chosen: str | None) -> Iterator[dict[Any, Any]]:
+        """The names at once, then without those that are found broken, which are told apart.
+
+        What is chosen meanwhile stays.
+        """
         shelf = self.studio.shelf
         shelf.refresh()
-        yield self._listed(chosen)
+        if chosen not in shelf.names:
+            chosen = next(filter(shelf.is_usable, shelf.names), None)
+        empty = f"There are no voices in '{shelf.folder}' yet: put .pth files there, then refresh."
+        told = {} if chosen else {self.facts: _told(empty)}
+        yield self._listed() | {self.voice: gr.update(choices=shelf.names, value=chosen)} | told
         for name in shelf.examine():
             log.debug("Looking at '%s'", name)
-        yield self._listed(chosen)
+        yield self._listed()
 
-    def _listed(self, chosen: str | None) -> dict[Any, Any]:
-        names, unusable = self.studio.shelf.names, self.studio.shelf.unusable
-        chosen = chosen if chosen in names else next(iter(names), None)
+    def _listed(self) -> dict[Any, Any]:
+        unusable = self.studio.shelf.unusable
         return {
-            self.voice: gr.update(choices=names, value=chosen),
-            self.unusable: gr.update(visible=bool(unusable), label=f"{len(unusable)} files cannot be used"),
+            self.voice: gr.update(choices=self.studio.shelf.names),
+            self.unusable: gr.update(visible=bool(unusable), label=f"Not usable: {len(unusable)}"),
             self.unusable_list: _table(unusable.items()),
         }
 
     def describe(self, name: str | None) -> dict[Any, Any]:
         """What is known of a voice, and its speakers."""
         if not name:
-            empty = f"There are no voices in '{self.studio.shelf.folder}' yet: put .pth files there, then refresh."
-            return {self.facts: _told(empty), self.speaker: gr.update(visible=False, value=0)}
+            return {self.speaker: gr.update(visible=False, value=0)}
         try:
             facts = self.studio.shelf.facts(name)
         except (RVCError, OSError) as error:

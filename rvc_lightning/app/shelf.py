@@ -109,6 +109,14 @@ class VoiceShelf:
             raise VoiceError(known)
         return known
 
+    def is_usable(self, name: str) -> bool:
+        """Whether a voice can be read."""
+        try:
+            self.facts(name)
+        except (VoiceError, OSError):
+            return False
+        return True
+
     def examine(self) -> Iterator[str]:
         """Reads every voice that was not read yet, and gives its name before: what is broken is known afterwards."""
         for name, path in sorted(self._paths.items()):

@@ -1,32 +1,16 @@
-"""`python -m rvc_lightning.app`: what it says when it cannot start."""
+"""`python -m rvc_lightning.app`: its settings, and what it warns of."""
 
 import logging
-import subprocess
-import sys
 
 import pytest
 from hydra import compose, initialize_config_module
 
 pytest.importorskip("gradio", reason="the extra 'app' is not installed")
 
-from rvc_lightning.app.server import listening
+from rvc_lightning.app import server
 from rvc_lightning.app.studio import Limits
 from rvc_lightning.building import plain, settings
 from rvc_lightning.errors import ConfigurationError
-
-
-def run(folder, *overrides):
-    command = [sys.executable, "-m", "rvc_lightning.app", "accelerator=cpu", *overrides]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
-
-
-def test_a_port_that_is_taken_ends_in_one_line(tmp_path):
-    with listening("127.0.0.1", 0) as taken:
-        port = taken.getsockname()[1]
-        done = run(tmp_path, f"port={port}", f"voices={tmp_path}")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"Error: host=127.0.0.1 port={port}: the port is taken by another program; choose")
-    assert len(done.stderr.splitlines()) == 1
 
 
 def test_limits_come_from_the_configuration():
@@ -39,8 +23,6 @@ def test_limits_come_from_the_configuration():
 
 
 def test_opening_it_to_the_network_is_warned_of(caplog, monkeypatch, tmp_path):
-    from rvc_lightning.app import server
-
     monkeypatch.setattr(server, "application", lambda studio, local: local)
     monkeypatch.setattr(server.uvicorn.Server, "run", lambda self, sockets: None)
     monkeypatch.setattr(server.uvicorn, "Config", lambda app, **more: app)

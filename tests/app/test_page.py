@@ -76,7 +76,7 @@ def visitor(driver, server):
 
 
 def test_a_recording_is_converted_and_downloaded(visitor, folder, server):
-    visitor.see("#unusable", "1 files cannot be used")
+    visitor.see("#unusable", "Not usable: 1")
     assert "<b>Anna</b>" in visitor.text("#facts")
     visitor.send(folder / "a song.wav")
     visitor.click("#options > button")

@@ -233,20 +233,22 @@ def test_what_strangers_wrote_is_shown_as_text():
 
 def test_a_folder_without_voices_says_so(tmp_path):
     page = Page(Studio(VoiceShelf(tmp_path), lambda voice, index: None, LIMITS))
-    assert "There are no voices in" in page.describe(None)[page.facts]
     first, last = page.list_voices(None)
+    assert "There are no voices in" in first[page.facts]
     assert first[page.voice]["choices"] == last[page.voice]["choices"] == []
 
 
-def test_broken_voices_leave_the_list(tmp_path, put_voice):
+def test_broken_voices_leave_the_list_and_what_is_chosen_meanwhile_stays(tmp_path, put_voice):
     put_voice(tmp_path / "good.pth")
-    (tmp_path / "bad.pth").write_bytes(b"")
+    (tmp_path / "a bad one.pth").write_bytes(b"")
+    (tmp_path / "worse.pth").write_bytes(b"")
     page = Page(Studio(VoiceShelf(tmp_path), lambda voice, index: None, LIMITS))
     first, last = page.list_voices(None)
-    assert first[page.voice]["choices"] == ["bad.pth", "good.pth"]
-    assert last[page.voice] == {"__type__": "update", "choices": ["good.pth"], "value": "good.pth"}
+    assert first[page.voice] == {"__type__": "update", "choices": ["good.pth", "worse.pth"], "value": "good.pth"}
+    assert last[page.voice] == {"__type__": "update", "choices": ["good.pth"]}
     assert last[page.unusable]["visible"]
-    assert "bad.pth" in last[page.unusable_list]
+    assert "worse.pth" in last[page.unusable_list]
+    assert next(page.list_voices("good.pth"))[page.voice]["value"] == "good.pth"
 
 
 def test_an_empty_click_says_what_is_missing(studio):
