@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -12,9 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 from rvc_lightning import resolvers
 from rvc_lightning.commands import command, readable_choices, required
 from rvc_lightning.conversion.options import ConversionOptions, default_values
-
-if TYPE_CHECKING:
-    from lightning import Fabric
 
 log = logging.getLogger(__name__)
 resolvers.register()
@@ -28,18 +25,30 @@ def main(config: DictConfig) -> None:
     voice_path = required(config, "voice", "the voice, a .pth file")
     source = required(config, "input", "a recording or a folder")
     output = required(config, "output", "the file or folder to write")
+    options = options_of(config)
     # Imported here so that --help and a mistake need not wait for them.
+    from rvc_lightning.building import build_converting_trainer, plain, set_up_torch, settings
+    from rvc_lightning.conversion.chunking import ChunkLengths
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.folder import convert_files
+    from rvc_lightning.conversion.prediction import Throughput
     from rvc_lightning.pitch import build_pitch_extractor
     from rvc_lightning.voice.voice import Voice
 
-    options = options_of(config)
+    set_up_torch(config)
     voice = Voice.load(voice_path)
-    index = index_of(voice_path, config.index)
+    index = index_of(voice_path, config.index) if options.index_rate else None
     pitch = build_pitch_extractor(**config.pitch) if config.get("pitch") else None
-    converter = VoiceConverter(voice, index, content_path=config.content_path, pitch=pitch, fabric=fabric_of(config))
-    convert_files(converter, source, output, options)
+    converter = VoiceConverter(
+        voice,
+        index,
+        content_path=config.content_path,
+        pitch=pitch,
+        trainer=build_converting_trainer(config),
+        lengths=settings(ChunkLengths, "chunks", plain(config.chunks)),
+        throughput=Throughput(config.batch_seconds, config.num_workers),
+    )
+    convert_files(converter, source, output, options, redo=config.redo)
 
 
 def options_of(config: DictConfig) -> ConversionOptions:
@@ -58,21 +67,6 @@ def index_of(voice: str, index: str | None) -> Path | None:
     chosen = find_index(Path(voice)) if index is None else Path(index)
     log.info("Index: %s", chosen or f"none, there is no index of '{voice}' beside it")
     return chosen
-
-
-def fabric_of(config: DictConfig) -> Fabric:
-    """Device and precision as Lightning names them. Raises ConfigurationError for names that it refuses."""
-    from lightning import Fabric
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    from rvc_lightning.errors import ConfigurationError
-
-    # The group `precision` is shared with training, where it belongs to the trainer.
-    asked = {"accelerator": config.accelerator, "devices": config.devices, "precision": config.trainer.precision}
-    try:
-        return Fabric(**asked)
-    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
-        raise ConfigurationError(f"{', '.join(f'{key}={value}' for key, value in asked.items())}: {error}") from error
 
 
 if __name__ == "__main__":

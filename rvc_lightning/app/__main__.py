@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import hydra
 from omegaconf import DictConfig
 
+from rvc_lightning import resolvers
 from rvc_lightning.commands import command, readable_choices
 from rvc_lightning.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from rvc_lightning.conversion.converter import VoiceConverter
+
+resolvers.register()
 
 
 @readable_choices
@@ -27,17 +30,27 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.app.server import serve
     from rvc_lightning.app.shelf import VoiceShelf
     from rvc_lightning.app.studio import Limits, Studio
-    from rvc_lightning.building import plain, settings
+    from rvc_lightning.building import build_converting_trainer, plain, set_up_torch, settings
     from rvc_lightning.conversion.converter import VoiceConverter
-    from rvc_lightning.convert import fabric_of
+    from rvc_lightning.conversion.prediction import Throughput
     from rvc_lightning.pitch import build_pitch_extractor
     from rvc_lightning.voice.voice import Voice
 
-    fabric = fabric_of(config)
+    set_up_torch(config)
+    trainer = build_converting_trainer(config)
+    # Without processes of its own: those of a server would outlive what they work for.
+    throughput = Throughput(config.batch_seconds, 0)
     pitch = build_pitch_extractor(**config.pitch) if config.get("pitch") else None
 
     def make_converter(voice: Path, index: Path | None) -> VoiceConverter:
-        return VoiceConverter(Voice.load(voice), index, content_path=config.content_path, pitch=pitch, fabric=fabric)
+        return VoiceConverter(
+            Voice.load(voice),
+            index,
+            content_path=config.content_path,
+            pitch=pitch,
+            trainer=trainer,
+            throughput=throughput,
+        )
 
     limits = settings(Limits, "limits", plain(config.limits))
     serve(Studio(VoiceShelf(config.voices), make_converter, limits), config.host, config.port)

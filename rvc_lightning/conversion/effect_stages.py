@@ -6,8 +6,9 @@ Legend: N samples.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,15 +40,21 @@ def check_installed(effects: Sequence[Effect]) -> None:
 
 
 def _stage(effect: Effect, sample_rate: int) -> Stage:
-    plugin = getattr(_pedalboard([effect]), effect.pedalboard_name)
+    make = getattr(_pedalboard([effect]), effect.pedalboard_name)
+    if isinstance(effect, PitchShift):
+        return Parts(partial(_shifted, make, effect, sample_rate), sample_rate)
+    return _Plugin(make(**asdict(effect)), sample_rate)
 
-    def whole(audio: np.ndarray) -> np.ndarray:
-        return plugin(**asdict(effect)).process(audio, sample_rate, buffer_size=_BUFFER_SAMPLES)
 
-    # What PitchShift gives block by block is silence (spotify/pedalboard, issue 415).
-    return (
-        Parts(whole, sample_rate) if isinstance(effect, PitchShift) else _Plugin(plugin(**asdict(effect)), sample_rate)
-    )
+def _shifted(stretch: Callable[..., np.ndarray], effect: PitchShift, sample_rate: int, audio: np.ndarray) -> np.ndarray:
+    """[N] -> [N]."""
+    shifted = stretch(
+        audio,
+        sample_rate,
+        pitch_shift_in_semitones=effect.semitones,
+        preserve_formants=effect.preserve_formants,
+    )[0, : len(audio)]
+    return np.pad(shifted, (0, len(audio) - len(shifted)))
 
 
 class _Plugin(Stage):

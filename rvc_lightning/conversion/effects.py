@@ -30,11 +30,13 @@ class Effect:
     name: ClassVar[str]
     """In YAML and on the command line."""
     pedalboard_name: ClassVar[str]
-    """Of the class in pedalboard that has the same parameters."""
+    """Of the class or function in pedalboard that makes it."""
     about: ClassVar[str]
     """What it does, in one line."""
     rings: ClassVar[bool] = False
     """Whether it sounds on after the voice has ended."""
+    is_live: ClassVar[bool] = True
+    """Whether it gives at once what it is given, as a stream needs it."""
 
     def __post_init__(self) -> None:
         check_options(self, f"{self.name}.")
@@ -42,13 +44,18 @@ class Effect:
 
 @dataclass(frozen=True)
 class PitchShift(Effect):
-    """Moves the finished voice, its timbre included; `transpose_semitones` moves what the voice is asked to sing."""
+    """Moves the finished voice, its timbre included; `transpose_semitones` moves what the voice is asked to sing.
+
+    By `pedalboard.time_stretch`, for the class of this name warbles and gives silence block by block.
+    """
 
     name = "pitch_shift"
-    pedalboard_name = "PitchShift"
+    pedalboard_name = "time_stretch"
+    is_live = False
     about = "moves the finished voice with its timbre; transpose_semitones moves what it sings and keeps the timbre"
 
     semitones: float = option(12.0, "shift, 12 to the octave", unit="semitones", low=-48, high=48)
+    preserve_formants: bool = option(False, "keeps the timbre where it is")
 
 
 @dataclass(frozen=True)

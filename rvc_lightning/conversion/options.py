@@ -40,7 +40,8 @@ class ConversionOptions:
 
     transpose_semitones: float = option(
         0.0,
-        "shift of the pitch, 12 to the octave; about 12 from a low to a high voice, -12 back",
+        "shift of the pitch, 12 to the octave; about 12 from a low to a high voice, -12 back; a voice without pitch "
+        "has none to shift",
         unit="semitones", low=-48, high=48,
     )  # fmt: skip
     autotune: float = option(
@@ -107,7 +108,7 @@ class ConversionOptions:
     )  # fmt: skip
     output_sample_rate: int | None = option(
         None,
-        "sampling rate of the result; null is that of the voice",
+        "sampling rate of the result; null is that of the voice, or in files the next that the format takes",
         unit="Hz", low=8000, high=192000,
     )  # fmt: skip
     output_format: str | None = option(

@@ -74,7 +74,8 @@ class HarmonicSource(nn.Module):
             sines = torch.sin(2 * torch.pi * (phase * harmonics + start)) * SINE_AMPLITUDE
             voiced = (f0_hz > 0).float().unsqueeze(-1)
             noise_std = voiced * VOICED_NOISE + (1 - voiced) * UNVOICED_NOISE
-            return sines * voiced + noise_std * torch.randn_like(sines)
+            # Drawn with time last, as whatever else the networks draw along time.
+            return sines * voiced + noise_std * torch.randn_like(sines.mT).mT
 
     def forward(self, f0_hz: Tensor | None) -> Tensor:
         """f0_hz [B, T] -> source signal [B, 1, N]. Raises ValueError where there is no pitch."""

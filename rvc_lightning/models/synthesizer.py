@@ -133,10 +133,21 @@ class Synthesizer(nn.Module):
         Returns:
             Waveform in -1..1, [B, 1, T·hop].
         """
-        speaker_code = self.speaker_code(speaker)
+        latent = self.infer_latent(content, lengths, coarse_pitch, speaker, noise_scale)
+        return self.generator(latent, f0_hz, self.speaker_code(speaker))
+
+    @torch.no_grad()
+    def infer_latent(
+        self,
+        content: Tensor,
+        lengths: Tensor,
+        coarse_pitch: Tensor | None,
+        speaker: Tensor,
+        noise_scale: float = PRIOR_NOISE_SCALE,
+    ) -> Tensor:
+        """What `infer` gives to the generator: as there, but [B, latent channels, T]."""
         prior = self.text_encoder(content, coarse_pitch, lengths)
-        latent = self.flow(sample(prior, noise_scale), prior.mask, speaker_code, reverse=True)
-        return self.generator(latent * prior.mask, f0_hz, speaker_code)
+        return self.flow(sample(prior, noise_scale), prior.mask, self.speaker_code(speaker), reverse=True) * prior.mask
 
     def speaker_code(self, speaker: Tensor) -> Tensor:
         """Speaker ids [B] -> speaker codes [B, G, 1]."""

@@ -29,7 +29,7 @@ STARTS_WITHIN_SECONDS = 120
 
 def start(folder, *overrides):
     """The command and the address it says it is at."""
-    command = [sys.executable, "-m", "rvc_lightning.app", "port=0", "accelerator=cpu", *overrides]
+    command = [sys.executable, "-m", "rvc_lightning.app", "port=0", "trainer.accelerator=cpu", *overrides]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TMPDIR": str(folder / "tmp")}
     process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
     lines = queue.Queue()

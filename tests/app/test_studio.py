@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from stubs import StubPitch, steady_fabric
+from stubs import StubPitch, steady_trainer
 
 from rvc_lightning import ConversionOptions, Voice, VoiceConverter
 from rvc_lightning.app.shelf import VoiceShelf
@@ -30,7 +30,7 @@ def studio(tmp_path, put_voice):
 
     def make_converter(voice, index):
         made.append(voice.stem)
-        return VoiceConverter(Voice.load(voice), index, pitch=StubPitch(), fabric=steady_fabric())
+        return VoiceConverter(Voice.load(voice), index, pitch=StubPitch(), trainer=steady_trainer())
 
     studio = Studio(VoiceShelf(tmp_path / "voices"), make_converter, LIMITS)
     studio.made = made

@@ -11,7 +11,7 @@ import soundfile
 from rvc_lightning.audio import decode
 from rvc_lightning.audio.decode import decode_audio, load_audio, resample
 from rvc_lightning.audio.encode import write_audio
-from rvc_lightning.errors import AudioError, ConfigurationError
+from rvc_lightning.errors import AudioError
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the program ffmpeg is not installed")
 

@@ -28,7 +28,7 @@ def test_blocks_are_written_as_the_whole_is(tmp_path, extension):
         assert not (tmp_path / f"blocks{extension}").exists()
     whole, blocks = (load_audio(tmp_path / f"{name}{extension}")[0] for name in ("whole", "blocks"))
     # Vorbis decides by what it has been given so far.
-    np.testing.assert_allclose(blocks, whole, atol=0.01 if extension == ".ogg" else 1e-6)
+    np.testing.assert_allclose(blocks, whole, atol=0.05 if extension == ".ogg" else 1e-6)
     assert np.abs(blocks[2000:140000] - audio[2000:140000]).max() < 0.05
 
 
@@ -97,7 +97,13 @@ def test_channels(tmp_path):
 
 @pytest.mark.parametrize(
     ("extension", "sample_rate", "expected"),
-    [(".mp3", 40000, 44100), (".MP3", 48000, 48000), (".m4a", 192000, 96000), (".wav", 40000, 40000), (".mp3", 7, 8000)],
+    [
+        (".mp3", 40000, 44100),
+        (".MP3", 48000, 48000),
+        (".m4a", 192000, 96000),
+        (".wav", 40000, 40000),
+        (".mp3", 7, 8000),
+    ],
 )
 def test_rates_that_formats_take(extension, sample_rate, expected):
     assert fitting_rate(extension, sample_rate) == expected

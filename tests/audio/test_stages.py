@@ -48,7 +48,9 @@ def test_the_length_is_kept(name, samples):
 @pytest.mark.parametrize("samples", [0, 1, 4801])
 def test_resampling_is_that_of_the_whole(from_rate, to_rate, samples):
     audio = noise(1)[:samples]
-    np.testing.assert_array_equal(through(Resampler(from_rate, to_rate), audio, 500), resample(audio, from_rate, to_rate))
+    np.testing.assert_array_equal(
+        through(Resampler(from_rate, to_rate), audio, 500), resample(audio, from_rate, to_rate)
+    )
 
 
 def test_parts_see_their_surroundings_and_join_without_a_step():

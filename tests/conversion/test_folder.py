@@ -14,10 +14,12 @@ import soundfile
 from rvc_lightning import ConversionOptions
 from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.audio.encode import write_audio
-from rvc_lightning.conversion.converter import Conversion
 from rvc_lightning.conversion.effect_stages import check_installed
 from rvc_lightning.conversion.folder import convert_files
+from rvc_lightning.conversion.journal import JOURNAL_NAME
+from rvc_lightning.conversion.prediction import Converted
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
+from rvc_lightning.files import digest
 from rvc_lightning.pitch.curve import read_curve, write_curve
 
 OPTIONS = ConversionOptions()
@@ -27,16 +29,34 @@ class Doubler:
     """In place of a converter: gives every sample twice, sings the curve's first pitch, and refuses speaker 9."""
 
     voice = SimpleNamespace(sample_rate=32000)
+    trainer = SimpleNamespace(is_global_zero=True)
+
+    def __init__(self, killed_after=None):
+        self.done, self.killed_after = [], killed_after
 
     def check(self, options):
         check_installed(options.effects)
 
-    def conversion(self, source, options):
-        audio, _ = load_audio(source)
+    def fingerprint(self, options):
+        return repr(options)
+
+    def run(self, tasks, options, delivery, folder):
+        for task in tasks:
+            if len(self.done) == self.killed_after:
+                raise KeyboardInterrupt
+            try:
+                delivery.deliver(task, self.converted(task, options))
+                self.done.append(task.source.name)
+            except (AudioError, VoiceError) as error:
+                delivery.fail(task, error)
+
+    def converted(self, task, options):
+        name, (audio, _) = digest(task.source), load_audio(task.source)
         if options.speaker == 9:
             raise VoiceError("no speaker 9")
-        hz = read_curve(options.f0_file).hz[0] if options.f0_file else 100
-        return Conversion(np.repeat(audio, 2) / 2, options.output_sample_rate, np.full(11, hz, np.float32))
+        hz = read_curve(task.options.f0_file).hz[0] if task.options.f0_file else 100
+        f0_hz = np.full(11, hz, np.float32)
+        return Converted(iter([np.repeat(audio, 2) / 2]), task.options.output_sample_rate, f0_hz, name)
 
 
 def recording(path, seconds=0.1):
@@ -54,12 +74,14 @@ def source(tmp_path):
     return folder
 
 
-def convert(source, output, **options):
-    return convert_files(Doubler(), source, output, replace(OPTIONS, **options))
+def convert(source, output, redo=False, **options):
+    return convert_files(Doubler(), source, output, replace(OPTIONS, **options), redo=redo)
 
 
 def names(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """What is written, without the journal."""
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return [name for name in found if name != JOURNAL_NAME]
 
 
 def test_a_folder_is_mirrored_in_order(source, tmp_path):
@@ -81,7 +103,9 @@ def test_a_rate_that_the_format_takes(source, tmp_path, monkeypatch):
     monkeypatch.setattr(Doubler, "voice", SimpleNamespace(sample_rate=40000))
     convert(source / "b.wav", tmp_path / "a.mp3")
     assert soundfile.info(tmp_path / "a.mp3").samplerate == 44100
-    with pytest.raises(ConfigurationError, match=r"b.mp3' cannot be written at 40000 Hz; choose .wav or .*44100, 48000"):
+    with pytest.raises(
+        ConfigurationError, match=r"b.mp3' cannot be written at 40000 Hz; choose .wav or .*44100, 48000"
+    ):
         convert(source / "b.wav", tmp_path / "b.mp3", output_sample_rate=40000)
 
 
@@ -178,8 +202,9 @@ def test_a_recording_of_the_source_is_not_replaced(source, output):
 
 
 def test_an_output_inside_the_source_is_not_converted_again(source):
-    for _ in range(2):
-        assert len(convert(source, source / "out").converted) == 3
+    assert len(convert(source, source / "out").converted) == 3
+    again = convert(source, source / "out")
+    assert again.converted == [] and len(again.kept) == 3
 
 
 def test_nothing_to_convert(tmp_path):
@@ -197,3 +222,65 @@ def test_a_folder_into_a_file(source, tmp_path):
     recording(tmp_path / "out.wav")
     with pytest.raises(ConfigurationError, match="is a file, but"):
         convert(source, tmp_path / "out.wav")
+
+
+def test_what_is_done_is_not_done_again(source, tmp_path, caplog):
+    convert(source, tmp_path / "out")
+    caplog.set_level(logging.INFO)
+    again = Doubler()
+    report = convert_files(again, source, tmp_path / "out", OPTIONS)
+    assert again.done == [] and report.converted == [] and len(report.kept) == 3
+    assert "Converted 0 of 3 recordings to" in caplog.text and "3 were done before" in caplog.text
+    assert len(convert(source, tmp_path / "out", redo=True).converted) == 3
+
+
+@pytest.mark.parametrize("change", ["input", "output", "lost", "settings", "journal"])
+def test_what_is_out_of_date_is_not_trusted(source, tmp_path, change):
+    convert(source, tmp_path / "out")
+    options = OPTIONS
+    if change == "input":
+        write_audio(source / "a.flac", golden_rule.stub_audio("other", 0.1), 16000)
+    elif change == "output":
+        write_audio(tmp_path / "out" / "a.wav", golden_rule.stub_audio("other", 0.1), 16000)
+    elif change == "lost":
+        (tmp_path / "out" / "a.wav").unlink()
+    elif change == "settings":
+        options = ConversionOptions(transpose_semitones=1)
+    else:
+        journal = tmp_path / "out" / JOURNAL_NAME
+        lines = journal.read_bytes().splitlines(keepends=True)
+        journal.write_bytes(lines[0][:-20] + b"\n[1]\n" + b"".join(lines[1:]))
+    again = Doubler()
+    convert_files(again, source, tmp_path / "out", options)
+    assert again.done == (["a.flac", "b.wav", "c.ogg"] if change == "settings" else ["a.flac"])
+
+
+def test_a_killed_run_goes_on(source, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        convert_files(Doubler(killed_after=2), source, tmp_path / "out", OPTIONS)
+    assert names(tmp_path / "out") == ["a.wav", "b.wav"]
+    again = Doubler()
+    report = convert_files(again, source, tmp_path / "out", OPTIONS)
+    assert again.done == ["c.ogg"] and len(report.kept) == 2
+    assert names(tmp_path / "out") == ["a.wav", "b.wav", "deep/er/c.wav"]
+
+
+def test_a_failure_is_tried_again(source, tmp_path):
+    broken = source / "aa.wav"
+    broken.write_bytes(b"this is no wave file at all")
+    for _ in range(2):
+        with pytest.raises(AudioError, match="1 of 4"):
+            convert(source, tmp_path / "out")
+    broken.unlink()
+    recording(broken)
+    assert [path.name for path in convert(source, tmp_path / "out").converted] == ["aa.wav"]
+
+
+def test_a_curve_that_has_changed_is_followed_again(source, tmp_path):
+    write_curve(tmp_path / "curves" / "b.csv", np.full(3, 200, np.float32))
+    options = replace(OPTIONS, f0_file=str(tmp_path / "curves"))
+    convert_files(Doubler(), source, tmp_path / "out", options)
+    write_curve(tmp_path / "curves" / "b.csv", np.full(3, 300, np.float32))
+    again = Doubler()
+    convert_files(again, source, tmp_path / "out", options)
+    assert again.done == ["b.wav"]

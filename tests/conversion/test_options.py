@@ -76,7 +76,10 @@ def test_contradictions_name_both(given, message):
         (["revreb"], "no effect named 'revreb'; choose one of: .*reverb"),
         ([{"room_size": 1}], "is no effect; choose a name, or a table with a name"),
         ([3], "is no effect"),
-        ([{"name": "reverb", "size": 1}], "no parameter of the effect 'reverb' named 'size'; choose one of: .*room_size"),
+        (
+            [{"name": "reverb", "size": 1}],
+            "no parameter of the effect 'reverb' named 'size'; choose one of: .*room_size",
+        ),
         ([{"name": "reverb", "room_size": 2}], r"reverb.room_size=2: choose a number from 0 to 1"),
         ([{"name": "gain", "gain_db": "loud"}], r"gain.gain_db='loud': choose a number from -60 to 60 dB"),
     ],
@@ -94,7 +97,7 @@ def test_a_chain_is_written_in_several_ways():
 
 
 def test_an_unknown_option_is_named_with_the_choices():
-    with pytest.raises(ConfigurationError, match="no option named 'speakr'; choose one of: .*speaker"):
+    with pytest.raises(ConfigurationError, match=r"no option named 'speakr'; choose one of: .*speaker"):
         ConversionOptions.from_values({"speakr": 1})
 
 

@@ -69,14 +69,16 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path, text, message):
 def test_what_is_no_text(tmp_path):
     with pytest.raises(ConfigurationError, match="cannot be read as text"):
         curve(tmp_path, "0,100\n\u00e9", "latin-1")
-    with pytest.raises(ConfigurationError, match="cannot be read as text: .*directory"):
+    with pytest.raises(ConfigurationError, match=r"cannot be read as text: .*directory"):
         read_curve(tmp_path)
-    with pytest.raises(ConfigurationError, match="cannot be read as text: .*No such file"):
+    with pytest.raises(ConfigurationError, match=r"cannot be read as text: .*No such file"):
         read_curve(tmp_path / "none.csv")
 
 
 def test_a_curve_of_another_recording(tmp_path):
     read = curve(tmp_path, "10,100\n20,200\n")
     read.check_covers(10.5)
-    with pytest.raises(ConfigurationError, match=r"covers 10 to 20 s, but the recording ends at 5.00 s; choose the file"):
+    with pytest.raises(
+        ConfigurationError, match=r"covers 10 to 20 s, but the recording ends at 5.00 s; choose the file"
+    ):
         read.check_covers(5.0)
