@@ -1,5 +1,7 @@
 """`python -m rvc_lightning.benchmark`: what a training step takes of time and memory, or how fast is converted.
 
+With measure=preparation it measures the way to a dataset instead, see `rvc_lightning.preparation_benchmark`.
+
 The batches are random and the weights too: neither changes the work. Every line of the table is measured in processes
 of its own, so that its memory is its own, and the lines take turns, so that what else the machine does meets all.
 
@@ -257,14 +259,20 @@ def as_table(results: Mapping[Setup, Measured], clip_seconds: float) -> str:
 @command
 def main(config: DictConfig) -> None:
     """Measures and prints the table."""
-    measured = {"training": _training_table, "conversion": _conversion_table}
-    if config.what not in measured:
-        raise unknown_choice("benchmark", config.what, measured)
-    log.info("%s", measured[config.what](config))
+    tables = {"training": _training_table, "conversion": _conversion_table, "preparation": _preparation_table}
+    if config.measure not in tables:
+        raise unknown_choice("measure", config.measure, tables)
+    log.info("%s", tables[config.measure](config))
 
 
 def _training_table(config: DictConfig) -> str:
     return as_table(run_table(config), config.seconds)
+
+
+def _preparation_table(config: DictConfig) -> str:
+    from rvc_lightning.preparation_benchmark import measure_preparation, preparation_table
+
+    return preparation_table(measure_preparation(config))
 
 
 def _conversion_table(config: DictConfig) -> str:

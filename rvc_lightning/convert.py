@@ -37,7 +37,7 @@ def main(config: DictConfig) -> None:
 
     set_up_torch(config)
     voice = Voice.load(voice_path)
-    index = index_of(voice_path, config.index)
+    index = index_of(voice_path, config.index) if options.index_rate else None
     pitch = build_pitch_extractor(**config.pitch) if config.get("pitch") else None
     converter = VoiceConverter(
         voice,

@@ -88,25 +88,6 @@ def read_header(path: Path) -> IndexHeader:
     return header
 
 
-def check_index(path: Path, content_dim: int) -> None:
-    """Checks that an index is there and holds features of a voice, without loading it.
-
-    Raises:
-        VoiceError: There is no such file, it is no index of a voice, or of one with other features.
-    """
-    if not path.is_file():
-        raise VoiceError(f"there is no index at '{path}'" + (" (that is a folder)" if path.is_dir() else ""))
-    check_channels(f"the index '{path}'", read_header(path).content_dim, content_dim)
-
-
-def check_channels(name: str, found: int, content_dim: int) -> None:
-    """Raises VoiceError if the index called `name` holds features of other than `content_dim` channels."""
-    if found != content_dim:
-        raise VoiceError(
-            f"{name} holds features of {found} channels, but the voice takes {content_dim}; it belongs to another voice"
-        )
-
-
 class _Reader:
     """A file read from front to back; what it claims is compared with what is left of it."""
 

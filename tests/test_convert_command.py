@@ -58,9 +58,9 @@ def test_converts_and_leaves_nothing_else(folder):
     ]
 
 
-def test_pitch_by_another_extractor(folder):
+def test_pitch_by_another_extractor_and_an_index_that_is_not_asked_for(folder):
     path = make_pitch_weights(folder, "rmvpe")
-    chosen = "pitch=rmvpe", f"pitch.path={path}"
+    chosen = "pitch=rmvpe", f"pitch.path={path}", "index=gone.index", "index_rate=0"
     done = run(folder, "voice=voices/anna.pth", "input=in", "output=out", *chosen, "trainer.accelerator=cpu")
     assert done.returncode == 0, done.stderr
     assert soundfile.info(folder / "out" / "a.wav").frames == 4000

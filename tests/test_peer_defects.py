@@ -13,12 +13,12 @@ import torch
 from conftest import GOLDEN
 from stubs import StubContent, StubPitch, make_voice, quick_config, steady_trainer
 
-from rvc_lightning import ConversionOptions, Voice, VoiceConverter, retrieval
+from rvc_lightning import ConversionOptions, Voice, VoiceConverter
 from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.conversion.chunking import ChunkLengths
 from rvc_lightning.errors import RVCError, VoiceError
-from rvc_lightning.retrieval import RetrievalIndex, build_index
+from rvc_lightning.retrieval import IndexConfig, RetrievalIndex, build_index
 from rvc_lightning.voice.voice import content_hash
 
 ELSEWHERE = {
@@ -122,10 +122,9 @@ def test_i10_every_speaker_of_a_voice_and_no_other(tmp_path):
 
 
 @pytest.mark.parametrize("dim", [256, 768])
-def test_x3_centres_of_few_rows_and_of_any_dimension(monkeypatch, dim):
-    monkeypatch.setattr(retrieval, "MOST_ROWS", 20)
+def test_x3_centres_of_few_rows_and_of_any_dimension(dim):
     features = np.random.default_rng(0).standard_normal((30, dim)).astype(np.float32)
-    index = build_index(features, 0)
+    index = build_index(features, 0, IndexConfig("kmeans"))
     assert (index.ntotal, index.d) == (30, dim)
 
 

@@ -24,6 +24,7 @@ import soxr
 
 from rvc_lightning.audio.encode import last_line, openable
 from rvc_lightning.errors import AudioError
+from rvc_lightning.files import TEMPORARY_PREFIX
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +49,12 @@ AUDIO_EXTENSIONS = frozenset(_BY_SOUNDFILE | _BY_FFMPEG)
 
 _LOWEST_RATE, _HIGHEST_RATE = 4000, 768000
 
-# A damaged file loses at most one block beside the damage, so blocks are short.
+# What libsndfile says of streams whose writers left the length open.
+_UNKNOWN_FRAMES = 1 << 62
+
+# A damaged file loses at most one block beside the damage, so blocks are short; so many are handed on as one.
 _BLOCK_FRAMES = 4096
+_JOINED_BLOCKS = 64
 # Lengths that encoders merely estimate (mp3) may be a little off in a whole file.
 _TRUNCATED_BELOW = 0.98
 
@@ -95,20 +100,21 @@ def decode_audio(path: Path | str) -> DecodedAudio:
     Raises:
         AudioError: as in `load_audio`.
     """
-    with open_audio(path) as blocks:
-        audio = np.concatenate([np.zeros(0, dtype=np.float32), *blocks])
-        return _checked(Path(path), DecodedAudio(audio, blocks.sample_rate, blocks.warning))
+    with open_audio(path) as stream:
+        audio = np.concatenate(list(stream))
+        return DecodedAudio(audio, stream.sample_rate, stream.warning)
 
 
 @contextmanager
-def open_audio(path: Path | str) -> Iterator[AudioBlocks]:
-    """Open a recording to be read block by block, so that its length does not matter.
+def open_audio(path: Path | str, scratch: Path | None = None) -> Iterator[AudioStream]:
+    """Open a recording to read it block by block, so that its length does not matter.
 
-    Yields:
-        Mono blocks, float32 [N] each, with their `sample_rate` in Hz.
+    Args:
+        path: the file.
+        scratch: folder for what ffmpeg decodes; None for the system's.
 
     Raises:
-        AudioError: the file is missing, empty, or not audio. Whether its samples are finite is for the caller to see.
+        AudioError: as in `load_audio`; NaN and infinity show once all is read.
     """
     path = Path(path)
     with ExitStack() as stack:
@@ -118,18 +124,90 @@ def open_audio(path: Path | str) -> Iterator[AudioBlocks]:
                 raise AudioError(f"'{path}' is a folder, not a recording")
             if size_bytes == 0:
                 raise AudioError(f"'{path}' is empty (0 bytes)")
-            blocks = _opened(path, stack)
+            stream = stack.enter_context(_opened(path, scratch))
         except OSError as error:
             raise AudioError(f"'{path}' cannot be read: {error.strerror or error}") from error
-        yield blocks
+        if not _LOWEST_RATE <= stream.sample_rate <= _HIGHEST_RATE:
+            raise AudioError(f"'{path}' claims a sample rate of {stream.sample_rate} Hz, which no recording has")
+        yield stream
 
 
-def seconds_of(path: Path | str) -> float:
-    """Length of a recording by its header, in seconds; 0 where soundfile cannot tell."""
+class AudioStream:
+    """A recording at its own rate, to be iterated once: mono float32 blocks [n], together at least one sample.
+
+    Attributes:
+        path: the recording, for messages.
+        sample_rate: Hz.
+    """
+
+    def __init__(self, path: Path, blocks: _FileBlocks, complaint: str = "") -> None:
+        """`complaint`: what ffmpeg had to say of `path`, from which it made the file that `blocks` reads."""
+        self.path, self.sample_rate = path, blocks.file.samplerate
+        self._blocks, self._complaint = blocks, complaint
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """The blocks. Raises AudioError at the end if there is nothing in them, or NaN or infinity."""
+        start, n_bad, first_bad = 0, 0, 0
+        for block in self._blocks:
+            finite = np.isfinite(block)
+            if not finite.all():
+                first_bad = first_bad if n_bad else start + int(np.argmin(finite))
+                n_bad += int(np.count_nonzero(~finite))
+            start += len(block)
+            yield block
+        if start == 0:
+            raise AudioError(f"'{self.path}' holds no samples")
+        if n_bad:
+            raise AudioError(
+                f"'{self.path}' holds {n_bad} NaN or infinite samples (the first at"
+                f" {first_bad / self.sample_rate:.3f} s); export it again from its source"
+            )
+
+    @property
+    def warning(self) -> str | None:
+        """Once all is read: what is wrong with the file although it could be used."""
+        if self._complaint:
+            return f"damaged: {self._blocks.seconds:.2f} s are usable ({self._complaint})"
+        return self._blocks.warning
+
+
+def recorded_seconds(path: Path) -> float | None:
+    """Length of a recording in seconds by its header, without decoding it; None where the header does not say.
+
+    Raises:
+        AudioError: the file is empty, cannot be read or is not audio.
+    """
     try:
-        return float(soundfile.info(openable(Path(path))).duration)
-    except (soundfile.LibsndfileError, TypeError, OSError):
-        return 0.0
+        if path.stat().st_size == 0:
+            raise AudioError(f"'{path}' is empty (0 bytes)")
+        info = soundfile.info(openable(path))
+    except OSError as error:
+        raise AudioError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    except (soundfile.LibsndfileError, TypeError) as error:
+        return _seconds_by_ffprobe(path, getattr(error, "error_string", str(error)))
+    return info.duration if info.frames < _UNKNOWN_FRAMES else None
+
+
+def seconds_or_none(path: Path | str) -> float | None:
+    """`recorded_seconds`, and None as well for what is no recording: reading it will tell."""
+    try:
+        return recorded_seconds(Path(path))
+    except AudioError:
+        return None
+
+
+def _seconds_by_ffprobe(path: Path, soundfile_reason: str) -> float | None:
+    program = shutil.which("ffprobe")
+    if program is None:
+        raise AudioError(_without_ffmpeg(path, soundfile_reason))
+    source = b"file:" + os.fsencode(path.absolute())
+    command: list[str | bytes] = [program, "-v", "error", "-protocol_whitelist", "file", "-select_streams", "a:0"]
+    command += ["-show_entries", "stream=codec_type:format=duration", "-of", "default=nw=1:nk=1", source]
+    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    kind, _, seconds = run.stdout.decode("utf-8", "replace").strip().partition("\n")
+    if kind != "audio":
+        raise AudioError(f"'{path}' is no audio, neither to soundfile ('{soundfile_reason}') nor to ffmpeg")
+    return None if seconds in ("", "N/A") else float(seconds)
 
 
 def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
@@ -151,6 +229,25 @@ def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     return np.pad(resampled[:samples], (0, max(samples - len(resampled), 0)))
 
 
+@contextmanager
+def _opened(path: Path, scratch: Path | None) -> Iterator[AudioStream]:
+    """By soundfile, or else by ffmpeg."""
+    try:
+        blocks = _FileBlocks(path)
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string
+    except TypeError as error:  # headerless .raw
+        reason = str(error)
+    else:
+        with blocks.file:
+            yield AudioStream(path, blocks)
+        return
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=TEMPORARY_PREFIX) as folder:
+        blocks, complaint = _decode_with_ffmpeg(path, Path(folder) / "decoded.wav", reason)
+        with blocks.file:
+            yield AudioStream(path, blocks, complaint)
+
+
 class _OnwardFile(soundfile.SoundFile):
     """A file that is only read onwards.
 
@@ -161,106 +258,86 @@ class _OnwardFile(soundfile.SoundFile):
         return False
 
 
-class AudioBlocks:
-    """The blocks of a file that soundfile reads, each the mean of its channels; a damaged file keeps what lies before.
+class _FileBlocks:
+    """What soundfile reads of a file, mono; a damaged file keeps what lies before the damage."""
 
-    Attributes:
-        sample_rate: Hz.
-        warning: what is wrong with the file although it could be used, else None; known when all blocks are read.
-    """
-
-    def __init__(self, path: Path, stack: ExitStack, complaint: str = "") -> None:
-        """Open the file and read the first block.
-
-        Args:
-            path: the file.
-            stack: closes it.
-            complaint: of the program that has decoded the file before.
-
-        Raises:
-            soundfile.LibsndfileError: soundfile cannot read it.
-            TypeError: it has no header.
-        """
-        self._path, self._complaint = path, complaint
-        self._file = stack.enter_context(_OnwardFile(openable(path)))
-        self.sample_rate: int = self._file.samplerate
-        self.warning: str | None = None
-        self._first = self._read()
+    def __init__(self, path: Path) -> None:
+        """Opens `path` and reads the first block. Raises LibsndfileError or TypeError if that fails."""
+        self.file = _OnwardFile(openable(path))
+        self._samples, self._damage, self._is_cut_short = 0, "", _riff_is_cut_short(path)
+        try:
+            self._first = self._next()
+        except soundfile.LibsndfileError:
+            self.file.close()
+            raise
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Float32 [N] each; once."""
-        block, samples, damage = self._first, 0, None
+        block = self._first
         while len(block):
-            samples += len(block)
             yield block
-            try:
-                block = self._read()
-            except soundfile.LibsndfileError as error:
-                damage = error.error_string.removeprefix("Error : ")
-                break
-        self.warning = self._judged(samples / self.sample_rate, damage, samples < _TRUNCATED_BELOW * self._file.frames)
+            block = self._next()
 
-    def _read(self) -> np.ndarray:
-        return self._file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True).mean(axis=1)
+    def _next(self) -> np.ndarray:
+        """The next float32 [n]; nothing at the end."""
+        blocks = [np.zeros(0, dtype=np.float32)]
+        try:
+            while not self._damage and len(blocks) <= _JOINED_BLOCKS:
+                block = self.file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
+                if not len(block):
+                    break
+                blocks.append(block.mean(axis=1))
+        except soundfile.LibsndfileError as error:
+            if self._samples == 0 and len(blocks) == 1:
+                raise
+            self._damage = error.error_string.removeprefix("Error : ")
+        joined = np.concatenate(blocks)
+        self._samples += len(joined)
+        return joined
 
-    def _judged(self, seconds: float, damage: str | None, is_short: bool) -> str | None:
-        if self._complaint:
-            return f"damaged: {seconds:.2f} s are usable ({self._complaint})"
-        if is_short or _riff_is_cut_short(self._path):
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in the file."""
+        return len(self._first) == 0
+
+    @property
+    def seconds(self) -> float:
+        """What was read so far."""
+        return self._samples / self.file.samplerate
+
+    @property
+    def warning(self) -> str | None:
+        """Once all is read: why that is less than there should be."""
+        damage = self._damage
+        if self._samples < _TRUNCATED_BELOW * self.file.frames or self._is_cut_short:
             damage = damage or "the file is shorter than its header says"
-        return f"truncated: only the first {seconds:.2f} s are usable ({damage})" if damage else None
+        return f"truncated: only the first {self.seconds:.2f} s are usable ({damage})" if damage else None
 
 
-def _opened(path: Path, stack: ExitStack) -> AudioBlocks:
-    try:
-        return AudioBlocks(path, stack)
-    except soundfile.LibsndfileError as error:
-        return _opened_with_ffmpeg(path, stack, error.error_string)
-    except TypeError as error:  # headerless .raw
-        return _opened_with_ffmpeg(path, stack, str(error))
-
-
-def _opened_with_ffmpeg(path: Path, stack: ExitStack, soundfile_reason: str) -> AudioBlocks:
+def _decode_with_ffmpeg(path: Path, wav: Path, soundfile_reason: str) -> tuple[_FileBlocks, str]:
+    """Makes a wav file of `path`; gives what is in it, and what ffmpeg has to say."""
     program = shutil.which("ffmpeg")
     if program is None:
-        raise AudioError(
-            f"'{path}' cannot be decoded: soundfile says '{soundfile_reason}', and the program ffmpeg, which"
-            " reads m4a, mp4, aac, webm and more, is not installed; install ffmpeg or convert the file to wav"
-        )
-    wav = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "decoded.wav"
+        raise AudioError(_without_ffmpeg(path, soundfile_reason))
     # `file:` keeps ffmpeg from taking a name for an option or for a network address.
     source = b"file:" + os.fsencode(path.absolute())
     command: list[str | bytes | Path] = [program, "-v", "error", "-nostdin", "-protocol_whitelist", "file"]
     command += ["-i", source, "-map", "0:a:0", "-vn", "-c:a", "pcm_f32le", "-rf64", "auto", wav]
     run = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
     complaint = last_line(run.stderr)
-    if not wav.exists() or soundfile.info(wav).frames == 0:
+    blocks = _FileBlocks(wav) if wav.exists() and wav.stat().st_size else None
+    if blocks is None or blocks.is_empty:
         raise AudioError(
             f"'{path}' cannot be decoded: neither soundfile ('{soundfile_reason}') nor ffmpeg ('{complaint}')"
             " finds audio in it; convert it to wav, or remove it"
         )
-    return AudioBlocks(wav, stack, complaint or ("ffmpeg says no more" if run.returncode else ""))
+    return blocks, complaint or (f"status {run.returncode}" if run.returncode else "")
 
 
-def check_rate(path: Path | str, sample_rate: int) -> None:
-    """Raises AudioError for a sample rate that no recording has, in Hz."""
-    if not _LOWEST_RATE <= sample_rate <= _HIGHEST_RATE:
-        raise AudioError(f"'{path}' claims a sample rate of {sample_rate} Hz, which no recording has")
-
-
-def _checked(path: Path, decoded: DecodedAudio) -> DecodedAudio:
-    audio = decoded.audio
-    if len(audio) == 0:
-        raise AudioError(f"'{path}' holds no samples")
-    check_rate(path, decoded.sample_rate)
-    finite = np.isfinite(audio)
-    if not finite.all():
-        first_seconds = int(np.argmin(finite)) / decoded.sample_rate
-        raise AudioError(
-            f"'{path}' holds {np.count_nonzero(~finite)} NaN or infinite samples (the first at"
-            f" {first_seconds:.3f} s); export it again from its source"
-        )
-    return decoded
+def _without_ffmpeg(path: Path, soundfile_reason: str) -> str:
+    return (
+        f"'{path}' cannot be decoded: soundfile says '{soundfile_reason}', and the program ffmpeg, which"
+        " reads m4a, mp4, aac, webm and more, is not installed; install ffmpeg or convert the file to wav"
+    )
 
 
 def _riff_is_cut_short(path: Path) -> bool:

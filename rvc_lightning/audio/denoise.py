@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy.ndimage import percentile_filter
 
 from rvc_lightning.audio.stages import Stage
 
@@ -31,6 +32,8 @@ _KEEP_SNR = 0.98
 _LEAST_SNR = 10**-2.5
 # The first guess is a low quantile of the first seconds, and what the mean of noise is to that.
 _FIRST_SECONDS = 2.0
+# 780 Hz: there lie notes and gaps between them, whoever sings.
+_BROAD_BINS = 25
 _QUANTILE = 0.1
 _MEAN_TO_QUANTILE = -1 / math.log(1 - _QUANTILE)
 _TINY_POWER = 1e-12
@@ -107,6 +110,8 @@ class _Tracker:
         """Guesses from the first spectra, power [frames, K]."""
         sounding = first[first.max(axis=1) > _TINY_POWER]
         quantile = np.quantile(sounding if len(sounding) else first, _QUANTILE, axis=0)
+        # Noise is broad. What stands out of its surroundings all the time is a note that was held from the start on.
+        quantile = np.minimum(quantile, 2 * percentile_filter(quantile, 25, size=_BROAD_BINS, mode="nearest"))
         self._noise = np.maximum(_MEAN_TO_QUANTILE * quantile, _TINY_POWER)
         self._probability = np.zeros(first.shape[1])
         self._clean = np.zeros(first.shape[1])

@@ -67,12 +67,15 @@ class Resampler(Stage):
     def push(self, block: np.ndarray) -> np.ndarray:
         """See `Stage`."""
         self._taken += len(block)
+        from_rate, to_rate = self._rates
+        if from_rate == to_rate:
+            return self._counted(block)
         return self._counted(self._stream.resample_chunk(np.ascontiguousarray(block, dtype=np.float32)))
 
     def finish(self) -> np.ndarray:
         """See `Stage`."""
-        rest = self._stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
         from_rate, to_rate = self._rates
+        rest = self._stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
         missing = -(-self._taken * to_rate // from_rate) - self._given
         return np.pad(rest[:missing], (0, max(missing - len(rest), 0)))
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rvc_lightning.conversion.reel import Reel, Samples, spans
+from rvc_lightning.conversion.reel import Growing, Samples, spans
 from rvc_lightning.errors import ConfigurationError
 
 SAMPLE_RATE = 16000
@@ -133,7 +133,7 @@ def reflected(audio: Samples, start: int, stop: int) -> np.ndarray:
 class Joiner:
     """Puts together what the chunks of a recording became, as they come."""
 
-    def __init__(self, joined: Reel, context_samples: int, hop_samples: int, samples: int) -> None:
+    def __init__(self, joined: Growing, context_samples: int, hop_samples: int, samples: int) -> None:
         """Begins with nothing.
 
         Args:

@@ -42,10 +42,13 @@ def shaped_contour(
 
 
 def check_pitch_options(options: ConversionOptions, pitch_guided: bool) -> None:
-    """Raises VoiceError if an option is about the pitch of a voice that was trained without."""
+    """Raises VoiceError if an option shapes the pitch of a voice that was trained without.
+
+    Transposition alone is let through: a run over many voices asks all of them for it.
+    """
     chosen = [
         f"{name}={value}"
-        for name in ("transpose_semitones", "autotune", "proposed_pitch_hz", "f0_file", "write_f0")
+        for name in ("autotune", "proposed_pitch_hz", "f0_file", "write_f0")
         if (value := getattr(options, name))
     ]
     if chosen and not pitch_guided:

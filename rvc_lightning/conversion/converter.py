@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from lightning import Trainer
 
-from rvc_lightning.audio.decode import seconds_of
+from rvc_lightning.audio.decode import seconds_or_none
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.conversion.chunking import ChunkLengths
@@ -33,11 +33,11 @@ from rvc_lightning.conversion.source import Source
 from rvc_lightning.conversion.speakers import speaker_number
 from rvc_lightning.conversion.speaking import Speaker
 from rvc_lightning.errors import ConfigurationError, RVCError, VoiceError
-from rvc_lightning.index_file import check_index
 from rvc_lightning.pitch import DEFAULT_PITCH, build_pitch_extractor
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
 from rvc_lightning.retrieval import RetrievalIndex
 from rvc_lightning.version import __version__
+from rvc_lightning.voice.indexing import check_origin
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 from rvc_lightning.voice.voice import Voice, content_hash
 
@@ -85,8 +85,7 @@ class VoiceConverter:
 
         Args:
             voice: What to convert to.
-            index: Of the voice's own features, for `index_rate`; a path is read when it is first needed. None converts
-                without.
+            index: Of the voice's own features, for `index_rate`; a path is read at first use. None converts without.
             content: Content encoder; by default the one the voice was trained with.
             content_path: Folder with that encoder's files, where they should not come from the hub.
             pitch: Pitch extractor; by default the one the voice was trained with, or SwiftF0.
@@ -100,8 +99,11 @@ class VoiceConverter:
             ConfigurationError: The precision is one in which pitch or content lose digits.
         """
         self.voice = voice
-        self._index = index
-        _check_index(index, voice)
+        self.index = RetrievalIndex.load(index) if isinstance(index, str | Path) else index
+        if self.index is not None:
+            self.index.check_fits(voice.config.content_dim)
+            if self.index.path is not None:
+                check_origin(self.index.path, voice)
         self.trainer = trainer or Trainer(accelerator="auto", devices=1, **_QUIET)
         if self.trainer.precision not in PRECISIONS:
             raise ConfigurationError(
@@ -209,12 +211,8 @@ class VoiceConverter:
             self.trainer.predict(conversion, return_predictions=False)
 
     def index_for(self, options: ConversionOptions) -> RetrievalIndex | None:
-        """The index, read once; None where there is none or it is not asked for."""
-        if options.index_rate == 0:
-            return None
-        if isinstance(self._index, str | Path):
-            self._index = RetrievalIndex.load(self._index)
-        return self._index
+        """The index; None where there is none or it is not asked for."""
+        return self.index if options.index_rate else None
 
     def fingerprint(self, options: ConversionOptions) -> str:
         """A digest of all that decides what becomes of a source."""
@@ -252,16 +250,8 @@ class _InMemory:
 def _seconds(source: Source, sample_rate: int | None) -> float:
     """Length of a source, as far as it is known."""
     if isinstance(source, str | Path):
-        return seconds_of(source)
+        return seconds_or_none(source) or 0.0
     return np.size(source) / sample_rate if sample_rate and sample_rate > 0 else 0.0
-
-
-def _check_index(index: str | Path | RetrievalIndex | None, voice: Voice) -> None:
-    """Raises VoiceError if there is no such index, or it is one of another voice."""
-    if isinstance(index, RetrievalIndex):
-        index.check_fits(voice.config.content_dim)
-    elif index is not None:
-        check_index(Path(index), voice.config.content_dim)
 
 
 def _described(pitch: PitchTracker) -> list[Any]:

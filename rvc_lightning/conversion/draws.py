@@ -40,15 +40,16 @@ class PlacedDraws(TorchFunctionMode):
     windows of a recording.
     """
 
-    def __init__(self, places: Sequence[Place], frames: int) -> None:
+    def __init__(self, places: Sequence[Place], frames: int, first_frame: int = 0) -> None:
         """Begins the draws anew.
 
         Args:
             places: Of the B items.
             frames: T of the batch, padding included.
+            first_frame: Where all draws after the first begin, see `Synthesizer.infer`: the first is that of the prior.
         """
         super().__init__()
-        self._places, self._frames, self._draws = places, frames, 0
+        self._places, self._frames, self._first_frame, self._draws = places, frames, first_frame, 0
         self._kinds: dict[Any, Callable[..., Tensor]] = {
             torch.randn: torch.randn,
             torch.rand: torch.rand,
@@ -73,18 +74,20 @@ class PlacedDraws(TorchFunctionMode):
 
     def _drawn(self, draw: Callable[..., Tensor], place: Place, shape: torch.Size, kwargs: dict[str, Any]) -> Tensor:
         """The numbers of one item, of its shape without B."""
-        along = [axis for axis, size in enumerate(shape) if size % self._frames == 0]
+        skipped = self._first_frame if self._draws else 0
+        frames, frame = self._frames - skipped, place.frame + skipped
+        along = [axis for axis, size in enumerate(shape) if size % frames == 0]
         if not along:
             return draw(shape, generator=self._generator(place.seed, -1, kwargs), **kwargs)
-        first, last = place.frame // _STRETCH_FRAMES, (place.frame + self._frames - 1) // _STRETCH_FRAMES
-        time, values_a_frame = along[-1], shape[along[-1]] // self._frames
+        first, last = frame // _STRETCH_FRAMES, (frame + frames - 1) // _STRETCH_FRAMES
+        time, values_a_frame = along[-1], shape[along[-1]] // frames
         stretch = torch.Size([*shape[:time], _STRETCH_FRAMES * values_a_frame, *shape[time + 1 :]])
         stretches = [
             draw(stretch, generator=self._generator(place.seed, number, kwargs), **kwargs)
             for number in range(first, last + 1)
         ]
-        skipped = (place.frame - first * _STRETCH_FRAMES) * values_a_frame
-        return torch.cat(stretches, dim=time).narrow(time, skipped, shape[time])
+        before = (frame - first * _STRETCH_FRAMES) * values_a_frame
+        return torch.cat(stretches, dim=time).narrow(time, before, shape[time])
 
     def _generator(self, seed: str, stretch: int, kwargs: dict[str, Any]) -> torch.Generator:
         name = f"{seed} {self._draws} {stretch}".encode()

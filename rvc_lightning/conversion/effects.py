@@ -35,6 +35,8 @@ class Effect:
     """What it does, in one line."""
     rings: ClassVar[bool] = False
     """Whether it sounds on after the voice has ended."""
+    is_live: ClassVar[bool] = True
+    """Whether it gives at once what it is given, as a stream needs it."""
 
     def __post_init__(self) -> None:
         check_options(self, f"{self.name}.")
@@ -49,6 +51,7 @@ class PitchShift(Effect):
 
     name = "pitch_shift"
     pedalboard_name = "time_stretch"
+    is_live = False
     about = "moves the finished voice with its timbre; transpose_semitones moves what it sings and keeps the timbre"
 
     semitones: float = option(12.0, "shift, 12 to the octave", unit="semitones", low=-48, high=48)

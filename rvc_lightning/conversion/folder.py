@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from rvc_lightning.audio.decode import seconds_of
+from rvc_lightning.audio.decode import seconds_or_none
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_name
 from rvc_lightning.audio.encode import WRITE_SUBTYPES, audio_writer, check_writable, fitting_rate
 from rvc_lightning.conversion.converter import VoiceConverter
@@ -158,7 +158,7 @@ def _task(converter: VoiceConverter, path: Path, target: Path, source: Path, opt
     """The conversion of one recording, with its own curve and a rate that its format takes."""
     rate = options.output_sample_rate or fitting_rate(target.suffix, converter.voice.sample_rate)
     own = replace(with_curve_of(options, _relative(path, source)), output_sample_rate=rate)
-    return Task(path, None, seconds_of(path), own, target=target)
+    return Task(path, None, seconds_or_none(path) or 0.0, own, target=target)
 
 
 def _done(journal: Journal, tasks: Sequence[Task], made_by: str) -> list[Entry]:

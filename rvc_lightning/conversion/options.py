@@ -40,7 +40,8 @@ class ConversionOptions:
 
     transpose_semitones: float = option(
         0.0,
-        "shift of the pitch, 12 to the octave; about 12 from a low to a high voice, -12 back",
+        "shift of the pitch, 12 to the octave; about 12 from a low to a high voice, -12 back; a voice without pitch "
+        "has none to shift",
         unit="semitones", low=-48, high=48,
     )  # fmt: skip
     autotune: float = option(

@@ -38,6 +38,18 @@ class Samples(Protocol):
         ...
 
 
+class Growing(Protocol):
+    """What samples can be added to, such as a reel."""
+
+    def __len__(self) -> int:
+        """Samples that were added, whether they are still there or not."""
+        ...
+
+    def append(self, block: np.ndarray, /) -> None:
+        """Adds samples [N'] to the end."""
+        ...
+
+
 class Reel:
     """Mono float32 samples [N] that are appended block by block and read anywhere.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 import soxr
 
-from rvc_lightning.audio.decode import check_rate, open_audio
+from rvc_lightning.audio.decode import open_audio
 from rvc_lightning.audio.filters import highpass_zero_phase
 from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
 from rvc_lightning.conversion.chunking import SAMPLE_RATE, reflected
@@ -75,7 +75,7 @@ def read_recording(source: Source, sample_rate: int | None, folder: Path) -> Rec
         ConfigurationError: `sample_rate` is missing or given twice.
     """
     file_digest = digest(source) if isinstance(source, str | Path) and Path(source).is_file() else ""
-    with _opened(source, sample_rate) as (blocks, rate):
+    with _opened(source, sample_rate, folder) as (blocks, rate):
         resampled = Reel(folder)
         samples, source_peak, name = _resample_into(resampled, blocks, rate)
     if not samples:
@@ -90,7 +90,7 @@ def read_recording(source: Source, sample_rate: int | None, folder: Path) -> Rec
 
 
 @contextmanager
-def _opened(source: Source, sample_rate: int | None) -> Iterator[tuple[Iterator[np.ndarray], int]]:
+def _opened(source: Source, sample_rate: int | None, folder: Path) -> Iterator[tuple[Iterator[np.ndarray], int]]:
     """Blocks of float32 samples and their rate in Hz; the errors are those of `read_recording`."""
     if not isinstance(source, str | Path):
         audio = _checked_array(np.asarray(source), sample_rate)
@@ -99,9 +99,8 @@ def _opened(source: Source, sample_rate: int | None) -> Iterator[tuple[Iterator[
         return
     if sample_rate is not None:
         raise ConfigurationError(f"sample_rate={sample_rate}: a file brings its own rate; leave it out")
-    with open_audio(source) as blocks:
-        check_rate(source, blocks.sample_rate)
-        yield _finite(source, blocks, blocks.sample_rate), blocks.sample_rate
+    with open_audio(source, scratch=folder) as blocks:
+        yield iter(blocks), blocks.sample_rate
         if blocks.warning:
             log.warning("%s: %s", source, blocks.warning)
 
@@ -114,28 +113,6 @@ def _checked_array(audio: np.ndarray, sample_rate: int | None) -> np.ndarray:
     if not np.isfinite(audio).all():
         raise AudioError("the samples hold NaN or infinity")
     return audio.astype(np.float32)
-
-
-def _finite(path: str | Path, blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np.ndarray]:
-    """The blocks, fewer and longer. Raises AudioError at the first that is not finite, or if there is none."""
-    waiting: list[np.ndarray] = []
-    samples = 0
-    for block in blocks:
-        if not (finite := np.isfinite(block)).all():
-            seconds = (samples + int(np.argmin(finite))) / sample_rate
-            raise AudioError(
-                f"'{path}' holds NaN or infinite samples (the first at {seconds:.3f} s);"
-                " export it again from its source"
-            )
-        samples += len(block)
-        waiting.append(block)
-        if sum(map(len, waiting)) >= _DECODED_SAMPLES:
-            yield np.concatenate(waiting)
-            waiting = []
-    if not samples:
-        raise AudioError(f"'{path}' holds no samples")
-    if waiting:
-        yield np.concatenate(waiting)
 
 
 def _resample_into(reel: Reel, blocks: Iterator[np.ndarray], sample_rate: int) -> tuple[int, float, str]:

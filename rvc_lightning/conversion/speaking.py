@@ -36,7 +36,8 @@ class Window(NamedTuple):
     place: Place
     """Where it lies, which decides its random draws."""
     start_cycles: float = 0.0
-    """Phase of the pitch before its first sample, in cycles; the pitch of the first frame is bent to reach it."""
+    """Phase of the pitch before the frame that the generator begins with, in cycles; the pitch of that frame is bent to
+    reach it."""
 
 
 class Speaker(nn.Module):
@@ -52,7 +53,11 @@ class Speaker(nn.Module):
 
     @torch.inference_mode()
     def speak(
-        self, windows: Sequence[Window], options: ConversionOptions, index: RetrievalIndex | None = None
+        self,
+        windows: Sequence[Window],
+        options: ConversionOptions,
+        index: RetrievalIndex | None = None,
+        first_frame: int = 0,
     ) -> list[np.ndarray]:
         """Says windows of any lengths; what becomes of one does not depend on the others.
 
@@ -60,9 +65,12 @@ class Speaker(nn.Module):
             windows: B of them, at least one.
             options: Of which index rate, protection and speaker, by its number, count here.
             index: None goes without.
+            first_frame: Where the generator begins, in frames of 10 ms; what is before it takes less work and is heard
+                by the other networks alone.
 
         Returns:
-            Audio of each, float32 [T·hop]. The content frames decide T, so that it ends up to 35 ms before its window.
+            Audio of each from `first_frame` on, float32 [(T - first_frame)·hop]. The content frames decide T,
+            so that it ends up to 35 ms before its window.
         """
         wav16k, lengths = self._batch([window.audio for window in windows])
         f0_hz = self._pitch_of(windows, 2 * int(content_lengths(lengths).max()))
@@ -73,11 +81,11 @@ class Speaker(nn.Module):
         coarse = None if f0_hz is None else coarse_pitch(f0_hz)
         if f0_hz is not None:
             # A frame lasts a hundredth of a second. Only the phase gets out of it: it lies where nothing is kept.
-            f0_hz[:, 0] += FRAMES_PER_SECOND * f0_hz.new_tensor([window.start_cycles for window in windows])
+            f0_hz[:, first_frame] += FRAMES_PER_SECOND * f0_hz.new_tensor([window.start_cycles for window in windows])
         speaker = torch.full_like(lengths, int(options.speaker))
-        with PlacedDraws([window.place for window in windows], content.shape[1]):
-            audio = self.synthesizer.infer(content, frames, coarse, f0_hz, speaker)
-        ends = (frames * self.synthesizer.config.hop_samples).tolist()
+        with PlacedDraws([window.place for window in windows], content.shape[1], first_frame):
+            audio = self.synthesizer.infer(content, frames, coarse, f0_hz, speaker, first_frame=first_frame)
+        ends = ((frames - first_frame) * self.synthesizer.config.hop_samples).tolist()
         return [item[0, :end].numpy() for item, end in zip(audio.float().cpu(), ends, strict=True)]
 
     @torch.inference_mode()

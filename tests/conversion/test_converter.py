@@ -147,6 +147,8 @@ def test_an_index_of_another_voice(voice, tmp_path):
     path = save_index(build_index(np.eye(40, 256, dtype=np.float32), 0), tmp_path / "other.index")
     with pytest.raises(VoiceError, match=r"other.index' holds features of 256 channels, but the voice takes 768"):
         VoiceConverter(voice, path)
+    with pytest.raises(VoiceError, match=r"there is no index at .*gone.index"):
+        VoiceConverter(voice, tmp_path / "gone.index")
 
 
 def test_the_index_is_used(voice, converter):
