@@ -25,7 +25,7 @@ from rvc_lightning.conversion.prediction import Task, Throughput, fitting, share
 from rvc_lightning.conversion.speaking import Window
 from rvc_lightning.errors import AudioError, OutOfMemoryError
 from rvc_lightning.models import Synthesizer
-from rvc_lightning.retrieval import build_index
+from rvc_lightning.retrieval import RetrievalIndex, build_index
 
 SHORT = ChunkLengths(context_seconds=1, search_seconds=1, spacing_seconds=4, longest_seconds=5)
 OPTIONS = ConversionOptions()
