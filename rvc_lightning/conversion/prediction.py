@@ -161,7 +161,7 @@ class ConversionRun(LightningModule):
         jobs = []
         for task, read in batch:
             if isinstance(read, Recording):
-                jobs.append(_Job(task, read, self._joiner(read)))
+                jobs.append(self._job(task, read))
             else:
                 self.delivery.fail(task, read)
                 self._advance(task.seconds)
@@ -177,10 +177,11 @@ class ConversionRun(LightningModule):
             self._bar.close()
         self.trainer.strategy.barrier("converted")
 
-    def _joiner(self, recording: Recording) -> Joiner:
-        config = self.speaker.synthesizer.config
+    def _job(self, task: Task, recording: Recording) -> _Job:
+        config, joined = self.speaker.synthesizer.config, Reel(self.folder)
         samples = recording.samples_at(config.sample_rate)
-        return Joiner(Reel(self.folder), self.lengths.context_samples, config.hop_samples, samples)
+        joiner = Joiner(joined, self.lengths.context_samples, config.hop_samples, samples)
+        return _Job(task, recording, joiner, joined)
 
     def _measure(self, recordings: Sequence[Recording]) -> None:
         """Finds the pitch of whole recordings by the network, in parts."""
@@ -236,7 +237,7 @@ class ConversionRun(LightningModule):
         """Delivers what a recording became."""
         rate, recording, options = self.speaker.synthesizer.config.sample_rate, job.recording, job.task.options
         job.joiner.end()
-        joined = job.joiner.joined
+        joined = job.joined
         try:
             blocks = leveled(joined, rate, recording.audio, options)
             stages = finishing(options, rate, finished_samples(options, rate, recording.samples, recording.sample_rate))
@@ -310,6 +311,7 @@ class _Job:
     task: Task
     recording: Recording
     joiner: Joiner
+    joined: Reel
 
     def pieces(self, lengths: ChunkLengths) -> list[_Piece]:
         """Its chunks, none for silence."""

@@ -83,8 +83,9 @@ class Speaker(nn.Module):
             # A frame lasts a hundredth of a second. Only the phase gets out of it: it lies where nothing is kept.
             f0_hz[:, first_frame] += FRAMES_PER_SECOND * f0_hz.new_tensor([window.start_cycles for window in windows])
         speaker = torch.full_like(lengths, int(options.speaker))
+        later = {"first_frame": first_frame} if first_frame else {}
         with PlacedDraws([window.place for window in windows], content.shape[1], first_frame):
-            audio = self.synthesizer.infer(content, frames, coarse, f0_hz, speaker, first_frame=first_frame)
+            audio = self.synthesizer.infer(content, frames, coarse, f0_hz, speaker, **later)
         ends = ((frames - first_frame) * self.synthesizer.config.hop_samples).tolist()
         return [item[0, :end].numpy() for item, end in zip(audio.float().cpu(), ends, strict=True)]
 

@@ -64,6 +64,8 @@ def fold_weight_norm(module: nn.Module) -> nn.Module:
     for child in module.modules():
         if parametrize.is_parametrized(child, "weight"):
             parametrize.remove_parametrizations(child, "weight", leave_parametrized=True)
+            # Weight norm leaves behind a function that reads old files and keeps the module from being pickled.
+            child._load_state_dict_pre_hooks.clear()
     return module
 
 
