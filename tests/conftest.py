@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 # Before anything imports huggingface_hub: no test asks a network.
@@ -10,6 +11,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
 import pytest
 import torch
+from stubs import make_voice, quick_config
 
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 
@@ -86,3 +88,14 @@ def tiny_discriminator():
         scale_channels=(4, 4, 4, 8, 8, 8),
         scale_groups=(1, 2, 2, 4, 4, 1),
     )
+
+
+@pytest.fixture(scope="session")
+def put_voice():
+    """Writes one small voice wherever one is wanted."""
+    voice = make_voice(quick_config())
+
+    def put(path, **information):
+        return replace(voice, information=voice.information | information).save(path)
+
+    return put
