@@ -22,7 +22,7 @@ SHIPPED = Path(__file__).parents[1] / "assets" / "phonetic" / "phonetic.pt"
 class PhoneticEncoder(ContentEncoder):
     """A small convolutional network, trained by `rvc_lightning.phonetic`; its card is beside its weights.
 
-    Each frame sees 0.7 s before it and 0.4 s after it. The weights are fixed.
+    Each frame sees half a second before it and 0.26 s after it. The weights are fixed.
     """
 
     name = "phonetic"
@@ -40,7 +40,7 @@ class PhoneticEncoder(ContentEncoder):
         super().__init__()
         if version != "v1":
             raise ConfigurationError(f"content.version={version}; content=phonetic is of version v1 (256 channels)")
-        self.network = _load(Path(path).expanduser() if path is not None else SHIPPED)
+        self.network = load_network(Path(path).expanduser() if path is not None else SHIPPED, "content.path")
         self.dim = self.network.config.content_dim
         self.requires_grad_(False)
 
@@ -51,9 +51,9 @@ class PhoneticEncoder(ContentEncoder):
             return self.network(padded, lengths)[:, : content_frames(wav16k.shape[1])].float()
 
 
-def _load(path: Path) -> PhoneticNetwork:
-    """The network in a file. Raises ConfigurationError if it holds none."""
+def load_network(path: Path, setting: str) -> PhoneticNetwork:
+    """The network in a file, in evaluation mode. Raises ConfigurationError, naming the setting, if it holds none."""
     try:
         return from_file(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, TypeError, KeyError, pickle.UnpicklingError) as error:
-        raise ConfigurationError(f"content.path={path} is no phonetic encoder: {error}") from error
+    except (OSError, EOFError, RuntimeError, TypeError, KeyError, pickle.UnpicklingError) as error:
+        raise ConfigurationError(f"{setting}={path} is no phonetic encoder: {error}") from error

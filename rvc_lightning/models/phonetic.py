@@ -1,4 +1,4 @@
-"""The network of the phonetic content encoder: convolutions over log-mel spectra, from phones to what lies between them.
+"""The network of the phonetic content encoder: convolutions over log-mel spectra.
 
 Letters: B items, T samples at 16 kHz, J spectra of 10 ms, F content frames of 20 ms, M mel bands, C channels.
 
@@ -47,7 +47,7 @@ class PhoneticConfig:
     """
 
     n_mels: int = 80
-    channels: int = 256
+    channels: int = 192
     n_blocks: int = 6
     expansion: int = 2
     content_dim: int = 256

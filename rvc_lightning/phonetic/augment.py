@@ -8,8 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.fft import irfft, next_fast_len, rfft
 
 from rvc_lightning.content.base import SAMPLE_RATE
+
+_ROOM_SAMPLES = SAMPLE_RATE // 2
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,16 @@ def augmented(speech: np.ndarray, other: np.ndarray, config: AugmentConfig, draw
         config: How far.
         draw: Of all choices.
     """
-    spectrum = np.fft.rfft(speech, 2 * len(speech))
-    frequency = np.linspace(0, 1, len(spectrum))
+    # Room for the reverberation, so that the end does not come round to the beginning.
+    total = next_fast_len(len(speech) + _ROOM_SAMPLES, real=True)
+    spectrum = rfft(speech, total)
+    frequency = np.linspace(0, 1, len(spectrum), dtype=np.float32)
     spectrum *= _equalizer(frequency, config, draw)
     if draw.random() < config.p_room:
-        spectrum *= np.fft.rfft(_room(draw), 2 * len(speech))
+        spectrum *= rfft(_room(draw), total)
     if draw.random() < config.p_band:
         spectrum *= _band(frequency, draw)
-    heard = np.fft.irfft(spectrum)[: len(speech)]
+    heard = irfft(spectrum, total)[: len(speech)]
     if draw.random() < config.p_noise:
         snr_db = draw.uniform(config.least_snr_db, 40)
         noise = _noise(len(speech), other, draw)
@@ -70,14 +75,15 @@ def augmented(speech: np.ndarray, other: np.ndarray, config: AugmentConfig, draw
 def _equalizer(frequency: np.ndarray, config: AugmentConfig, draw: np.random.Generator) -> np.ndarray:
     """A smooth gain, over frequency from 0 to 1 of the band; points lie closer together below."""
     points = np.linspace(0, 1, 8) ** 2
-    return 10 ** (np.interp(frequency, points, draw.normal(0, config.equalizer_db, 8)) / 20)
+    gain_db = np.interp(frequency, points, draw.normal(0, config.equalizer_db, 8))
+    return 10 ** (gain_db.astype(np.float32) / 20)
 
 
 def _room(draw: np.random.Generator) -> np.ndarray:
     """An impulse response: the direct sound, and noise that dies away in 0.1 to 0.7 s."""
     reverberation_s = draw.uniform(0.1, 0.7)
-    time_s = np.arange(round(0.5 * SAMPLE_RATE)) / SAMPLE_RATE
-    tail = draw.standard_normal(len(time_s)) * 10 ** (-3 * time_s / reverberation_s)
+    time_s = np.arange(_ROOM_SAMPLES, dtype=np.float32) / SAMPLE_RATE
+    tail = draw.standard_normal(_ROOM_SAMPLES, dtype=np.float32) * 10 ** (-3 * time_s / reverberation_s)
     tail[: round(draw.uniform(0.001, 0.01) * SAMPLE_RATE)] = 0
     response = tail / np.sqrt(np.square(tail).sum()) * 10 ** (-draw.uniform(-2, 12) / 20)
     response[0] = 1
@@ -86,7 +92,7 @@ def _room(draw: np.random.Generator) -> np.ndarray:
 
 def _band(frequency: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     """A gain that cuts below 50 to 400 Hz and above 3 to 8 kHz, as small loudspeakers and lines do."""
-    hz = np.maximum(frequency * SAMPLE_RATE / 2, 1.0)
+    hz = np.maximum(frequency * (SAMPLE_RATE / 2), 1.0)
     low_hz, high_hz = draw.uniform(50, 400), draw.uniform(3000, 8000)
     return 1 / (1 + (low_hz / hz) ** 4) / (1 + (hz / high_hz) ** 16)
 
@@ -97,11 +103,12 @@ def _noise(samples: int, other: np.ndarray, draw: np.random.Generator) -> np.nda
     if kind < 0.25 and np.any(other):
         return np.roll(other, draw.integers(samples)) + np.roll(other[::-1], draw.integers(samples))
     if kind < 0.35:
-        time_s = np.arange(samples) / SAMPLE_RATE
-        return sum(np.sin(2 * np.pi * draw.choice((50, 60)) * n * time_s) / n for n in range(1, 6))
-    spectrum = np.fft.rfft(draw.standard_normal(samples))
-    slope = draw.uniform(0, 1)
-    return np.fft.irfft(spectrum / np.maximum(np.arange(len(spectrum)), 10) ** slope, samples)
+        time_s = np.arange(samples, dtype=np.float32) / SAMPLE_RATE
+        hum_hz = draw.choice((50, 60))
+        return np.sum([np.sin(np.float32(2 * np.pi * hum_hz * n) * time_s) / n for n in range(1, 6)], axis=0)
+    spectrum = rfft(draw.standard_normal(samples, dtype=np.float32))
+    slope = np.float32(draw.uniform(0, 1))
+    return irfft(spectrum / np.maximum(np.arange(len(spectrum), dtype=np.float32), 10) ** slope, samples)
 
 
 def _rms(audio: np.ndarray) -> float:

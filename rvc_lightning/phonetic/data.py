@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import lightning
 import numpy as np
@@ -23,8 +23,11 @@ from rvc_lightning.phonetic.augment import AugmentConfig, augmented
 from rvc_lightning.phonetic.corpus import Utterance, read_audio, read_manifest
 from rvc_lightning.phonetic.phones import PHONES, SILENCE
 
+T = TypeVar("T")
+
 NO_FRAME = -1
 _LEAD_S = 0.1
+_VALIDATED = 96
 
 
 class Pairs(NamedTuple):
@@ -62,7 +65,7 @@ class View:
 
     def audio(self, samples: int) -> np.ndarray:
         """Float32 [samples] at 16 kHz, zeros beyond the end."""
-        position = (self.begin_s + np.arange(samples) * (self.speed / SAMPLE_RATE)) * SAMPLE_RATE
+        position = self.begin_s * SAMPLE_RATE + np.arange(samples) * self.speed
         begin, end = int(position[0]), int(position[-1]) + 2
         part = self.speech.audio[begin:end].astype(np.float32) / 2**15
         if self.speed == 1.0:
@@ -117,14 +120,14 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
         first = _any_of([s for s in said if is_recorded(s)] if from_recorded else said, draw)
         others = [speech for speech in said if speech.speaker != first.speaker]
         second = _any_of(others, draw) if others and draw.random() < 0.85 else first
-        views = self._views(first, second, draw)
+        one, other = self._views(first, second, draw)
         if draw.random() < 0.5:
-            views = views[::-1]
-        audio = np.stack([self._heard(view, draw) for view in views])
-        phones = np.stack([_phones(view, self.frames) for view in views])
-        return audio, phones, _partners(*views, self.frames)
+            one, other = other, one
+        audio = np.stack([self._heard(view, draw) for view in (one, other)])
+        phones = np.stack([_phones(view, self.frames) for view in (one, other)])
+        return audio, phones, _partners(one, other, self.frames)
 
-    def _views(self, first: Speech, second: Speech, draw: np.random.Generator) -> list[View]:
+    def _views(self, first: Speech, second: Speech, draw: np.random.Generator) -> tuple[View, View]:
         """Both, from the same phone on, each at its own speed."""
         furthest = 0.5 * np.log(self.augment.speed) if self.augment else 0.0
         speeds = np.exp(np.clip(draw.normal(0, furthest, 2), -2 * furthest, 2 * furthest))
@@ -133,10 +136,11 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
         last_s = first.edges_s[-1] - self.samples / SAMPLE_RATE * speeds[0]
         possible = [pair for pair in shared if first.edges_s[pair[0]] <= last_s] or shared[:1] or [(0, 0)]
         begin = possible[draw.integers(len(possible))]
-        return [
+        one, other = (
             View(speech, max(0.0, speech.edges_s[phone] - _LEAD_S * draw.random()), speed)
             for speech, phone, speed in zip((first, second), begin, speeds, strict=True)
-        ]
+        )
+        return one, other
 
     def _heard(self, view: View, draw: np.random.Generator) -> np.ndarray:
         audio = view.audio(self.samples)
@@ -172,15 +176,16 @@ class PairDataModule(lightning.LightningDataModule):
         self.utterances = read_manifest(folder)
         self.held_out_speakers = set(held_out_speakers)
         self.held_out_sentences = held_out_sentences
-        self.options = {"frames": frames, "recorded_share": recorded_share, "seed": seed}
-        self.examples, self.augment, self.seed = examples, augment, seed
+        self.frames, self.examples, self.recorded_share = frames, examples, recorded_share
+        self.augment, self.seed = augment, seed
 
     def setup(self, stage: str) -> None:
         """Reads the corpus into memory."""
         kept, held = self._divided()
-        self.training = PairDataset(kept, examples=self.examples, augment=self.augment, **self.options)
-        validation = self.options | {"recorded_share": 1.0}
-        self.validation = PairDataset(held, examples=max(1, self.examples // 20), augment=None, **validation)
+        self.training = PairDataset(
+            kept, self.frames, self.examples, self.augment, recorded_share=self.recorded_share, seed=self.seed
+        )
+        self.validation = PairDataset(held, self.frames, _VALIDATED, augment=None, recorded_share=1.0, seed=self.seed)
 
     def _divided(self) -> tuple[list[list[Speech]], list[list[Speech]]]:
         """Sentences for training, and for validation: those held out, by the speakers held out if there are such."""
@@ -255,8 +260,8 @@ def _partners(first: View, second: View, frames: int) -> np.ndarray:
     return np.where(meets, frame, NO_FRAME)
 
 
-def _any_of(choices, draw: np.random.Generator):  # type: ignore[no-untyped-def]
-    return choices[draw.integers(len(choices))]
+def _any_of(choices: Sequence[T], draw: np.random.Generator) -> T:
+    return choices[int(draw.integers(len(choices)))]
 
 
 def _collate(examples: Sequence[tuple[np.ndarray, ...]]) -> Pairs:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional
 
+from rvc_lightning.content.phonetic import load_network
+from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models.phonetic import PhoneticConfig, PhoneticNetwork, mel_filters
 from rvc_lightning.phonetic.augment import AugmentConfig
 from rvc_lightning.phonetic.data import NO_FRAME, Pairs
@@ -77,6 +80,17 @@ class PhoneticTraining(LightningModule):
         ratios = torch.logspace(-1, 1, _SPEAKERS, self.augment.formants).tolist()
         filters = torch.stack([mel_filters(self.network.config.n_mels, ratio) for ratio in ratios])
         self.register_buffer("speakers", filters, persistent=False)
+
+    def start_from(self, path: Path) -> None:
+        """Takes the weights of an encoder.
+
+        Raises:
+            ConfigurationError: There is none at `path`, or it has other sizes.
+        """
+        network = load_network(path, "start_from")
+        if network.config != self.network.config:
+            raise ConfigurationError(f"start_from={path} has other sizes: {network.config}")
+        self.network.load_state_dict(network.state_dict())
 
     def training_step(self, batch: Pairs, _: int) -> Tensor:
         """The sum of both losses."""

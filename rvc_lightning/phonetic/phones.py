@@ -11,8 +11,9 @@ SILENCE = "pau"
 
 PHONES = (
     SILENCE,
-    *"aa ae ah ao aw ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh uw v w y z zh".split(),
-)
+    "aa", "ae", "ah", "ao", "aw", "ay", "b", "ch", "d", "dh", "eh", "er", "ey", "f", "g", "hh", "ih", "iy", "jh",
+    "k", "l", "m", "n", "ng", "ow", "oy", "p", "r", "s", "sh", "t", "th", "uh", "uw", "v", "w", "y", "z", "zh"
+)  # fmt: skip
 
 # Flite and Festival (radio and CMU sets), and the CMU dictionary in lower case, where they differ from the above.
 _FOLDED = {
@@ -91,7 +92,7 @@ _ESPEAK = {
     "w#": "w",
     "x": "k",
     "?": SILENCE,
-} | {phone: phone for phone in "b d f g k l m n p r s t v w z".split()}
+} | {phone: phone for phone in "bdfgklmnprstvwz"}
 
 Segment = tuple[str, float]
 """A phone and the second it ends at; the first begins at 0."""

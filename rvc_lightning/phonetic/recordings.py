@@ -14,12 +14,13 @@ import numpy as np
 from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.content.base import SAMPLE_RATE
 from rvc_lightning.errors import ConfigurationError, DatasetError
-from rvc_lightning.phonetic.phones import SILENCE, Segment, folded
+from rvc_lightning.phonetic.phones import PHONES, SILENCE, Segment, folded
 from rvc_lightning.phonetic.speakers import Spoken
 
 _FRAME_S = 0.01
-_SILENT_BELOW_LOUDEST = 10 ** (-35 / 20)
-_QUIET_EDGE_S = 0.03
+_PHONE_MARK = "+"
+# Pauses are <sil>, noises [noise] and ++nsn++.
+_FILLER = ("<", "[", "++")
 
 
 @dataclass
@@ -48,11 +49,13 @@ def read_recordings(table: Path) -> list[Recording]:
             rows = list(csv.DictReader(file))
         return [Recording(table.parent / row["path"], row["speaker"], row["transcript"]) for row in rows]
     except (OSError, ValueError, KeyError) as error:
-        raise DatasetError(f"recordings={table}: a CSV with path, speaker and transcript is expected: {error}") from error
+        raise DatasetError(
+            f"recordings={table}: a CSV with path, speaker and transcript is expected: {error}"
+        ) from error
 
 
 def aligned(recordings: list[Recording]) -> Iterator[tuple[Recording, Spoken | None]]:
-    """Each recording with its phones, or None where its words do not fit what is heard or are not in the dictionary.
+    """Each recording with its phones, or None where its words are not in the dictionary or not heard.
 
     Raises:
         ConfigurationError: pocketsphinx is not installed.
@@ -60,21 +63,25 @@ def aligned(recordings: list[Recording]) -> Iterator[tuple[Recording, Spoken | N
     decoder = _decoder()
     for recording in recordings:
         audio = load_audio(recording.path, SAMPLE_RATE)[0].astype(np.float32)
-        try:
-            segments = _align(decoder, audio, _words(recording.transcript))
-        except RuntimeError:
-            # pocketsphinx has lost the words, and is left in the middle of the utterance.
-            segments, decoder = [], _decoder()
+        segments = _align(decoder, audio, _words(recording.transcript))
         yield recording, Spoken(f"recorded-{recording.speaker}", audio, segments) if segments else None
 
 
 def _decoder() -> Any:
+    """Pocketsphinx's decoder, to whose dictionary each phone is added as a word.
+
+    Its own way from words to phones fails where a word that it heard is shorter than three frames a phone.
+    """
     try:
         from pocketsphinx import Decoder
     except ImportError as error:
         raise ConfigurationError("recordings=...: pip install pocketsphinx, which finds their phones") from error
     # Wide beams: the words are known, so all that counts is that they are not lost.
-    return Decoder(loglevel="FATAL", beam=1e-80, wbeam=1e-60, pbeam=1e-80)
+    decoder = Decoder(loglevel="FATAL", beam=1e-80, wbeam=1e-80, pbeam=1e-80)
+    for phone in PHONES:
+        if phone != SILENCE:
+            decoder.add_word(_PHONE_MARK + phone, phone.upper())
+    return decoder
 
 
 def _words(transcript: str) -> list[str]:
@@ -82,38 +89,25 @@ def _words(transcript: str) -> list[str]:
 
 
 def _align(decoder: Any, audio: np.ndarray, words: list[str]) -> list[Segment]:
-    """Phones with their ends in seconds; nothing where the words cannot be followed."""
+    """Phones with their ends in seconds; nothing where the words cannot be followed.
+
+    The words come first, with the pronunciation that was heard and the pauses between them, then their phones.
+    """
     if not words or any(decoder.lookup_word(word) is None for word in words):
         return []
     pcm = (np.clip(audio, -1, 1) * (2**15 - 1)).astype(np.int16).tobytes()
-    # The words first, then the phones in them.
+    said = [name for name, _ in _heard(decoder, pcm, words) if not name.startswith(_FILLER)]
+    phones = [_PHONE_MARK + phone.lower() for word in said for phone in decoder.lookup_word(word).split()]
+    heard = _heard(decoder, pcm, phones) if phones else []
+    return folded((SILENCE if name.startswith(_FILLER) else name[len(_PHONE_MARK) :], end_s) for name, end_s in heard)
+
+
+def _heard(decoder: Any, pcm: bytes, words: list[str]) -> list[Segment]:
+    """Words, pauses among them, and the second each ends at; nothing where they are lost."""
     decoder.set_align_text(" ".join(words))
-    _decode(decoder, pcm)
-    if decoder.hyp() is None:
-        return []
-    decoder.set_alignment()
-    _decode(decoder, pcm)
-    segments = [
-        (phone.name.lower(), (phone.start + phone.duration) * _FRAME_S)
-        for word in decoder.get_alignment()
-        for phone in word
-    ]
-    return folded(_with_silent_edges(segments, audio))
-
-
-def _decode(decoder: Any, pcm: bytes) -> None:
     decoder.start_utt()
     decoder.process_raw(pcm, full_utt=True)
     decoder.end_utt()
-
-
-def _with_silent_edges(segments: list[Segment], audio: np.ndarray) -> list[Segment]:
-    """Gives the silence before the first word, which the aligner counts to its first phone, a segment of its own."""
-    hop = round(SAMPLE_RATE * _FRAME_S)
-    level = np.sqrt(np.square(audio[: len(audio) // hop * hop].reshape(-1, hop)).mean(axis=1))
-    begin_s = float(np.argmax(level > level.max() * _SILENT_BELOW_LOUDEST)) * _FRAME_S
-    total_s = len(audio) / SAMPLE_RATE
-    inner = [(phone, end_s) for phone, end_s in segments if end_s > begin_s + _QUIET_EDGE_S]
-    leading = [(SILENCE, begin_s)] if begin_s > _QUIET_EDGE_S and segments[0][0] != "sil" else []
-    trailing = [(SILENCE, total_s)] if inner and total_s > inner[-1][1] else []
-    return [*leading, *inner, *trailing]
+    if decoder.hyp() is None:
+        return []
+    return [(segment.word, (segment.end_frame + 1) * _FRAME_S) for segment in decoder.seg()]

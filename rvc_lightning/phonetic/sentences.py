@@ -22,11 +22,16 @@ _PATTERNS = (
     "There are {n} {w} {p} our {w}.",
 )
 _VERBS = (
-    "see took gave hear watch choose throw measure enjoy judge build bring thank use hold found lose wash save join "
-    "push pull fetch loathe breathe avoid allow catch cure destroy draw earn fear form guard heard hurt know leave "
-    "prove reach roar share shout soothe spoil stare think urge vow weigh yawn"
-).split()
-_PREPOSITIONS = "with under over through beside above between before around towards into from behind near without".split()
+    "see", "took", "gave", "hear", "watch", "choose", "throw", "measure", "enjoy", "judge", "build", "bring",
+    "thank", "use", "hold", "found", "lose", "wash", "save", "join", "push", "pull", "fetch", "loathe", "breathe",
+    "avoid", "allow", "catch", "cure", "destroy", "draw", "earn", "fear", "form", "guard", "heard", "hurt", "know",
+    "leave", "prove", "reach", "roar", "share", "shout", "soothe", "spoil", "stare", "think", "urge", "vow",
+    "weigh", "yawn"
+)  # fmt: skip
+_PREPOSITIONS = (
+    "with", "under", "over", "through", "beside", "above", "between", "before", "around", "towards", "into", "from",
+    "behind", "near", "without"
+)  # fmt: skip
 
 
 def sentences(words: Sequence[str], seed: int) -> Iterator[str]:

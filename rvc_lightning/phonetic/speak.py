@@ -69,7 +69,9 @@ def _words(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise ConfigurationError(f"words={path}: a list with a word a line is needed, such as Debian's wamerican") from error
+        raise ConfigurationError(
+            f"words={path}: a list with a word a line is needed, such as Debian's wamerican"
+        ) from error
     if words := [line for line in lines if line.isascii() and line.isalpha() and len(line) > 1]:
         return words
     raise ConfigurationError(f"words={path} holds no words")
@@ -84,7 +86,9 @@ def _recorded(recordings: list[Recording]) -> Iterator[tuple[str, Spoken]]:
         else:
             lost += 1
     if lost:
-        log.info("%d of %d recordings left out: their words are not in the dictionary or not heard", lost, len(recordings))
+        log.info(
+            "%d of %d recordings left out: their words are not in the dictionary or not heard", lost, len(recordings)
+        )
 
 
 def _read_aloud(texts: list[str], readers: int, seed: int) -> Iterator[tuple[str, Spoken]]:
@@ -94,8 +98,8 @@ def _read_aloud(texts: list[str], readers: int, seed: int) -> Iterator[tuple[str
         for speaker in draw.sample(speakers(), readers):
             try:
                 yield text, speaker(text, draw)
-            except KeyError as error:
-                log.info("left out, for its phone %s: %s", error, text)
+            except (KeyError, TimeoutError) as error:
+                log.info("left out, %r: %s", error, text)
 
 
 if __name__ == "__main__":

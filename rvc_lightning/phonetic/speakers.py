@@ -25,14 +25,17 @@ from rvc_lightning.phonetic.phones import Segment, folded, from_espeak
 FLITE_VOICES = ("kal16", "awb", "rms", "slt")
 FESTIVAL_VOICES = ("ked_diphone", "cmu_us_slt_arctic_hts")
 ESPEAK_ACCENTS = (
-    *("en-us", "en-us", "en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029"),
-)
-ESPEAK_VARIANTS = tuple(
-    "f1 f2 f3 f4 f5 m1 m2 m3 m4 m5 m6 m7 m8 klatt klatt2 klatt3 klatt4 Alex Alicia Andrea Andy Annie Gene Gene2 "
-    "Henrique Hugo Jacky Lee Marco Mario Michael Mike Mr adam anika antonio aunty belinda benjamin boris caleb david ed "
-    "edward gustave iven iven3 john linda max michel miguel paul pedro quincy rob robert sandro steph travis victor "
-    "whisper whisperf zac".split()
-)
+    "en-us", "en-us", "en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029"
+)  # fmt: skip
+ESPEAK_VARIANTS = (
+    "f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "klatt", "klatt2", "klatt3",
+    "klatt4", "Alex", "Alicia", "Andrea", "Andy", "Annie", "Gene", "Gene2", "Henrique", "Hugo", "Jacky", "Lee",
+    "Marco", "Mario", "Michael", "Mike", "Mr", "adam", "anika", "antonio", "aunty", "belinda", "benjamin", "boris",
+    "caleb", "david", "ed", "edward", "gustave", "iven", "iven3", "john", "linda", "max", "michel", "miguel",
+    "paul", "pedro", "quincy", "rob", "robert", "sandro", "steph", "travis", "victor", "whisper", "whisperf", "zac"
+)  # fmt: skip
+
+_PATIENCE_S = 60
 
 _FESTIVAL_SCRIPT = """
 (voice_{voice})
@@ -61,7 +64,7 @@ class Spoken:
 
 Speaker = Callable[[str, random.Random], Spoken]
 """From a sentence, and what decides pace and the like, to speech. Raises ConfigurationError where it is not installed,
-and KeyError for a phone that is not known."""
+KeyError for a phone that is not known and TimeoutError where it does not come to an end."""
 
 
 def speakers() -> list[Speaker]:
@@ -102,9 +105,16 @@ def espeak(text: str, draw: random.Random) -> Spoken:
 
 
 def _run(*command: str) -> str:
-    """What a program prints. Raises ConfigurationError where there is no such program, or it fails."""
+    """What a program prints.
+
+    Raises:
+        ConfigurationError: There is no such program, or it fails.
+        TimeoutError: It does not end.
+    """
     try:
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=_PATIENCE_S).stdout
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"{command[0]} did not end within {_PATIENCE_S} s") from error
     except (OSError, subprocess.SubprocessError) as error:
         raise ConfigurationError(f"{command[0]} is needed to make speech, and does not run here: {error}") from error
 
@@ -121,13 +131,13 @@ def _read(wav: Path) -> np.ndarray:
 
 
 class _EventName(ctypes.Union):
-    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]  # noqa: RUF012
+    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
 
 
 class _Event(ctypes.Structure):
     """`espeak_EVENT` of speak_lib.h."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         *((name, ctypes.c_int) for name in ("type", "identifier", "text_position", "length", "milliseconds", "sample")),
         ("user_data", ctypes.c_void_p),
         ("id", _EventName),

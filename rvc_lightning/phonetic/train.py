@@ -50,6 +50,8 @@ def train(config: DictConfig) -> float:
     values = plain(config.data) | {"folder": Path(config.corpus), "augment": augment, "seed": config.seed}
     data = settings(PairDataModule, "data", values)
     module = settings(PhoneticTraining, "model", model)
+    if config.start_from is not None:
+        module.start_from(Path(config.start_from))
     trainer = build_trainer(config)
     trainer.fit(module, data, ckpt_path=config.checkpoint)
     if trainer.is_global_zero:
