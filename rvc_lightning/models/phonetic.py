@@ -8,6 +8,7 @@ Letters: B items, T samples at 16 kHz, J spectra of 10 ms, F content frames of 2
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,9 @@ FRAME_HOP = 2 * SPECTRUM_HOP
 
 PAST = 4
 AHEAD = 2
+
+PHONE_SHARE = 0.8
+"""Of the square of a frame's length, what the phones have."""
 
 _FFT_SAMPLES = 512
 _LOWEST_HZ = 60.0
@@ -42,21 +46,28 @@ class PhoneticConfig:
         channels: Width of the blocks.
         n_blocks: Their number.
         expansion: How much wider their inner layer is.
-        content_dim: C of the content.
-        n_phones: Classes that it is trained to tell apart.
+        n_phones: Classes that it tells apart.
+        bottleneck: Width of the layer that they are read from.
     """
 
     n_mels: int = 80
     channels: int = 192
     n_blocks: int = 6
     expansion: int = 2
-    content_dim: int = 256
     n_phones: int = 40
+    bottleneck: int = 216
+
+    @property
+    def content_dim(self) -> int:
+        """C."""
+        return self.n_phones + self.bottleneck
 
 
 class PhoneticNetwork(nn.Module):
-    """From speech to content of length sqrt(C) a frame, so that Euclidean and cosine distance order alike.
+    """From speech to content: which phone is likely, and the layer below, which knows what lies between phones.
 
+    A frame is the square roots of the phones' probabilities and that layer, each of one length, sqrt(C) together. So
+    Euclidean distance and angle order alike, and mean, for the most part, Hellinger's distance of probabilities.
     An item's content depends on the item alone, and each frame on the frames near it alone.
     """
 
@@ -71,12 +82,15 @@ class PhoneticNetwork(nn.Module):
         self.stem = nn.Conv1d(config.n_mels, config.channels, 5, stride=2)
         self.blocks = nn.ModuleList(Block(config.channels, config.expansion) for _ in range(config.n_blocks))
         self.norm = nn.LayerNorm(config.channels)
-        self.bottleneck = nn.Linear(config.channels, config.content_dim)
-        self.phones = nn.Linear(config.content_dim, config.n_phones)
+        self.bottleneck = nn.Linear(config.channels, config.bottleneck)
+        self.phones = nn.Linear(config.bottleneck, config.n_phones)
 
     def forward(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
         """Content of speech: [B, T] and samples [B] of 400 or more to [B, F, C], zeros beyond the end of an item."""
-        return self.content(self.log_mel(wav16k), lengths)
+        log_mel = self.log_mel(wav16k)
+        below, log_phones = self.heard(log_mel, lengths)
+        frames = (lengths - WINDOW_SAMPLES).clamp(min=0) // FRAME_HOP + 1
+        return self.content(below, log_phones) * _mask(frames, below.shape[1])
 
     def log_mel(self, wav16k: Tensor, mel: Tensor | None = None) -> Tensor:
         """Log-mel spectra in the precision of the weights: [B, T] to [B, J, M].
@@ -90,8 +104,19 @@ class PhoneticNetwork(nn.Module):
         filtered = power @ (self.mel if mel is None else mel).mT
         return ((filtered + _FLOOR_POWER).log() - _MEAN) / _DEVIATION
 
-    def content(self, log_mel: Tensor, lengths: Tensor) -> Tensor:
-        """Content of log-mel spectra: [B, J, M] and samples [B] to [B, F, C]."""
+    def content(self, below: Tensor, log_phones: Tensor) -> Tensor:
+        """Content of what `heard` gives: [B, F, bottleneck] and [B, F, n_phones] to [B, F, C]."""
+        phones = (0.5 * log_phones).exp() * math.sqrt(PHONE_SHARE)
+        rest = below * math.sqrt((1 - PHONE_SHARE) / below.shape[2])
+        return math.sqrt(self.config.content_dim) * torch.cat([phones, rest], dim=2)
+
+    def heard(self, log_mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The last layer but one, each frame of length sqrt(bottleneck), and log-probabilities of phones.
+
+        Args:
+            log_mel: [B, J, M].
+            lengths: Samples of each item [B].
+        """
         samples = (lengths - WINDOW_SAMPLES).clamp(min=0)
         spectra = log_mel * _mask(samples // SPECTRUM_HOP + 1, log_mel.shape[1])
         total = (log_mel.shape[1] + 1) // 2
@@ -99,8 +124,9 @@ class PhoneticNetwork(nn.Module):
         hidden = self.stem(functional.pad(spectra, (0, 0, 2, 3)).mT).mT[:, :total]
         for block in self.blocks:
             hidden = block(hidden, mask)
-        content = self.bottleneck(self.norm(hidden))
-        return functional.layer_norm(content, content.shape[-1:]) * mask
+        below = self.bottleneck(self.norm(hidden))
+        below = functional.layer_norm(below, below.shape[-1:])
+        return below, self.phones(below).log_softmax(dim=2)
 
 
 class Block(nn.Module):
@@ -143,7 +169,7 @@ def mel_filters(n_mels: int, formant_ratio: float = 1.0) -> Tensor:
 
 
 def _to_mel(hz: float) -> float:
-    return float(2595 * torch.log10(torch.tensor(1 + hz / 700, dtype=torch.float64)))
+    return 2595 * math.log10(1 + hz / 700)
 
 
 def _mask(counts: Tensor, total: int) -> Tensor:

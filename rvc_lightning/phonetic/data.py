@@ -83,7 +83,7 @@ class View:
 
 
 class PairDataset(Dataset[tuple[np.ndarray, ...]]):
-    """Example `index` of an epoch: a sentence, two who say it, and a moment in it, drawn from `seed` and `index`."""
+    """Examples of a sentence, two who say it, and a moment in it, each drawn anew."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
             examples: In an epoch.
             augment: How far speech is changed; None for not at all, and the same examples in every epoch.
             recorded_share: Share of examples with a person in them, where there are any.
-            seed: Of all choices.
+            seed: Of examples that are the same in every epoch.
         """
         self.sentences, self.frames, self.examples, self.augment = sentences, frames, examples, augment
         self.recorded = [said for said in sentences if any(is_recorded(speech) for speech in said)]
@@ -114,7 +114,8 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         """Audio [2, T], phones [2, F] and partners [F]."""
-        draw = np.random.default_rng((self.seed, index) if self.augment is None else None)
+        # Of torch's generator, which Lightning seeds in each process that loads, and each epoch goes on with.
+        draw = np.random.default_rng((self.seed, index) if self.augment is None else int(torch.randint(2**62, ())))
         from_recorded = self.recorded and draw.random() < self.recorded_share
         said = _any_of(self.recorded if from_recorded else self.sentences, draw)
         first = _any_of([s for s in said if is_recorded(s)] if from_recorded else said, draw)
@@ -131,11 +132,11 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
         """Both, from the same phone on, each at its own speed."""
         furthest = 0.5 * np.log(self.augment.speed) if self.augment else 0.0
         speeds = np.exp(np.clip(draw.normal(0, furthest, 2), -2 * furthest, 2 * furthest))
-        shared = [(a, b) for a, b in matched(first.phones, second.phones) if a >= 0]
+        shared = matched(first.phones, second.phones)
         # Late beginnings would show too little.
         last_s = first.edges_s[-1] - self.samples / SAMPLE_RATE * speeds[0]
         possible = [pair for pair in shared if first.edges_s[pair[0]] <= last_s] or shared[:1] or [(0, 0)]
-        begin = possible[draw.integers(len(possible))]
+        begin = _any_of(possible, draw)
         one, other = (
             View(speech, max(0.0, speech.edges_s[phone] - _LEAD_S * draw.random()), speed)
             for speech, phone, speed in zip((first, second), begin, speeds, strict=True)

@@ -97,19 +97,17 @@ class PhoneticTraining(LightningModule):
         wav16k = batch.wav16k.flatten(0, 1)
         speakers = self.speakers[torch.randint(_SPEAKERS, (len(wav16k),), device=wav16k.device)]
         log_mel = self._masked(self.network.log_mel(wav16k, speakers))
-        content = self._content(log_mel, wav16k)
-        phones, agreement = self._losses(content, batch)
+        phones, agreement = self._losses(*self._heard(log_mel, wav16k), batch)
         self.log_dict({"train/phones": phones, "train/agreement": agreement}, prog_bar=True)
         return phones + self.training_config.agreement * agreement
 
     def validation_step(self, batch: Pairs, _: int) -> None:
         """Share of frames with the wrong phone, and both losses."""
         wav16k = batch.wav16k.flatten(0, 1)
-        content = self._content(self.network.log_mel(wav16k), wav16k)
+        below, log_phones = self._heard(self.network.log_mel(wav16k), wav16k)
         labels = batch.phones.flatten(0, 1)
-        wrong = self.network.phones(content).argmax(dim=2) != labels
-        error = wrong[labels != NO_FRAME].float().mean()
-        phones, agreement = self._losses(content, batch)
+        error = (log_phones.argmax(dim=2) != labels)[labels != NO_FRAME].float().mean()
+        phones, agreement = self._losses(below, log_phones, batch)
         figures = {"val/frame_error": error, "val/phones": phones, "val/agreement": agreement}
         self.log_dict(figures, prog_bar=True, sync_dist=True)
 
@@ -130,9 +128,8 @@ class PhoneticTraining(LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _content(self, log_mel: Tensor, wav16k: Tensor) -> Tensor:
-        lengths = torch.full((len(wav16k),), wav16k.shape[1], device=wav16k.device)
-        return self.network.content(log_mel, lengths)
+    def _heard(self, log_mel: Tensor, wav16k: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network.heard(log_mel, torch.full((len(wav16k),), wav16k.shape[1], device=wav16k.device))
 
     def _masked(self, log_mel: Tensor) -> Tensor:
         """Leaves out up to two bands and two times of some examples, [B, J, M] (Park et al. 2019)."""
@@ -143,15 +140,15 @@ class PhoneticTraining(LightningModule):
             log_mel = log_mel.masked_fill(masked & (times[:, :, None] | channels[:, None]), 0.0)
         return log_mel
 
-    def _losses(self, content: Tensor, batch: Pairs) -> tuple[Tensor, Tensor]:
-        """Of phones and of agreement, for content [2 N, F, C]."""
-        logits = self.network.phones(content).flatten(0, 1).float()
+    def _losses(self, below: Tensor, log_phones: Tensor, batch: Pairs) -> tuple[Tensor, Tensor]:
+        """Of phones and of agreement, for what the network heard of 2 N examples."""
         phones = functional.cross_entropy(
-            logits,
+            log_phones.flatten(0, 1).float(),
             batch.phones.flatten(),
             ignore_index=NO_FRAME,
             label_smoothing=self.training_config.label_smoothing,
         )
+        content = self.network.content(below, log_phones)
         first, second = content.unflatten(0, (-1, 2)).float().unbind(1)
         return phones, self._agreement(first, second, batch.partners)
 

@@ -13,7 +13,7 @@ from rvc_lightning.phonetic.data import NO_FRAME, Pairs
 from rvc_lightning.phonetic.module import PhoneticTraining
 from rvc_lightning.phonetic.train import train
 
-SMALL = {"n_mels": 16, "channels": 8, "n_blocks": 2, "content_dim": 8}
+SMALL = {"n_mels": 16, "channels": 8, "n_blocks": 2, "bottleneck": 8}
 
 resolvers.register()
 
@@ -21,7 +21,7 @@ resolvers.register()
 def test_a_run_writes_an_encoder_that_learned_something(tmp_path):
     make_corpus(tmp_path / "corpus")
     overrides = [
-        *(f"model.sizes.{name}={value}" for name, value in (SMALL | {"channels": 32, "content_dim": 16}).items()),
+        *(f"model.sizes.{name}={value}" for name, value in (SMALL | {"channels": 32, "bottleneck": 16}).items()),
         *("model.training.lr=0.01", "model.training.warmup_steps=5", "model.augment.p_noise=0", "precision=32-true"),
         *("data.frames=24", "data.examples=160", "data.num_workers=0", "data.held_out_sentences=0.2"),
         *("trainer.max_epochs=2", "trainer.accelerator=cpu", "logger=none", "~callbacks.progress"),
@@ -31,7 +31,7 @@ def test_a_run_writes_an_encoder_that_learned_something(tmp_path):
         config = compose("phonetic_train", overrides=overrides)
     assert train(config) < 0.5
     encoder = build_content_encoder("phonetic", path=str(tmp_path / "phonetic.pt"))
-    assert encoder.dim == 16 and encoder(torch.zeros(1, 720), torch.tensor([720])).shape == (1, 2, 16)
+    assert encoder.dim == 56 and encoder(torch.zeros(1, 720), torch.tensor([720])).shape == (1, 2, 56)
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
 
 
@@ -80,5 +80,3 @@ def test_a_damaged_file_and_another_version_are_refused(tmp_path):
         build_content_encoder("phonetic", path=str(tmp_path / "broken.pt"))
     with pytest.raises(ConfigurationError, match="version=v2"):
         build_content_encoder("phonetic", version="v2")
-
-
