@@ -1,4 +1,6 @@
-"""`python -m rvc_lightning.benchmark`: what a training step takes of time and memory, as a table.
+"""`python -m rvc_lightning.benchmark`: what a training step takes of time and memory, or how fast is converted.
+
+With measure=preparation it measures the way to a dataset instead, see `rvc_lightning.preparation_benchmark`.
 
 The batches are random and the weights too: neither changes the work. Every line of the table is measured in processes
 of its own, so that its memory is its own, and the lines take turns, so that what else the machine does meets all.
@@ -29,14 +31,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from rvc_lightning import losses, resolvers
-from rvc_lightning.building import build_module, make, plain, set_up_torch
+from rvc_lightning.building import build_converting_trainer, build_module, make, plain, set_up_torch
 from rvc_lightning.commands import command, quieten, readable_choices
+from rvc_lightning.conversion.prediction import Throughput
 from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, Example, collate
 from rvc_lightning.data.manifest import DatasetHeader
 from rvc_lightning.errors import unknown_choice
+from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.models.config import FRAMES_PER_SECOND, hop_samples
 from rvc_lightning.models.discriminators import PeriodDiscriminator
 from rvc_lightning.module import Generated, RVCModule, SeenLoss
+from rvc_lightning.pitch import build_pitch_extractor
 
 log = logging.getLogger(__name__)
 
@@ -254,7 +259,39 @@ def as_table(results: Mapping[Setup, Measured], clip_seconds: float) -> str:
 @command
 def main(config: DictConfig) -> None:
     """Measures and prints the table."""
-    log.info("%s", as_table(run_table(config), config.seconds))
+    tables = {"training": _training_table, "conversion": _conversion_table, "preparation": _preparation_table}
+    if config.measure not in tables:
+        raise unknown_choice("measure", config.measure, tables)
+    log.info("%s", tables[config.measure](config))
+
+
+def _training_table(config: DictConfig) -> str:
+    return as_table(run_table(config), config.seconds)
+
+
+def _preparation_table(config: DictConfig) -> str:
+    from rvc_lightning.preparation_benchmark import measure_preparation, preparation_table
+
+    return preparation_table(measure_preparation(config))
+
+
+def _conversion_table(config: DictConfig) -> str:
+    # Imports transformers, which takes seconds.
+    from rvc_lightning.conversion import benchmark
+
+    set_up_torch(config)
+    sizes = SynthesizerConfig.from_dict(plain(config.model)["synthesizer"] | {"content_dim": config.content_dim})
+    conversion = config.conversion
+    converter = benchmark.random_converter(
+        sizes,
+        build_pitch_extractor(**plain(config.pitch)),
+        build_converting_trainer(config),
+        Throughput(conversion.batch_seconds),
+        conversion.index_rows,
+    )
+    return benchmark.measure(
+        converter, benchmark.Clips(conversion.clips, conversion.seconds), config.rounds, config.seed
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,17 +16,19 @@ from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback, Checkpoint
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from rvc_lightning.data.datamodule import RVCDataModule
-from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_manifest
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, open_manifest
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
 from rvc_lightning.files import read_npy
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.models.generators import GENERATORS, generator_class
 from rvc_lightning.module import RVCModule, TrainingConfig
 from rvc_lightning.pitch import PITCH_EXTRACTORS
+from rvc_lightning.retrieval import IndexConfig
 from rvc_lightning.spectral import MultiScaleMel
 from rvc_lightning.strategies import FlatlyShardedNetworks, FullyShardedNetworks
 
@@ -103,6 +106,7 @@ def check_settings(config: DictConfig) -> None:
     synthesizer, _, _ = _networks_and_training(config)
     _check_pitch(synthesizer.generator, config.pitch.name)
     build_datamodule(config, Path(config.paths.dataset))
+    settings(IndexConfig, "index", plain(config.index))
     check_ranks(config)
 
 
@@ -139,14 +143,14 @@ def _check_pitch(generator: str, pitch: str | None) -> None:
 
 def voice_facts(config: DictConfig, header: DatasetHeader, dataset: Path) -> dict[str, Any]:
     """What a checkpoint, and the voice exported from it, must remember of the recordings, as plain values."""
-    rows = list(read_manifest(dataset))
+    rows = open_manifest(dataset)
     return {
         "name": config.name,
         "author": config.author,
         "content": _without_path(header.content),
         "pitch": _without_path(header.pitch),
         "speakers": header.speakers,
-        "seconds": sum(row.seconds for row in rows),
+        "seconds": float(rows.seconds.sum()),
         "median_f0_hz": median_f0_hz(dataset, rows),
         "dataset": str(dataset.resolve()),
     }
@@ -247,16 +251,21 @@ def check_ranks(config: DictConfig) -> int:
     if (world_size := probe.num_nodes * probe.num_devices) == 1:
         _check_started(world_size)
         return world_size
-    if config.trainer.strategy == "auto":
-        raise ConfigurationError(
-            f"trainer.devices={config.trainer.devices} on {config.trainer.num_nodes} machines means several ranks: add "
-            "strategy=ddp, or ddp_spawn, fsdp, fsdp2"
-        )
+    _check_several(config)
     trainer = _trainer(config, **_NO_TRACES)
     _check_started(trainer.world_size)
     _check_sweep(trainer)
     _check_sharding(trainer, config)
     return world_size
+
+
+def _check_several(config: DictConfig) -> None:
+    """Refuses several devices without a strategy. Raises ConfigurationError."""
+    if config.trainer.strategy == "auto":
+        raise ConfigurationError(
+            f"trainer.devices={config.trainer.devices} on {config.trainer.num_nodes} machines means several ranks: add "
+            "strategy=ddp, or ddp_spawn, fsdp, fsdp2"
+        )
 
 
 def is_sweep() -> bool:
@@ -265,10 +274,50 @@ def is_sweep() -> bool:
 
 
 def build_predictor(config: DictConfig) -> Trainer:
-    """A trainer on one of the devices in the same precision, for extracting features: it logs and saves nothing."""
-    devices = config.trainer.devices
-    first = list(devices)[:1] if isinstance(devices, ListConfig) else 1
-    return _trainer(config, **_NO_TRACES, devices=first, num_nodes=1, strategy="auto", max_time=None)
+    """A trainer for finding features: it logs and saves nothing.
+
+    With several devices it is on as many ranks as the run's trainer, started in the same way, whatever strategy that
+    has: the networks are copied, and each rank does its share. The training that follows takes place on these ranks.
+
+    Raises:
+        ConfigurationError: Lightning has no such devices, or devices and strategy do not go together.
+    """
+    precision = config.preparation.precision
+    _check_precision("preparation", precision)
+    changes = {**_NO_TRACES, "max_time": None, "precision": precision, "enable_progress_bar": False}
+    probe = _trainer(config, **changes, strategy="auto")
+    if not config.preparation.all_devices or probe.num_nodes * probe.num_devices == 1:
+        devices = config.trainer.devices
+        first = list(devices)[:1] if isinstance(devices, ListConfig) else 1
+        return _trainer(config, **changes, devices=first, num_nodes=1, strategy="auto")
+    _check_several(config)
+    return _trainer(config, **changes, strategy=_sharing_strategy(config))
+
+
+def _sharing_strategy(config: DictConfig) -> DDPStrategy:
+    """Ranks that are started as the run's strategy starts its own, and wait for each other for a day at most."""
+    trainer = _trainer(config, **_NO_TRACES)
+    _check_started(trainer.world_size)
+    _check_sweep(trainer)
+    launcher = trainer.strategy.launcher
+    start_method: Any = launcher._start_method if isinstance(launcher, _MultiProcessingLauncher) else "popen"
+    return DDPStrategy(start_method=start_method, timeout=timedelta(days=1))
+
+
+def build_converting_trainer(config: DictConfig) -> Trainer:
+    """A trainer for conversion on the devices that are asked for: it logs and saves nothing.
+
+    Raises:
+        ConfigurationError: Lightning has no such devices, or the strategy is one for training alone.
+    """
+    changes: dict[str, Any] = dict(_NO_TRACES) | {"enable_progress_bar": False, "max_time": None}
+    if not str(config.trainer.strategy).startswith(("auto", "ddp")):
+        raise ConfigurationError("this strategy spreads what is learned: conversion takes strategy=ddp or ddp_spawn")
+    if check_ranks(config) == 1:
+        return _trainer(config, **changes, strategy="auto")
+    entry = StrategyRegistry[config.trainer.strategy]
+    # A rank may have to wait for another that has a recording of hours.
+    return _trainer(config, **changes, strategy=entry["strategy"](**entry["init_params"], timeout=timedelta(days=30)))
 
 
 _NO_TRACES: Mapping[str, Any] = {"callbacks": None, "logger": False, "enable_checkpointing": False}
@@ -276,18 +325,20 @@ _NO_TRACES: Mapping[str, Any] = {"callbacks": None, "logger": False, "enable_che
 
 def _trainer(config: DictConfig, **changes: Any) -> Trainer:
     """Lightning's trainer as configured, but for `changes`. Raises ConfigurationError where Lightning refuses."""
-    _check_precision(config)
+    _check_precision("trainer", config.trainer.precision)
     node = OmegaConf.masked_copy(config.trainer, [key for key in config.trainer if key not in changes])
     node._set_parent(config)
     return make_from(node, "trainer", **changes)
 
 
-def _check_precision(config: DictConfig) -> None:
+def _check_precision(group: str, precision: str) -> None:
     """Refuses precisions in which training loses what it learns. Raises ConfigurationError."""
-    if config.trainer.precision not in PRECISIONS:
+    if precision not in PRECISIONS:
+        prefix = "" if group == "trainer" else f"{group}."
         raise ConfigurationError(
-            f"trainer.precision={config.trainer.precision}; choose one of: "
-            f"{', '.join(f'precision={name}' for name in PRECISIONS)}; others round what is learned to a few bits"
+            f"{group}.precision={precision}; choose one of: "
+            f"{', '.join(f'{prefix}precision={name}' for name in PRECISIONS)}; "
+            "others round what is learned to a few bits"
         )
 
 
@@ -302,8 +353,9 @@ def _check_sweep(trainer: Trainer) -> None:
 
 def _check_sharding(trainer: Trainer, config: DictConfig) -> None:
     """Refuses what sharded networks cannot do. Raises ConfigurationError."""
-    sharded = isinstance(trainer.strategy, FlatlyShardedNetworks | FullyShardedNetworks)
-    if sharded and config.data.max_batch_frames is not None:
+    if not isinstance(trainer.strategy, FlatlyShardedNetworks | FullyShardedNetworks):
+        return
+    if config.data.max_batch_frames is not None:
         raise ConfigurationError(
             "data.max_batch_frames may cut the steps of two ranks into different numbers of batches, for which sharded "
             "networks would wait for ever: use strategy=ddp, or a smaller data.batch_size"

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 NEXT, LAST, PREVIOUS = "next.ckpt", "last.ckpt", "previous.ckpt"
 """States to go on from, newest first. `next.ckpt` is there for the moment in which the other two move up."""
+BEST = "best.ckpt"
+"""The state that validation liked best."""
+CHECKPOINT_SUFFIX = ".ckpt"
 
 _BESIDE_TENSORS_BYTES = 1 << 20
 

@@ -27,6 +27,8 @@ _NOISE = (
     # The schedule of a discriminator that joins later, see model.adversarial_from_step.
     r"Detected call of `lr_scheduler\.step\(\)` before",
     r"You defined a `validation_step` but have no `val_dataloader`",
+    # Ranks that find everything prepared.
+    r"Total length of `DataLoader` across ranks is zero",
     # That of a run that goes on.
     r"Checkpoint directory .* exists and is not empty",
 )

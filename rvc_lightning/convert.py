@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from rvc_lightning import resolvers
 from rvc_lightning.commands import command, readable_choices, required
-
-if TYPE_CHECKING:
-    from lightning import Fabric
+from rvc_lightning.conversion.options import ConversionOptions, default_values
 
 log = logging.getLogger(__name__)
+resolvers.register()
 
 
 @readable_choices
@@ -26,19 +25,39 @@ def main(config: DictConfig) -> None:
     voice_path = required(config, "voice", "the voice, a .pth file")
     source = required(config, "input", "a recording or a folder")
     output = required(config, "output", "the file or folder to write")
+    options = options_of(config)
     # Imported here so that --help and a mistake need not wait for them.
+    from rvc_lightning.building import build_converting_trainer, plain, set_up_torch, settings
+    from rvc_lightning.conversion.chunking import ChunkLengths
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.folder import convert_files
-    from rvc_lightning.conversion.options import ConversionOptions
+    from rvc_lightning.conversion.prediction import Throughput
     from rvc_lightning.pitch import build_pitch_extractor
     from rvc_lightning.voice.voice import Voice
 
-    options = ConversionOptions(**{option.name: config[option.name] for option in fields(ConversionOptions)})
+    set_up_torch(config)
     voice = Voice.load(voice_path)
-    index = index_of(voice_path, config.index)
+    index = index_of(voice_path, config.index) if options.index_rate else None
     pitch = build_pitch_extractor(**config.pitch) if config.get("pitch") else None
-    converter = VoiceConverter(voice, index, content_path=config.content_path, pitch=pitch, fabric=_fabric(config))
-    convert_files(converter, source, output, options, config.extension)
+    converter = VoiceConverter(
+        voice,
+        index,
+        content_path=config.content_path,
+        pitch=pitch,
+        trainer=build_converting_trainer(config),
+        lengths=settings(ChunkLengths, "chunks", plain(config.chunks)),
+        throughput=Throughput(config.batch_seconds, config.num_workers),
+    )
+    convert_files(converter, source, output, options, redo=config.redo)
+
+
+def options_of(config: DictConfig) -> ConversionOptions:
+    """The options in the configuration of a command. Raises ConfigurationError for those that make no sense."""
+    return ConversionOptions.from_values({name: _plain(config[name]) for name in default_values()})
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def index_of(voice: str, index: str | None) -> Path | None:
@@ -48,21 +67,6 @@ def index_of(voice: str, index: str | None) -> Path | None:
     chosen = find_index(Path(voice)) if index is None else Path(index)
     log.info("Index: %s", chosen or f"none, there is no index of '{voice}' beside it")
     return chosen
-
-
-def _fabric(config: DictConfig) -> Fabric:
-    """Device and precision as Lightning names them. Raises ConfigurationError for names that it refuses."""
-    from lightning import Fabric
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    from rvc_lightning.errors import ConfigurationError
-
-    # The group `precision` is shared with training, where it belongs to the trainer.
-    asked = {"accelerator": config.accelerator, "devices": config.devices, "precision": config.trainer.precision}
-    try:
-        return Fabric(**asked)
-    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
-        raise ConfigurationError(f"{', '.join(f'{key}={value}' for key, value in asked.items())}: {error}") from error
 
 
 if __name__ == "__main__":

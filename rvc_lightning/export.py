@@ -20,18 +20,19 @@ resolvers.register()
 @command
 def main(config: DictConfig) -> None:
     """Exports the checkpoint and says where the voice lies."""
-    from rvc_lightning.voice.export import export_checkpoint, facts_of
+    from rvc_lightning.building import plain, settings
+    from rvc_lightning.retrieval import IndexConfig
+    from rvc_lightning.voice.export import export_checkpoint, export_index, facts_of
 
     checkpoint = Path(required(config, "checkpoint", "a .ckpt file of a training run"))
+    index = settings(IndexConfig, "index", plain(config.index))
     facts = facts_of(checkpoint)
     name = config.name or facts["name"]
-    exported = export_checkpoint(
-        checkpoint,
-        Path(config.output or f"voices/{name}"),
-        name,
-        Path(config.dataset or facts["dataset"]),
-        config.seed,
-    )
+    folder, dataset = Path(config.output or f"voices/{name}"), Path(config.dataset or facts["dataset"])
+    if config.index_only:
+        log.info("index: %s", export_index(checkpoint, folder, name, dataset, config.seed, index))
+        return
+    exported = export_checkpoint(checkpoint, folder, name, dataset, config.seed, index)
     log.info("voice: %s\nindex: %s", exported.voice, exported.index or "none")
 
 

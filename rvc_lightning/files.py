@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ from rvc_lightning.errors import ConfigurationError
 log = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 20
-_TEMPORARY_PREFIX = ".writing-"
+TEMPORARY_PREFIX = ".writing-"
+"""What the names of unfinished files and folders begin with."""
 
 
 @contextlib.contextmanager
@@ -39,7 +41,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}{path.suffix}")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}{path.suffix}")
     try:
         temporary.touch(exist_ok=False)
         yield temporary
@@ -58,8 +60,11 @@ def protect_inputs(output: Path, inputs: Iterable[Path]) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Removes what a killed process left half written in `folder`, which nobody else may be writing to."""
-    for leftover in folder.glob(f"{_TEMPORARY_PREFIX}*"):
-        leftover.unlink(missing_ok=True)
+    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -112,7 +117,12 @@ def write_npy(path: Path | str, array: np.ndarray) -> None:
 
 
 def read_npy(path: Path | str, dimensions: int) -> np.ndarray:
-    """Read an array of numbers from `.npy`, never unpickling, and taking no more memory than the file has bytes.
+    """Read an array of numbers from `.npy` as `map_npy`, into memory."""
+    return np.array(map_npy(path, dimensions))
+
+
+def map_npy(path: Path | str, dimensions: int) -> np.ndarray:
+    """Map an array of numbers in a `.npy` file: never unpickled, and read where it is used.
 
     Args:
         path: the file.
@@ -130,7 +140,7 @@ def read_npy(path: Path | str, dimensions: int) -> np.ndarray:
     if not isinstance(array, np.ndarray) or array.ndim != dimensions or array.dtype.kind not in "fiu":
         shape = getattr(array, "shape", None)
         raise ValueError(f"'{path}' holds no numbers in {dimensions} dimensions (shape {shape})")
-    return np.array(array)
+    return array
 
 
 def digest(path: Path | str) -> str:

@@ -1,22 +1,40 @@
-"""Pretrained files of public hub repositories: what they are called, and how one is fetched (specification 15).
+"""Pretrained files of public hub repositories: what they are called, and how they are fetched (specification 15).
 
-Downloads are huggingface_hub's: they resume, show progress, go to its cache, and follow its own environment variables
-(HF_HOME, HF_ENDPOINT for a mirror, HF_HUB_OFFLINE).
+Downloads are huggingface_hub's: they go on after an interruption, show progress, go to its cache, and follow its own
+environment variables (HF_HOME, HF_ENDPOINT for a mirror, HF_HUB_OFFLINE). A file that was fetched by hand is found in
+`by_hand_folder()`, in the folders of its repository:
+
+    FOLDER/OWNER/NAME/PATH/FILE
 """
 
 from __future__ import annotations
 
 import csv
+import logging
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
+import huggingface_hub.errors
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
-from rvc_lightning.errors import AssetError
+from rvc_lightning.errors import AssetError, ConfigurationError, OutOfSpaceError
 from rvc_lightning.files import sha256
 
+log = logging.getLogger(__name__)
+
 _TABLE = Path(__file__).parent / "assets" / "hub_files.csv"
+# What a failing download raises. The HTTP library under huggingface_hub changes with its versions, and with it the base
+# of its errors; so does the way in which large files travel.
+_FAILURES: tuple[type[Exception], ...] = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    *huggingface_hub.errors.HfHubHTTPError.__bases__,
+    getattr(huggingface_hub.errors, "XetDownloadError", OSError),
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +54,10 @@ class HubFile:
     def address(self) -> str:
         """Where a browser finds it."""
         return f"https://huggingface.co/{self.repository}/resolve/main/{self.path}"
+
+    def place_in(self, folder: Path) -> Path:
+        """Where it lies in a folder of files that were fetched by hand, or for another machine."""
+        return folder / self.repository / self.path
 
 
 @cache
@@ -57,31 +79,148 @@ def known_files() -> dict[str, HubFile]:
         }
 
 
-def fetch(file: HubFile, otherwise: str) -> Path:
-    """The file's place in the local cache; downloaded if it is not there.
+def choose(words: Iterable[str]) -> dict[str, HubFile]:
+    """The known files whose names have one of `words` in them, as whole parts; 'all' is in every name.
+
+    Args:
+        words: Such as 'pitch', 'contentvec', 'pretrained/hifigan_nsf/v2/40000'.
+
+    Raises:
+        ConfigurationError: A word is in no name; the message has all that are.
+    """
+    files, chosen = known_files(), set()
+    for word in words:
+        found = {name for name in files if word == "all" or f"/{word.strip('/')}/" in f"/{name}/"}
+        if not found:
+            parts = sorted({part for name in files for part in name.split("/")[:2]})
+            raise ConfigurationError(
+                f"files={word}: there is no such file; choose all, one of {', '.join(parts)}, or a part of a name in "
+                "the list that the command shows without files="
+            )
+        chosen |= found
+    return {name: file for name, file in files.items() if name in chosen}
+
+
+def by_hand_folder() -> Path:
+    """Where files are looked for before the hub is asked: a folder in the place of HF_ASSETS_CACHE."""
+    return Path(constants.HF_ASSETS_CACHE) / "rvc_lightning"
+
+
+def find(file: HubFile, folder: Path | None = None) -> Path | None:
+    """Where a file lies on this machine, its content not looked at; None where it does not.
 
     Args:
         file: Which.
-        otherwise: What a user can do who has no network, for the message.
+        folder: Where it should lie; None for the hub's cache, or where it was put by hand.
+    """
+    if (path := file.place_in(folder or by_hand_folder())).is_file():
+        return path
+    cached = None if folder else try_to_load_from_cache(file.repository, file.path)
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def fetch(file: HubFile, otherwise: str, folder: Path | None = None) -> Path:
+    """The file's place on this machine; downloaded if it is not there.
+
+    Args:
+        file: Which.
+        otherwise: What a user can do who does not have the file, for the message.
+        folder: Where to put it; None takes what was put there by hand, or else goes to the hub's cache.
 
     Raises:
-        AssetError: It cannot be had, or its content is not what it should be; a wrong file is removed again.
+        AssetError: It cannot be had, or its content is not what it should be; what was fetched is removed again.
     """
+    place = file.place_in(folder or by_hand_folder())
+    if place.is_file():
+        if not (problem := _difference(place, file)):
+            return place
+        if folder is None:
+            raise AssetError(f"'{place}' {problem}; remove it, or put there what is found at {file.address}")
     try:
-        path = Path(hf_hub_download(file.repository, file.path))
-    except (OSError, ValueError) as error:
+        path = Path(hf_hub_download(file.repository, file.path, local_dir=folder and folder / file.repository))
+    except _FAILURES as error:
         raise AssetError(
             f"'{file.path}' of the hub repository '{file.repository}' cannot be had ({_first_line(error)}). "
-            f"It is found at {file.address}. Without a network: {otherwise}"
+            f"It is found at {file.address}; fetched by hand, it belongs to '{place}'. Or: {otherwise}"
         ) from error
     if problem := _difference(path, file):
         path.resolve().unlink()
         path.unlink(missing_ok=True)
         raise AssetError(
-            f"'{file.path}' as fetched from '{file.repository}' {problem}; it was removed. Try again, or fetch it "
-            f"yourself from {file.address}: {otherwise}"
+            f"'{file.path}' as fetched from '{file.repository}' {problem}; it was removed. Try again. It is found at "
+            f"{file.address}; fetched by hand, it belongs to '{place}'. Or: {otherwise}"
         )
     return path
+
+
+def fetch_together(files: Sequence[HubFile], otherwise: str) -> Path:
+    """The folder of files that belong together; what is missing of files put there by hand is downloaded to them.
+
+    Args:
+        files: Of one folder of a repository.
+        otherwise: As of `fetch`.
+
+    Raises:
+        AssetError: As of `fetch`.
+    """
+    by_hand = by_hand_folder()
+    folder = by_hand if any(file.place_in(by_hand).is_file() for file in files) else None
+    return [fetch(file, otherwise, folder) for file in files][-1].parent
+
+
+def fetch_all(files: Mapping[str, HubFile], folder: Path | None = None) -> None:
+    """Fetches files one after the other, and says where each lies; one that fails does not stop the others.
+
+    Args:
+        files: By name.
+        folder: As of `fetch`.
+
+    Raises:
+        OutOfSpaceError: There is no room for them; nothing was fetched.
+        AssetError: Some cannot be had, or have another content; the message names them all.
+    """
+    _check_space([file for file in files.values() if find(file, folder) is None], folder)
+    failures = {}
+    for name, file in files.items():
+        try:
+            path = fetch(file, "do without it and choose others by files=", folder)
+        except AssetError as error:
+            failures[name] = str(error)
+            log.warning("%s: failed", name)
+        else:
+            log.info("%s: '%s' (licence: %s)", name, path, file.licence or "not stated")
+    if failures:
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in failures.items())
+        raise AssetError(f"{len(failures)} of {len(files)} files were not fetched:{reasons}")
+
+
+def table(files: Mapping[str, HubFile], folder: Path | None = None) -> str:
+    """What is known of files, a line each, and whether they are on this machine."""
+    rows = [("name", "here", "size", "licence", "repository", "file")]
+    for name, file in files.items():
+        here = "no" if find(file, folder) is None else "yes"
+        rows.append((name, here, _size(file), file.licence or "not stated", file.repository, file.path))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _size(file: HubFile) -> str:
+    if file.size_bytes is None:
+        return "?"
+    return f"{file.size_bytes / 1e6:.1f} MB" if file.size_bytes >= 1e6 else f"{file.size_bytes / 1e3:.1f} kB"
+
+
+def _check_space(missing: Iterable[HubFile], folder: Path | None) -> None:
+    """Raises OutOfSpaceError if files, as far as their sizes are known, need more room than there is."""
+    needed = sum(file.size_bytes or 0 for file in missing)
+    target = (folder or Path(constants.HF_HUB_CACHE)).absolute()
+    disk = next(place for place in (target, *target.parents) if place.exists())
+    free = shutil.disk_usage(disk).free
+    if needed > free:
+        raise OutOfSpaceError(
+            f"the files need {needed / 1e9:.1f} GB, and '{disk}' has {free / 1e9:.1f} GB left; choose fewer by files=, "
+            "or another place by folder= or HF_HOME"
+        )
 
 
 def _difference(path: Path, file: HubFile) -> str:

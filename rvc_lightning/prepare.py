@@ -15,11 +15,14 @@ resolvers.register()
 @hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="prepare")
 @command
 def main(config: DictConfig) -> None:
-    """Prepares and reports."""
-    from rvc_lightning.workflow import prepare_dataset
+    """Prepares and reports, or says what it would do."""
+    from rvc_lightning.workflow import prepare_dataset, preview_dataset
 
     required(config, "audio", "a folder of recordings, or one recording")
-    prepare_dataset(config)
+    if config.preview:
+        preview_dataset(config)
+    else:
+        prepare_dataset(config)
 
 
 if __name__ == "__main__":

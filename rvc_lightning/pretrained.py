@@ -133,7 +133,9 @@ def _places(config: PretrainedConfig, sizes: SynthesizerConfig) -> list[Path | N
 
 
 def _fetched(file: HubFile) -> Path:
-    return fetch(file, "pretrained=files pretrained.generator=FILE pretrained.discriminator=FILE, or pretrained=none")
+    return fetch(
+        file, "pretrained=files pretrained.generator=FILE pretrained.discriminator=FILE; pretrained=none needs none"
+    )
 
 
 def _official(sizes: SynthesizerConfig) -> tuple[HubFile, HubFile]:

@@ -1,4 +1,4 @@
-"""Values that the configuration files compute: registered with OmegaConf before Hydra composes.
+"""What the configuration files refer to besides each other: registered with Hydra and OmegaConf before Hydra composes.
 
 Imported by every command, so nothing heavy is imported here.
 """
@@ -8,7 +8,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
+
+from rvc_lightning.conversion.options import default_values, help_text
 
 DEMO_FOLDER = Path(__file__).parent / "assets" / "demo"
 """The recordings that ship with the package."""
@@ -58,7 +61,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def conversion_help() -> str:
+    """The options of a conversion, each with its default and its meaning, for `--help`."""
+    return help_text().replace("$", "$$")
+
+
 def register() -> None:
-    """Makes the resolvers known to OmegaConf."""
-    for resolver in (name_of, demo, counterpart_of, run_folder, cores):
+    """Makes the resolvers known to OmegaConf, and the options of a conversion to Hydra as `conversion_options`."""
+    for resolver in (name_of, demo, counterpart_of, run_folder, cores, conversion_help):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    ConfigStore.instance().store("conversion_options", default_values())

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from rvc_lightning.audio.decode import load_audio, write_audio
+from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.audio.discovery import discover_audio
+from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.evaluation import Comparison, compare, render_table
+from rvc_lightning.evaluation.melody import semitones_between
 from rvc_lightning.files import write_json
 from rvc_lightning.pitch.base import SAMPLE_RATE, measure
 from rvc_lightning.voice.export import ExportedVoice
@@ -72,12 +74,10 @@ def _one(converter: VoiceConverter, recording: Path, counterpart: Path | None, o
 
 def transposition(converter: VoiceConverter, recording: Path) -> int:
     """Whole semitones from the recording's median pitch to that of the voice; 0 where either is unknown."""
-    target_hz = (converter.voice.information.get("rvc_lightning") or {}).get("median_f0_hz")
-    if not target_hz or converter.pitch is None:
+    target_hz = converter.voice.median_f0_hz
+    if target_hz is None or converter.pitch is None:
         return 0
-    f0_hz = measure(converter.pitch, load_audio(recording, SAMPLE_RATE)[0])
-    voiced_hz = f0_hz[f0_hz > 0]
-    return round(12 * np.log2(target_hz / np.median(voiced_hz))) if len(voiced_hz) else 0
+    return semitones_between(measure(converter.pitch, load_audio(recording, SAMPLE_RATE)[0]), target_hz)
 
 
 def mean(comparisons: list[Comparison]) -> Comparison:

@@ -11,7 +11,7 @@ from typing import Any
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning.building import (
     build_datamodule,
@@ -27,13 +27,16 @@ from rvc_lightning.building import (
 )
 from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
 from rvc_lightning.checkpoints import open_checkpoint, read_checkpoint
+from rvc_lightning.data.features import ExtractionConfig
 from rvc_lightning.data.manifest import MANIFEST_NAME, DatasetHeader, read_header
-from rvc_lightning.data.preparation import PreparationReport, SlicingConfig, prepare
+from rvc_lightning.data.preparation import SlicingConfig, prepare
+from rvc_lightning.data.preview import Preview, preview
+from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError, VoiceError
-from rvc_lightning.files import alone_in
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.module import CHECKPOINT_KEY
 from rvc_lightning.pretrained import Pretrained, PretrainedConfig, read_pretrained
+from rvc_lightning.retrieval import IndexConfig
 from rvc_lightning.showcase import show
 from rvc_lightning.voice.export import ExportedVoice, export_checkpoint
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
@@ -60,22 +63,58 @@ def prepare_dataset(config: DictConfig) -> Path:
             "or +experiment=quickstart to try the recordings that ship with the package"
         )
     started = perf_counter()
-    log.info("Preparing '%s'", config.audio)
-    # Of several ranks, or runs of a sweep, one prepares; the others wait and find it done.
-    with alone_in(folder):
-        report: PreparationReport = prepare(
-            Path(config.audio).expanduser(),
-            folder,
-            sample_rate=config.model.synthesizer.sample_rate,
-            slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
-            pitch=plain(config.pitch),
-            content=plain(config.content),
-            trainer=build_predictor(config),
-            num_workers=config.prepare_workers,
-        )
-    log.info("%s", report.summary())
-    log.info("Prepared in %.0f s: '%s'", perf_counter() - started, folder)
+    trainer = build_predictor(config)
+    if trainer.is_global_zero:
+        log.info("Preparing '%s'", config.audio)
+    batches = {key: config.preparation[key] for key in ("batch_seconds", "batch_slices")}
+    report = prepare(
+        Path(config.audio).expanduser(),
+        folder,
+        sample_rate=config.model.synthesizer.sample_rate,
+        slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
+        pitch=plain(config.pitch),
+        content=plain(config.content),
+        trainer=trainer,
+        extraction=settings(ExtractionConfig, "preparation", {"num_workers": config.prepare_workers, **batches}),
+        selection=selection_of(config),
+    )
+    if report is not None:
+        log.info("%s", report.summary())
+        log.info("Prepared in %.0f s: '%s'", perf_counter() - started, folder)
     return folder
+
+
+def selection_of(config: DictConfig) -> SelectionConfig:
+    """Which recordings are used, and who speaks in them. Raises ConfigurationError for settings that make no sense."""
+    values = OmegaConf.masked_copy(config, ["speakers", "include", "exclude"])
+    return settings(SelectionConfig, "recordings", plain(values))
+
+
+def preview_dataset(config: DictConfig) -> Preview:
+    """Says what `prepare_dataset` would do, and does nothing of it.
+
+    Raises:
+        DatasetError: There are no such recordings.
+        ConfigurationError: Settings contradict each other.
+    """
+    found = preview(
+        Path(config.audio).expanduser(),
+        Path(config.paths.dataset),
+        sample_rate=config.model.synthesizer.sample_rate,
+        slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
+        pitch=plain(config.pitch),
+        content=plain(config.content),
+        content_dim=_content_dim(config),
+        precision=config.preparation.precision,
+        selection=selection_of(config),
+    )
+    log.info("%s", found.summary())
+    return found
+
+
+def _content_dim(config: DictConfig) -> int:
+    """Channels of the content that `config.content` will give, told without loading it."""
+    return CONTENT_DIMS.get(config.content.get("version"), SynthesizerConfig.content_dim)
 
 
 def pretrained_networks(config: DictConfig) -> Pretrained | None:
@@ -89,8 +128,7 @@ def pretrained_networks(config: DictConfig) -> Pretrained | None:
     if config.checkpoint is not None:
         return None
     values = plain(config.model)["synthesizer"]
-    dim = CONTENT_DIMS.get(config.content.get("version"), SynthesizerConfig.content_dim)
-    sizes = SynthesizerConfig.from_dict(values | {"content_dim": dim})
+    sizes = SynthesizerConfig.from_dict(values | {"content_dim": _content_dim(config)})
     return read_pretrained(settings(PretrainedConfig, "pretrained", plain(config.pretrained)), sizes)
 
 
@@ -102,16 +140,17 @@ def fit(config: DictConfig, dataset: Path, pretrained: Pretrained | None = None)
         VoiceError: The checkpoint to go on from does not exist or is none.
         TrainingStopped: A signal ended the run, which has saved itself.
     """
+    header = read_header(dataset)
     checkpoint, first_step, speaker_rows = None, 0, pretrained.speaker_count if pretrained else 0
     if config.checkpoint is not None:
         checkpoint, content = open_checkpoint(Path(config.checkpoint).expanduser())
-        first_step = content[CHECKPOINT_KEY]["optimizer_steps"]
-        speaker_rows = content[CHECKPOINT_KEY]["synthesizer"]["speaker_count"]
-        del content
+        saved = content[CHECKPOINT_KEY]
+        first_step, speaker_rows = saved["optimizer_steps"], saved["synthesizer"]["speaker_count"]
+        _check_same_speakers(header, saved["voice"])
+        del content, saved
         log.info("Going on from '%s' with step %d", checkpoint, first_step)
     seed_everything(config.seed, workers=True, verbose=False)
     set_up_torch(config)
-    header = read_header(dataset)
     _check_same_dataset(header, config)
     module = build_module(config, header, voice_facts(config, header, dataset), speaker_rows=speaker_rows)
     if pretrained is not None:
@@ -135,6 +174,16 @@ def _check_same_dataset(header: DatasetHeader, config: DictConfig) -> None:
                 f"'{config.paths.dataset}' was prepared again with {part}={prepared['name']} while this run with "
                 f"{part}={config[part]['name']} began: runs at the same time need a dataset each, paths.dataset=FOLDER"
             )
+
+
+def _check_same_speakers(header: DatasetHeader, voice: Mapping[str, Any]) -> None:
+    """Refuses to train on a speaker in another's place. Raises DatasetError."""
+    before, now = voice.get("speakers", []), header.speakers
+    if any(first != second for first, second in zip(before, now, strict=False)):
+        raise DatasetError(
+            f"the checkpoint's speakers are {', '.join(before)}, the dataset's {', '.join(now)}, in the order of their "
+            "numbers: going on would mix them up. Name new speakers so that they come last, or begin a new run"
+        )
 
 
 def _settings_of(config: DictConfig) -> dict[str, Any]:
@@ -214,7 +263,8 @@ def export_run(config: DictConfig, trainer: Trainer, dataset: Path) -> ExportedV
     """Exports the run's best checkpoint."""
     checkpoint = checkpoint_to_export(trainer)
     log.info("Exporting '%s'", checkpoint)
-    return export_checkpoint(checkpoint, _voice_folder(config), config.name, dataset, config.seed)
+    index = settings(IndexConfig, "index", plain(config.index))
+    return export_checkpoint(checkpoint, _voice_folder(config), config.name, dataset, config.seed, index)
 
 
 def _voice_folder(config: DictConfig) -> Path:

@@ -1,9 +1,9 @@
-"""Stand-ins of the golden data for the content encoder and the pitch extractor, tiny networks, a Fabric on the CPU."""
+"""Stand-ins of the golden data for the content encoder and the pitch extractor, tiny networks, a trainer on the CPU."""
 
 import golden_rule
 import numpy as np
 import torch
-from lightning import Fabric
+from lightning import Trainer
 from transformers import HubertConfig, HubertModel
 
 from rvc_lightning.content.base import ContentEncoder
@@ -23,7 +23,11 @@ class StubContent(ContentEncoder):
         self.dim = dim
 
     def forward(self, wav16k, lengths):
-        return torch.from_numpy(golden_rule.stub_embed(wav16k[0].numpy(), self.dim))[None]
+        items = [
+            torch.from_numpy(golden_rule.stub_embed(wave[:samples].numpy(), self.dim))
+            for wave, samples in zip(wav16k, lengths.tolist(), strict=True)
+        ]
+        return torch.nn.utils.rnn.pad_sequence(items, batch_first=True)
 
 
 class StubPitch(PitchExtractor):
@@ -33,8 +37,14 @@ class StubPitch(PitchExtractor):
         return golden_rule.stub_f0(len(wav16k) // 160 + 1).astype(np.float32)
 
 
-def steady_fabric():
-    return Fabric(accelerator="cpu", devices=1)
+def steady_trainer(**changes):
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return Trainer(**({"accelerator": "cpu", "devices": 1} | quiet | changes))
 
 
 def quick_config(**changes):

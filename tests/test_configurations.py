@@ -28,7 +28,8 @@ from rvc_lightning.voice.rvc_format import (
 
 ROOT = Path(rvc_lightning.__file__).parents[1]
 CONF = ROOT / "conf"
-COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem not in ("console", "quiet", "run_folder"))
+PARTS = ("console", "indexing", "quiet", "recordings", "run_folder")
+COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem not in PARTS)
 CHOICES = sorted(
     (path.parent.name, path.stem)
     for path in CONF.glob("*/*.yaml")

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from stubs import make_pitch_weights, make_voice, quick_config
 
-from rvc_lightning.audio.decode import write_audio
+from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.convert import index_of
 from rvc_lightning.retrieval import build_index, save_index
 
@@ -43,12 +43,12 @@ def test_converts_and_leaves_nothing_else(folder):
         "input=in",
         "output=out",
         "transpose_semitones=2",
-        "accelerator=cpu",
+        "trainer.accelerator=cpu",
         "protect=0.3",
         "precision=bf16-mixed",
     )
     assert done.returncode == 0, done.stderr
-    assert files(folder) == sorted([*before, "out/a.wav"])
+    assert files(folder) == sorted([*before, "out/.converted.jsonl", "out/a.wav"])
     info = soundfile.info(folder / "out" / "a.wav")
     assert (info.samplerate, info.frames) == (8000, 4000)
     assert done.stderr.splitlines() == [
@@ -58,12 +58,36 @@ def test_converts_and_leaves_nothing_else(folder):
     ]
 
 
-def test_pitch_by_another_extractor(folder):
+def test_pitch_by_another_extractor_and_an_index_that_is_not_asked_for(folder):
     path = make_pitch_weights(folder, "rmvpe")
-    chosen = "pitch=rmvpe", f"pitch.path={path}"
-    done = run(folder, "voice=voices/anna.pth", "input=in", "output=out", *chosen, "accelerator=cpu")
+    chosen = "pitch=rmvpe", f"pitch.path={path}", "index=gone.index", "index_rate=0"
+    done = run(folder, "voice=voices/anna.pth", "input=in", "output=out", *chosen, "trainer.accelerator=cpu")
     assert done.returncode == 0, done.stderr
     assert soundfile.info(folder / "out" / "a.wav").frames == 4000
+
+
+def test_every_kind_of_option_on_the_command_line(folder):
+    (folder / "curve.txt").write_text("0,150\n0.4,300\n")
+    options = "f0_file=curve.txt", "write_f0=true", "clean_noise=0.5", "output_sample_rate=22050", "output_format=flac"
+    done = run(folder, "voice=voices/anna.pth", "input=in", "output=out", "trainer.accelerator=cpu", *options)
+    assert done.returncode == 0, done.stderr
+    assert files(folder / "out") == [".converted.jsonl", "a.f0.csv", "a.flac"]
+    info = soundfile.info(folder / "out" / "a.flac")
+    assert (info.samplerate, info.frames) == (22050, 11025)
+    assert (folder / "out" / "a.f0.csv").read_text().startswith("seconds,hz\n0.00,150\n")
+
+
+def test_an_option_that_makes_no_sense_is_one_line(folder):
+    done = run(folder, "voice=voices/anna.pth", "input=in", "output=out", "effects=[reverb,{name:gain,db:3}]")
+    message = "Error: there is no parameter of the effect 'gain' named 'db'; choose one of: gain_db"
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (1, "", message)
+    assert not (folder / "out").exists()
+
+
+def test_help_says_what_options_mean(folder):
+    done = run(folder, "--help")
+    assert "  protect=0.5 (0 to 0.5)\n      share of those features in consonants" in done.stdout
+    assert "  reverb: a room\n      room_size=0.5 (0 to 1): how long it rings" in done.stdout
 
 
 def test_a_mistake_is_one_line_and_exit_status_1(folder):

@@ -5,8 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from lightning import Fabric
-from stubs import make_voice, quick_config
+from stubs import make_voice, quick_config, steady_trainer
 from tiny import ADAMW, tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
 
 from rvc_lightning.conversion.converter import VoiceConverter
@@ -55,8 +54,8 @@ def test_every_precision_trains(folder, precision):
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_converts(precision):
-    fabric = Fabric(accelerator="gpu", devices=1, precision=precision)
-    converter = VoiceConverter(make_voice(quick_config()), fabric=fabric)
+    trainer = steady_trainer(accelerator="gpu", precision=precision)
+    converter = VoiceConverter(make_voice(quick_config()), trainer=trainer)
     tone = np.sin(np.arange(16000) * 2 * np.pi * 200 / 16000).astype(np.float32)
     audio, rate = converter.convert(tone, sample_rate=16000)
     assert len(audio) == rate and np.isfinite(audio).all()

@@ -1,10 +1,12 @@
-"""The notebooks run as they stand, but for the paths in their first code cell."""
+"""The notebooks run as they stand, but for the variables in the cell that is tagged `parameters`."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
+import soundfile
 from nbclient import NotebookClient
 from stubs import make_voice, quick_config
 
@@ -18,21 +20,57 @@ def execute(name, folder, parameters):
     """The notebook's code cells after running it in `folder` with other parameters."""
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    cells[0].source += "\n" + "\n".join(f"{key} = {value!r}" for key, value in parameters.items())
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
+    (variables,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]
+    variables.source += "\n" + "\n".join(f"{key} = {value!r}" for key, value in parameters.items())
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
     return cells
+
+
+def shown(cells):
+    """Kinds of what the cells show."""
+    data = [output.get("data", {}) for cell in cells for output in cell.outputs]
+    return {
+        "players": sum("<audio" in one.get("text/html", "") for one in data),
+        "pictures": sum("image/png" in one for one in data),
+        "controls": sum("application/vnd.jupyter.widget-view+json" in one for one in data),
+    }
 
 
 def test_convert(tmp_path):
     make_voice(quick_config()).save(tmp_path / "anna.pth")
-    cells = execute(
-        "convert.ipynb",
-        tmp_path,
-        {"voice_path": "anna.pth", "index_path": None, "input_path": str(DEMO / "source" / "01.flac")},
-    )
-    shown = [kind for cell in cells for output in cell.outputs for kind in output.get("data", {})]
-    assert shown.count("image/png") == 1
-    assert sum("<audio" in output["data"].get("text/html", "") for output in cells[-1].outputs) == 2
+    parameters = {
+        "voice_path": "anna.pth",
+        "input_path": str(DEMO / "source" / "01.flac"),
+        "output_path": "converted.wav",
+        "first_options": {"transpose_semitones": 3, "index_rate": 0},
+    }
+    cells = execute("convert.ipynb", tmp_path, parameters)
+    assert shown(cells) == {"players": 2, "pictures": 1, "controls": 1}
+    source = soundfile.info(DEMO / "source" / "01.flac")
+    assert soundfile.info(tmp_path / "converted.wav").frames == -(-source.frames * 8000 // source.samplerate)
+
+
+QUICK = (
+    "model.synthesizer.initial_channels=16", "model.synthesizer.hidden_channels=8", "model.synthesizer.n_layers=1",
+    "model.synthesizer.latent_channels=4", "model.synthesizer.filter_channels=8", "trainer.accelerator=cpu",
+    "trainer.max_epochs=1", "trainer.max_time=null", "trainer.val_check_interval=null",
+    "trainer.check_val_every_n_epoch=1", "data.held_out=0.3", "data.num_workers=0", "prepare_workers=0",
+    "showcase=null",
+)  # fmt: skip
+
+
+def test_train(tmp_path):
+    (tmp_path / "her recordings").mkdir()
+    for number in ("09", "10", "11"):
+        shutil.copy(DEMO / "target" / f"{number}.flac", tmp_path / "her recordings")
+    parameters = {
+        "recordings": "her recordings", "name": "anna", "settings": list(QUICK), "show_tensorboard": False,
+    }  # fmt: skip
+    cells = execute("train.ipynb", tmp_path, parameters)
+    assert (tmp_path / "voices" / "anna" / "anna.pth").is_file()
+    assert shown(cells) == {"players": 2, "pictures": 2, "controls": 0}
+    said = "".join(output.get("text", "") for cell in cells for output in cell.outputs)
+    assert "voice=voices/anna/anna.pth input=" in said
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)

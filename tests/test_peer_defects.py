@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import GOLDEN
-from stubs import StubContent, StubPitch, make_voice, quick_config, steady_fabric
+from stubs import StubContent, StubPitch, make_voice, quick_config, steady_trainer
 
-from rvc_lightning import ConversionOptions, Voice, VoiceConverter, retrieval
-from rvc_lightning.audio.decode import load_audio, write_audio
+from rvc_lightning import ConversionOptions, Voice, VoiceConverter
+from rvc_lightning.audio.decode import load_audio
+from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.conversion.chunking import ChunkLengths
 from rvc_lightning.errors import RVCError, VoiceError
-from rvc_lightning.retrieval import RetrievalIndex, build_index
+from rvc_lightning.retrieval import IndexConfig, RetrievalIndex, build_index
 from rvc_lightning.voice.voice import content_hash
 
 ELSEWHERE = {
@@ -54,7 +55,7 @@ def voice():
 
 
 def converter_of(voice, index=None, lengths=None):
-    parts = {"content": StubContent(voice.config.content_dim), "pitch": StubPitch(), "fabric": steady_fabric()}
+    parts = {"content": StubContent(voice.config.content_dim), "pitch": StubPitch(), "trainer": steady_trainer()}
     return VoiceConverter(voice, index, lengths=lengths, **parts)
 
 
@@ -95,10 +96,10 @@ def test_i5_what_is_written_has_the_rate_it_says(voice, tmp_path):
 
 def test_i6_every_voice_gets_its_own_encoder(voice):
     """Also one that only its path tells from another: it is never served by what an earlier voice has loaded."""
-    VoiceConverter(voice, fabric=steady_fabric())
+    VoiceConverter(voice, trainer=steady_trainer())
     for custom in ("/encoders/one", "/encoders/two"):
         with pytest.raises(RVCError, match=custom):
-            VoiceConverter(make_voice(quick_config(), embedder_model=custom), fabric=steady_fabric())
+            VoiceConverter(make_voice(quick_config(), embedder_model=custom), trainer=steady_trainer())
 
 
 @pytest.mark.parametrize("name", ["v2_nof0_40k_hifigan", "v1_nof0_32k_hifigan"])
@@ -106,7 +107,7 @@ def test_i8_voices_without_pitch_are_converted(name, tmp_path):
     voice = Voice.load(GOLDEN / f"voices/{name}.pth")
     features = np.random.default_rng(0).standard_normal((90, voice.config.content_dim)).astype(np.float32)
     converter = converter_of(voice, RetrievalIndex(build_index(features, 0)))
-    options = ConversionOptions(transpose_semitones=5, protect=0.2)
+    options = ConversionOptions(protect=0.2)
     audio, _ = converter.convert(golden_rule.stub_audio("no pitch", 0.3), options, 16000)
     assert np.isfinite(audio).all() and audio.std() > 0
 
@@ -121,10 +122,9 @@ def test_i10_every_speaker_of_a_voice_and_no_other(tmp_path):
 
 
 @pytest.mark.parametrize("dim", [256, 768])
-def test_x3_centres_of_few_rows_and_of_any_dimension(monkeypatch, dim):
-    monkeypatch.setattr(retrieval, "MOST_ROWS", 20)
+def test_x3_centres_of_few_rows_and_of_any_dimension(dim):
     features = np.random.default_rng(0).standard_normal((30, dim)).astype(np.float32)
-    index = build_index(features, 0)
+    index = build_index(features, 0, IndexConfig("kmeans"))
     assert (index.ntotal, index.d) == (30, dim)
 
 

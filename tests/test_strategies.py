@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import patch_draws
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from ranks import GLOBAL_BATCH, N_BATCHES
 from test_configurations import composed
 from tiny import ADAMW, tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
@@ -94,7 +95,12 @@ def test_strategies_reach_lightning_and_one_device_needs_none(tmp_path, choice, 
     assert isinstance(build_trainer(config).strategy, kind)
     one = build_trainer(composed(f"strategy={choice}", "trainer.accelerator=cpu", **run))
     assert isinstance(one.strategy, SingleDeviceStrategy)
+    # Features are found on all of the run's ranks, whatever the strategy, or on a single one.
     predictor = build_predictor(config)
+    assert type(predictor.strategy) is DDPStrategy and predictor.world_size == 2
+    spawned = isinstance(predictor.strategy.launcher, _MultiProcessingLauncher)
+    assert spawned == (choice == "ddp_spawn")
+    predictor = build_predictor(composed(f"strategy={choice}", *SEVERAL, "preparation.all_devices=false", **run))
     assert isinstance(predictor.strategy, SingleDeviceStrategy) and predictor.world_size == 1
 
 

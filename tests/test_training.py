@@ -16,16 +16,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from test_configurations import composed
 
-from rvc_lightning import workflow
+from rvc_lightning import index_file, workflow
 from rvc_lightning.building import plain
 from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
 from rvc_lightning.data.batch import Example, collate
 from rvc_lightning.data.datamodule import RVCDataModule
-from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, write_manifest
-from rvc_lightning.errors import ConfigurationError, RVCError, VoiceError
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, read_manifest, write_manifest
+from rvc_lightning.errors import ConfigurationError, DatasetError, RVCError, VoiceError
 from rvc_lightning.module import AVERAGED_KEY, CHECKPOINT_KEY, RVCModule, TrainingConfig
 from rvc_lightning.resolvers import DEMO_FOLDER
-from rvc_lightning.voice.export import export_checkpoint
+from rvc_lightning.retrieval import IndexConfig
+from rvc_lightning.voice.export import export_checkpoint, export_index, facts_of, load_voice
+from rvc_lightning.voice.indexing import IndexOrigin, fingerprint_of
 from rvc_lightning.voice.voice import Voice
 
 WEIGHTS = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
@@ -169,6 +171,14 @@ def test_the_discriminator_can_join_later(make_module):
     assert any(not torch.equal(tensor, before[name]) for name, tensor in module.discriminator.state_dict().items())
 
 
+def test_silence_alone_can_be_trained_on(make_module):
+    def silent(example):
+        return example._replace(f0_hz=torch.zeros(20), waveform=torch.zeros(20 * HOP))
+
+    module = run_steps(make_module(), [[collate([silent(example) for example in random_batch(2)])] for _ in range(2)])
+    assert all(parameter.isfinite().all() for parameter in module.parameters())
+
+
 def test_crops_keep_content_pitch_and_waveform_together(make_module):
     frames, crop = 40, 12
     ramp = torch.arange(frames, dtype=torch.float32)
@@ -273,8 +283,39 @@ def test_a_checkpoint_becomes_a_voice(make_module, dataset, tmp_path):
     shutil.rmtree(tmp_path / "voice")
     without = export_checkpoint(keep.path, tmp_path / "voice", "anna", tmp_path / "gone")
     assert without.index is None and without.voice.is_file()
+    assert_the_same_voice_is_loaded(keep.path, without.voice, tmp_path / "run")
     with pytest.raises(VoiceError, match="is a voice, not a checkpoint"):
         export_checkpoint(without.voice, tmp_path / "again", "anna", dataset)
+
+
+def assert_the_same_voice_is_loaded(checkpoint, voice, run):
+    hashes = {load_voice(path).information["content_hash"] for path in (checkpoint, voice)}
+    (run / "checkpoints").mkdir(parents=True)
+    with pytest.raises(VoiceError, match="no checkpoint that can be read"):
+        load_voice(run)
+    shutil.copy(checkpoint, run / "checkpoints" / "best.ckpt")
+    (run / "checkpoints" / "last.ckpt").touch()
+    hashes.add(load_voice(run).information["content_hash"])
+    assert len(hashes) == 1
+
+
+def test_an_index_is_exported_once_and_alone(make_module, dataset, tmp_path):
+    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
+    exported = export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset)
+    assert IndexOrigin.read(exported.index).features == fingerprint_of(Voice.load(exported.voice))
+    written = exported.index.stat().st_ino
+    assert export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset).index.stat().st_ino == written
+    voice = exported.voice.read_bytes()
+    flat = export_index(keep.path, tmp_path / "voice", "anna", dataset, index=IndexConfig("flat"))
+    assert index_file.read_header(flat).lists is None and exported.voice.read_bytes() == voice
+    other = tmp_path / "other"
+    shutil.copytree(dataset, other)
+    write_manifest(other, DatasetHeader(24000, FACTS["pitch"], {"name": "spin", "dim": 768}), read_manifest(dataset))
+    for export in (export_checkpoint, export_index):
+        with pytest.raises(DatasetError, match="features of content=spin with 768 channels by now"):
+            export(keep.path, tmp_path / "again", "anna", other)
+    assert not (tmp_path / "again").exists()
 
 
 def test_a_diverged_checkpoint_is_not_exported(make_module, dataset, tmp_path):
@@ -373,6 +414,7 @@ def assert_log_shows_everything(folder, config, score):
         assert steps("Audio", tag) == [0, 1]
         assert events.Audio(tag)[0].sample_rate == 24000
     assert steps("Images", "clip0/mel") == [0, 1]
+    assert steps("Images", "dataset") == [0]
     # What the HParams tab compares runs by.
     settings = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     hparams = HParamsPluginData.FromString(settings).session_start_info.hparams
@@ -407,6 +449,24 @@ def test_a_run_folder_goes_on_in_place(tmp_path, recordings, caplog):
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("loss/mel")] == [0, 1]
     assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
+
+
+def test_a_run_that_goes_on_keeps_its_speakers(tmp_path, recordings):
+    (recordings / "ben").mkdir()
+    (recordings / "11.flac").rename(recordings / "ben" / "11.flac")
+    (recordings / "carla").mkdir()
+    (recordings / "10.flac").rename(recordings / "carla" / "10.flac")
+    changes = ["speakers=folders", "data.held_out=0", "trainer.max_epochs=1", "name=duo", "data.silent_clips=1"]
+    config = small_run(tmp_path, recordings, *changes)
+    workflow.fit(config, workflow.prepare_dataset(config))
+    facts = facts_of(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert facts["speakers"] == ["ben", "carla"]
+
+    (recordings / "anna").mkdir()
+    (recordings / "09.flac").rename(recordings / "anna" / "09.flac")
+    again = small_run(tmp_path, recordings, *changes, f'checkpoint="{tmp_path}/run"')
+    with pytest.raises(DatasetError, match="speakers are ben, carla, the dataset's anna, ben, carla"):
+        workflow.fit(again, workflow.prepare_dataset(again))
 
 
 def test_averaged_weights_are_one_word(tmp_path, recordings):

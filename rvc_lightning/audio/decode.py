@@ -1,4 +1,4 @@
-"""Recordings in and out of the program: any file to mono float32 at any rate, and back.
+"""Recordings into the program: any file to mono float32 at any rate.
 
 soundfile (libsndfile) reads wav, flac, ogg, mp3, aiff and their like; the `ffmpeg` program reads what it
 cannot (m4a, mp4, aac, webm, files with a wrong extension). soxr resamples.
@@ -13,6 +13,8 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +22,9 @@ import numpy as np
 import soundfile
 import soxr
 
-from rvc_lightning.errors import AudioError, unknown_choice
-from rvc_lightning.files import atomic_path
+from rvc_lightning.audio.encode import last_line, openable
+from rvc_lightning.errors import AudioError
+from rvc_lightning.files import TEMPORARY_PREFIX
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +47,14 @@ _BY_FFMPEG = {".m4a", ".mp4", ".m4b", ".aac", ".webm", ".mka", ".mkv", ".mov", "
 AUDIO_EXTENSIONS = frozenset(_BY_SOUNDFILE | _BY_FFMPEG)
 """Lower-case extensions that are taken for audio when a folder is listed."""
 
-WRITE_SUBTYPES = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".mp3": "MPEG_LAYER_III"}
-"""Extensions that can be written, and the sample format each gets unless another is asked for."""
-
 _LOWEST_RATE, _HIGHEST_RATE = 4000, 768000
 
-# A damaged file loses at most one block beside the damage, so blocks are short.
+# What libsndfile says of streams whose writers left the length open.
+_UNKNOWN_FRAMES = 1 << 62
+
+# A damaged file loses at most one block beside the damage, so blocks are short; so many are handed on as one.
 _BLOCK_FRAMES = 4096
+_JOINED_BLOCKS = 64
 # Lengths that encoders merely estimate (mp3) may be a little off in a whole file.
 _TRUNCATED_BELOW = 0.98
 
@@ -96,17 +100,114 @@ def decode_audio(path: Path | str) -> DecodedAudio:
     Raises:
         AudioError: as in `load_audio`.
     """
+    with open_audio(path) as stream:
+        audio = np.concatenate(list(stream))
+        return DecodedAudio(audio, stream.sample_rate, stream.warning)
+
+
+@contextmanager
+def open_audio(path: Path | str, scratch: Path | None = None) -> Iterator[AudioStream]:
+    """Open a recording to read it block by block, so that its length does not matter.
+
+    Args:
+        path: the file.
+        scratch: folder for what ffmpeg decodes; None for the system's.
+
+    Raises:
+        AudioError: as in `load_audio`; NaN and infinity show once all is read.
+    """
     path = Path(path)
+    with ExitStack() as stack:
+        try:
+            size_bytes = path.stat().st_size
+            if path.is_dir():
+                raise AudioError(f"'{path}' is a folder, not a recording")
+            if size_bytes == 0:
+                raise AudioError(f"'{path}' is empty (0 bytes)")
+            stream = stack.enter_context(_opened(path, scratch))
+        except OSError as error:
+            raise AudioError(f"'{path}' cannot be read: {error.strerror or error}") from error
+        if not _LOWEST_RATE <= stream.sample_rate <= _HIGHEST_RATE:
+            raise AudioError(f"'{path}' claims a sample rate of {stream.sample_rate} Hz, which no recording has")
+        yield stream
+
+
+class AudioStream:
+    """A recording at its own rate, to be iterated once: mono float32 blocks [n], together at least one sample.
+
+    Attributes:
+        path: the recording, for messages.
+        sample_rate: Hz.
+    """
+
+    def __init__(self, path: Path, blocks: _FileBlocks, complaint: str = "") -> None:
+        """`complaint`: what ffmpeg had to say of `path`, from which it made the file that `blocks` reads."""
+        self.path, self.sample_rate = path, blocks.file.samplerate
+        self._blocks, self._complaint = blocks, complaint
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """The blocks. Raises AudioError at the end if there is nothing in them, or NaN or infinity."""
+        start, n_bad, first_bad = 0, 0, 0
+        for block in self._blocks:
+            finite = np.isfinite(block)
+            if not finite.all():
+                first_bad = first_bad if n_bad else start + int(np.argmin(finite))
+                n_bad += int(np.count_nonzero(~finite))
+            start += len(block)
+            yield block
+        if start == 0:
+            raise AudioError(f"'{self.path}' holds no samples")
+        if n_bad:
+            raise AudioError(
+                f"'{self.path}' holds {n_bad} NaN or infinite samples (the first at"
+                f" {first_bad / self.sample_rate:.3f} s); export it again from its source"
+            )
+
+    @property
+    def warning(self) -> str | None:
+        """Once all is read: what is wrong with the file although it could be used."""
+        if self._complaint:
+            return f"damaged: {self._blocks.seconds:.2f} s are usable ({self._complaint})"
+        return self._blocks.warning
+
+
+def recorded_seconds(path: Path) -> float | None:
+    """Length of a recording in seconds by its header, without decoding it; None where the header does not say.
+
+    Raises:
+        AudioError: the file is empty, cannot be read or is not audio.
+    """
     try:
-        size_bytes = path.stat().st_size
-        if path.is_dir():
-            raise AudioError(f"'{path}' is a folder, not a recording")
-        if size_bytes == 0:
+        if path.stat().st_size == 0:
             raise AudioError(f"'{path}' is empty (0 bytes)")
-        decoded = _decode(path)
+        info = soundfile.info(openable(path))
     except OSError as error:
         raise AudioError(f"'{path}' cannot be read: {error.strerror or error}") from error
-    return _checked(path, decoded)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        return _seconds_by_ffprobe(path, getattr(error, "error_string", str(error)))
+    return info.duration if info.frames < _UNKNOWN_FRAMES else None
+
+
+def seconds_or_none(path: Path | str) -> float | None:
+    """`recorded_seconds`, and None as well for what is no recording: reading it will tell."""
+    try:
+        return recorded_seconds(Path(path))
+    except AudioError:
+        return None
+
+
+def _seconds_by_ffprobe(path: Path, soundfile_reason: str) -> float | None:
+    program = shutil.which("ffprobe")
+    if program is None:
+        raise AudioError(_without_ffmpeg(path, soundfile_reason))
+    source = b"file:" + os.fsencode(path.absolute())
+    command: list[str | bytes] = [program, "-v", "error", "-protocol_whitelist", "file", "-select_streams", "a:0"]
+    command += ["-show_entries", "stream=codec_type:format=duration", "-of", "default=nw=1:nk=1", source]
+    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    kind, _, seconds = run.stdout.decode("utf-8", "replace").strip().partition("\n")
+    if kind != "audio":
+        raise AudioError(f"'{path}' is no audio, neither to soundfile ('{soundfile_reason}') nor to ffmpeg")
+    return None if seconds in ("", "N/A") else float(seconds)
 
 
 def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
@@ -128,104 +229,115 @@ def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     return np.pad(resampled[:samples], (0, max(samples - len(resampled), 0)))
 
 
-def write_audio(path: Path | str, audio: np.ndarray, sample_rate: int, subtype: str | None = None) -> None:
-    """Write a recording, atomically, in the format its extension names.
-
-    Args:
-        path: ends in .wav, .flac, .ogg or .mp3.
-        audio: float, full scale 1, shape [N] or [N, channels]; integer formats clip what lies beyond.
-        sample_rate: Hz.
-        subtype: soundfile's name of a sample format, such as "FLOAT"; None takes that of `WRITE_SUBTYPES`.
-
-    Raises:
-        ConfigurationError: the extension cannot be written.
-        AudioError: the samples are not finite, or the format does not take this rate or subtype.
-    """
-    path = Path(path)
-    extension = path.suffix.lower()
-    if extension not in WRITE_SUBTYPES:
-        raise unknown_choice("audio format to write", path.suffix, WRITE_SUBTYPES)
-    if not np.isfinite(audio).all():
-        raise AudioError(f"'{path}' is not written: the samples to write hold NaN or infinity")
+@contextmanager
+def _opened(path: Path, scratch: Path | None) -> Iterator[AudioStream]:
+    """By soundfile, or else by ffmpeg."""
     try:
-        with atomic_path(path) as temporary:
-            soundfile.write(_openable(temporary), audio, sample_rate, subtype or WRITE_SUBTYPES[extension])
-    except (soundfile.LibsndfileError, ValueError) as error:
-        raise AudioError(
-            f"'{path}' cannot be written at {sample_rate} Hz: {error}; choose .wav or another sample rate"
-        ) from error
-
-
-def _decode(path: Path) -> DecodedAudio:
-    try:
-        return _decode_with_soundfile(path)
+        blocks = _FileBlocks(path)
     except soundfile.LibsndfileError as error:
-        return _decode_with_ffmpeg(path, error.error_string)
+        reason = error.error_string
     except TypeError as error:  # headerless .raw
-        return _decode_with_ffmpeg(path, str(error))
+        reason = str(error)
+    else:
+        with blocks.file:
+            yield AudioStream(path, blocks)
+        return
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=TEMPORARY_PREFIX) as folder:
+        blocks, complaint = _decode_with_ffmpeg(path, Path(folder) / "decoded.wav", reason)
+        with blocks.file:
+            yield AudioStream(path, blocks, complaint)
 
 
-def _decode_with_soundfile(path: Path) -> DecodedAudio:
-    """Read block by block, so that a damaged file keeps what lies before the damage."""
-    blocks: list[np.ndarray] = []
-    damage: str | None = None
-    with soundfile.SoundFile(_openable(path)) as file:
-        sample_rate, expected = file.samplerate, file.frames
+class _OnwardFile(soundfile.SoundFile):
+    """A file that is only read onwards.
+
+    soundfile seeks to where it is after every block, and libsndfile loses its way there in mp3 of a variable bit rate.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+class _FileBlocks:
+    """What soundfile reads of a file, mono; a damaged file keeps what lies before the damage."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens `path` and reads the first block. Raises LibsndfileError or TypeError if that fails."""
+        self.file = _OnwardFile(openable(path))
+        self._samples, self._damage, self._is_cut_short = 0, "", _riff_is_cut_short(path)
         try:
-            while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
+            self._first = self._next()
+        except soundfile.LibsndfileError:
+            self.file.close()
+            raise
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        block = self._first
+        while len(block):
+            yield block
+            block = self._next()
+
+    def _next(self) -> np.ndarray:
+        """The next float32 [n]; nothing at the end."""
+        blocks = [np.zeros(0, dtype=np.float32)]
+        try:
+            while not self._damage and len(blocks) <= _JOINED_BLOCKS:
+                block = self.file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
+                if not len(block):
+                    break
                 blocks.append(block.mean(axis=1))
         except soundfile.LibsndfileError as error:
-            if not blocks:
+            if self._samples == 0 and len(blocks) == 1:
                 raise
-            damage = error.error_string.removeprefix("Error : ")
-    audio = np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
-    if len(audio) < _TRUNCATED_BELOW * expected or _riff_is_cut_short(path):
-        damage = damage or "the file is shorter than its header says"
-    warning = f"truncated: only the first {len(audio) / sample_rate:.2f} s are usable ({damage})"
-    return DecodedAudio(audio, sample_rate, warning if damage else None)
+            self._damage = error.error_string.removeprefix("Error : ")
+        joined = np.concatenate(blocks)
+        self._samples += len(joined)
+        return joined
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in the file."""
+        return len(self._first) == 0
+
+    @property
+    def seconds(self) -> float:
+        """What was read so far."""
+        return self._samples / self.file.samplerate
+
+    @property
+    def warning(self) -> str | None:
+        """Once all is read: why that is less than there should be."""
+        damage = self._damage
+        if self._samples < _TRUNCATED_BELOW * self.file.frames or self._is_cut_short:
+            damage = damage or "the file is shorter than its header says"
+        return f"truncated: only the first {self.seconds:.2f} s are usable ({damage})" if damage else None
 
 
-def _decode_with_ffmpeg(path: Path, soundfile_reason: str) -> DecodedAudio:
+def _decode_with_ffmpeg(path: Path, wav: Path, soundfile_reason: str) -> tuple[_FileBlocks, str]:
+    """Makes a wav file of `path`; gives what is in it, and what ffmpeg has to say."""
     program = shutil.which("ffmpeg")
     if program is None:
-        raise AudioError(
-            f"'{path}' cannot be decoded: soundfile says '{soundfile_reason}', and the program ffmpeg, which"
-            " reads m4a, mp4, aac, webm and more, is not installed; install ffmpeg or convert the file to wav"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        wav = Path(folder) / "decoded.wav"
-        # `file:` keeps ffmpeg from taking a name for an option or for a network address.
-        source = b"file:" + os.fsencode(path.absolute())
-        command: list[str | bytes | Path] = [program, "-v", "error", "-nostdin", "-protocol_whitelist", "file"]
-        command += ["-i", source, "-map", "0:a:0", "-vn", "-c:a", "pcm_f32le", "-rf64", "auto", wav]
-        run = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
-        complaint = _last_line(run.stderr)
-        decoded = _decode_with_soundfile(wav) if wav.exists() and wav.stat().st_size else None
-    if decoded is None or len(decoded.audio) == 0:
+        raise AudioError(_without_ffmpeg(path, soundfile_reason))
+    # `file:` keeps ffmpeg from taking a name for an option or for a network address.
+    source = b"file:" + os.fsencode(path.absolute())
+    command: list[str | bytes | Path] = [program, "-v", "error", "-nostdin", "-protocol_whitelist", "file"]
+    command += ["-i", source, "-map", "0:a:0", "-vn", "-c:a", "pcm_f32le", "-rf64", "auto", wav]
+    run = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    complaint = last_line(run.stderr)
+    blocks = _FileBlocks(wav) if wav.exists() and wav.stat().st_size else None
+    if blocks is None or blocks.is_empty:
         raise AudioError(
             f"'{path}' cannot be decoded: neither soundfile ('{soundfile_reason}') nor ffmpeg ('{complaint}')"
             " finds audio in it; convert it to wav, or remove it"
         )
-    if run.returncode or complaint:
-        seconds = len(decoded.audio) / decoded.sample_rate
-        return DecodedAudio(decoded.audio, decoded.sample_rate, f"damaged: {seconds:.2f} s are usable ({complaint})")
-    return decoded
+    return blocks, complaint or (f"status {run.returncode}" if run.returncode else "")
 
 
-def _checked(path: Path, decoded: DecodedAudio) -> DecodedAudio:
-    audio = decoded.audio
-    if len(audio) == 0:
-        raise AudioError(f"'{path}' holds no samples")
-    if not _LOWEST_RATE <= decoded.sample_rate <= _HIGHEST_RATE:
-        raise AudioError(f"'{path}' claims a sample rate of {decoded.sample_rate} Hz, which no recording has")
-    finite = np.isfinite(audio)
-    if not finite.all():
-        first_seconds = int(np.argmin(finite)) / decoded.sample_rate
-        raise AudioError(
-            f"'{path}' holds {np.count_nonzero(~finite)} NaN or infinite samples (the first at"
-            f" {first_seconds:.3f} s); export it again from its source"
-        )
-    return decoded
+def _without_ffmpeg(path: Path, soundfile_reason: str) -> str:
+    return (
+        f"'{path}' cannot be decoded: soundfile says '{soundfile_reason}', and the program ffmpeg, which"
+        " reads m4a, mp4, aac, webm and more, is not installed; install ffmpeg or convert the file to wav"
+    )
 
 
 def _riff_is_cut_short(path: Path) -> bool:
@@ -235,13 +347,3 @@ def _riff_is_cut_short(path: Path) -> bool:
     declared = int.from_bytes(head[4:8], "little")
     # Writers that stream leave the size open: 0 or all ones.
     return head[:4] == b"RIFF" and 0 < declared < 0xFFFFFFFF and path.stat().st_size < declared + 8 - 1
-
-
-def _openable(path: Path) -> str | bytes:
-    """The path as soundfile takes it: bytes where names are bytes, since a name need not be valid UTF-8."""
-    return str(path) if os.name == "nt" else os.fsencode(path)
-
-
-def _last_line(stderr: bytes) -> str:
-    lines = stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else ""

@@ -7,6 +7,8 @@ Letters: N samples.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from scipy import signal
 
@@ -28,15 +30,21 @@ def highpass(audio: np.ndarray, sample_rate: int, cutoff_hz: float = HIGHPASS_HZ
     Returns:
         float32 [N].
     """
+    # In blocks: scipy computes in float64, which for hours of audio is gigabytes.
+    blocks = (audio[start : start + _BLOCK_SAMPLES] for start in range(0, len(audio), _BLOCK_SAMPLES))
+    return np.concatenate([audio[:0], *highpass_blocks(blocks, sample_rate, cutoff_hz)])
+
+
+def highpass_blocks(
+    blocks: Iterable[np.ndarray], sample_rate: int, cutoff_hz: float = HIGHPASS_HZ
+) -> Iterator[np.ndarray]:
+    """`highpass` of what comes in blocks, float32 [n] each: together the very same samples."""
     # Second-order sections stay accurate where cutoff / rate is tiny; one polynomial of order 5 does not.
     sections = signal.butter(_ORDER, cutoff_hz, btype="highpass", fs=sample_rate, output="sos")
     state = np.zeros((len(sections), 2))
-    filtered = np.empty(len(audio), dtype=np.float32)
-    # In blocks: scipy computes in float64, which for hours of audio is gigabytes.
-    for start in range(0, len(audio), _BLOCK_SAMPLES):
-        block = slice(start, start + _BLOCK_SAMPLES)
-        filtered[block], state = signal.sosfilt(sections, audio[block], zi=state)
-    return filtered
+    for block in blocks:
+        filtered, state = signal.sosfilt(sections, block, zi=state)
+        yield filtered.astype(np.float32)
 
 
 def highpass_zero_phase(audio: np.ndarray, sample_rate: int, cutoff_hz: float = HIGHPASS_HZ) -> np.ndarray:

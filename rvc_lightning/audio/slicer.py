@@ -19,8 +19,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rvc_lightning.audio.samples import Samples
+
 HOP_SECONDS = 0.015
 _WINDOW_HOPS = 4
+_BLOCK_HOPS = 2048
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,11 @@ class Slicer:
     min_interval_seconds: float = 0.4
     max_kept_seconds: float = 0.5
 
-    def __call__(self, audio: np.ndarray, sample_rate: int) -> list[tuple[int, int]]:
+    def __call__(self, audio: Samples, sample_rate: int) -> list[tuple[int, int]]:
         """Find the pieces to keep.
 
         Args:
-            audio: float [N].
+            audio: float32 [N].
             sample_rate: Hz.
 
         Returns:
@@ -78,20 +81,24 @@ class Slicer:
         return cuts
 
 
-def level_per_hop(audio: np.ndarray, hop_samples: int) -> np.ndarray:
+def level_per_hop(audio: Samples, hop_samples: int) -> np.ndarray:
     """Root mean square around the start of every hop.
 
     Args:
-        audio: float [N].
+        audio: float32 [N].
         hop_samples: H.
 
     Returns:
         float64 [F], F = N // H + 1.
     """
     hops = len(audio) // hop_samples + _WINDOW_HOPS
-    before = _WINDOW_HOPS // 2 * hop_samples
-    padded = np.pad(audio, (before, before))[: hops * hop_samples].reshape(hops, hop_samples)
-    energy = np.einsum("ij,ij->i", padded, padded, dtype=np.float64)
+    # Two hops of silence before the recording, and at its end what fills up the last one, and one more.
+    energy = np.zeros(hops)
+    before = _WINDOW_HOPS // 2
+    for first in range(0, len(audio) // hop_samples + 1, _BLOCK_HOPS):
+        block = audio[first * hop_samples : (first + _BLOCK_HOPS) * hop_samples]
+        rows = np.pad(block, (0, -len(block) % hop_samples)).reshape(-1, hop_samples)
+        energy[before + first : before + first + len(rows)] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
     window_energy = np.lib.stride_tricks.sliding_window_view(energy, _WINDOW_HOPS).sum(axis=1)
     return np.sqrt(window_energy / (_WINDOW_HOPS * hop_samples))
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from rvc_lightning.data.batch import Batch
-from rvc_lightning.models.config import FRAMES_PER_SECOND
+from rvc_lightning.evaluation.pictures import draw
 from rvc_lightning.module import RVCModule
 from rvc_lightning.pitch import build_pitch_extractor
 from rvc_lightning.pitch.tracking import track
@@ -55,23 +53,9 @@ class Samples(Callback):
         writer.add_audio(f"clip{number}/rebuilt", spoken, step, config.sample_rate)
         mels = [module.mel_of(wave[None, None])[0].cpu() for wave in (recorded, spoken)]
         heard_hz = track(self._extract, spoken, config.sample_rate)[:frames]
-        figure = draw_mels(mels[0], mels[1], clips.f0_hz[number, :frames].cpu(), heard_hz)
+        wanted_hz = clips.f0_hz[number, :frames].cpu()
+        figure = draw(
+            dict(zip(("recorded", "rebuilt"), (mel.numpy() for mel in mels), strict=True)),
+            {"wanted": wanted_hz.numpy(), "rebuilt": heard_hz.numpy()},
+        )
         writer.add_figure(f"clip{number}/mel", figure, step)
-
-
-def draw_mels(recorded: Tensor, rebuilt: Tensor, wanted_hz: Tensor, heard_hz: Tensor) -> Figure:
-    """Two log-mel spectra [M, T] one above the other, below them the pitch that was wanted and that came out, [T]."""
-    figure = Figure(figsize=(9, 7), layout="constrained")
-    axes = figure.subplots(3, 1, sharex=True)
-    seconds = recorded.shape[1] / FRAMES_PER_SECOND
-    low, high = float(recorded.min()), float(recorded.max())
-    for axis, mel, title in ((axes[0], recorded, "recorded"), (axes[1], rebuilt, "rebuilt")):
-        extent = (0.0, seconds, 0.0, float(mel.shape[0]))
-        axis.imshow(mel, origin="lower", aspect="auto", vmin=low, vmax=high, extent=extent)
-        axis.set(title=title, ylabel="mel band")
-    for f0_hz, label, width in ((wanted_hz, "wanted", 3.0), (heard_hz, "rebuilt", 1.0)):
-        voiced = torch.where(f0_hz > 0, f0_hz, torch.nan)
-        axes[2].plot(torch.arange(len(voiced)) / FRAMES_PER_SECOND, voiced, label=label, linewidth=width)
-    axes[2].set(ylabel="pitch / Hz", xlabel="seconds")
-    axes[2].legend(loc="upper right")
-    return figure

@@ -24,7 +24,7 @@ from rvc_lightning.content.base import (
     frame_mask,
 )
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.hub import fetch, known_files
+from rvc_lightning.hub import fetch_together, known_files
 
 _FILES = ("config.json", "pytorch_model.bin")
 _LAYERS = {"v1": 9, "v2": None}
@@ -97,8 +97,8 @@ def _fetch(name: str) -> Path:
     """
     if f"content/{name}/{_FILES[0]}" not in known_files():
         raise ConfigurationError(f"content={name} needs content.path=FOLDER, with {' and '.join(_FILES)} in it")
-    otherwise = f"put {' and '.join(_FILES)} into one folder and name it: content.path=FOLDER; or use another content="
-    return [fetch(known_files()[f"content/{name}/{file}"], otherwise) for file in _FILES][-1].parent
+    otherwise = f"name a folder with {' and '.join(_FILES)}: content.path=FOLDER; content=spectral needs no download"
+    return fetch_together([known_files()[f"content/{name}/{file}"] for file in _FILES], otherwise)
 
 
 def _load(folder: Path, version: str) -> Any:

@@ -1,57 +1,73 @@
 """Conversion of a recording to a voice (specification 10).
 
     recording ─▶ 16 kHz, high-pass ─┬─▶ pitch of the whole ──────────────────┐
-                                    └─▶ chunks ─▶ content ─▶ index, protect ─┴─▶ voice ─▶ join ─▶ loudness ─▶ audio
+                                    └─▶ chunks ─▶ content ─▶ index, protect ─┴─▶ voice ─▶ join ─▶ loudness ─▶ finish
 
-Legend: N samples, F content frames of 20 ms, T frames of 10 ms, C content channels.
+`options.py` draws where each option acts.
+
+Legend: N samples.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import torch
-from lightning import Fabric
-from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor, nn
+from lightning import Trainer
 
-from rvc_lightning.audio.decode import load_audio, resample
-from rvc_lightning.audio.filters import highpass_zero_phase
-from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
+from rvc_lightning.audio.decode import seconds_or_none
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.content.base import ContentEncoder
-from rvc_lightning.conversion import chunking
-from rvc_lightning.conversion.chunking import SAMPLE_RATE, Chunk, ChunkLengths
-from rvc_lightning.conversion.envelope import mix_envelope
+from rvc_lightning.conversion.chunking import ChunkLengths
+from rvc_lightning.conversion.contour import check_pitch_options
+from rvc_lightning.conversion.effect_stages import check_installed
 from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
-from rvc_lightning.models import Synthesizer
+from rvc_lightning.conversion.prediction import ConversionRun, Converted, Delivery, Task, Throughput
+from rvc_lightning.conversion.reel import reel_folder
+from rvc_lightning.conversion.source import Source
+from rvc_lightning.conversion.speakers import speaker_number
+from rvc_lightning.conversion.speaking import Speaker
+from rvc_lightning.errors import ConfigurationError, RVCError, VoiceError
 from rvc_lightning.pitch import DEFAULT_PITCH, build_pitch_extractor
-from rvc_lightning.pitch.base import PitchNetwork, PitchTracker, measure
-from rvc_lightning.pitch.scale import coarse_pitch, transpose
+from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
 from rvc_lightning.retrieval import RetrievalIndex
+from rvc_lightning.version import __version__
+from rvc_lightning.voice.indexing import check_origin
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
-from rvc_lightning.voice.voice import Voice
+from rvc_lightning.voice.voice import Voice, content_hash
 
-log = logging.getLogger(__name__)
 
-INPUT_PEAK = 0.95
-OUTPUT_PEAK = 0.99
+@dataclass(frozen=True)
+class Conversion:
+    """What became of a recording. Letters: S samples, F frames of 10 ms of the recording."""
+
+    audio: np.ndarray
+    """float32 [S]."""
+    sample_rate: int
+    """In Hz."""
+    f0_hz: np.ndarray | None
+    """The pitch that the voice was given, float32 [F], 0 = unvoiced; None for voices without pitch."""
+
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""Those in which content, pitch and phase keep their digits."""
 
 _DEFAULTS = ConversionOptions()
-
-Source: TypeAlias = str | Path | np.ndarray
+_QUIET: dict[str, Any] = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
 
 
 class VoiceConverter:
-    """Turns recordings into a voice, on any device and in any precision that Fabric offers.
-
-    The voice's synthesizer is moved to the device, and cast where the precision asks for it, in place.
-    """
+    """Turns recordings into a voice, on any devices and in any mixed precision that Lightning offers."""
 
     def __init__(
         self,
@@ -61,43 +77,47 @@ class VoiceConverter:
         content: ContentEncoder | None = None,
         content_path: str | Path | None = None,
         pitch: PitchTracker | None = None,
-        fabric: Fabric | None = None,
+        trainer: Trainer | None = None,
         lengths: ChunkLengths | None = None,
+        throughput: Throughput | None = None,
     ) -> None:
         """Gets a voice ready.
 
         Args:
             voice: What to convert to.
-            index: Of the voice's own features, for `index_rate`; a path is read. None converts without.
+            index: Of the voice's own features, for `index_rate`; a path is read at first use. None converts without.
             content: Content encoder; by default the one the voice was trained with.
             content_path: Folder with that encoder's files, where they should not come from the hub.
             pitch: Pitch extractor; by default the one the voice was trained with, or SwiftF0.
-            fabric: Device and precision; by default the accelerator there is, in float32.
-            lengths: How long recordings are cut; shorter chunks need less memory.
+            trainer: Devices, strategy and precision; by default the accelerator there is, in float32.
+            lengths: How recordings are cut; shorter chunks need less memory.
+            throughput: How much is worked on at once.
 
         Raises:
             VoiceError: The voice's content encoder does not exist here, or encoder or index do not fit the voice.
             AssetError: The files of the encoder or of the pitch extractor cannot be fetched.
-            ConfigurationError: Fabric spans several devices.
+            ConfigurationError: The precision is one in which pitch or content lose digits.
         """
         self.voice = voice
         self.index = RetrievalIndex.load(index) if isinstance(index, str | Path) else index
         if self.index is not None:
             self.index.check_fits(voice.config.content_dim)
-        self.fabric = fabric or Fabric(accelerator="auto", devices=1)
-        if self.fabric.world_size > 1:
-            raise ConfigurationError(f"devices: conversion runs on one device, not on {self.fabric.world_size}")
-        # Encoder and pitch stay in float32: features are compared with those of the index, and half the cents count.
-        self.content = content or _content_of(voice, content_path)
+            if self.index.path is not None:
+                check_origin(self.index.path, voice)
+        self.trainer = trainer or Trainer(accelerator="auto", devices=1, **_QUIET)
+        if self.trainer.precision not in PRECISIONS:
+            raise ConfigurationError(
+                f"precision={self.trainer.precision}: content and pitch would lose digits; choose one of: "
+                f"{', '.join(PRECISIONS)}"
+            )
+        self.content = (content or _content_of(voice, content_path)).eval()
         _check_content(self.content, voice)
-        self.fabric.to_device(self.content.eval())
         self.pitch = (pitch or _pitch_of(voice)) if voice.pitch_guided else None
-        if isinstance(self.pitch, PitchNetwork):
-            self.fabric.to_device(self.pitch.eval())
+        network = self.pitch.eval() if isinstance(self.pitch, PitchNetwork) else None
+        self.speaker = Speaker(voice.synthesizer, self.content, network)
         self.lengths = lengths or ChunkLengths()
-        self._speak = self.fabric.setup_module(_Speech(voice.synthesizer))
+        self.throughput = throughput or Throughput()
 
-    @torch.inference_mode()
     def convert(
         self, source: Source, options: ConversionOptions = _DEFAULTS, sample_rate: int | None = None
     ) -> tuple[np.ndarray, int]:
@@ -105,154 +125,140 @@ class VoiceConverter:
 
         Args:
             source: A file, or mono samples at full scale 1, float [N].
-            options: How.
+            options: How; `write_f0` and `output_format` are for those who write files.
             sample_rate: Rate of the samples in Hz; only with samples.
 
         Returns:
-            Audio of the voice, float32 [ceil(N · voice rate / source rate)], in time with the source and within
-            ±0.99, and its rate in Hz. Silence gives silence.
+            Audio, float32 [ceil(N · rate / source rate)], in time with the source and within full scale, longer by
+            `tail_seconds`; and its rate in Hz, that of the voice or `output_sample_rate`. Silence gives silence.
 
         Raises:
             AudioError: The source cannot be read, has more than one channel, or holds NaN.
-            VoiceError: The voice has no such speaker, or its output is not finite.
-            ConfigurationError: `sample_rate` is missing or given twice.
+            VoiceError: The voice has no such speaker or no pitch to change, or its output is not finite.
+            ConfigurationError: `sample_rate` is missing or given twice, `f0_file` is no curve of this recording, an
+                extra that an option needs is not installed, or the trainer has several devices.
+            OutOfMemoryError: A device has no memory for a single chunk.
         """
-        self._check_speaker(options.speaker)
-        audio, source_rate = _read(source, sample_rate)
-        samples = -(-len(audio) * self.voice.sample_rate // source_rate)
-        prepared = _prepare(audio, source_rate)
-        if len(prepared) == 0:
-            log.warning("The source is silent (peak below %g): the result is silence", SILENT_PEAK)
-            return np.zeros(samples, dtype=np.float32), self.voice.sample_rate
-        with isolate_rng():
-            torch.manual_seed(options.seed)
-            converted = self._convert_prepared(prepared, samples, options)
-        if not np.isfinite(converted).all():
-            raise VoiceError("the voice gives NaN or infinity; if the precision is not '32-true', try that")
-        return converted, self.voice.sample_rate
+        conversion = self.conversion(source, options, sample_rate)
+        return conversion.audio, conversion.sample_rate
 
-    def _convert_prepared(self, prepared: np.ndarray, samples: int, options: ConversionOptions) -> np.ndarray:
-        """The high-passed source at 16 kHz [N] -> [samples]."""
-        context = self.lengths.context_samples
-        padded = chunking.pad(prepared, context)
-        f0_hz = self._pitch(padded, options.transpose_semitones)
-        chunks = chunking.split(prepared, self.lengths)
-        pieces = (
-            self._convert_chunk(padded[chunk.padded(context)], f, options) for chunk, f in _with_pitch(chunks, f0_hz)
-        )
-        joined = chunking.join(pieces, chunks, context, self.voice.config.hop_samples, samples)
-        mixed = mix_envelope(
-            torch.from_numpy(joined),
-            self.voice.sample_rate,
-            torch.from_numpy(prepared),
-            SAMPLE_RATE,
-            options.volume_envelope,
-        )
-        return _limited(mixed.numpy(), OUTPUT_PEAK)
+    def conversion(
+        self, source: Source, options: ConversionOptions = _DEFAULTS, sample_rate: int | None = None
+    ) -> Conversion:
+        """`convert`, with the pitch that was used."""
+        return self.conversions([source], options, sample_rate)[0]
 
-    def _convert_chunk(self, audio: np.ndarray, f0_hz: Tensor | None, options: ConversionOptions) -> np.ndarray:
-        """Source [N] with the pitch from its start on [>= T] -> voice [T·hop]; the content frames decide T."""
-        wav16k = self.fabric.to_device(torch.from_numpy(audio)[None])
-        content = self.content(wav16k, wav16k.new_tensor([len(audio)], dtype=torch.long))
-        content = self._enrich(content, f0_hz, options)
-        speaker = content.new_tensor([options.speaker], dtype=torch.long)
-        if f0_hz is None:
-            return self._speak(content, None, None, speaker)[0, 0].cpu().numpy()
-        f0_hz = self.fabric.to_device(f0_hz[None, : content.shape[1]])
-        return self._speak(content, coarse_pitch(f0_hz), f0_hz.view(torch.int32), speaker)[0, 0].cpu().numpy()
+    def convert_many(
+        self, sources: Sequence[Source], options: ConversionOptions = _DEFAULTS, sample_rate: int | None = None
+    ) -> list[tuple[np.ndarray, int]]:
+        """`convert` of several recordings together: it takes less time and gives the same. The first error ends it."""
+        return [(one.audio, one.sample_rate) for one in self.conversions(sources, options, sample_rate)]
 
-    def _enrich(self, content: Tensor, f0_hz: Tensor | None, options: ConversionOptions) -> Tensor:
-        """Content of the source [1, F, C] -> what the voice is given, [1, T, C] with T = 2·F."""
-        if self.index is None or options.index_rate == 0:
-            return content.repeat_interleave(2, dim=1)
-        mixed = self.index.mix(content, options.index_rate).repeat_interleave(2, dim=1)
-        if f0_hz is None:
-            return mixed
-        return protect_unvoiced(mixed, content.repeat_interleave(2, dim=1), f0_hz.to(mixed), options.protect)
-
-    def _pitch(self, padded: np.ndarray, semitones: float) -> Tensor | None:
-        """Pitch of the padded source [N] in Hz, transposed, float32 [N // 160 + 1]; None for voices without."""
-        if self.pitch is None:
-            return None
-        return transpose(torch.from_numpy(measure(self.pitch, padded)), semitones)
-
-    def _check_speaker(self, speaker: int) -> None:
-        if speaker >= self.voice.config.speaker_count:
-            raise VoiceError(
-                f"speaker={speaker}: the voice has {self.voice.config.speaker_count} speakers, "
-                f"choose 0 to {self.voice.config.speaker_count - 1}"
+    def conversions(
+        self, sources: Sequence[Source], options: ConversionOptions = _DEFAULTS, sample_rate: int | None = None
+    ) -> list[Conversion]:
+        """`convert_many`, with the pitch that was used."""
+        if self.trainer.world_size > 1:
+            raise ConfigurationError(
+                f"devices: audio in memory is converted on one device, not on {self.trainer.world_size}; "
+                "several share the files of a folder"
             )
+        tasks = [
+            Task(source, sample_rate, _seconds(source, sample_rate), options, number)
+            for number, source in enumerate(sources)
+        ]
+        delivery = _InMemory()
+        self.run(tasks, options, delivery)
+        return [delivery.results[task.number] for task in tasks]
 
+    def check(self, options: ConversionOptions) -> None:
+        """Finds out before anything is read whether the voice can follow the options; see `convert` for the errors."""
+        speaker_number(self.voice, options.speaker)
+        check_pitch_options(options, self.voice.pitch_guided)
+        check_installed(options.effects)
 
-class _Speech(nn.Module):
-    """The synthesizer's conversion as `forward`: Fabric gives devices and precision to nothing else."""
+    def run(
+        self, tasks: Sequence[Task], options: ConversionOptions, delivery: Delivery, folder: Path | None = None
+    ) -> None:
+        """Converts recordings and hands them over one by one.
 
-    def __init__(self, synthesizer: Synthesizer) -> None:
-        super().__init__()
-        self.synthesizer = synthesizer
+        Args:
+            tasks: The recordings, each with its own options.
+            options: Those that concern the networks, and are the same for all.
+            delivery: Gets each result as soon as it is there, and each failure.
+            folder: Where temporary files may lie; None takes the system's place for them.
 
-    def forward(self, content: Tensor, coarse: Tensor | None, f0_bits: Tensor | None, speaker: Tensor) -> Tensor:
-        """[1, T, C], [1, T], [1, T], [1] -> [1, 1, T·hop].
-
-        The pitch comes as the bits of its float32 values: Fabric leaves integers alone, whereas pitch in half
-        precision is off by several cents.
+        Raises:
+            VoiceError: The voice has no such speaker or no pitch to change, or the index is damaged.
+            OutOfMemoryError: A device has no memory for a single chunk.
         """
-        f0_hz = None if f0_bits is None else f0_bits.view(torch.float32)
-        lengths = speaker.new_tensor([content.shape[1]])
-        return self.synthesizer.infer(content, lengths, coarse, f0_hz, speaker)
+        self.check(options)
+        options = replace(options, speaker=speaker_number(self.voice, options.speaker))
+        if not tasks:
+            return
+        with reel_folder(folder) as reels:
+            conversion = ConversionRun(
+                self.speaker,
+                tasks,
+                options,
+                delivery,
+                reels,
+                index=self.index_for(options),
+                pitch=self.pitch if isinstance(self.pitch, PitchExtractor) else None,
+                lengths=self.lengths,
+                throughput=self.throughput,
+            )
+            self.trainer.predict(conversion, return_predictions=False)
+
+    def index_for(self, options: ConversionOptions) -> RetrievalIndex | None:
+        """The index; None where there is none or it is not asked for."""
+        return self.index if options.index_rate else None
+
+    def fingerprint(self, options: ConversionOptions) -> str:
+        """A digest of all that decides what becomes of a source."""
+        index = self.index_for(options)
+        decisive = {
+            "version": __version__,
+            "options": repr(options),
+            "lengths": asdict(self.lengths),
+            "precision": self.trainer.precision,
+            "voice": content_hash(self.voice.weights),
+            "config": self.voice.config.to_dict(),
+            "content": [self.content.name, content_hash(self.content.state_dict())],
+            "pitch": None if self.pitch is None else _described(self.pitch),
+            "index": None if index is None else hashlib.blake2b(index.vectors.tobytes(), digest_size=16).hexdigest(),
+        }
+        return hashlib.blake2b(json.dumps(decisive, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def protect_unvoiced(mixed: Tensor, original: Tensor, f0_hz: Tensor, protect: float) -> Tensor:
-    """Keeps consonants and breaths closer to the source (specification 10.4).
+class _InMemory:
+    """Keeps results, and raises the first failure."""
 
-    Args:
-        mixed: Features after retrieval, [B, T, C].
-        original: Features of the source, [B, T, C].
-        f0_hz: Pitch, 0 = unvoiced, [at least T].
-        protect: Share of `mixed` in unvoiced frames, 0 to 0.5; 0.5 means all of it, that is no protection.
+    def __init__(self) -> None:
+        self.results: dict[int, Conversion] = {}
 
-    Returns:
-        [B, T, C].
-    """
-    if protect >= 0.5:
-        return mixed
-    voiced = (f0_hz[: mixed.shape[1]] >= 1.0)[None, :, None]
-    return torch.where(voiced, mixed, torch.lerp(original, mixed, protect))
+    def deliver(self, task: Task, converted: Converted) -> None:
+        """Keeps the audio by the number of the task."""
+        audio = np.concatenate([np.zeros(0, np.float32), *converted.blocks])
+        self.results[task.number] = Conversion(audio, converted.sample_rate, converted.f0_hz)
+
+    def fail(self, task: Task, error: RVCError | OSError) -> None:
+        """Raises the error."""
+        raise error
 
 
-def _with_pitch(chunks: list[Chunk], f0_hz: Tensor | None) -> Iterator[tuple[Chunk, Tensor | None]]:
-    """Every chunk with the pitch from its padded start on."""
-    for chunk in chunks:
-        yield chunk, None if f0_hz is None else f0_hz[chunk.start // chunking.FRAME_SAMPLES :]
-
-
-def _read(source: Source, sample_rate: int | None) -> tuple[np.ndarray, int]:
-    """Mono float32 [N] and its rate in Hz; see `VoiceConverter.convert` for the errors."""
+def _seconds(source: Source, sample_rate: int | None) -> float:
+    """Length of a source, as far as it is known."""
     if isinstance(source, str | Path):
-        if sample_rate is not None:
-            raise ConfigurationError(f"sample_rate={sample_rate}: a file brings its own rate; leave it out")
-        return load_audio(source)
-    audio = np.asarray(source)
-    if sample_rate is None or sample_rate <= 0:
-        raise ConfigurationError(f"sample_rate={sample_rate}: samples need their rate in Hz")
-    if audio.ndim != 1 or not np.issubdtype(audio.dtype, np.floating):
-        raise AudioError(f"samples of shape {audio.shape} and type {audio.dtype}; expected mono float [N]")
-    if not np.isfinite(audio).all():
-        raise AudioError("the samples hold NaN or infinity")
-    return audio.astype(np.float32), int(sample_rate)
+        return seconds_or_none(source) or 0.0
+    return np.size(source) / sample_rate if sample_rate and sample_rate > 0 else 0.0
 
 
-def _prepare(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The source as content and pitch are taken from it, 16 kHz [N]; nothing at all if it is silent."""
-    if peak_of(audio) < SILENT_PEAK:
-        return audio[:0]
-    audio = _limited(resample(audio, sample_rate, SAMPLE_RATE), INPUT_PEAK)
-    return highpass_zero_phase(audio, SAMPLE_RATE) if len(audio) else audio
-
-
-def _limited(audio: np.ndarray, peak: float) -> np.ndarray:
-    """`audio` [N] turned down to `peak` where it is louder."""
-    return audio * np.float32(min(1.0, peak / max(peak_of(audio), 1e-9)))
+def _described(pitch: PitchTracker) -> list[Any]:
+    """Name, settings and weights of a pitch extractor."""
+    settings = {name: value for name, value in vars(pitch).items() if isinstance(value, bool | int | float | str)}
+    weights = content_hash(pitch.state_dict()) if isinstance(pitch, PitchNetwork) else None
+    return [pitch.name, settings, weights]
 
 
 def _content_of(voice: Voice, path: str | Path | None) -> ContentEncoder:

@@ -1,22 +1,29 @@
-"""Conversion of a file or of everything in a folder."""
+"""Conversion of a file or of everything in a folder, by one device or by several that share it."""
 
 from __future__ import annotations
 
 import logging
 import os
+import uuid
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from rvc_lightning.audio.decode import WRITE_SUBTYPES, write_audio
+from rvc_lightning.audio.decode import seconds_or_none
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_name
+from rvc_lightning.audio.encode import WRITE_SUBTYPES, audio_writer, check_writable, fitting_rate
 from rvc_lightning.conversion.converter import VoiceConverter
+from rvc_lightning.conversion.curves import check_curves, curve_beside, with_curve_of
+from rvc_lightning.conversion.journal import JOURNAL_NAME, Entry, Journal
 from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.errors import AudioError, ConfigurationError, RVCError, unknown_choice
+from rvc_lightning.conversion.prediction import Converted, Task
+from rvc_lightning.conversion.reel import reel_folder
+from rvc_lightning.errors import AudioError, ConfigurationError, RVCError
+from rvc_lightning.files import digest, protect_inputs
+from rvc_lightning.pitch.curve import write_curve
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +34,8 @@ class ConversionReport:
 
     converted: list[Path] = field(default_factory=list)
     """What was written."""
+    kept: list[Path] = field(default_factory=list)
+    """What was there already, made of the same recording by the same voice and settings."""
     skipped: list[SkippedFile] = field(default_factory=list)
     """What is no recording."""
     failed: list[SkippedFile] = field(default_factory=list)
@@ -38,48 +47,61 @@ def convert_files(
     source: str | Path,
     output: str | Path,
     options: ConversionOptions,
-    extension: str = ".wav",
+    *,
+    redo: bool = False,
 ) -> ConversionReport:
-    """Converts a recording, or every recording below a folder in the order of their names.
+    """Converts a recording, or every recording below a folder.
 
-    A file that fails does not stop the others.
+    A file that fails does not stop the others. Of a folder, what an earlier run has done is not done again, and several
+    ranks share what is left.
 
     Args:
         converter: With the voice.
         source: A file or a folder.
         output: For a file, the file to write or the folder to write `NAME.wav` to; for a folder, the folder that gets
             the same sub-folders. Existing files are replaced, but never one of the source.
-        options: How.
-        extension: Of the files in an output folder, one of `WRITE_SUBTYPES`.
+        options: How; `f0_file` may be a folder with a curve for each recording.
+        redo: Whether to do again what is done.
 
     Raises:
-        AudioError: There is no such source or nothing in it; or, when all else is done, a file has failed.
-        ConfigurationError: The output would replace a file of the source, or cannot be written in this format.
+        AudioError: There is no such source or nothing in it; or, when all else is done, a file has failed: the first
+            rank raises it for all.
+        ConfigurationError: The output would replace a file that is read, cannot be written in this format, or is named
+            otherwise; or the pitch curves do not belong to the recordings.
+        VoiceError: The voice has no such speaker or no pitch to change.
     """
     source, output = Path(source), Path(output)
-    jobs, skipped = plan(source, output, extension)
+    jobs, skipped = plan(source, output, options.output_format)
+    _check(converter, jobs, source, options)
     report = ConversionReport(skipped=skipped)
     for other in skipped:
         log.info("Skipped %s: %s", other.path, other.reason)
-    with logging_redirect_tqdm():
-        # The bar is for people: logs kept in files have no use for it.
-        for recording, target in tqdm(jobs, desc="Converting", unit="file", disable=None if len(jobs) > 1 else True):
-            _convert_one(converter, recording, target, options, report)
-    log.info("Converted %d of %d recordings to '%s'", len(report.converted), len(jobs), output)
-    if report.failed:
-        reasons = "\n".join(f"  {failure.path}: {failure.reason}" for failure in report.failed)
-        raise AudioError(f"{len(report.failed)} of {len(jobs)} recordings failed:\n{reasons}")
+    with reel_folder(None) as private:
+        beside = output if source.is_dir() else jobs[0][1].parent
+        journal = Journal((output if source.is_dir() else private) / JOURNAL_NAME)
+        made_by = converter.fingerprint(options) if source.is_dir() else ""
+        tasks = [_task(converter, path, target, source, options) for path, target in jobs]
+        done = [] if redo else _done(journal, tasks, made_by)
+        kept = {entry.target for entry in done}
+        report.kept = [target for _, target in jobs if str(target) in kept]
+        tasks = [task for task in tasks if str(task.target) not in kept]
+        delivery = _Files(journal, made_by)
+        with logging_redirect_tqdm():
+            converter.run(tasks, options, delivery, beside)
+        if converter.trainer.is_global_zero:
+            _conclude(report, journal, delivery.run, done, output)
     return report
 
 
-def plan(source: Path, output: Path, extension: str) -> tuple[list[tuple[Path, Path]], list[SkippedFile]]:
+def plan(source: Path, output: Path, output_format: str | None) -> tuple[list[tuple[Path, Path]], list[SkippedFile]]:
     """Pairs of recording and file to write, and what is left out; the errors are those of `convert_files`."""
-    if extension.lower() not in WRITE_SUBTYPES:
-        raise unknown_choice("audio format to write", extension, WRITE_SUBTYPES)
+    extension = f".{output_format or 'wav'}"
     if not source.exists():
         raise AudioError(f"there is no file or folder '{source}' to convert")
     if source.is_file():
         named = output.suffix.lower() in WRITE_SUBTYPES and not output.is_dir()
+        if named and output_format and output.suffix.lower() != extension:
+            raise ConfigurationError(f"output={output} and output_format={output_format} contradict each other")
         jobs, skipped = [(source, output if named else output / f"{source.stem}{extension}")], []
     else:
         if output.exists() and not output.is_dir():
@@ -95,6 +117,23 @@ def plan(source: Path, output: Path, extension: str) -> tuple[list[tuple[Path, P
         raise AudioError(f"there is no recording in '{source}'" + (f" ({others})" if others else ""))
     _refuse_to_replace(jobs)
     return jobs, skipped
+
+
+def _check(
+    converter: VoiceConverter, jobs: Sequence[tuple[Path, Path]], source: Path, options: ConversionOptions
+) -> None:
+    """Finds out what no recording could be converted with, before the first is."""
+    converter.check(options)
+    check_curves([_relative(recording, source) for recording, _ in jobs], options)
+    for recording, target in jobs:
+        check_writable(target, options.output_sample_rate)
+        curve = with_curve_of(options, _relative(recording, source)).f0_file
+        if options.write_f0 and curve is not None:
+            protect_inputs(curve_beside(target), [Path(curve)])
+
+
+def _relative(recording: Path, source: Path) -> Path:
+    return recording.relative_to(source) if source.is_dir() else Path(recording.name)
 
 
 def _targets(recordings: Sequence[Path], extension: str) -> list[Path]:
@@ -115,15 +154,66 @@ def _refuse_to_replace(jobs: Sequence[tuple[Path, Path]]) -> None:
             raise ConfigurationError(f"output: '{target}' is one of the recordings to convert; choose another place")
 
 
-def _convert_one(
-    converter: VoiceConverter, recording: Path, target: Path, options: ConversionOptions, report: ConversionReport
-) -> None:
-    try:
-        audio, sample_rate = converter.convert(recording, options)
-        write_audio(target, audio, sample_rate)
-    except (RVCError, OSError) as error:
-        log.warning("Failed: %s: %s", display_name(recording), error)
-        report.failed.append(SkippedFile(display_name(recording), str(error)))
-    else:
-        log.info("Wrote %s", display_name(target))
-        report.converted.append(target)
+def _task(converter: VoiceConverter, path: Path, target: Path, source: Path, options: ConversionOptions) -> Task:
+    """The conversion of one recording, with its own curve and a rate that its format takes."""
+    rate = options.output_sample_rate or fitting_rate(target.suffix, converter.voice.sample_rate)
+    own = replace(with_curve_of(options, _relative(path, source)), output_sample_rate=rate)
+    return Task(path, None, seconds_or_none(path) or 0.0, own, target=target)
+
+
+def _done(journal: Journal, tasks: Sequence[Task], made_by: str) -> list[Entry]:
+    """What need not be done again."""
+    latest = {entry.target: entry for entry in journal.entries()}
+    candidates = [(latest.get(str(task.target)), task) for task in tasks]
+    return [entry for entry, task in candidates if entry is not None and _is_done(entry, task, made_by)]
+
+
+def _is_done(entry: Entry, task: Task, made_by: str) -> bool:
+    assert isinstance(task.source, Path) and task.target is not None
+    complete = not task.options.write_f0 or curve_beside(task.target).is_file()
+    return complete and entry.holds(task.source, task.target, _made_by(task, made_by))
+
+
+def _made_by(task: Task, made_by: str) -> str:
+    """The digest of voice and settings, and of the curve of this recording."""
+    return f"{made_by} {digest(task.options.f0_file)}" if task.options.f0_file else made_by
+
+
+def _conclude(report: ConversionReport, journal: Journal, run: str, done: Sequence[Entry], output: Path) -> None:
+    """Adds to the report what all ranks have done, says so, and leaves in the journal what will be of use."""
+    entries = sorted((entry for entry in journal.entries() if entry.run == run), key=lambda entry: entry.target)
+    made = [entry for entry in entries if entry.failure is None]
+    report.converted = [Path(entry.target) for entry in made]
+    report.failed = [SkippedFile(entry.source, entry.failure) for entry in entries if entry.failure is not None]
+    journal.keep([*done, *made])
+    total = len(report.converted) + len(report.failed) + len(report.kept)
+    before = f"; {len(report.kept)} were done before" if report.kept else ""
+    log.info("Converted %d of %d recordings to '%s'%s", len(report.converted), total, output, before)
+    if report.failed:
+        reasons = "\n".join(f"  {failure.path}: {failure.reason}" for failure in report.failed)
+        raise AudioError(f"{len(report.failed)} of {total} recordings failed:\n{reasons}")
+
+
+class _Files:
+    """Writes results, each whole or not at all, and keeps the journal."""
+
+    def __init__(self, journal: Journal, made_by: str) -> None:
+        self.journal, self.made_by, self.run = journal, made_by, uuid.uuid4().hex
+
+    def deliver(self, task: Task, converted: Converted) -> None:
+        """Writes the file of the task, and the pitch beside it where that is asked for."""
+        assert isinstance(task.source, Path) and task.target is not None
+        if task.options.write_f0 and converted.f0_hz is not None:
+            write_curve(curve_beside(task.target), converted.f0_hz)
+        with audio_writer(task.target, converted.sample_rate) as writer:
+            for block in converted.blocks:
+                writer.write(block)
+        made = _made_by(task, self.made_by), converted.file_digest, digest(task.target)
+        self.journal.add(Entry(self.run, display_name(task.source), str(task.target), None, *made))
+        log.info("Wrote %s", display_name(task.target))
+
+    def fail(self, task: Task, error: RVCError | OSError) -> None:
+        """Says why there is no file."""
+        assert isinstance(task.source, Path)
+        log.warning("Failed: %s: %s", display_name(task.source), error)
+        self.journal.add(Entry(self.run, display_name(task.source), str(task.target), str(error)))

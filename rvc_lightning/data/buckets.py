@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch.utils.data import Sampler
 
@@ -22,7 +22,7 @@ class LengthBucketSampler(Sampler[list[int]]):
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        lengths: Sequence[int] | np.ndarray,
         batch_size: int,
         boundaries: Sequence[int],
         *,
@@ -40,8 +40,8 @@ class LengthBucketSampler(Sampler[list[int]]):
             rank: Which of them this is.
             seed: Of the shuffling, with the epoch.
         """
-        self.lengths = torch.tensor(lengths)
-        self.buckets = torch.tensor([bisect_left(boundaries, length) for length in lengths])
+        self.lengths = torch.as_tensor(lengths)
+        self.buckets = torch.bucketize(self.lengths, torch.tensor(list(boundaries), dtype=self.lengths.dtype))
         self.batch_size, self.num_replicas, self.rank, self.seed = batch_size, num_replicas, rank, seed
         self.epoch = 0
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, Example, collate
 from rvc_lightning.data.buckets import LengthBucketSampler
-from rvc_lightning.data.dataset import CACHES, CachedSlices, SliceDataset
+from rvc_lightning.data.dataset import CACHES, CachedSlices, SilentClips, SliceDataset
 from rvc_lightning.data.loader import ResumableLoader
-from rvc_lightning.data.manifest import ManifestRow, read_manifest
+from rvc_lightning.data.manifest import ManifestTable, open_manifest, read_header
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
 
 log = logging.getLogger(__name__)
@@ -43,9 +43,7 @@ class Grouped:
         return batches
 
 
-def split_held_out(
-    rows: Sequence[ManifestRow], share: float, most_seconds: float
-) -> tuple[list[ManifestRow], list[ManifestRow]]:
+def split_held_out(rows: ManifestTable, share: float, most_seconds: float) -> tuple[ManifestTable, ManifestTable]:
     """Splits slices into those to train on and those to judge by; whole recordings only.
 
     The choice hangs on the recordings' names alone, so it stays the same when others are added. At least one
@@ -59,21 +57,18 @@ def split_held_out(
     Returns:
         Slices to train on, slices held out.
     """
-    seconds: dict[str, float] = defaultdict(float)
-    for row in rows:
-        seconds[row.recording] += row.seconds
-    total, wanted = sum(seconds.values()), min(share * sum(seconds.values()), most_seconds)
-    held_out: set[str] = set()
+    seconds = np.bincount(rows.recording, weights=rows.seconds, minlength=len(rows.recordings))
+    total, wanted = seconds.sum(), min(share * seconds.sum(), most_seconds)
+    is_held_out = np.zeros(len(seconds), dtype=bool)
     taken = 0.0
-    for recording in sorted(seconds, key=lambda name: hashlib.sha256(name.encode()).digest()):
-        fits = taken + seconds[recording] < total / 2
-        if taken < wanted and fits:
-            held_out.add(recording)
+    for _, recording in sorted((hashlib.sha256(r.encode()).digest(), n) for n, r in enumerate(rows.recordings)):
+        if taken >= wanted:
+            break
+        if seconds[recording] > 0 and taken + seconds[recording] < total / 2:
+            is_held_out[recording] = True
             taken += seconds[recording]
-    return (
-        [row for row in rows if row.recording not in held_out],
-        [row for row in rows if row.recording in held_out],
-    )
+    chosen = is_held_out[rows.recording]
+    return rows.part(~chosen), rows.part(chosen)
 
 
 class RVCDataModule(LightningDataModule):
@@ -92,6 +87,7 @@ class RVCDataModule(LightningDataModule):
         bucket_boundaries: Sequence[int] = (),
         max_frames: int = 900,
         max_batch_frames: int | None = None,
+        silent_clips: int = 0,
         cache: str = "none",
         prefetch_factor: int = 2,
         seed: int = 0,
@@ -109,13 +105,14 @@ class RVCDataModule(LightningDataModule):
             bucket_boundaries: Inner borders of the length buckets in frames.
             max_frames: Longer slices are cut to this.
             max_batch_frames: Most frames of a batch with its padding; batches with more are cut. None for no limit.
+            silent_clips: Clips of silence that each speaker gets to train on.
             cache: 'none' reads slices each time, 'memory' once.
             prefetch_factor: Steps that each loading process is ahead.
             seed: Of the shuffling.
 
         Raises:
-            ConfigurationError: `batch_size` or `max_batch_frames` is no whole number from 1 up, or there is no such
-                `cache`.
+            ConfigurationError: `batch_size` or `max_batch_frames` is no whole number from 1 up, `silent_clips` none
+                from 0 up, or there is no such `cache`.
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ConfigurationError(f"data.batch_size={batch_size!r}: choose a whole number from 1 up")
@@ -123,6 +120,8 @@ class RVCDataModule(LightningDataModule):
             raise ConfigurationError(
                 f"data.max_batch_frames={max_batch_frames!r}: choose a whole number from 1 up, or null"
             )
+        if not isinstance(silent_clips, int) or silent_clips < 0:
+            raise ConfigurationError(f"data.silent_clips={silent_clips!r}: choose a whole number from 0 up")
         if cache not in CACHES:
             raise unknown_choice("data.cache", cache, CACHES)
         super().__init__()
@@ -131,9 +130,9 @@ class RVCDataModule(LightningDataModule):
         self.batch_size, self.accumulate_grad_batches = batch_size, accumulate_grad_batches
         self.num_workers, self.bucket_boundaries, self.seed = num_workers, tuple(bucket_boundaries), seed
         self.max_batch_frames, self.cache, self.prefetch_factor = max_batch_frames, cache, prefetch_factor
-        self.held_out, self.held_out_seconds = held_out, held_out_seconds
-        self.training_rows: list[ManifestRow] = []
-        self.held_out_rows: list[ManifestRow] = []
+        self.held_out, self.held_out_seconds, self.silent_clips = held_out, held_out_seconds, silent_clips
+        self.training_rows = ManifestTable.of([])
+        self.held_out_rows = ManifestTable.of([])
 
     def setup(self, stage: str | None = None) -> None:
         """Reads the manifest and splits it.
@@ -141,24 +140,28 @@ class RVCDataModule(LightningDataModule):
         Raises:
             DatasetError: There is no manifest, or no slice long enough to train on.
         """
-        rows = list(read_manifest(self.folder))
+        rows = open_manifest(self.folder)
         # Content covers two frames at a time, and up to one frame less than the audio.
         needed = -(-self.segment_frames // CONTENT_REPEAT) * CONTENT_REPEAT
-        usable = [row for row in rows if row.frames > needed]
+        usable = rows.part(rows.frames > needed)
         if short := len(rows) - len(usable):
             log.warning("%d of %d slices are shorter than a training segment and left out", short, len(rows))
-        if not usable:
+        if not len(usable):
             raise DatasetError(f"'{self.folder}' has no slice longer than {self.segment_frames * 10} ms to train on")
         self.training_rows, self.held_out_rows = split_held_out(usable, self.held_out, self.held_out_seconds)
-        if not self.held_out_rows:
+        if not len(self.held_out_rows):
             log.warning("Nothing is held out for validation: that needs two recordings or more and data.held_out > 0")
 
     def train_dataloader(self) -> ResumableLoader:
         """Batches of one optimizer step at a time: `list[Batch]`."""
         trainer = self.trainer
         slices: Dataset[Example] = SliceDataset(self.folder, self.training_rows, self.max_frames)
+        lengths = np.minimum(self.training_rows.frames, self.max_frames)
+        if (silence := self._silence()) is not None:
+            slices = ConcatDataset([slices, silence])
+            lengths = np.append(lengths, [silence.frames] * len(silence))
         sampler = LengthBucketSampler(
-            [min(row.frames, self.max_frames) for row in self.training_rows],
+            lengths,
             self.batch_size * self.accumulate_grad_batches,
             self.bucket_boundaries,
             num_replicas=trainer.world_size if trainer else 1,
@@ -176,9 +179,23 @@ class RVCDataModule(LightningDataModule):
             pin_memory=trainer is not None and isinstance(trainer.accelerator, CUDAAccelerator),
         )
 
+    def _silence(self) -> SilentClips | None:
+        """Clips of silence to train on, or None. Raises DatasetError where they are wanted of a dataset without any."""
+        if self.silent_clips == 0:
+            return None
+        header = read_header(self.folder)
+        if header.silence is None:
+            raise DatasetError(
+                f"'{self.folder}' was prepared without silence (by another tool, or an earlier version): prepare the "
+                "recordings again, or set data.silent_clips=0"
+            )
+        return SilentClips(
+            self.folder / header.silence, len(header.speakers), self.silent_clips, header.sample_rate, self.max_frames
+        )
+
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Held-out slices in batches of similar length; no loader where nothing is held out."""
-        if not self.held_out_rows:
+        if not len(self.held_out_rows):
             return []
         rows = sorted(self.held_out_rows, key=lambda row: (-row.frames, row.id))
         dataset = SliceDataset(self.folder, rows, self.max_frames)

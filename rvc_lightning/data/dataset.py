@@ -15,6 +15,7 @@ from rvc_lightning.data.batch import CONTENT_REPEAT, Example
 from rvc_lightning.data.manifest import ManifestRow
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.files import read_npy
+from rvc_lightning.models.config import hop_samples
 
 CACHES = ("none", "memory")
 """Where slices may be kept once they are read."""
@@ -57,6 +58,51 @@ class SliceDataset(Dataset[Example]):
             waveform=torch.from_numpy(waveform),
             frames=frames,
             speaker=row.speaker,
+        )
+
+
+class SilentClips(Dataset[Example]):
+    """The same clip of digital silence for each speaker, as often as asked for; only its content is on disk.
+
+    Networks that have never seen silence may hum or hiss where a source has none of it, such as between the phrases of
+    a song whose vocals were separated. The other RVC tools add such clips too (specification 14.4).
+    """
+
+    def __init__(
+        self, content: Path, speaker_count: int, clips_per_speaker: int, sample_rate: int, max_frames: int
+    ) -> None:
+        """Reads the content of silence.
+
+        Args:
+            content: npy [F, C], what the encoder makes of silence.
+            speaker_count: Speakers 0 .. speaker_count - 1 get clips.
+            clips_per_speaker: How many each.
+            sample_rate: Of the voice, Hz.
+            max_frames: Longer clips are cut to this many frames of 10 ms.
+
+        Raises:
+            DatasetError: The file is missing or damaged.
+        """
+        try:
+            self.content = torch.from_numpy(read_npy(content, 2).astype(np.float32))
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"the content of silence cannot be read: {error}; prepare again") from error
+        self.frames = min(CONTENT_REPEAT * len(self.content), max_frames)
+        self.samples = self.frames * hop_samples(sample_rate)
+        self.speakers = [speaker for speaker in range(speaker_count) for _ in range(clips_per_speaker)]
+
+    def __len__(self) -> int:
+        return len(self.speakers)
+
+    def __getitem__(self, index: int) -> Example:
+        """A clip of the speaker at `index`."""
+        return Example(
+            id=f"silence/{index}",
+            content=self.content,
+            f0_hz=torch.zeros(self.frames),
+            waveform=torch.zeros(self.samples),
+            frames=self.frames,
+            speaker=self.speakers[index],
         )
 
 

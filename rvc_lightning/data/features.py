@@ -3,15 +3,19 @@
 The content encoder and a pitch network are submodules of a LightningModule, so devices, precision and strategy are the
 trainer's settings. A pitch extractor of the host runs in the data loader's workers, so all cores work.
 
+    slices that lack features ──▶ longest first ──▶ batches of like length ──▶ dealt to ranks by stride
+
 Letters: B slices, T samples at 16 kHz, F pitch frames of 10 ms, C channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from time import perf_counter
+from typing import Any, NamedTuple, Protocol
 
 import lightning
 import numpy as np
@@ -23,12 +27,36 @@ from torch.utils.data import DataLoader, Dataset
 
 from rvc_lightning.audio.decode import resample
 from rvc_lightning.content.base import SAMPLE_RATE, ContentEncoder, content_lengths
-from rvc_lightning.files import write_npy
+from rvc_lightning.data.progress import Progress
+from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.files import read_json, write_json, write_npy
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker, frame_count
 
-# As much audio as one batch may hold, and as many slices; the longest slice decides.
-_BATCH_SECONDS = 48.0
-_BATCH_SLICES = 16
+
+@dataclass(frozen=True)
+class ExtractionConfig:
+    """How slices are read and batched for the networks.
+
+    Attributes:
+        batch_seconds: audio of a batch with its padding; a longer slice is a batch of its own.
+        batch_slices: most slices of a batch.
+        num_workers: processes that read slices and find pitch, of each rank; 0 does it in the rank's own process.
+
+    Raises:
+        ConfigurationError: a value that makes no batch.
+    """
+
+    batch_seconds: float = 48.0
+    batch_slices: int = 16
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        if not (self.batch_seconds > 0 and math.isfinite(self.batch_seconds)):
+            raise ConfigurationError(f"preparation.batch_seconds={self.batch_seconds}: choose a number above 0")
+        for name, least in (("batch_slices", 1), ("num_workers", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ConfigurationError(f"preparation.{name}={value!r}: choose a whole number from {least} up")
 
 
 class FeatureTask(NamedTuple):
@@ -49,6 +77,21 @@ class FeatureTask(NamedTuple):
     content: Path | None
 
 
+class FeatureTasks(Protocol):
+    """All that is to be done.
+
+    Attributes:
+        seconds: length of each slice.
+        lacks_content: whether it lacks its content.
+    """
+
+    seconds: np.ndarray
+    lacks_content: np.ndarray
+
+    def __getitem__(self, index: int, /) -> FeatureTask:
+        """One of them."""
+
+
 @dataclass
 class FeatureBatch:
     """Slices on their way to the networks.
@@ -58,24 +101,34 @@ class FeatureBatch:
         f0_hz: float32 [F] of each, or None where it is there already or a network will find it.
         wav16k: float32 [B, T].
         lengths: int64 [B].
+        pitch_seconds: what finding the pitch took.
     """
 
     tasks: list[FeatureTask]
     f0_hz: list[np.ndarray | None]
     wav16k: Tensor
     lengths: Tensor
+    pitch_seconds: float
 
 
-class Features(NamedTuple):
-    """What was computed for a slice; None where that is not asked of it, or came along.
+@dataclass
+class Effort:
+    """What the features took, on one rank or on all.
 
     Attributes:
-        f0_hz: [F].
-        content: [content frames, C].
+        pitch_audio_seconds: audio whose pitch was found.
+        pitch_seconds: that took, in one process or on one device at a time.
+        content_audio_seconds: audio whose content was found.
+        content_seconds: that took, on one device at a time.
     """
 
-    f0_hz: Tensor | None
-    content: Tensor | None
+    pitch_audio_seconds: float = 0.0
+    pitch_seconds: float = 0.0
+    content_audio_seconds: float = 0.0
+    content_seconds: float = 0.0
+
+    def __add__(self, other: Effort) -> Effort:
+        return Effort(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
 
 class FeatureExtraction(lightning.LightningModule):
@@ -84,90 +137,188 @@ class FeatureExtraction(lightning.LightningModule):
     Values that are not finite are not written: the slice then lacks its features, which the caller reports.
     """
 
-    def __init__(self, encoder: ContentEncoder, pitch: PitchNetwork | None = None) -> None:
+    def __init__(self, encoder: ContentEncoder, pitch: PitchNetwork | None = None, efforts: Path | None = None) -> None:
+        """Takes the networks.
+
+        Args:
+            encoder: of content.
+            pitch: a network, or None where the pitch comes along.
+            efforts: folder where each rank notes what its work took, see `read_efforts`.
+        """
         super().__init__()
+        # A rank may have nothing to do where slices are few.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.encoder = encoder
         self.pitch = pitch
+        self.efforts = efforts
+        self.effort = Effort()
+        self._progress: Progress | None = None
 
-    def predict_step(self, batch: FeatureBatch, batch_idx: int) -> list[Features]:
-        """What the tasks of [B, T] ask for and the workers have not found: B of them."""
-        pitch, content = [None] * len(batch.tasks), [None] * len(batch.tasks)
-        if self.pitch is not None and any(task.f0 is not None for task in batch.tasks):
-            pitch = _items(self.pitch(batch.wav16k, batch.lengths), frame_count(batch.lengths))
+    def on_predict_start(self) -> None:
+        """Shows on the first rank how far it is, which is how far all are."""
+        batches: Any = self.trainer.predict_dataloaders
+        seconds = sum(batches.dataset.seconds)
+        self._progress = Progress("finding pitch and content", seconds, "s", enabled=self.trainer.is_global_zero)
+
+    def predict_step(self, batch: FeatureBatch, batch_idx: int) -> float:
+        """Finds what the tasks of [B, T] ask for and the workers have not found, and writes each file atomically.
+
+        Gives the seconds of audio.
+        """
+        seconds = sum(task.seconds for task in batch.tasks)
+        if any(task.f0 is not None for task in batch.tasks):
+            started = perf_counter()
+            f0_hz = batch.f0_hz if self.pitch is None else self._network_pitch(self.pitch, batch)
+            self.effort.pitch_seconds += batch.pitch_seconds + perf_counter() - started
+            self.effort.pitch_audio_seconds += seconds
+            for task, values in zip(batch.tasks, f0_hz, strict=True):
+                if task.f0 is not None and values is not None:
+                    _write_finite(task.f0, values.astype(np.float32))
         if any(task.content is not None for task in batch.tasks):
-            content = _items(self.encoder(batch.wav16k, batch.lengths), content_lengths(batch.lengths))
-        return [Features(*pair) for pair in zip(pitch, content, strict=True)]
+            started = perf_counter()
+            content = self.encoder(batch.wav16k, batch.lengths).half().cpu()
+            self.effort.content_seconds += perf_counter() - started
+            self.effort.content_audio_seconds += seconds
+            for task, values in zip(batch.tasks, _items(content, content_lengths(batch.lengths)), strict=True):
+                if task.content is not None:
+                    _write_finite(task.content, values)
+        if self._progress is not None:
+            self._progress.update(seconds)
+        return seconds
 
-    def on_predict_batch_end(self, outputs: Any, batch: FeatureBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Write what each task asks for, each file atomically."""
-        for task, f0_hz, computed in zip(batch.tasks, batch.f0_hz, outputs, strict=True):
-            if f0_hz is None and computed.f0_hz is not None:
-                f0_hz = computed.f0_hz.cpu().numpy()
-            if task.f0 is not None and f0_hz is not None:
-                _write_finite(task.f0, f0_hz.astype(np.float32))
-            if task.content is not None:
-                _write_finite(task.content, computed.content.half().cpu().numpy())
+    @staticmethod
+    def _network_pitch(network: PitchNetwork, batch: FeatureBatch) -> list[np.ndarray]:
+        """f0_hz [F] of each slice."""
+        return _items(network(batch.wav16k, batch.lengths).cpu(), frame_count(batch.lengths))
+
+    def on_predict_end(self) -> None:
+        """Notes what it took."""
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
+        if self.efforts is not None:
+            write_json(self.efforts / f"rank-{self.global_rank}.json", vars(self.effort))
 
 
-def _items(values: Tensor, lengths: Tensor) -> list[Any]:
+def read_efforts(folder: Path) -> Effort:
+    """What the ranks have noted there, together."""
+    return sum((Effort(**read_json(path)) for path in sorted(folder.glob("rank-*.json"))), Effort())
+
+
+def _items(values: Tensor, lengths: Tensor) -> list[np.ndarray]:
     """[B, frames, ...] -> B of [length, ...]."""
-    return [item[:length] for item, length in zip(values, lengths.tolist(), strict=True)]
+    return [item[:length].numpy() for item, length in zip(values, lengths.tolist(), strict=True)]
 
 
-class _SliceDataset(Dataset):
-    """Slices at 16 kHz with the pitch that an extractor of the host finds in them."""
+def batches_of_like_length(tasks: FeatureTasks, config: ExtractionConfig) -> list[np.ndarray]:
+    """Indices of the slices of each batch; longest first, so that a lack of memory shows at once.
 
-    def __init__(self, tasks: Sequence[FeatureTask], pitch: PitchExtractor | None) -> None:
-        self.tasks = tasks
-        self.pitch = pitch
+    What lacks its pitch alone is kept apart from what an encoder has to read.
+    """
+    order = np.lexsort((np.arange(len(tasks.seconds)), -tasks.seconds, ~tasks.lacks_content))
+    borders = np.flatnonzero(np.diff(tasks.lacks_content[order])) + 1
+    batches: list[np.ndarray] = []
+    for part in np.split(order, borders):
+        first = 0
+        while first < len(part):
+            fitting = int(config.batch_seconds // max(float(tasks.seconds[part[first]]), 1e-3))
+            n_slices = min(max(fitting, 1), config.batch_slices)
+            batches.append(part[first : first + n_slices])
+            first += n_slices
+    return batches
+
+
+class _BatchDataset(Dataset):
+    """Batches of slices at 16 kHz with the pitch that an extractor of the host finds in them."""
+
+    def __init__(self, tasks: FeatureTasks, batches: list[np.ndarray], pitch: PitchExtractor | None) -> None:
+        self.tasks, self.batches, self.pitch = tasks, batches, pitch
+        self.seconds = [float(tasks.seconds[batch].sum()) for batch in batches]
 
     def __len__(self) -> int:
-        return len(self.tasks)
+        return len(self.batches)
 
-    def __getitem__(self, index: int) -> tuple[FeatureTask, np.ndarray, np.ndarray | None]:
-        task = self.tasks[index]
+    def __getitem__(self, index: int) -> FeatureBatch:
+        tasks = [self.tasks[int(number)] for number in self.batches[index]]
+        waves = [_wav16k(task) for task in tasks]
+        started = perf_counter()
+        f0_hz = [
+            None if task.f0 is None or self.pitch is None else self.pitch(wave)
+            for task, wave in zip(tasks, waves, strict=True)
+        ]
+        return FeatureBatch(
+            tasks=tasks,
+            f0_hz=f0_hz,
+            wav16k=pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True),
+            lengths=torch.tensor([len(wave) for wave in waves]),
+            pitch_seconds=perf_counter() - started,
+        )
+
+
+def _wav16k(task: FeatureTask) -> np.ndarray:
+    """float32 [T] of a slice. Raises DatasetError if it cannot be read."""
+    try:
         audio, sample_rate = soundfile.read(task.audio, dtype="float32")
-        wav16k = resample(audio, sample_rate, SAMPLE_RATE)
-        return task, wav16k, None if task.f0 is None or self.pitch is None else self.pitch(wav16k)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise DatasetError(
+            f"the slice '{task.audio}' cannot be read ({error}). Each rank has to see the dataset's folder; if this "
+            "one does, prepare again"
+        ) from error
+    return resample(audio, sample_rate, SAMPLE_RATE)
+
+
+class FeatureData(lightning.LightningDataModule):
+    """This rank's share of the batches."""
+
+    def __init__(
+        self, read_tasks: Callable[[], FeatureTasks], pitch: PitchExtractor | None, config: ExtractionConfig
+    ) -> None:
+        """Remembers what to read; it is read in `setup`, which every rank calls once all are there."""
+        super().__init__()
+        self.read_tasks, self.pitch, self.config = read_tasks, pitch, config
+        self.batches: _BatchDataset | None = None
+
+    def setup(self, stage: str) -> None:
+        """Reads what is to be done. Raises DatasetError if this rank cannot."""
+        assert self.trainer is not None
+        tasks = self.read_tasks()
+        batches = batches_of_like_length(tasks, self.config)
+        self.batches = _BatchDataset(tasks, batches[self.trainer.global_rank :: self.trainer.world_size], self.pitch)
+
+    def predict_dataloader(self) -> DataLoader:
+        """Batches, `FeatureBatch`."""
+        assert self.batches is not None
+        return DataLoader(self.batches, batch_size=None, num_workers=self.config.num_workers, collate_fn=_as_it_is)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def extract_features(
-    tasks: Sequence[FeatureTask],
+    read_tasks: Callable[[], FeatureTasks],
     pitch: PitchTracker,
     encoder: ContentEncoder,
     trainer: lightning.Trainer,
-    num_workers: int,
+    config: ExtractionConfig,
+    efforts: Path | None = None,
 ) -> None:
-    """Compute and write the features that the tasks ask for.
+    """Compute and write the features that are asked for; every rank does its share and waits for the others.
 
     Args:
-        tasks: at least one; slices of like length share a batch whatever their order here.
+        read_tasks: gives what is to be done, the same on every rank.
         pitch: runs in the workers, or on the trainer's device if it is a network.
         encoder: runs on the trainer's device.
         trainer: a fresh one, or one of which nothing is expected later.
-        num_workers: processes that read slices and find pitch; 0 does it in this process.
+        config: how slices are read and batched.
+        efforts: folder where each rank notes what its work took.
+
+    Raises:
+        DatasetError: a slice cannot be read.
     """
     network, on_host = (pitch, None) if isinstance(pitch, PitchNetwork) else (None, pitch)
-    ordered = sorted(tasks, key=lambda task: (task.content is None, task.seconds))
-    longest_seconds = max(task.seconds for task in ordered)
-    loader = DataLoader(
-        _SliceDataset(ordered, on_host),
-        batch_size=int(min(max(_BATCH_SECONDS / longest_seconds, 1), _BATCH_SLICES)),
-        num_workers=num_workers,
-        collate_fn=_collate,
-    )
-    trainer.predict(FeatureExtraction(encoder, network), loader, return_predictions=False)
+    data = FeatureData(read_tasks, on_host, config)
+    trainer.predict(FeatureExtraction(encoder, network, efforts), data, return_predictions=False)
     trainer.strategy.barrier("features")
-
-
-def _collate(items: list[tuple[FeatureTask, np.ndarray, np.ndarray | None]]) -> FeatureBatch:
-    tasks, waves, pitches = zip(*items, strict=True)
-    return FeatureBatch(
-        tasks=list(tasks),
-        f0_hz=list(pitches),
-        wav16k=pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True),
-        lengths=torch.tensor([len(wave) for wave in waves]),
-    )
 
 
 def _write_finite(path: Path, values: np.ndarray) -> None:

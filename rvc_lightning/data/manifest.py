@@ -9,10 +9,13 @@ Paths in it are relative to the folder of the manifest and have forward slashes,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple, overload
+
+import numpy as np
 
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.files import atomic_path, read_json, write_json
@@ -21,6 +24,8 @@ MANIFEST_NAME = "manifest.jsonl"
 HEADER_NAME = "dataset.json"
 
 _ACCEPTED: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+# Beyond a year of frames, and more samples than a wav file holds.
+_TOO_LARGE = 2**40
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,9 @@ class ManifestRow:
     seconds: float
 
 
+_EXPECTED = {item.name: _ACCEPTED[str(item.type)] for item in fields(ManifestRow)}
+
+
 @dataclass(frozen=True)
 class DatasetHeader:
     """How a dataset was made.
@@ -62,6 +70,9 @@ class DatasetHeader:
         content: {"name": ..., "options": {...}, "dim": C}.
         slicing: the fields of `SlicingConfig`.
         speakers: name of each speaker, by its number.
+        precision: of the networks that found pitch and content, as Lightning names it.
+        revision: of the folders' layout; 0 where other tools have made them.
+        silence: npy, the content of three seconds of silence; None where there is none, as in datasets taken over.
     """
 
     sample_rate: int
@@ -69,12 +80,15 @@ class DatasetHeader:
     content: dict[str, Any]
     slicing: dict[str, Any] = field(default_factory=dict)
     speakers: list[str] = field(default_factory=lambda: ["0"])
+    precision: str = "32-true"
+    revision: int = 0
+    silence: str | None = None
 
 
 def write_manifest(folder: Path | str, header: DatasetHeader, rows: Iterable[ManifestRow]) -> None:
     """Write manifest and header, each atomically."""
     with atomic_path(Path(folder) / MANIFEST_NAME) as temporary, temporary.open("w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
+        stream.writelines(map(_line, rows))
     write_json(Path(folder) / HEADER_NAME, asdict(header))
 
 
@@ -87,15 +101,106 @@ def read_manifest(folder: Path | str) -> Iterator[ManifestRow]:
     Raises:
         DatasetError: no manifest, or a line that is no row; the message names file, line and what is wrong.
     """
-    path = Path(folder) / MANIFEST_NAME
+    with _opened(folder) as stream:
+        for number, line in enumerate(stream, start=1):
+            yield ManifestRow(**_values(line, f"'{stream.name}', line {number}"))
+
+
+def _opened(folder: Path | str) -> BinaryIO:
     try:
-        with path.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
-                yield _parse(line, f"'{path}', line {number}")
+        return (Path(folder) / MANIFEST_NAME).open("rb")
     except FileNotFoundError as error:
         raise DatasetError(f"'{folder}' is no prepared dataset: it has no {MANIFEST_NAME}; prepare it first") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"'{path}' is not UTF-8 text ({error}); prepare the dataset again") from error
+
+
+class ManifestTable(Sequence[ManifestRow]):
+    """All rows of a manifest, or some of them, however many: half a kilobyte each, and little to do for most questions.
+
+    A sequence of rows, each made of its line when it is asked for; what is asked of all of them is there as arrays.
+    Parts of a table share its lines.
+
+    Attributes:
+        frames: of each slice, int64 [N].
+        seconds: of each slice, float64 [N].
+        recording: index of its recording in `recordings`, int32 [N].
+        recordings: names of the recordings in order of appearance, also of those that a part has no slice of.
+    """
+
+    def __init__(self, lines: bytearray, columns: _Columns, recordings: list[str]) -> None:
+        """Takes what `open_manifest` and `ManifestTable.of` have read."""
+        self._lines, self._columns, self.recordings = lines, columns, recordings
+
+    @classmethod
+    def of(cls, rows: Iterable[ManifestRow]) -> ManifestTable:
+        """The table of rows that are there already."""
+        return cls._read([_line(row).encode() for row in rows], "row")
+
+    @classmethod
+    def _read(cls, lines: Iterable[bytes], where: str) -> ManifestTable:
+        """Parses every line once. Raises DatasetError, which says `where`, if one is no row."""
+        kept = bytearray()
+        columns = array("q"), array("q"), array("d"), array("i")
+        recordings: dict[str, int] = {}
+        for number, line in enumerate(lines, start=1):
+            values = _values(line, f"{where}, line {number}")
+            recording = recordings.setdefault(values["recording"], len(recordings))
+            of_row = (len(kept), values["frames"], values["seconds"], recording)
+            for column, value in zip(columns, of_row, strict=True):
+                column.append(value)  # type: ignore[attr-defined]
+            kept += line if line.endswith(b"\n") else line + b"\n"
+        return cls(kept, _Columns(*map(np.array, columns)), list(recordings))
+
+    @property
+    def frames(self) -> np.ndarray:
+        """Whole frames of each slice."""
+        return self._columns.frames
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """Seconds of each slice."""
+        return self._columns.seconds
+
+    @property
+    def recording(self) -> np.ndarray:
+        """Index of each slice's recording in `recordings`."""
+        return self._columns.recording
+
+    def part(self, chosen: np.ndarray) -> ManifestTable:
+        """The rows at these indices, or those where this is true."""
+        return ManifestTable(self._lines, _Columns(*(column[chosen] for column in self._columns)), self.recordings)
+
+    def __len__(self) -> int:
+        return len(self._columns.start)
+
+    @overload
+    def __getitem__(self, index: int) -> ManifestRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> ManifestTable: ...
+    def __getitem__(self, index: int | slice) -> ManifestRow | ManifestTable:
+        """A row, or a part."""
+        if isinstance(index, slice):
+            return self.part(np.arange(len(self))[index])
+        start = int(self._columns.start[index])
+        return ManifestRow(**json.loads(self._lines[start : self._lines.find(b"\n", start)]))
+
+
+class _Columns(NamedTuple):
+    """Arrays [N]: where each row's line starts, and what is asked of all rows."""
+
+    start: np.ndarray
+    frames: np.ndarray
+    seconds: np.ndarray
+    recording: np.ndarray
+
+
+def open_manifest(folder: Path | str) -> ManifestTable:
+    """Read and check all rows, into a table that has room for millions.
+
+    Raises:
+        DatasetError: as in `read_manifest`.
+    """
+    with _opened(folder) as stream:
+        return ManifestTable._read(stream, f"'{stream.name}'")
 
 
 def read_header(folder: Path | str) -> DatasetHeader:
@@ -113,30 +218,35 @@ def read_header(folder: Path | str) -> DatasetHeader:
         raise DatasetError(f"'{path}' is damaged or of another version ({error}); prepare the dataset again") from error
 
 
-def _parse(line: str, where: str) -> ManifestRow:
+def _line(row: ManifestRow) -> str:
+    return json.dumps(vars(row), ensure_ascii=False) + "\n"
+
+
+def _values(line: bytes, where: str) -> dict[str, Any]:
+    """The fields of a row. Raises DatasetError if the line is none."""
     try:
         values = json.loads(line)
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{where}: not UTF-8 text ({error}); prepare the dataset again") from error
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{where}: not JSON ({error}); prepare the dataset again") from error
     problem = _problem(values)
     if problem:
         raise DatasetError(f"{where}: {problem}; prepare the dataset again")
-    return ManifestRow(**values)
+    return values
 
 
 def _problem(values: object) -> str | None:
     """What keeps a parsed line from being a row."""
     if not isinstance(values, Mapping):
         return f"expected an object, got {type(values).__name__}"
-    expected = {item.name: _ACCEPTED[str(item.type)] for item in fields(ManifestRow)}
-    if missing := expected.keys() - values.keys():
-        return f"missing {', '.join(sorted(missing))}"
-    if unknown := values.keys() - expected.keys():
-        return f"unknown {', '.join(sorted(unknown))}"
-    for name, types in expected.items():
+    if values.keys() != _EXPECTED.keys():
+        missing, unknown = sorted(_EXPECTED.keys() - values.keys()), sorted(values.keys() - _EXPECTED.keys())
+        return f"missing {', '.join(missing)}" if missing else f"unknown {', '.join(unknown)}"
+    for name, types in _EXPECTED.items():
         value = values[name]
-        if not isinstance(value, types) or isinstance(value, bool):
+        if type(value) not in types:
             return f"{name} is {value!r}, not {types[-1].__name__}"
-        if isinstance(value, (int, float)) and value < 0:
-            return f"{name} is {value!r}, below 0"
+        if str not in types and not 0 <= value < _TOO_LARGE:
+            return f"{name} is {value!r}, below 0" if value < 0 else f"{name} is {value!r}, which no slice has"
     return None

@@ -1,44 +1,60 @@
 """From a folder of recordings to a prepared dataset.
 
-    OUTPUT/
-      slices-HASH/RECORDING/0000.wav ...    float32, at the rate to train at; HASH: slicing settings and rate
-      slices-HASH/RECORDING/recording.json  written last: this recording is done
-      pitch-NAME-HASH/RECORDING/0000.npy    f0_hz float32 [F] at 100 Hz; HASH: pitch settings and slices
-      content-NAME-HASH/RECORDING/0000.npy  float16 [F / 2, C] at 50 Hz; HASH: content settings and slices
-      manifest.jsonl dataset.json report.json
+    recordings ──slice──▶ slices ──pitch, content──▶ features ──▶ manifest.jsonl dataset.json report.json report.png
+      processes              ranks of a trainer                     the first rank
 
-RECORDING is the file's stem with a hash of its content and its path. Every name depends on what made the file, so a
-second run finds what is there, and a changed setting or file redoes what depends on it and nothing else.
+`rvc_lightning.data.layout` says where the files lie. Every name depends on what made the file, so a second run finds
+what is there, a run that was killed goes on, and a changed setting or file redoes what depends on it and nothing else.
+
+One process at a time prepares a dataset; of the ranks of one run the first slices, all find pitch and content of their
+share, and the first writes the manifest. What is kept in memory of a slice is 17 bytes, of a recording less than 2 kB.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio
+from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.content import build_content_encoder
-from rvc_lightning.data.features import FeatureTask, extract_features
-from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
-from rvc_lightning.data.recordings import SlicedRecording, Source, fingerprint_recordings, hash8, slice_recordings
-from rvc_lightning.data.report import REPORT_NAME, PreparationReport, UsedRecording
+from rvc_lightning.data.features import Effort, ExtractionConfig, extract_features, read_efforts
+from rvc_lightning.data.fingerprints import Source, fingerprint_recordings
+from rvc_lightning.data.layout import REVISION, Layout, numbers_in, shard, slice_name
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, write_manifest
+from rvc_lightning.data.pending import SILENCE_SECONDS, PendingSlices
+from rvc_lightning.data.pitch_histogram import PitchHistogram
+from rvc_lightning.data.recordings import SlicedRecording, SlicingWork, slice_recordings
+from rvc_lightning.data.report import (
+    REPORT_NAME,
+    PreparationReport,
+    UsedRecording,
+    remarks_on,
+    summarize_speakers,
+)
+from rvc_lightning.data.report_picture import PICTURE_NAME, write_picture
+from rvc_lightning.data.selection import SelectionConfig, speaker_numbers
 from rvc_lightning.data.slicing import LeftOut, SlicingConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError
-from rvc_lightning.files import write_json
+from rvc_lightning.files import alone_in, read_npy, write_json
 from rvc_lightning.pitch import build_pitch_extractor
 
 __all__ = ["PreparationReport", "SlicingConfig", "prepare"]
 
 logger = logging.getLogger(__name__)
 
-# Part of every fingerprint: raise it when the same settings begin to give other files.
-_REVISION = 1
 _NOT_FINITE = "its pitch or content is not finite"
+_WORK_FOLDER = ".work"
+_PENDING_NAME = "pending.npz"
 
 
 def prepare(
@@ -50,160 +66,243 @@ def prepare(
     pitch: Mapping[str, Any],
     content: Mapping[str, Any],
     trainer: lightning.Trainer,
-    num_workers: int,
-) -> PreparationReport:
-    """Slice all recordings, find pitch and content of the slices, and write the manifest.
+    extraction: ExtractionConfig,
+    selection: SelectionConfig | None = None,
+) -> PreparationReport | None:
+    """Slice all recordings, find pitch and content of the slices, and write the manifest and the report.
 
-    Speakers: recordings in a sub-folder whose name is a whole number belong to the speaker of that number, all others
-    to speaker 0; the manifest numbers them 0 .. n - 1 in that order.
+    The manifest numbers the speakers 0 .. n - 1, see `speaker_numbers`; the header has their names.
 
     Args:
         audio: a folder of recordings, or one recording.
         output: folder of the prepared dataset; what is there already is not done again.
         sample_rate: of the slices, Hz; a multiple of 100, as one frame is 10 ms.
-        slicing: how to cut and level.
+        slicing: how to clean, level and cut.
         pitch: {"name": ..., options}, see `rvc_lightning.pitch`.
         content: {"name": ..., options}, see `rvc_lightning.content`.
-        trainer: runs the content encoder through `Trainer.predict`.
-        num_workers: processes that slice and find pitch; 0 does all in this process.
+        trainer: runs the networks through `Trainer.predict`, on all of its ranks.
+        extraction: how slices are batched; its processes slice, too.
+        selection: which recordings are used, and who speaks in them; by default all, and speakers by number.
 
     Returns:
-        What became of every file.
+        What became of every file; None on all ranks but the first.
 
     Raises:
         DatasetError: the input is missing or holds nothing usable; the message says what was found.
         ConfigurationError: settings that contradict each other or name something unknown.
     """
     audio, output = Path(audio), Path(output)
-    if sample_rate <= 0 or sample_rate % 100:
-        raise ConfigurationError(f"sample_rate must be a multiple of 100 Hz: a frame is 10 ms; got {sample_rate}")
+    check_input(audio, sample_rate)
     extractor, encoder = build_pitch_extractor(**pitch), build_content_encoder(**content)
-    if not audio.exists():
-        raise DatasetError(f"'{audio}' does not exist; give a folder of recordings, or one recording")
-    discovery = discover_audio(audio, exclude=(output,))
-    sources, unreadable = fingerprint_recordings(audio if audio.is_dir() else audio.parent, discovery)
-    layout = _Layout.of(output, sample_rate, slicing, pitch, content)
-    sliced, unusable = slice_recordings(sources, layout.slices, sample_rate, slicing, num_workers)
-    sources = [source for source in sources if source.folder in sliced]
-    tasks = [task for source in sources for task in layout.missing_features(source, sliced[source.folder])]
-    if tasks:
-        logger.info("finding pitch and content of %d slices", len(tasks))
-        extract_features(tasks, extractor, encoder, trainer, num_workers)
-
-    speaker_ids = sorted({source.speaker_id for source in sources})
-    numbers = {speaker: number for number, speaker in enumerate(speaker_ids)}
-    rows = {source.folder: layout.rows(source, sliced[source.folder], numbers[source.speaker_id]) for source in sources}
-    used, without_features = _outcome(sources, sliced, rows)
-    skipped = [*discovery.skipped, *unreadable, *unusable, *without_features]
-    skipped.sort(key=lambda file: file.path)
-    report = PreparationReport(str(audio), str(output), used, skipped, _folder_notes(sources))
-    write_json(output / REPORT_NAME, report.to_dict())
-    if not used:
-        raise DatasetError(_nothing_usable(report))
-    header = DatasetHeader(
-        sample_rate=sample_rate,
-        pitch=_named(pitch),
-        content={**_named(content), "dim": encoder.dim},
-        slicing=asdict(slicing),
-        speakers=[str(speaker) for speaker in speaker_ids],
-    )
-    write_manifest(output, header, (row for source in sources for row in rows[source.folder]))
+    layout = Layout.of(output, sample_rate, slicing, pitch, content, trainer.precision)
+    work = output / _WORK_FOLDER
+    tasks = partial(PendingSlices.load, work / _PENDING_NAME, layout)
+    extract = partial(extract_features, tasks, extractor, encoder, trainer, extraction, work)
+    if not trainer.is_global_zero:
+        extract()
+        trainer.strategy.barrier("manifest")
+        return None
+    with alone_in(output):
+        _say_if_older(output)
+        stages = _Stages(audio, slicing, layout, selection or SelectionConfig())
+        stages.slice(extraction.num_workers)
+        n_pending = stages.find_pending()
+        # The other ranks are waiting even if there is nothing to do.
+        if n_pending or trainer.world_size > 1:
+            if n_pending:
+                logger.info("finding pitch and content of %d slices", n_pending)
+            extract()
+        header = DatasetHeader(
+            sample_rate=sample_rate,
+            pitch=_named(pitch),
+            content={**_named(content), "dim": encoder.dim},
+            slicing=asdict(slicing),
+            speakers=list(stages.numbers),
+            silence=stages.silence_content(),
+            precision=trainer.precision,
+            revision=REVISION,
+        )
+        report = stages.finish(header)
+    trainer.strategy.barrier("manifest")
     return report
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """The folders of the dataset under the present settings."""
+def check_input(audio: Path, sample_rate: int) -> None:
+    """Refuses what cannot be prepared at all.
 
-    output: Path
-    sample_rate: int
-    slices: Path
-    pitch: Path
-    content: Path
+    Raises:
+        DatasetError: there is no such folder or file.
+        ConfigurationError: a frame of 10 ms has no whole number of samples at this rate.
+    """
+    if sample_rate <= 0 or sample_rate % 100:
+        raise ConfigurationError(f"sample_rate must be a multiple of 100 Hz: a frame is 10 ms; got {sample_rate}")
+    if not audio.exists():
+        raise DatasetError(f"'{audio}' does not exist; give a folder of recordings, or one recording")
 
-    @classmethod
-    def of(
-        cls,
-        output: Path,
-        sample_rate: int,
-        slicing: SlicingConfig,
-        pitch: Mapping[str, Any],
-        content: Mapping[str, Any],
-    ) -> _Layout:
-        slices = f"slices-{hash8(_REVISION, sample_rate, asdict(slicing))}"
-        return cls(
-            output=output,
-            sample_rate=sample_rate,
-            slices=output / slices,
-            pitch=output / f"pitch-{pitch['name']}-{hash8(_REVISION, slices, dict(pitch))}",
-            content=output / f"content-{content['name']}-{hash8(_REVISION, slices, dict(content))}",
-        )
 
-    def files(self, source: Source, name: str) -> tuple[Path, Path, Path]:
-        """Audio, pitch and content of a slice."""
-        return (
-            self.slices / source.folder / f"{name}.wav",
-            self.pitch / source.folder / f"{name}.npy",
-            self.content / source.folder / f"{name}.npy",
-        )
+@dataclass
+class _Stages:
+    """What the first rank does, and what it knows in between."""
 
-    def missing_features(self, source: Source, done: SlicedRecording) -> list[FeatureTask]:
-        """A task for every slice that lacks its pitch or its content."""
-        tasks: list[FeatureTask] = []
-        for entry in done.slices:
-            audio, f0, content = self.files(source, entry.name)
-            lacking = [None if path.exists() else path for path in (f0, content)]
-            if any(lacking):
-                tasks.append(FeatureTask(audio, entry.samples / self.sample_rate, *lacking))
-        return tasks
+    audio: Path
+    slicing: SlicingConfig
+    layout: Layout
+    selection: SelectionConfig
+    sources: list[Source] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    work: SlicingWork = field(default_factory=SlicingWork)
 
-    def rows(self, source: Source, done: SlicedRecording, speaker: int) -> list[ManifestRow]:
+    @property
+    def output(self) -> Path:
+        """The folder of the dataset."""
+        return self.layout.output
+
+    @property
+    def work_folder(self) -> Path:
+        """Where the ranks leave notes for each other."""
+        return self.output / _WORK_FOLDER
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The speakers by name."""
+        return speaker_numbers(source.speaker for source in self.sources)
+
+    def slice(self, num_workers: int) -> None:
+        """Finds and slices the recordings; `sources` are then those that gave slices."""
+        everything = discover_audio(self.audio, exclude=(self.output,))
+        discovery, self.notes = self.selection.apply(everything), self.selection.notes(everything)
+        root = self.audio if self.audio.is_dir() else self.audio.parent
+        found, unreadable = fingerprint_recordings(root, discovery.recordings, self.selection, self.output)
+        sample_rate = self.layout.sample_rate
+        self.work = slice_recordings(found, self.layout.slices, sample_rate, self.slicing, num_workers)
+        self.skipped = [*discovery.skipped, *unreadable, *self.work.failed.values()]
+        for source in found:
+            if source.folder in self.work.failed:
+                continue
+            done = self._marked(source)
+            if done.slices:
+                self.sources.append(source)
+            else:
+                self.skipped.append(SkippedFile(source.name, done.reasons))
+
+    def find_pending(self) -> int:
+        """Writes down for all ranks which slices lack features, and gives how many."""
+        shutil.rmtree(self.work_folder, ignore_errors=True)
+        audio, content = self.layout.silence
+        if not content.exists():
+            silence = np.zeros(round(SILENCE_SECONDS * self.layout.sample_rate), np.float32)
+            write_audio(audio, silence, self.layout.sample_rate, subtype="FLOAT")
+        pending = PendingSlices.find(self.layout, self._sliced())
+        pending.save(self.work_folder / _PENDING_NAME)
+        return len(pending)
+
+    def silence_content(self) -> str | None:
+        """The content of silence, relative to the dataset; None if the encoder makes none of it."""
+        _, content = self.layout.silence
+        return content.relative_to(self.output).as_posix() if content.exists() else None
+
+    def finish(self, header: DatasetHeader) -> PreparationReport:
+        """Writes manifest and report. Raises DatasetError if nothing can be used."""
+        outcome = _Outcome()
+        write_manifest(self.output, header, self._rows(outcome))
+        report = self._report(outcome)
+        write_json(self.output / REPORT_NAME, report.to_dict())
+        write_picture(report, self.output / PICTURE_NAME)
+        shutil.rmtree(self.work_folder, ignore_errors=True)
+        return report
+
+    def _report(self, outcome: _Outcome) -> PreparationReport:
+        speeds = _speeds(self.work, read_efforts(self.work_folder))
+        speakers = summarize_speakers(list(self.numbers), outcome.used, outcome.pitch)
+        skipped = sorted([*self.skipped, *outcome.skipped], key=lambda file: file.path)
+        paths = str(self.audio), str(self.output)
+        return PreparationReport(*paths, outcome.used, skipped, speakers, outcome.duplicates, self.notes, speeds)
+
+    def _rows(self, outcome: _Outcome) -> Iterator[ManifestRow]:
+        """The manifest's rows one by one; notes what became of each recording. Raises DatasetError if there is none."""
+        numbers = self.numbers
+        first_with: dict[str, str] = {}
+        for source, done in self._sliced():
+            rows = self._rows_of(source, done, numbers[source.speaker])
+            if not rows:
+                outcome.skipped.append(SkippedFile(source.name, f"nothing usable: {_NOT_FINITE}"))
+                continue
+            twin = first_with.setdefault(done.sound, source.name)
+            notes = [] if twin == source.name else [f"the same sound as {twin}"]
+            outcome.duplicates += [(source.name, twin)] if notes else []
+            outcome.used.append(_used(source, done, rows, notes))
+            for row in rows:
+                outcome.pitch[row.speaker].add(read_npy(self.output / row.f0, 1))
+                yield row
+        if not outcome.used:
+            report = self._report(outcome)
+            write_json(self.output / REPORT_NAME, report.to_dict())
+            raise DatasetError(_nothing_usable(report))
+
+    def _rows_of(self, source: Source, done: SlicedRecording, speaker: int) -> list[ManifestRow]:
         """A row for every slice that has both features."""
+        folder = shard(source.folder)
+        whole = numbers_in(self.layout.pitch / folder) & numbers_in(self.layout.content / folder)
         rows: list[ManifestRow] = []
         for entry in done.slices:
-            files = self.files(source, entry.name)
-            if not all(path.exists() for path in files):
+            if entry.number not in whole:
                 continue
+            files = self.layout.files(source.folder, entry.number)
             audio, f0, content = (path.relative_to(self.output).as_posix() for path in files)
             row = ManifestRow(
-                id=f"{source.folder}/{entry.name}",
+                id=f"{source.folder}/{slice_name(entry.number)}",
                 recording=source.name,
                 speaker=speaker,
-                sample_rate=self.sample_rate,
+                sample_rate=self.layout.sample_rate,
                 audio=audio,
                 f0=f0,
                 content=content,
                 samples=entry.samples,
-                frames=entry.samples // (self.sample_rate // 100),
-                seconds=entry.samples / self.sample_rate,
+                frames=entry.samples // (self.layout.sample_rate // 100),
+                seconds=entry.samples / self.layout.sample_rate,
             )
             rows.append(row)
         return rows
 
+    def _sliced(self) -> Iterator[tuple[Source, SlicedRecording]]:
+        for source in self.sources:
+            yield source, self._marked(source)
 
-def _outcome(
-    sources: Sequence[Source], sliced: Mapping[str, SlicedRecording], rows: Mapping[str, list[ManifestRow]]
-) -> tuple[list[UsedRecording], list[SkippedFile]]:
-    """What became of the recordings that gave slices; those without any features are skipped."""
-    used: list[UsedRecording] = []
-    skipped: list[SkippedFile] = []
-    first_with: dict[str, str] = {}
-    for source in sources:
-        if not rows[source.folder]:
-            skipped.append(SkippedFile(source.name, f"nothing usable: {_NOT_FINITE}"))
-            continue
-        twin = first_with.setdefault(source.digest, source.name)
-        notes = [] if twin == source.name else [f"the same content as {twin}"]
-        used.append(_used(source, sliced[source.folder], rows[source.folder], notes))
-    return used, skipped
+    def _marked(self, source: Source) -> SlicedRecording:
+        """What a recording gave. Raises DatasetError if that has vanished."""
+        done = SlicedRecording.read(self.layout.slices, source)
+        if done is None:
+            raise DatasetError(
+                f"the slices of '{source.name}' have vanished from '{self.layout.slices}' since they were written; is "
+                "something else at work in that folder? Prepare again"
+            )
+        return done
+
+
+@dataclass
+class _Outcome:
+    """What became of the recordings that gave slices.
+
+    Attributes:
+        used: those that are in the manifest.
+        duplicates: (recording, an earlier one that sounds the same).
+        skipped: those without features.
+        pitch: of the slices by the speaker's number.
+    """
+
+    used: list[UsedRecording] = field(default_factory=list)
+    duplicates: list[tuple[str, str]] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
+    pitch: defaultdict[int, PitchHistogram] = field(default_factory=lambda: defaultdict(PitchHistogram))
 
 
 def _used(source: Source, done: SlicedRecording, rows: Sequence[ManifestRow], notes: list[str]) -> UsedRecording:
     with_features = {row.id for row in rows}
     without = [
-        LeftOut(entry.start_seconds, 0.0, f"slice {entry.name}: {_NOT_FINITE}")
+        LeftOut(entry.start_seconds, 0.0, f"slice {slice_name(entry.number)}: {_NOT_FINITE}")
         for entry in done.slices
-        if f"{source.folder}/{entry.name}" not in with_features
+        if f"{source.folder}/{slice_name(entry.number)}" not in with_features
     ]
     return UsedRecording(
         recording=source.name,
@@ -212,19 +311,34 @@ def _used(source: Source, done: SlicedRecording, rows: Sequence[ManifestRow], no
         slices=len(rows),
         slice_seconds=sum(row.seconds for row in rows),
         silence_seconds=done.silence_seconds,
+        levels=done.levels,
         left_out=[*done.left_out, *without],
-        notes=[done.warning, *notes] if done.warning else notes,
+        notes=[*([done.warning] if done.warning else []), *remarks_on(done.levels), *notes],
     )
 
 
-def _folder_notes(sources: Sequence[Source]) -> list[str]:
-    """Sub-folders whose names may have been meant as speakers."""
-    parts = (Path(source.name).parts for source in sources)
-    folders = sorted({path[0] for path in parts if len(path) > 1 and not path[0].isdecimal()})
-    if not folders:
-        return []
-    names = ", ".join(folders)
-    return [f"sub-folders belong to speaker 0 unless their name is a whole number; these do: {names}"]
+def _speeds(slicing: SlicingWork, features: Effort) -> dict[str, float]:
+    """Seconds of audio a second, of each stage that had something to do."""
+    stages = {
+        "slicing": (slicing.audio_seconds, slicing.seconds),
+        "pitch": (features.pitch_audio_seconds, features.pitch_seconds),
+        "content": (features.content_audio_seconds, features.content_seconds),
+    }
+    return {stage: audio / max(seconds, 1e-9) for stage, (audio, seconds) in stages.items() if audio > 0}
+
+
+def _say_if_older(output: Path) -> None:
+    """Says that an earlier version prepared the dataset, whose files are not used again."""
+    try:
+        revision = read_header(output).revision
+    except DatasetError:
+        return
+    old = [f"'{path.name}'" for kind in ("slices", "pitch", "content") for path in sorted(output.glob(f"{kind}-*"))]
+    if revision < REVISION and old:
+        logger.warning(
+            "'%s' was prepared by an earlier version, which kept its files otherwise: it is prepared again. What that "
+            "version left can be deleted then: %s", output, ", ".join(old)
+        )  # fmt: skip
 
 
 def _nothing_usable(report: PreparationReport) -> str:

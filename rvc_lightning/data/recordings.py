@@ -1,52 +1,38 @@
 """The first stage of preparation: recordings become slices, in as many processes as are given.
 
-Each recording has a folder of its own, named by its stem with a hash of its content and its path; the done-mark in it
-is written last, so a folder that has one is whole.
+Each recording has a folder of its own, see `rvc_lightning.data.layout`; the done-mark in it is written last, so a
+folder that has one is whole. What is known of a recording is read from its mark when it is asked for: nothing grows
+with the number of slices. A long recording is read, filtered and cut part by part, with the same slices as at once.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import perf_counter
 
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
-from rvc_lightning.audio.decode import decode_audio, resample, write_audio
-from rvc_lightning.audio.discovery import Discovery, SkippedFile, display_name
-from rvc_lightning.data.slicing import LeftOut, SlicingConfig, cut_recording
+from rvc_lightning.audio.decode import open_audio
+from rvc_lightning.audio.denoise import Denoiser
+from rvc_lightning.audio.discovery import SkippedFile
+from rvc_lightning.audio.encode import write_audio
+from rvc_lightning.audio.filters import highpass_blocks
+from rvc_lightning.audio.levels import LevelMeter, Levels
+from rvc_lightning.audio.samples import collected
+from rvc_lightning.audio.stages import Resampler, run
+from rvc_lightning.data.fingerprints import Source
+from rvc_lightning.data.layout import numbers_in, shard, slice_path
+from rvc_lightning.data.progress import Progress
+from rvc_lightning.data.slicing import CutPlan, LeftOut, SlicingConfig, cut_parts, plan_cut
 from rvc_lightning.errors import AudioError
-from rvc_lightning.files import digest, read_json, write_json
+from rvc_lightning.files import read_json, remove_leftovers, write_json
 
 logger = logging.getLogger(__name__)
 
 _DONE_MARK = "recording.json"
-_STEM_LENGTH = 40
-
-
-@dataclass(frozen=True)
-class Source:
-    """A recording of the input.
-
-    Attributes:
-        path: where it is.
-        name: its path relative to the input, as text.
-        speaker_id: number of the speaker as the folders name it.
-        digest: of its content.
-        folder: name of its folders in the dataset.
-    """
-
-    path: Path
-    name: str
-    speaker_id: int
-    digest: str
-    folder: str
 
 
 @dataclass(frozen=True)
@@ -54,12 +40,12 @@ class SliceEntry:
     """A slice of a recording.
 
     Attributes:
-        name: of its file, without extension.
+        number: in order of time, from 0.
         samples: its length.
         start_seconds: where it starts in the recording.
     """
 
-    name: str
+    number: int
     samples: int
     start_seconds: float
 
@@ -76,6 +62,8 @@ class SlicedRecording:
         slices: in order of time; none if nothing is usable.
         left_out: stretches that would be slices but for their reason.
         silence_seconds: silence that was dropped.
+        levels: of the recording as it was found.
+        sound: digest of its samples, the same for the same sound in another lossless file.
     """
 
     recording: str
@@ -85,72 +73,80 @@ class SlicedRecording:
     slices: list[SliceEntry]
     left_out: list[LeftOut]
     silence_seconds: float
+    levels: Levels
+    sound: str
+
+    @property
+    def reasons(self) -> str:
+        """Why it gave no slice: each reason once."""
+        return "nothing usable: " + "; ".join(dict.fromkeys(part.reason for part in self.left_out))
 
     @classmethod
-    def read(cls, folder: Path) -> SlicedRecording | None:
-        """What an earlier run left in a folder, or None where it is not whole."""
+    def read(cls, root: Path, source: Source) -> SlicedRecording | None:
+        """What an earlier run left of a recording below `root`, or None where there is no mark."""
         try:
-            values = read_json(folder / _DONE_MARK)
+            values = read_json(root / shard(source.folder) / _DONE_MARK)
             values["slices"] = [SliceEntry(**entry) for entry in values["slices"]]
             values["left_out"] = [LeftOut(**part) for part in values["left_out"]]
-            done = cls(**values)
+            values["levels"] = Levels(**values["levels"])
+            return cls(**values)
         except (OSError, ValueError, TypeError, KeyError):
             return None
-        return done if all((folder / f"{entry.name}.wav").exists() for entry in done.slices) else None
+
+    def is_whole(self, root: Path, source: Source) -> bool:
+        """Whether all slices are there."""
+        return {entry.number for entry in self.slices} <= numbers_in(root / shard(source.folder))
 
 
-def fingerprint_recordings(root: Path, discovery: Discovery) -> tuple[list[Source], list[SkippedFile]]:
-    """Digest every recording below `root`; those that cannot be read come with the reason."""
+@dataclass(frozen=True)
+class SlicingWork:
+    """What slicing took.
 
-    def one(relative: Path) -> Source | SkippedFile:
-        name = display_name(relative)
-        try:
-            content = digest(root / relative)
-        except OSError as error:
-            return SkippedFile(name, f"it cannot be read: {error.strerror}")
-        stem = re.sub(r"[^\w-]+", "_", Path(name).stem)[:_STEM_LENGTH]
-        folder = f"{stem}-{hash8(content, relative.as_posix())}"
-        return Source(root / relative, name, _speaker_id(relative), content, folder)
+    Attributes:
+        failed: recordings that cannot be decoded, with the reason, by their folder.
+        audio_seconds: of the recordings sliced in this run.
+        seconds: that took.
+    """
 
-    # Threads suffice: hashing leaves the interpreter free.
-    with ThreadPoolExecutor() as threads:
-        results = list(threads.map(one, discovery.recordings))
-    sources = [result for result in results if isinstance(result, Source)]
-    return sources, [result for result in results if isinstance(result, SkippedFile)]
+    failed: dict[str, SkippedFile] = field(default_factory=dict)
+    audio_seconds: float = 0.0
+    seconds: float = 0.0
 
 
 def slice_recordings(
     sources: Sequence[Source], root: Path, sample_rate: int, slicing: SlicingConfig, num_workers: int
-) -> tuple[dict[str, SlicedRecording], list[SkippedFile]]:
-    """Slice what is not sliced yet.
+) -> SlicingWork:
+    """Slice what is not sliced yet; `SlicedRecording.read` gives what came of it.
 
     Args:
         sources: the recordings.
-        root: folder of the slices; each recording has a folder in it.
+        root: folder of the slices.
         sample_rate: of the slices, Hz.
         slicing: how to cut and level.
         num_workers: processes; 0 does it in this process.
-
-    Returns:
-        The recordings that gave slices, by their folder, and the others with the reason.
     """
-    results: dict[str, SlicedRecording | SkippedFile] = {}
-    for source in sources:
-        if done := SlicedRecording.read(root / source.folder):
-            results[source.folder] = done
-    pending = [source for source in sources if source.folder not in results]
-    if pending:
-        logger.info("slicing %d recordings; %d are sliced already", len(pending), len(results))
-        dataset = _SlicingDataset(pending, root, sample_rate, slicing)
-        loader = DataLoader(dataset, batch_size=None, num_workers=num_workers, in_order=False)
-        results.update(tqdm(loader, desc="slicing", unit="recording", disable=None))
-    sliced = {folder: done for folder, done in results.items() if isinstance(done, SlicedRecording) and done.slices}
-    failed = [
-        done if isinstance(done, SkippedFile) else SkippedFile(done.recording, _reasons(done))
-        for folder, done in results.items()
-        if folder not in sliced
-    ]
-    return sliced, failed
+    pending = [source for source in sources if not _is_done(root, source)]
+    if not pending:
+        return SlicingWork()
+    logger.info("slicing %d recordings; %d are sliced already", len(pending), len(sources) - len(pending))
+    dataset = _SlicingDataset(pending, root, sample_rate, slicing)
+    loader = DataLoader(dataset, batch_size=None, num_workers=num_workers, in_order=False)
+    failed: dict[str, SkippedFile] = {}
+    audio_seconds, started = 0.0, perf_counter()
+    total_megabytes = sum(source.size_bytes for source in pending) / 1e6
+    with Progress("slicing", total_megabytes, "MB") as progress:
+        for index, outcome in loader:
+            progress.update(pending[index].size_bytes / 1e6)
+            if isinstance(outcome, SkippedFile):
+                failed[pending[index].folder] = outcome
+            else:
+                audio_seconds += outcome
+    return SlicingWork(failed, audio_seconds, perf_counter() - started)
+
+
+def _is_done(root: Path, source: Source) -> bool:
+    done = SlicedRecording.read(root, source)
+    return done is not None and done.is_whole(root, source)
 
 
 class _SlicingDataset(Dataset):
@@ -165,48 +161,57 @@ class _SlicingDataset(Dataset):
     def __len__(self) -> int:
         return len(self.sources)
 
-    def __getitem__(self, index: int) -> tuple[str, SlicedRecording | SkippedFile]:
+    def __getitem__(self, index: int) -> tuple[int, float | SkippedFile]:
         source = self.sources[index]
         try:
-            return source.folder, self._slice(source)
+            return index, slice_recording(source, self.root / shard(source.folder), self.sample_rate, self.slicing)
         except AudioError as error:
-            return source.folder, SkippedFile(source.name, str(error).removeprefix(f"'{source.path}' "))
+            return index, SkippedFile(source.name, str(error).removeprefix(f"'{source.path}' "))
 
-    def _slice(self, source: Source) -> SlicedRecording:
-        decoded = decode_audio(source.path)
-        audio = resample(decoded.audio, decoded.sample_rate, self.sample_rate)
-        cut = cut_recording(audio, self.sample_rate, self.slicing)
-        folder = self.root / source.folder
-        entries: list[SliceEntry] = []
-        for number, piece in enumerate(cut.slices):
-            entry = SliceEntry(f"{number:04}", len(piece.audio), piece.start_seconds)
-            write_audio(folder / f"{entry.name}.wav", piece.audio, self.sample_rate, subtype="FLOAT")
-            entries.append(entry)
+
+def slice_recording(source: Source, folder: Path, sample_rate: int, slicing: SlicingConfig) -> float:
+    """Slice a recording, however long, into its folder; gives its seconds.
+
+    Raises:
+        AudioError: it cannot be decoded.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
+    with open_audio(source.path, scratch=folder) as stream:
+        meter = LevelMeter(stream.sample_rate, slicing.threshold_db)
+        blocks = run(Resampler(stream.sample_rate, sample_rate), meter.watch(stream))
+        if slicing.highpass_hz > 0:
+            blocks = highpass_blocks(blocks, sample_rate, slicing.highpass_hz)
+        if slicing.noise_reduction > 0:
+            blocks = run(Denoiser(slicing.noise_reduction, sample_rate), blocks)
+        with collected(blocks, scratch=folder) as audio:
+            plan = plan_cut(audio, sample_rate, slicing)
+            entries, left_out = _write_slices(plan, folder, sample_rate, slicing)
         done = SlicedRecording(
             recording=source.name,
-            seconds=len(audio) / self.sample_rate,
-            sample_rate=decoded.sample_rate,
-            warning=decoded.warning,
+            seconds=len(audio) / sample_rate,
+            sample_rate=stream.sample_rate,
+            warning=stream.warning,
             slices=entries,
-            left_out=cut.left_out,
-            silence_seconds=cut.silence_seconds,
+            left_out=left_out,
+            silence_seconds=plan.silence_seconds,
+            levels=meter.levels,
+            sound=meter.sound,
         )
-        write_json(folder / _DONE_MARK, asdict(done))
-        return done
+    write_json(folder / _DONE_MARK, asdict(done))
+    return done.seconds
 
 
-def hash8(*values: object) -> str:
-    """Eight hex digits that stand for plain values."""
-    text = json.dumps(values, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
-
-
-def _speaker_id(relative: Path) -> int:
-    """The number of the speaker: the name of the topmost sub-folder if that is a whole number, else 0."""
-    top = relative.parts[0] if len(relative.parts) > 1 else ""
-    return int(top) if top.isdecimal() else 0
-
-
-def _reasons(done: SlicedRecording) -> str:
-    """Why a recording gave no slice: each reason once."""
-    return "nothing usable: " + "; ".join(dict.fromkeys(part.reason for part in done.left_out))
+def _write_slices(
+    plan: CutPlan, folder: Path, sample_rate: int, slicing: SlicingConfig
+) -> tuple[list[SliceEntry], list[LeftOut]]:
+    """Cuts and writes one slice after the other."""
+    entries: list[SliceEntry] = []
+    left_out: list[LeftOut] = []
+    for part in cut_parts(plan, sample_rate, slicing):
+        if isinstance(part, LeftOut):
+            left_out.append(part)
+            continue
+        write_audio(folder / f"{slice_path(len(entries))}.wav", part.audio, sample_rate, subtype="FLOAT")
+        entries.append(SliceEntry(len(entries), len(part.audio), part.start_seconds))
+    return entries, left_out

@@ -1,4 +1,4 @@
-"""From a recording to the slices that are trained on: filter, level, cut.
+"""From a recording to the slices that are trained on: filter, clean, level, cut.
 
 Letters: N samples.
 
@@ -11,13 +11,17 @@ Letters: N samples.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from rvc_lightning.audio.denoise import Denoiser
 from rvc_lightning.audio.filters import highpass
 from rvc_lightning.audio.loudness import LOUDEST_PEAK, normalization_gain, normalize, peak_defect, peak_of
+from rvc_lightning.audio.samples import Samples, Scaled, blocks_of
 from rvc_lightning.audio.slicer import Slicer
+from rvc_lightning.audio.stages import run
 from rvc_lightning.errors import ConfigurationError, unknown_choice
 from rvc_lightning.typed import check_types
 
@@ -34,6 +38,7 @@ class SlicingConfig:
             equal length; "skip" leaves each recording whole.
         normalization: "post" normalizes each slice, "pre" each recording, "none" nothing.
         highpass_hz: cutoff of the high-pass in Hz; 0 turns it off.
+        noise_reduction: share of the background noise that is taken away before cutting, 0 to 1; 0 turns it off.
         slice_seconds: length of a slice in seconds.
         overlap_seconds: what neighbouring slices share, in seconds. In mode automatic a last slice may be longer
             by this much, so that no short rest is left.
@@ -48,6 +53,7 @@ class SlicingConfig:
     mode: str = "automatic"
     normalization: str = "post"
     highpass_hz: float = 48.0
+    noise_reduction: float = 0.0
     slice_seconds: float = 3.0
     overlap_seconds: float = 0.3
     min_seconds: float = 0.5
@@ -61,6 +67,7 @@ class SlicingConfig:
             raise unknown_choice("slicing normalization", self.normalization, NORMALIZATIONS)
         # Positive statements: NaN fails every one of them.
         demands = {
+            "noise_reduction must be from 0 (off) to 1": 0 <= self.noise_reduction <= 1,
             "highpass_hz must be from 0 (off) to 1000 Hz": 0 <= self.highpass_hz <= 1000,
             "overlap_seconds must be from 0 to less than half of slice_seconds": 0
             <= 2 * self.overlap_seconds
@@ -106,8 +113,27 @@ class Cut:
     silence_seconds: float
 
 
+@dataclass(frozen=True)
+class CutPlan:
+    """Where a recording is to be cut.
+
+    Attributes:
+        audio: what is cut, levelled if that goes by recording.
+        gain: by which it was levelled.
+        spans: (start, end) in samples of every slice.
+        silence_seconds: the silence dropped in mode automatic.
+        nothing: why there is no slice, or None.
+    """
+
+    audio: Samples
+    gain: float
+    spans: list[tuple[int, int]]
+    silence_seconds: float
+    nothing: str | None = None
+
+
 def cut_recording(audio: np.ndarray, sample_rate: int, slicing: SlicingConfig) -> Cut:
-    """Filter a recording, level it and cut it into slices.
+    """Filter a recording, clean it, level what is left and cut it into slices.
 
     Every sample ends in a slice, in a stretch named as left out, or in a silence.
 
@@ -116,43 +142,64 @@ def cut_recording(audio: np.ndarray, sample_rate: int, slicing: SlicingConfig) -
         sample_rate: Hz.
         slicing: how.
     """
-    least = math.ceil(slicing.min_seconds * sample_rate)
-    if len(audio) < least:
-        return _nothing(audio, sample_rate, f"shorter than min_seconds {slicing.min_seconds} s")
     if slicing.highpass_hz > 0:
         audio = highpass(audio, sample_rate, slicing.highpass_hz)
+    if slicing.noise_reduction > 0 and len(audio):
+        audio = np.concatenate(list(run(Denoiser(slicing.noise_reduction, sample_rate), [audio])))
+    plan = plan_cut(audio, sample_rate, slicing)
+    parts = list(cut_parts(plan, sample_rate, slicing))
+    slices = [part for part in parts if isinstance(part, Slice)]
+    return Cut(slices, [part for part in parts if isinstance(part, LeftOut)], plan.silence_seconds)
+
+
+def plan_cut(audio: Samples, sample_rate: int, slicing: SlicingConfig) -> CutPlan:
+    """Decide where to cut a recording that is filtered and cleaned.
+
+    Args:
+        audio: float32 [N].
+        sample_rate: Hz.
+        slicing: how.
+    """
+    least = math.ceil(slicing.min_seconds * sample_rate)
+    if len(audio) < least:
+        return CutPlan(audio, 1.0, [], 0.0, f"shorter than min_seconds {slicing.min_seconds} s")
     gain = _recording_gain(audio) if slicing.normalization == "pre" else 1.0
     if gain != 1.0:
-        audio = audio * np.float32(gain)
+        audio = Scaled(audio, gain)
     pieces = _pieces(audio, sample_rate, slicing)
     if not pieces:
-        peak_db = 20 * math.log10(max(peak_of(audio), 1e-10))
+        peak_db = 20 * math.log10(max(*map(peak_of, blocks_of(audio)), 1e-10))
         reason = f"silent: nothing reaches threshold_db {slicing.threshold_db} dB (peak {peak_db:.0f} dB)"
-        return _nothing(audio, sample_rate, reason)
+        return CutPlan(audio, gain, [], 0.0, reason)
     silence_seconds = (len(audio) - sum(end - start for start, end in pieces)) / sample_rate
-    slices: list[Slice] = []
-    left_out: list[LeftOut] = []
-    for start, end in _spans(pieces, len(audio), least, sample_rate, slicing):
-        samples = audio[start:end]
-        defect = peak_defect(peak_of(samples) / gain)
+    return CutPlan(audio, gain, _spans(pieces, len(audio), least, sample_rate, slicing), silence_seconds)
+
+
+def cut_parts(plan: CutPlan, sample_rate: int, slicing: SlicingConfig) -> Iterator[Slice | LeftOut]:
+    """Cut a recording as planned, one slice at a time; what is left out comes with its reason."""
+    if plan.nothing:
+        yield LeftOut(0.0, len(plan.audio) / sample_rate, plan.nothing)
+    for start, end in plan.spans:
+        samples = plan.audio[start:end]
+        defect = peak_defect(peak_of(samples) / plan.gain)
         if defect:
-            left_out.append(LeftOut(start / sample_rate, len(samples) / sample_rate, defect))
+            yield LeftOut(start / sample_rate, len(samples) / sample_rate, defect)
         else:
-            levelled = normalize(samples) if slicing.normalization == "post" else samples
-            slices.append(Slice(levelled, start / sample_rate))
-    return Cut(slices, left_out, silence_seconds)
+            yield Slice(normalize(samples) if slicing.normalization == "post" else samples, start / sample_rate)
 
 
-def _nothing(audio: np.ndarray, sample_rate: int, reason: str) -> Cut:
-    return Cut([], [LeftOut(0.0, len(audio) / sample_rate, reason)], 0.0)
+def planned_spans(samples: int, sample_rate: int, slicing: SlicingConfig) -> list[tuple[int, int]]:
+    """(start, end) in samples of the slices of a recording without silence; none if it is too short for one."""
+    least = math.ceil(slicing.min_seconds * sample_rate)
+    return _spans([(0, samples)], samples, least, sample_rate, slicing) if samples >= least else []
 
 
-def _recording_gain(audio: np.ndarray) -> float:
+def _recording_gain(audio: Samples) -> float:
     """Gain by the peak of what can be used: one broken stretch must not make the rest inaudible."""
-    return normalization_gain(peak_of(audio[np.abs(audio) <= LOUDEST_PEAK]))
+    return normalization_gain(max(peak_of(block[np.abs(block) <= LOUDEST_PEAK]) for block in blocks_of(audio)))
 
 
-def _pieces(audio: np.ndarray, sample_rate: int, slicing: SlicingConfig) -> list[tuple[int, int]]:
+def _pieces(audio: Samples, sample_rate: int, slicing: SlicingConfig) -> list[tuple[int, int]]:
     """(start, end) in samples of what is kept before cutting to length."""
     if slicing.mode == "automatic":
         return Slicer(threshold_db=slicing.threshold_db)(audio, sample_rate)

@@ -119,6 +119,7 @@ class Synthesizer(nn.Module):
         f0_hz: Tensor | None,
         speaker: Tensor,
         noise_scale: float = PRIOR_NOISE_SCALE,
+        first_frame: int = 0,
     ) -> Tensor:
         """Conversion pass (specification 9).
 
@@ -129,14 +130,16 @@ class Synthesizer(nn.Module):
             f0_hz: Pitch in Hz, 0 = unvoiced, [B, T]; None for voices without pitch.
             speaker: Speaker ids, [B].
             noise_scale: Spread of the prior that is drawn from.
+            first_frame: Where the generator begins; what is before is heard by the other networks alone.
 
         Returns:
-            Waveform in -1..1, [B, 1, T·hop].
+            Waveform in -1..1 from `first_frame` on, [B, 1, (T - first_frame)·hop].
         """
         speaker_code = self.speaker_code(speaker)
         prior = self.text_encoder(content, coarse_pitch, lengths)
-        latent = self.flow(sample(prior, noise_scale), prior.mask, speaker_code, reverse=True)
-        return self.generator(latent * prior.mask, f0_hz, speaker_code)
+        latent = self.flow(sample(prior, noise_scale), prior.mask, speaker_code, reverse=True) * prior.mask
+        f0_hz = None if f0_hz is None else f0_hz[:, first_frame:]
+        return self.generator(latent[:, :, first_frame:], f0_hz, speaker_code)
 
     def speaker_code(self, speaker: Tensor) -> Tensor:
         """Speaker ids [B] -> speaker codes [B, G, 1]."""

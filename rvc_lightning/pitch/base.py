@@ -9,7 +9,7 @@ Letters: B items, T samples at 16 kHz, F frames of 10 ms.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, TypeAlias, overload
+from typing import ClassVar, NamedTuple, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -24,6 +24,29 @@ HOP_SAMPLES = 160
 # multiples of 32 frames, so that networks that halve the frame rate five times see every part on the same grid.
 _PART_FRAMES = 6144
 _CONTEXT_FRAMES = 512
+
+
+class Part(NamedTuple):
+    """A part of a recording that pitch is measured in."""
+
+    heard: slice
+    """Samples of it and its surroundings."""
+    kept: slice
+    """Which of their frames are its own."""
+
+
+def parts(samples: int) -> list[Part]:
+    """Parts of a recording of `samples` at 16 kHz; their frames follow one another and are all F there are."""
+    total = frame_count(samples)
+    starts = range(0, total, _PART_FRAMES)
+    firsts = [max(start - _CONTEXT_FRAMES, 0) for start in starts]
+    return [
+        Part(
+            slice(first * HOP_SAMPLES, min((start + _PART_FRAMES + _CONTEXT_FRAMES) * HOP_SAMPLES, samples)),
+            slice(start - first, min(start + _PART_FRAMES, total) - first),
+        )
+        for start, first in zip(starts, firsts, strict=True)
+    ]
 
 
 class PitchExtractor(ABC):
@@ -74,15 +97,13 @@ class PitchNetwork(nn.Module, ABC):
             f0_hz, float32 [B, F], F = T // 160 + 1; 0 where unvoiced and beyond length // 160 + 1.
         """
         total = frame_count(wav16k.shape[1])
-        parts = [self._track_part(wav16k, lengths, start) for start in range(0, total, _PART_FRAMES)]
-        return torch.cat(parts, dim=1) * frame_mask(frame_count(lengths), total)
+        tracked = [self._track_part(wav16k, lengths, part) for part in parts(wav16k.shape[1])]
+        return torch.cat(tracked, dim=1) * frame_mask(frame_count(lengths), total)
 
-    def _track_part(self, wav16k: Tensor, lengths: Tensor, start: int) -> Tensor:
-        """The pitch of at most `_PART_FRAMES` frames from frame `start` on."""
-        first = max(start - _CONTEXT_FRAMES, 0)
-        part = wav16k[:, first * HOP_SAMPLES : (start + _PART_FRAMES + _CONTEXT_FRAMES) * HOP_SAMPLES]
-        inside = (lengths - first * HOP_SAMPLES).clamp(1, part.shape[1])
-        return self.track(part, inside)[:, start - first :][:, :_PART_FRAMES]
+    def _track_part(self, wav16k: Tensor, lengths: Tensor, part: Part) -> Tensor:
+        heard = wav16k[:, part.heard]
+        inside = (lengths - part.heard.start).clamp(1, heard.shape[1])
+        return self.track(heard, inside)[:, part.kept]
 
     @abstractmethod
     def track(self, wav16k: Tensor, lengths: Tensor) -> Tensor:

@@ -28,8 +28,8 @@ from rvc_lightning.spectral import mel_filterbank
 
 _PACKAGED = ("torchfcpe", "assets/fcpe_c_v001.pt")
 _OTHERWISE = (
-    "'pip install --no-deps torchfcpe' brings the weights, or name a file: pitch=fcpe pitch.path=FILE; or use another "
-    "pitch="
+    "'pip install --no-deps torchfcpe' brings the weights, or name a file: pitch=fcpe pitch.path=FILE; "
+    "pitch=swift_f0 needs no download"
 )
 _GROUPS = 4
 _KERNEL = 31

@@ -27,7 +27,7 @@ _GRID_FRAMES = 2**_LEVELS
 _GROUPS = 4
 _BLOCKS = 4
 _FEATURE_MAPS = 3
-_OTHERWISE = "put rmvpe.pt somewhere and name it: pitch=rmvpe pitch.path=FILE; or use another pitch="
+_OTHERWISE = "name the file where it lies: pitch=rmvpe pitch.path=FILE; pitch=swift_f0 needs no download"
 
 
 class Rmvpe(PitchNetwork):

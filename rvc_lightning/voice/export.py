@@ -10,21 +10,20 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from rvc_lightning.checkpoints import read_checkpoint
-from rvc_lightning.data.manifest import read_manifest
+from rvc_lightning.checkpoints import BEST, CHECKPOINT_SUFFIX, find_checkpoint, read_checkpoint
 from rvc_lightning.errors import DatasetError
-from rvc_lightning.files import read_npy
 from rvc_lightning.index_file import INDEX_SUFFIX
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.module import AVERAGED_KEY, CHECKPOINT_KEY
-from rvc_lightning.retrieval import build_index, save_index
+from rvc_lightning.resolvers import CHECKPOINT_FOLDER
+from rvc_lightning.retrieval import IndexConfig
 from rvc_lightning.voice import rvc_format
+from rvc_lightning.voice.indexing import StoredFeatures, remember_features, remove_index, update_index
 from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
 
+_DEFAULT_INDEX = IndexConfig()
 _SYNTHESIZER_PREFIX, _AVERAGED_PREFIX = "synthesizer.", "module."
 
 
@@ -36,8 +35,15 @@ class ExportedVoice:
     index: Path | None
 
 
-def export_checkpoint(checkpoint: Path, folder: Path, name: str, dataset: Path | None, seed: int = 0) -> ExportedVoice:
-    """Writes `folder/name.pth` and, of the dataset's features, `folder/name.index`.
+def export_checkpoint(
+    checkpoint: Path,
+    folder: Path,
+    name: str,
+    dataset: Path | None,
+    seed: int = 0,
+    index: IndexConfig = _DEFAULT_INDEX,
+) -> ExportedVoice:
+    """Writes `folder/name.pth` and, of the dataset's features, `folder/name.index`, unless it is there already.
 
     Args:
         checkpoint: A Lightning checkpoint of this project.
@@ -45,21 +51,38 @@ def export_checkpoint(checkpoint: Path, folder: Path, name: str, dataset: Path |
         name: Of the voice.
         dataset: The prepared dataset; None or a folder that is gone gives a voice without an index.
         seed: Of the index.
+        index: What it holds of the features.
 
     Raises:
         VoiceError: The checkpoint cannot be read, or holds weights that are not finite.
+        DatasetError: The dataset's features are missing, damaged, or not those that the voice takes.
     """
     voice = voice_from_checkpoint(checkpoint, name)
-    features = None if dataset is None else _features(dataset)
-    path = voice.save(folder / f"{name}.pth")
-    index_path = path.with_suffix(INDEX_SUFFIX)
-    if features is None:
+    index_path = folder / f"{name}{INDEX_SUFFIX}"
+    if dataset is None or not dataset.is_dir():
+        path = voice.save(folder / f"{name}.pth")
         # An index of other recordings beside a new voice would be used without a word.
-        index_path.unlink(missing_ok=True)
+        remove_index(index_path)
         log.warning("The voice has no index: its dataset is gone (%s)", dataset)
         return ExportedVoice(path, None)
-    save_index(build_index(features, seed), index_path)
-    return ExportedVoice(path, index_path)
+    features = _features(dataset, voice.content_encoder, voice.config.content_dim)
+    remember_features(voice, features.fingerprint)
+    path = voice.save(folder / f"{name}.pth")
+    return ExportedVoice(path, update_index(index_path, features, seed, index))
+
+
+def export_index(
+    checkpoint: Path, folder: Path, name: str, dataset: Path, seed: int = 0, index: IndexConfig = _DEFAULT_INDEX
+) -> Path:
+    """Writes `folder/name.index` alone, unless it is there already; arguments as of `export_checkpoint`.
+
+    Raises:
+        VoiceError: The checkpoint cannot be read.
+        DatasetError: There is no such dataset, or its features are damaged or not those that the voice takes.
+    """
+    saved = read_checkpoint(checkpoint)[CHECKPOINT_KEY]
+    features = _features(dataset, saved["voice"]["content"]["name"], saved["synthesizer"]["content_dim"])
+    return update_index(folder / f"{name}{INDEX_SUFFIX}", features, seed, index)
 
 
 def facts_of(checkpoint: Path) -> dict[str, Any]:
@@ -88,6 +111,24 @@ def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
     return Voice.from_synthesizer(config, state, information)
 
 
+def load_voice(path: Path) -> Voice:
+    """A voice, or the one that a checkpoint of training would become.
+
+    Args:
+        path: A voice (.pth), a checkpoint (.ckpt), or a run folder: its best checkpoint, else its newest.
+
+    Raises:
+        VoiceError: There is none, or it cannot be read.
+    """
+    if path.is_dir():
+        best = path / CHECKPOINT_FOLDER / BEST
+        path = best if best.is_file() else find_checkpoint(path)
+        log.info("Checkpoint: %s", path)
+    if path.suffix != CHECKPOINT_SUFFIX:
+        return Voice.load(path)
+    return voice_from_checkpoint(path, str(facts_of(path)["name"]))
+
+
 def _information(name: str, config: SynthesizerConfig, saved: Mapping[str, Any], epoch: int) -> dict[str, Any]:
     """The file's entries that tell where the voice comes from."""
     training, step = saved["voice"], saved["optimizer_steps"]
@@ -108,15 +149,13 @@ def _information(name: str, config: SynthesizerConfig, saved: Mapping[str, Any],
     }
 
 
-def _features(dataset: Path) -> np.ndarray | None:
-    """All content features of a dataset in the order of its manifest, [N, C]; None if the folder is gone.
-
-    Raises:
-        DatasetError: One of its files is missing or damaged.
-    """
-    if not dataset.is_dir():
-        return None
-    try:
-        return np.concatenate([read_npy(dataset / row.content, 2) for row in read_manifest(dataset)]).astype(np.float32)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"the features in '{dataset}' cannot be read: {error}; prepare it again") from error
+def _features(dataset: Path, encoder: str, content_dim: int) -> StoredFeatures:
+    """The features of a dataset, which are those of `encoder` with `content_dim` channels. Raises DatasetError."""
+    features = StoredFeatures(dataset)
+    found, dim = features.header.content["name"], features.content_dim
+    if (found, dim) != (encoder, content_dim):
+        raise DatasetError(
+            f"'{dataset}' has features of content={found} with {dim} channels by now, but the voice takes those of "
+            f"{encoder} with {content_dim}; name the dataset that it was trained on: dataset=FOLDER"
+        )
+    return features

@@ -131,6 +131,11 @@ def _same_rate(said: object, sample_rate: int) -> bool:
 
 def as_table(facts: VoiceFacts) -> str:
     """The facts for people, a line each."""
+    return "\n".join(f"{label:16}{_printable(value)}" for label, value in as_rows(facts))
+
+
+def as_rows(facts: VoiceFacts) -> list[tuple[str, str]]:
+    """The facts for people, each with its label; text that strangers wrote is as they wrote it."""
     pitch = "with pitch" if facts.pitch_guided else "without pitch"
     names = f" ({', '.join(facts.speaker_names)})" if facts.speaker_names else ""
     index = "none beside it" if facts.index is None else facts.index
@@ -153,7 +158,7 @@ def as_table(facts: VoiceFacts) -> str:
         ("", f"{facts.index_rows:,} vectors of {facts.index_dim} channels" if facts.index_rows else None),
         *(("unusual", line) for line in facts.unusual),
     ]
-    return "\n".join(f"{label:16}{_printable(value)}" for label, value in rows if value)
+    return [(label, value) for label, value in rows if value]
 
 
 def as_json(facts: VoiceFacts) -> dict[str, Any]:

@@ -57,6 +57,13 @@ class Voice:
         """Name of the content encoder it was trained with, and must be used with."""
         return str(self.information.get("embedder_model") or DEFAULT_CONTENT)
 
+    @property
+    def median_f0_hz(self) -> float | None:
+        """Median pitch of the recordings that it was made of, in Hz; None where the file does not tell."""
+        own = self.information.get("rvc_lightning")
+        value = own.get("median_f0_hz") if isinstance(own, Mapping) else None
+        return float(value) if isinstance(value, int | float) and value > 0 else None
+
     @classmethod
     def load(cls, path: str | Path) -> Voice:
         """Reads a voice of this project or of any other RVC tool.

@@ -9,8 +9,9 @@ import pytest
 import soundfile
 
 from rvc_lightning.audio import decode
-from rvc_lightning.audio.decode import decode_audio, load_audio, resample, write_audio
-from rvc_lightning.errors import AudioError, ConfigurationError
+from rvc_lightning.audio.decode import decode_audio, load_audio, resample
+from rvc_lightning.audio.encode import write_audio
+from rvc_lightning.errors import AudioError
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the program ffmpeg is not installed")
 
@@ -30,6 +31,14 @@ def test_what_is_written_is_read_back(tmp_path, extension):
     assert overlap > 15000
     if extension.lower() in (".wav", ".flac"):
         np.testing.assert_allclose(audio, tone(), atol=1e-4)
+
+
+def test_mp3_is_read_as_a_whole_is(tmp_path):
+    # libsndfile writes a variable bit rate, where reading in blocks has gone wrong.
+    write_audio(tmp_path / "a.mp3", tone(9), 16000)
+    whole, _ = soundfile.read(tmp_path / "a.mp3", dtype="float32")
+    np.testing.assert_allclose(load_audio(tmp_path / "a.mp3")[0], whole, atol=1e-5)
+    np.testing.assert_allclose(whole[2000:-2000], tone(9)[2000:-2000], atol=0.05)
 
 
 def test_channels_are_averaged(tmp_path):
@@ -143,18 +152,3 @@ def test_names_in_any_script(tmp_path, name):
     path = tmp_path / (os.fsdecode(name) if isinstance(name, bytes) else name)
     write_audio(path, tone(), 16000)
     assert len(load_audio(path)[0]) == 16000
-
-
-def test_write_refuses_what_it_cannot(tmp_path):
-    with pytest.raises(ConfigurationError, match=r"\.m4a.*\.flac, \.mp3, \.ogg, \.wav"):
-        write_audio(tmp_path / "a.m4a", tone(), 16000)
-    with pytest.raises(AudioError, match=r"choose \.wav or another sample rate"):
-        write_audio(tmp_path / "a.mp3", tone(), 40000)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_integer_formats_clip_and_float_keeps(tmp_path):
-    write_audio(tmp_path / "a.wav", np.array([2.0, -2.0], np.float32), 16000)
-    np.testing.assert_allclose(load_audio(tmp_path / "a.wav")[0], [1, -1], atol=1e-4)
-    write_audio(tmp_path / "b.wav", np.array([2.0, -2.0], np.float32), 16000, subtype="FLOAT")
-    np.testing.assert_array_equal(load_audio(tmp_path / "b.wav")[0], [2, -2])

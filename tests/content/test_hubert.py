@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from stubs import make_hubert, make_voice, quick_config, steady_fabric
+from stubs import make_hubert, make_voice, quick_config, steady_trainer
 from transformers import HubertModel
 
 from rvc_lightning.content import build_content_encoder
@@ -88,7 +88,7 @@ def test_a_pickle_in_the_folder_is_not_run(tmp_path):
 def test_a_voice_of_another_tool_gets_the_encoder_of_its_version(folder, dim, version):
     """Defect I7 of the peers: their v1 voices get the last layer."""
     voice = make_voice(quick_config(content_dim=dim), embedder_model="contentvec")
-    converter = VoiceConverter(voice, content_path=folder, fabric=steady_fabric())
+    converter = VoiceConverter(voice, content_path=folder, trainer=steady_trainer())
     wav = noise(16000)
     expected = build_content_encoder("contentvec", path=folder, version=version)(wav, torch.tensor([16000]))
     assert torch.equal(converter.content(wav, torch.tensor([16000])), expected)
@@ -98,11 +98,11 @@ def test_a_voice_of_another_tool_gets_the_encoder_of_its_version(folder, dim, ve
 
 def test_a_voice_without_a_name_of_its_encoder_means_contentvec(folder, monkeypatch):
     voice = make_voice(quick_config(), embedder_model=None)
-    monkeypatch.setattr("rvc_lightning.content.hubert.fetch", lambda file, otherwise: folder / file.path.split("/")[-1])
-    assert VoiceConverter(voice, fabric=steady_fabric()).content.name == "contentvec"
+    monkeypatch.setattr("rvc_lightning.content.hubert.fetch_together", lambda files, otherwise: folder)
+    assert VoiceConverter(voice, trainer=steady_trainer()).content.name == "contentvec"
 
 
 def test_without_a_network_the_error_says_what_to_do():
     voice = make_voice(quick_config(), embedder_model="spin-v2")
     with pytest.raises(AssetError, match=r"Resources/embedders/spin-v2/config\.json.*https://.*content\.path=FOLDER"):
-        VoiceConverter(voice, fabric=steady_fabric())
+        VoiceConverter(voice, trainer=steady_trainer())

@@ -6,7 +6,8 @@ import golden_rule
 import numpy as np
 import pytest
 
-from rvc_lightning.conversion.chunking import ChunkLengths, cut_points, join, pad, split
+from rvc_lightning.conversion.chunking import ChunkLengths, Joiner, cut_points, reflected, split
+from rvc_lightning.conversion.reel import Reel
 from rvc_lightning.errors import ConfigurationError
 
 SHORT = ChunkLengths(context_seconds=1, search_seconds=1, spacing_seconds=4, longest_seconds=5)
@@ -60,27 +61,52 @@ def test_a_hum_is_not_quiet():
 
 
 @pytest.mark.parametrize("seconds", [0.0007, 0.4, 5.0, 6.013, 17.77])
-def test_chunked_is_whole(seconds):
+def test_chunked_is_whole(seconds, tmp_path):
     audio = audio_of(seconds)
     samples = -(-len(audio) * 24000 // 16000)
     context = SHORT.context_samples
-    padded, chunks = pad(audio, context), split(audio, SHORT)
-    pieces = [local_network(padded[chunk.padded(context)]) for chunk in chunks]
-    joined = join(pieces, chunks, context, HOP, samples)
-    whole = local_network(padded)[100 * HOP : 100 * HOP + samples]
-    assert joined.shape == (samples,)
-    np.testing.assert_allclose(joined, whole, atol=2e-6)
+    chunks, joiner = split(audio, SHORT), Joiner(Reel(tmp_path), context, HOP, samples)
+    for chunk in chunks:
+        joiner.add(local_network(chunk.window(audio, context)), chunk, is_followed=chunk is not chunks[-1])
+    whole = local_network(reflected(audio, -context, len(audio) + context))[100 * HOP : 100 * HOP + samples]
+    assert len(joiner.joined) == samples
+    np.testing.assert_allclose(joiner.joined[:], whole, atol=2e-6)
     assert seconds < 6 or len(chunks) > 1
 
 
+def test_stretches_are_joined_with_silence_between(tmp_path):
+    audio = audio_of(20.0)
+    stretches = [(3200, 35200), (48000, 208000), (240000, len(audio))]
+    samples, context = len(audio) * 3 // 2, SHORT.context_samples
+    chunks, joiner = split(audio, SHORT, stretches), Joiner(Reel(tmp_path), context, HOP, samples)
+    starts = {chunk.start for chunk in chunks}
+    assert starts > {3200, 48000, 240000}
+    for chunk in chunks:
+        joiner.add(local_network(chunk.window(audio, context)), chunk, is_followed=chunk.end in starts)
+    joiner.end()
+    joined = joiner.joined[:]
+    whole = local_network(reflected(audio, -context, len(audio) + context))[100 * HOP : 100 * HOP + samples]
+    outside = np.ones(samples, bool)
+    for start, end in stretches:
+        outside[start * 3 // 2 : end * 3 // 2] = False
+        # But for the fades at the borders.
+        inside = slice(start * 3 // 2 + 4 * HOP, end * 3 // 2 - 4 * HOP)
+        np.testing.assert_allclose(joined[inside], whole[inside], atol=2e-6)
+        assert abs(joined[start * 3 // 2]) < 0.01
+    assert not joined[outside].any()
+    np.testing.assert_allclose(joined[-2 * HOP :], whole[-2 * HOP :], atol=2e-6)
+
+
 def test_reflection_of_one_sample():
-    assert pad(np.ones(1, np.float32), 5).tolist() == [1.0] * 11
+    assert reflected(np.ones(1, np.float32), -5, 6).tolist() == [1.0] * 11
 
 
 @pytest.mark.parametrize("samples", [2, 3, 7, 100])
-def test_reflection_of_few_samples(samples):
+@pytest.mark.parametrize(("start", "stop"), [(-20, 20), (0, 1), (-3, 0), (1, 150)])
+def test_reflection_of_few_samples(samples, start, stop):
     audio = np.arange(samples, dtype=np.float32)
-    np.testing.assert_array_equal(pad(audio, 20), np.pad(audio, 20, mode="reflect"))
+    padded = np.pad(audio, 200, mode="reflect")
+    np.testing.assert_array_equal(reflected(audio, start, stop), padded[200 + start : 200 + stop])
 
 
 @pytest.mark.parametrize("values", [{"context_seconds": 0}, {"search_seconds": 19}, {"search_seconds": 0}])

@@ -1,6 +1,10 @@
 """Files and folders: everything is converted or named, and nothing of the source is replaced."""
 
 import logging
+import shutil
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import golden_rule
 import numpy as np
@@ -8,21 +12,51 @@ import pytest
 import soundfile
 
 from rvc_lightning import ConversionOptions
-from rvc_lightning.audio.decode import load_audio, write_audio
+from rvc_lightning.audio.decode import load_audio
+from rvc_lightning.audio.encode import write_audio
+from rvc_lightning.conversion.effect_stages import check_installed
 from rvc_lightning.conversion.folder import convert_files
+from rvc_lightning.conversion.journal import JOURNAL_NAME
+from rvc_lightning.conversion.prediction import Converted
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
+from rvc_lightning.files import digest
+from rvc_lightning.pitch.curve import read_curve, write_curve
 
 OPTIONS = ConversionOptions()
 
 
 class Doubler:
-    """In place of a converter: doubles the rate, and refuses speaker 9."""
+    """In place of a converter: gives every sample twice, sings the curve's first pitch, and refuses speaker 9."""
 
-    def convert(self, source, options):
-        audio, sample_rate = load_audio(source)
+    voice = SimpleNamespace(sample_rate=32000)
+    trainer = SimpleNamespace(is_global_zero=True)
+
+    def __init__(self, killed_after=None):
+        self.done, self.killed_after = [], killed_after
+
+    def check(self, options):
+        check_installed(options.effects)
+
+    def fingerprint(self, options):
+        return repr(options)
+
+    def run(self, tasks, options, delivery, folder):
+        for task in tasks:
+            if len(self.done) == self.killed_after:
+                raise KeyboardInterrupt
+            try:
+                delivery.deliver(task, self.converted(task, options))
+                self.done.append(task.source.name)
+            except (AudioError, VoiceError) as error:
+                delivery.fail(task, error)
+
+    def converted(self, task, options):
+        name, (audio, _) = digest(task.source), load_audio(task.source)
         if options.speaker == 9:
             raise VoiceError("no speaker 9")
-        return np.repeat(audio, 2) / 2, 2 * sample_rate
+        hz = read_curve(task.options.f0_file).hz[0] if task.options.f0_file else 100
+        f0_hz = np.full(11, hz, np.float32)
+        return Converted(iter([np.repeat(audio, 2) / 2]), task.options.output_sample_rate, f0_hz, name)
 
 
 def recording(path, seconds=0.1):
@@ -40,12 +74,14 @@ def source(tmp_path):
     return folder
 
 
-def convert(source, output, **more):
-    return convert_files(Doubler(), source, output, OPTIONS, **more)
+def convert(source, output, redo=False, **options):
+    return convert_files(Doubler(), source, output, replace(OPTIONS, **options), redo=redo)
 
 
 def names(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """What is written, without the journal."""
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return [name for name in found if name != JOURNAL_NAME]
 
 
 def test_a_folder_is_mirrored_in_order(source, tmp_path):
@@ -57,10 +93,64 @@ def test_a_folder_is_mirrored_in_order(source, tmp_path):
 
 
 def test_other_formats(source, tmp_path):
-    convert(source, tmp_path / "out", extension=".flac")
+    convert(source, tmp_path / "out", output_format="flac")
     assert names(tmp_path / "out") == ["a.flac", "b.flac", "deep/er/c.flac"]
-    with pytest.raises(ConfigurationError, match=r"audio format to write named '.m4a'"):
-        convert(source, tmp_path / "out", extension=".m4a")
+    with pytest.raises(ConfigurationError, match=r"output=.*x.wav and output_format=flac contradict each other"):
+        convert(source / "b.wav", tmp_path / "x.wav", output_format="flac")
+
+
+def test_a_rate_that_the_format_takes(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(Doubler, "voice", SimpleNamespace(sample_rate=40000))
+    convert(source / "b.wav", tmp_path / "a.mp3")
+    assert soundfile.info(tmp_path / "a.mp3").samplerate == 44100
+    with pytest.raises(
+        ConfigurationError, match=r"b.mp3' cannot be written at 40000 Hz; choose .wav or .*44100, 48000"
+    ):
+        convert(source / "b.wav", tmp_path / "b.mp3", output_sample_rate=40000)
+
+
+def test_what_cannot_be_written_is_said_before_anything_is(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    with pytest.raises(AudioError, match=r"m4a takes the program ffmpeg, which is not installed"):
+        convert(source, tmp_path / "out", output_format="m4a")
+    monkeypatch.setitem(sys.modules, "pedalboard", None)
+    with pytest.raises(ConfigurationError, match=r'effects=\[reverb\] need .*pip install -e "\.\[effects\]"'):
+        convert(source, tmp_path / "out", effects=["reverb"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_pitch_is_written_beside_the_audio(source, tmp_path):
+    convert(source, tmp_path / "out", write_f0=True)
+    assert names(tmp_path / "out") == ["a.f0.csv", "a.wav", "b.f0.csv", "b.wav", "deep/er/c.f0.csv", "deep/er/c.wav"]
+    assert read_curve(tmp_path / "out/deep/er/c.f0.csv").hz.tolist() == [100] * 11
+
+
+def test_a_folder_of_curves_goes_by_name(source, tmp_path, caplog):
+    for name, hz in {"b.f0.csv": 200, "deep/er/c.txt": 300, "other.csv": 400}.items():
+        write_curve(tmp_path / "curves" / name, np.full(3, hz, np.float32))
+    with caplog.at_level(logging.INFO):
+        convert(source, tmp_path / "out", f0_file=tmp_path / "curves", write_f0=True)
+    used = {name: read_curve(tmp_path / f"out/{name}.f0.csv").hz[0] for name in ("a", "b", "deep/er/c")}
+    assert used == {"a": 100, "b": 200, "deep/er/c": 300}
+    assert f"No pitch in '{tmp_path / 'curves'}' for a.flac: its own is used" in caplog.text
+    assert f"No recording belongs to '{tmp_path / 'curves' / 'other.csv'}'" in caplog.text
+
+
+def test_curves_that_belong_to_nothing(source, tmp_path):
+    folder = tmp_path / "curves"
+    write_curve(folder / "x.csv", np.ones(3) * 100)
+    with pytest.raises(ConfigurationError, match=r"nothing in '.*curves' belongs to 'a.flac' or another.*f0.csv, .csv"):
+        convert(source, tmp_path / "out", f0_file=folder)
+    with pytest.raises(ConfigurationError, match=r"x.csv' is one file for 3 recordings"):
+        convert(source, tmp_path / "out", f0_file=folder / "x.csv")
+    with pytest.raises(ConfigurationError, match="there is no file or folder"):
+        convert(source, tmp_path / "out", f0_file=folder / "y.csv")
+    write_curve(folder / "a.csv", np.ones(3) * 100)
+    write_curve(folder / "a.f0.csv", np.ones(3) * 100)
+    with pytest.raises(ConfigurationError, match=r"several files belong to 'a.flac': .*a.f0.csv', .*a.csv'; leave one"):
+        convert(source, tmp_path / "out", f0_file=folder)
+    with pytest.raises(ConfigurationError, match=r"a.f0.csv' is the same file as"):
+        convert(source / "a.flac", folder / "a.wav", f0_file=folder / "a.f0.csv", write_f0=True)
 
 
 def test_names_that_differ_in_their_extension(source, tmp_path):
@@ -112,8 +202,9 @@ def test_a_recording_of_the_source_is_not_replaced(source, output):
 
 
 def test_an_output_inside_the_source_is_not_converted_again(source):
-    for _ in range(2):
-        assert len(convert(source, source / "out").converted) == 3
+    assert len(convert(source, source / "out").converted) == 3
+    again = convert(source, source / "out")
+    assert again.converted == [] and len(again.kept) == 3
 
 
 def test_nothing_to_convert(tmp_path):
@@ -131,3 +222,65 @@ def test_a_folder_into_a_file(source, tmp_path):
     recording(tmp_path / "out.wav")
     with pytest.raises(ConfigurationError, match="is a file, but"):
         convert(source, tmp_path / "out.wav")
+
+
+def test_what_is_done_is_not_done_again(source, tmp_path, caplog):
+    convert(source, tmp_path / "out")
+    caplog.set_level(logging.INFO)
+    again = Doubler()
+    report = convert_files(again, source, tmp_path / "out", OPTIONS)
+    assert again.done == [] and report.converted == [] and len(report.kept) == 3
+    assert "Converted 0 of 3 recordings to" in caplog.text and "3 were done before" in caplog.text
+    assert len(convert(source, tmp_path / "out", redo=True).converted) == 3
+
+
+@pytest.mark.parametrize("change", ["input", "output", "lost", "settings", "journal"])
+def test_what_is_out_of_date_is_not_trusted(source, tmp_path, change):
+    convert(source, tmp_path / "out")
+    options = OPTIONS
+    if change == "input":
+        write_audio(source / "a.flac", golden_rule.stub_audio("other", 0.1), 16000)
+    elif change == "output":
+        write_audio(tmp_path / "out" / "a.wav", golden_rule.stub_audio("other", 0.1), 16000)
+    elif change == "lost":
+        (tmp_path / "out" / "a.wav").unlink()
+    elif change == "settings":
+        options = ConversionOptions(transpose_semitones=1)
+    else:
+        journal = tmp_path / "out" / JOURNAL_NAME
+        lines = journal.read_bytes().splitlines(keepends=True)
+        journal.write_bytes(lines[0][:-20] + b"\n[1]\n" + b"".join(lines[1:]))
+    again = Doubler()
+    convert_files(again, source, tmp_path / "out", options)
+    assert again.done == (["a.flac", "b.wav", "c.ogg"] if change == "settings" else ["a.flac"])
+
+
+def test_a_killed_run_goes_on(source, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        convert_files(Doubler(killed_after=2), source, tmp_path / "out", OPTIONS)
+    assert names(tmp_path / "out") == ["a.wav", "b.wav"]
+    again = Doubler()
+    report = convert_files(again, source, tmp_path / "out", OPTIONS)
+    assert again.done == ["c.ogg"] and len(report.kept) == 2
+    assert names(tmp_path / "out") == ["a.wav", "b.wav", "deep/er/c.wav"]
+
+
+def test_a_failure_is_tried_again(source, tmp_path):
+    broken = source / "aa.wav"
+    broken.write_bytes(b"this is no wave file at all")
+    for _ in range(2):
+        with pytest.raises(AudioError, match="1 of 4"):
+            convert(source, tmp_path / "out")
+    broken.unlink()
+    recording(broken)
+    assert [path.name for path in convert(source, tmp_path / "out").converted] == ["aa.wav"]
+
+
+def test_a_curve_that_has_changed_is_followed_again(source, tmp_path):
+    write_curve(tmp_path / "curves" / "b.csv", np.full(3, 200, np.float32))
+    options = replace(OPTIONS, f0_file=str(tmp_path / "curves"))
+    convert_files(Doubler(), source, tmp_path / "out", options)
+    write_curve(tmp_path / "curves" / "b.csv", np.full(3, 300, np.float32))
+    again = Doubler()
+    convert_files(again, source, tmp_path / "out", options)
+    assert again.done == ["b.wav"]

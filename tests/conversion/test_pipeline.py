@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import GOLDEN
-from stubs import StubContent, StubPitch, steady_fabric
+from stubs import StubContent, StubPitch, steady_trainer
 from torch.testing import assert_close
 
 from rvc_lightning import ConversionOptions, Voice, VoiceConverter
-from rvc_lightning.conversion.converter import _prepare, protect_unvoiced
-from rvc_lightning.conversion.envelope import mix_envelope
+from rvc_lightning.conversion.envelope import EnvelopeMix
+from rvc_lightning.conversion.source import read_recording
+from rvc_lightning.conversion.speaking import protect_unvoiced
 from rvc_lightning.retrieval import RetrievalIndex
 
 HOP = 400
@@ -22,7 +23,7 @@ def convert(golden, case, **changes):
     about = golden.table("pipeline")[case]
     index = GOLDEN / about["index"] if "index" in about else None
     voice = Voice.load(golden.path(f"voices/{about['voice']}.pth"))
-    converter = VoiceConverter(voice, index, content=StubContent(), pitch=StubPitch(), fabric=steady_fabric())
+    converter = VoiceConverter(voice, index, content=StubContent(), pitch=StubPitch(), trainer=steady_trainer())
     options = {
         "transpose_semitones": about.get("pitch", 0),
         "index_rate": about.get("index_rate", 0.75),
@@ -43,13 +44,14 @@ def test_whole_conversion(golden, no_noise, case):
     np.testing.assert_allclose(audio[: PEER_FRAMES * HOP], expected, atol=1e-4, rtol=0)
 
 
-def test_whole_conversion_with_index_protect_and_envelope(golden, no_noise):
+def test_whole_conversion_with_index_protect_and_envelope(golden, no_noise, tmp_path):
     # The envelopes are stretched over the whole output, which is a frame longer here than the peers': it is imposed on
     # as many samples as theirs to compare numbers.
     audio, _ = convert(golden, "index_protect_envelope", volume_envelope=1.0)
-    prepared = torch.from_numpy(_prepare(golden.arrays("pipeline")["short"].numpy(), 16000))
-    mixed = mix_envelope(torch.from_numpy(audio[: PEER_FRAMES * HOP]), 40000, prepared, 16000, 0.25)
-    assert_close(mixed, golden.arrays("pipeline")["out_index_protect_envelope"], atol=1e-4, rtol=0)
+    source = read_recording(golden.arrays("pipeline")["short"].numpy(), 16000, tmp_path).audio
+    theirs = audio[: PEER_FRAMES * HOP]
+    mixed = theirs * EnvelopeMix(theirs, 40000, source, 16000, 0.25).gain(slice(0, len(theirs)))
+    assert_close(torch.from_numpy(mixed), golden.arrays("pipeline")["out_index_protect_envelope"], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("protect", [0.5, 0.33, 0.0])
@@ -57,6 +59,6 @@ def test_protected_features(golden, protect):
     data = golden.arrays("protect")
     content = torch.from_numpy(golden_rule.stub_embed(data["audio_3440"][:3280].numpy()))[None]
     mixed = RetrievalIndex.load(GOLDEN / "indexes/golden.index").mix(content, 0.6)
-    f0_hz = torch.from_numpy(golden_rule.stub_f0(26)[6:])
+    f0_hz = torch.from_numpy(golden_rule.stub_f0(26)[6:])[None, : 2 * content.shape[1]]
     given = protect_unvoiced(mixed.repeat_interleave(2, 1), content.repeat_interleave(2, 1), f0_hz, protect)
     assert_close(given, data[f"feats_n3280_p{protect}"], atol=1e-4, rtol=0)

@@ -12,8 +12,8 @@ from rvc_lightning.data.batch import CONTENT_REPEAT, Example, collate, content_a
 from rvc_lightning.data.buckets import LengthBucketSampler
 from rvc_lightning.data.datamodule import Grouped, RVCDataModule, split_held_out
 from rvc_lightning.data.loader import ResumableLoader
-from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
-from rvc_lightning.errors import DatasetError
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, ManifestTable, read_manifest, write_manifest
+from rvc_lightning.errors import ConfigurationError, DatasetError
 
 LENGTHS = torch.randint(10, 900, (61,), generator=torch.Generator().manual_seed(3)).tolist()
 BOUNDARIES = [50, 100, 200, 400]
@@ -131,18 +131,20 @@ def row(recording, number=0, seconds=3.0, frames=300):
 
 def test_whole_recordings_are_held_out():
     rows = [row(f"r{number}", part) for number in range(20) for part in range(3)]
-    training, held_out = split_held_out(rows, 0.1, 1000)
+    training, held_out = split_held_out(ManifestTable.of(rows), 0.1, 1000)
     assert {r.recording for r in training} & {r.recording for r in held_out} == set()
     assert len(training) + len(held_out) == len(rows)
     assert 0.05 <= len(held_out) / len(rows) <= 0.2
-    more = split_held_out([*rows, row("added")], 0.1, 1000)[1]
+    more = split_held_out(ManifestTable.of([*rows, row("added")]), 0.1, 1000)[1]
     assert len({r.recording for r in held_out} & {r.recording for r in more}) >= 1
 
 
 @pytest.mark.parametrize(("rows", "held_out"), [([row("only")], 0), ([row("a"), row("b"), row("c")], 1), ([], 0)])
 def test_little_data_is_split_sensibly(rows, held_out):
-    assert len(split_held_out(rows, 0.05, 100)[1]) == held_out
-    assert split_held_out(rows, 0.0, 100)[1] == []
+    table = ManifestTable.of(rows)
+    assert len(split_held_out(table, 0.05, 100)[1]) == held_out
+    training, none = split_held_out(table, 0.0, 100)
+    assert list(training) == rows and list(none) == []
 
 
 def dataset(folder, rows):
@@ -163,6 +165,38 @@ def test_the_datamodule_leaves_out_only_what_is_too_short(tmp_path, caplog):
     (batches,) = module.train_dataloader()
     assert batches[0].lengths.tolist() == [118, 98]
     assert module.val_dataloader() == []
+
+
+@pytest.mark.parametrize("cache", ["none", "memory"])
+def test_each_speaker_gets_clips_of_silence_to_train_on(tmp_path, cache):
+    folder = dataset(tmp_path, [row("a", frames=100), row("b", frames=100), row("c", frames=100)])
+    np.save(folder / "silence.npy", np.full((149, 6), 2, dtype=np.float16))
+    header = DatasetHeader(24000, {}, {"dim": 6}, speakers=["anna", "ben"], silence="silence.npy")
+    write_manifest(folder, header, module_rows := list(read_manifest(folder)))
+    settings = {"segment_frames": 36, "batch_size": 1, "num_workers": 0, "held_out": 0.3, "cache": cache}
+    module = RVCDataModule(folder, silent_clips=2, **settings)
+    module.setup()
+    batches = [batch for (batch,) in module.train_dataloader()]
+    silent = [batch for batch in batches if batch.ids[0].startswith("silence")]
+    assert len(batches) - len(silent) == len(module_rows) - len(module.held_out_rows) == 2
+    assert sorted(int(batch.speaker[0]) for batch in silent) == [0, 0, 1, 1]
+    for batch in silent:
+        assert not batch.waveform.any() and not batch.f0_hz.any() and (batch.content == 2).all()
+        assert batch.lengths.tolist() == [298] and batch.waveform.shape == (1, 298 * 240)
+    capped = RVCDataModule(folder, silent_clips=1, max_frames=50, **settings)
+    capped.setup()
+    assert max(int(batch.lengths.max()) for (batch,) in capped.train_dataloader()) == 50
+
+
+def test_silent_clips_need_a_dataset_that_has_silence(tmp_path):
+    folder = dataset(tmp_path, [row("a", frames=100)])
+    module = RVCDataModule(folder, segment_frames=36, num_workers=0, silent_clips=1)
+    module.setup()
+    with pytest.raises(DatasetError, match=r"without silence.*data\.silent_clips=0"):
+        module.train_dataloader()
+    for wrong in (-1, 1.5):
+        with pytest.raises(ConfigurationError, match="silent_clips"):
+            RVCDataModule(folder, segment_frames=36, silent_clips=wrong)
 
 
 def test_a_dataset_without_usable_slices_is_refused(tmp_path):

@@ -1,11 +1,20 @@
 """The manifest reads back what was written, and says where it is damaged."""
 
 import json
-from dataclasses import asdict
+import pickle
+from dataclasses import asdict, replace
 
 import pytest
 
-from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, read_manifest, write_manifest
+from rvc_lightning.data.manifest import (
+    DatasetHeader,
+    ManifestRow,
+    ManifestTable,
+    open_manifest,
+    read_header,
+    read_manifest,
+    write_manifest,
+)
 from rvc_lightning.errors import DatasetError
 
 ROW = ManifestRow(
@@ -64,3 +73,32 @@ def test_missing_or_foreign(tmp_path):
     (tmp_path / "dataset.json").write_text('{"rate": 1}')
     with pytest.raises(DatasetError, match="damaged or of another version"):
         read_header(tmp_path)
+
+
+def test_a_table_of_rows(tmp_path):
+    rows = [replace(ROW, id=str(number), recording=f"{number % 3}.wav", frames=number) for number in range(10)]
+    write_manifest(tmp_path, HEADER, rows)
+    table = open_manifest(tmp_path)
+    assert list(table) == rows == list(ManifestTable.of(rows)) and table[-1] == rows[-1] and len(table) == 10
+    assert table.frames.tolist() == list(range(10)) and table.seconds.sum() == pytest.approx(10 * ROW.seconds)
+    assert [table.recordings[number] for number in table.recording] == [row.recording for row in rows]
+    part = table.part(table.frames % 2 == 1)
+    assert list(part) == rows[1::2] and list(part[1:3]) == rows[3:7:2]
+    assert list(pickle.loads(pickle.dumps(part))) == rows[1::2]
+    assert len(ManifestTable.of([])) == 0
+
+
+def test_a_last_line_without_end_is_read(tmp_path):
+    write_manifest(tmp_path, HEADER, [ROW])
+    path = tmp_path / "manifest.jsonl"
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    assert list(open_manifest(tmp_path)) == [ROW]
+
+
+@pytest.mark.parametrize("line", ['{"seconds": NaN}', '{"frames": 1e30}', '{"samples": 1180591620717411303424}'])
+def test_impossible_numbers_are_refused(tmp_path, line):
+    write_manifest(tmp_path, HEADER, [ROW])
+    with (tmp_path / "manifest.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(asdict(ROW) | json.loads(line)) + "\n")
+    with pytest.raises(DatasetError, match="line 2"):
+        open_manifest(tmp_path)

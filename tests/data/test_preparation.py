@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from PIL import Image
 
 from rvc_lightning.content import CONTENT_ENCODERS
 from rvc_lightning.content.base import ContentEncoder, content_frames
+from rvc_lightning.data.features import ExtractionConfig
 from rvc_lightning.data.manifest import read_header, read_manifest
 from rvc_lightning.data.preparation import SlicingConfig, prepare
+from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError
 
 RATE = 16000
@@ -48,9 +51,9 @@ def run(audio, output, **changes):
         "slicing": SlicingConfig(),
         "pitch": {"name": "swift_f0"},
         "content": {"name": "spectral"},
-        "num_workers": 0,
     }
-    return prepare(audio, output, trainer=trainer, **{**settings, **changes})
+    extraction = ExtractionConfig(num_workers=changes.pop("num_workers", 0))
+    return prepare(audio, output, trainer=trainer, extraction=extraction, **{**settings, **changes})
 
 
 def all_files(folder):
@@ -119,7 +122,7 @@ def test_only_what_a_change_touches_is_redone(recordings, tmp_path):
 
     write(recordings / "b.wav", speech(4.0, seed=7))
     run(recordings, tmp_path / "out")
-    assert {path.parts[1].split("-")[0] for path in features(tmp_path / "out").keys() - after.keys()} == {"b"}
+    assert {path.parts[3].split("-")[0] for path in features(tmp_path / "out").keys() - after.keys()} == {"b"}
 
     run(recordings, tmp_path / "out", slicing=SlicingConfig(normalization="none"))
     assert len(list((tmp_path / "out").glob("slices-*"))) == 2
@@ -195,7 +198,7 @@ def test_untidy_folder(tmp_path):
     assert {"good.wav", "stereo.wav", "low.wav", "high.flac", "wav inside.ogg", "a.b.c.wav"} <= used.keys()
     assert {"one/same.wav", "two/same.wav", "Ünïcode 音声 🎤.wav"} <= used.keys()
     assert "truncated" in used["truncated.wav"].notes[0] and used["truncated.wav"].seconds < 2.1
-    assert used["twin.wav"].notes == ["the same content as good.wav"]
+    assert used["twin.wav"].notes == ["the same sound as good.wav"]
     assert "one, two" in report.notes[0]
     summary = report.summary()
     assert all(name in summary for name in expected)
@@ -264,9 +267,92 @@ def test_nothing_usable_is_one_clear_error(tmp_path):
 def test_long_lists_fold(tmp_path):
     write(tmp_path / "in/a.wav", speech(0.6))
     for number in range(30):
-        (tmp_path / "in" / f"{number:02}.txt").touch()
+        (tmp_path / f"in/{number:02}.txt").touch()
+        (tmp_path / f"in/{number:02}.x{number}").touch()
     summary = run(tmp_path / "in", tmp_path / "out").summary()
-    assert "19.txt" in summary and "20.txt" not in summary and "and 10 more: see" in summary
+    # One reason is one line; many reasons end in the report file.
+    assert "30 files (00.txt, 01.txt, 02.txt and 27 more): not audio by its extension '.txt'" in summary
+    assert "18.x18" in summary and "19.x19" not in summary and "and 11 more: see" in summary
+
+
+def report_of(folder):
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_speakers_as_named_folders(tmp_path):
+    for seed, name in enumerate(["ben/a.wav", "anna/sub/a.wav", "10/a.wav", "9/a.wav", "root.wav"]):
+        write(tmp_path / "in" / name, speech(0.6, seed=seed))
+    report = run(tmp_path / "in", tmp_path / "out", selection=SelectionConfig(speakers="folders"))
+    assert read_header(tmp_path / "out").speakers == ["9", "10", "anna", "ben"]
+    speakers = {row.recording: row.speaker for row in read_manifest(tmp_path / "out")}
+    assert speakers == {"9/a.wav": 0, "10/a.wav": 1, "anna/sub/a.wav": 2, "ben/a.wav": 3}
+    assert [(file.path, "no speaker's folder" in file.reason) for file in report.skipped] == [("root.wav", True)]
+    assert "\n  anna " in report.summary() and report.notes == []
+
+    before = features(tmp_path / "out")
+    run(tmp_path / "in", tmp_path / "out", selection=SelectionConfig(speakers="one"))
+    assert read_header(tmp_path / "out").speakers == ["0"]
+    new = features(tmp_path / "out").keys() - before.keys()
+    assert {path.name.split("-")[0] for path in new} <= {"0000.wav", "0000.npy", "recording.json"} and len(new) == 4
+
+
+def test_patterns_leave_out_and_are_named(tmp_path):
+    for seed, name in enumerate(["a.wav", "b.wav", "drafts/c.wav", "more/d.wav"]):
+        write(tmp_path / "in" / name, speech(0.6, seed=seed))
+    selection = SelectionConfig(include=["*.wav", "*.flac"], exclude=["drafts", "b.*"])
+    report = run(tmp_path / "in", tmp_path / "out", selection=selection)
+    assert [recording.recording for recording in report.used] == ["a.wav", "more/d.wav"]
+    assert {file.path: file.reason for file in report.skipped} == {
+        "b.wav": "left out by exclude 'b.*'",
+        "drafts/c.wav": "left out by exclude 'drafts'",
+    }
+    assert "include: '*.flac' matches no recording" in report.notes
+    with pytest.raises(DatasetError, match="matches no pattern of include"):
+        run(tmp_path / "in", tmp_path / "out", selection=SelectionConfig(include="e.wav"))
+
+
+def test_the_report_says_what_the_recordings_are_like(tmp_path):
+    write(tmp_path / "in/0/quiet.wav", np.concatenate([speech(2.0, level=0.05), np.zeros(2 * RATE, np.float32)]))
+    loud = (32767 * speech(2.0, level=0.5)).astype(np.int16)
+    write(tmp_path / "in/0/loud.wav", loud)
+    write(tmp_path / "in/0/same.flac", loud)
+    write(tmp_path / "in/1/clipped.wav", np.clip(8 * speech(2.0, seed=8), -1, 1))
+    write(tmp_path / "in/1/silent.wav", np.zeros(RATE, np.float32))
+    report = run(tmp_path / "in", tmp_path / "out")
+    used = {recording.recording: recording for recording in report.used}
+    levels = {name: recording.levels for name, recording in used.items()}
+    assert levels["0/loud.wav"].level_db - levels["0/quiet.wav"].level_db == pytest.approx(20, abs=0.5)
+    assert levels["0/quiet.wav"].silent_share == pytest.approx(0.5, abs=0.02)
+    assert levels["0/loud.wav"].clipped_share == 0 and levels["1/clipped.wav"].clipped_share > 0.1
+    assert any("clipped" in note for note in used["1/clipped.wav"].notes)
+    assert report.duplicates == [("0/same.flac", "0/loud.wav")]
+
+    first, second = report.speakers
+    assert (first.name, first.recordings, second.recordings) == ("0", 3, 1)
+    assert first.pitch.range_hz[1] == pytest.approx(120, rel=0.06)
+    assert second.pitch.range_hz[1] == pytest.approx(200, rel=0.06)
+    assert first.seconds == pytest.approx(sum(used[name].slice_seconds for name in used if name.startswith("0/")))
+    stored = report_of(tmp_path / "out")
+    frames = sum(row.frames + 1 for row in read_manifest(tmp_path / "out") if row.speaker == 0)
+    pitch = stored["speakers"][0]["pitch"]
+    counted = sum(bar["seconds"] for bar in pitch["histogram"])
+    assert counted == pytest.approx(pitch["voiced_share"] * frames / 100, rel=0.01)
+    assert stored["duplicates"] == [{"recording": "0/same.flac", "same_as": "0/loud.wav"}]
+    assert [file["path"] for file in stored["skipped"]] == ["1/silent.wav"]
+    with Image.open(tmp_path / "out/report.png") as picture:
+        assert picture.width > 500 and len(picture.convert("L").getcolors()) > 50
+
+
+def test_noise_reduction_changes_the_slices_and_nothing_else_is_redone(tmp_path):
+    noisy = np.concatenate([speech(2.0), np.random.default_rng(0).normal(0, 0.01, 2 * RATE).astype(np.float32)])
+    write(tmp_path / "in/a.wav", noisy)
+    ends = []
+    for strength in (0.0, 1.0):
+        slicing = SlicingConfig(mode="skip", normalization="none", noise_reduction=strength)
+        run(tmp_path / "in", tmp_path / "out", slicing=slicing)
+        (row,) = read_manifest(tmp_path / "out")
+        ends.append(float(np.abs(soundfile.read(tmp_path / "out" / row.audio)[0][-24000:]).mean()))
+    assert ends[1] < 0.2 * ends[0]
 
 
 @pytest.mark.parametrize(

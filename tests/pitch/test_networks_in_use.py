@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from stubs import StubContent, make_pitch_weights, make_voice, quick_config, steady_fabric
+from stubs import StubContent, make_pitch_weights, make_voice, quick_config, steady_trainer
 from test_training import dataset
 
 from rvc_lightning import VoiceConverter
-from rvc_lightning.audio.decode import write_audio
+from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.building import voice_facts
 from rvc_lightning.content import build_content_encoder
-from rvc_lightning.data.features import FeatureTask, extract_features
+from rvc_lightning.data.features import ExtractionConfig, FeatureTask, extract_features
 from rvc_lightning.data.manifest import DatasetHeader
 from rvc_lightning.pitch import build_pitch_extractor
 from rvc_lightning.pitch.base import measure
@@ -43,6 +43,18 @@ def trainer(precision):
     )
 
 
+class Tasks(list):
+    """All that is to be done, as a list."""
+
+    @property
+    def seconds(self):
+        return np.array([task.seconds for task in self])
+
+    @property
+    def lacks_content(self):
+        return np.array([task.content is not None for task in self])
+
+
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_slices_of_several_lengths_get_their_own_pitch(network, tmp_path, precision):
     tasks = []
@@ -51,7 +63,8 @@ def test_slices_of_several_lengths_get_their_own_pitch(network, tmp_path, precis
         f0, content = (tmp_path / f"{number}-{kind}.npy" for kind in ("f0", "content"))
         # What is there already is not asked for again.
         tasks.append(FeatureTask(tmp_path / f"{number}.wav", seconds, None if number == 1 else f0, content))
-    extract_features(tasks, network, build_content_encoder("spectral"), trainer(precision), num_workers=0)
+    encoder = build_content_encoder("spectral")
+    extract_features(lambda: Tasks(tasks), network, encoder, trainer(precision), ExtractionConfig())
     assert not (tmp_path / "1-f0.npy").exists() and all(task.content.exists() for task in tasks)
     for number in (0, 2):
         f0_hz = np.load(tmp_path / f"{number}-f0.npy")
@@ -62,7 +75,9 @@ def test_slices_of_several_lengths_get_their_own_pitch(network, tmp_path, precis
 
 
 def test_the_converter_follows_it(network, monkeypatch):
-    converter = VoiceConverter(make_voice(quick_config()), content=StubContent(), pitch=network, fabric=steady_fabric())
+    converter = VoiceConverter(
+        make_voice(quick_config()), content=StubContent(), pitch=network, trainer=steady_trainer()
+    )
     heard = []
     infer = converter.voice.synthesizer.infer
     monkeypatch.setattr(

@@ -1,9 +1,11 @@
-"""Coarse pitch codes and transposition (specification section 10.2)."""
+"""Coarse pitch codes, transposition, notes and the shift to a target (specification section 10.2)."""
 
+import numpy as np
+import pytest
 import torch
 from torch.testing import assert_close
 
-from rvc_lightning.pitch.scale import coarse_pitch, transpose
+from rvc_lightning.pitch.scale import NOTES_HZ, autotune, coarse_pitch, proposed_shift, transpose
 
 
 def test_codes_equal_the_reference(golden):
@@ -29,3 +31,45 @@ def test_unvoiced_frames_stay_unvoiced():
     f0_hz = torch.tensor([0.0, 1e-3, 49.0, 5000.0])
     assert coarse_pitch(f0_hz).tolist() == [1, 1, 1, 255]
     assert transpose(f0_hz, 7)[0] == 0
+
+
+def test_notes_and_autotune_equal_the_reference(golden):
+    data = golden.arrays("pitch")
+    assert list(NOTES_HZ) == data["autotune_notes"].tolist()
+    for strength, name in ((1.0, "autotune_full"), (0.5, "autotune_half")):
+        assert_close(autotune(data["autotune_in"], strength), data[name], atol=1e-6, rtol=0)
+        assert_close(autotune(data["autotune_in"].float(), strength).double(), data[name], atol=1e-4, rtol=0)
+
+
+def test_autotune_leaves_unvoiced_frames_and_takes_the_lower_of_two_notes():
+    between = (NOTES_HZ[0] + NOTES_HZ[1]) / 2
+    f0_hz = torch.tensor([0.0, between, between + 1e-9, 20.0, 5000.0], dtype=torch.float64)
+    expected = [0.0, NOTES_HZ[0], NOTES_HZ[1], NOTES_HZ[0], NOTES_HZ[-1]]
+    assert_close(autotune(f0_hz, 1.0), torch.tensor(expected, dtype=torch.float64), atol=1e-12, rtol=0)
+    assert torch.equal(autotune(f0_hz, 0.0), f0_hz)
+    # Where the peers sing 24.5 Hz.
+    assert autotune(f0_hz, 0.5)[0] == 0
+
+
+def test_the_shift_to_a_target_equals_the_reference(golden):
+    data = golden.arrays("pitch")
+    measured = data["proposed_in"]
+    for target_hz, up, name in ((155.0, 2, "proposed_155_up2"), (255.0, 0, "proposed_255")):
+        moved = transpose(measured, up + proposed_shift(measured.numpy(), target_hz))
+        assert_close(moved, data[name], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("f0_hz", "target_hz", "expected"),
+    [
+        ([100, 100, 100], 200, 12),
+        ([100, 100, 100], 1000, 12),
+        ([1000, 0, 1000], 60, -12),
+        ([0, 0, 100, 0], 200, 0),
+        ([0, 0], 200, 0),
+        # The gap counts as the line across it: 100, 150, 200, 250, 300.
+        ([100, 0, 0, 0, 300], 200, 0),
+    ],
+)
+def test_the_shift_to_a_target(f0_hz, target_hz, expected):
+    assert proposed_shift(np.array(f0_hz, np.float32), target_hz) == expected

@@ -6,7 +6,7 @@ Legend: B batch, L latent channels, T frames, G speaker channels, N = T·hop sam
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import prod
+from math import ceil, prod
 from typing import ClassVar
 
 import torch
@@ -17,9 +17,11 @@ from torch.nn.utils.parametrizations import weight_norm
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models.config import SynthesizerConfig
 from rvc_lightning.models.generators.base import Generator
-from rvc_lightning.models.layers import LEAKY_SLOPE, same_padding
+from rvc_lightning.models.layers import LEAKY_SLOPE, along_time, channels_last, same_padding
 from rvc_lightning.models.source import HarmonicSource
 
+BLOCK_FRAMES = 400
+"""Length of a block on a CPU. Maps of four seconds are the largest that malloc keeps for the next one."""
 LAST_SLOPE = 0.01
 """Slope of the leaky ReLU before the last convolution."""
 
@@ -39,10 +41,10 @@ class ResidualBlock(nn.Module):
         return weight_norm(nn.Conv1d(channels, channels, kernel_size, dilation=dilation, padding=padding))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, N] -> [B, C, N]."""
+        """[B, C, N] -> [B, C, N]; or [B, C, 1, N], see `along_time`."""
         for dilated, plain in zip(self.convs1, self.convs2, strict=True):
-            y = dilated(F.leaky_relu(x, self.slope))
-            x = x + plain(F.leaky_relu(y, self.slope))
+            y = along_time(dilated, F.leaky_relu(x, self.slope))
+            x = x + along_time(plain, F.leaky_relu(y, self.slope))
         return x
 
 
@@ -99,6 +101,21 @@ def source_convolution(channels: int, rates_after: Sequence[int]) -> nn.Conv1d:
     return nn.Conv1d(1, channels, kernel_size, stride, padding=(kernel_size - stride) // 2)
 
 
+def reach_frames(config: SynthesizerConfig) -> int:
+    """How many frames to either side a sample of HiFi-GAN depends on, at most."""
+    blocks = max(
+        (kernel_size - 1) // 2 * (sum(dilations) + len(dilations))
+        for kernel_size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilations, strict=True)
+    )
+    # The first and the last convolution, and the source, which a kernel of two samples of its stage is centred on.
+    reach, samples_a_frame = 3.0 + 1.0, 1
+    for rate, kernel_size in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
+        reach += kernel_size / rate / samples_a_frame
+        samples_a_frame *= rate
+        reach += (blocks + 1) / samples_a_frame
+    return ceil(reach)
+
+
 class HiFiGAN(Generator):
     """The generator without pitch."""
 
@@ -130,19 +147,43 @@ class HiFiGAN(Generator):
             self.blocks.append(ParallelBlocks(residual_blocks(channels, config)))
         self.conv_post = nn.Conv1d(channels, 1, 7, padding=3, bias=False)
         self.source_convs = nn.ModuleList()
+        self.hop_samples, self.reach_frames = config.hop_samples, reach_frames(config)
 
     def forward(self, latent: Tensor, f0_hz: Tensor | None, speaker_code: Tensor) -> Tensor:
         """Latent [B, L, T], speaker_code [B, G, 1] -> waveform [B, 1, N]; `f0_hz` is not used."""
         return self._decode(latent, speaker_code)
 
     def _decode(self, latent: Tensor, speaker_code: Tensor, source: Tensor | None = None) -> Tensor:
-        x = self.conv_pre(latent) + self.cond(speaker_code)
+        if latent.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._generate(latent, speaker_code, source)
+        # A batch is no faster on a CPU, and its maps are larger.
+        sources = [None] * len(latent) if source is None else source.split(1)
+        items = zip(latent.split(1), speaker_code.split(1), sources, strict=True)
+        return torch.cat([self._in_blocks(*item) for item in items])
+
+    def _in_blocks(self, latent: Tensor, speaker_code: Tensor, source: Tensor | None) -> Tensor:
+        """As `_generate`, by stretches of a few seconds: what fits into a CPU's memory close by.
+
+        block             |<- reach ->|<---- kept ---->|<- reach ->|
+        """
+        pieces, frames = [], latent.shape[2]
+        for start in range(0, frames, BLOCK_FRAMES):
+            end = min(start + BLOCK_FRAMES, frames)
+            first, last = max(start - self.reach_frames, 0), min(end + self.reach_frames, frames)
+            hop = self.hop_samples
+            near = None if source is None else channels_last(source[:, :, first * hop : last * hop])
+            piece = self._generate(channels_last(latent[:, :, first:last]), speaker_code.unsqueeze(2), near)
+            pieces.append(piece.squeeze(2)[:, :, (start - first) * hop : (end - first) * hop])
+        return torch.cat(pieces, dim=2)
+
+    def _generate(self, latent: Tensor, speaker_code: Tensor, source: Tensor | None) -> Tensor:
+        x = along_time(self.conv_pre, latent) + along_time(self.cond, speaker_code)
         for stage, (upsample, blocks) in enumerate(zip(self.upsamplers, self.blocks, strict=True)):
-            x = upsample(F.leaky_relu(x, LEAKY_SLOPE))
+            x = along_time(upsample, F.leaky_relu(x, LEAKY_SLOPE))
             if source is not None:
-                x = x + self.source_convs[stage](source)
+                x = x + along_time(self.source_convs[stage], source)
             x = blocks(x)
-        return torch.tanh(self.conv_post(F.leaky_relu(x, LAST_SLOPE)))
+        return torch.tanh(along_time(self.conv_post, F.leaky_relu(x, LAST_SLOPE)))
 
 
 class HiFiGANNSF(HiFiGAN):

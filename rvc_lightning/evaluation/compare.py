@@ -1,6 +1,7 @@
 """How near a converted recording is to another: timbre and words by mel distance, melody by pitch.
 
-Recordings of the same words differ in timing, so frames are paired by dynamic time warping (Sakoe and Chiba 1978).
+Two recordings of the same words differ in timing: their frames are paired by dynamic time warping (Sakoe and Chiba
+1978). A conversion is in time with its source, and compared frame by frame.
 
 Legend: N samples, M mel bands, F frames of 10 ms, P steps of the warping path.
 """
@@ -16,14 +17,15 @@ import numpy as np
 from rvc_lightning.audio.decode import resample
 from rvc_lightning.audio.loudness import peak_of
 from rvc_lightning.errors import AudioError
+from rvc_lightning.evaluation.melody import correlation
+from rvc_lightning.evaluation.table import aligned
 from rvc_lightning.pitch import build_pitch_extractor
 from rvc_lightning.pitch.base import HOP_SAMPLES, SAMPLE_RATE
 
 MEL_BANDS = 80
 _FFT_SAMPLES = 1024
 _FLOOR_DB = -80.0
-_COMMON_RMS = 0.1
-_FEWEST_VOICED = 10
+COMMON_RMS = 0.1
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,39 @@ def compare(converted: np.ndarray, reference: np.ndarray, sample_rate: int) -> C
     """
     first, second = (_at_16k(audio, sample_rate) for audio in (converted, reference))
     plain, path = _warped(log_mel(first, SAMPLE_RATE), log_mel(second, SAMPLE_RATE))
-    level_free, _ = _warped(log_mel(_leveled(first), SAMPLE_RATE), log_mel(_leveled(second), SAMPLE_RATE))
+    level_free = warped_mel_distance(first, second)
     extract = build_pitch_extractor("swift_f0")
     f0_first_hz, f0_second_hz = extract(first)[path[:, 0]], extract(second)[path[:, 1]]
     agreement = float(((f0_first_hz > 0) == (f0_second_hz > 0)).mean())
-    return Comparison(plain, level_free, _correlation(f0_first_hz, f0_second_hz), agreement)
+    return Comparison(plain, level_free, correlation(f0_first_hz, f0_second_hz), agreement)
+
+
+def warped_mel_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Mel distance of two recordings of the same words at the same loudness, frames paired by warping.
+
+    Args:
+        first: 16 kHz, float [N]; work and memory grow with the product of the lengths.
+        second: 16 kHz, float [N'].
+
+    Returns:
+        Root mean square over mel bands, mean over the warping path, in dB; 0 for the same recording.
+    """
+    return _warped(log_mel(leveled(first), SAMPLE_RATE), log_mel(leveled(second), SAMPLE_RATE))[0]
+
+
+def mel_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Mel distance of recordings that are in time with each other at the same loudness, frame by frame.
+
+    Args:
+        first: 16 kHz, float [N].
+        second: 16 kHz, float [N'], of the same length but for a frame.
+
+    Returns:
+        Root mean square over mel bands, mean over the frames, in dB; 0 for the same recording.
+    """
+    mels = log_mel(leveled(first), SAMPLE_RATE), log_mel(leveled(second), SAMPLE_RATE)
+    frames = min(mel.shape[1] for mel in mels)
+    return _distance(mels[0][:, :frames], mels[1][:, :frames])
 
 
 def log_mel(audio: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -79,14 +109,7 @@ def log_mel(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 def render_table(rows: Mapping[str, Comparison]) -> str:
     """Comparisons by name as lines of text."""
     header = ("", "mel dB", "mel dB, same level", "pitch correlation", "voicing agreement")
-    cells = [header, *((name, *_cells(row)) for name, row in rows.items())]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            [line[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True))]
-        )
-        for line in cells
-    )
+    return aligned([header, *((name, *_cells(row)) for name, row in rows.items())])
 
 
 def _cells(row: Comparison) -> tuple[str, ...]:
@@ -106,26 +129,22 @@ def _at_16k(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     return resampled
 
 
-def _leveled(audio: np.ndarray) -> np.ndarray:
+def leveled(audio: np.ndarray) -> np.ndarray:
     """`audio` [N] brought to a root mean square of 0.1; silence stays silence."""
-    if peak_of(audio) == 0:
-        return audio
-    return audio * np.float32(_COMMON_RMS / np.sqrt(np.square(audio, dtype=np.float64).mean()))
+    return audio if peak_of(audio) == 0 else audio * np.float32(COMMON_RMS / rms_of(audio))
+
+
+def rms_of(audio: np.ndarray) -> float:
+    """Root mean square of audio [N], N >= 1."""
+    return float(np.sqrt(np.square(audio, dtype=np.float64).mean()))
 
 
 def _warped(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:
     """[M, F], [M, F'] -> mean distance in dB along the best path, and the path of frame pairs [P, 2]."""
     _, path = librosa.sequence.dtw(first, second, metric="euclidean")
-    difference = first[:, path[:, 0]] - second[:, path[:, 1]]
-    return float(np.sqrt(np.square(difference).mean(axis=0)).mean()), path
+    return _distance(first[:, path[:, 0]], second[:, path[:, 1]]), path
 
 
-def _correlation(first_hz: np.ndarray, second_hz: np.ndarray) -> float | None:
-    """Pearson's correlation of log pitch, [P], [P], where both are voiced."""
-    voiced = (first_hz > 0) & (second_hz > 0)
-    if np.count_nonzero(voiced) < _FEWEST_VOICED:
-        return None
-    octaves = np.log2(first_hz[voiced]), np.log2(second_hz[voiced])
-    if min(octave.std() for octave in octaves) < 1e-6:
-        return None
-    return float(np.corrcoef(*octaves)[0, 1])
+def _distance(first: np.ndarray, second: np.ndarray) -> float:
+    """[M, P], [M, P] in dB -> root mean square over bands, mean over frames."""
+    return float(np.sqrt(np.square(first - second).mean(axis=0)).mean())

@@ -1,0 +1,60 @@
+"""Serves a web page that converts: `python -m rvc_lightning.app voices=voices`."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig
+
+from rvc_lightning import resolvers
+from rvc_lightning.commands import command, readable_choices
+from rvc_lightning.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from rvc_lightning.conversion.converter import VoiceConverter
+
+resolvers.register()
+
+
+@readable_choices
+@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="app")
+@command
+def main(config: DictConfig) -> None:
+    """Lists the voices and serves the page until it is stopped."""
+    if find_spec("gradio") is None:
+        raise ConfigurationError('the page needs Gradio: pip install -e ".[app]" (gradio>=6.31,<7)')
+    # Imported here so that --help and a mistake need not wait for them.
+    from rvc_lightning.app.server import serve
+    from rvc_lightning.app.shelf import VoiceShelf
+    from rvc_lightning.app.studio import Limits, Studio
+    from rvc_lightning.building import build_converting_trainer, plain, set_up_torch, settings
+    from rvc_lightning.conversion.converter import VoiceConverter
+    from rvc_lightning.conversion.prediction import Throughput
+    from rvc_lightning.pitch import build_pitch_extractor
+    from rvc_lightning.voice.voice import Voice
+
+    set_up_torch(config)
+    trainer = build_converting_trainer(config)
+    # Without processes of its own: those of a server would outlive what they work for.
+    throughput = Throughput(config.batch_seconds, 0)
+    pitch = build_pitch_extractor(**config.pitch) if config.get("pitch") else None
+
+    def make_converter(voice: Path, index: Path | None) -> VoiceConverter:
+        return VoiceConverter(
+            Voice.load(voice),
+            index,
+            content_path=config.content_path,
+            pitch=pitch,
+            trainer=trainer,
+            throughput=throughput,
+        )
+
+    limits = settings(Limits, "limits", plain(config.limits))
+    serve(Studio(VoiceShelf(config.voices), make_converter, limits), config.host, config.port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Speakers of a voice by number or by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rvc_lightning.errors import VoiceError
+from rvc_lightning.voice.voice import Voice
+
+
+def speaker_names(voice: Voice) -> list[str]:
+    """Names of the speakers by their numbers, as the voice stores them; [] where it stores none."""
+    own = voice.information.get("rvc_lightning")
+    names = own.get("speakers") if isinstance(own, Mapping) else None
+    # A file from strangers may hold anything.
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        return []
+    return list(names)[: voice.config.speaker_count]
+
+
+def speaker_number(voice: Voice, speaker: int | str) -> int:
+    """The number of a speaker of `voice`.
+
+    Args:
+        voice: The voice.
+        speaker: A number from 0, or a name; a name of digits that no speaker has is a number.
+
+    Raises:
+        VoiceError: The voice has no such speaker; the message has those that there are.
+    """
+    names = speaker_names(voice)
+    if isinstance(speaker, str):
+        if names.count(speaker) == 1:
+            return names.index(speaker)
+        if not speaker.isdecimal():
+            raise VoiceError(
+                f"speaker={speaker}: the voice has no single speaker of this name, {_choices(voice, names)}"
+            )
+    number = int(speaker)
+    if number >= voice.config.speaker_count:
+        raise VoiceError(
+            f"speaker={number}: the voice has {voice.config.speaker_count} speakers, {_choices(voice, names)}"
+        )
+    return number
+
+
+def _choices(voice: Voice, names: list[str]) -> str:
+    named = f", by name: {', '.join(names)}" if names else "; it stores no names"
+    return f"choose 0 to {voice.config.speaker_count - 1}{named}"

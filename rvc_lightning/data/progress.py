@@ -1,0 +1,54 @@
+"""How far a long work is, and how long it still takes."""
+
+from __future__ import annotations
+
+import logging
+from time import perf_counter
+from types import TracebackType
+
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_LINES = 60.0
+
+
+class Progress:
+    """A bar on a terminal; where the output is none, a line a minute. A context manager."""
+
+    def __init__(self, what: str, total: float, unit: str, enabled: bool = True) -> None:
+        """Begins.
+
+        Args:
+            what: the work, for people.
+            total: of `unit` to do.
+            unit: what is counted, in the plural.
+            enabled: whether anything is shown.
+        """
+        self.what, self.total, self.unit, self.enabled = what, total, unit, enabled
+        self.done = 0.0
+        self._started = self._last_line = perf_counter()
+        layout = "{desc} {percentage:3.0f}% {bar} {elapsed}, {remaining} left"
+        self._bar = tqdm(total=total, desc=what, bar_format=layout, disable=None if enabled else True, leave=False)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def update(self, amount: float) -> None:
+        """So much more is done."""
+        self.done += amount
+        self._bar.update(amount)
+        now = perf_counter()
+        if self.enabled and self._bar.disable and now - self._last_line > _SECONDS_BETWEEN_LINES and self.done:
+            self._last_line = now
+            left_minutes = (now - self._started) * max(self.total / self.done - 1, 0) / 60
+            share = 100 * self.done / max(self.total, self.done)
+            log.info(
+                "%s: %.0f of %.0f %s (%.0f %%), %.0f min left",
+                self.what, self.done, self.total, self.unit, share, left_minutes,
+            )  # fmt: skip

@@ -1,0 +1,50 @@
+"""A voice's report on recordings it was not trained on: `python -m rvc_lightning.evaluate voice=… audio=FOLDER`."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import fields
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from rvc_lightning.commands import command, readable_choices, required
+from rvc_lightning.convert import index_of
+
+log = logging.getLogger(__name__)
+
+
+@readable_choices
+@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="evaluate")
+@command
+def main(config: DictConfig) -> None:
+    """Reads voice and recordings, evaluates, writes the report."""
+    path = Path(required(config, "voice", "the voice (.pth), a checkpoint of training (.ckpt) or a run folder"))
+    audio = Path(required(config, "audio", "held-out recordings, a folder or a file"))
+    # Imported here so that --help and a mistake need not wait for them.
+    from rvc_lightning.building import build_converting_trainer, plain
+    from rvc_lightning.conversion.converter import VoiceConverter
+    from rvc_lightning.conversion.options import ConversionOptions
+    from rvc_lightning.evaluation.output import folder_for, write_report
+    from rvc_lightning.evaluation.run import EvaluationSettings, Recordings, evaluate, facts_about
+    from rvc_lightning.voice.export import load_voice
+
+    values = plain(config)
+    options = dict(values["options"])
+    asked = {field.name: values[field.name] for field in fields(EvaluationSettings) if field.name in values}
+    settings = EvaluationSettings(**asked, transpose_semitones=options.pop("transpose_semitones"))
+    others = {key: values[key] and Path(values[key]) for key in ("reference", "counterpart")}
+    recordings = Recordings(audio, **others)
+    voice = load_voice(path)
+    index = index_of(str(path), config.index)
+    converter = VoiceConverter(voice, index, content_path=config.content_path, trainer=build_converting_trainer(config))
+    report = evaluate(converter, recordings, settings, ConversionOptions.from_values(options))
+    report.voice, report.settings = facts_about(voice, path), values
+    output = Path(config.output or folder_for(report.voice["name"]))
+    write_report(report, output)
+    log.info("%s\nListen and look: %s", report.text(), output / "evaluation.html")
+
+
+if __name__ == "__main__":
+    main()

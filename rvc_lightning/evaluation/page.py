@@ -1,0 +1,125 @@
+"""The report as a page: one file with its sounds and pictures inside, that asks no network and runs nothing."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64encode
+from collections.abc import Iterable
+from html import escape
+
+import numpy as np
+import soundfile
+
+from rvc_lightning.audio.decode import resample
+from rvc_lightning.evaluation.report import MEASURES, Exhibit, Report
+
+_MPEG_RATES = (16000, 22050, 24000, 32000, 44100, 48000)
+_SUMMARY_ROWS, _SUMMARY = 2, ' class="sum"'
+
+TASKS = {
+    "resynthesis": "Held-out recordings of the voice's own speaker, rebuilt by the voice and compared with the "
+    "recordings frame by frame.",
+    "conversion": "Recordings of other speakers, converted: melody and words should be those of the source, the "
+    "speaker that of the voice.",
+}
+"""What each task is, for readers."""
+
+# Nothing but what is inside the file is ever loaded, and no script runs, whatever a name contains.
+_POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; --dim: #777; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin-top: 2.5rem; }
+h3 { font-size: 1rem; overflow-wrap: anywhere; margin: 0 0 .5rem; }
+p, li, dd { max-width: 48rem; } .dim { color: var(--dim); }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .5rem; font-size: .9rem; text-align: right; white-space: nowrap; }
+th, td { border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; max-width: 22rem; overflow: hidden; text-overflow: ellipsis; }
+tr.sum { background: var(--soft); font-weight: 600; }
+article { border: 1px solid var(--line); border-radius: .5rem; padding: 1rem; margin: 1rem 0; }
+.players { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; } audio { display: block; width: 18rem; }
+img { width: 100%; height: auto; margin-top: 1rem; background: #fff; border-radius: .25rem; }
+dt { font-weight: 600; } dd { margin: 0 0 .4rem; }
+"""
+
+
+def mp3(audio: np.ndarray, sample_rate: int) -> bytes:
+    """Audio [N] as an MP3 file, which every browser plays; at the next rate of MPEG, 48 kHz at most."""
+    rate = next((rate for rate in _MPEG_RATES if rate >= sample_rate), _MPEG_RATES[-1])
+    stream = io.BytesIO()
+    soundfile.write(stream, np.clip(resample(audio, sample_rate, rate), -1, 1), rate, format="MP3")
+    return stream.getvalue()
+
+
+def render(report: Report) -> str:
+    """The page as HTML."""
+    voice = str(report.voice.get("name") or "voice")
+    facts = " · ".join(f"{key} {value}" for key, value in report.voice.items() if key != "name" and value is not None)
+    title = f"{voice}: {report.task}"
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta name="viewport" content="width=device-width">
+<title>{escape(title)}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<h1>{escape(title)}</h1>
+<p class="dim">{escape(facts)}</p>
+<p>{escape(TASKS[report.task])}</p>
+<div class="wide">{_table(report)}</div>
+{_list("Notes", report.notes())}
+<h2>Listen and look</h2>
+{_exhibits(report)}
+<h2>What the figures mean</h2>
+<dl>{"".join(_meaning(key) for key in report.columns())}</dl>
+</body>
+</html>
+"""
+
+
+def _table(report: Report) -> str:
+    head = "".join(f"<th>{escape(text)}</th>" for text in ("clip", *(MEASURES[key].title for key in report.columns())))
+    rows = report.rows()
+    first_summary = len(rows) - _SUMMARY_ROWS
+    lines = [
+        f"<tr{_SUMMARY if number >= first_summary else ''}><td>{escape(name)}</td>"
+        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        + "</tr>"
+        for number, (name, cells) in enumerate(rows)
+    ]
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _list(title: str, texts: Iterable[str]) -> str:
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f"<h2>{escape(title)}</h2><ul>{items}</ul>" if items else ""
+
+
+def _exhibits(report: Report) -> str:
+    shown = "".join(_exhibit(exhibit) for exhibit in report.exhibits)
+    rest = len(report.clips) - len(report.exhibits)
+    return shown + (f'<p class="dim">{rest} more clips are in the table alone.</p>' if rest else "")
+
+
+def _exhibit(exhibit: Exhibit) -> str:
+    players = "".join(
+        f'<figure><figcaption>{escape(title)}</figcaption><audio controls preload="metadata" '
+        f'src="{_data("audio/mpeg", content)}"></audio></figure>'
+        for title, content in exhibit.players.items()
+    )
+    picture = f'<img alt="mel spectra and pitch of {escape(exhibit.name)}" src="{_data("image/png", exhibit.picture)}">'
+    return f'<article><h3>{escape(exhibit.name)}</h3><div class="players">{players}</div>{picture}</article>'
+
+
+def _meaning(key: str) -> str:
+    measure = MEASURES[key]
+    return f"<dt>{escape(measure.title)}</dt><dd>{escape(measure.meaning)}</dd>"
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{b64encode(content).decode()}"

@@ -1,0 +1,82 @@
+"""What the stages of preparation take: `python -m rvc_lightning.benchmark measure=preparation`.
+
+The recordings are those of the demo, prepared as anyone's are. The content encoder is HuBERT of the size that voices
+use, or smaller, with random weights: they do not change the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from transformers import HubertConfig, HubertModel
+
+from rvc_lightning.building import build_predictor, plain, set_up_torch, settings
+from rvc_lightning.data.features import ExtractionConfig
+from rvc_lightning.data.preparation import SlicingConfig, prepare
+
+STAGES = ("slicing", "pitch", "content")
+
+
+class PreparationSetup(NamedTuple):
+    """A line of the table: what is measured."""
+
+    precision: str
+    batch_slices: int
+
+
+def measure_preparation(config: DictConfig) -> dict[PreparationSetup, dict[str, list[float]]]:
+    """Seconds of audio a second of each stage, by setup and round; the setups take turns."""
+    set_up_torch(config)
+    table = config.preparation_table
+    setups = [PreparationSetup(*line) for line in product(table.precision, table.batch_slices)]
+    results: dict[PreparationSetup, dict[str, list[float]]] = {s: {stage: [] for stage in STAGES} for s in setups}
+    with TemporaryDirectory() as folder:
+        encoder = Path(folder) / "encoder"
+        torch.manual_seed(config.seed)
+        HubertModel(HubertConfig(**plain(table.hubert))).save_pretrained(encoder)
+        for number in range(config.rounds):
+            for setup in setups:
+                speeds = _prepare(config, setup, encoder, Path(folder) / f"{number}-{setup.precision}-{setup[1]}")
+                for stage in STAGES:
+                    results[setup][stage].append(speeds[stage])
+    return results
+
+
+def _prepare(config: DictConfig, setup: PreparationSetup, encoder: Path, output: Path) -> dict[str, float]:
+    """Prepares the recordings from nothing; gives the speeds of its stages."""
+    of_this_line = OmegaConf.merge(config, {"preparation": setup._asdict()})
+    assert isinstance(of_this_line, DictConfig)
+    preparation = of_this_line.preparation
+    batches = {key: preparation[key] for key in ("batch_seconds", "batch_slices")}
+    report = prepare(
+        Path(config.preparation_table.audio),
+        output,
+        sample_rate=config.model.synthesizer.sample_rate,
+        slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
+        pitch=plain(config.pitch),
+        content={"name": "hubert", "path": str(encoder)},
+        trainer=build_predictor(of_this_line),
+        extraction=settings(ExtractionConfig, "preparation", {"num_workers": config.prepare_workers, **batches}),
+    )
+    return {} if report is None else report.speeds
+
+
+def preparation_table(results: Mapping[PreparationSetup, Mapping[str, list[Any]]]) -> str:
+    """The medians in Markdown, in seconds of audio a second; content also against the first line."""
+    lines = ["| precision | slices a batch | slicing | pitch | content | x first |", "|---|---|---|---|---|---|"]
+    first = None
+    for setup, stages in results.items():
+        slicing, pitch, content = (median(stages[stage]) for stage in STAGES)
+        first = first or content
+        lines.append(
+            f"| {setup.precision} | {setup.batch_slices} | {slicing:.1f} | {pitch:.1f} | {content:.1f} "
+            f"| {content / first:.2f} |"
+        )
+    return "\n".join(lines)

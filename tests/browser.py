@@ -1,0 +1,101 @@
+"""A headless Chromium for the tests, and the page of the app as a visitor uses it."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+
+def open_browser(downloads):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "disable-gpu", "window-size=1280,1000"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    return webdriver.Chrome(options=options, service=Service(DRIVER))
+
+
+class Visitor:
+    """Somebody in front of the page."""
+
+    def __init__(self, driver, address):
+        self.driver, self.address = driver, address
+        driver.get(address)
+
+    def wait(self, what, seconds=30):
+        return WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(lambda driver: what())
+
+    def all(self, selector):
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def one(self, selector):
+        return self.wait(lambda: next(iter(self.all(selector)), None))
+
+    def text(self, selector):
+        return self.driver.execute_script(
+            "return [...document.querySelectorAll(arguments[0])].map(e => e.innerText).join('\\n')", selector
+        )
+
+    def see(self, selector, text, seconds=30):
+        self.wait(lambda: text in self.text(selector), seconds)
+
+    def click(self, selector):
+        element = self.one(selector)
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
+
+    def type(self, selector, text):
+        field = self.one(selector)
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(text, Keys.TAB)
+
+    def choose(self, selector, choice):
+        self.click(f"{selector} input")
+        self.wait(lambda: [item for item in self.all("ul[role=listbox] li") if choice in item.text])
+        next(item for item in self.all("ul[role=listbox] li") if choice in item.text).click()
+
+    def send(self, path):
+        """Drops a recording; gives back when the page has it, or says why not."""
+        for button in self.all("#recording button[aria-label=Clear]"):
+            button.click()
+        self.one("#recording input[type=file]").send_keys(str(path))
+        self.wait(lambda: self.all("#recording button[aria-label=Clear]") or self.text(".toast-body"))
+
+    def convert(self):
+        """Clicks, and gives what the page answers when it is done."""
+        self.driver.execute_script("document.querySelectorAll('#status .status').forEach(e => e.innerText = '')")
+        self.click("#convert")
+        return self.wait(lambda: self.text("#status .status"))
+
+    def download(self, downloads, seconds=20):
+        self.click("#download")
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            done = [path for path in Path(downloads).iterdir() if path.suffix != ".crdownload"]
+            if done and not list(Path(downloads).glob(".*")):
+                return done[0]
+            time.sleep(0.05)
+        raise TimeoutError(list(Path(downloads).iterdir()))
+
+    def requests(self):
+        """Addresses that the page has asked for."""
+        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        return {
+            message["params"]["request"]["url"]
+            for message in messages
+            if message["method"] == "Network.requestWillBeSent"
+        }
+
+    def picture(self, path):
+        height = self.driver.execute_script("return document.documentElement.scrollHeight")
+        self.driver.set_window_size(1280, max(1000, height + 150))
+        self.driver.save_screenshot(str(path))

@@ -1,0 +1,234 @@
+"""Many recordings, chunks and ranks: what becomes of a recording depends on itself alone, and nothing is lost."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import faiss
+import golden_rule
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import patch_draws
+from stubs import StubContent, StubPitch, make_hubert, make_voice, quick_config, steady_trainer
+
+from rvc_lightning import ConversionOptions, VoiceConverter
+from rvc_lightning.audio.encode import write_audio
+from rvc_lightning.content import build_content_encoder
+from rvc_lightning.conversion.chunking import ChunkLengths
+from rvc_lightning.conversion.draws import Place, PlacedDraws
+from rvc_lightning.conversion.folder import convert_files
+from rvc_lightning.conversion.journal import JOURNAL_NAME
+from rvc_lightning.conversion.prediction import Task, Throughput, fitting, share
+from rvc_lightning.conversion.speaking import Window
+from rvc_lightning.errors import AudioError, OutOfMemoryError
+from rvc_lightning.models import Synthesizer
+from rvc_lightning.retrieval import RetrievalIndex, build_index
+
+SHORT = ChunkLengths(context_seconds=1, search_seconds=1, spacing_seconds=4, longest_seconds=5)
+OPTIONS = ConversionOptions()
+SCRIPT = Path(__file__).parent.parent / "conversion_ranks.py"
+
+
+class FlatPitch(StubPitch):
+    def __call__(self, wav16k):
+        return np.full(len(wav16k) // 160 + 1, 200.0, np.float32)
+
+
+def converter_of(voice, *, pitch=None, content=None, **changes):
+    parts = {"content": content or StubContent(), "pitch": pitch or StubPitch(), "trainer": steady_trainer()}
+    return VoiceConverter(voice, **parts | changes)
+
+
+def sounds(n, shortest=0.3, step=0.41):
+    return [golden_rule.stub_audio(f"many {number}", shortest + step * number) for number in range(n)]
+
+
+@pytest.mark.parametrize("generator", ["hifigan_nsf", "mrf_hifigan", "hifigan", "refinegan"])
+def test_a_batch_is_each_by_itself(generator, tmp_path):
+    """Also through HuBERT, with an index, and with the random draws."""
+    content = build_content_encoder("contentvec", path=str(make_hubert(tmp_path, layers=2)))
+    rows = content(torch.randn(1, 48000), torch.tensor([48000]))[0].numpy()
+    index = RetrievalIndex(build_index(rows, 0))
+    voice = make_voice(quick_config(generator=generator))
+    together = converter_of(voice, content=content, index=index, lengths=SHORT)
+    alone = converter_of(voice, content=content, index=index, lengths=SHORT, throughput=Throughput(1))
+    sources = [*sounds(3), golden_rule.stub_audio("long", 9.7)]
+    options = ConversionOptions(index_rate=0.5, protect=0.2)
+    for one, (audio, rate) in zip(sources, together.convert_many(sources, options, 16000), strict=True):
+        expected, _ = alone.convert(one, options, 16000)
+        assert rate == 8000 and audio.std() > 1e-4
+        np.testing.assert_allclose(audio, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("generator", ["hifigan_nsf", "mrf_hifigan", "refinegan"])
+@pytest.mark.parametrize("kind", ["tone", "speech"])
+def test_borders_are_not_heard(generator, kind, monkeypatch):
+    """Nothing is quiet in the tone. Phase and draws go on across the cuts; attention alone tells chunks from the whole.
+
+    The attention of random weights looks everywhere, so it is switched off: then chunked is whole.
+    """
+    voice = make_voice(quick_config(generator=generator))
+    for layer in voice.synthesizer.text_encoder.transformer.attn_layers:
+        torch.nn.init.zeros_(layer.conv_o.weight)
+    time = np.arange(16000 * 13) / 16000
+    audio = 0.3 * np.sin(2 * np.pi * 200 * time) if kind == "tone" else golden_rule.stub_audio("speech", 13.0)
+    whole, chunked = (
+        converter_of(voice, pitch=FlatPitch(), lengths=lengths).convert(audio.astype(np.float32), OPTIONS, 16000)[0]
+        for lengths in (None, SHORT)
+    )
+    assert whole.std() > 1e-3
+    np.testing.assert_allclose(chunked, whole, atol=2e-3 * np.abs(whole).max(), rtol=0)
+    assert np.abs(np.diff(chunked)).max() < 1.01 * np.abs(np.diff(whole)).max()
+
+
+def test_draws_belong_to_a_place():
+    def drawn(places, frames, draw):
+        with PlacedDraws(places, frames):
+            torch.rand(len(places), 1, 3)
+            return draw(len(places), frames)
+
+    def latent(items, frames):
+        return torch.randn_like(torch.zeros(items, 4, frames))
+
+    def samples(items, frames):
+        return torch.randn(items, 1, frames * 80)
+
+    for draw, values in ((latent, 1), (samples, 80)):
+        both = drawn([Place("a", 700), Place("b", 0)], 900, draw)
+        (alone,) = drawn([Place("a", 0)], 2000, draw)
+        assert torch.equal(both[0], alone[:, 700 * values : 1600 * values])
+        assert not torch.equal(both[0], both[1])
+        assert abs(float(alone.std()) - 1) < 0.05
+    with PlacedDraws([Place("a", 0), Place("a", 512), Place("b", 0)], 900):
+        starts = torch.rand(3, 1, 9)
+    assert torch.equal(starts[0], starts[1]) and not torch.equal(starts[0], starts[2])
+
+
+def test_constant_draws_stay_constant(monkeypatch):
+    patch_draws(monkeypatch, normal=2.0)
+    with PlacedDraws([Place("a", 3)], 5):
+        assert torch.equal(torch.randn_like(torch.zeros(1, 5)), torch.full((1, 5), 2.0))
+
+
+def test_a_window_needs_no_trainer():
+    """What a streaming converter builds on."""
+    converter = converter_of(make_voice(quick_config()))
+    wave = golden_rule.stub_audio("window", 0.5)
+    window = Window(wave, np.full(60, 150, np.float32), Place("here", 40))
+    (audio,) = converter.speaker.speak([window], OPTIONS)
+    assert audio.shape == ((8000 - 400) // 320 * 160 + 160,) and np.isfinite(audio).all()
+
+
+def test_without_a_share_of_it_the_index_is_not_read(tmp_path, monkeypatch):
+    from rvc_lightning.retrieval import save_index
+
+    path = save_index(build_index(np.eye(40, 768, dtype=np.float32), 0), tmp_path / "a.index")
+    read = []
+    load = faiss.read_index
+    monkeypatch.setattr("faiss.read_index", lambda path: read.append(path) or load(path))
+    converter = converter_of(make_voice(quick_config()), index=path)
+    converter.convert(sounds(1)[0], ConversionOptions(index_rate=0.0), 16000)
+    assert read == []
+    for _ in range(2):
+        converter.convert(sounds(1)[0], ConversionOptions(index_rate=0.1), 16000)
+    assert read == [str(path)]
+
+
+def test_memory_that_runs_out_halves_the_batch(monkeypatch, caplog):
+    voice, sources = make_voice(quick_config()), sounds(5, shortest=1.0, step=0.0)
+    expected = converter_of(voice).convert_many(sources, OPTIONS, 16000)
+    infer, sizes = Synthesizer.infer, []
+
+    def poor(self, content, *rest):
+        sizes.append(len(content))
+        if len(content) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return infer(self, content, *rest)
+
+    monkeypatch.setattr(Synthesizer, "infer", poor)
+    results = converter_of(voice).convert_many(sources, OPTIONS, 16000)
+    assert sizes == [5, 2, 2, 1] and "Memory ran out with 5 chunks at once; going on with 2" in caplog.text
+    for (audio, _), (wanted, _) in zip(results, expected, strict=True):
+        np.testing.assert_allclose(audio, wanted, atol=1e-5, rtol=0)
+
+
+def test_memory_that_a_single_chunk_exceeds(monkeypatch):
+    def poor(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Synthesizer, "infer", poor)
+    with pytest.raises(OutOfMemoryError, match=r"single chunk.*chunks.spacing_seconds=10"):
+        converter_of(make_voice(quick_config())).convert(sounds(1)[0], OPTIONS, 16000)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "count"), [([5.0], 1), ([3, 3, 3, 3], 3), ([1, 9, 1], 1), ([1, 2, 3, 4], 3), ([99, 1], 1)]
+)
+def test_as_many_as_fit(seconds, count):
+    assert fitting(seconds, 9.0) == count
+
+
+def test_ranks_share_evenly_and_nothing_twice():
+    tasks = [Task(f"{n}.wav", None, float(seconds), OPTIONS) for n, seconds in enumerate([1, 90, 3, 3, 2, 40, 41, 5])]
+    for ranks in (1, 2, 3):
+        shares = share(tasks, 60.0, ranks)
+        names = [task.source for groups in shares for group in groups for task in group]
+        assert sorted(names) == sorted(task.source for task in tasks)
+        loads = [sum(task.seconds for group in groups for task in group) for groups in shares]
+        assert max(loads) <= max(90, sum(loads) / ranks + 60)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number, audio in enumerate(sounds(5)):
+        write_audio(tmp_path / "in" / f"{number}.wav", audio, 16000, "FLOAT")
+    (tmp_path / "in" / "broken.wav").write_bytes(b"no recording")
+    make_voice(quick_config()).save(tmp_path / "voice.pth")
+    return tmp_path
+
+
+def outputs(folder):
+    return {path.name: soundfile.read(path)[0] for path in sorted(folder.glob("*.wav"))}
+
+
+def test_a_broken_file_does_not_harm_its_batch(folder):
+    converter = converter_of(make_voice(quick_config()), throughput=Throughput(60, num_workers=1))
+    with pytest.raises(AudioError, match=r"1 of 6 recordings failed:\n.*broken.wav: .*cannot be decoded"):
+        convert_files(converter, folder / "in", folder / "out", OPTIONS)
+    assert list(outputs(folder / "out")) == [f"{number}.wav" for number in range(5)]
+    assert sorted(os.listdir(folder / "out")) == [JOURNAL_NAME, *(f"{number}.wav" for number in range(5))]
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+def test_two_ranks_do_what_one_does(folder, strategy):
+    with pytest.raises(AudioError, match="1 of 6"):
+        convert_files(converter_of(make_voice(quick_config())), folder / "in", folder / "one", OPTIONS)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parent)}
+    command = [sys.executable, str(SCRIPT), str(folder), strategy]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=540)
+    assert done.returncode == 1 and "1 of 6 recordings failed" in done.stderr, done.stderr[-3000:]
+    one, two = outputs(folder / "one"), outputs(folder / "out")
+    assert list(one) == list(two)
+    for name, audio in one.items():
+        np.testing.assert_allclose(two[name], audio, atol=1e-4)
+    # Each was written once. What spawned processes do is logged where logging was set up, which is not there.
+    assert done.stderr.count("Wrote ") == (5 if strategy == "ddp" else 0)
+    assert len((folder / "out" / JOURNAL_NAME).read_text().splitlines()) == 5
+
+
+def test_memory_does_not_grow_with_the_recording(tmp_path):
+    """From a file and to a file; what is longer than a minute lies on the disk."""
+    peaks = []
+    for minutes in (2, 6):
+        command = [sys.executable, str(SCRIPT), str(tmp_path), "long", "--minutes", str(minutes)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parent)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=540)
+        assert done.returncode == 0, done.stderr[-3000:]
+        peaks.append(int(done.stdout.split()[-1]))
+        info = soundfile.info(tmp_path / "long_out.wav")
+        assert info.frames == minutes * 60 * 8000
+    # Four minutes are 15 MB at 16 kHz, and as much again in every copy; who reads files whole has many.
+    assert peaks[1] - peaks[0] < 60 * 1024

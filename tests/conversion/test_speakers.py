@@ -1,0 +1,39 @@
+"""Speakers by number and by name."""
+
+import pytest
+from stubs import make_voice, quick_config
+
+from rvc_lightning.conversion.speakers import speaker_names, speaker_number
+from rvc_lightning.errors import VoiceError
+
+
+def voice(*names):
+    return make_voice(quick_config(), rvc_lightning={"speakers": list(names)})
+
+
+def test_by_number_and_by_name():
+    anna_and_ben = voice("anna", "ben")
+    assert [speaker_number(anna_and_ben, speaker) for speaker in (1, "anna", "ben", "1")] == [1, 0, 1, 1]
+    # A name comes first: here the speaker 0 is called 1.
+    assert speaker_number(voice("1", "0"), "1") == 0
+    assert speaker_number(make_voice(quick_config()), "1") == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "speaker", "message"),
+    [
+        (["anna", "ben"], 2, r"speaker=2: the voice has 2 speakers, choose 0 to 1, by name: anna, ben"),
+        (["anna", "ben"], "cleo", r"speaker=cleo: the voice has no single speaker of this name, choose .*anna, ben"),
+        (["anna", "anna"], "anna", "no single speaker of this name"),
+        ([], "anna", "choose 0 to 1; it stores no names"),
+        ([], "7", "speaker=7: the voice has 2 speakers"),
+    ],
+)
+def test_speakers_that_do_not_exist(names, speaker, message):
+    with pytest.raises(VoiceError, match=message):
+        speaker_number(voice(*names), speaker)
+
+
+@pytest.mark.parametrize("own", [None, "x", {"speakers": "anna"}, {"speakers": [1, 2]}, {"speakers": {"a": 1}}])
+def test_names_from_strangers_may_be_anything(own):
+    assert speaker_names(make_voice(quick_config(), rvc_lightning=own)) == []

@@ -1,0 +1,234 @@
+"""A stream gives what a whole conversion gives, a fixed time later."""
+
+import io
+import os
+import subprocess
+import sys
+
+import golden_rule
+import numpy as np
+import pytest
+from lightning import Fabric
+from stubs import StubPitch, make_voice, quick_config, steady_trainer
+
+from rvc_lightning import ConversionOptions, VoiceConverter
+from rvc_lightning.content.base import HOP_SAMPLES, WINDOW_SAMPLES, ContentEncoder, content_frames
+from rvc_lightning.conversion.streaming import StreamingConverter, StreamLengths, lag_seconds
+from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
+from rvc_lightning.pitch.base import HOP_SAMPLES as PITCH_HOP_SAMPLES
+from rvc_lightning.pitch.base import PitchExtractor
+from rvc_lightning.stream import ENCODINGS, pump
+
+RATE = 8000
+
+
+class LocalContent(ContentEncoder):
+    """Samples of the frame itself, so that nothing around it counts."""
+
+    name, dim = "local", 768
+
+    def forward(self, wav16k, lengths):
+        padded = np.pad(wav16k.numpy(), ((0, 0), (0, WINDOW_SAMPLES)))
+        frames = content_frames(wav16k.shape[1])
+        rows = np.lib.stride_tricks.sliding_window_view(padded, 256, axis=1)[:, : frames * HOP_SAMPLES : HOP_SAMPLES]
+        return wav16k.new_tensor(np.tile(rows, 3))
+
+
+class LocalPitch(PitchExtractor):
+    """A pitch that follows the level of the frame."""
+
+    name = "local"
+
+    def __call__(self, wav16k):
+        frames = np.pad(np.abs(wav16k), (0, PITCH_HOP_SAMPLES))[: (len(wav16k) // 160 + 1) * 160].reshape(-1, 160)
+        return (150 + 100 * frames.mean(axis=1)).astype(np.float32)
+
+
+@pytest.fixture
+def converter():
+    return VoiceConverter(
+        make_voice(quick_config()), content=LocalContent(), pitch=LocalPitch(), trainer=steady_trainer()
+    )
+
+
+def stream(converter, options=None, sample_rate=16000, **lengths):
+    fabric = Fabric(accelerator="cpu", devices=1)
+    return StreamingConverter(
+        converter, options, sample_rate=sample_rate, lengths=StreamLengths(**lengths), fabric=fabric
+    )
+
+
+def streamed(streaming, audio, *block_lengths):
+    """All that a stream gives for audio cut into blocks of these lengths, over and over; each block is checked."""
+    blocks, start = [], 0
+    while start < len(audio):
+        block = audio[start : start + block_lengths[len(blocks) % len(block_lengths)]]
+        blocks.append(streaming.push(block))
+        start += len(block)
+    return np.concatenate([*blocks, streaming.finish()])
+
+
+def speech(seconds=4.0, rate=16000):
+    return 0.5 * golden_rule.stub_audio("stream", seconds, rate)
+
+
+class SteadyPitch(PitchExtractor):
+    """200 Hz: whole cycles in a second, so that a stream and a whole recording begin with the same phase."""
+
+    name = "steady"
+
+    def __call__(self, wav16k):
+        return np.full(len(wav16k) // PITCH_HOP_SAMPLES + 1, 200, np.float32)
+
+
+@pytest.mark.parametrize("sample_rate", [16000, 44100])
+def test_a_stream_gives_what_the_whole_gives(no_noise, sample_rate):
+    voice = make_voice(quick_config())
+    converter = VoiceConverter(voice, content=LocalContent(), pitch=SteadyPitch(), trainer=steady_trainer())
+    audio = speech(rate=sample_rate)
+    whole, rate = converter.convert(audio, sample_rate=sample_rate)
+    streaming = stream(converter, sample_rate=sample_rate, context_seconds=2.0, lookahead_seconds=0.6)
+    live = streamed(streaming, audio, sample_rate // 50)
+    late = round(streaming.latency_seconds * rate)
+    assert len(live) == len(whole) + late
+    assert not live[:late].any()
+    inner = slice(rate, len(whole) - rate)
+    error = np.sqrt(np.mean((live[late:][inner] - whole[inner]) ** 2)) / np.sqrt(np.mean(whole[inner] ** 2))
+    assert error < 0.02
+
+
+def test_borders_of_blocks_make_no_jumps(converter, no_noise):
+    tone = (0.5 * np.sin(2 * np.pi * 200 * np.arange(4 * 16000) / 16000)).astype(np.float32)
+    streaming = stream(converter)
+    live = streamed(streaming, tone, 320)[round(streaming.latency_seconds * RATE) :][RATE:-RATE]
+    jumps = np.abs(np.diff(live, n=2))
+    borders = np.zeros(len(jumps), bool)
+    for border in range(0, len(jumps), round(0.24 * RATE)):
+        borders[max(border - 100, 0) : border + 100] = True
+    assert jumps[borders].max() <= 1.05 * jumps[~borders].max()
+
+
+def test_the_result_does_not_depend_on_how_the_blocks_are_cut(converter):
+    audio = speech(2.0)
+    expected = streamed(stream(converter), audio, 320)
+    for lengths in ((1, 4000, 77), (len(audio),), (160,)):
+        np.testing.assert_allclose(streamed(stream(converter), audio, *lengths), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("sample_rate, output_rate", [(16000, 8000), (48000, 44100), (8000, 48000), (44100, 8000)])
+def test_every_block_gives_as_much_as_it_takes(converter, sample_rate, output_rate):
+    streaming = stream(converter, ConversionOptions(output_sample_rate=output_rate), sample_rate)
+    audio = speech(1.5, sample_rate)
+    taken = given = 0
+    for start in range(0, len(audio), 997):
+        taken += len(audio[start : start + 997])
+        given += len(streaming.push(audio[start : start + 997]))
+        assert given == taken * output_rate // sample_rate
+    rest = streaming.finish()
+    assert given + len(rest) == -(-taken * output_rate // sample_rate) + round(streaming.latency_seconds * output_rate)
+    assert rest.any()
+
+
+def test_a_resampler_that_keeps_nothing_back_has_no_lag():
+    assert lag_seconds(16000, 16000) == 0
+    assert 0 < lag_seconds(48000, 16000) < 0.1
+
+
+def test_silence_gives_silence(converter):
+    assert not streamed(stream(converter), np.zeros(16000, np.float32), 320).any()
+
+
+def test_a_stream_of_nothing_is_the_latency_alone(converter):
+    streaming = stream(converter)
+    assert len(streaming.finish()) == round(streaming.latency_seconds * RATE)
+
+
+def test_options_act(converter):
+    audio = speech(1.0)
+    plain = streamed(stream(converter), audio, 320)
+    assert not np.allclose(streamed(stream(converter, ConversionOptions(transpose_semitones=7)), audio, 320), plain)
+    assert not np.allclose(streamed(stream(converter, ConversionOptions(seed=1)), audio, 320), plain)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"proposed_pitch_hz": 200.0}, {"volume_envelope": 0.5}, {"clean_noise": 0.5}, {"split_on_silence": True}],
+)
+def test_what_needs_the_whole_recording_is_refused(converter, options):
+    with pytest.raises(ConfigurationError, match=f"{next(iter(options))}: not in a stream"):
+        stream(converter, ConversionOptions(**options))
+
+
+def test_mistakes_are_named(converter):
+    with pytest.raises(VoiceError, match="speaker=99"):
+        stream(converter, ConversionOptions(speaker=99))
+    with pytest.raises(ConfigurationError, match="sample_rate=100"):
+        stream(converter, sample_rate=100)
+    with pytest.raises(ConfigurationError, match=r"lookahead_seconds=0\.01"):
+        StreamLengths(lookahead_seconds=0.01)
+    with pytest.raises(AudioError, match="NaN"):
+        stream(converter).push(np.full(10, np.nan))
+    with pytest.raises(AudioError, match="not mono"):
+        stream(converter).push(np.zeros((10, 2)))
+
+
+def test_a_stub_that_looks_at_places_in_the_window_still_has_a_steady_phase():
+    """The stub's pitch depends on where the window begins: what was used once stays used."""
+    voice = make_voice(quick_config())
+    streaming = stream(VoiceConverter(voice, content=LocalContent(), pitch=StubPitch(), trainer=steady_trainer()))
+    assert np.isfinite(streamed(streaming, speech(2.0), 320)).all()
+
+
+@pytest.mark.parametrize("encoding", ["s16le", "f32le"])
+def test_raw_samples_go_through_pipes(converter, encoding):
+    audio = speech(1.0)
+    dtype = ENCODINGS[encoding]
+    raw = (np.round(audio * 32768).astype(dtype) if encoding == "s16le" else audio.astype(dtype)).tobytes()
+    sink = io.BytesIO()
+    streaming = stream(converter)
+    factor = pump(streaming, io.BytesIO(raw + b"\0"), sink, dtype, 16000)
+    assert factor > 0
+    result = np.frombuffer(sink.getvalue(), dtype).astype(np.float32) / (32768 if encoding == "s16le" else 1)
+    expected = streamed(stream(converter), audio, 320)
+    np.testing.assert_allclose(result, expected, atol=2e-3)
+
+
+def test_the_command(tmp_path):
+    make_voice(quick_config()).save(tmp_path / "anna.pth")
+    raw = np.round(speech(1.0) * 32767).astype("<i2").tobytes()
+    command = [
+        sys.executable,
+        "-m",
+        "rvc_lightning.stream",
+        "voice=anna.pth",
+        "input_sample_rate=16000",
+        "trainer.accelerator=cpu",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, input=raw, capture_output=True, env={**os.environ})
+    assert done.returncode == 0, done.stderr.decode()
+    assert "real-time factor" in done.stderr.decode() and "latency" in done.stderr.decode()
+    samples = np.frombuffer(done.stdout, "<i2")
+    assert len(samples) > RATE and samples.any()
+    wrong = subprocess.run([*command, "encoding=mp3"], cwd=tmp_path, input=raw, capture_output=True)
+    assert wrong.returncode == 1 and b"s16le" in wrong.stderr and b"Traceback" not in wrong.stderr and not wrong.stdout
+
+
+def test_a_reader_that_ends_is_named(tmp_path):
+    make_voice(quick_config()).save(tmp_path / "anna.pth")
+    command = [
+        sys.executable,
+        "-m",
+        "rvc_lightning.stream",
+        "voice=anna.pth",
+        "input_sample_rate=16000",
+        "trainer.accelerator=cpu",
+    ]
+    raw = np.zeros(16000 * 60, "<i2").tobytes()
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    process.stdout = None
+    _, errors = process.communicate(raw)
+    assert process.returncode == 1
+    assert b"nobody reads" in errors and b"Traceback" not in errors

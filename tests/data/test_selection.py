@@ -1,0 +1,71 @@
+"""Which recordings are used, and whose they are."""
+
+from pathlib import Path
+
+import pytest
+
+from rvc_lightning.audio.discovery import Discovery
+from rvc_lightning.data.selection import SelectionConfig, speaker_numbers
+from rvc_lightning.errors import ConfigurationError
+
+PATHS = [
+    Path(name) for name in ("a.wav", "b.flac", "anna/take1.wav", "anna/old/take2.wav", "ben/take[3].wav", "7/c.WAV")
+]
+
+
+def used(**selection):
+    found = SelectionConfig(**selection).apply(Discovery(recordings=list(PATHS)))
+    assert len(found.recordings) + len(found.skipped) == len(PATHS)
+    return [path.as_posix() for path in found.recordings]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.flac", ["b.flac"]),
+        ("*.wav", ["a.wav", "anna/take1.wav", "anna/old/take2.wav", "ben/take[3].wav"]),
+        ("anna", ["anna/take1.wav", "anna/old/take2.wav"]),
+        ("old", ["anna/old/take2.wav"]),
+        ("anna/*", ["anna/take1.wav", "anna/old/take2.wav"]),
+        ("anna/old/", ["anna/old/take2.wav"]),
+        ("*/take*", ["anna/take1.wav", "anna/old/take2.wav", "ben/take[3].wav"]),
+        ("take?.wav", ["anna/take1.wav", "anna/old/take2.wav"]),
+        ("take[[]3].wav", ["ben/take[3].wav"]),
+        ("take", []),
+    ],
+)
+def test_a_pattern_includes_what_its_opposite_leaves(pattern, expected):
+    assert used(include=[pattern]) == expected
+    assert sorted(used(exclude=pattern) + expected) == sorted(path.as_posix() for path in PATHS)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("numbered", ["0", "0", "0", "0", "0", "7"]),
+        ("folders", ["anna", "anna", "ben", "7"]),
+        ("one", ["0", "0", "0", "0", "0", "0"]),
+    ],
+)
+def test_speakers(rule, expected):
+    selection = SelectionConfig(speakers=rule)
+    assert [selection.speaker(path) for path in selection.apply(Discovery(list(PATHS))).recordings] == expected
+
+
+def test_numbers_come_first_and_by_value():
+    assert speaker_numbers(["ben", "10", "9", "anna", "9"]) == {"9": 0, "10": 1, "anna": 2, "ben": 3}
+
+
+def test_notes_name_what_may_have_been_meant_otherwise():
+    discovery = Discovery(list(PATHS))
+    (note,) = SelectionConfig().notes(discovery)
+    assert "speakers=folders" in note and note.endswith("anna, ben")
+    assert SelectionConfig(speakers="folders", exclude=["*.mp3"]).notes(discovery) == [
+        "exclude: '*.mp3' matches no recording"
+    ]
+
+
+@pytest.mark.parametrize("values", [{"speakers": "by name"}, {"include": [3]}, {"exclude": [""]}, {"speakers": None}])
+def test_contradictions_are_refused(values):
+    with pytest.raises(ConfigurationError):
+        SelectionConfig(**values)

@@ -1,0 +1,128 @@
+"""The report in its three forms, of clips with names that mean harm."""
+
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from evaluation_tools import RATE, sung
+
+from rvc_lightning.audio.discovery import SkippedFile
+from rvc_lightning.evaluation.output import folder_for, write_report
+from rvc_lightning.evaluation.page import mp3, render
+from rvc_lightning.evaluation.pictures import draw, png
+from rvc_lightning.evaluation.report import MEASURES, ClipReport, Exhibit, Report, mean_figures
+
+HARMFUL = [
+    "<script>alert(1)</script>.wav",
+    '"><img src=//evil.example/x onerror=alert(1)>.wav',
+    "' onmouseover='alert(1).wav",
+    "&lt;b&gt; \u202e\x1b[2J.wav",
+    "plain.wav",
+]
+BROUGHT_IN = "script", "link", "iframe", "object", "embed", "base", "form", "svg"
+
+
+@pytest.fixture(scope="module")
+def report():
+    clips = [ClipReport(name, 1.0, 3.0, {"pitch_correlation": 0.5, "mos_overall": None}, {}) for name in HARMFUL]
+    picture = png(draw({"source": np.zeros((4, 9))}, {"source": np.full(9, 100.0)}, log_pitch=True))
+    exhibits = [Exhibit(name, {"source": mp3(sung(150), RATE)}, picture) for name in HARMFUL[:4]]
+    return Report(
+        "conversion",
+        {"name": "<b>anna</b>", "file": "</title><script>x</script>.pth"},
+        {"audio": "in"},
+        clips,
+        [SkippedFile("<i>.txt", "not <audio>")],
+        ["estimated MOS: not installed"],
+        exhibits=exhibits,
+    )
+
+
+class Elements(HTMLParser):
+    """Elements with their attributes, and the text between them."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.text = [], ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_has_every_clip_and_asks_no_network(report):
+    page = render(report)
+    elements = Elements(page)
+    for name in HARMFUL:
+        assert name in elements.text
+    assert not {tag for tag, _ in elements.found} & set(BROUGHT_IN)
+    assert not [attrs for _, attrs in elements.found if any(name.startswith("on") or name == "href" for name in attrs)]
+    sources = [attrs["src"] for _, attrs in elements.found if "src" in attrs]
+    assert len(sources) == 2 * len(report.exhibits)
+    assert all(re.match(r"data:(audio/mpeg|image/png);base64,", source) for source in sources)
+    without_data = re.sub(r'src="data:[^"]*"', "", page)
+    assert "http://" not in without_data and "https://" not in without_data and "url(" not in without_data
+    policy = next(attrs["content"] for tag, attrs in elements.found if "http-equiv" in attrs)
+    assert policy.startswith("default-src 'none'") and "script-src" not in policy
+    assert "1 more clips are in the table alone" in page
+    assert "estimated MOS: not installed" in elements.text and "<i>.txt: not <audio>" in elements.text
+
+
+def test_the_json_is_whole_and_plain(report, tmp_path):
+    write_report(report, tmp_path / "new")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["evaluation.html", "evaluation.json"]
+    content = json.loads((tmp_path / "new" / "evaluation.json").read_text())
+    assert [clip["name"] for clip in content["clips"]] == HARMFUL
+    assert content["mean"]["pitch_correlation"] == 0.5
+    assert content["mean"]["mos_overall"] is None
+    assert set(content["meaning"]) == set(MEASURES)
+    assert {"torch", "rvc_lightning", "resemblyzer"} <= set(content["versions"])
+    assert (content["task"], content["settings"]) == ("conversion", {"audio": "in"})
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("anna", "anna"),
+        ("Aña 2", "Aña_2"),
+        ("../../etc", "etc"),
+        ("..", "voice"),
+        ("/", "voice"),
+        ("a" * 999, "a" * 60),
+    ],
+)
+def test_no_name_of_a_voice_leads_out_of_the_folder(name, folder):
+    assert folder_for(name) == Path("evaluations") / folder
+
+
+def test_the_table_shows_what_there_is_and_moves_no_cursor(report):
+    lines = report.text().splitlines()
+    assert lines[0].split() == ["pitch", "corr."]
+    assert len(lines) == 1 + len(HARMFUL) + 2 + 2
+    assert lines[6].split() == ["mean", "0.500"] and lines[7].split() == ["mean", "of", "the", "sources", "-"]
+    assert "\x1b" not in report.text() and "\u202e" not in report.text()
+
+
+def test_means_are_of_the_clips_that_have_the_figure():
+    means = mean_figures([{"level_db": 1.0}, {"level_db": None}, {}, {"level_db": 3.0, "mos_overall": 2.0}])
+    assert means["level_db"] == 2 and means["mos_overall"] == 2
+    assert set(means) == set(MEASURES) and means["phone_error"] is None
+
+
+@pytest.mark.parametrize(
+    ("rate", "coded"), [(8000, 16000), (24000, 24000), (40000, 44100), (48000, 48000), (96000, 48000)]
+)
+def test_players_get_mp3_of_a_rate_that_mpeg_has(rate, coded):
+    audio = np.sin(2 * np.pi * 440 * np.arange(rate) / rate).astype(np.float32)
+    decoded, found = soundfile.read(io.BytesIO(mp3(audio, rate)))
+    assert found == coded
+    assert len(decoded) / found == pytest.approx(1, abs=0.1)
+    assert len(mp3(audio, rate)) < 30_000

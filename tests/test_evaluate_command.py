@@ -1,0 +1,45 @@
+"""`python -m rvc_lightning.evaluate`, run as a user runs it, and the voices that it takes."""
+
+import json
+import subprocess
+import sys
+
+import golden_rule
+import pytest
+import soundfile
+from stubs import make_voice, quick_config
+
+
+@pytest.fixture
+def folder(tmp_path):
+    make_voice(quick_config(), model_name="anna").save(tmp_path / "anna.pth")
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in" / "a.wav", golden_rule.stub_audio("command", 0.6), 16000)
+    return tmp_path
+
+
+def run(folder, *overrides):
+    command = [sys.executable, "-m", "rvc_lightning.evaluate", *overrides]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_writes_the_report_and_nothing_else(folder):
+    words = "voice=anna.pth", "audio=in", "judges=[]", "trainer.accelerator=cpu", "options.protect=0.25"
+    done = run(folder, *words, "task=resynthesis")
+    assert done.returncode == 0, done.stderr
+    written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    assert written == ["anna.pth", "evaluations/anna/evaluation.html", "evaluations/anna/evaluation.json", "in/a.wav"]
+    content = json.loads((folder / "evaluations" / "anna" / "evaluation.json").read_text())
+    assert content["clips"][0]["name"] == "a.wav" and content["mean"]["mel_distance_db"] > 0
+    assert content["settings"]["options"]["protect"] == 0.25
+    assert content["voice"]["name"] == "anna" and len(content["voice"]["digest"]) == 32
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("Index: none") and lines[1].split()[:2] == ["mel", "dB"]
+    assert lines[2].split()[0] == "a.wav"
+    assert lines[-1] == "Listen and look: evaluations/anna/evaluation.html"
+
+
+def test_a_mistake_is_one_line_and_exit_status_1(folder):
+    done = run(folder, "voice=anna.pth", "audio=out", "trainer.accelerator=cpu")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == ["Error: audio: there is no file or folder 'out'"]

@@ -1,0 +1,53 @@
+"""`python -m rvc_lightning.prepare`, run as a user runs it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from omegaconf import OmegaConf
+from test_configurations import composed
+
+from rvc_lightning import workflow
+from rvc_lightning.data.manifest import read_header
+from rvc_lightning.errors import ConfigurationError
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    buzz = np.sign(np.sin(2 * np.pi * 150 * np.arange(24000) / 16000)).astype(np.float32) / 4
+    for number, name in enumerate(["anna/a.wav", "ben/b.wav", "ben/draft.wav"]):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / "in" / name, np.roll(buzz, number), 16000)
+    return tmp_path / "in"
+
+
+def test_a_preview_writes_nothing(recordings):
+    command = [sys.executable, "-m", "rvc_lightning.prepare", f"audio={recordings}", "speakers=folders",
+               "include=[anna/*,ben]", "exclude=[draft*]", "slicing.noise_reduction=0.5", "preview=true"]  # fmt: skip
+    done = subprocess.run(command, cwd=recordings.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for part in ("anna/a.wav", "ben/b.wav", "ben/draft.wav: left out by exclude 'draft*'", "Nothing was written"):
+        assert part in done.stderr
+    assert [path.name for path in recordings.parent.iterdir()] == ["in"]
+
+
+def test_the_settings_reach_the_dataset(recordings, tmp_path):
+    overrides = [f"audio={recordings}", f"paths.root={tmp_path}", "sample_rate=24k", "prepare_workers=0", "name=duo",
+                 "trainer.accelerator=cpu"]  # fmt: skip
+    config = composed(*overrides, "speakers=folders", "exclude=*t.wav", command="prepare")
+    told = workflow.preview_dataset(config)
+    assert not (tmp_path / "datasets").exists()
+    folder = workflow.prepare_dataset(config)
+    assert read_header(folder).speakers == ["anna", "ben"] == [recording.speaker for recording in told.recordings]
+    with pytest.raises(ConfigurationError, match=r"there is no speakers named 'named'; choose one of: folders, numb"):
+        workflow.preview_dataset(composed(*overrides, "speakers=named", command="prepare"))
+
+
+def test_train_and_prepare_select_alike():
+    selections = [
+        {key: OmegaConf.to_container(composed(command=command))[key] for key in ("speakers", "include", "exclude")}
+        for command in ("train", "prepare")
+    ]
+    assert selections[0] == selections[1] == {"speakers": "numbered", "include": [], "exclude": []}
