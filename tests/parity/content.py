@@ -103,10 +103,10 @@ def abx_errors(found, draw):
     errors = defaultdict(lambda: defaultdict(list))
     for (left, right), middles in sorted(by_context.items()):
         for a_phone in middles:
-            for b_phone in set(middles) - {a_phone}:
+            for b_phone in sorted(set(middles) - {a_phone}):
                 same, other = found[left, a_phone, right], found[left, b_phone, right]
-                for speaker in same.keys() & other.keys():
-                    for x_speaker in same.keys() - {speaker}:
+                for speaker in sorted(same.keys() & other.keys()):
+                    for x_speaker in sorted(same.keys() - {speaker}):
                         triple = (same[speaker], other[speaker], same[x_speaker])
                         errors[speaker, x_speaker][a_phone, b_phone].append(triple)
     means = {pair: mean_error(kinds, draw) for pair, kinds in errors.items()}
