@@ -11,6 +11,7 @@ from rvc_lightning.content import CONTENT_ENCODERS, build_content_encoder
 from rvc_lightning.data.slicing import MODES, SlicingConfig
 from rvc_lightning.pitch import PITCH_EXTRACTORS, build_pitch_extractor
 from rvc_lightning.pitch.base import PitchNetwork
+from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -41,8 +42,8 @@ def test_pitch(name, tmp_path):
 def test_content(name):
     settings = load("content", name)
     assert settings["name"] == name
-    if name == "spectral":
-        assert build_content_encoder(**settings).dim == 768
+    if name in ("spectral", "phonetic"):
+        assert build_content_encoder(**settings).dim == CONTENT_DIMS[settings.get("version", "v2")]
 
 
 @pytest.mark.parametrize("name", MODES)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from rvc_lightning.content.base import ContentEncoder
+from rvc_lightning.content.phonetic import PhoneticEncoder
 from rvc_lightning.content.spectral import SpectralEncoder
 from rvc_lightning.registry import build
 
@@ -23,6 +24,7 @@ def _hubert(name: str, **options: Any) -> ContentEncoder:
 
 CONTENT_ENCODERS: dict[str, Callable[..., ContentEncoder]] = {
     SpectralEncoder.name: SpectralEncoder,
+    PhoneticEncoder.name: PhoneticEncoder,
     "contentvec": partial(_hubert, "contentvec"),
     "spin": partial(_hubert, "spin"),
     "spin-v2": partial(_hubert, "spin-v2"),

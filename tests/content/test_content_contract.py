@@ -14,7 +14,9 @@ from rvc_lightning.errors import ConfigurationError
 
 @pytest.fixture(params=sorted(CONTENT_ENCODERS), scope="module")
 def encoder(request, tmp_path_factory):
-    files = {} if request.param == "spectral" else {"path": make_hubert(tmp_path_factory.mktemp("hubert"))}
+    files = (
+        {} if request.param in ("spectral", "phonetic") else {"path": make_hubert(tmp_path_factory.mktemp("hubert"))}
+    )
     encoder = build_content_encoder(request.param, **files)
     assert encoder.name == request.param
     return encoder

@@ -1,0 +1,65 @@
+"""`python -m rvc_lightning.phonetic.train corpus=FOLDER`: speech with known phones in, a content encoder out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from rvc_lightning import resolvers
+from rvc_lightning.commands import command, readable_choices, required
+
+log = logging.getLogger(__name__)
+
+resolvers.register()
+
+
+@readable_choices
+@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="phonetic_train")
+@command
+def main(config: DictConfig) -> float:
+    """Composes, builds and trains; gives the share of frames whose phone it mistakes to sweeps."""
+    required(config, "corpus", "speech with known phones: python -m rvc_lightning.phonetic.speak corpus=FOLDER")
+    return train(config)
+
+
+def train(config: DictConfig) -> float:
+    """Trains as `conf/phonetic_train.yaml` describes and writes the encoder; gives the last `val/frame_error`.
+
+    Raises:
+        ConfigurationError: A setting makes no sense.
+        DatasetError: The corpus cannot be read.
+    """
+    # torch takes seconds to import, and --help should not.
+    import lightning
+    import torch
+
+    from rvc_lightning.building import build_trainer, plain, set_up_torch, settings
+    from rvc_lightning.files import atomic_path
+    from rvc_lightning.models.phonetic import to_file
+    from rvc_lightning.phonetic.augment import AugmentConfig
+    from rvc_lightning.phonetic.data import PairDataModule
+    from rvc_lightning.phonetic.module import PhoneticTraining
+
+    set_up_torch(config)
+    lightning.seed_everything(config.seed, workers=True)
+    model = plain(config.model)
+    augment = settings(AugmentConfig, "model.augment", model["augment"])
+    values = plain(config.data) | {"folder": Path(config.corpus), "augment": augment, "seed": config.seed}
+    data = settings(PairDataModule, "data", values)
+    module = settings(PhoneticTraining, "model", model)
+    if config.start_from is not None:
+        module.start_from(Path(config.start_from))
+    trainer = build_trainer(config)
+    trainer.fit(module, data, ckpt_path=config.checkpoint)
+    if trainer.is_global_zero:
+        with atomic_path(Path(config.output)) as path:
+            torch.save(to_file(module.network), path)
+        log.info("%s: mistakes %.1f %% of frames", config.output, 100 * trainer.callback_metrics["val/frame_error"])
+    return float(trainer.callback_metrics["val/frame_error"])
+
+
+if __name__ == "__main__":
+    main()

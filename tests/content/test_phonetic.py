@@ -1,0 +1,80 @@
+"""The phonetic encoder: what it depends on, in any precision."""
+
+import pytest
+import torch
+
+from rvc_lightning.content.phonetic import SHIPPED, PhoneticEncoder
+from rvc_lightning.models.phonetic import PhoneticConfig, PhoneticNetwork, mel_filters, to_file
+from rvc_lightning.phonetic.phones import PHONES
+from rvc_lightning.voice.rvc_format import CONTENT_DIMS
+
+LARGEST_BYTES = 8_000_000
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("phonetic") / "phonetic.pt"
+    torch.save(to_file(PhoneticNetwork(PhoneticConfig(channels=16))), path)
+    return PhoneticEncoder(path=str(path))
+
+
+def noise(samples):
+    return 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(1))
+
+
+def content(encoder, wav):
+    return encoder(wav, torch.tensor([wav.shape[1]]))[0]
+
+
+def test_a_second_of_context_is_all_it_needs(encoder):
+    wav = noise(5 * 16000)
+    whole, part = content(encoder, wav), content(encoder, wav[:, 16000:])
+    # The second begins 50 frames in; a second of it may differ.
+    torch.testing.assert_close(part[50:], whole[100:], rtol=1e-4, atol=1e-4)
+    part = content(encoder, wav[:, : 4 * 16000])
+    torch.testing.assert_close(part[:-50], whole[: len(part) - 50], rtol=1e-4, atol=1e-4)
+
+
+def test_it_waits_for_less_than_a_third_of_a_second(encoder):
+    wav = noise(3 * 16000)
+    changed = wav.clone()
+    changed[:, 2 * 16000 :] = 0
+    differs = (content(encoder, wav) - content(encoder, changed)).abs().amax(dim=1) > 1e-4
+    first = int(differs.nonzero()[0])
+    assert 2.0 - 0.3 < (first * 320 + 200) / 16000 < 2.0
+
+
+def test_content_has_one_length(encoder):
+    lengths = content(encoder, noise(16000)).norm(dim=1)
+    torch.testing.assert_close(lengths, torch.full_like(lengths, 16.0), rtol=1e-3, atol=1e-3)
+
+
+def test_precision_changes_little(encoder):
+    wav = noise(16000)
+    plain = content(encoder, wav)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(content(encoder, wav), plain, rtol=0, atol=0)
+    double = content(encoder.double(), wav.double())
+    encoder.float()
+    assert double.dtype == torch.float32
+    torch.testing.assert_close(double, plain, rtol=1e-3, atol=1e-3)
+
+
+def test_filters_of_another_speaker_find_the_same_formant():
+    spectrum_bins = torch.arange(257)
+    heights = []
+    for ratio in (0.85, 1.0, 1.2):
+        formant_bin = 1500 * ratio / 8000 * 256
+        power = torch.exp(-((spectrum_bins - formant_bin) ** 2) / 20)
+        heights.append(int((mel_filters(40, ratio) @ power).argmax()))
+    assert max(heights) - min(heights) <= 1
+    assert torch.equal(mel_filters(40), mel_filters(40, 1.0)) and (mel_filters(80, 1.2).sum(1) > 0).all()
+
+
+def test_what_ships_is_small_and_fits_the_format():
+    assert SHIPPED.stat().st_size <= LARGEST_BYTES
+    assert (SHIPPED.parent / "README.md").is_file()
+    encoder = PhoneticEncoder()
+    assert encoder.dim == CONTENT_DIMS["v1"] and encoder.network.config.n_phones == len(PHONES)
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
