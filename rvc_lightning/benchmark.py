@@ -1,6 +1,6 @@
 """`python -m rvc_lightning.benchmark`: what a training step takes of time and memory, or how fast is converted.
 
-With measure=preparation it measures the way to a dataset instead, see `rvc_lightning.preparation_benchmark`.
+With measure=preparation it measures the way to a dataset instead, see `rvc_lightning.data.benchmark`.
 
 The batches are random and the weights too: neither changes the work. Every line of the table is measured in processes
 of its own, so that its memory is its own, and the lines take turns, so that what else the machine does meets all.
@@ -270,7 +270,7 @@ def _training_table(config: DictConfig) -> str:
 
 
 def _preparation_table(config: DictConfig) -> str:
-    from rvc_lightning.preparation_benchmark import measure_preparation, preparation_table
+    from rvc_lightning.data.benchmark import measure_preparation, preparation_table
 
     return preparation_table(measure_preparation(config))
 

@@ -1,7 +1,6 @@
 """A stream gives what a whole conversion gives, a fixed time later."""
 
 import io
-import os
 import subprocess
 import sys
 
@@ -193,40 +192,29 @@ def test_raw_samples_go_through_pipes(converter, encoding):
     np.testing.assert_allclose(result, expected, atol=2e-3)
 
 
-def test_the_command(tmp_path):
+@pytest.fixture
+def command(tmp_path):
     make_voice(quick_config()).save(tmp_path / "anna.pth")
-    raw = np.round(speech(1.0) * 32767).astype("<i2").tobytes()
-    command = [
-        sys.executable,
-        "-m",
-        "rvc_lightning.stream",
-        "voice=anna.pth",
-        "input_sample_rate=16000",
-        "trainer.accelerator=cpu",
+    return [
+        *(sys.executable, "-m", "rvc_lightning.stream", f"voice={tmp_path / 'anna.pth'}"),
+        *("input_sample_rate=16000", "trainer.accelerator=cpu"),
     ]
-    done = subprocess.run(command, cwd=tmp_path, input=raw, capture_output=True, env={**os.environ})
+
+
+def test_the_command(command):
+    raw = np.round(speech(1.0) * 32767).astype("<i2").tobytes()
+    done = subprocess.run(command, input=raw, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     assert "real-time factor" in done.stderr.decode() and "latency" in done.stderr.decode()
     samples = np.frombuffer(done.stdout, "<i2")
     assert len(samples) > RATE and samples.any()
-    wrong = subprocess.run([*command, "encoding=mp3"], cwd=tmp_path, input=raw, capture_output=True)
+    wrong = subprocess.run([*command, "encoding=mp3"], input=raw, capture_output=True)
     assert wrong.returncode == 1 and b"s16le" in wrong.stderr and b"Traceback" not in wrong.stderr and not wrong.stdout
 
 
-def test_a_reader_that_ends_is_named(tmp_path):
-    make_voice(quick_config()).save(tmp_path / "anna.pth")
-    command = [
-        sys.executable,
-        "-m",
-        "rvc_lightning.stream",
-        "voice=anna.pth",
-        "input_sample_rate=16000",
-        "trainer.accelerator=cpu",
-    ]
-    raw = np.zeros(16000 * 60, "<i2").tobytes()
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+def test_a_reader_that_ends_is_named(command):
+    raw = np.zeros(16000 * 20, "<i2").tobytes()
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     process.stdout = None
     _, errors = process.communicate(raw)
