@@ -113,7 +113,9 @@ def test_a_command_shows_what_it_says_and_fails_aloud(capsys, tmp_path, monkeypa
 
 def test_an_interruption_reaches_the_command_and_its_last_words_are_shown(capsys, monkeypatch):
     script = (
-        "import sys, time\nprint('began', flush=True)\n"
+        # What was started in the background ignores the signal otherwise.
+        "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "print('began', flush=True)\n"
         "try: time.sleep(60)\nexcept KeyboardInterrupt: print('saved'); sys.exit(130)"
     )
     really, relays = notebook.subprocess.Popen, []

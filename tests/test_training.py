@@ -372,7 +372,7 @@ def test_from_a_folder_of_recordings_to_a_converted_voice(tmp_path, recordings, 
     assert score is not None and np.isfinite(score)
     name = recordings.name
     voice = tmp_path / "voices" / name
-    assert {path.name for path in voice.iterdir()} == {f"{name}.pth", f"{name}.index", "listen"}
+    assert {path.name for path in voice.iterdir()} == {f"{name}.pth", f"{name}.index", f"{name}.index.json", "listen"}
     listen = sorted(path.name for path in (voice / "listen").iterdir())
     assert listen == ["01_converted.wav", "01_source.wav", "comparison.json"]
     converted, rate = soundfile.read(voice / "listen" / "01_converted.wav")

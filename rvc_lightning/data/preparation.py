@@ -109,8 +109,6 @@ def prepare(
         n_pending = stages.find_pending()
         # The other ranks are waiting even if there is nothing to do.
         if n_pending or trainer.world_size > 1:
-            if n_pending:
-                logger.info("finding pitch and content of %d slices", n_pending)
             extract()
         header = DatasetHeader(
             sample_rate=sample_rate,
@@ -190,11 +188,14 @@ class _Stages:
         """Writes down for all ranks which slices lack features, and gives how many."""
         shutil.rmtree(self.work_folder, ignore_errors=True)
         audio, content = self.layout.silence
-        if not content.exists():
+        lacks_silence = not content.exists()
+        if lacks_silence:
             silence = np.zeros(round(SILENCE_SECONDS * self.layout.sample_rate), np.float32)
             write_audio(audio, silence, self.layout.sample_rate, subtype="FLOAT")
         pending = PendingSlices.find(self.layout, self._sliced())
         pending.save(self.work_folder / _PENDING_NAME)
+        if n_slices := len(pending) - lacks_silence:
+            logger.info("finding pitch and content of %d slices", n_slices)
         return len(pending)
 
     def silence_content(self) -> str | None:
