@@ -129,11 +129,10 @@ def audio_writer(
             writer = _FfmpegWriter(path, sample_rate, temporary, channels)
         else:
             writer = _SoundfileWriter(path, sample_rate, temporary, channels, subtype)
-        try:
+        with contextlib.ExitStack() as unless_whole:
+            unless_whole.callback(writer.abort)
             yield writer
-        except BaseException:
-            writer.abort()
-            raise
+            unless_whole.pop_all()
         writer.close()
 
 

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rvc_lightning.conversion.reel import Growing, Samples, spans
+from rvc_lightning.audio.samples import Samples
+from rvc_lightning.conversion.reel import Growing, spans
 from rvc_lightning.errors import ConfigurationError
 
 SAMPLE_RATE = 16000

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rvc_lightning.conversion.reel import Samples, spans
+from rvc_lightning.audio.samples import Samples
+from rvc_lightning.conversion.reel import spans
 
 _LEAST_RMS = 1e-6
 _HOPS_AT_ONCE = 64

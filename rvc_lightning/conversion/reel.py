@@ -26,18 +26,6 @@ _FOLDER_PREFIX = ".converting-"
 _LOCK_NAME = "lock"
 
 
-class Samples(Protocol):
-    """What has a length and can be read in parts: an array [N], or a reel."""
-
-    def __len__(self) -> int:
-        """N."""
-        ...
-
-    def __getitem__(self, part: slice, /) -> np.ndarray:
-        """The samples of a part, whose step is 1."""
-        ...
-
-
 class Growing(Protocol):
     """What samples can be added to, such as a reel."""
 

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import soxr
 
 from rvc_lightning.audio.decode import open_audio
 from rvc_lightning.audio.filters import highpass_zero_phase
 from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
+from rvc_lightning.audio.samples import Samples
+from rvc_lightning.audio.stages import Resampler
 from rvc_lightning.conversion.chunking import SAMPLE_RATE, reflected
-from rvc_lightning.conversion.reel import Reel, Samples, spans
+from rvc_lightning.conversion.reel import Reel, spans
 from rvc_lightning.errors import AudioError, ConfigurationError
 from rvc_lightning.files import digest
 from rvc_lightning.pitch.base import PitchExtractor, parts
@@ -33,7 +34,6 @@ log = logging.getLogger(__name__)
 Source: TypeAlias = str | Path | np.ndarray
 
 INPUT_PEAK = 0.95
-_DECODED_SAMPLES = 1 << 18
 # The slowest part of the filter's response falls by e^-93 in a second.
 _FILTER_REACH = SAMPLE_RATE
 
@@ -117,17 +117,13 @@ def _checked_array(audio: np.ndarray, sample_rate: int | None) -> np.ndarray:
 
 def _resample_into(reel: Reel, blocks: Iterator[np.ndarray], sample_rate: int) -> tuple[int, float, str]:
     """Fills `reel` with the blocks at 16 kHz; gives number, peak and digest of the samples as they came."""
-    resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="VHQ")
+    resampler = Resampler(sample_rate, SAMPLE_RATE)
     state, samples, peak = hashlib.blake2b(digest_size=16), 0, 0.0
     for block in blocks:
         samples, peak = samples + len(block), max(peak, peak_of(block))
         state.update(block.tobytes())
-        reel.append(block if sample_rate == SAMPLE_RATE else resampler.resample_chunk(block))
-    if sample_rate != SAMPLE_RATE:
-        end = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-        # soxr rounds the length to nearest; rounded up, no part of the recording is lost.
-        missing = -(-samples * SAMPLE_RATE // sample_rate) - len(reel)
-        reel.append(np.pad(end[:missing], (0, max(missing - len(end), 0))))
+        reel.append(resampler.push(block))
+    reel.append(resampler.finish())
     return samples, peak, state.hexdigest()
 
 
