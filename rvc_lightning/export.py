@@ -22,9 +22,13 @@ def main(config: DictConfig) -> None:
     """Exports the checkpoint and says where the voice lies."""
     from rvc_lightning.building import plain, settings
     from rvc_lightning.retrieval import IndexConfig
-    from rvc_lightning.voice.export import export_checkpoint, export_index, facts_of
+    from rvc_lightning.voice.export import export_checkpoint, export_index, export_pair, facts_of
 
     checkpoint = Path(required(config, "checkpoint", "a .ckpt file of a training run"))
+    if config.pair is not None:
+        pair = export_pair(checkpoint, Path(config.pair))
+        log.info("pretrained=files pretrained.generator=%s pretrained.discriminator=%s", *pair)
+        return
     index = settings(IndexConfig, "index", plain(config.index))
     facts = facts_of(checkpoint)
     name = config.name or facts["name"]

@@ -74,6 +74,8 @@ class TrainingConfig:
     """'norm' or 'value'."""
     adversarial_from_step: int = 0
     """Steps that the generator learns from the mel and KL losses alone before the discriminator joins."""
+    from_content_share: float = 0.0
+    """Share of the segments that are generated from content and pitch, as in conversion, and not from the recording."""
     grad_norm_every_n_steps: int = 20
     """How often the gradient norms are measured for the log; 0 for never."""
     checkpoint_activations: str = "none"
@@ -87,6 +89,8 @@ class TrainingConfig:
             raise ConfigurationError(
                 f"model.gradient_clip_algorithm={self.gradient_clip_algorithm}; choose one of: norm, value"
             )
+        if not 0 <= self.from_content_share <= 1:
+            raise ConfigurationError(f"model.from_content_share={self.from_content_share}; it must lie in 0 to 1")
         if self.mel_loss not in MEL_LOSSES:
             raise unknown_choice("model.mel_loss", self.mel_loss, MEL_LOSSES)
         if self.checkpoint_activations not in CHECKPOINTED:
@@ -323,10 +327,16 @@ class RVCModule(LightningModule):
             batch.speaker,
             self.spectrogram_of(batch).to(batch.content.dtype),
             self.training_config.segment_frames,
+            self._from_content(batch),
         )
         segment_samples = self.training_config.segment_frames * hop_samples
         real = slice_frames(batch.waveform.unsqueeze(1), output.start_frames * hop_samples, segment_samples)
         return Generated(real, output.waveform, output)
+
+    def _from_content(self, batch: Batch) -> Tensor | None:
+        """Draws the items that are generated from content and pitch, [B]; None where none ever is."""
+        share = self.training_config.from_content_share
+        return torch.rand(len(batch.ids), device=batch.f0_hz.device) < share if share else None
 
     def spectrogram_of(self, batch: Batch) -> Tensor:
         """Linear spectrogram of the recordings, zero behind the end of each: [B, S, T]."""

@@ -17,12 +17,12 @@ from rvc_lightning.module import RVCModule
 from rvc_lightning.typed import check_types
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.pickles import read_pickle
+from rvc_lightning.voice.rvc_format import SPEAKER_TABLE
 from rvc_lightning.voice.voice import names_not_finite
 
 log = logging.getLogger(__name__)
 
 _SOURCES = ("none", "official", "files")
-_SPEAKERS = "speaker_embedding.weight"
 _POSTERIOR = "posterior_encoder."
 
 _SETTINGS = (
@@ -31,7 +31,7 @@ _SETTINGS = (
     ("text_encoder.pitch_embedding.", "generator= (with or without pitch)"),
     ("posterior_encoder.pre.", "sample_rate="),
     ("generator.", "generator= and sample_rate="),
-    (_SPEAKERS, "the number of speaker folders, which may not exceed the rows of the file's speaker table"),
+    (SPEAKER_TABLE, "the number of speaker folders, which may not exceed the rows of the file's speaker table"),
     ("discriminators.", "discriminator="),
     ("", "model="),
 )
@@ -75,7 +75,7 @@ class Pretrained:
     @property
     def speaker_count(self) -> int:
         """Rows of its speaker table, which the table of the run must have as well."""
-        return self.synthesizer[_SPEAKERS].shape[0]
+        return self.synthesizer[SPEAKER_TABLE].shape[0]
 
     def load_into(self, module: RVCModule) -> None:
         """Gives the weights to `module`, all or none.
@@ -116,7 +116,7 @@ def read_pretrained(config: PretrainedConfig, sizes: SynthesizerConfig) -> Pretr
     assert generator is not None
     n_blocks = len(sizes.resblock_kernel_sizes)
     weights = rvc_format.weights_from_file(_stored(generator), n_blocks)
-    if _SPEAKERS not in weights:
+    if SPEAKER_TABLE not in weights:
         raise VoiceError(f"'{generator}' is no generator: it has no speaker table; is it the discriminator's file?")
     judge = None if discriminator is None else rvc_format.discriminator_weights_from_file(_stored(discriminator))
     return Pretrained(weights, generator, judge, discriminator)

@@ -80,6 +80,7 @@ class Synthesizer(nn.Module):
         speaker: Tensor,
         spec: Tensor,
         segment_frames: int,
+        from_content: Tensor | None = None,
     ) -> SynthesizerOutput:
         """Training pass: encode the whole recordings, generate one random segment of each.
 
@@ -91,6 +92,8 @@ class Synthesizer(nn.Module):
             speaker: Speaker ids, [B].
             spec: Linear spectrogram, [B, S, T].
             segment_frames: Length of the generated segments.
+            from_content: Items whose segment is generated from content and pitch, as in conversion, and not from the
+                recording: bool [B]; None for none.
 
         Raises:
             RuntimeError: The synthesizer was made for conversion and has no posterior encoder.
@@ -104,8 +107,12 @@ class Synthesizer(nn.Module):
         posterior = self.posterior_encoder(spec, lengths, speaker_code)
         latent = sample(posterior)
         prior_latent = self.flow(latent, posterior.mask, speaker_code)
+        heard = latent
+        if from_content is not None:
+            expected = self.flow(sample(prior, PRIOR_NOISE_SCALE), prior.mask, speaker_code, reverse=True)
+            heard = torch.where(from_content[:, None, None], expected, latent)
         starts = random_starts(lengths, segment_frames)
-        segment = slice_frames(latent, starts, segment_frames)
+        segment = slice_frames(heard, starts, segment_frames)
         segment_f0_hz = None if f0_hz is None else slice_frames(f0_hz, starts, segment_frames)
         waveform = self.generator(segment, segment_f0_hz, speaker_code)
         return SynthesizerOutput(waveform, starts, prior, posterior, latent, prior_latent)

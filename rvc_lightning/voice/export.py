@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
 
 from rvc_lightning.checkpoints import BEST, CHECKPOINT_SUFFIX, find_checkpoint, read_checkpoint
 from rvc_lightning.errors import DatasetError
+from rvc_lightning.files import atomic_path
 from rvc_lightning.index_file import INDEX_SUFFIX
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.module import AVERAGED_KEY, CHECKPOINT_KEY
@@ -19,12 +23,13 @@ from rvc_lightning.resolvers import CHECKPOINT_FOLDER
 from rvc_lightning.retrieval import IndexConfig
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.indexing import StoredFeatures, remember_features, remove_index, update_index
+from rvc_lightning.voice.rvc_format import SPEAKER_TABLE
 from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
 
 _DEFAULT_INDEX = IndexConfig()
-_SYNTHESIZER_PREFIX, _AVERAGED_PREFIX = "synthesizer.", "module."
+_SYNTHESIZER_PREFIX, _AVERAGED_PREFIX, _DISCRIMINATOR_PREFIX = "synthesizer.", "module.", "discriminator."
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,13 @@ class ExportedVoice:
 
     voice: Path
     index: Path | None
+
+
+class Pair(NamedTuple):
+    """Where the networks lie that a training can start from."""
+
+    generator: Path
+    discriminator: Path
 
 
 def export_checkpoint(
@@ -103,12 +115,46 @@ def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
     content = read_checkpoint(checkpoint)
     saved = content[CHECKPOINT_KEY]
     config = SynthesizerConfig.from_dict(saved["synthesizer"])
-    averaged = AVERAGED_KEY in content
-    tensors = content[AVERAGED_KEY] if averaged else content["state_dict"]
-    prefix = _AVERAGED_PREFIX if averaged else _SYNTHESIZER_PREFIX
-    state = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
     information = _information(name, config, saved, epoch=int(content["epoch"]))
-    return Voice.from_synthesizer(config, state, information)
+    return Voice.from_synthesizer(config, _synthesizer_weights(content), information)
+
+
+def export_pair(checkpoint: Path, folder: Path) -> Pair:
+    """Writes `folder/G.pth` and `folder/D.pth`, in half precision: what other voices can start from (`pretrained=files`).
+
+    In the files that RVC tools start from, a new speaker takes the place of one of the old ones. Here each place holds
+    the mean of all, which is as near to anybody.
+
+    Raises:
+        VoiceError: The checkpoint cannot be read.
+    """
+    content = read_checkpoint(checkpoint)
+    config = SynthesizerConfig.from_dict(content[CHECKPOINT_KEY]["synthesizer"])
+    generator = _synthesizer_weights(content)
+    speakers = len(content[CHECKPOINT_KEY]["voice"]["speakers"])
+    table = generator[SPEAKER_TABLE]
+    generator[SPEAKER_TABLE] = table[:speakers].mean(0, keepdim=True).repeat(len(table), 1)
+    pair = Pair(folder / "G.pth", folder / "D.pth")
+    _write_half(pair.generator, rvc_format.weights_for_file(generator, config))
+    discriminator = _below(_DISCRIMINATOR_PREFIX, content["state_dict"])
+    _write_half(pair.discriminator, rvc_format.discriminator_weights_for_file(discriminator))
+    return pair
+
+
+def _write_half(path: Path, weights: Mapping[str, Tensor]) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        torch.save({"model": {name: tensor.half() for name, tensor in weights.items()}}, stream)
+
+
+def _synthesizer_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Of a checkpoint's content: the averaged weights if it has some."""
+    if AVERAGED_KEY in content:
+        return _below(_AVERAGED_PREFIX, content[AVERAGED_KEY])
+    return _below(_SYNTHESIZER_PREFIX, content["state_dict"])
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
 
 
 def load_voice(path: Path) -> Voice:

@@ -22,6 +22,9 @@ CONTENT_DIMS = {"v1": 256, "v2": 768}
 CONFIG_SEGMENT_FRAMES = 32
 """Second entry of a stored configuration: always this number, whatever was trained (defect T16 of the peers)."""
 
+SPEAKER_TABLE = "speaker_embedding.weight"
+"""Our name of the table of speaker codes."""
+
 POSTERIOR_PREFIX = "enc_q."
 """Tensors that voices leave out: only training needs them."""
 

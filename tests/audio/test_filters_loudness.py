@@ -5,7 +5,7 @@ import pytest
 from scipy import signal
 
 from rvc_lightning.audio import filters
-from rvc_lightning.audio.filters import highpass, highpass_zero_phase
+from rvc_lightning.audio.filters import highpass, highpass_blocks, highpass_zero_phase
 from rvc_lightning.audio.loudness import normalization_gain, normalize, peak_defect, peak_of
 
 
@@ -29,6 +29,13 @@ def test_causal_filter_is_the_plain_one(sample_rate, monkeypatch):
     result = highpass(audio, sample_rate)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, expected, atol=1e-4)
+
+
+def test_empty_blocks_change_nothing():
+    """A resampler that has nothing to do ends with one."""
+    audio = np.random.default_rng(0).normal(0, 0.3, 3000).astype(np.float32)
+    blocks = [audio[:0], audio[:1000], audio[:0], audio[1000:], audio[:0]]
+    np.testing.assert_array_equal(np.concatenate([*highpass_blocks(blocks, 16000)]), highpass(audio, 16000))
 
 
 def test_zero_phase_is_filtfilt():

@@ -1,0 +1,101 @@
+"""`python -m rvc_lightning.phonetic.crowd output=FOLDER recordings=TABLE.csv`: many speakers made of a few."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import hydra
+import numpy as np
+from omegaconf import DictConfig
+
+from rvc_lightning import resolvers
+from rvc_lightning.audio.decode import load_audio, resample
+from rvc_lightning.audio.encode import write_audio
+from rvc_lightning.commands import command, readable_choices, required
+from rvc_lightning.content.base import SAMPLE_RATE
+from rvc_lightning.errors import ConfigurationError, unknown_choice
+from rvc_lightning.phonetic.recordings import Recording, read_recordings
+from rvc_lightning.phonetic.speakers import FLITE_VOICES, flite
+
+log = logging.getLogger(__name__)
+
+resolvers.register()
+
+
+class Clip(NamedTuple):
+    """Something that is said."""
+
+    name: str
+    audio: np.ndarray
+    """Float32 [T]."""
+    sample_rate: int
+    """In Hz; of a recording that is played at another pace, its own times the pace."""
+
+
+@readable_choices
+@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="phonetic_crowd")
+@command
+def main(config: DictConfig) -> None:
+    """Writes the speakers and says who there is."""
+    required(config, "output", "the folder to write the speakers to")
+    required(config, "recordings", "a CSV with the columns path, speaker and transcript")
+    write_crowd(config)
+
+
+def write_crowd(config: DictConfig) -> None:
+    """Writes the speakers that `conf/phonetic_crowd.yaml` describes, a folder each.
+
+    Raises:
+        ConfigurationError: A pace makes no sense, or there is no such synthesizer.
+        DatasetError: The table of recordings cannot be read.
+        AudioError: A recording cannot be read.
+    """
+    if any(not 0.5 <= pace <= 2 or pace == 1 for pace in config.paces):
+        raise ConfigurationError(f"paces={list(config.paces)}; each must lie between 0.5 and 2, and not be 1")
+    if unknown := set(config.synthesizers) - set(FLITE_VOICES):
+        raise unknown_choice("synthesizers", min(unknown), FLITE_VOICES)
+    by_speaker: dict[str, list[Recording]] = defaultdict(list)
+    for recording in read_recordings(Path(config.recordings)):
+        by_speaker[recording.speaker].append(recording)
+    draw = random.Random(config.seed)
+    for speaker, recordings in sorted(by_speaker.items()):
+        _write(config, speaker, _played(recordings, 1.0))
+        for pace in config.paces:
+            chosen = draw.sample(recordings, len(recordings))
+            _write(config, f"{speaker}_{pace:.2f}", _played(chosen, pace), config.minutes)
+    texts = sorted({recording.transcript for recording in itertools.chain(*by_speaker.values())})
+    for voice in config.synthesizers:
+        _write(config, voice, _read_aloud(voice, draw.sample(texts, len(texts)), draw), config.minutes)
+
+
+def _played(recordings: Iterable[Recording], pace: float) -> Iterator[Clip]:
+    for recording in recordings:
+        audio, sample_rate = load_audio(recording.path)
+        yield Clip(recording.path.stem, audio, round(sample_rate * pace))
+
+
+def _read_aloud(voice: str, texts: Iterable[str], draw: random.Random) -> Iterator[Clip]:
+    for number, text in enumerate(texts):
+        yield Clip(f"{number:04}", flite(voice, text, draw).audio, SAMPLE_RATE)
+
+
+def _write(config: DictConfig, speaker: str, clips: Iterable[Clip], minutes: float | None = None) -> None:
+    """Writes the clips of a speaker, up to so many minutes of them."""
+    seconds = 0.0
+    for clip in clips:
+        audio = resample(clip.audio, clip.sample_rate, config.sample_rate)
+        write_audio(Path(config.output) / speaker / f"{clip.name}.flac", audio, config.sample_rate)
+        seconds += len(audio) / config.sample_rate
+        if minutes is not None and seconds >= 60 * minutes:
+            break
+    log.info("%s: %.1f minutes", speaker, seconds / 60)
+
+
+if __name__ == "__main__":
+    main()
