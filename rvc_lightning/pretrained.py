@@ -177,7 +177,8 @@ def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path)
     expected = network.state_dict()
     if difference := rvc_format.difference(expected, weights):
         raise VoiceError(
-            f"'{path}' does not fit the networks of this run ({difference}); look at {_setting_of(expected, weights)}"
+            f"'{path}' does not fit the networks of this run ({difference}); look at "
+            f"{_setting_of(expected, weights)}, or start from nothing: pretrained=none"
         )
     if broken := names_not_finite(weights):
         raise VoiceError(f"'{path}' holds NaN or infinity ({broken}): the training that made it had diverged")

@@ -13,7 +13,10 @@ from omegaconf import OmegaConf
 
 from rvc_lightning.conversion.options import default_values, help_text
 
-DEMO_FOLDER = Path(__file__).parent / "assets" / "demo"
+ASSETS = Path(__file__).parent / "assets"
+"""What ships with the package."""
+
+DEMO_FOLDER = ASSETS / "demo"
 """The recordings that ship with the package."""
 
 CHECKPOINT_FOLDER = "checkpoints"
@@ -33,6 +36,11 @@ def name_of(audio: str | None) -> str:
 def demo(part: str) -> str:
     """Path of a part of the demo: target, source or counterpart."""
     return str(DEMO_FOLDER / part)
+
+
+def shipped(path: str) -> str:
+    """Path of a file that ships with the package, by its place among the assets."""
+    return str(ASSETS / path)
 
 
 def counterpart_of(audio: str | None) -> str | None:
@@ -68,6 +76,6 @@ def conversion_help() -> str:
 
 def register() -> None:
     """Makes the resolvers known to OmegaConf, and the options of a conversion to Hydra as `conversion_options`."""
-    for resolver in (name_of, demo, counterpart_of, run_folder, cores, conversion_help):
+    for resolver in (name_of, demo, shipped, counterpart_of, run_folder, cores, conversion_help):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     ConfigStore.instance().store("conversion_options", default_values())

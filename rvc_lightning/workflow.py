@@ -40,6 +40,7 @@ from rvc_lightning.retrieval import IndexConfig
 from rvc_lightning.showcase import show
 from rvc_lightning.voice.export import ExportedVoice, export_checkpoint
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
+from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
 
@@ -295,4 +296,7 @@ def _say_where(config: DictConfig, exported: ExportedVoice) -> None:
     ]
     log.info("%s", "\n".join(f"{what + ':':9} {where}" for what, where in lines))
     log.info("watch:    tensorboard --logdir %s", run)
-    log.info("convert:  python -m rvc_lightning.convert voice=%s input=FILE_OR_FOLDER output=FOLDER", exported.voice)
+    command = f"python -m rvc_lightning.convert voice={exported.voice} input=FILE_OR_FOLDER output=FOLDER"
+    median_hz = Voice.load(exported.voice).median_f0_hz
+    # Speech in another register than the voice's own is what it never learned to speak; a song keeps its key.
+    log.info("convert:  %s%s", command, f" proposed_pitch_hz={median_hz:.0f}" if median_hz else "")

@@ -144,6 +144,7 @@ def test_what_is_composed_is_the_peers_network(name, overrides, golden):
 
 
 SEGMENT_SAMPLES = {"24k": 8640, "32k": 12800, "40k": 12800, "48k": 17280, "32k_v1": 12800, "48k_v1": 11520}
+SEGMENT_SAMPLES["24k_light"] = SEGMENT_SAMPLES["24k"]
 
 
 @pytest.mark.parametrize("rate", choices("sample_rate"))

@@ -6,11 +6,20 @@ import pytest
 import torch
 from peers import write_pretrained
 from stubs import make_voice, quick_config
+from test_configurations import composed, header_for
+from test_training import recordings, small_run  # noqa: F401
 
+from rvc_lightning import workflow
+from rvc_lightning.building import build_module
 from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
-from rvc_lightning.module import RVCModule, TrainingConfig
+from rvc_lightning.module import AVERAGED_KEY, RVCModule, TrainingConfig
 from rvc_lightning.pretrained import PretrainedConfig, read_pretrained
+from rvc_lightning.resolvers import ASSETS
+from rvc_lightning.voice.export import export_pair
+from rvc_lightning.voice.rvc_format import SPEAKER_TABLE
+
+LARGEST_BYTES = 12_000_000
 
 DISCRIMINATOR = DiscriminatorConfig(
     periods=(2, 3), period_channels=(2, 2), scale_channels=(2,) * 6, scale_groups=(1,) * 6
@@ -149,3 +158,38 @@ def test_a_repository_of_ones_own():
 
 def test_none_is_none():
     assert read_pretrained(PretrainedConfig(), quick_config()) is None
+
+
+def test_what_ships_is_small_and_fits_the_quickstart(tmp_path):
+    config = composed("+experiment=quickstart", run=str(tmp_path))
+    folder = ASSETS / "base"
+    assert sum(path.stat().st_size for path in folder.glob("*.pth")) <= LARGEST_BYTES
+    assert (folder / "README.md").is_file()
+    pretrained = workflow.pretrained_networks(config)
+    module = build_module(config, header_for(config, content={"dim": 256}), {}, speaker_rows=pretrained.speaker_count)
+    pretrained.load_into(module)
+    table = module.synthesizer.speaker_embedding.weight
+    assert torch.equal(table, table[:1].expand_as(table)) and table.any()
+
+
+def test_a_run_becomes_a_pair_that_others_start_from(tmp_path, recordings):  # noqa: F811
+    (recordings / "ben").mkdir()
+    (recordings / "11.flac").rename(recordings / "ben" / "11.flac")
+    changes = ["callbacks=ema", "showcase=null", "speakers=folders", "trainer.max_epochs=1", "data.held_out=0"]
+    config = small_run(tmp_path, recordings, *changes)
+    trainer = workflow.fit(config, workflow.prepare_dataset(config))
+    run, checkpoint = trainer.lightning_module, tmp_path / "run/checkpoints/last.ckpt"
+    pair = export_pair(checkpoint, tmp_path / "pair")
+
+    fresh = module_of(run.synthesizer.config, run.discriminator.config)
+    read_pretrained(files_of(*pair), run.synthesizer.config).load_into(fresh)
+    half = {"rtol": 1e-3, "atol": 1e-4}
+    for name, weight in run.discriminator.state_dict().items():
+        torch.testing.assert_close(fresh.discriminator.state_dict()[name], weight, **half)
+    averaged = torch.load(checkpoint, weights_only=True)[AVERAGED_KEY]
+    table = averaged.pop(f"module.{SPEAKER_TABLE}")
+    for name, weight in fresh.synthesizer.state_dict().items():
+        if name == SPEAKER_TABLE:
+            torch.testing.assert_close(weight, table[:2].mean(0).expand_as(weight), **half)
+        else:
+            torch.testing.assert_close(weight, averaged[f"module.{name}"], **half)

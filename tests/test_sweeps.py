@@ -19,7 +19,7 @@ SMALL = (
     *(f"model.synthesizer.{name}=8" for name in ("hidden_channels", "filter_channels")),
     *("model.synthesizer.initial_channels=16", "model.synthesizer.latent_channels=4", "model.synthesizer.n_layers=1"),
     *("trainer.accelerator=cpu", "trainer.max_epochs=1", "trainer.max_time=null", "trainer.val_check_interval=null"),
-    *("trainer.check_val_every_n_epoch=1", "data.held_out=0.3", "data.num_workers=0", "model.adversarial_from_step=0"),
+    *("trainer.check_val_every_n_epoch=1", "data.held_out=0.3", "data.num_workers=0", "pretrained=none"),
     *("showcase=null", "prepare_workers=0"),
 )
 

@@ -24,6 +24,7 @@ from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, read_manifest, write_manifest
 from rvc_lightning.errors import ConfigurationError, DatasetError, RVCError, VoiceError
 from rvc_lightning.module import AVERAGED_KEY, CHECKPOINT_KEY, RVCModule, TrainingConfig
+from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.resolvers import DEMO_FOLDER
 from rvc_lightning.retrieval import IndexConfig
 from rvc_lightning.voice.export import export_checkpoint, export_index, facts_of, load_voice
@@ -169,6 +170,34 @@ def test_the_discriminator_can_join_later(make_module):
     module = make_module(adversarial_from_step=1)
     run_steps(module, [[collate(random_batch(2))]] * 2)
     assert any(not torch.equal(tensor, before[name]) for name, tensor in module.discriminator.state_dict().items())
+
+
+@pytest.mark.parametrize(("share", "learns"), [(0.0, "posterior_encoder"), (1.0, "text_encoder")])
+def test_segments_can_be_generated_as_conversion_does(make_module, share, learns):
+    module = make_module(from_content_share=share)
+    generated = module.generate(collate(random_batch(2)))
+    module.mel_loss(generated.real, generated.fake).backward()
+    gradients = {name: weight.grad for name, weight in module.synthesizer.named_parameters()}
+    taught = {name.split(".")[0] for name, gradient in gradients.items() if gradient is not None and gradient.any()}
+    assert taught & {"posterior_encoder", "text_encoder"} == {learns}
+
+
+def test_each_item_is_generated_in_its_own_way(make_module):
+    module, batch = make_module(), collate(random_batch(3))
+    synthesizer, seen = module.synthesizer, []
+    synthesizer.generator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    for chosen in ([False] * 3, [True] * 3, [False, True, False]):
+        torch.manual_seed(0)
+        synthesizer(batch.content.repeat_interleave(2, 1), batch.lengths, coarse_pitch(batch.f0_hz), batch.f0_hz,
+                    batch.speaker, module.spectrogram_of(batch), 20, torch.tensor(chosen))  # fmt: skip
+    recorded, expected, mixed = seen
+    assert not torch.equal(recorded, expected)
+    torch.testing.assert_close(mixed, torch.stack([recorded[0], expected[1], recorded[2]]))
+
+
+def test_a_share_beyond_all_is_refused():
+    with pytest.raises(ConfigurationError, match=r"from_content_share=1\.5"):
+        TrainingConfig(segment_frames=8, n_mels=20, loss_weights=WEIGHTS, from_content_share=1.5)
 
 
 def test_silence_alone_can_be_trained_on(make_module):
@@ -355,7 +384,7 @@ def small_run(tmp_path, recordings, *overrides):
         ),
         *("trainer.check_val_every_n_epoch=1", "trainer.log_every_n_steps=1", "data.held_out=0.3"),
         *(
-            "model.adversarial_from_step=0",
+            "pretrained=none",
             "data.num_workers=0",
             "showcase.n_clips=1",
             "prepare_workers=0",
@@ -379,7 +408,7 @@ def test_from_a_folder_of_recordings_to_a_converted_voice(tmp_path, recordings, 
     source = soundfile.info(DEMO_FOLDER / "source" / "01.flac")
     assert rate == 24000 and len(converted) == -(-source.frames * 24000 // source.samplerate)
     assert np.abs(converted).max() > 0
-    for line in ("voice:", "index:", "dataset:", "tensorboard --logdir", "pitch correlation"):
+    for line in ("voice:", "index:", "dataset:", "tensorboard --logdir", "pitch correlation", "proposed_pitch_hz="):
         assert line in caplog.text
     checkpoints = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert checkpoints == {"best.ckpt", "last.ckpt"}

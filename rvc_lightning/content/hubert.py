@@ -97,7 +97,7 @@ def _fetch(name: str) -> Path:
     """
     if f"content/{name}/{_FILES[0]}" not in known_files():
         raise ConfigurationError(f"content={name} needs content.path=FOLDER, with {' and '.join(_FILES)} in it")
-    otherwise = f"name a folder with {' and '.join(_FILES)}: content.path=FOLDER; content=spectral needs no download"
+    otherwise = f"name a folder with {' and '.join(_FILES)}: content.path=FOLDER; content=phonetic needs no download"
     return fetch_together([known_files()[f"content/{name}/{file}"] for file in _FILES], otherwise)
 
 

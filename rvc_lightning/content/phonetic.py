@@ -16,6 +16,9 @@ from rvc_lightning.content.base import WINDOW_SAMPLES, ContentEncoder, content_f
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models.phonetic import PhoneticNetwork, from_file
 
+EDITION = 2
+"""Of the weights that ship: one up with each new training, since voices of one edition cannot be spoken with another."""
+
 SHIPPED = Path(__file__).parents[1] / "assets" / "phonetic" / "phonetic.pt"
 
 
@@ -27,17 +30,25 @@ class PhoneticEncoder(ContentEncoder):
 
     name = "phonetic"
 
-    def __init__(self, path: str | None = None, version: str = "v1") -> None:
+    def __init__(self, path: str | None = None, version: str = "v1", edition: int = EDITION) -> None:
         """Loads the network.
 
         Args:
             path: A file that `python -m rvc_lightning.phonetic.train` wrote; None for the one that ships.
             version: Of the voice format; 'v1' alone has the room of its 256 channels.
+            edition: Of the weights, which datasets and voices remember; for a file of your own it can be any number.
 
         Raises:
-            ConfigurationError: `version` is another, or there is no such network at `path`.
+            ConfigurationError: `version` is another, `edition` is not the one that ships, or there is no such network
+                at `path`.
         """
         super().__init__()
+        if path is None and edition != EDITION:
+            raise ConfigurationError(
+                f"content.edition={edition}; edition {EDITION} of the phonetic encoder is what this version of "
+                f"rvc_lightning ships. Train the voice anew, or name the weights of edition {edition}: "
+                "content.path=FILE, or content_path=FILE when converting"
+            )
         if version != "v1":
             raise ConfigurationError(f"content.version={version}; content=phonetic is of version v1 (256 channels)")
         self.network = load_network(Path(path).expanduser() if path is not None else SHIPPED, "content.path")

@@ -103,7 +103,9 @@ def log_mel(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     )
     # A sine of full scale has a quarter of its window's squared sum in its bin.
     full_scale = (_FFT_SAMPLES * max(1, round(sample_rate / SAMPLE_RATE)) / 4) ** 2
-    return 10 * np.log10(np.maximum(power / full_scale, 10 ** (_FLOOR_DB / 10)))
+    level_db = 10 * np.log10(np.maximum(power / full_scale, 10 ** (_FLOOR_DB / 10)))
+    # The logarithm of the floor may come out a rounding below it.
+    return np.maximum(level_db, _FLOOR_DB)
 
 
 def render_table(rows: Mapping[str, Comparison]) -> str:

@@ -120,7 +120,7 @@ def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
 
 
 def export_pair(checkpoint: Path, folder: Path) -> Pair:
-    """Writes `folder/G.pth` and `folder/D.pth`, in half precision: what other voices can start from (`pretrained=files`).
+    """Writes `folder/G.pth` and `folder/D.pth` in half precision: what other voices start from by `pretrained=files`.
 
     In the files that RVC tools start from, a new speaker takes the place of one of the old ones. Here each place holds
     the mean of all, which is as near to anybody.

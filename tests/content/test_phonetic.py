@@ -1,9 +1,14 @@
 """The phonetic encoder: what it depends on, in any precision."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from rvc_lightning.content.phonetic import SHIPPED, PhoneticEncoder
+import rvc_lightning
+from rvc_lightning.content.phonetic import EDITION, SHIPPED, PhoneticEncoder
+from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models.phonetic import PhoneticConfig, PhoneticNetwork, mel_filters, to_file
 from rvc_lightning.phonetic.phones import PHONES
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
@@ -78,3 +83,15 @@ def test_what_ships_is_small_and_fits_the_format():
     encoder = PhoneticEncoder()
     assert encoder.dim == CONTENT_DIMS["v1"] and encoder.network.config.n_phones == len(PHONES)
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
+def test_voices_of_another_edition_are_refused_and_its_weights_can_be_named(tmp_path, encoder):
+    with pytest.raises(ConfigurationError, match=r"edition=1; edition \d.*content\.path=FILE"):
+        PhoneticEncoder(edition=1)
+    torch.save(to_file(encoder.network), tmp_path / "first.pt")
+    assert PhoneticEncoder(path=str(tmp_path / "first.pt"), edition=1).dim == encoder.dim
+
+
+def test_the_configured_edition_is_the_one_that_ships():
+    settings = OmegaConf.load(Path(rvc_lightning.__file__).parents[1] / "conf/content/phonetic.yaml")
+    assert settings.edition == EDITION

@@ -1,0 +1,67 @@
+"""How well a voice trained by a command converts other people: speaker, melody, words and estimated opinion.
+
+    python tests/parity/conversion.py SOURCES TARGET... [--train +experiment=quickstart ...] [--work FOLDER]
+
+Each TARGET is a folder of recordings of one person. A voice is trained on it, and `rvc_lightning.evaluate` converts the
+recordings in SOURCES with it, each moved to the target's pitch. Needs the extra `evaluate` and resemblyzer.
+
+gain: way from the source's similarity to the target to that of the target's own clips, 0 to 1, mean and lowest clip.
+phone error: against the source; a vocoder that moves the pitch alone has 0.34 (see `evaluate_vc.py` of the issue).
+MOS: DNSMOS, beside that of the sources.
+
+Not a test: pytest does not collect it.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def run(command, *words):
+    line = [sys.executable, "-m", f"rvc_lightning.{command}", *map(str, words)]
+    sys.stderr.write(" ".join(line) + "\n")
+    subprocess.run(line, check=True, stdout=sys.stderr)
+
+
+def judged(target, sources, training, work):
+    """Seconds of the training, and what `evaluate` found."""
+    start = time.monotonic()
+    if not (work / "voices" / target.name / f"{target.name}.pth").exists():
+        run("train", *training, f"audio={target}", f"paths.root={work}", "showcase=null")
+    seconds = time.monotonic() - start
+    voice, output = work / "voices" / target.name / f"{target.name}.pth", work / "evaluations" / target.name
+    run("evaluate", f"voice={voice}", f"audio={sources}", f"reference={target}", f"output={output}", "demand=true")
+    return seconds, json.loads((output / "evaluation.json").read_text())
+
+
+def line(name, figures, sources, gains):
+    return (
+        f"{name:24} {sum(gains) / len(gains):5.2f} {min(gains):6.2f} {figures['pitch_correlation']:6.3f} "
+        f"{figures['phone_error']:6.2f} {figures['mos_overall']:5.2f} {sources['mos_overall']:7.2f}"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sources", type=Path)
+    parser.add_argument("targets", type=Path, nargs="+")
+    parser.add_argument("--train", nargs="+", default=["+experiment=quickstart"], help="words of the command")
+    parser.add_argument("--work", type=Path, default=Path("conversion"), help="folder for voices and reports")
+    arguments = parser.parse_args()
+    sys.stdout.write(f"{'':24} {'gain':>5} {'lowest':>6} {'melody':>6} {'phones':>6} {'MOS':>5} {'sources':>7}\n")
+    for target in arguments.targets:
+        seconds, report = judged(target.resolve(), arguments.sources, arguments.train, arguments.work.resolve())
+        clips = report["clips"]
+        for clip in clips:
+            name = f"  {Path(clip['name']).stem}"[:24]
+            sys.stdout.write(line(name, clip["converted"], clip["source"], [clip["converted"]["speaker_gain"]]) + "\n")
+        gains = [clip["converted"]["speaker_gain"] for clip in clips]
+        sys.stdout.write(line(target.name, report["mean"], report["mean_of_sources"], gains) + f"  {seconds:.0f} s\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
