@@ -36,6 +36,14 @@ def feature_loss(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tenso
     return 2 * torch.stack(distances).sum()
 
 
+def offset_loss(waveform: Tensor) -> Tensor:
+    """How far waveforms [B, 1, N] lie from zero on average: a scalar.
+
+    Mel spectra are deaf to it. Where nothing else listens, a generator from nothing drifts to where its tanh is flat.
+    """
+    return waveform.float().mean(dim=-1).abs().mean()
+
+
 def mel_loss(real: Tensor, fake: Tensor) -> Tensor:
     """Mean absolute distance of two log-mel spectra [B, M, T]: a scalar."""
     return (real.float() - fake.float()).abs().mean()

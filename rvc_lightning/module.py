@@ -351,7 +351,7 @@ class RVCModule(LightningModule):
         return losses.discriminator_loss([real for real, _ in scores], [fake for _, fake in scores])
 
     def generator_losses(self, generated: Generated, *, adversarial: bool = True) -> dict[str, Tensor]:
-        """The generator's losses by name, unweighted scalars; without the discriminator's unless `adversarial`."""
+        """The generator's losses by name, unweighted scalars; the discriminator's only if `adversarial`."""
         output = generated.output
         terms = {
             "mel": self.mel_loss(generated.real, generated.fake),
@@ -366,6 +366,8 @@ class RVCModule(LightningModule):
                 fake = self.discriminator(generated.fake)
             terms["adversarial"] = losses.adversarial_loss([judgement.score for judgement in fake])
             terms["features"] = losses.feature_loss([j.features for j in real], [j.features for j in fake])
+        else:
+            terms["offset"] = losses.offset_loss(generated.fake)
         return terms
 
     def mel_loss(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -375,8 +377,10 @@ class RVCModule(LightningModule):
         return losses.multi_scale_mel_loss(self.multi_scale_mel(real.squeeze(1)), self.multi_scale_mel(fake.squeeze(1)))
 
     def weighted_sum(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """Sum of losses, each times its weight."""
-        return torch.stack([self.training_config.loss_weights[name] * loss for name, loss in terms.items()]).sum()
+        """Sum of losses, each times its weight; the offset has that of the mel loss, which it completes."""
+        weights = self.training_config.loss_weights
+        weights = {**weights, "offset": weights["mel"]}
+        return torch.stack([weights[name] * loss for name, loss in terms.items()]).sum()
 
     def mel_of(self, waveform: Tensor) -> Tensor:
         """Log-mel spectrum: [B, 1, N] -> [B, M, T]."""

@@ -172,6 +172,16 @@ def test_the_discriminator_can_join_later(make_module):
     assert any(not torch.equal(tensor, before[name]) for name, tensor in module.discriminator.state_dict().items())
 
 
+def test_a_constant_is_heard_until_the_discriminator_hears_it(make_module):
+    module = make_module()
+    generated = module.generate(collate(random_batch(2)))
+    shifted = generated._replace(fake=generated.fake + 0.25)
+    plain, moved = (module.generator_losses(waves, adversarial=False)["offset"] for waves in (generated, shifted))
+    assert float(moved) == pytest.approx(0.25, abs=float(plain) + 1e-6) and float(moved) > float(plain)
+    assert float(module.weighted_sum({"offset": moved})) == pytest.approx(45 * float(moved))
+    assert "offset" not in module.generator_losses(generated)
+
+
 @pytest.mark.parametrize(("share", "learns"), [(0.0, "posterior_encoder"), (1.0, "text_encoder")])
 def test_segments_can_be_generated_as_conversion_does(make_module, share, learns):
     module = make_module(from_content_share=share)

@@ -51,7 +51,7 @@ class PhoneticConfig:
     """
 
     n_mels: int = 80
-    channels: int = 192
+    channels: int = 256
     n_blocks: int = 6
     expansion: int = 2
     n_phones: int = 40

@@ -32,14 +32,14 @@ class AugmentConfig:
     """
 
     speed: float = 1.3
-    formants: float = 1.2
+    formants: float = 1.25
     level_db: float = 35.0
     equalizer_db: float = 5.0
-    p_room: float = 0.4
-    p_noise: float = 0.6
+    p_room: float = 0.25
+    p_noise: float = 0.4
     least_snr_db: float = 3.0
     p_band: float = 0.2
-    p_mask: float = 0.6
+    p_mask: float = 0.4
 
 
 def augmented(speech: np.ndarray, other: np.ndarray, config: AugmentConfig, draw: np.random.Generator) -> np.ndarray:

@@ -123,7 +123,7 @@ def export_pair(checkpoint: Path, folder: Path) -> Pair:
     """Writes `folder/G.pth` and `folder/D.pth` in half precision: what other voices start from by `pretrained=files`.
 
     In the files that RVC tools start from, a new speaker takes the place of one of the old ones. Here each place holds
-    the mean of all, which is as near to anybody.
+    the mean of all, which is as near to anybody, and there are as many places as those files have.
 
     Raises:
         VoiceError: The checkpoint cannot be read.
@@ -133,7 +133,8 @@ def export_pair(checkpoint: Path, folder: Path) -> Pair:
     generator = _synthesizer_weights(content)
     speakers = len(content[CHECKPOINT_KEY]["voice"]["speakers"])
     table = generator[SPEAKER_TABLE]
-    generator[SPEAKER_TABLE] = table[:speakers].mean(0, keepdim=True).repeat(len(table), 1)
+    rows = max(len(table), SynthesizerConfig.speaker_count)
+    generator[SPEAKER_TABLE] = table[:speakers].mean(0, keepdim=True).repeat(rows, 1)
     pair = Pair(folder / "G.pth", folder / "D.pth")
     _write_half(pair.generator, rvc_format.weights_for_file(generator, config))
     discriminator = _below(_DISCRIMINATOR_PREFIX, content["state_dict"])
