@@ -73,7 +73,7 @@ class TrainingConfig:
     gradient_clip_algorithm: str = "norm"
     """'norm' or 'value'."""
     adversarial_from_step: int = 0
-    """Steps that the generator learns from the mel and KL losses alone before the discriminator joins."""
+    """Steps that the generator learns from the mel, offset and KL losses alone before the discriminator joins."""
     from_content_share: float = 0.0
     """Share of the segments that are generated from content and pitch, as in conversion, and not from the recording."""
     grad_norm_every_n_steps: int = 20

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _SOURCES = ("none", "official", "files")
 _POSTERIOR = "posterior_encoder."
+_OTHERWISE = ", or start from nothing: pretrained=none"
 
 _SETTINGS = (
     # (prefix of the first name that differs, setting to look at)
@@ -90,11 +91,11 @@ class Pretrained:
             )
             fresh = module.synthesizer.state_dict()
             weights = weights | {name: tensor for name, tensor in fresh.items() if name.startswith(_POSTERIOR)}
-        load_strictly(module.synthesizer, weights, self.synthesizer_path)
+        load_strictly(module.synthesizer, weights, self.synthesizer_path, _OTHERWISE)
         if self.discriminator is None or self.discriminator_path is None:
             log.warning("pretrained.discriminator is not given: the discriminator starts from nothing")
         else:
-            load_strictly(module.discriminator, self.discriminator, self.discriminator_path)
+            load_strictly(module.discriminator, self.discriminator, self.discriminator_path, _OTHERWISE)
         log.info("Starting from '%s'", self.synthesizer_path)
 
 
@@ -168,8 +169,8 @@ def tensors_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     return dict(weights)
 
 
-def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Gives `network` the weights of the file `path`, under our names.
+def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path, otherwise: str = "") -> None:
+    """Gives `network` the weights of the file `path`, under our names; `otherwise` ends the message of a misfit.
 
     Raises:
         VoiceError: Names or shapes differ, or values are not finite; the message names the setting to change.
@@ -177,8 +178,8 @@ def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path)
     expected = network.state_dict()
     if difference := rvc_format.difference(expected, weights):
         raise VoiceError(
-            f"'{path}' does not fit the networks of this run ({difference}); look at "
-            f"{_setting_of(expected, weights)}, or start from nothing: pretrained=none"
+            f"'{path}' does not fit the networks of this run ({difference}); look at {_setting_of(expected, weights)}"
+            f"{otherwise}"
         )
     if broken := names_not_finite(weights):
         raise VoiceError(f"'{path}' holds NaN or infinity ({broken}): the training that made it had diverged")

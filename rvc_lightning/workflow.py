@@ -27,6 +27,7 @@ from rvc_lightning.building import (
 )
 from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
 from rvc_lightning.checkpoints import open_checkpoint, read_checkpoint
+from rvc_lightning.conversion.speakers import speaker_names
 from rvc_lightning.data.features import ExtractionConfig
 from rvc_lightning.data.manifest import MANIFEST_NAME, DatasetHeader, read_header
 from rvc_lightning.data.preparation import SlicingConfig, prepare
@@ -148,6 +149,7 @@ def fit(config: DictConfig, dataset: Path, pretrained: Pretrained | None = None)
         saved = content[CHECKPOINT_KEY]
         first_step, speaker_rows = saved["optimizer_steps"], saved["synthesizer"]["speaker_count"]
         _check_same_speakers(header, saved["voice"])
+        _check_same_content(header.content, saved["voice"].get("content") or header.content)
         del content, saved
         log.info("Going on from '%s' with step %d", checkpoint, first_step)
     seed_everything(config.seed, workers=True, verbose=False)
@@ -185,6 +187,15 @@ def _check_same_speakers(header: DatasetHeader, voice: Mapping[str, Any]) -> Non
             f"the checkpoint's speakers are {', '.join(before)}, the dataset's {', '.join(now)}, in the order of their "
             "numbers: going on would mix them up. Name new speakers so that they come last, or begin a new run"
         )
+
+
+def _check_same_content(now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    """Refuses to go on with features that the networks have not learned to read. Raises DatasetError."""
+    known, found = ({"name": made["name"]} | (made.get("options") or {}) for made in (before, now))
+    # What one of them does not mention, such as a path of this machine, is no difference.
+    if changed := [key for key in known if key in found and known[key] != found[key]]:
+        was = ", ".join(f"content {key} was {known[key]}, is {found[key]}" for key in changed)
+        raise DatasetError(f"the checkpoint was trained with other features than the dataset has: {was}")
 
 
 def _settings_of(config: DictConfig) -> dict[str, Any]:
@@ -297,6 +308,11 @@ def _say_where(config: DictConfig, exported: ExportedVoice) -> None:
     log.info("%s", "\n".join(f"{what + ':':9} {where}" for what, where in lines))
     log.info("watch:    tensorboard --logdir %s", run)
     command = f"python -m rvc_lightning.convert voice={exported.voice} input=FILE_OR_FOLDER output=FOLDER"
-    median_hz = Voice.load(exported.voice).median_f0_hz
-    # Speech in another register than the voice's own is what it never learned to speak; a song keeps its key.
-    log.info("convert:  %s%s", command, f" proposed_pitch_hz={median_hz:.0f}" if median_hz else "")
+    log.info("convert:  %s%s", command, _own_pitch(Voice.load(exported.voice)))
+
+
+def _own_pitch(voice: Voice) -> str:
+    """The option that moves speech to the voice's own register, the one it has learned to speak in; '' for none."""
+    if not voice.pitch_guided or voice.median_f0_hz is None or len(speaker_names(voice)) > 1:
+        return ""
+    return f" proposed_pitch_hz={voice.median_f0_hz:.0f}"

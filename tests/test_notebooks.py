@@ -55,7 +55,7 @@ QUICK = (
     "model.synthesizer.latent_channels=4", "model.synthesizer.filter_channels=8", "trainer.accelerator=cpu",
     "trainer.max_epochs=1", "trainer.max_time=null", "trainer.val_check_interval=null",
     "trainer.check_val_every_n_epoch=1", "data.held_out=0.3", "data.num_workers=0", "prepare_workers=0",
-    "showcase=null",
+    "showcase=null", "pretrained=none",
 )  # fmt: skip
 
 

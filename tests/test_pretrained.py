@@ -174,8 +174,9 @@ def test_what_ships_is_small_and_fits_the_quickstart(tmp_path):
 
 
 def test_a_run_becomes_a_pair_that_others_start_from(tmp_path, recordings):  # noqa: F811
-    (recordings / "ben").mkdir()
-    (recordings / "11.flac").rename(recordings / "ben" / "11.flac")
+    for speaker, name in (("ben", "11"), ("carla", "10")):
+        (recordings / speaker).mkdir()
+        (recordings / f"{name}.flac").rename(recordings / speaker / f"{name}.flac")
     changes = ["callbacks=ema", "showcase=null", "speakers=folders", "trainer.max_epochs=1", "data.held_out=0"]
     config = small_run(tmp_path, recordings, *changes)
     trainer = workflow.fit(config, workflow.prepare_dataset(config))
@@ -190,8 +191,21 @@ def test_a_run_becomes_a_pair_that_others_start_from(tmp_path, recordings):  # n
         torch.testing.assert_close(fresh.discriminator.state_dict()[name], weight, **half)
     averaged = torch.load(checkpoint, weights_only=True)[AVERAGED_KEY]
     table = averaged.pop(f"module.{SPEAKER_TABLE}")
+    assert not torch.equal(table[0], table[1])
     for name, weight in fresh.synthesizer.state_dict().items():
         if name == SPEAKER_TABLE:
             torch.testing.assert_close(weight, table[:2].mean(0).expand_as(weight), **half)
         else:
             torch.testing.assert_close(weight, averaged[f"module.{name}"], **half)
+
+
+def test_a_pair_that_diverged_is_not_written(tmp_path, recordings):  # noqa: F811
+    config = small_run(tmp_path, recordings, "showcase=null", "trainer.max_epochs=1", "data.held_out=0")
+    workflow.fit(config, workflow.prepare_dataset(config))
+    checkpoint = tmp_path / "run/checkpoints/last.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    next(t for name, t in content["state_dict"].items() if name.startswith("discriminator."))[:] = torch.nan
+    torch.save(content, checkpoint)
+    with pytest.raises(VoiceError, match="earlier checkpoint"):
+        export_pair(checkpoint, tmp_path / "pair")
+    assert not (tmp_path / "pair").exists()

@@ -380,6 +380,8 @@ def recordings(tmp_path):
 
 
 def small_run(tmp_path, recordings, *overrides):
+    if not any(override.startswith("callbacks=") for override in overrides):
+        overrides = ("callbacks=default", *overrides)
     sizes = {"initial_channels": 16, "hidden_channels": 8, "latent_channels": 4, "filter_channels": 8, "n_layers": 1}
     return composed(
         "+experiment=quickstart",
@@ -418,8 +420,10 @@ def test_from_a_folder_of_recordings_to_a_converted_voice(tmp_path, recordings, 
     source = soundfile.info(DEMO_FOLDER / "source" / "01.flac")
     assert rate == 24000 and len(converted) == -(-source.frames * 24000 // source.samplerate)
     assert np.abs(converted).max() > 0
-    for line in ("voice:", "index:", "dataset:", "tensorboard --logdir", "pitch correlation", "proposed_pitch_hz="):
+    for line in ("voice:", "index:", "dataset:", "tensorboard --logdir", "pitch correlation"):
         assert line in caplog.text
+    # The demo has one speaker, who has a pitch.
+    assert f"proposed_pitch_hz={Voice.load(voice / f'{name}.pth').median_f0_hz:.0f}" in caplog.text
     checkpoints = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert checkpoints == {"best.ckpt", "last.ckpt"}
     assert_log_shows_everything(tmp_path / "run" / "tensorboard", config, score)
@@ -506,6 +510,21 @@ def test_a_run_that_goes_on_keeps_its_speakers(tmp_path, recordings):
     again = small_run(tmp_path, recordings, *changes, f'checkpoint="{tmp_path}/run"')
     with pytest.raises(DatasetError, match="speakers are ben, carla, the dataset's anna, ben, carla"):
         workflow.fit(again, workflow.prepare_dataset(again))
+
+
+@pytest.mark.parametrize("change", ["name=spectral", "edition=1"])
+def test_a_run_goes_on_with_the_content_it_was_trained_with(tmp_path, recordings, change):
+    config = small_run(tmp_path, recordings, "showcase=null", "trainer.max_epochs=1")
+    folder = workflow.prepare_dataset(config)
+    workflow.fit(config, folder)
+    checkpoint = tmp_path / "run/checkpoints/last.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    (key, value), voice = change.split("="), content[CHECKPOINT_KEY]["voice"]
+    place = voice["content"] if key == "name" else voice["content"]["options"]
+    place[key] = int(value) if value.isdigit() else value
+    torch.save(content, checkpoint)
+    with pytest.raises(DatasetError, match=f"content {key} was {value}, is "):
+        workflow.fit(small_run(tmp_path, recordings, f"checkpoint={checkpoint}"), folder)
 
 
 def test_averaged_weights_are_one_word(tmp_path, recordings):

@@ -43,10 +43,13 @@ REFINEGAN = ["generator=refinegan", "discriminator=v3", "loss=multi_scale", *SMA
     ],
     ids=["no pitch", "MRF", "RefineGAN"],
 )
-def test_from_recordings_to_a_voice_that_speaks(tmp_path, recordings, overrides, vocoder, pitch):
+def test_from_recordings_to_a_voice_that_speaks(tmp_path, recordings, caplog, overrides, vocoder, pitch):
+    caplog.set_level("INFO")
     sizes = ["model.synthesizer.initial_channels=32", "trainer.max_epochs=1"]
     score = workflow.train(small_run(tmp_path, recordings, *sizes, *overrides))
     assert np.isfinite(score)
+    # What cannot be asked of the voice is not proposed.
+    assert ("proposed_pitch_hz=" in caplog.text) == bool(pitch)
     folder = tmp_path / "voices/recordings"
     content = torch.load(folder / "recordings.pth", weights_only=True)
     assert (content["vocoder"], content["f0"]) == (vocoder, pitch)
@@ -70,7 +73,7 @@ def test_refinegan_trains_in_other_precisions(tmp_path, recordings, prepared, pr
     ("overrides", "message"),
     [
         (["pitch=none"], "generator=hifigan"),
-        (["generator=refinegan"], "multiple of 32"),
+        (["generator=refinegan", "model.synthesizer.initial_channels=24"], "multiple of 16"),
         (["discriminator=v3", "model.segment_frames=1"], "segment_frames=1"),
         (["data.batch_size=0"], "batch_size=0"),
     ],

@@ -17,7 +17,7 @@ from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models.phonetic import PhoneticNetwork, from_file
 
 EDITION = 2
-"""Of the weights that ship: one up with each new training, since voices of one edition cannot be spoken with another."""
+"""Of the weights that ship; one up with each training, since a voice learned with one says nothing with another."""
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "phonetic" / "phonetic.pt"
 
@@ -36,7 +36,7 @@ class PhoneticEncoder(ContentEncoder):
         Args:
             path: A file that `python -m rvc_lightning.phonetic.train` wrote; None for the one that ships.
             version: Of the voice format; 'v1' alone has the room of its 256 channels.
-            edition: Of the weights, which datasets and voices remember; for a file of your own it can be any number.
+            edition: Of the weights, which datasets and voices remember; for a file of your own choose another.
 
         Raises:
             ConfigurationError: `version` is another, `edition` is not the one that ships, or there is no such network

@@ -19,7 +19,7 @@ from rvc_lightning.audio.decode import load_audio, resample
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.commands import command, readable_choices, required
 from rvc_lightning.content.base import SAMPLE_RATE
-from rvc_lightning.errors import ConfigurationError, unknown_choice
+from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
 from rvc_lightning.phonetic.recordings import Recording, read_recordings
 from rvc_lightning.phonetic.speakers import FLITE_VOICES, flite
 
@@ -52,26 +52,38 @@ def write_crowd(config: DictConfig) -> None:
     """Writes the speakers that `conf/phonetic_crowd.yaml` describes, a folder each.
 
     Raises:
-        ConfigurationError: A pace makes no sense, or there is no such synthesizer.
-        DatasetError: The table of recordings cannot be read.
+        ConfigurationError: A pace makes no sense, there is no such synthesizer, or the folder is not empty.
+        DatasetError: The table of recordings cannot be read, or is empty.
         AudioError: A recording cannot be read.
     """
-    if any(not 0.5 <= pace <= 2 or pace == 1 for pace in config.paces):
-        raise ConfigurationError(f"paces={list(config.paces)}; each must lie between 0.5 and 2, and not be 1")
-    if unknown := set(config.synthesizers) - set(FLITE_VOICES):
-        raise unknown_choice("synthesizers", min(unknown), FLITE_VOICES)
+    _check(config)
     by_speaker: dict[str, list[Recording]] = defaultdict(list)
     for recording in read_recordings(Path(config.recordings)):
         by_speaker[recording.speaker].append(recording)
+    if not by_speaker:
+        raise DatasetError(f"recordings={config.recordings} names no recordings")
     draw = random.Random(config.seed)
+    texts = sorted({recording.transcript for recording in itertools.chain(*by_speaker.values())})
+    # First, since a synthesizer may be missing.
+    for voice in config.synthesizers:
+        _write(config, f"flite_{voice}", _read_aloud(voice, draw.sample(texts, len(texts)), draw), config.minutes)
     for speaker, recordings in sorted(by_speaker.items()):
         _write(config, speaker, _played(recordings, 1.0))
         for pace in config.paces:
             chosen = draw.sample(recordings, len(recordings))
-            _write(config, f"{speaker}_{pace:.2f}", _played(chosen, pace), config.minutes)
-    texts = sorted({recording.transcript for recording in itertools.chain(*by_speaker.values())})
-    for voice in config.synthesizers:
-        _write(config, voice, _read_aloud(voice, draw.sample(texts, len(texts)), draw), config.minutes)
+            _write(config, f"{speaker}_{pace:g}", _played(chosen, pace), config.minutes)
+
+
+def _check(config: DictConfig) -> None:
+    if any(not 0.5 <= pace <= 2 or pace == 1 for pace in config.paces):
+        raise ConfigurationError(f"paces={list(config.paces)}; each must lie between 0.5 and 2, and not be 1")
+    if unknown := set(config.synthesizers) - set(FLITE_VOICES):
+        raise unknown_choice("synthesizers", min(unknown), FLITE_VOICES)
+    output = Path(config.output)
+    if output.is_dir() and any(output.iterdir()):
+        raise ConfigurationError(
+            f"output={output} is not empty: what is there would be taken for speakers; name another"
+        )
 
 
 def _played(recordings: Iterable[Recording], pace: float) -> Iterator[Clip]:
@@ -81,16 +93,19 @@ def _played(recordings: Iterable[Recording], pace: float) -> Iterator[Clip]:
 
 
 def _read_aloud(voice: str, texts: Iterable[str], draw: random.Random) -> Iterator[Clip]:
-    for number, text in enumerate(texts):
-        yield Clip(f"{number:04}", flite(voice, text, draw).audio, SAMPLE_RATE)
+    for text in texts:
+        try:
+            yield Clip("read", flite(voice, text, draw).audio, SAMPLE_RATE)
+        except (KeyError, TimeoutError) as error:
+            log.info("left out, %r: %s", error, text)
 
 
 def _write(config: DictConfig, speaker: str, clips: Iterable[Clip], minutes: float | None = None) -> None:
-    """Writes the clips of a speaker, up to so many minutes of them."""
+    """Writes the clips of a speaker; those from the first that reaches so many minutes on are left out."""
     seconds = 0.0
-    for clip in clips:
+    for number, clip in enumerate(clips, start=1):
         audio = resample(clip.audio, clip.sample_rate, config.sample_rate)
-        write_audio(Path(config.output) / speaker / f"{clip.name}.flac", audio, config.sample_rate)
+        write_audio(Path(config.output) / speaker / f"{number:05}_{clip.name}.flac", audio, config.sample_rate)
         seconds += len(audio) / config.sample_rate
         if minutes is not None and seconds >= 60 * minutes:
             break

@@ -24,7 +24,7 @@ from rvc_lightning.retrieval import IndexConfig
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.indexing import StoredFeatures, remember_features, remove_index, update_index
 from rvc_lightning.voice.rvc_format import SPEAKER_TABLE
-from rvc_lightning.voice.voice import Voice
+from rvc_lightning.voice.voice import Voice, in_half
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ def export_pair(checkpoint: Path, folder: Path) -> Pair:
     the mean of all, which is as near to anybody, and there are as many places as those files have.
 
     Raises:
-        VoiceError: The checkpoint cannot be read.
+        VoiceError: The checkpoint cannot be read, or holds weights that half precision cannot.
     """
     content = read_checkpoint(checkpoint)
     config = SynthesizerConfig.from_dict(content[CHECKPOINT_KEY]["synthesizer"])
@@ -135,16 +135,15 @@ def export_pair(checkpoint: Path, folder: Path) -> Pair:
     table = generator[SPEAKER_TABLE]
     rows = max(len(table), SynthesizerConfig.speaker_count)
     generator[SPEAKER_TABLE] = table[:speakers].mean(0, keepdim=True).repeat(rows, 1)
-    pair = Pair(folder / "G.pth", folder / "D.pth")
-    _write_half(pair.generator, rvc_format.weights_for_file(generator, config))
     discriminator = _below(_DISCRIMINATOR_PREFIX, content["state_dict"])
-    _write_half(pair.discriminator, rvc_format.discriminator_weights_for_file(discriminator))
+    pair = Pair(folder / "G.pth", folder / "D.pth")
+    stored = rvc_format.weights_for_file(generator, config), rvc_format.discriminator_weights_for_file(discriminator)
+    # Both before either is written.
+    halves = [in_half(weights, "this training has diverged; take an earlier checkpoint") for weights in stored]
+    for path, weights in zip(pair, halves, strict=True):
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            torch.save({"model": weights}, stream)
     return pair
-
-
-def _write_half(path: Path, weights: Mapping[str, Tensor]) -> None:
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        torch.save({"model": {name: tensor.half() for name, tensor in weights.items()}}, stream)
 
 
 def _synthesizer_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:

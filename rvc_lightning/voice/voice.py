@@ -255,11 +255,13 @@ def finite_halves(weights: Mapping[str, Tensor], remedy: str) -> dict[str, Tenso
     Raises:
         VoiceError: A weight is not finite, or too large for half precision (defect T18).
     """
-    halves = {
-        name: tensor.detach().half()
-        for name, tensor in weights.items()
-        if not name.startswith(rvc_format.POSTERIOR_PREFIX)
-    }
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(rvc_format.POSTERIOR_PREFIX)}
+    return in_half(kept, remedy)
+
+
+def in_half(weights: Mapping[str, Tensor], remedy: str) -> dict[str, Tensor]:
+    """All tensors in half precision; arguments and errors as of `finite_halves`."""
+    halves = {name: tensor.detach().half() for name, tensor in weights.items()}
     if broken := names_not_finite(halves):
         raise VoiceError(f"the weights {broken} are not finite in half precision: {remedy}")
     return halves

@@ -27,21 +27,21 @@ def run(command, *words):
 
 
 def judged(target, sources, training, work):
-    """Seconds of the training, and what `evaluate` found."""
-    start = time.monotonic()
-    if not (work / "voices" / target.name / f"{target.name}.pth").exists():
-        run("train", *training, f"audio={target}", f"paths.root={work}", "showcase=null")
-    seconds = time.monotonic() - start
+    """Seconds of the training, None for a voice that is there already, and what `evaluate` found."""
     voice, output = work / "voices" / target.name / f"{target.name}.pth", work / "evaluations" / target.name
+    seconds = None
+    if not voice.exists():
+        start = time.monotonic()
+        run("train", *training, f"audio={target}", f"paths.root={work}", "showcase=null")
+        seconds = time.monotonic() - start
     run("evaluate", f"voice={voice}", f"audio={sources}", f"reference={target}", f"output={output}", "demand=true")
     return seconds, json.loads((output / "evaluation.json").read_text())
 
 
 def line(name, figures, sources, gains):
-    return (
-        f"{name:24} {sum(gains) / len(gains):5.2f} {min(gains):6.2f} {figures['pitch_correlation']:6.3f} "
-        f"{figures['phone_error']:6.2f} {figures['mos_overall']:5.2f} {sources['mos_overall']:7.2f}"
-    )
+    cells = [sum(gains) / len(gains) if gains else None, min(gains, default=None), figures.get("pitch_correlation"),
+             figures.get("phone_error"), figures.get("mos_overall"), sources.get("mos_overall")]  # fmt: skip
+    return f"{name:24} " + " ".join(f"{'-' if cell is None else format(cell, '.3f'):>7}" for cell in cells)
 
 
 def main():
@@ -51,15 +51,17 @@ def main():
     parser.add_argument("--train", nargs="+", default=["+experiment=quickstart"], help="words of the command")
     parser.add_argument("--work", type=Path, default=Path("conversion"), help="folder for voices and reports")
     arguments = parser.parse_args()
-    sys.stdout.write(f"{'':24} {'gain':>5} {'lowest':>6} {'melody':>6} {'phones':>6} {'MOS':>5} {'sources':>7}\n")
+    heads = ("gain", "lowest", "melody", "phones", "MOS", "sources")
+    sys.stdout.write(f"{'':24} " + " ".join(f"{head:>7}" for head in heads) + "\n")
     for target in arguments.targets:
         seconds, report = judged(target.resolve(), arguments.sources, arguments.train, arguments.work.resolve())
-        clips = report["clips"]
-        for clip in clips:
-            name = f"  {Path(clip['name']).stem}"[:24]
-            sys.stdout.write(line(name, clip["converted"], clip["source"], [clip["converted"]["speaker_gain"]]) + "\n")
-        gains = [clip["converted"]["speaker_gain"] for clip in clips]
-        sys.stdout.write(line(target.name, report["mean"], report["mean_of_sources"], gains) + f"  {seconds:.0f} s\n")
+        gains = []
+        for clip in report["clips"]:
+            own = [gain] if (gain := clip["converted"].get("speaker_gain")) is not None else []
+            sys.stdout.write(line(f"  {Path(clip['name']).stem}"[:24], clip["converted"], clip["source"], own) + "\n")
+            gains += own
+        trained = "was there" if seconds is None else f"{seconds:.0f} s"
+        sys.stdout.write(line(target.name, report["mean"], report["mean_of_sources"], gains) + f"  {trained}\n")
         sys.stdout.flush()
 
 

@@ -9,7 +9,7 @@ import soundfile
 from hydra import compose, initialize_config_module
 
 from rvc_lightning import resolvers
-from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.errors import ConfigurationError, DatasetError
 from rvc_lightning.phonetic.crowd import write_crowd
 
 resolvers.register()
@@ -41,11 +41,11 @@ def crowd_of(tmp_path):
 def test_a_pace_makes_another_speaker(crowd_of):
     folder = crowd_of("synthesizers=[]", "paces=[0.8,1.25]")
     assert {path.name for path in folder.iterdir()} == {
-        *("anna", "anna_0.80", "anna_1.25", "ben", "ben_0.80", "ben_1.25")
+        *("anna", "anna_0.8", "anna_1.25", "ben", "ben_0.8", "ben_1.25")
     }
-    assert sorted(path.name for path in (folder / "anna").iterdir()) == ["1.flac", "2.flac"]
-    for name, pace in (("ben", 1.0), ("ben_0.80", 0.8), ("ben_1.25", 1.25)):
-        audio, rate = soundfile.read(folder / name / "3.flac")
+    assert sorted(path.name for path in (folder / "anna").iterdir()) == ["00001_1.flac", "00002_2.flac"]
+    for name, pace in (("ben", 1.0), ("ben_0.8", 0.8), ("ben_1.25", 1.25)):
+        audio, rate = soundfile.read(folder / name / "00001_3.flac")
         assert rate == 24000 and len(audio) == pytest.approx(rate / pace, abs=2)
         loudest_hz = np.abs(np.fft.rfft(audio)).argmax() * rate / len(audio)
         assert loudest_hz == pytest.approx(TONE_HZ * pace, abs=2)
@@ -53,13 +53,13 @@ def test_a_pace_makes_another_speaker(crowd_of):
 
 def test_minutes_bound_those_that_are_made(crowd_of):
     folder = crowd_of("synthesizers=[]", "paces=[0.9]", f"minutes={0.5 / 60}")
-    assert len([*(folder / "anna").iterdir()]) == 2 and len([*(folder / "anna_0.90").iterdir()]) == 1
+    assert len([*(folder / "anna").iterdir()]) == 2 and len([*(folder / "anna_0.9").iterdir()]) == 1
 
 
 @pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
 def test_synthesizers_read_what_people_said(crowd_of):
     folder = crowd_of("synthesizers=[slt]", "paces=[]")
-    clips = sorted((folder / "slt").iterdir())
+    clips = sorted((folder / "flite_slt").iterdir())
     assert len(clips) == 3 and all(soundfile.info(clip).samplerate == 24000 for clip in clips)
 
 
@@ -71,3 +71,17 @@ def test_what_makes_no_sense_is_refused_first(crowd_of, override, message, tmp_p
     with pytest.raises(ConfigurationError, match=message):
         crowd_of(override)
     assert not (tmp_path / "crowd").exists()
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(crowd_of):
+    folder = crowd_of("synthesizers=[]", "paces=[]")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ConfigurationError, match="is not empty"):
+        crowd_of("synthesizers=[]", "paces=[0.9]")
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_table_without_recordings_is_an_error(crowd_of, tmp_path):
+    (tmp_path / "table.csv").write_text("path,speaker,transcript\n")
+    with pytest.raises(DatasetError, match="names no recordings"):
+        crowd_of()
