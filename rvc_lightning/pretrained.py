@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.hub import HubFile, fetch, known_files
-from rvc_lightning.models import SynthesizerConfig
+from rvc_lightning.models import Synthesizer, SynthesizerConfig
+from rvc_lightning.models.layers import without_values
 from rvc_lightning.module import RVCModule
 from rvc_lightning.typed import check_types
 from rvc_lightning.voice import rvc_format
@@ -28,6 +29,8 @@ _OTHERWISE = ", or start from nothing: pretrained=none"
 
 _SETTINGS = (
     # (prefix of the first name that differs, setting to look at)
+    # Only the sizes of model= decide the flow; where they differ, everything does.
+    ("flow.", "model="),
     ("text_encoder.content_projection.", "content= (256 channels are v1, 768 are v2)"),
     ("text_encoder.pitch_embedding.", "generator= (with or without pitch)"),
     ("posterior_encoder.pre.", "sample_rate="),
@@ -77,6 +80,18 @@ class Pretrained:
     def speaker_count(self) -> int:
         """Rows of its speaker table, which the table of the run must have as well."""
         return self.synthesizer[SPEAKER_TABLE].shape[0]
+
+    def check_fits(self, sizes: SynthesizerConfig) -> None:
+        """Whether a synthesizer of these sizes can start from it, told before anything is built or prepared.
+
+        Raises:
+            VoiceError: Names or shapes differ; the message names the setting to change.
+        """
+        sizes = replace(sizes, speaker_count=self.speaker_count)
+        expected = without_values(lambda: Synthesizer(sizes)).state_dict()
+        if not any(name.startswith(_POSTERIOR) for name in self.synthesizer):
+            expected = {name: tensor for name, tensor in expected.items() if not name.startswith(_POSTERIOR)}
+        _refuse_misfit(expected, self.synthesizer, self.synthesizer_path, _OTHERWISE)
 
     def load_into(self, module: RVCModule) -> None:
         """Gives the weights to `module`, all or none.
@@ -175,15 +190,18 @@ def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path,
     Raises:
         VoiceError: Names or shapes differ, or values are not finite; the message names the setting to change.
     """
-    expected = network.state_dict()
-    if difference := rvc_format.difference(expected, weights):
-        raise VoiceError(
-            f"'{path}' does not fit the networks of this run ({difference}); look at {_setting_of(expected, weights)}"
-            f"{otherwise}"
-        )
+    _refuse_misfit(network.state_dict(), weights, path, otherwise)
     if broken := names_not_finite(weights):
         raise VoiceError(f"'{path}' holds NaN or infinity ({broken}): the training that made it had diverged")
     network.load_state_dict(dict(weights))
+
+
+def _refuse_misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, otherwise: str) -> None:
+    if difference := rvc_format.difference(expected, found):
+        raise VoiceError(
+            f"'{path}' does not fit the networks of this run ({difference}); look at {_setting_of(expected, found)}"
+            f"{otherwise}"
+        )
 
 
 def _setting_of(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:

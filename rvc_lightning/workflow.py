@@ -125,13 +125,16 @@ def pretrained_networks(config: DictConfig) -> Pretrained | None:
     Raises:
         ConfigurationError: There is no such pair.
         AssetError: Its files cannot be fetched.
-        VoiceError: Its files are missing or damaged.
+        VoiceError: Its files are missing or damaged, or do not fit the networks of this run.
     """
     if config.checkpoint is not None:
         return None
     values = plain(config.model)["synthesizer"]
     sizes = SynthesizerConfig.from_dict(values | {"content_dim": _content_dim(config)})
-    return read_pretrained(settings(PretrainedConfig, "pretrained", plain(config.pretrained)), sizes)
+    pretrained = read_pretrained(settings(PretrainedConfig, "pretrained", plain(config.pretrained)), sizes)
+    if pretrained is not None:
+        pretrained.check_fits(sizes)
+    return pretrained
 
 
 def fit(config: DictConfig, dataset: Path, pretrained: Pretrained | None = None) -> Trainer:

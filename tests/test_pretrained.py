@@ -209,3 +209,21 @@ def test_a_pair_that_diverged_is_not_written(tmp_path, recordings):  # noqa: F81
     with pytest.raises(VoiceError, match="earlier checkpoint"):
         export_pair(checkpoint, tmp_path / "pair")
     assert not (tmp_path / "pair").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "setting"),
+    [("model=full", "model="), ("content=spectral", "content="), ("sample_rate=24k", "sample_rate=")],
+)
+def test_a_misfit_is_told_before_anything_is_prepared(tmp_path, override, setting):
+    config = composed("+experiment=quickstart", override, f"paths.root={tmp_path}", run=str(tmp_path / "run"))
+    with pytest.raises(VoiceError, match=rf"G\.pth' does not fit .*look at .*{setting}.*pretrained=none"):
+        workflow.train(config)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_voice_without_posterior_encoder_fits(tmp_path, pair):
+    config = quick_config(speaker_count=109)
+    make_voice(config).save(tmp_path / "voice.pth")
+    read_pretrained(files_of(tmp_path / "voice.pth"), config).check_fits(config)
+    read_pretrained(files_of(*pair), config).check_fits(config)
