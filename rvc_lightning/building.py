@@ -20,6 +20,8 @@ from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from rvc_lightning.callbacks.rank_watch import RankWatch
+from rvc_lightning.commands import switch
 from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, open_manifest
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
@@ -31,6 +33,7 @@ from rvc_lightning.pitch import PITCH_EXTRACTORS
 from rvc_lightning.retrieval import IndexConfig
 from rvc_lightning.spectral import MultiScaleMel
 from rvc_lightning.strategies import FlatlyShardedNetworks, FullyShardedNetworks
+from rvc_lightning.typed import check_whole
 
 T = TypeVar("T")
 
@@ -39,7 +42,9 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
-    """A configuration node as plain, resolved Python values."""
+    """A configuration node as plain, resolved Python values. Raises ConfigurationError for what is no table."""
+    if not isinstance(node, DictConfig):
+        raise ConfigurationError(f"{node}: a table of settings belongs there, such as {{name:value}}")
     values = OmegaConf.to_container(node, resolve=True)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
@@ -103,6 +108,8 @@ def check_settings(config: DictConfig) -> None:
     Raises:
         ConfigurationError: Settings contradict each other or do not exist.
     """
+    # What numpy takes.
+    check_whole("seed", config.seed, 0, 2**32 - 1)
     synthesizer, _, _ = _networks_and_training(config)
     _check_pitch(synthesizer.generator, config.pitch.name)
     build_datamodule(config, Path(config.paths.dataset))
@@ -197,7 +204,7 @@ def make_from(node: DictConfig, setting: str, **changes: Any) -> Any:
     try:
         return instantiate(node, **changes)
     except InstantiationException as error:
-        raise ConfigurationError(f"{setting}: {error.__cause__ or error}") from error
+        raise ConfigurationError(f"{setting}: {' '.join(str(error.__cause__ or error).split())}") from error
 
 
 def set_up_torch(config: DictConfig) -> None:
@@ -238,6 +245,8 @@ def build_trainer(config: DictConfig, first_step: int = 0) -> Trainer:
     if check_ranks(config) == 1:
         # Nothing to share: no strategy, and so no process group, is needed.
         changes |= {"strategy": "auto"}
+    else:
+        callbacks.append(RankWatch())
     return _trainer(config, **changes)
 
 
@@ -286,12 +295,12 @@ def build_predictor(config: DictConfig) -> Trainer:
     _check_precision("preparation", precision)
     changes = {**_NO_TRACES, "max_time": None, "precision": precision, "enable_progress_bar": False}
     probe = _trainer(config, **changes, strategy="auto")
-    if not config.preparation.all_devices or probe.num_nodes * probe.num_devices == 1:
+    if not switch(config, "preparation.all_devices") or probe.num_nodes * probe.num_devices == 1:
         devices = config.trainer.devices
         first = list(devices)[:1] if isinstance(devices, ListConfig) else 1
         return _trainer(config, **changes, devices=first, num_nodes=1, strategy="auto")
     _check_several(config)
-    return _trainer(config, **changes, strategy=_sharing_strategy(config))
+    return _trainer(config, **changes | {"callbacks": [RankWatch()]}, strategy=_sharing_strategy(config))
 
 
 def _sharing_strategy(config: DictConfig) -> DDPStrategy:
@@ -317,7 +326,8 @@ def build_converting_trainer(config: DictConfig) -> Trainer:
         return _trainer(config, **changes, strategy="auto")
     entry = StrategyRegistry[config.trainer.strategy]
     # A rank may have to wait for another that has a recording of hours.
-    return _trainer(config, **changes, strategy=entry["strategy"](**entry["init_params"], timeout=timedelta(days=30)))
+    strategy = entry["strategy"](**entry["init_params"], timeout=timedelta(days=30))
+    return _trainer(config, **changes | {"callbacks": [RankWatch()]}, strategy=strategy)
 
 
 _NO_TRACES: Mapping[str, Any] = {"callbacks": None, "logger": False, "enable_checkpointing": False}

@@ -5,15 +5,14 @@ from __future__ import annotations
 import functools
 import logging
 import warnings
-from argparse import ArgumentParser
 from collections.abc import Callable
 from importlib import import_module
-from importlib.resources import files
 from typing import ParamSpec, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from rvc_lightning.errors import ConfigurationError, RVCError, unknown_choice
+from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.files import cannot_write
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,8 +48,8 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 def reported(function: Callable[P, R]) -> Callable[P, R]:
     """Makes a user's mistake in `function` one line on the error stream and exit status 1.
 
-    Ctrl-C ends in a line as well, with exit status 130. Everything else that is no RVCError is a defect of ours and
-    keeps its traceback.
+    So is a disk that is full or does not let itself be written to. Ctrl-C ends in a line as well, with exit status 130.
+    Everything else that is no RVCError is a defect of ours and keeps its traceback.
     """
 
     @functools.wraps(function)
@@ -60,30 +59,14 @@ def reported(function: Callable[P, R]) -> Callable[P, R]:
         except RVCError as error:
             log.error("Error: %s", error)
             raise SystemExit(1) from None
+        except OSError as error:
+            if (reason := cannot_write(error)) is None:
+                raise
+            log.error("Error: %s", reason)
+            raise SystemExit(1) from None
         except KeyboardInterrupt:
             log.error("Interrupted. What is finished is kept: the same command goes on from there.")
             raise SystemExit(130) from None
-
-    return guarded
-
-
-def readable_choices(main: Callable[P, R]) -> Callable[P, R]:
-    """Answers the choice of a group by a bare number, such as precision=9, with the choices there are.
-
-    Hydra does so for all other names, but takes a number for a value and ends with a traceback through itself: so this
-    stands before `hydra.main`.
-    """
-
-    @functools.wraps(main)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        _, arguments = ArgumentParser(add_help=False).parse_known_args()
-        for argument in arguments:
-            group, _, choice = argument.partition("=")
-            if choice.isdecimal() and (folder := files("rvc_lightning.conf") / group).is_dir() and group:
-                names = [name for file in folder.iterdir() if (name := file.name.removesuffix(".yaml")) != file.name]
-                log.error("Error: %s", unknown_choice(group, choice, names))
-                raise SystemExit(1)
-        return main(*args, **kwargs)
 
     return guarded
 
@@ -99,7 +82,24 @@ def quieten() -> None:
 
 
 def required(config: DictConfig, key: str, meaning: str) -> str:
-    """The value of a setting that has no default.
+    """The text of a setting that has no default.
+
+    Args:
+        config: Of the command.
+        key: The setting, such as paths.dataset.
+        meaning: What it should be, for the message.
+
+    Raises:
+        ConfigurationError: It is not given, empty, or a list or table.
+    """
+    value = optional(config, key, meaning)
+    if value is None:
+        raise ConfigurationError(f"{key}=... is missing: {meaning}")
+    return value
+
+
+def optional(config: DictConfig, key: str, meaning: str) -> str | None:
+    """The text of a setting, or None for null. Numbers are text as well: a folder may be called 2024.
 
     Args:
         config: Of the command.
@@ -107,8 +107,18 @@ def required(config: DictConfig, key: str, meaning: str) -> str:
         meaning: What it should be, for the message.
 
     Raises:
-        ConfigurationError: It is not given.
+        ConfigurationError: It is empty, or a list or table.
     """
-    if OmegaConf.is_missing(config, key) or config[key] is None:
-        raise ConfigurationError(f"{key}=... is missing: {meaning}")
-    return str(config[key])
+    value = OmegaConf.select(config, key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
+        raise ConfigurationError(f"{key}={value}: expected {meaning}")
+    return str(value)
+
+
+def switch(config: DictConfig, key: str) -> bool:
+    """A setting that is on or off. Raises ConfigurationError for all but true and false."""
+    if not isinstance(value := OmegaConf.select(config, key), bool):
+        raise ConfigurationError(f"{key}={value}: choose true or false")
+    return value

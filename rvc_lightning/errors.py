@@ -12,6 +12,11 @@ from collections.abc import Iterable
 class RVCError(Exception):
     """Something the user can mend: the message says what, where and how."""
 
+    def __str__(self) -> str:
+        """The message alone: torch puts the traceback of a loading process before that of an error raised in one."""
+        text, name = super().__str__(), f"{type(self).__module__}.{type(self).__qualname__}: "
+        return text.rpartition(name)[2].strip() if text.startswith("Caught ") else text
+
 
 class AudioError(RVCError):
     """A recording cannot be read or holds nothing usable."""
@@ -31,6 +36,18 @@ class AssetError(RVCError):
 
 class OutOfSpaceError(RVCError):
     """A disk has no room for what is to be written."""
+
+
+class NotWritableError(RVCError):
+    """A file or folder cannot be made or changed."""
+
+
+class InUseError(RVCError):
+    """Another process is at work in the same folder."""
+
+
+class LostRankError(RVCError):
+    """One of the processes that train or convert together has ended before the others."""
 
 
 class DivergenceError(RVCError):

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.errors import ConfigurationError, InUseError, NotWritableError, OutOfSpaceError, RVCError
 
 log = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 20
 TEMPORARY_PREFIX = ".writing-"
 """What the names of unfinished files and folders begin with."""
+LOCK_NAME = ".lock"
+"""The file that `alone_in` leaves in a folder."""
+
+_HOLDER_NAME = ".lock.json"
+_FULL = frozenset(getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name))
+_NOT_WRITABLE = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG)
+)
+_PROBE_BYTES = 1 << 12
 
 
 @contextlib.contextmanager
@@ -38,17 +50,83 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
     Yields:
         An empty file to write to.
+
+    Raises:
+        OutOfSpaceError: the disk has no room for it, whatever the writer made of that.
+        NotWritableError: the folder cannot be made or written to.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}{path.suffix}")
-    try:
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
-        yield temporary
-        _flush_to_disk(temporary)
-        os.replace(temporary, path)
+    try:
+        with _explained(path, written=temporary):
+            yield temporary
+            _flush_to_disk(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _explained(path: Path, written: Path | None = None) -> Iterator[None]:
+    """Turns what a full or forbidding disk makes of writing `path` into the errors of `atomic_path`.
+
+    Libraries say of a full disk that a write was short, or nothing but 'system error': so the disk is asked, by
+    writing a little more to `written`.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = cannot_write(error, path) if isinstance(error, OSError) else None
+        if reason is None and written is not None and written.exists() and not has_room(written):
+            reason = out_of_space(path)
+        if reason is None:
+            raise
+        raise reason from error
+
+
+def cannot_write(error: OSError, path: Path | str | None = None) -> RVCError | None:
+    """The error that tells a user why something cannot be written; None where the system complains of something else.
+
+    Args:
+        error: of the system.
+        path: the file; by default the one that the error names.
+    """
+    path = path or error.filename
+    if error.errno in _FULL:
+        return out_of_space(path)
+    if error.errno in _NOT_WRITABLE:
+        what = f"'{path}' cannot be written" if path else "a file cannot be written"
+        return NotWritableError(f"{what}: {error.strerror} ('{error.filename}'); choose another place, or allow it")
+    return None
+
+
+def out_of_space(path: Path | str | None) -> OutOfSpaceError:
+    """The error for a file that finds no room."""
+    where = f"for '{path}'" if path else "on the disk"
+    return OutOfSpaceError(
+        f"there is no room {where}: the disk is full, or a limit of this user or process is reached. What is finished "
+        "is kept: make room and give the same command again"
+    )
+
+
+def has_room(path: Path) -> bool:
+    """Whether a file could still grow; it stays as it is.
+
+    For files whose writers say nothing, or little, if what they write finds no room.
+    """
+    size_bytes = path.stat().st_size
+    try:
+        with path.open("ab", buffering=0) as stream:
+            return stream.write(bytes(_PROBE_BYTES)) == _PROBE_BYTES
+    except OSError as error:
+        if error.errno in _FULL:
+            return False
+        raise
+    finally:
+        os.truncate(path, size_bytes)
 
 
 def protect_inputs(output: Path, inputs: Iterable[Path]) -> None:
@@ -68,23 +146,55 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path | str) -> Iterator[None]:
+def alone_in(folder: Path | str, patience_seconds: float | None = None) -> Iterator[None]:
     """Waits until no other process is inside for `folder`, which is made where it is missing.
 
-    A process that ends, however it does, is inside no more.
+    A process that ends, however it does, is inside no more, once those that it has forked have ended as well.
+
+    Args:
+        folder: What is to be left alone.
+        patience_seconds: How long to wait; None waits for ever.
+
+    Raises:
+        InUseError: Another process is still inside; the message names it.
+        NotWritableError: The folder cannot be made or written to.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        log.info("Waiting for another process to finish '%s'", folder)
-        lock.acquire()
+    with _explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK_NAME)
+        _acquire(lock, folder, patience_seconds)
+    holder = folder / _HOLDER_NAME
+    write_json(holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%c}"})
     try:
         yield
     finally:
+        holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _acquire(lock: FileLock, folder: Path, patience_seconds: float | None) -> None:
+    try:
+        lock.acquire(blocking=False)
+        return
+    except Timeout:
+        log.info("Waiting for %s to finish '%s'", _holder(folder), folder)
+    try:
+        lock.acquire(timeout=-1 if patience_seconds is None else patience_seconds)
+    except Timeout:
+        raise InUseError(
+            f"'{folder}' is in use by {_holder(folder)}: two at once would overwrite each other's files. Wait until it "
+            "has ended, end it, or choose another folder"
+        ) from None
+
+
+def _holder(folder: Path) -> str:
+    """The process that is inside, as far as it has said who it is."""
+    try:
+        values = read_json(folder / _HOLDER_NAME)
+        return f"another process ({values['pid']} on '{values['host']}', since {values['since']})"
+    except (OSError, ValueError, KeyError):
+        return "another process"
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning.building import (
@@ -27,6 +30,7 @@ from rvc_lightning.building import (
 )
 from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
 from rvc_lightning.checkpoints import open_checkpoint, read_checkpoint
+from rvc_lightning.commands import optional, required
 from rvc_lightning.conversion.speakers import speaker_names
 from rvc_lightning.data.features import ExtractionConfig
 from rvc_lightning.data.manifest import MANIFEST_NAME, DatasetHeader, read_header
@@ -34,6 +38,7 @@ from rvc_lightning.data.preparation import SlicingConfig, prepare
 from rvc_lightning.data.preview import Preview, preview
 from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError, VoiceError
+from rvc_lightning.files import alone_in
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.module import CHECKPOINT_KEY
 from rvc_lightning.pretrained import Pretrained, PretrainedConfig, read_pretrained
@@ -44,6 +49,8 @@ from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 15.0
 
 
 def prepare_dataset(config: DictConfig) -> Path:
@@ -56,8 +63,9 @@ def prepare_dataset(config: DictConfig) -> Path:
         ConfigurationError: No recordings are named and nothing is prepared.
         DatasetError: The recordings hold nothing usable.
     """
-    folder = Path(config.paths.dataset)
-    if config.audio is None:
+    folder = Path(required(config, "paths.dataset", "the folder of the prepared recordings"))
+    audio = optional(config, "audio", "a folder of recordings, or one recording")
+    if audio is None:
         if (folder / MANIFEST_NAME).is_file():
             return folder
         raise ConfigurationError(
@@ -67,10 +75,10 @@ def prepare_dataset(config: DictConfig) -> Path:
     started = perf_counter()
     trainer = build_predictor(config)
     if trainer.is_global_zero:
-        log.info("Preparing '%s'", config.audio)
+        log.info("Preparing '%s'", audio)
     batches = {key: config.preparation[key] for key in ("batch_seconds", "batch_slices")}
     report = prepare(
-        Path(config.audio).expanduser(),
+        Path(os.path.expanduser(audio)),
         folder,
         sample_rate=config.model.synthesizer.sample_rate,
         slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
@@ -100,8 +108,8 @@ def preview_dataset(config: DictConfig) -> Preview:
         ConfigurationError: Settings contradict each other.
     """
     found = preview(
-        Path(config.audio).expanduser(),
-        Path(config.paths.dataset),
+        Path(os.path.expanduser(required(config, "audio", "a folder of recordings, or one recording"))),
+        Path(required(config, "paths.dataset", "the folder of the prepared recordings")),
         sample_rate=config.model.synthesizer.sample_rate,
         slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
         pitch=plain(config.pitch),
@@ -252,8 +260,26 @@ def train(config: DictConfig) -> float | None:
 
     Returns:
         The best `val/mel`, which sweeps minimize; None where nothing was held out.
+
+    Raises:
+        InUseError: Another run is at work in the same run folder.
+        RVCError: Whatever else the user can mend, of any of the steps.
     """
     check_settings(config)
+    with _alone_in_run(config):
+        return _train(config)
+
+
+@contextmanager
+def _alone_in_run(config: DictConfig) -> Iterator[None]:
+    """Keeps other runs out of the run's folder. Raises InUseError if one is there."""
+    is_first_rank = rank_zero_only.rank == 0  # type: ignore[attr-defined]
+    # What a killed run has left running ends within seconds.
+    with alone_in(config.paths.run, patience_seconds=_PATIENCE_SECONDS) if is_first_rank else nullcontext():
+        yield
+
+
+def _train(config: DictConfig) -> float | None:
     # Read first: what is missing should not show after the recordings have been prepared.
     pretrained = pretrained_networks(config)
     dataset = prepare_dataset(config)

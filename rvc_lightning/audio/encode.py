@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 
 from rvc_lightning.errors import AudioError, ConfigurationError, unknown_choice
-from rvc_lightning.files import atomic_path
+from rvc_lightning.files import atomic_path, has_room, out_of_space
 
 WRITE_SUBTYPES = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".mp3": "MPEG_LAYER_III", ".m4a": "AAC"}
 """Extensions that can be written, and the sample format each gets unless another is asked for."""
@@ -120,6 +120,8 @@ def audio_writer(
     Raises:
         ConfigurationError: The extension cannot be written, or not at this rate.
         AudioError: The format does not take this subtype, or ffmpeg is needed and fails or is not there.
+        OutOfSpaceError: The disk has no room for it.
+        NotWritableError: The folder cannot be made or written to.
     """
     path = Path(path)
     check_writable(path, sample_rate)
@@ -134,6 +136,9 @@ def audio_writer(
             yield writer
             unless_whole.pop_all()
         writer.close()
+        # The end of a flac, mp3 or m4a that finds no room is missing without a word.
+        if not has_room(temporary):
+            raise out_of_space(path)
 
 
 def write_audio(path: Path | str, audio: np.ndarray, sample_rate: int, subtype: str | None = None) -> None:

@@ -6,7 +6,8 @@ import logging
 import os
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,10 +23,12 @@ from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.prediction import Converted, Task
 from rvc_lightning.conversion.reel import reel_folder
 from rvc_lightning.errors import AudioError, ConfigurationError, RVCError
-from rvc_lightning.files import digest, protect_inputs
+from rvc_lightning.files import LOCK_NAME, alone_in, digest, protect_inputs
 from rvc_lightning.pitch.curve import write_curve
 
 log = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 15.0
 
 
 @dataclass
@@ -69,6 +72,8 @@ def convert_files(
         ConfigurationError: The output would replace a file that is read, cannot be written in this format, or is named
             otherwise; or the pitch curves do not belong to the recordings.
         VoiceError: The voice has no such speaker or no pitch to change.
+        InUseError: Another run writes to the same folder.
+        OutOfSpaceError, NotWritableError: The disk does not take the results.
     """
     source, output = Path(source), Path(output)
     jobs, skipped = plan(source, output, options.output_format)
@@ -76,7 +81,7 @@ def convert_files(
     report = ConversionReport(skipped=skipped)
     for other in skipped:
         log.info("Skipped %s: %s", other.path, other.reason)
-    with reel_folder(None) as private:
+    with _alone(converter, source, output), reel_folder(None) as private:
         beside = output if source.is_dir() else jobs[0][1].parent
         journal = Journal((output if source.is_dir() else private) / JOURNAL_NAME)
         made_by = converter.fingerprint(options) if source.is_dir() else ""
@@ -91,6 +96,26 @@ def convert_files(
         if converter.trainer.is_global_zero:
             _conclude(report, journal, delivery.run, done, output)
     return report
+
+
+@contextmanager
+def _alone(converter: VoiceConverter, source: Path, output: Path) -> Iterator[None]:
+    """Keeps other runs out of the folder that is written to. Raises InUseError if one is there."""
+    if not source.is_dir() or not converter.trainer.is_global_zero:
+        yield
+        return
+    try:
+        # What a killed run has left running ends within seconds.
+        with alone_in(output, patience_seconds=_PATIENCE_SECONDS):
+            try:
+                yield
+            finally:
+                # The folder is the user's, so nothing is left in it, nor the folder if it is empty.
+                with suppress(OSError):
+                    (output / LOCK_NAME).unlink()
+    finally:
+        with suppress(OSError):
+            output.rmdir()
 
 
 def plan(source: Path, output: Path, output_format: str | None) -> tuple[list[tuple[Path, Path]], list[SkippedFile]]:

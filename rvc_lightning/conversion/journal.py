@@ -7,7 +7,6 @@ makes that recording be converted again, and nothing else.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 from collections.abc import Iterable, Iterator
@@ -74,12 +73,10 @@ class Journal:
                 log.warning("A line of '%s' is damaged and left out", self.path)
 
     def keep(self, entries: Iterable[Entry]) -> None:
-        """Leaves only these entries, whole or as it was; without any, no file, and no folder with nothing in it."""
+        """Leaves only these entries, whole or as it was; without any, no file."""
         lines = [json.dumps(asdict(entry)) + "\n" for entry in entries]
         if not lines:
             self.path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                self.path.parent.rmdir()
             return
         with atomic_path(self.path) as temporary:
             temporary.write_text("".join(lines), encoding="utf-8")
