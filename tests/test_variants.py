@@ -40,8 +40,9 @@ REFINEGAN = ["generator=refinegan", "discriminator=v3", "loss=multi_scale", *SMA
         (["generator=hifigan", "pitch=none"], "HiFi-GAN", 0),
         (["generator=mrf_hifigan"], "MRF HiFi-GAN", 1),
         (REFINEGAN, "RefineGAN", 1),
+        (["generator=source_filter"], "Source-Filter", 1),
     ],
-    ids=["no pitch", "MRF", "RefineGAN"],
+    ids=["no pitch", "MRF", "RefineGAN", "source and filter"],
 )
 def test_from_recordings_to_a_voice_that_speaks(tmp_path, recordings, caplog, overrides, vocoder, pitch):
     caplog.set_level("INFO")

@@ -5,7 +5,7 @@ Legend: B batch, T frames, N = T·hop samples, K harmonics.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,10 @@ from torch.nn import functional as F
 SINE_AMPLITUDE = 0.1
 VOICED_NOISE = 0.003
 UNVOICED_NOISE = SINE_AMPLITUDE / 3
+
+Interpolation: TypeAlias = Literal["nearest", "linear", "voiced"]
+"""Pitch between frames: 'nearest' holds it for a hop, 'linear' glides, also to and from the 0 Hz of unvoiced frames,
+'voiced' glides between voiced frames alone."""
 
 _STEPS_PER_HZ = 2**24
 """Resolution of the summed pitch: float32 values from 1 Hz on are whole multiples of it."""
@@ -30,6 +34,20 @@ def phase_cycles(f0_hz: Tensor, sample_rate: int) -> Tensor:
     return torch.remainder(total, cycle).float() / cycle
 
 
+def at_sample_rate(f0_hz: Tensor, hop_samples: int, interpolation: Interpolation) -> Tensor:
+    """Pitch of every frame [B, T] (0 = unvoiced) -> of every sample [B, N], see `Interpolation`."""
+    if interpolation == "nearest":
+        return f0_hz.repeat_interleave(hop_samples, dim=1)
+    # torch's own interpolation counts frames in float32, which a minute later is off by samples.
+    offset = (torch.arange(hop_samples, device=f0_hz.device) + 0.5) / hop_samples - 0.5
+    padded = F.pad(f0_hz, (1, 1), mode="replicate")
+    rise = torch.diff(padded)
+    if interpolation == "voiced":
+        rise = rise * ((padded[:, :-1] > 0) & (padded[:, 1:] > 0))
+    rise = rise.unsqueeze(-1)
+    return (f0_hz.unsqueeze(-1) + offset * torch.where(offset < 0, rise[:, :-1], rise[:, 1:])).flatten(1)
+
+
 class HarmonicSource(nn.Module):
     """Sines at the multiples of f0 in voiced frames, noise elsewhere, merged to one channel."""
 
@@ -39,7 +57,7 @@ class HarmonicSource(nn.Module):
         hop_samples: int,
         n_harmonics: int = 1,
         *,
-        interpolation: Literal["nearest", "linear"] = "nearest",
+        interpolation: Interpolation = "nearest",
         bias: bool = True,
     ) -> None:
         """Sizes of the source.
@@ -48,8 +66,7 @@ class HarmonicSource(nn.Module):
             sample_rate: In Hz.
             hop_samples: Samples of a frame.
             n_harmonics: Sines, the fundamental included.
-            interpolation: Pitch between the frames: 'nearest' holds it for a hop, 'linear' glides, also to and from
-                the 0 Hz of unvoiced frames.
+            interpolation: Of the pitch between frames.
             bias: Whether merging adds a constant.
         """
         super().__init__()
@@ -66,7 +83,7 @@ class HarmonicSource(nn.Module):
         """Excitation before merging, always float32: f0_hz [B, T] (0 = unvoiced) -> [B, N, K]."""
         # Half precision has too few digits for a phase, whatever the rest of the network runs in.
         with torch.autocast(f0_hz.device.type, enabled=False):
-            f0_hz = self._at_sample_rate(f0_hz.float())
+            f0_hz = at_sample_rate(f0_hz.float(), self.hop_samples, self.interpolation)
             harmonics = torch.arange(1, self.n_harmonics + 1, device=f0_hz.device, dtype=torch.float32)
             start = torch.rand(f0_hz.shape[0], 1, self.n_harmonics, device=f0_hz.device)
             start[..., 0] = 0.0
@@ -82,13 +99,3 @@ class HarmonicSource(nn.Module):
             raise ValueError("this generator is guided by pitch: f0_hz is needed")
         sines = self.sines(f0_hz).to(self.merge.weight.dtype)
         return torch.tanh(self.merge(sines)).mT
-
-    def _at_sample_rate(self, f0_hz: Tensor) -> Tensor:
-        """[B, T] -> [B, N]."""
-        if self.interpolation == "nearest":
-            return f0_hz.repeat_interleave(self.hop_samples, dim=1)
-        # torch's own interpolation counts frames in float32, which a minute later is off by samples.
-        offset = (torch.arange(self.hop_samples, device=f0_hz.device) + 0.5) / self.hop_samples - 0.5
-        padded = F.pad(f0_hz, (1, 1), mode="replicate")
-        rise = torch.diff(padded).unsqueeze(-1)
-        return (f0_hz.unsqueeze(-1) + offset * torch.where(offset < 0, rise[:, :-1], rise[:, 1:])).flatten(1)

@@ -19,7 +19,7 @@ pitch have neither coarse_pitch, f0_hz nor the two of the source. RefineGAN's no
 is, held at its mean. The metadata of the graph tell sample_rate, hop_samples, content_encoder, content_dim,
 latent_channels, speaker_count, harmonics, pitch_guided, name and the version of this contract.
 
-Legend: B batch, T frames of 10 ms, C content channels, L latent channels, K harmonics of the source.
+Legend: B batch, T frames of 10 ms, C content channels, L latent channels, K harmonics of the source (1 of source_filter).
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ class VoiceGraph(nn.Module):
 
     @property
     def harmonics(self) -> int:
-        """K, sines of the source; 0 without one."""
+        """K, what the source draws for a sample: one for each sine, or one for its noise; 0 without a source."""
         sources = [module for module in self.modules() if isinstance(module, HarmonicSource)]
-        return sources[0].n_harmonics if sources else 0
+        return sources[0].n_harmonics if sources else int(self.synthesizer.pitch_guided)
 
     def forward(
         self,

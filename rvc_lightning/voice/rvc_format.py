@@ -68,6 +68,7 @@ _GENERATOR_RENAMES: dict[str, tuple[tuple[str, str], ...]] = {
         ("dec.upsample_conv_blocks.{i}.blocks.{b}.2.weight", "generator.refinements.{i}.blocks.{b}.2.gain"),
         ("dec.upsample_conv_blocks.", "generator.refinements."),
     ),
+    "Source-Filter": (),
 }
 """Names of the generator's tensors by what files call the generator. No name of a file means different things in two of
 them, so reading needs no choice."""
@@ -212,6 +213,8 @@ GENERATORS = {
     ("HiFi-GAN", False): "hifigan",
     ("MRF HiFi-GAN", True): "mrf_hifigan",
     ("RefineGAN", True): "refinegan",
+    # Ours: other tools do not know it.
+    ("Source-Filter", True): "source_filter",
 }
 """One table for both directions."""
 

@@ -46,7 +46,7 @@ def sounds(n, shortest=0.3, step=0.41):
     return [golden_rule.stub_audio(f"many {number}", shortest + step * number) for number in range(n)]
 
 
-@pytest.mark.parametrize("generator", ["hifigan_nsf", "mrf_hifigan", "hifigan", "refinegan"])
+@pytest.mark.parametrize("generator", ["hifigan_nsf", "mrf_hifigan", "hifigan", "refinegan", "source_filter"])
 def test_a_batch_is_each_by_itself(generator, tmp_path):
     """Also through HuBERT, with an index, and with the random draws."""
     content = build_content_encoder("contentvec", path=str(make_hubert(tmp_path, layers=2)))
@@ -63,7 +63,7 @@ def test_a_batch_is_each_by_itself(generator, tmp_path):
         np.testing.assert_allclose(audio, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("generator", ["hifigan_nsf", "mrf_hifigan", "refinegan"])
+@pytest.mark.parametrize("generator", ["hifigan_nsf", "mrf_hifigan", "refinegan", "source_filter"])
 @pytest.mark.parametrize("kind", ["tone", "speech"])
 def test_borders_are_not_heard(generator, kind, monkeypatch):
     """Nothing is quiet in the tone. Phase and draws go on across the cuts; attention alone tells chunks from the whole.

@@ -20,10 +20,11 @@ def session_of(path):
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def test_the_graph_in_a_file(tmp_path):
+@pytest.mark.parametrize("generator", ["hifigan_nsf", "source_filter"])
+def test_the_graph_in_a_file(generator, tmp_path):
     pytest.importorskip("onnxscript")
     path = tmp_path / "voice.onnx"
-    voice = make_voice(quick_config(), model_name="anna")
+    voice = make_voice(quick_config(generator=generator), model_name="anna")
     assert export_onnx(voice.save(tmp_path / "voice.pth"), path) < 1e-4
     assert sorted(file.name for file in tmp_path.iterdir()) == ["voice.onnx", "voice.pth"]
     session, graph = session_of(path), VoiceGraph(voice.synthesizer)
@@ -72,6 +73,7 @@ def test_without_noise_it_gives_the_reference(golden, name):
         ("hifigan", ["content", "lengths", "speaker", "noise"]),
         ("refinegan", [*WITH_PITCH, "source_noise"]),
         ("mrf_hifigan", [*WITH_PITCH, "source_noise", "source_phase"]),
+        ("source_filter", [*WITH_PITCH, "source_noise"]),
     ],
 )  # fmt: skip
 def test_every_random_draw_is_an_input(generator, names):

@@ -8,12 +8,14 @@ from rvc_lightning.models.generators.base import Generator
 from rvc_lightning.models.generators.hifigan import HiFiGAN, HiFiGANNSF
 from rvc_lightning.models.generators.mrf_hifigan import MRFHiFiGAN
 from rvc_lightning.models.generators.refinegan import RefineGAN
+from rvc_lightning.models.generators.source_filter import SourceFilter
 
 GENERATORS: dict[str, type[Generator]] = {
     "hifigan_nsf": HiFiGANNSF,
     "hifigan": HiFiGAN,
     "mrf_hifigan": MRFHiFiGAN,
     "refinegan": RefineGAN,
+    "source_filter": SourceFilter,
 }
 
 
