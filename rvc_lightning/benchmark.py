@@ -23,7 +23,6 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-import hydra
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
@@ -32,7 +31,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from rvc_lightning import losses, resolvers
 from rvc_lightning.building import build_converting_trainer, build_module, make, plain, set_up_torch
-from rvc_lightning.commands import command, quieten, readable_choices
+from rvc_lightning.command_line import configured
+from rvc_lightning.commands import command, quieten
 from rvc_lightning.conversion.prediction import Throughput
 from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, Example, collate
 from rvc_lightning.data.manifest import DatasetHeader
@@ -42,6 +42,7 @@ from rvc_lightning.models.config import FRAMES_PER_SECOND, hop_samples
 from rvc_lightning.models.discriminators import PeriodDiscriminator
 from rvc_lightning.module import Generated, RVCModule, SeenLoss
 from rvc_lightning.pitch import build_pitch_extractor
+from rvc_lightning.typed import check_whole
 
 log = logging.getLogger(__name__)
 
@@ -254,14 +255,15 @@ def as_table(results: Mapping[Setup, Measured], clip_seconds: float) -> str:
     return "\n".join(lines)
 
 
-@readable_choices
-@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="benchmark")
+@configured("benchmark")
 @command
 def main(config: DictConfig) -> None:
     """Measures and prints the table."""
     tables = {"training": _training_table, "conversion": _conversion_table, "preparation": _preparation_table}
     if config.measure not in tables:
         raise unknown_choice("measure", config.measure, tables)
+    for name, least in (("rounds", 1), ("steps", 1), ("conversion.clips", 1), ("conversion.index_rows", 0)):
+        check_whole(name, OmegaConf.select(config, name), least)
     log.info("%s", tables[config.measure](config))
 
 

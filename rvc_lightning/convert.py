@@ -6,19 +6,18 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning import resolvers
-from rvc_lightning.commands import command, readable_choices, required
+from rvc_lightning.command_line import configured
+from rvc_lightning.commands import command, optional, required, switch
 from rvc_lightning.conversion.options import ConversionOptions, default_values
 
 log = logging.getLogger(__name__)
 resolvers.register()
 
 
-@readable_choices
-@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="convert")
+@configured("convert")
 @command
 def main(config: DictConfig) -> None:
     """Reads voice and index, converts, writes."""
@@ -37,18 +36,18 @@ def main(config: DictConfig) -> None:
 
     set_up_torch(config)
     voice = Voice.load(voice_path)
-    index = index_of(voice_path, config.index) if options.index_rate else None
-    pitch = build_pitch_extractor(**config.pitch) if config.get("pitch") else None
+    index = index_of(voice_path, optional(config, "index", "the voice's index, a file")) if options.index_rate else None
+    pitch = build_pitch_extractor(**plain(config.pitch)) if config.get("pitch") else None
     converter = VoiceConverter(
         voice,
         index,
-        content_path=config.content_path,
+        content_path=optional(config, "content_path", "the folder of the content encoder"),
         pitch=pitch,
         trainer=build_converting_trainer(config),
         lengths=settings(ChunkLengths, "chunks", plain(config.chunks)),
         throughput=Throughput(config.batch_seconds, config.num_workers),
     )
-    convert_files(converter, source, output, options, redo=config.redo)
+    convert_files(converter, source, output, options, redo=switch(config, "redo"))
 
 
 def options_of(config: DictConfig) -> ConversionOptions:

@@ -6,21 +6,22 @@ import logging
 import sys
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig, ListConfig
 
-from rvc_lightning.commands import reported
+from rvc_lightning.command_line import configured
+from rvc_lightning.commands import optional, reported
 
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="download")
+@configured("download")
 @reported
 def main(config: DictConfig) -> None:
     """Shows the table, or fetches what is asked for."""
     from rvc_lightning.hub import choose, fetch_all, known_files, table
 
-    folder = Path(config.folder).expanduser() if config.folder else None
+    place = optional(config, "folder", "the folder to put the files into")
+    folder = Path(place).expanduser() if place else None
     if config.files is None:
         sys.stdout.write(table(known_files(), folder) + "\n")
         log.info("Fetch some or all of them: files=[contentvec,rmvpe], files=pretrained, files=all")

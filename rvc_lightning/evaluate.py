@@ -6,17 +6,16 @@ import logging
 from dataclasses import fields
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from rvc_lightning.commands import command, readable_choices, required
+from rvc_lightning.command_line import configured
+from rvc_lightning.commands import command, optional, required
 from rvc_lightning.convert import index_of
 
 log = logging.getLogger(__name__)
 
 
-@readable_choices
-@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="evaluate")
+@configured("evaluate")
 @command
 def main(config: DictConfig) -> None:
     """Reads voice and recordings, evaluates, writes the report."""
@@ -31,17 +30,23 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.voice.export import load_voice
 
     values = plain(config)
-    options = dict(values["options"])
+    options = plain(config.options)
     asked = {field.name: values[field.name] for field in fields(EvaluationSettings) if field.name in values}
     settings = EvaluationSettings(**asked, transpose_semitones=options.pop("transpose_semitones"))
-    others = {key: values[key] and Path(values[key]) for key in ("reference", "counterpart")}
+    paths = {key: optional(config, key, "a folder of recordings, or one") for key in ("reference", "counterpart")}
+    others = {key: Path(path) if path else None for key, path in paths.items()}
     recordings = Recordings(audio, **others)
     voice = load_voice(path)
-    index = index_of(str(path), config.index)
-    converter = VoiceConverter(voice, index, content_path=config.content_path, trainer=build_converting_trainer(config))
+    index = index_of(str(path), optional(config, "index", "the voice's index, a file"))
+    converter = VoiceConverter(
+        voice,
+        index,
+        content_path=optional(config, "content_path", "the folder of the content encoder"),
+        trainer=build_converting_trainer(config),
+    )
     report = evaluate(converter, recordings, settings, ConversionOptions.from_values(options))
     report.voice, report.settings = facts_about(voice, path), values
-    output = Path(config.output or folder_for(report.voice["name"]))
+    output = Path(optional(config, "output", "the folder of the report") or folder_for(report.voice["name"]))
     write_report(report, output)
     log.info("%s\nListen and look: %s", report.text(), output / "evaluation.html")
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
 from rvc_lightning import resolvers
-from rvc_lightning.commands import command, required
+from rvc_lightning.command_line import configured
+from rvc_lightning.commands import command, optional, required, switch
 
 log = logging.getLogger(__name__)
 
 resolvers.register()
 
 
-@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="export")
+@configured("export")
 @command
 def main(config: DictConfig) -> None:
     """Exports the checkpoint and says where the voice lies."""
@@ -25,15 +25,16 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.voice.export import export_checkpoint, export_index, export_pair, facts_of
 
     checkpoint = Path(required(config, "checkpoint", "a .ckpt file of a training run"))
-    if config.pair is not None:
-        pair = export_pair(checkpoint, Path(config.pair))
+    if pair_folder := optional(config, "pair", "the folder for G.pth and D.pth"):
+        pair = export_pair(checkpoint, Path(pair_folder))
         log.info("pretrained=files pretrained.generator=%s pretrained.discriminator=%s", *pair)
         return
     index = settings(IndexConfig, "index", plain(config.index))
     facts = facts_of(checkpoint)
     name = config.name or facts["name"]
-    folder, dataset = Path(config.output or f"voices/{name}"), Path(config.dataset or facts["dataset"])
-    if config.index_only:
+    folder = Path(optional(config, "output", "the folder of the voice") or f"voices/{name}")
+    dataset = Path(optional(config, "dataset", "the folder of a prepared dataset") or facts["dataset"])
+    if switch(config, "index_only"):
         log.info("index: %s", export_index(checkpoint, folder, name, dataset, config.seed, index))
         return
     exported = export_checkpoint(checkpoint, folder, name, dataset, config.seed, index)

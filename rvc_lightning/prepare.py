@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import hydra
 from omegaconf import DictConfig
 
 from rvc_lightning import resolvers
-from rvc_lightning.commands import command, readable_choices, required
+from rvc_lightning.command_line import configured
+from rvc_lightning.commands import command, required, switch
 
 resolvers.register()
 
 
-@readable_choices
-@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="prepare")
+@configured("prepare")
 @command
 def main(config: DictConfig) -> None:
     """Prepares and reports, or says what it would do."""
     from rvc_lightning.workflow import prepare_dataset, preview_dataset
 
     required(config, "audio", "a folder of recordings, or one recording")
-    if config.preview:
+    if switch(config, "preview"):
         preview_dataset(config)
     else:
         prepare_dataset(config)

@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from rvc_lightning.conversion.options import default_values, help_text
+from rvc_lightning.errors import ConfigurationError
 
 ASSETS = Path(__file__).parent / "assets"
 """What ships with the package."""
@@ -23,14 +24,28 @@ CHECKPOINT_FOLDER = "checkpoints"
 """Where a run folder keeps its checkpoints."""
 
 
-def name_of(audio: str | None) -> str:
-    """Name of a voice by its recordings: that of the folder, or of the file without extension."""
+def name_of(audio: str | float | None) -> str:
+    """Name of a voice by its recordings: that of the folder, or of the file without extension.
+
+    Bytes that are no text become U+FFFD, so that the name can be written into files.
+
+    Raises:
+        ConfigurationError: `audio` is a list or a table.
+    """
     if audio is None:
         return "voice"
-    path = Path(audio).expanduser().resolve()
+    path = _path("the recordings", audio).resolve()
     if path == DEMO_FOLDER.resolve() / "target":
         return "quickstart"
-    return path.stem if path.is_file() else path.name
+    name = path.stem if path.is_file() else path.name
+    return os.fsencode(name).decode("utf-8", "replace") or "voice"
+
+
+def _path(what: str, value: object) -> Path:
+    """A setting as a path. Raises ConfigurationError for lists and tables."""
+    if not isinstance(value, str | int | float):
+        raise ConfigurationError(f"{value}: expected one path for {what}")
+    return Path(os.path.expanduser(str(value)))
 
 
 def demo(part: str) -> str:
@@ -43,20 +58,20 @@ def shipped(path: str) -> str:
     return str(ASSETS / path)
 
 
-def counterpart_of(audio: str | None) -> str | None:
+def counterpart_of(audio: str | float | None) -> str | None:
     """Folder where the demo's target voice reads the source's sentences; None unless `audio` is that voice."""
-    return demo("counterpart") if audio is not None and Path(audio) == DEMO_FOLDER / "target" else None
+    is_demo = audio is not None and _path("the recordings", audio) == DEMO_FOLDER / "target"
+    return demo("counterpart") if is_demo else None
 
 
-def run_folder(checkpoint: str | None, new: str) -> str:
+def run_folder(checkpoint: str | float | None, new: str) -> str:
     """Where a run writes: `new`, or the run folder that `checkpoint` names, which it goes on in.
 
     Args:
         checkpoint: A run folder or its checkpoints folder; a single file, or None, begins a new run.
         new: Folder of a new run.
     """
-    if checkpoint is not None and Path(checkpoint).is_dir():
-        path = Path(checkpoint)
+    if checkpoint is not None and (path := _path("the checkpoint", checkpoint)).is_dir():
         if path.name == CHECKPOINT_FOLDER:
             return str(path.parent)
         if (path / CHECKPOINT_FOLDER).is_dir():

@@ -8,13 +8,14 @@ import sys
 from time import perf_counter
 from typing import TYPE_CHECKING, BinaryIO
 
-import hydra
 import numpy as np
 from omegaconf import DictConfig
 
-from rvc_lightning.commands import command, readable_choices, required
+from rvc_lightning.command_line import configured
+from rvc_lightning.commands import command, optional, required
 from rvc_lightning.convert import index_of, options_of
 from rvc_lightning.errors import AudioError, ConfigurationError, unknown_choice
+from rvc_lightning.typed import check_whole
 
 if TYPE_CHECKING:
     from lightning import Fabric
@@ -30,8 +31,7 @@ _READ_SECONDS = 0.02
 _FULL_SCALE = 32768
 
 
-@readable_choices
-@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="stream")
+@configured("stream")
 @command
 def main(config: DictConfig) -> None:
     """Reads the voice, then converts until the input ends."""
@@ -39,6 +39,7 @@ def main(config: DictConfig) -> None:
     if config.encoding not in ENCODINGS:
         raise unknown_choice("encoding", config.encoding, ENCODINGS)
     encoding = ENCODINGS[config.encoding]
+    check_whole("input_sample_rate", config.input_sample_rate, 1)
     source, sink = _pipes()
     # Imported here so that --help and a mistake need not wait for them.
     from rvc_lightning.building import plain, settings
@@ -47,10 +48,15 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.pitch import build_pitch_extractor
     from rvc_lightning.voice.voice import Voice
 
-    pitch = build_pitch_extractor(**config.pitch) if config.get("pitch") else None
-    index = index_of(voice_path, config.index)
+    pitch = build_pitch_extractor(**plain(config.pitch)) if config.get("pitch") else None
+    index = index_of(voice_path, optional(config, "index", "the voice's index, a file"))
     stream = StreamingConverter(
-        VoiceConverter(Voice.load(voice_path), index, content_path=config.content_path, pitch=pitch),
+        VoiceConverter(
+            Voice.load(voice_path),
+            index,
+            content_path=optional(config, "content_path", "the folder of the content encoder"),
+            pitch=pitch,
+        ),
         options_of(config),
         sample_rate=config.input_sample_rate,
         lengths=settings(StreamLengths, "stream", plain(config.stream)),

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hydra
 from omegaconf import DictConfig
 
 from rvc_lightning import resolvers
-from rvc_lightning.commands import command, readable_choices
+from rvc_lightning.command_line import configured
+from rvc_lightning.commands import command
 
 resolvers.register()
 
 
-@readable_choices
-@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="train")
+@configured("train")
 @command
 def main(config: DictConfig) -> float | None:
     """Composes, builds and trains; gives the best `val/mel` to sweeps."""

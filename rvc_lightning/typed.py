@@ -18,6 +18,28 @@ _ACCEPTED: dict[type, tuple[type, ...]] = {
 """What a field of each plain type takes; fields of other types are not looked at."""
 
 
+def check_whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    """Refuses what is no whole number of a range.
+
+    Args:
+        name: Of the setting, for the message.
+        value: What was given.
+        least: The lowest.
+        most: The highest; None for no bound.
+
+    Raises:
+        ConfigurationError: It is another type or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= (value if most is None else most):
+        allowed = f"from {least} up" if most is None else f"from {least} to {most}"
+        raise ConfigurationError(f"{name}={value!r}: choose a whole number {allowed}")
+
+
+def is_name(text: str) -> bool:
+    """Whether a file or folder can be called by a text: it is not empty, and leads to no other folder."""
+    return text not in ("", ".", "..") and not any(mark in text for mark in "/\\\0")
+
+
 def check_types(config: Any) -> None:
     """Compares the plain fields of a dataclass instance with their annotations.
 

@@ -135,7 +135,7 @@ def pretrained_networks(config: DictConfig) -> Pretrained | None:
         AssetError: Its files cannot be fetched.
         VoiceError: Its files are missing or damaged, or do not fit the networks of this run.
     """
-    if config.checkpoint is not None:
+    if _start_of(config) is not None:
         return None
     values = plain(config.model)["synthesizer"]
     sizes = SynthesizerConfig.from_dict(values | {"content_dim": _content_dim(config)})
@@ -143,6 +143,16 @@ def pretrained_networks(config: DictConfig) -> Pretrained | None:
     if pretrained is not None:
         pretrained.check_fits(sizes)
     return pretrained
+
+
+def _start_of(config: DictConfig) -> Path | None:
+    """The checkpoint to go on from, or its folder; None for a new run. Raises VoiceError if there is no such path."""
+    given = optional(config, "checkpoint", "a run folder, or a .ckpt")
+    if given is None:
+        return None
+    if not (path := Path(os.path.expanduser(given))).exists():
+        raise VoiceError(f"there is no checkpoint at '{path}'")
+    return path
 
 
 def fit(config: DictConfig, dataset: Path, pretrained: Pretrained | None = None) -> Trainer:
@@ -155,8 +165,8 @@ def fit(config: DictConfig, dataset: Path, pretrained: Pretrained | None = None)
     """
     header = read_header(dataset)
     checkpoint, first_step, speaker_rows = None, 0, pretrained.speaker_count if pretrained else 0
-    if config.checkpoint is not None:
-        checkpoint, content = open_checkpoint(Path(config.checkpoint).expanduser())
+    if (start := _start_of(config)) is not None:
+        checkpoint, content = open_checkpoint(start)
         saved = content[CHECKPOINT_KEY]
         first_step, speaker_rows = saved["optimizer_steps"], saved["synthesizer"]["speaker_count"]
         _check_same_speakers(header, saved["voice"])

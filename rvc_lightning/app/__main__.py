@@ -6,11 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hydra
 from omegaconf import DictConfig
 
 from rvc_lightning import resolvers
-from rvc_lightning.commands import command, readable_choices
+from rvc_lightning.command_line import configured
+from rvc_lightning.commands import command, optional, required
 from rvc_lightning.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 resolvers.register()
 
 
-@readable_choices
-@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="app")
+@configured("app")
 @command
 def main(config: DictConfig) -> None:
     """Lists the voices and serves the page until it is stopped."""
@@ -40,20 +39,25 @@ def main(config: DictConfig) -> None:
     trainer = build_converting_trainer(config)
     # Without processes of its own: those of a server would outlive what they work for.
     throughput = Throughput(config.batch_seconds, 0)
-    pitch = build_pitch_extractor(**config.pitch) if config.get("pitch") else None
+    pitch = build_pitch_extractor(**plain(config.pitch)) if config.get("pitch") else None
 
     def make_converter(voice: Path, index: Path | None) -> VoiceConverter:
         return VoiceConverter(
             Voice.load(voice),
             index,
-            content_path=config.content_path,
+            content_path=content_path,
             pitch=pitch,
             trainer=trainer,
             throughput=throughput,
         )
 
+    content_path = optional(config, "content_path", "the folder of the content encoder")
     limits = settings(Limits, "limits", plain(config.limits))
-    serve(Studio(VoiceShelf(config.voices), make_converter, limits), config.host, config.port)
+    serve(
+        Studio(VoiceShelf(required(config, "voices", "the folder with the voices")), make_converter, limits),
+        required(config, "host", "the address to listen on"),
+        config.port,
+    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Letters: B items, T samples at 16 kHz, F frames of 20 ms, C channels.
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -13,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from rvc_lightning.content.base import WINDOW_SAMPLES, ContentEncoder, content_frames
-from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.models.phonetic import PhoneticNetwork, from_file
+from rvc_lightning.voice.pickles import read_pickle
 
 EDITION = 2
 """Of the weights that ship; one up with each training, since a voice learned with one says nothing with another."""
@@ -65,6 +65,6 @@ class PhoneticEncoder(ContentEncoder):
 def load_network(path: Path, setting: str) -> PhoneticNetwork:
     """The network in a file, in evaluation mode. Raises ConfigurationError, naming the setting, if it holds none."""
     try:
-        return from_file(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, EOFError, RuntimeError, TypeError, KeyError, pickle.UnpicklingError) as error:
+        return from_file(read_pickle(path, "phonetic encoder"))
+    except (VoiceError, RuntimeError, TypeError, KeyError, AttributeError, ValueError, ArithmeticError) as error:
         raise ConfigurationError(f"{setting}={path} is no phonetic encoder: {error}") from error

@@ -29,6 +29,7 @@ import numpy as np
 from rvc_lightning.audio.samples import Samples
 from rvc_lightning.conversion.reel import Growing, spans
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.typed import check_whole
 
 SAMPLE_RATE = 16000
 FRAME_SAMPLES = 160
@@ -59,6 +60,8 @@ class ChunkLengths:
     """What is no longer than this is not cut, in seconds."""
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            check_whole(f"chunks.{name}", value, 1)
         if self.context_seconds < 1 or not 1 <= self.search_seconds < self.spacing_seconds / 2:
             raise ConfigurationError(f"{self}: context and search take at least 1 s, spacing over twice the search")
 

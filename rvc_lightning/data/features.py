@@ -31,6 +31,7 @@ from rvc_lightning.data.progress import Progress
 from rvc_lightning.errors import ConfigurationError, DatasetError
 from rvc_lightning.files import read_json, write_json, write_npy
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker, frame_count
+from rvc_lightning.typed import check_types, check_whole
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,11 @@ class ExtractionConfig:
     num_workers: int = 0
 
     def __post_init__(self) -> None:
+        check_whole("preparation.batch_slices", self.batch_slices, 1)
+        check_whole("preparation.num_workers", self.num_workers, 0)
+        check_types(self)
         if not (self.batch_seconds > 0 and math.isfinite(self.batch_seconds)):
             raise ConfigurationError(f"preparation.batch_seconds={self.batch_seconds}: choose a number above 0")
-        for name, least in (("batch_slices", 1), ("num_workers", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ConfigurationError(f"preparation.{name}={value!r}: choose a whole number from {least} up")
 
 
 class FeatureTask(NamedTuple):

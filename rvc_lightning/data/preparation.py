@@ -47,6 +47,7 @@ from rvc_lightning.data.slicing import LeftOut, SlicingConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError
 from rvc_lightning.files import alone_in, read_npy, write_json
 from rvc_lightning.pitch import build_pitch_extractor
+from rvc_lightning.typed import check_whole
 
 __all__ = ["PreparationReport", "SlicingConfig", "prepare"]
 
@@ -55,6 +56,8 @@ logger = logging.getLogger(__name__)
 _NOT_FINITE = "its pitch or content is not finite"
 _WORK_FOLDER = ".work"
 _PENDING_NAME = "pending.npz"
+# No device records at more.
+_HIGHEST_RATE = 768_000
 
 
 def prepare(
@@ -93,6 +96,8 @@ def prepare(
     """
     audio, output = Path(audio), Path(output)
     check_input(audio, sample_rate)
+    if output.exists() and output.samefile(audio):
+        raise ConfigurationError(f"'{output}' holds the recordings: choose another folder for what is made of them")
     extractor, encoder = build_pitch_extractor(**pitch), build_content_encoder(**content)
     layout = Layout.of(output, sample_rate, slicing, pitch, content, trainer.precision)
     work = output / _WORK_FOLDER
@@ -130,9 +135,10 @@ def check_input(audio: Path, sample_rate: int) -> None:
 
     Raises:
         DatasetError: there is no such folder or file.
-        ConfigurationError: a frame of 10 ms has no whole number of samples at this rate.
+        ConfigurationError: no recording has such a rate, or a frame of 10 ms no whole number of samples at it.
     """
-    if sample_rate <= 0 or sample_rate % 100:
+    check_whole("sample_rate", sample_rate, 1, _HIGHEST_RATE)
+    if sample_rate % 100:
         raise ConfigurationError(f"sample_rate must be a multiple of 100 Hz: a frame is 10 ms; got {sample_rate}")
     if not audio.exists():
         raise DatasetError(f"'{audio}' does not exist; give a folder of recordings, or one recording")

@@ -51,10 +51,10 @@ class SelectionConfig:
             raise unknown_choice("speakers", self.speakers, SPEAKER_RULES)
         for setting in ("include", "exclude"):
             given = getattr(self, setting)
-            patterns = (given,) if isinstance(given, str) else tuple(given or ())
-            if not all(isinstance(pattern, str) and pattern for pattern in patterns):
+            patterns = (given,) if isinstance(given, str) else given if isinstance(given, list | tuple) else (given,)
+            if given is not None and not all(isinstance(pattern, str) and pattern for pattern in patterns):
                 raise ConfigurationError(f"{setting}={given}: expected patterns such as '*.mp3' or [anna/*,take-*]")
-            object.__setattr__(self, setting, patterns)
+            object.__setattr__(self, setting, () if given is None else tuple(patterns))
 
     def apply(self, discovery: Discovery) -> Discovery:
         """What was found, without the recordings that are not wanted: those are skipped with the reason."""

@@ -77,6 +77,8 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         check_types(self)
+        if not isinstance(self.judges, str | list | tuple):
+            raise ConfigurationError(f"judges={self.judges}: choose some of [{', '.join(JUDGES)}], or []")
         if self.task not in TASKS:
             raise unknown_choice("task", self.task, TASKS)
         least = {"n_clips": 1, "clip_seconds": _SHORTEST_SECONDS, "reference_clips": 1, "page_clips": 0}

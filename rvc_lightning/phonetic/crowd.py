@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import hydra
 import numpy as np
 from omegaconf import DictConfig
 
 from rvc_lightning import resolvers
 from rvc_lightning.audio.decode import load_audio, resample
 from rvc_lightning.audio.encode import write_audio
-from rvc_lightning.commands import command, readable_choices, required
+from rvc_lightning.command_line import configured
+from rvc_lightning.commands import command, required
 from rvc_lightning.content.base import SAMPLE_RATE
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
 from rvc_lightning.phonetic.recordings import Recording, read_recordings
@@ -38,8 +38,7 @@ class Clip(NamedTuple):
     """In Hz; of a recording that is played at another pace, its own times the pace."""
 
 
-@readable_choices
-@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="phonetic_crowd")
+@configured("phonetic_crowd")
 @command
 def main(config: DictConfig) -> None:
     """Writes the speakers and says who there is."""

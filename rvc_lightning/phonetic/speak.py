@@ -8,16 +8,17 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
 from rvc_lightning import resolvers
-from rvc_lightning.commands import command, readable_choices, required
+from rvc_lightning.command_line import configured
+from rvc_lightning.commands import command, required
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.phonetic.corpus import Utterance, write_audio, write_manifest
 from rvc_lightning.phonetic.recordings import Recording, aligned, read_recordings
 from rvc_lightning.phonetic.sentences import sentences
 from rvc_lightning.phonetic.speakers import Spoken, speakers
+from rvc_lightning.typed import check_whole
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +27,13 @@ resolvers.register()
 _REPORT_EVERY = 100
 
 
-@readable_choices
-@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="phonetic_speak")
+@configured("phonetic_speak")
 @command
 def main(config: DictConfig) -> None:
     """Makes the corpus and says what is in it."""
     required(config, "corpus", "the folder to write speech with known phones to")
+    check_whole("sentences", config.sentences, 0)
+    check_whole("readers", config.readers, 1)
     speak(config)
 
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
 from rvc_lightning import resolvers
-from rvc_lightning.commands import command, readable_choices, required
+from rvc_lightning.command_line import configured
+from rvc_lightning.commands import command, required
 
 log = logging.getLogger(__name__)
 
 resolvers.register()
 
 
-@readable_choices
-@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="phonetic_train")
+@configured("phonetic_train")
 @command
 def main(config: DictConfig) -> float:
     """Composes, builds and trains; gives the share of frames whose phone it mistakes to sweeps."""

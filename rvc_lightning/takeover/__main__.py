@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
 from rvc_lightning import resolvers
+from rvc_lightning.command_line import configured
 from rvc_lightning.commands import command, required
 
 log = logging.getLogger("rvc_lightning.takeover")
@@ -16,7 +16,7 @@ log = logging.getLogger("rvc_lightning.takeover")
 resolvers.register()
 
 
-@hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name="takeover")
+@configured("takeover")
 @command
 def main(config: DictConfig) -> None:
     """Takes over slices, features and the latest pair of networks, and says how to go on."""
