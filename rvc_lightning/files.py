@@ -146,14 +146,19 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path | str, patience_seconds: float | None = None) -> Iterator[None]:
+def alone_in(
+    folder: Path | str, patience_seconds: float | None = None, *, leave_no_trace: bool = False
+) -> Iterator[None]:
     """Waits until no other process is inside for `folder`, which is made where it is missing.
 
-    A process that ends, however it does, is inside no more, once those that it has forked have ended as well.
+    A process that ends, however it does, is inside no more, once those that it has forked have ended as well. What a
+    killed one has left half written directly in the folder is removed.
 
     Args:
         folder: What is to be left alone.
         patience_seconds: How long to wait; None waits for ever.
+        leave_no_trace: Whether to remove the file of the lock, and the folder if it is empty then. Where many wait for
+            each other the file has to stay: one of them may hold it just when it is removed.
 
     Raises:
         InUseError: Another process is still inside; the message names it.
@@ -165,11 +170,17 @@ def alone_in(folder: Path | str, patience_seconds: float | None = None) -> Itera
         lock = FileLock(folder / LOCK_NAME)
         _acquire(lock, folder, patience_seconds)
     holder = folder / _HOLDER_NAME
-    write_json(holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%c}"})
     try:
+        remove_leftovers(folder)
+        write_json(holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%c}"})
         yield
     finally:
         holder.unlink(missing_ok=True)
+        if leave_no_trace:
+            # Some systems do not remove what is open, or a folder that is looked into.
+            with contextlib.suppress(OSError):
+                (folder / LOCK_NAME).unlink()
+                folder.rmdir()
         lock.release()
 
 

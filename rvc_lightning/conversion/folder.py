@@ -7,7 +7,7 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.prediction import Converted, Task
 from rvc_lightning.conversion.reel import reel_folder
 from rvc_lightning.errors import AudioError, ConfigurationError, RVCError
-from rvc_lightning.files import LOCK_NAME, alone_in, digest, protect_inputs
+from rvc_lightning.files import alone_in, digest, protect_inputs, remove_leftovers
 from rvc_lightning.pitch.curve import write_curve
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def convert_files(
     report = ConversionReport(skipped=skipped)
     for other in skipped:
         log.info("Skipped %s: %s", other.path, other.reason)
-    with _alone(converter, source, output), reel_folder(None) as private:
+    with _alone(converter, source, output, jobs), reel_folder(None) as private:
         beside = output if source.is_dir() else jobs[0][1].parent
         journal = Journal((output if source.is_dir() else private) / JOURNAL_NAME)
         made_by = converter.fingerprint(options) if source.is_dir() else ""
@@ -99,23 +99,16 @@ def convert_files(
 
 
 @contextmanager
-def _alone(converter: VoiceConverter, source: Path, output: Path) -> Iterator[None]:
+def _alone(converter: VoiceConverter, source: Path, output: Path, jobs: Sequence[tuple[Path, Path]]) -> Iterator[None]:
     """Keeps other runs out of the folder that is written to. Raises InUseError if one is there."""
     if not source.is_dir() or not converter.trainer.is_global_zero:
         yield
         return
-    try:
-        # What a killed run has left running ends within seconds.
-        with alone_in(output, patience_seconds=_PATIENCE_SECONDS):
-            try:
-                yield
-            finally:
-                # The folder is the user's, so nothing is left in it, nor the folder if it is empty.
-                with suppress(OSError):
-                    (output / LOCK_NAME).unlink()
-    finally:
-        with suppress(OSError):
-            output.rmdir()
+    # What a killed run has left running ends within seconds. The folder is the user's.
+    with alone_in(output, patience_seconds=_PATIENCE_SECONDS, leave_no_trace=True):
+        for folder in {target.parent for _, target in jobs}:
+            remove_leftovers(folder)
+        yield
 
 
 def plan(source: Path, output: Path, output_format: str | None) -> tuple[list[tuple[Path, Path]], list[SkippedFile]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rvc_lightning.checkpoints import BEST, CHECKPOINT_SUFFIX, find_checkpoint, read_checkpoint
 from rvc_lightning.errors import DatasetError
-from rvc_lightning.files import atomic_path
+from rvc_lightning.files import alone_in, atomic_path
 from rvc_lightning.index_file import INDEX_SUFFIX
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.module import AVERAGED_KEY, CHECKPOINT_KEY
@@ -70,16 +70,22 @@ def export_checkpoint(
         DatasetError: The dataset's features are missing, damaged, or not those that the voice takes.
     """
     voice = voice_from_checkpoint(checkpoint, name)
-    index_path = folder / f"{name}{INDEX_SUFFIX}"
+    # So that voice and index are of the same run.
+    with alone_in(folder, leave_no_trace=True):
+        return _export(voice, folder / f"{name}.pth", dataset, seed, index)
+
+
+def _export(voice: Voice, path: Path, dataset: Path | None, seed: int, index: IndexConfig) -> ExportedVoice:
+    index_path = path.with_suffix(INDEX_SUFFIX)
     if dataset is None or not dataset.is_dir():
-        path = voice.save(folder / f"{name}.pth")
+        voice.save(path)
         # An index of other recordings beside a new voice would be used without a word.
         remove_index(index_path)
         log.warning("The voice has no index: its dataset is gone (%s)", dataset)
         return ExportedVoice(path, None)
     features = _features(dataset, voice.content_encoder, voice.config.content_dim)
     remember_features(voice, features.fingerprint)
-    path = voice.save(folder / f"{name}.pth")
+    voice.save(path)
     return ExportedVoice(path, update_index(index_path, features, seed, index))
 
 
