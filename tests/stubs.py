@@ -6,7 +6,7 @@ import torch
 from lightning import Trainer
 from transformers import HubertConfig, HubertModel
 
-from rvc_lightning.content.base import ContentEncoder
+from rvc_lightning.content.base import ContentEncoder, content_frames
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.pitch.base import PitchExtractor
 from rvc_lightning.pitch.crepe import CrepeNetwork
@@ -23,11 +23,11 @@ class StubContent(ContentEncoder):
         self.dim = dim
 
     def forward(self, wav16k, lengths):
-        items = [
-            torch.from_numpy(golden_rule.stub_embed(wave[:samples].numpy(), self.dim))
-            for wave, samples in zip(wav16k, lengths.tolist(), strict=True)
-        ]
-        return torch.nn.utils.rnn.pad_sequence(items, batch_first=True)
+        content = torch.zeros(len(wav16k), content_frames(wav16k.shape[1]), self.dim)
+        for item, wave, samples in zip(content, wav16k, lengths.tolist(), strict=True):
+            embedded = golden_rule.stub_embed(wave[:samples].numpy(), self.dim)
+            item[: len(embedded)] = torch.from_numpy(embedded)
+        return content
 
 
 class StubPitch(PitchExtractor):

@@ -197,10 +197,10 @@ class ConversionRun(LightningModule):
                 reflected(recording.audio, part.heard.start - context, part.heard.stop - context)
                 for recording, part in some
             ]
-            return self.speaker.measure(waves)
+            return self.speaker.measure(waves, padded_samples(max(map(len, waves))))
 
         tracks: dict[int, list[np.ndarray]] = {}
-        seconds = [(part.heard.stop - part.heard.start) / SAMPLE_RATE for _, part in items]
+        seconds = [padded_samples(part.heard.stop - part.heard.start) / SAMPLE_RATE for _, part in items]
         for (recording, part), f0_hz in zip(items, self._in_batches(track, items, seconds), strict=True):
             tracks.setdefault(id(recording), []).append(f0_hz[part.kept])
         for recording in recordings:
@@ -220,12 +220,13 @@ class ConversionRun(LightningModule):
         for job in jobs:
             if not len(job.recording.audio):
                 self._finish(job)
-        seconds = [(piece.chunk.end - piece.chunk.start) / SAMPLE_RATE + 2 * self.lengths.context_seconds
-                   for piece in pieces]  # fmt: skip
+        context = self.lengths.context_samples
+        seconds = [padded_samples(piece.chunk.end - piece.chunk.start + 2 * context) / SAMPLE_RATE for piece in pieces]
 
         def say(some: Sequence[_Piece]) -> list[np.ndarray]:
-            windows = [piece.window(self.lengths.context_samples, self.options.seed) for piece in some]
-            return self.speaker.speak(windows, self.options, self.index)
+            windows = [piece.window(context, self.options.seed) for piece in some]
+            samples = padded_samples(max(len(window.audio) for window in windows))
+            return self.speaker.speak(windows, self.options, self.index, samples=samples)
 
         for piece, audio in zip(pieces, self._in_batches(say, pieces, seconds), strict=True):
             piece.job.joiner.add(audio, piece.chunk, is_followed=piece.is_followed)
@@ -359,6 +360,16 @@ def fitting(seconds: Sequence[float], batch_seconds: float) -> int:
         if count and longest * (count + 1) > batch_seconds:
             return count
     return len(seconds)
+
+
+def padded_samples(samples: int) -> int:
+    """The next of eight lengths in a doubling.
+
+    Chunks have hundreds of lengths, and on CPUs torch makes kernels for each shape of a batch and keeps a thousand of
+    them, which took more time than this padding, and hundreds of MB in an hour of speech.
+    """
+    step = 1 << max(samples.bit_length() - 4, 0)
+    return -(-samples // step) * step
 
 
 def share(tasks: Sequence[Task], batch_seconds: float, ranks: int) -> list[list[list[Task]]]:

@@ -14,9 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
-from rvc_lightning.content.base import ContentEncoder, content_lengths, frame_mask
+from rvc_lightning.content.base import ContentEncoder, content_frames, content_lengths, frame_mask
 from rvc_lightning.conversion.draws import Place, PlacedDraws
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.models import Synthesizer
@@ -58,6 +57,7 @@ class Speaker(nn.Module):
         options: ConversionOptions,
         index: RetrievalIndex | None = None,
         first_frame: int = 0,
+        samples: int = 0,
     ) -> list[np.ndarray]:
         """Says windows of any lengths; what becomes of one does not depend on the others.
 
@@ -67,13 +67,14 @@ class Speaker(nn.Module):
             index: None goes without.
             first_frame: Where the generator begins, in frames of 10 ms; what is before it takes less work and is heard
                 by the other networks alone.
+            samples: N that the windows are padded to, if it is more than that of the longest.
 
         Returns:
             Audio of each from `first_frame` on, float32 [(T - first_frame)·hop]. The content frames decide T,
             so that it ends up to 35 ms before its window.
         """
-        wav16k, lengths = self._batch([window.audio for window in windows])
-        f0_hz = self._pitch_of(windows, 2 * int(content_lengths(lengths).max()))
+        wav16k, lengths = self._batch([window.audio for window in windows], samples)
+        f0_hz = self._pitch_of(windows, 2 * content_frames(wav16k.shape[1]))
         with torch.autocast(wav16k.device.type, enabled=False):
             content = self.content(wav16k, lengths)
             content = enrich(content, content_lengths(lengths), f0_hz, index, options)
@@ -90,19 +91,25 @@ class Speaker(nn.Module):
         return [item[0, :end].numpy() for item, end in zip(audio.float().cpu(), ends, strict=True)]
 
     @torch.inference_mode()
-    def measure(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Pitch of stretches of a good minute at most by the network, [N] each: f0_hz [N // 160 + 1] of each."""
+    def measure(self, waves: Sequence[np.ndarray], samples: int = 0) -> list[np.ndarray]:
+        """Pitch of stretches of a good minute at most by the network, [N] each: f0_hz [N // 160 + 1] of each.
+
+        They are padded to `samples` if that is more than the longest has.
+        """
         assert self.pitch is not None
-        wav16k, lengths = self._batch(waves)
+        wav16k, lengths = self._batch(waves, samples)
         with torch.autocast(wav16k.device.type, enabled=False):
             tracks = self.pitch.track(wav16k, lengths).float().cpu().numpy()
         return [track[: len(wave) // 160 + 1] for track, wave in zip(tracks, waves, strict=True)]
 
-    def _batch(self, waves: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-        """On the device of the networks, [B, N] and [B]."""
+    def _batch(self, waves: Sequence[np.ndarray], samples: int) -> tuple[Tensor, Tensor]:
+        """On the device of the networks, [B, N] and [B]; N is `samples` at least."""
         there = self.synthesizer.speaker_embedding.weight
-        lengths = there.new_tensor([len(wave) for wave in waves], dtype=torch.long)
-        return pad_sequence([there.new_tensor(wave) for wave in waves], batch_first=True), lengths
+        lengths = [len(wave) for wave in waves]
+        padded = np.zeros((len(waves), max(samples, *lengths)), np.float32)
+        for row, wave in zip(padded, waves, strict=True):
+            row[: len(wave)] = wave
+        return there.new_tensor(padded), there.new_tensor(lengths, dtype=torch.long)
 
     def _pitch_of(self, windows: Sequence[Window], frames: int) -> Tensor | None:
         """f0_hz [B, T] on the device of the networks, 0 beyond the end of a contour; None for voices without."""

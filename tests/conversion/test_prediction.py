@@ -21,7 +21,7 @@ from rvc_lightning.conversion.chunking import ChunkLengths
 from rvc_lightning.conversion.draws import Place, PlacedDraws
 from rvc_lightning.conversion.folder import convert_files
 from rvc_lightning.conversion.journal import JOURNAL_NAME
-from rvc_lightning.conversion.prediction import Task, Throughput, fitting, share
+from rvc_lightning.conversion.prediction import Task, Throughput, fitting, padded_samples, share
 from rvc_lightning.conversion.speaking import Window
 from rvc_lightning.errors import AudioError, OutOfMemoryError
 from rvc_lightning.models import Synthesizer
@@ -169,6 +169,26 @@ def test_memory_that_a_single_chunk_exceeds(monkeypatch):
 )
 def test_as_many_as_fit(seconds, count):
     assert fitting(seconds, 9.0) == count
+
+
+@pytest.mark.parametrize("samples", [1, 7, 8, 9, 15, 17, 3519, 32768, 32769, 428160])
+def test_lengths_are_padded_by_less_than_an_eighth(samples):
+    assert samples <= padded_samples(samples) < samples * 9 / 8
+    assert len({padded_samples(length) for length in range(samples, 2 * samples)}) <= 9
+
+
+def test_many_lengths_are_few_shapes(monkeypatch):
+    """Each shape costs time, and memory that is not given back."""
+    infer, shapes = Synthesizer.infer, set()
+
+    def watched(self, content, *rest, **others):
+        shapes.add(tuple(content.shape))
+        return infer(self, content, *rest, **others)
+
+    monkeypatch.setattr(Synthesizer, "infer", watched)
+    one_by_one = converter_of(make_voice(quick_config()), throughput=Throughput(1))
+    one_by_one.convert_many(sounds(20, shortest=0.3, step=0.05), OPTIONS, 16000)
+    assert len(shapes) <= 5
 
 
 def test_ranks_share_evenly_and_nothing_twice():
