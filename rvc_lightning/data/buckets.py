@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 
 
@@ -65,11 +66,15 @@ class LengthBucketSampler(Sampler[list[int]]):
         order = order[torch.argsort(self.buckets[order], stable=True)]
         missing = -len(order) % self.num_replicas
         order = torch.cat([order, order[:missing]])
-        batches = order.split(self.batch_size * self.num_replicas)
-        indices = torch.randperm(len(batches), generator=generator).tolist()
+        size = self.batch_size * self.num_replicas
+        starts = size * torch.randperm(len(self), generator=generator).numpy()
         if self.epoch == 0:
-            largest = max(indices, key=lambda index: len(batches[index]) * int(self.lengths[batches[index]].max()))
-            indices.remove(largest)
-            indices.insert(0, largest)
-        for index in indices:
-            yield batches[index][self.rank :: self.num_replicas].tolist()
+            largest = self._frames_with_padding(order)[starts // size].argmax()
+            starts = np.concatenate([starts[[largest]], np.delete(starts, largest)])
+        for start in starts:
+            yield order[start + self.rank : start + size : self.num_replicas].tolist()
+
+    def _frames_with_padding(self, order: Tensor) -> np.ndarray:
+        """Frames of each global batch [len(self)], the padding included, of slices in this order."""
+        starts = np.arange(0, len(order), self.batch_size * self.num_replicas)
+        return np.maximum.reduceat(self.lengths[order].numpy(), starts) * np.diff(starts, append=len(order))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,17 +56,18 @@ def split_held_out(rows: ManifestTable, share: float, most_seconds: float) -> tu
     Returns:
         Slices to train on, slices held out.
     """
-    seconds = np.bincount(rows.recording, weights=rows.seconds, minlength=len(rows.recordings))
+    numbers, recording_of = np.unique(rows.recording, return_inverse=True)
+    seconds = np.bincount(recording_of, weights=rows.seconds)
     total, wanted = seconds.sum(), min(share * seconds.sum(), most_seconds)
-    is_held_out = np.zeros(len(seconds), dtype=bool)
+    is_held_out = np.zeros(len(numbers), dtype=bool)
     taken = 0.0
-    for _, recording in sorted((hashlib.sha256(r.encode()).digest(), n) for n, r in enumerate(rows.recordings)):
+    for recording, length in enumerate(seconds):
         if taken >= wanted:
             break
-        if seconds[recording] > 0 and taken + seconds[recording] < total / 2:
+        if length > 0 and taken + length < total / 2:
             is_held_out[recording] = True
-            taken += seconds[recording]
-    chosen = is_held_out[rows.recording]
+            taken += length
+    chosen = is_held_out[recording_of]
     return rows.part(~chosen), rows.part(chosen)
 
 

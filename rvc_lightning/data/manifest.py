@@ -8,7 +8,9 @@ Paths in it are relative to the folder of the manifest and have forward slashes,
 
 from __future__ import annotations
 
+import hashlib
 import json
+import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -23,9 +25,10 @@ from rvc_lightning.files import atomic_path, read_json, write_json
 MANIFEST_NAME = "manifest.jsonl"
 HEADER_NAME = "dataset.json"
 
-_ACCEPTED: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+_NUMBERS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float)}
 # Beyond a year of frames, and more samples than a wav file holds.
 _TOO_LARGE = 2**40
+_BLOCK_LINES = 32
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,9 @@ class ManifestRow:
     seconds: float
 
 
-_EXPECTED = {item.name: _ACCEPTED[str(item.type)] for item in fields(ManifestRow)}
+_EXPECTED = {item.name for item in fields(ManifestRow)}
+_TEXTS = [item.name for item in fields(ManifestRow) if item.type == "str"]
+_TYPES = {item.name: _NUMBERS[str(item.type)] for item in fields(ManifestRow) if item.type != "str"}
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ def _opened(folder: Path | str) -> BinaryIO:
 
 
 class ManifestTable(Sequence[ManifestRow]):
-    """All rows of a manifest, or some of them, however many: half a kilobyte each, and little to do for most questions.
+    """All rows of a manifest, or some of them, however many: some 150 bytes each, and little to do for most questions.
 
     A sequence of rows, each made of its line when it is asked for; what is asked of all of them is there as arrays.
     Parts of a table share its lines.
@@ -122,33 +127,31 @@ class ManifestTable(Sequence[ManifestRow]):
     Attributes:
         frames: of each slice, int64 [N].
         seconds: of each slice, float64 [N].
-        recording: index of its recording in `recordings`, int32 [N].
-        recordings: names of the recordings in order of appearance, also of those that a part has no slice of.
+        recording: a number of its recording, which hangs on the recording's name alone, uint64 [N].
     """
 
-    def __init__(self, lines: bytearray, columns: _Columns, recordings: list[str]) -> None:
+    def __init__(self, lines: _Lines, columns: _Columns) -> None:
         """Takes what `open_manifest` and `ManifestTable.of` have read."""
-        self._lines, self._columns, self.recordings = lines, columns, recordings
+        self._lines, self._columns = lines, columns
 
     @classmethod
     def of(cls, rows: Iterable[ManifestRow]) -> ManifestTable:
         """The table of rows that are there already."""
-        return cls._read([_line(row).encode() for row in rows], "row")
+        return cls._read((_line(row).encode() for row in rows), "row")
 
     @classmethod
     def _read(cls, lines: Iterable[bytes], where: str) -> ManifestTable:
         """Parses every line once. Raises DatasetError, which says `where`, if one is no row."""
-        kept = bytearray()
-        columns = array("q"), array("q"), array("d"), array("i")
-        recordings: dict[str, int] = {}
+        kept = _Lines()
+        columns = array("q"), array("d"), array("Q")
         for number, line in enumerate(lines, start=1):
             values = _values(line, f"{where}, line {number}")
-            recording = recordings.setdefault(values["recording"], len(recordings))
-            of_row = (len(kept), values["frames"], values["seconds"], recording)
+            of_row = values["frames"], values["seconds"], _number_of(values["recording"])
             for column, value in zip(columns, of_row, strict=True):
                 column.append(value)  # type: ignore[attr-defined]
-            kept += line if line.endswith(b"\n") else line + b"\n"
-        return cls(kept, _Columns(*map(np.array, columns)), list(recordings))
+            kept.append(line)
+        frames, seconds, recording = map(np.array, columns)
+        return cls(kept, _Columns(np.arange(len(frames)), frames, seconds, recording))
 
     @property
     def frames(self) -> np.ndarray:
@@ -162,15 +165,15 @@ class ManifestTable(Sequence[ManifestRow]):
 
     @property
     def recording(self) -> np.ndarray:
-        """Index of each slice's recording in `recordings`."""
+        """Number of each slice's recording."""
         return self._columns.recording
 
     def part(self, chosen: np.ndarray) -> ManifestTable:
         """The rows at these indices, or those where this is true."""
-        return ManifestTable(self._lines, _Columns(*(column[chosen] for column in self._columns)), self.recordings)
+        return ManifestTable(self._lines, _Columns(*(column[chosen] for column in self._columns)))
 
     def __len__(self) -> int:
-        return len(self._columns.start)
+        return len(self._columns.line)
 
     @overload
     def __getitem__(self, index: int) -> ManifestRow: ...
@@ -180,17 +183,51 @@ class ManifestTable(Sequence[ManifestRow]):
         """A row, or a part."""
         if isinstance(index, slice):
             return self.part(np.arange(len(self))[index])
-        start = int(self._columns.start[index])
-        return ManifestRow(**json.loads(self._lines[start : self._lines.find(b"\n", start)]))
+        return ManifestRow(**json.loads(self._lines[int(self._columns.line[index])]))
 
 
 class _Columns(NamedTuple):
-    """Arrays [N]: where each row's line starts, and what is asked of all rows."""
+    """Arrays [N]: the number of each row's line, and what is asked of all rows."""
 
-    start: np.ndarray
+    line: np.ndarray
     frames: np.ndarray
     seconds: np.ndarray
     recording: np.ndarray
+
+
+class _Lines:
+    """Lines of a manifest, compressed some at a time: each repeats most of itself and of the one before."""
+
+    def __init__(self) -> None:
+        self._packed, self._ends = bytearray(), array("Q", [0])
+        self._last: list[bytes] = []
+        self._read: tuple[int, list[bytes]] = -1, []
+
+    def append(self, line: bytes) -> None:
+        """Adds a line, which may end with a newline."""
+        self._last.append(line.rstrip(b"\n"))
+        if len(self._last) == _BLOCK_LINES:
+            self._packed += zlib.compress(b"\n".join(self._last), level=1)
+            self._ends.append(len(self._packed))
+            self._last = []
+
+    def __getitem__(self, index: int) -> bytes:
+        """A line by its number from 0, without a newline."""
+        block, place = divmod(index, _BLOCK_LINES)
+        if block == len(self._ends) - 1:
+            return self._last[place]
+        # Kept for who reads one line after the other.
+        number, lines = self._read
+        if number != block:
+            packed = memoryview(self._packed)[self._ends[block] : self._ends[block + 1]]
+            lines = zlib.decompress(packed).split(b"\n")
+            self._read = block, lines
+        return lines[place]
+
+
+def _number_of(recording: str) -> int:
+    """A number of 64 bits: millions of recordings have different ones but for bad luck, which no result hangs on."""
+    return int.from_bytes(hashlib.sha256(recording.encode()).digest()[:8], "big")
 
 
 def open_manifest(folder: Path | str) -> ManifestTable:
@@ -240,13 +277,16 @@ def _problem(values: object) -> str | None:
     """What keeps a parsed line from being a row."""
     if not isinstance(values, Mapping):
         return f"expected an object, got {type(values).__name__}"
-    if values.keys() != _EXPECTED.keys():
-        missing, unknown = sorted(_EXPECTED.keys() - values.keys()), sorted(values.keys() - _EXPECTED.keys())
+    if values.keys() != _EXPECTED:
+        missing, unknown = sorted(_EXPECTED - values.keys()), sorted(values.keys() - _EXPECTED)
         return f"missing {', '.join(missing)}" if missing else f"unknown {', '.join(unknown)}"
-    for name, types in _EXPECTED.items():
+    for name in _TEXTS:
+        if type(values[name]) is not str:
+            return f"{name} is {values[name]!r}, not str"
+    for name, types in _TYPES.items():
         value = values[name]
         if type(value) not in types:
             return f"{name} is {value!r}, not {types[-1].__name__}"
-        if str not in types and not 0 <= value < _TOO_LARGE:
+        if not 0 <= value < _TOO_LARGE:
             return f"{name} is {value!r}, below 0" if value < 0 else f"{name} is {value!r}, which no slice has"
     return None
