@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
-from typing import Any, TypeVar
+from io import TextIOWrapper
+from typing import Any, NoReturn, TypeVar
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -35,6 +37,7 @@ _REFUSALS = (HydraException, OmegaConfBaseException, ValueError, TypeError, Asse
 """What Hydra was seen to raise for what is typed, before the command itself begins."""
 
 _UNRESOLVED = (InterpolationResolutionError, UnsupportedInterpolationType, MissingMandatoryValue)
+_BY_A_RESOLVER = "raised while resolving interpolation: "
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
@@ -65,6 +68,7 @@ def configured(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callab
         def guarded() -> None:
             nonlocal within
             within = False
+            _escape_what_cannot_be_shown()
             if os.environ.get(_FULL_ERROR) == "1":
                 main()
                 return
@@ -76,11 +80,26 @@ def configured(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callab
                 # What the command itself raises is a defect, and keeps its traceback.
                 if within:
                     raise
-                raise _explained(error) from error
+                _end(_explained(error))
+            except RVCError as error:
+                _end(error)
 
         return guarded
 
     return decorate
+
+
+def _escape_what_cannot_be_shown() -> None:
+    """Lets names of files in bytes that are no text, or in a script that the terminal lacks, be written escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _end(error: RVCError) -> NoReturn:
+    """Says what is wrong where the command has no log of its own yet."""
+    sys.stderr.write(f"Error: {error}\n")
+    raise SystemExit(1)
 
 
 @contextmanager
@@ -165,18 +184,18 @@ def _check_name(override: Override) -> None:
 def _explained(error: Exception) -> RVCError:
     """What Hydra or OmegaConf complains of, in a line."""
     cause = error.__cause__
-    if isinstance(error, RVCError):
-        return error
-    if isinstance(cause, RVCError):
-        return cause
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         return unknown_choice(group, choice, error.options)
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
         return ConfigurationError(f"there is no setting '{cause.full_key}'; --help shows all there are")
+    told = _line(error)
+    if _BY_A_RESOLVER in told:
+        # An error of ours, whose class OmegaConf has put before it.
+        return ConfigurationError(told.partition(_BY_A_RESOLVER)[2])
     key = f"{error.full_key}: " if isinstance(error, OmegaConfBaseException) and error.full_key else ""
     because = f": {_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
-    return ConfigurationError(f"{key}{_line(error)}{because}")
+    return ConfigurationError(f"{key}{told}{because}")
 
 
 def _line(error: Any) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -57,6 +58,15 @@ _BLOCK_FRAMES = 4096
 _JOINED_BLOCKS = 64
 # Lengths that encoders merely estimate (mp3) may be a little off in a whole file.
 _TRUNCATED_BELOW = 0.98
+_OGG, _OGG_LAST, _OGG_LONGEST_PAGE = b"OggS", 4, 1 << 16
+# By how a file begins: where its length stands, in how many bytes, their order, and how much that leaves out at least.
+_LENGTHS: dict[bytes, tuple[int, int, Literal["little", "big"], int]] = {
+    b"RIFF": (4, 4, "little", 8),  # wav
+    b"FORM": (4, 4, "big", 8),  # aiff
+    b"RF64": (20, 8, "little", 8),
+    b"riff": (16, 8, "little", 0),  # w64
+    b".snd": (8, 4, "big", 24),  # au
+}
 
 
 @dataclass(frozen=True)
@@ -264,7 +274,7 @@ class _FileBlocks:
     def __init__(self, path: Path) -> None:
         """Opens `path` and reads the first block. Raises LibsndfileError or TypeError if that fails."""
         self.file = _OnwardFile(openable(path))
-        self._samples, self._damage, self._is_cut_short = 0, "", _riff_is_cut_short(path)
+        self._samples, self._damage, self._is_cut_short = 0, "", _is_cut_short(path)
         try:
             self._first = self._next()
         except soundfile.LibsndfileError:
@@ -340,10 +350,18 @@ def _without_ffmpeg(path: Path, soundfile_reason: str) -> str:
     )
 
 
-def _riff_is_cut_short(path: Path) -> bool:
-    """Whether a wav file ends before its header says; libsndfile reads such a file without a word."""
+def _is_cut_short(path: Path) -> bool:
+    """Whether a file ends before its header says; libsndfile reads some kinds of such files without a word."""
     with path.open("rb") as stream:
-        head = stream.read(8)
-    declared = int.from_bytes(head[4:8], "little")
+        head = stream.read(32)
+        if head[:4] == _OGG:
+            stream.seek(max(path.stat().st_size - _OGG_LONGEST_PAGE, 0))
+            page = stream.read().rpartition(_OGG)[2]
+            # The last page says that it is.
+            return len(page) < 2 or not page[1] & _OGG_LAST
+    if head[:4] not in _LENGTHS:
+        return False
+    start, size, order, left_out = _LENGTHS[head[:4]]
+    declared = int.from_bytes(head[start : start + size], order)
     # Writers that stream leave the size open: 0 or all ones.
-    return head[:4] == b"RIFF" and 0 < declared < 0xFFFFFFFF and path.stat().st_size < declared + 8 - 1
+    return 0 < declared < 256**size - 1 and path.stat().st_size < declared + left_out - 1

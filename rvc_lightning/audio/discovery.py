@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rvc_lightning.audio.decode import AUDIO_EXTENSIONS
+
+_DECEPTIVE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,12 @@ def discover_audio(folder: Path | str, exclude: Collection[Path] = ()) -> Discov
 
 
 def display_name(path: Path) -> str:
-    """A path with forward slashes as valid text: bytes of a name that are not UTF-8 become U+FFFD."""
-    return os.fsencode(path.as_posix()).decode("utf-8", "replace")
+    """A path with forward slashes as text of one line.
+
+    Bytes of a name that are not UTF-8 become U+FFFD, and so do control characters and marks of direction: by these a
+    name could make up lines of its own, or look like another.
+    """
+    return _DECEPTIVE.sub("\ufffd", os.fsencode(path.as_posix()).decode("utf-8", "replace"))
 
 
 def _list_into(discovery: Discovery, folder: Path, root: Path, seen: set[tuple[int, int]]) -> None:

@@ -18,6 +18,7 @@ from typing import TypeAlias
 import numpy as np
 
 from rvc_lightning.audio.decode import open_audio
+from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.audio.filters import highpass_zero_phase
 from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
 from rvc_lightning.audio.samples import Samples
@@ -79,14 +80,19 @@ def read_recording(source: Source, sample_rate: int | None, folder: Path) -> Rec
         resampled = Reel(folder)
         samples, source_peak, name = _resample_into(resampled, blocks, rate)
     if not samples:
-        log.warning("'%s' holds no samples", source if isinstance(source, str | Path) else "the array")
+        log.warning("%s holds no samples", _named(source))
     audio = Reel(folder)
     if source_peak < SILENT_PEAK:
-        log.warning("The source is silent (peak below %g): the result is silence", SILENT_PEAK)
+        log.warning("%s is silent (peak below %g): the result is silence", _named(source), SILENT_PEAK)
     else:
         _highpass_into(audio, resampled)
     resampled.remove()
     return Recording(audio, samples, rate, name, file_digest)
+
+
+def _named(source: Source) -> str:
+    """A source in messages."""
+    return f"'{display_name(Path(source))}'" if isinstance(source, str | Path) else "The array"
 
 
 @contextmanager
@@ -102,7 +108,7 @@ def _opened(source: Source, sample_rate: int | None, folder: Path) -> Iterator[t
     with open_audio(source, scratch=folder) as blocks:
         yield iter(blocks), blocks.sample_rate
         if blocks.warning:
-            log.warning("%s: %s", source, blocks.warning)
+            log.warning("%s: %s", _named(source), blocks.warning)
 
 
 def _checked_array(audio: np.ndarray, sample_rate: int | None) -> np.ndarray:

@@ -65,7 +65,8 @@ class LengthBucketSampler(Sampler[list[int]]):
         order = torch.randperm(len(self.buckets), generator=generator)
         order = order[torch.argsort(self.buckets[order], stable=True)]
         missing = -len(order) % self.num_replicas
-        order = torch.cat([order, order[:missing]])
+        # Again from the first on, round and round where there are fewer slices than ranks.
+        order = order[torch.arange(len(order) + missing) % max(len(order), 1)]
         size = self.batch_size * self.num_replicas
         starts = size * torch.randperm(len(self), generator=generator).numpy()
         if self.epoch == 0:

@@ -24,9 +24,10 @@ from typing import Any
 import lightning
 import numpy as np
 
-from rvc_lightning.audio.discovery import SkippedFile, discover_audio
+from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_name
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.content import build_content_encoder
+from rvc_lightning.data.dataset import read_feature
 from rvc_lightning.data.features import Effort, ExtractionConfig, extract_features, read_efforts
 from rvc_lightning.data.fingerprints import Source, fingerprint_recordings
 from rvc_lightning.data.layout import REVISION, Layout, numbers_in, shard, slice_name
@@ -45,7 +46,7 @@ from rvc_lightning.data.report_picture import PICTURE_NAME, write_picture
 from rvc_lightning.data.selection import SelectionConfig, speaker_numbers
 from rvc_lightning.data.slicing import LeftOut, SlicingConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError
-from rvc_lightning.files import alone_in, read_npy, write_json
+from rvc_lightning.files import alone_in, write_json
 from rvc_lightning.pitch import build_pitch_extractor
 from rvc_lightning.typed import check_whole
 
@@ -223,7 +224,7 @@ class _Stages:
         speeds = _speeds(self.work, read_efforts(self.work_folder))
         speakers = summarize_speakers(list(self.numbers), outcome.used, outcome.pitch)
         skipped = sorted([*self.skipped, *outcome.skipped], key=lambda file: file.path)
-        paths = str(self.audio), str(self.output)
+        paths = display_name(self.audio), display_name(self.output)
         return PreparationReport(*paths, outcome.used, skipped, speakers, outcome.duplicates, self.notes, speeds)
 
     def _rows(self, outcome: _Outcome) -> Iterator[ManifestRow]:
@@ -240,7 +241,7 @@ class _Stages:
             outcome.duplicates += [(source.name, twin)] if notes else []
             outcome.used.append(_used(source, done, rows, notes))
             for row in rows:
-                outcome.pitch[row.speaker].add(read_npy(self.output / row.f0, 1))
+                outcome.pitch[row.speaker].add(read_feature(self.output / row.f0, 1))
                 yield row
         if not outcome.used:
             report = self._report(outcome)

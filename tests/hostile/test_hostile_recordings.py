@@ -1,0 +1,116 @@
+"""Two hundred files that are no clean recordings: each is used, or named with its reason, and does nothing else."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from commanding import command, tree
+from recordings import Hostile, write_hostile
+from stubs import make_voice, quick_config
+
+from rvc_lightning.audio.discovery import display_name
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="names are bytes, and pipes are files, on Linux")
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory) -> Hostile:
+    return write_hostile(tmp_path_factory.mktemp("hostile") / "in")
+
+
+def shown(paths):
+    return {display_name(Path(path)) for path in paths}
+
+
+def test_there_are_enough_of_them(hostile):
+    assert len(hostile.usable | hostile.useless | hostile.either) > 270
+
+
+def test_prepare(hostile, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    before = tree(hostile.folder)
+    settings = "sample_rate=24k pitch=none content=spectral trainer.accelerator=cpu prepare_workers=2 name=them"
+    ended = command("prepare", f"audio={hostile.folder}", *settings.split())
+    assert ended.status == 0 and "Traceback" not in ended.told, ended.told
+    assert tree(hostile.folder) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"datasets"}
+    report = json.loads((tmp_path / "datasets" / "them" / "report.json").read_text(encoding="utf-8"))
+    used = {recording["recording"] for recording in report["used"]}
+    skipped = {file["path"]: file["reason"] for file in report["skipped"]}
+    assert shown(hostile.usable) <= used
+    assert shown(hostile.useless) <= skipped.keys()
+    assert used | skipped.keys() == shown(hostile.usable | hostile.useless | hostile.either)
+    assert not used & skipped.keys() and all(skipped.values())
+    check_notes({recording["recording"]: " ".join(recording["notes"]) for recording in report["used"]}, skipped)
+
+
+def check_notes(notes, skipped):
+    """What is used although it is damaged says so; what is not says what is wrong with it."""
+    for name in ("wav", "flac", "mp3", "aiff"):
+        assert "truncated" in notes[f"damaged/half.{name}"]
+    for name in ("headers/data_4_gb.wav", "headers/data_too_long.wav", "headers/riff_zero.wav"):
+        assert name in notes
+    assert "NaN" in skipped["content/nan.wav"] and "circular" in skipped["links/self.wav"]
+    assert "1 Hz" in skipped["rates/1.wav"] and "not a regular file" in skipped["links/pipe.wav"]
+
+
+def test_convert(hostile, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    make_voice(quick_config()).save(tmp_path / "voices" / "anna.pth")
+    settings = "voice=voices/anna.pth output=out pitch=none trainer.accelerator=cpu num_workers=2"
+    ended = command("convert", f"input={hostile.folder}", *settings.split())
+    # Some have failed, which is a mistake of whoever put them there.
+    assert ended.status == 1 and "Traceback" not in ended.told
+    assert {path.name for path in tmp_path.iterdir()} == {"voices", "out"}
+    written = {path for path in tree(tmp_path / "out") if not (tmp_path / "out" / path).is_dir()}
+    assert not {path for path in written if not path.endswith((".wav", ".jsonl"))}
+    for name in hostile.usable | hostile.useless | hostile.either:
+        is_written = {str(Path(name).with_suffix(".wav")), f"{name}.wav"} & {*written}
+        is_named = display_name(Path(name)) in ended.told
+        assert is_written or is_named, name
+    for name in hostile.usable:
+        assert {str(Path(name).with_suffix(".wav")), f"{name}.wav"} & {*written}, name
+
+
+NOT_TEXT = os.fsdecode(b"latin \xe9")
+
+
+@pytest.mark.parametrize("name", [NOT_TEXT, "line\nbreak", "\x1b[2Jred"])
+def test_a_folder_whose_name_is_no_text(name, monkeypatch, tmp_path):
+    """It names dataset and voice, goes through the log, the report, the manifest and the journal."""
+    monkeypatch.chdir(tmp_path)
+    folder = Hostile(tmp_path / name)
+    folder.sound("a.wav", folder.usable, folder.fresh())
+    folder.bytes(f"{name}.wav", folder.useless, b"")
+    settings = "sample_rate=24k pitch=none content=spectral trainer.accelerator=cpu prepare_workers=0"
+    ended = command("prepare", f"audio='{folder.folder}'", *settings.split())
+    assert ended.status == 0 and "Traceback" not in ended.told, ended.told
+    [dataset] = (tmp_path / "datasets").iterdir()
+    assert dataset.name == os.fsencode(name).decode("utf-8", "replace")
+    make_voice(quick_config()).save(tmp_path / "anna.pth")
+    settings = "voice=anna.pth output=out pitch=none trainer.accelerator=cpu num_workers=0"
+    ended = command("convert", f"input='{folder.folder}'", *settings.split())
+    assert ended.status == 1 and "Traceback" not in ended.told
+    assert "is empty (0 bytes)" in ended.told and (tmp_path / "out" / "a.wav").is_file()
+
+
+@pytest.mark.parametrize("kind", ["/dev/null", "/dev/zero", "pipe", "circle", "folder.wav", "voice.pth"])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("prepare", "audio={} prepare_workers=0 trainer.accelerator=cpu pitch=none content=spectral"),
+        ("convert", "input={} voice=voice.pth output=out trainer.accelerator=cpu num_workers=0"),
+    ],
+)
+def test_an_input_that_is_no_recording(name, settings, kind, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    os.symlink("circle", "circle")
+    os.mkdir("folder.wav")
+    make_voice(quick_config()).save(tmp_path / "voice.pth")
+    ended = command(name, *settings.format(kind).split())
+    assert ended.status == 1 and "Traceback" not in ended.told
+    assert "Error: " in ended.told
+    assert not list(Path("folder.wav").iterdir()) and not list(tmp_path.glob("out/*"))

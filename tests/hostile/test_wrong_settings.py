@@ -1,0 +1,147 @@
+"""Whatever is wrong on the command line, the answer is one line with exit status 1, and nothing is written."""
+
+import re
+
+import pytest
+from commanding import command, one_error, tree
+from recordings import speech_like
+from stubs import make_voice, quick_config
+
+from rvc_lightning.audio.encode import write_audio
+
+CONVERT = "voice=anna.pth input=in output=out trainer.accelerator=cpu num_workers=0"
+PREPARE = "audio=in prepare_workers=0 trainer.accelerator=cpu"
+TRAIN = f"{PREPARE} pretrained=none model=tiny sample_rate=24k_light discriminator=tiny hydra.run.dir=run"
+EVALUATE = "voice=anna.pth audio=in trainer.accelerator=cpu judges=[]"
+STREAM = "voice=anna.pth trainer.accelerator=cpu"
+APP = "voices=. trainer.accelerator=cpu port=0"
+
+WRONG = [
+    # What Hydra itself complains of.
+    ("prepare", "audio", "audio: this is not understood"),
+    ("prepare", "audio=[1", r"audio=\[1: this is not understood"),
+    ("prepare", "audio=a=b", "'=' or quotes takes quotes"),
+    ("prepare", "audio='x", "audio='x: this is not understood"),
+    ("prepare", "audio=(a)", "this is not understood"),
+    ("prepare", "audio=x,y", "Ambiguous value"),
+    ("prepare", "=x", "Could not override ''"),
+    ("prepare", "audoi=in", "no setting 'audoi'; --help"),
+    ("train", "model.crop_framse=3", "no setting 'model.crop_framse'"),
+    ("prepare", "~audio", "'audio' does not exist"),
+    ("prepare", "slicing=autmatic", "no slicing named 'autmatic'; choose one of: automatic, simple, skip"),
+    ("prepare", "slicing=9", "no slicing named '9'; choose"),
+    ("prepare", "slicing=null", "no slicing named 'null'; choose"),
+    ("prepare", "slicing=true", "no slicing named 'true'; choose"),
+    ("convert", "precision=0.5", "no precision named '0.5'; choose one of: 16-mixed"),
+    ("train", "+experiment=x", "no experiment named 'x'; choose one of: base_voice"),
+    ("prepare", "+slicing=simple", "Multiple values for slicing"),
+    ("prepare", "include={a:b}", "Cannot merge DictConfig with ListConfig"),
+    ("prepare", "hydra/launcher=x", "no hydra/launcher named 'x'; choose one of: basic"),
+    ("prepare", "hydra.verbose=3", "Error: "),
+    ("prepare", "--nonsense", "--nonsense: there is no such option"),
+    ("prepare", "--cfg", "argument --cfg/-c: expected one argument"),
+    ("prepare", "--cfg x", "invalid choice"),
+    ("prepare", "--resolve", "--resolve flag can only be used"),
+    ("prepare", "--config-name=nope", "primary config 'nope'"),
+    ("prepare", "--config-dir=/nope", "'/nope' not found"),
+    ("prepare", "--config-path=/nope", "'/nope' exists and readable"),
+    ("prepare", "audio=${nope:1}", "audio: Unsupported interpolation type nope"),
+    ("prepare", "audio=${nope}", "audio: Interpolation key 'nope' not found"),
+    ("prepare", "audio=${name}", "audio: Recursive interpolation"),
+    ("train", "audio=[a,b]", "expected one path for the recordings"),
+    ("train", "checkpoint=[]", "expected one path for the checkpoint"),
+    # Names and paths.
+    ("prepare", f"{PREPARE} name=../../x", r"name=\.\./\.\./x: files and folders are called by it"),
+    ("train", f"{TRAIN} name=a/b", "name=a/b: files and folders"),
+    ("train", f"{TRAIN} name=..", r"name=\.\.: files and folders"),
+    ("prepare", f"{PREPARE} name=", "name=: files and folders"),
+    ("prepare", f"{PREPARE} name=[]", r"name=\[\]: files and folders"),
+    ("prepare", "prepare_workers=0", "audio=... is missing"),
+    ("prepare", f"{PREPARE} audio=", "audio=: expected a folder of recordings"),
+    ("prepare", f"{PREPARE} audio=3", "'3' does not exist"),
+    ("prepare", f"{PREPARE} audio=[a,b]", "expected a folder of recordings"),
+    ("prepare", f"{PREPARE} audio='~no-such-user/x'", "'~no-such-user/x' does not exist"),
+    ("prepare", f"{PREPARE} paths.dataset=", "paths.dataset=: expected"),
+    ("prepare", f"{PREPARE} paths.dataset=null", "paths.dataset=... is missing"),
+    ("prepare", f"{PREPARE} paths.dataset=in/a.wav", "in/a.wav' cannot be written"),
+    ("prepare", f"{PREPARE} paths.dataset=in", "'in' holds the recordings"),
+    ("prepare", f"{PREPARE} paths.root=in/a.wav", "cannot be written"),
+    ("convert", f"{CONVERT} voice=", "voice=: expected the voice, a .pth file"),
+    ("convert", f"{CONVERT} voice=in", "no voice at 'in'"),
+    ("convert", f"{CONVERT} input=", "input=: expected"),
+    ("convert", f"{CONVERT} input=[a]", "expected a recording or a folder"),
+    ("convert", f"{CONVERT} output=", "output=: expected"),
+    ("convert", f"{CONVERT} output={{a:1}}", "expected the file or folder to write"),
+    ("convert", f"{CONVERT} output=anna.pth/x", "cannot be written"),
+    ("convert", f"{CONVERT} index=3", "no index at '3'"),
+    ("convert", f"{CONVERT} index=[]", "expected the voice's index"),
+    ("train", f"{TRAIN} checkpoint=nope", "no checkpoint at 'nope'"),
+    ("train", f"{TRAIN} checkpoint=", "checkpoint=: expected"),
+    ("export", "checkpoint=in", "no checkpoint at 'in'"),
+    ("export", "checkpoint=anna.pth", "is a voice, not a checkpoint"),
+    ("takeover", "folder=nope", "nope"),
+    ("takeover", "folder=in", "in"),
+    ("download", "files=rmvpe folder=[]", "folder=.*: expected"),
+    ("app", f"{APP} voices=nope", "no such folder"),
+    ("app", f"{APP} host=", "host=: expected"),
+    ("phonetic.speak", "corpus=c words=nope", "words=nope"),
+    ("phonetic.crowd", "output=o recordings=in", "recordings=in"),
+    # Values.
+    ("prepare", f"{PREPARE} slicing.slice_seconds=abc", "slice_seconds='abc'"),
+    ("prepare", f"{PREPARE} slicing.threshold_db=nan", "threshold_db"),
+    ("prepare", f"{PREPARE} prepare_workers=-1", "choose a whole number from 0 up"),
+    ("prepare", f"{PREPARE} preparation.batch_seconds=x", "batch_seconds='x'"),
+    ("prepare", f"{PREPARE} preparation.all_devices=x", "all_devices=x: choose true or false"),
+    ("prepare", f"{PREPARE} preview=maybe", "preview=maybe: choose true or false"),
+    ("prepare", f"{PREPARE} include=3", "include=3: expected patterns"),
+    ("prepare", f"{PREPARE} model.synthesizer.sample_rate=abc", "choose a whole number"),
+    ("prepare", f"{PREPARE} model.synthesizer.sample_rate=1e12", "choose a whole number"),
+    ("prepare", f"{PREPARE} model.synthesizer.sample_rate=999999900", "from 1 to 768000"),
+    ("prepare", f"{PREPARE} content.path=in/a.wav", "no phonetic encoder"),
+    ("prepare", f"{PREPARE} pitch=rmvpe pitch.path=in/a.wav", "cannot be read as a pitch network"),
+    ("prepare", f"{PREPARE} trainer._target_=os.system", "trainer: .*os.system"),
+    ("convert", f"{CONVERT} redo=maybe", "redo=maybe: choose true or false"),
+    ("convert", f"{CONVERT} batch_seconds=x", "batch_seconds='x': expected float"),
+    ("convert", f"{CONVERT} batch_seconds=nan", "batch_seconds=nan: choose a number above 0"),
+    ("convert", f"{CONVERT} num_workers=1.5", "num_workers=1.5: choose a whole number"),
+    ("convert", f"{CONVERT} chunks.longest_seconds=x", "chunks.longest_seconds='x': choose a whole number"),
+    ("convert", f"{CONVERT} chunks.context_seconds=1.5", "chunks.context_seconds=1.5: choose"),
+    ("convert", f"{CONVERT} chunks=3", "a table of settings belongs there"),
+    ("convert", f"{CONVERT} effects=[null]", "None is no effect"),
+    ("convert", f"{CONVERT} platform.backends=3", "a table of settings"),
+    ("export", "checkpoint=anna.pth index=foo", "foo: a table of settings"),
+    ("evaluate", f"{EVALUATE} judges=3", "judges=3: choose some of"),
+    ("evaluate", f"{EVALUATE} options=null", "a table of settings"),
+    ("evaluate", f"{EVALUATE} reference=3", "no file or folder '3'"),
+    ("stream", f"{STREAM} input_sample_rate=x", "input_sample_rate='x': choose a whole number"),
+    ("stream", f"{STREAM} stream.block_seconds=x", "block_seconds='x': expected float"),
+    ("stream", f"{STREAM} stream=null", "a table of settings"),
+    ("app", f"{APP} port=x", "port=x: choose 0"),
+    ("app", f"{APP} limits.most_seconds=x", "most_seconds='x'"),
+    ("app", f"{APP} batch_seconds=x", "batch_seconds='x': expected float"),
+    ("benchmark", "rounds=0", "rounds=0: choose a whole number from 1 up"),
+    ("benchmark", "steps=x", "steps='x': choose a whole number"),
+    ("download", "files=3", "files=3: there is no such file"),
+    ("train", f"{TRAIN} seed=x", "seed='x': choose a whole number from 0 to 4294967295"),
+    ("train", f"{TRAIN} seed=-1", "seed=-1: choose a whole number"),
+    ("train", f"{TRAIN} data.num_workers=-1", "data.num_workers=-1: choose a whole number"),
+    ("train", f"{TRAIN} data.held_out=9", "data.held_out=9: choose a number from 0 to 1"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wrong")
+    make_voice(quick_config()).save(folder / "anna.pth")
+    write_audio(folder / "in" / "a.wav", speech_like(0.6), 16000)
+    return folder
+
+
+@pytest.mark.parametrize(("name", "arguments", "message"), WRONG, ids=[f"{name} {given}" for name, given, _ in WRONG])
+def test_one_line_and_nothing_written(folder, monkeypatch, name, arguments, message):
+    monkeypatch.chdir(folder)
+    before = tree(folder)
+    error = one_error(command(name, *arguments.split()))
+    assert re.search(message, error)
+    # The folder of the run is made before the command begins; it says what was wrong.
+    assert {path for path in tree(folder) - before if not path.startswith("run")} == set()
