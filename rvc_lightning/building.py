@@ -23,9 +23,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from rvc_lightning.callbacks.rank_watch import RankWatch
 from rvc_lightning.commands import switch
 from rvc_lightning.data.datamodule import RVCDataModule
+from rvc_lightning.data.dataset import read_feature
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, open_manifest
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
-from rvc_lightning.files import read_npy
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.models.generators import GENERATORS, generator_class
 from rvc_lightning.module import RVCModule, TrainingConfig
@@ -170,17 +170,9 @@ def _without_path(component: Mapping[str, Any]) -> dict[str, Any]:
 
 def median_f0_hz(dataset: Path, rows: Sequence[ManifestRow], most_rows: int = 500) -> float:
     """Median pitch in Hz of voiced frames, over slices spread evenly; 0 where nothing is voiced."""
-    tracks = [_pitch_track(dataset / row.f0) for row in rows[:: max(1, len(rows) // most_rows)]]
+    tracks = [read_feature(dataset / row.f0, 1) for row in rows[:: max(1, len(rows) // most_rows)]]
     voiced_hz = np.concatenate([track[track > 0] for track in tracks])
     return float(np.median(voiced_hz)) if len(voiced_hz) else 0.0
-
-
-def _pitch_track(path: Path) -> np.ndarray:
-    """f0_hz [F] of a slice. Raises DatasetError if it cannot be read."""
-    try:
-        return read_npy(path, 1)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"the pitch of a slice cannot be read: {error}; prepare the dataset again") from error
 
 
 def build_datamodule(config: DictConfig, dataset: Path) -> RVCDataModule:

@@ -14,7 +14,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from rvc_lightning.errors import OutOfSpaceError, VoiceError
-from rvc_lightning.files import atomic_path
+from rvc_lightning.files import atomic_path, make_folder
 from rvc_lightning.module import CHECKPOINT_KEY
 from rvc_lightning.resolvers import CHECKPOINT_FOLDER
 from rvc_lightning.voice.pickles import read_pickle
@@ -49,9 +49,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
         Raises:
             OutOfSpaceError: The disk has no room for it.
+            NotWritableError: The folder cannot be made or written to.
         """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         needed, free = size_in_bytes(checkpoint) + _BESIDE_TENSORS_BYTES, shutil.disk_usage(path.parent).free
         if free < needed:
             raise OutOfSpaceError(

@@ -69,6 +69,12 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, where they are missing. Raises NotWritableError if that is not allowed."""
+    with _explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextlib.contextmanager
 def _explained(path: Path, written: Path | None = None) -> Iterator[None]:
     """Turns what a full or forbidding disk makes of writing `path` into the errors of `atomic_path`.

@@ -22,7 +22,7 @@ from rvc_lightning.conversion.journal import JOURNAL_NAME, Entry, Journal
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.prediction import Converted, Task
 from rvc_lightning.conversion.reel import reel_folder
-from rvc_lightning.errors import AudioError, ConfigurationError, RVCError
+from rvc_lightning.errors import AudioError, ConfigurationError, NotWritableError, OutOfSpaceError, RVCError
 from rvc_lightning.files import alone_in, digest, protect_inputs, remove_leftovers
 from rvc_lightning.pitch.curve import write_curve
 
@@ -231,7 +231,9 @@ class _Files:
         log.info("Wrote %s", display_name(task.target))
 
     def fail(self, task: Task, error: RVCError | OSError) -> None:
-        """Says why there is no file."""
+        """Says why there is no file. Raises the error if no other recording would get one either."""
+        if isinstance(error, OutOfSpaceError | NotWritableError):
+            raise error
         assert isinstance(task.source, Path)
         log.warning("Failed: %s: %s", display_name(task.source), error)
         self.journal.add(Entry(self.run, display_name(task.source), str(task.target), str(error)))

@@ -20,6 +20,20 @@ from rvc_lightning.models.config import hop_samples
 CACHES = ("none", "memory")
 """Where slices may be kept once they are read."""
 
+_REMEDY = "delete that file if it is there, and prepare again: what is missing is made again"
+
+
+def read_feature(path: Path, dimensions: int) -> np.ndarray:
+    """Read a feature file of a prepared dataset, as `rvc_lightning.files.read_npy`.
+
+    Raises:
+        DatasetError: it is missing or damaged; the message says how it is made again.
+    """
+    try:
+        return read_npy(path, dimensions)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"'{path}' cannot be read: {error}; {_REMEDY}") from error
+
 
 class SliceDataset(Dataset[Example]):
     """Reads one slice with its pitch and content features at a time."""
@@ -44,12 +58,17 @@ class SliceDataset(Dataset[Example]):
             DatasetError: A file of the slice is missing or damaged.
         """
         row = self.rows[index]
+        path = self.folder / row.audio
         try:
-            waveform, _ = soundfile.read(self.folder / row.audio, dtype="float32")
-            f0_hz = read_npy(self.folder / row.f0, 1).astype(np.float32)
-            content = read_npy(self.folder / row.content, 2).astype(np.float32)
+            waveform, _ = soundfile.read(path, dtype="float32")
+            path = self.folder / row.f0
+            f0_hz = read_npy(path, 1).astype(np.float32)
+            path = self.folder / row.content
+            content = read_npy(path, 2).astype(np.float32)
         except (OSError, ValueError, soundfile.LibsndfileError) as error:
-            raise DatasetError(f"slice '{row.id}' in '{self.folder}' cannot be read: {error}; prepare again") from error
+            raise DatasetError(
+                f"slice '{row.id}' in '{self.folder}' cannot be read, for '{path}': {error}; {_REMEDY}"
+            ) from error
         frames = min(CONTENT_REPEAT * len(content), len(f0_hz), row.frames, self.max_frames)
         return Example(
             id=row.id,
@@ -83,10 +102,7 @@ class SilentClips(Dataset[Example]):
         Raises:
             DatasetError: The file is missing or damaged.
         """
-        try:
-            self.content = torch.from_numpy(read_npy(content, 2).astype(np.float32))
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"the content of silence cannot be read: {error}; prepare again") from error
+        self.content = torch.from_numpy(read_feature(content, 2).astype(np.float32))
         self.frames = min(CONTENT_REPEAT * len(self.content), max_frames)
         self.samples = self.frames * hop_samples(sample_rate)
         self.speakers = [speaker for speaker in range(speaker_count) for _ in range(clips_per_speaker)]

@@ -28,8 +28,9 @@ from torch.utils.data import DataLoader, Dataset
 from rvc_lightning.audio.decode import resample
 from rvc_lightning.content.base import SAMPLE_RATE, ContentEncoder, content_lengths
 from rvc_lightning.data.progress import Progress
-from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.errors import ConfigurationError, DatasetError, OutOfMemoryError
 from rvc_lightning.files import read_json, write_json, write_npy
+from rvc_lightning.memory import is_out_of_memory
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker, frame_count
 from rvc_lightning.typed import check_types, check_whole
 
@@ -164,7 +165,24 @@ class FeatureExtraction(lightning.LightningModule):
         """Finds what the tasks of [B, T] ask for and the workers have not found, and writes each file atomically.
 
         Gives the seconds of audio.
+
+        Raises:
+            OutOfMemoryError: the device, or the host, has no memory for the batch.
         """
+        try:
+            return self._find(batch)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            n_slices, longest = batch.wav16k.shape[0], batch.wav16k.shape[1] / SAMPLE_RATE
+            raise OutOfMemoryError(
+                f"memory ran out while features of {n_slices} slices of up to {longest:.1f} s were found: "
+                f"{str(error).splitlines()[0]} Use smaller batches: preparation.batch_slices={max(n_slices // 2, 1)}. "
+                "What is found is kept"
+            ) from error
+
+    def _find(self, batch: FeatureBatch) -> float:
+        """The work of a step; gives the seconds of audio."""
         seconds = sum(task.seconds for task in batch.tasks)
         if any(task.f0 is not None for task in batch.tasks):
             started = perf_counter()

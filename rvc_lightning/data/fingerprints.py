@@ -48,6 +48,7 @@ class Source:
         speaker: name of the speaker.
         folder: name of its folders in the dataset.
         size_bytes: of the file.
+        digest: of its content; '' where nobody has looked.
     """
 
     root: Path
@@ -55,6 +56,7 @@ class Source:
     speaker: str
     folder: str
     size_bytes: int
+    digest: str = ""
 
     @property
     def path(self) -> Path:
@@ -105,7 +107,9 @@ def fingerprint_recordings(
                 name = relative.as_posix()
                 stem = re.sub(r"[^\w-]+", "_", Path(display_name(relative)).stem)[:_STEM_LENGTH]
                 folder = folder_name(stem, result.digest, name)
-                sources.append(Source(root, name, selection.speaker(relative), folder, result.size_bytes))
+                sources.append(
+                    Source(root, name, selection.speaker(relative), folder, result.size_bytes, result.digest)
+                )
                 if result.state is not None:
                     write(json.dumps([name, result.state, result.digest]) + "\n")
     return sources, skipped

@@ -28,7 +28,7 @@ from rvc_lightning.data.layout import numbers_in, shard, slice_path
 from rvc_lightning.data.progress import Progress
 from rvc_lightning.data.slicing import CutPlan, LeftOut, SlicingConfig, cut_parts, plan_cut
 from rvc_lightning.errors import AudioError
-from rvc_lightning.files import read_json, remove_leftovers, write_json
+from rvc_lightning.files import cannot_write, digest, read_json, remove_leftovers, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -167,13 +167,19 @@ class _SlicingDataset(Dataset):
             return index, slice_recording(source, self.root / shard(source.folder), self.sample_rate, self.slicing)
         except AudioError as error:
             return index, SkippedFile(source.name, str(error).removeprefix(f"'{source.path}' "))
+        except OSError as error:
+            # Told here: on its way from another process, the system's error loses its number.
+            if (reason := cannot_write(error)) is None:
+                raise
+            raise reason from error
 
 
 def slice_recording(source: Source, folder: Path, sample_rate: int, slicing: SlicingConfig) -> float:
     """Slice a recording, however long, into its folder; gives its seconds.
 
     Raises:
-        AudioError: it cannot be decoded.
+        AudioError: it cannot be decoded, or is not the one that was found before: it has been replaced or removed.
+        OutOfSpaceError, NotWritableError: the disk does not take the slices.
     """
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
@@ -198,8 +204,19 @@ def slice_recording(source: Source, folder: Path, sample_rate: int, slicing: Sli
             levels=meter.levels,
             sound=meter.sound,
         )
+    _check_unchanged(source)
     write_json(folder / _DONE_MARK, asdict(done))
     return done.seconds
+
+
+def _check_unchanged(source: Source) -> None:
+    """Raises AudioError if a recording is no longer what its folder's name says: its slices may be of another."""
+    try:
+        unchanged = source.digest in ("", digest(source.path))
+    except OSError as error:
+        raise AudioError(f"'{source.path}' cannot be read to its end: {error.strerror}") from error
+    if not unchanged:
+        raise AudioError(f"'{source.path}' was changed while it was read; prepare again once it is complete")
 
 
 def _write_slices(

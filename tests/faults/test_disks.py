@@ -1,0 +1,181 @@
+"""A disk that is full, or does not let itself be written to: one error, the old files whole, and nothing else left."""
+
+import os
+import shutil
+from contextlib import ExitStack
+
+import faiss
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conversion_ranks import converter_of
+from disks import limited, mounted, read_only
+from lightning import Callback
+from test_configurations import composed
+from test_folder import OPTIONS, Doubler, recording
+from test_large_preparation import talk
+from test_preparation import run, write
+from tiny import tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
+
+from rvc_lightning import workflow
+from rvc_lightning.audio.encode import WRITE_SUBTYPES, write_audio
+from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint
+from rvc_lightning.checkpoints import AtomicCheckpointIO, read_checkpoint
+from rvc_lightning.commands import reported
+from rvc_lightning.conversion.folder import convert_files
+from rvc_lightning.conversion.journal import JOURNAL_NAME
+from rvc_lightning.errors import NotWritableError, OutOfSpaceError
+from rvc_lightning.files import atomic_path, write_json, write_npy
+from rvc_lightning.module import CHECKPOINT_KEY
+from rvc_lightning.retrieval import save_index
+
+ROOM = 20 << 10
+NOISE = np.random.default_rng(0).normal(0, 0.1, 300_000).astype(np.float32)
+
+
+def torch_file(path):
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        torch.save({"a": torch.from_numpy(NOISE)}, stream)
+
+
+def index_file(path):
+    index = faiss.IndexFlatL2(8)
+    index.add(NOISE.reshape(-1, 8))
+    save_index(index, path)
+
+
+WRITERS = {f"a{extension}": lambda path: write_audio(path, NOISE, 24000) for extension in WRITE_SUBTYPES} | {
+    "a.npy": lambda path: write_npy(path, NOISE),
+    "a.json": lambda path: write_json(path, {"values": NOISE.tolist()}),
+    "a.pth": torch_file,
+    "a.ckpt": lambda path: AtomicCheckpointIO().save_checkpoint({"a": torch.from_numpy(NOISE)}, path),
+    "a.index": index_file,
+}
+
+
+def check_full(path, write):
+    path.write_text("old")
+    with pytest.raises(OutOfSpaceError, match=f"no room for .*{path.name}'"):
+        write(path)
+    assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_kind_of_file_finds_no_room_on_a_disk(tmp_path, name):
+    if name == "a.m4a" and shutil.which("ffmpeg") is None:
+        pytest.skip("m4a takes ffmpeg")
+    with mounted(tmp_path / "disk", f"size={ROOM}") as folder:
+        check_full(folder / name, WRITERS[name])
+
+
+@pytest.mark.parametrize("name", [name for name in WRITERS if name != "a.ckpt"])
+def test_every_kind_of_file_finds_no_room_within_a_limit(tmp_path, name):
+    if name == "a.m4a" and shutil.which("ffmpeg") is None:
+        pytest.skip("m4a takes ffmpeg")
+    (tmp_path / "disk").mkdir()
+    with limited(ROOM):
+        check_full(tmp_path / "disk" / name, WRITERS[name])
+
+
+@pytest.mark.parametrize("extension", [".wav", ".flac", ".mp3", ".ogg"])
+@pytest.mark.parametrize("missing", [1, 700])
+def test_the_end_of_a_recording_is_not_lost_without_a_word(tmp_path, extension, missing):
+    """libsndfile says nothing if what it writes last finds no room."""
+    path = tmp_path / f"a{extension}"
+    write_audio(path, NOISE[:20_000], 24000)
+    size = path.stat().st_size
+    path.unlink()
+    with limited(size - missing), pytest.raises(OutOfSpaceError):
+        write_audio(path, NOISE[:20_000], 24000)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_preparation_without_room_stops_and_goes_on(tmp_path, num_workers):
+    """A slice that finds no room is no fault of its recording."""
+    for seed in range(3):
+        write(tmp_path / f"in/{seed}.wav", talk(6.0, seed))
+    run(tmp_path / "in", tmp_path / "whole")
+    with limited(100_000), pytest.raises(OutOfSpaceError) as raised:
+        run(tmp_path / "in", tmp_path / "full", num_workers=num_workers)
+    # Also from another process, whose traceback torch puts before it.
+    assert str(raised.value).startswith("there is no room for") and "\n" not in str(raised.value)
+    assert not (tmp_path / "full/manifest.jsonl").exists()
+    run(tmp_path / "in", tmp_path / "full")
+    for name in ("manifest.jsonl", "dataset.json"):
+        assert (tmp_path / "full" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_training_without_room_keeps_what_was_saved(tmp_path):
+    write_tiny_dataset(tmp_path)
+    keep = LastCheckpoint(str(tmp_path / "kept"), every_n_steps=1)
+
+    class Fill(Callback):
+        def on_train_batch_start(self, trainer, pl_module, *args):
+            if pl_module.optimizer_steps == 2:
+                fill.enter_context(limited(1 << 12))
+
+    trainer = tiny_trainer(callbacks=[Fill(), keep], plugins=[AtomicCheckpointIO()], enable_checkpointing=True)
+    with ExitStack() as fill, pytest.raises(OutOfSpaceError, match=r"next\.ckpt"):
+        trainer.fit(tiny_module(), tiny_data(tmp_path))
+    assert read_checkpoint(keep.path)[CHECKPOINT_KEY]["optimizer_steps"] == 2
+    assert {path.name for path in keep.folder.iterdir()} == {"last.ckpt", "previous.ckpt"}
+
+
+def test_a_conversion_without_room_stops_and_goes_on(tmp_path):
+    for name, seconds in (("a", 0.1), ("b", 3.0), ("c", 0.1)):
+        recording(tmp_path / f"in/{name}.wav", seconds)
+
+    def convert():
+        return convert_files(converter_of(), tmp_path / "in", tmp_path / "out", OPTIONS)
+
+    with limited(30_000), pytest.raises(OutOfSpaceError, match=r"no room for '.*b.wav'"):
+        convert()
+    assert {path.name for path in tmp_path.rglob("out/*")} <= {"a.wav", "c.wav", JOURNAL_NAME}
+    report = convert()
+    assert tmp_path / "out/b.wav" in report.converted and len(report.converted) + len(report.kept) == 3
+    assert soundfile.info(tmp_path / "out/b.wav").duration == pytest.approx(3.0)
+
+
+def one_line(function, caplog):
+    """The line that a command ends with, and its exit status."""
+    with pytest.raises(SystemExit) as end:
+        reported(function)()
+    assert end.value.code == 1
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    return line
+
+
+def test_other_writers_say_it_in_one_line(tmp_path, caplog):
+    """Logs and scratch files are written by others: what the system says of them is told as well."""
+
+    def write_much():
+        with (tmp_path / "log").open("wb") as stream:
+            stream.write(bytes(ROOM))
+
+    with limited(ROOM // 2):
+        assert one_line(write_much, caplog).startswith("Error: there is no room on the disk")
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path, caplog):
+    folder = tmp_path / "folder"
+    write_audio(folder / "in/a.wav", NOISE[:9000], 16000)
+    data = composed(f"audio={folder}/in", f"paths.root={folder}", "trainer.accelerator=cpu", command="prepare")
+    with read_only(folder):
+        for name, write_one in WRITERS.items():
+            with pytest.raises(NotWritableError, match=f"new(/{name})?' cannot be written: "):
+                write_one(folder / "new" / name)
+        line = one_line(lambda: workflow.prepare_dataset(data), caplog)
+        assert "cannot be written: Read-only file system" in line or "Permission denied" in line
+        with pytest.raises(NotWritableError, match=r"out.*cannot be written"):
+            convert_files(Doubler(), folder / "in", folder / "out", OPTIONS)
+        with pytest.raises(NotWritableError, match=r"run.*cannot be written"):
+            workflow.train(composed(f"audio={folder}/in", f"paths.root={folder}", run=str(folder / "run")))
+    assert sorted(os.listdir(folder)) == ["in"]
+
+
+def test_a_file_where_a_folder_should_be(tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(NotWritableError, match=r"a.json' cannot be written: .*; choose another place"):
+        write_json(tmp_path / "out" / "a.json", {})
