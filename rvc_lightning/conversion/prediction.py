@@ -269,7 +269,7 @@ class ConversionRun(LightningModule):
         while done < len(items):
             if self.trainer.received_sigterm:
                 raise SystemExit(_TERMINATED)
-            count = fitting(seconds[done:], self._batch_seconds)
+            count = fitting(seconds, self._batch_seconds, done)
             results = self._attempt(function, items[done : done + count])
             if results is None:
                 self._batch_seconds = max(seconds[done : done + count]) * max(count // 2, 1)
@@ -352,14 +352,14 @@ class _Piece:
         return Window(self.chunk.window(recording.audio, context_samples), f0_hz, place, cycles)
 
 
-def fitting(seconds: Sequence[float], batch_seconds: float) -> int:
-    """How many of the first items fit into a batch, each as long as the longest of them; one at least."""
+def fitting(seconds: Sequence[float], batch_seconds: float, first: int = 0) -> int:
+    """How many items from the first on fit into a batch, each as long as the longest of them; one at least."""
     longest = 0.0
-    for count, length in enumerate(seconds):
-        longest = max(longest, length)
+    for count in range(len(seconds) - first):
+        longest = max(longest, seconds[first + count])
         if count and longest * (count + 1) > batch_seconds:
             return count
-    return len(seconds)
+    return len(seconds) - first
 
 
 def padded_samples(samples: int) -> int:
@@ -378,9 +378,10 @@ def share(tasks: Sequence[Task], batch_seconds: float, ranks: int) -> list[list[
     limit = min(batch_seconds, sum(task.seconds for task in tasks) / ranks)
     shares: list[list[list[Task]]] = [[] for _ in range(ranks)]
     load = [0.0] * ranks
-    while ordered:
-        count = fitting([task.seconds for task in ordered], limit)
-        group, ordered = ordered[:count], ordered[count:]
+    seconds, done = [task.seconds for task in ordered], 0
+    while done < len(ordered):
+        count = fitting(seconds, limit, done)
+        group, done = ordered[done : done + count], done + count
         rank = load.index(min(load))
         shares[rank].append(group)
         load[rank] += sum(task.seconds for task in group)

@@ -168,7 +168,7 @@ def test_memory_that_a_single_chunk_exceeds(monkeypatch):
     ("seconds", "count"), [([5.0], 1), ([3, 3, 3, 3], 3), ([1, 9, 1], 1), ([1, 2, 3, 4], 3), ([99, 1], 1)]
 )
 def test_as_many_as_fit(seconds, count):
-    assert fitting(seconds, 9.0) == count
+    assert fitting(seconds, 9.0) == fitting([5.0, *seconds], 9.0, 1) == count
 
 
 @pytest.mark.parametrize("samples", [1, 7, 8, 9, 15, 17, 3519, 32768, 32769, 428160])
