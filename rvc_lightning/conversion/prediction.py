@@ -366,7 +366,7 @@ def padded_samples(samples: int) -> int:
     """The next of eight lengths in a doubling.
 
     Chunks have hundreds of lengths, and on CPUs torch makes kernels for each shape of a batch and keeps a thousand of
-    them, which took more time than this padding, and hundreds of MB in an hour of speech.
+    them: hundreds of MB in an hour of speech, and no less time than this padding takes.
     """
     step = 1 << max(samples.bit_length() - 4, 0)
     return -(-samples // step) * step
