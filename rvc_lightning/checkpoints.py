@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -88,10 +89,60 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     content = read_pickle(path, "checkpoint")
     if CHECKPOINT_KEY in content and "state_dict" in content:
+        for place, kinds in _REMEMBERED.items():
+            _check_kind(path, content, place, kinds)
         return content
     if "weight" in content:
         raise VoiceError(f"'{path}' is a voice, not a checkpoint: training goes on from a .ckpt of a run folder")
     raise VoiceError(f"'{path}' is no checkpoint of rvc_lightning; it holds {sorted(map(str, content))[:8]}")
+
+
+_NUMBER = (int, float)
+_REMEMBERED: Mapping[str, tuple[type, ...]] = {
+    "state_dict": (Mapping,),
+    "epoch": (int,),
+    CHECKPOINT_KEY: (Mapping,),
+    f"{CHECKPOINT_KEY}.synthesizer": (Mapping,),
+    f"{CHECKPOINT_KEY}.optimizer_steps": (int,),
+    f"{CHECKPOINT_KEY}.voice": (Mapping,),
+    f"{CHECKPOINT_KEY}.voice.name": (str,),
+    f"{CHECKPOINT_KEY}.voice.content": (Mapping,),
+    f"{CHECKPOINT_KEY}.voice.content.name": (str,),
+    f"{CHECKPOINT_KEY}.voice.pitch": (Mapping,),
+    f"{CHECKPOINT_KEY}.voice.speakers": (list,),
+    f"{CHECKPOINT_KEY}.voice.seconds": _NUMBER,
+    f"{CHECKPOINT_KEY}.voice.median_f0_hz": (*_NUMBER, NoneType),
+    f"{CHECKPOINT_KEY}.voice.dataset": (str,),
+}
+"""What a checkpoint of a voice holds beside the states of Lightning, and of what type."""
+
+
+def check_complete(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuses a checkpoint that remembers less than a voice takes. Raises VoiceError."""
+    for place in _REMEMBERED:
+        if _found(content, place) is _NOTHING:
+            raise VoiceError(f"'{path}' is damaged, or no checkpoint of a voice: its entry '{place}' is missing")
+
+
+_NOTHING = object()
+
+
+def _found(content: Mapping[str, Any], place: str) -> Any:
+    """The entry at a place of nested tables, or `_NOTHING`."""
+    entry: Any = content
+    for key in place.split("."):
+        if not isinstance(entry, Mapping) or key not in entry:
+            return _NOTHING
+        entry = entry[key]
+    return entry
+
+
+def _check_kind(path: Path, content: Mapping[str, Any], place: str, kinds: tuple[type, ...]) -> None:
+    """Refuses an entry of the wrong type, where there is one. Raises VoiceError."""
+    entry = _found(content, place)
+    if entry is not _NOTHING and (not isinstance(entry, kinds) or isinstance(entry, bool)):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise VoiceError(f"'{path}' is damaged: its entry '{place}' is a {type(entry).__name__}, not {expected}")
 
 
 def find_checkpoint(path: Path) -> Path:

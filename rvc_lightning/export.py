@@ -10,6 +10,8 @@ from omegaconf import DictConfig
 from rvc_lightning import resolvers
 from rvc_lightning.command_line import configured
 from rvc_lightning.commands import command, optional, required, switch
+from rvc_lightning.errors import VoiceError
+from rvc_lightning.typed import is_name
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,9 @@ def main(config: DictConfig) -> None:
         return
     index = settings(IndexConfig, "index", plain(config.index))
     facts = facts_of(checkpoint)
-    name = config.name or facts["name"]
+    name = optional(config, "name", "the name of the voice") or facts["name"]
+    if not is_name(name):
+        raise VoiceError(f"'{checkpoint}' calls its voice '{name}', which would lead out of its folder: add name=NAME")
     folder = Path(optional(config, "output", "the folder of the voice") or f"voices/{name}")
     dataset = Path(optional(config, "dataset", "the folder of a prepared dataset") or facts["dataset"])
     if switch(config, "index_only"):

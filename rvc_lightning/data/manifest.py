@@ -78,6 +78,9 @@ class DatasetHeader:
         precision: of the networks that found pitch and content, as Lightning names it.
         revision: of the folders' layout; 0 where other tools have made them.
         silence: npy, the content of three seconds of silence; None where there is none, as in datasets taken over.
+
+    Raises:
+        TypeError: a value is of another type.
     """
 
     sample_rate: int
@@ -88,6 +91,12 @@ class DatasetHeader:
     precision: str = "32-true"
     revision: int = 0
     silence: str | None = None
+
+    def __post_init__(self) -> None:
+        kinds = {"sample_rate": int, "pitch": Mapping, "content": Mapping, "slicing": Mapping, "speakers": list}
+        for name, kind in kinds.items():
+            if not isinstance(value := getattr(self, name), kind):
+                raise TypeError(f"{name} is {value!r}")
 
 
 def write_manifest(folder: Path | str, header: DatasetHeader, rows: Iterable[ManifestRow]) -> None:

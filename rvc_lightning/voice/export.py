@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rvc_lightning.checkpoints import BEST, CHECKPOINT_SUFFIX, find_checkpoint, read_checkpoint
+from rvc_lightning.checkpoints import BEST, CHECKPOINT_SUFFIX, check_complete, find_checkpoint, read_checkpoint
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.files import alone_in, atomic_path
 from rvc_lightning.index_file import INDEX_SUFFIX
@@ -98,7 +98,7 @@ def export_index(
         VoiceError: The checkpoint cannot be read.
         DatasetError: There is no such dataset, or its features are damaged or not those that the voice takes.
     """
-    saved = read_checkpoint(checkpoint)[CHECKPOINT_KEY]
+    saved = _read_complete(checkpoint)[CHECKPOINT_KEY]
     features = _features(dataset, saved["voice"]["content"]["name"], saved["synthesizer"]["content_dim"])
     return update_index(folder / f"{name}{INDEX_SUFFIX}", features, seed, index)
 
@@ -109,7 +109,14 @@ def facts_of(checkpoint: Path) -> dict[str, Any]:
     Raises:
         VoiceError: It is no checkpoint of this project.
     """
-    return dict(read_checkpoint(checkpoint)[CHECKPOINT_KEY]["voice"])
+    return dict(_read_complete(checkpoint)[CHECKPOINT_KEY]["voice"])
+
+
+def _read_complete(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint holds, with all that a voice takes. Raises VoiceError."""
+    content = read_checkpoint(checkpoint)
+    check_complete(checkpoint, content)
+    return content
 
 
 def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
@@ -118,7 +125,7 @@ def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
     Raises:
         VoiceError: It is no checkpoint of this project.
     """
-    content = read_checkpoint(checkpoint)
+    content = _read_complete(checkpoint)
     saved = content[CHECKPOINT_KEY]
     config = SynthesizerConfig.from_dict(saved["synthesizer"])
     information = _information(name, config, saved, epoch=int(content["epoch"]))
@@ -134,7 +141,7 @@ def export_pair(checkpoint: Path, folder: Path) -> Pair:
     Raises:
         VoiceError: The checkpoint cannot be read, or holds weights that half precision cannot.
     """
-    content = read_checkpoint(checkpoint)
+    content = _read_complete(checkpoint)
     config = SynthesizerConfig.from_dict(content[CHECKPOINT_KEY]["synthesizer"])
     generator = _synthesizer_weights(content)
     speakers = len(content[CHECKPOINT_KEY]["voice"]["speakers"])

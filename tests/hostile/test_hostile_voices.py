@@ -1,0 +1,122 @@
+"""Checkpoints, manifests and voices whose entries are not what they should be: one error, and no file outside.
+
+Pickles that run code, cut files and sizes of terabytes are in test_hostile_files.py, indexes in test_index_file.py.
+"""
+
+import copy
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import tiny
+import torch
+from commanding import command, one_error, tree
+from torch.utils.data import DataLoader, TensorDataset
+
+from rvc_lightning.data.manifest import HEADER_NAME, MANIFEST_NAME
+from rvc_lightning.module import CHECKPOINT_KEY, RVCModule, TrainingConfig
+
+FACTS = {
+    "name": "anna",
+    "author": None,
+    "content": {"name": "spectral", "options": {}, "dim": 768},
+    "pitch": {"name": "swift_f0", "options": {}},
+    "speakers": ["0"],
+    "seconds": 3.0,
+    "median_f0_hz": 150.0,
+    "dataset": "gone",
+}
+MISSING = "MISSING"
+VOICE = (CHECKPOINT_KEY, "voice")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What a checkpoint holds before the first step."""
+    module = RVCModule(
+        replace(tiny.SYNTHESIZER, content_dim=768),
+        tiny.DISCRIMINATOR,
+        TrainingConfig(segment_frames=8, n_mels=20, loss_weights=tiny.WEIGHTS),
+        optimizer=tiny.SGD,
+        scheduler=partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.99),
+        voice=FACTS,
+    )
+    trainer = tiny.tiny_trainer(max_epochs=0)
+    trainer.fit(module, DataLoader(TensorDataset(torch.zeros(1))))
+    path = tmp_path_factory.mktemp("whole") / "whole.ckpt"
+    trainer.save_checkpoint(path)
+    return torch.load(path, weights_only=True)
+
+
+def changed(content, place, value):
+    content = copy.deepcopy(content)
+    *way, last = place
+    entry = content
+    for key in way:
+        entry = entry[key]
+    if value == MISSING:
+        del entry[last]
+    else:
+        entry[last] = value
+    return content
+
+
+TABLES = [
+    ("state_dict",),
+    (CHECKPOINT_KEY,),
+    (CHECKPOINT_KEY, "synthesizer"),
+    VOICE,
+    (*VOICE, "content"),
+    (*VOICE, "pitch"),
+]
+NUMBERS = [("epoch",), (CHECKPOINT_KEY, "optimizer_steps"), (*VOICE, "seconds")]
+TEXTS = [(*VOICE, "name"), (*VOICE, "dataset"), (*VOICE, "content", "name")]
+SIZES = ["sample_rate", "n_fft", "upsample_rates", "generator", "latent_channels", "n_heads", "n_layers", "dropout"]
+BROKEN = [
+    *((place, value) for place in TABLES for value in (MISSING, None, 3, "x", [1])),
+    *((place, value) for place in NUMBERS for value in (MISSING, None, "x", [], {})),
+    *((place, value) for place in TEXTS for value in (MISSING, None, 3, [1], {})),
+    *(((*VOICE, "speakers"), value) for value in (MISSING, None, 3, "x", {})),
+    *(((CHECKPOINT_KEY, "synthesizer", size), value) for size in SIZES for value in ("x", -(10**9), 10**9 + 1, None)),
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("place", "value"), BROKEN, ids=str)
+def test_a_broken_checkpoint_is_one_error(whole, folder, place, value):
+    torch.save(changed(whole, place, value), "it.ckpt")
+    one_error(command("export", "checkpoint=it.ckpt"))
+    assert tree(folder) == {"it.ckpt"}
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/evil", "..", "", "a/b", "a\\b", "a\0b"])
+def test_a_voice_is_not_called_what_leads_elsewhere(whole, folder, tmp_path, name):
+    torch.save(changed(whole, (*VOICE, "name"), name), "it.ckpt")
+    assert "add name=NAME" in one_error(command("export", "checkpoint=it.ckpt"))
+    assert tree(tmp_path) == {"a", "a/b", "a/b/it.ckpt"}
+    assert command("export", "checkpoint=it.ckpt", "name=anna").status == 0
+    assert (folder / "voices" / "anna" / "anna.pth").is_file()
+
+
+HEADERS = ['{"sample_rate": "x"}', "{}", "[]", "null", "{", "\x00", '{"sample_rate": 1e400, "pitch": 3, "content": 4}']
+
+
+@pytest.mark.parametrize("broken", HEADERS)
+@pytest.mark.parametrize("name", [HEADER_NAME, MANIFEST_NAME])
+def test_a_broken_dataset_is_one_error(folder, name, broken):
+    tiny.write_tiny_dataset(folder)
+    (folder / name).write_text(broken)
+    before = tree(folder)
+    settings = (
+        "paths.dataset=. trainer.accelerator=cpu pretrained=none model=tiny sample_rate=24k_light hydra.run.dir=run"
+    )
+    error = one_error(command("train", *settings.split(), "discriminator=tiny", "data.num_workers=0"))
+    assert name in error
+    assert {path for path in tree(folder) - before if not path.startswith("run")} <= {"voices"}
