@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from rvc_lightning.data.dataset import CACHES, CachedSlices, SilentClips, SliceD
 from rvc_lightning.data.loader import ResumableLoader
 from rvc_lightning.data.manifest import ManifestTable, open_manifest, read_header
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
+from rvc_lightning.typed import check_whole
 
 log = logging.getLogger(__name__)
 
@@ -111,17 +113,25 @@ class RVCDataModule(LightningDataModule):
             seed: Of the shuffling.
 
         Raises:
-            ConfigurationError: `batch_size` or `max_batch_frames` is no whole number from 1 up, `silent_clips` none
-                from 0 up, or there is no such `cache`.
+            ConfigurationError: A number is no whole one or out of its range, or there is no such `cache`.
         """
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ConfigurationError(f"data.batch_size={batch_size!r}: choose a whole number from 1 up")
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("num_workers", num_workers, 0),
+            ("max_frames", max_frames, 1),
+            ("silent_clips", silent_clips, 0),
+            ("prefetch_factor", prefetch_factor, 1),
+        ):
+            check_whole(f"data.{name}", value, least)
+        for name, share, most in (("held_out", held_out, 1.0), ("held_out_seconds", held_out_seconds, math.inf)):
+            if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= most:
+                raise ConfigurationError(f"data.{name}={share!r}: choose a number from 0 to {most:g}")
+        if not all(isinstance(border, int) for border in bucket_boundaries):
+            raise ConfigurationError(f"data.bucket_boundaries={bucket_boundaries}: choose whole numbers of frames")
         if max_batch_frames is not None and (not isinstance(max_batch_frames, int) or max_batch_frames < 1):
             raise ConfigurationError(
                 f"data.max_batch_frames={max_batch_frames!r}: choose a whole number from 1 up, or null"
             )
-        if not isinstance(silent_clips, int) or silent_clips < 0:
-            raise ConfigurationError(f"data.silent_clips={silent_clips!r}: choose a whole number from 0 up")
         if cache not in CACHES:
             raise unknown_choice("data.cache", cache, CACHES)
         super().__init__()
