@@ -61,7 +61,7 @@ class ChunkLengths:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            check_whole(f"chunks.{name}", value, 1)
+            check_whole(f"chunks.{name}", value, 0)
         if self.context_seconds < 1 or not 1 <= self.search_seconds < self.spacing_seconds / 2:
             raise ConfigurationError(f"{self}: context and search take at least 1 s, spacing over twice the search")
 
