@@ -7,6 +7,7 @@ The names are imported when first used, so that `import rvc_lightning` is quick.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,11 @@ _HOMES = {
     "Voice": "rvc_lightning.voice.voice",
     "VoiceConverter": "rvc_lightning.conversion.converter",
 }
+
+
+# Threads of torch that wait for one another on a CPU spin by default. Where another program wants the core, each small
+# convolution then takes ten times as long. It is read when torch is loaded, so it stands here.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def __getattr__(name: str) -> Any:

@@ -159,6 +159,7 @@ def voice_facts(config: DictConfig, header: DatasetHeader, dataset: Path) -> dic
         "speakers": header.speakers,
         "seconds": float(rows.seconds.sum()),
         "median_f0_hz": median_f0_hz(dataset, rows),
+        "noise_scale": config.model.noise_scale,
         "dataset": str(dataset.resolve()),
     }
 

@@ -36,7 +36,7 @@ from rvc_lightning.models import (
     SynthesizerOutput,
 )
 from rvc_lightning.models.layers import frame_mask
-from rvc_lightning.models.synthesizer import random_starts, slice_frames
+from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE, random_starts, slice_frames
 from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.spectral import LinearSpectrogram, LogMel, MultiScaleMel
 from rvc_lightning.strategies import shard, whole
@@ -76,6 +76,8 @@ class TrainingConfig:
     """Steps that the generator learns from the mel, offset and KL losses alone before the discriminator joins."""
     from_content_share: float = 0.0
     """Share of the segments that are generated from content and pitch, as in conversion, and not from the recording."""
+    noise_scale: float = PRIOR_NOISE_SCALE
+    """Spread of the prior that segments from content, validation and the exported voice draw from, 0 to 1."""
     grad_norm_every_n_steps: int = 20
     """How often the gradient norms are measured for the log; 0 for never."""
     checkpoint_activations: str = "none"
@@ -91,6 +93,8 @@ class TrainingConfig:
             )
         if not 0 <= self.from_content_share <= 1:
             raise ConfigurationError(f"model.from_content_share={self.from_content_share}; it must lie in 0 to 1")
+        if not 0 <= self.noise_scale <= 1:
+            raise ConfigurationError(f"model.noise_scale={self.noise_scale}; it must lie in 0 to 1")
         if self.mel_loss not in MEL_LOSSES:
             raise unknown_choice("model.mel_loss", self.mel_loss, MEL_LOSSES)
         if self.checkpoint_activations not in CHECKPOINTED:
@@ -328,6 +332,7 @@ class RVCModule(LightningModule):
             self.spectrogram_of(batch).to(batch.content.dtype),
             self.training_config.segment_frames,
             self._from_content(batch),
+            self.training_config.noise_scale,
         )
         segment_samples = self.training_config.segment_frames * hop_samples
         real = slice_frames(batch.waveform.unsqueeze(1), output.start_frames * hop_samples, segment_samples)
@@ -464,6 +469,7 @@ class RVCModule(LightningModule):
                 coarse_pitch(batch.f0_hz),
                 batch.f0_hz,
                 batch.speaker,
+                self.training_config.noise_scale,
             )
         return waveform.squeeze(1)
 

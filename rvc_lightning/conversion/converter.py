@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.prediction import ConversionRun, Converted, Delivery, Task, Throughput
 from rvc_lightning.conversion.reel import reel_folder
 from rvc_lightning.conversion.source import Source
-from rvc_lightning.conversion.speakers import speaker_number
+from rvc_lightning.conversion.speakers import speaker_number, with_voice
 from rvc_lightning.conversion.speaking import Speaker
 from rvc_lightning.errors import ConfigurationError, RVCError, VoiceError
 from rvc_lightning.pitch import DEFAULT_PITCH, build_pitch_extractor
@@ -193,7 +193,7 @@ class VoiceConverter:
             OutOfMemoryError: A device has no memory for a single chunk.
         """
         self.check(options)
-        options = replace(options, speaker=speaker_number(self.voice, options.speaker))
+        options = with_voice(options, self.voice)
         if not tasks:
             return
         with reel_folder(folder) as reels:
@@ -219,7 +219,7 @@ class VoiceConverter:
         index = self.index_for(options)
         decisive = {
             "version": __version__,
-            "options": repr(options),
+            "options": repr(with_voice(options, self.voice)),
             "lengths": asdict(self.lengths),
             "precision": self.trainer.precision,
             "voice": content_hash(self.voice.weights),

@@ -83,6 +83,12 @@ class ConversionOptions:
         "speaker of a voice that has several, by number or by name",
         low=0,
     )  # fmt: skip
+    noise_scale: float | None = option(
+        None,
+        "how widely the voice draws from what it has learned: 0 the most probable, 1 all of it; null as it was "
+        "trained, which is 0.66666 for voices of other tools",
+        low=0, high=1,
+    )  # fmt: skip
     seed: int = option(
         0,
         "of the noise that is drawn; the same seed gives the same audio",

@@ -1,9 +1,11 @@
-"""Speakers of a voice by number or by name."""
+"""Speakers of a voice by number or by name, and what else of a conversion the voice decides."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.voice.voice import Voice
 
@@ -42,6 +44,16 @@ def speaker_number(voice: Voice, speaker: int | str) -> int:
             f"speaker={number}: the voice has {voice.config.speaker_count} speakers, {_choices(voice, names)}"
         )
     return number
+
+
+def with_voice(options: ConversionOptions, voice: Voice) -> ConversionOptions:
+    """Options that leave nothing to the voice: the speaker by number, and the voice's noise where none is chosen.
+
+    Raises:
+        VoiceError: The voice has no such speaker.
+    """
+    noise_scale = voice.noise_scale if options.noise_scale is None else options.noise_scale
+    return replace(options, speaker=speaker_number(voice, options.speaker), noise_scale=noise_scale)
 
 
 def _choices(voice: Voice, names: list[str]) -> str:

@@ -20,6 +20,7 @@ from rvc_lightning.conversion.draws import Place, PlacedDraws
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.models import Synthesizer
 from rvc_lightning.models.config import FRAMES_PER_SECOND
+from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.pitch.base import PitchNetwork
 from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.retrieval import RetrievalIndex
@@ -63,7 +64,7 @@ class Speaker(nn.Module):
 
         Args:
             windows: B of them, at least one.
-            options: Of which index rate, protection and speaker, by its number, count here.
+            options: Of which index rate, protection, noise scale and speaker, by its number, count here.
             index: None goes without.
             first_frame: Where the generator begins, in frames of 10 ms; what is before it takes less work and is heard
                 by the other networks alone.
@@ -84,9 +85,9 @@ class Speaker(nn.Module):
             # A frame lasts a hundredth of a second. Only the phase gets out of it: it lies where nothing is kept.
             f0_hz[:, first_frame] += FRAMES_PER_SECOND * f0_hz.new_tensor([window.start_cycles for window in windows])
         speaker = torch.full_like(lengths, int(options.speaker))
-        later = {"first_frame": first_frame} if first_frame else {}
+        noise_scale = PRIOR_NOISE_SCALE if options.noise_scale is None else options.noise_scale
         with PlacedDraws([window.place for window in windows], content.shape[1], first_frame):
-            audio = self.synthesizer.infer(content, frames, coarse, f0_hz, speaker, **later)
+            audio = self.synthesizer.infer(content, frames, coarse, f0_hz, speaker, noise_scale, first_frame)
         ends = ((frames - first_frame) * self.synthesizer.config.hop_samples).tolist()
         return [item[0, :end].numpy() for item, end in zip(audio.float().cpu(), ends, strict=True)]
 

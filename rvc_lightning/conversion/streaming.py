@@ -13,7 +13,7 @@ Legend: N samples, F frames of 10 ms.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from lightning import Fabric
@@ -35,11 +35,12 @@ from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.draws import Place
 from rvc_lightning.conversion.finishing import finished_rate, finishing
 from rvc_lightning.conversion.options import ConversionOptions, option_fields
-from rvc_lightning.conversion.speakers import speaker_number
+from rvc_lightning.conversion.speakers import with_voice
 from rvc_lightning.conversion.speaking import Window
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
 from rvc_lightning.models.config import FRAMES_PER_SECOND
 from rvc_lightning.pitch.base import PitchNetwork, measure
+from rvc_lightning.typed import check_types
 
 _NEEDS_THE_WHOLE = (
     *("proposed_pitch_hz", "f0_file", "write_f0", "volume_envelope", "split_on_silence", "clean_noise"),
@@ -71,6 +72,7 @@ class StreamLengths:
     """Of what comes after, waited for. Where it is short, the ends of blocks are said less surely."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         demands = {
             "block_seconds": (self.block_seconds, 0.04),
             "context_seconds": (self.context_seconds, 0.1),
@@ -127,7 +129,7 @@ class StreamingConverter(Stage):
         """
         options = options or ConversionOptions()
         _check(options, converter, sample_rate)
-        self._options = replace(options, speaker=speaker_number(converter.voice, options.speaker))
+        self._options = with_voice(options, converter.voice)
         self._speaker, self._pitch = converter.speaker, converter.pitch
         self._index = converter.index_for(self._options)
         self._lengths = lengths or StreamLengths()

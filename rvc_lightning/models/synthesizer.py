@@ -81,6 +81,7 @@ class Synthesizer(nn.Module):
         spec: Tensor,
         segment_frames: int,
         from_content: Tensor | None = None,
+        noise_scale: float = PRIOR_NOISE_SCALE,
     ) -> SynthesizerOutput:
         """Training pass: encode the whole recordings, generate one random segment of each.
 
@@ -94,6 +95,7 @@ class Synthesizer(nn.Module):
             segment_frames: Length of the generated segments.
             from_content: Items whose segment is generated from content and pitch, as in conversion, and not from the
                 recording: bool [B]; None for none.
+            noise_scale: Spread of the prior that those are drawn from.
 
         Raises:
             RuntimeError: The synthesizer was made for conversion and has no posterior encoder.
@@ -109,7 +111,7 @@ class Synthesizer(nn.Module):
         prior_latent = self.flow(latent, posterior.mask, speaker_code)
         heard = latent
         if from_content is not None:
-            expected = self.flow(sample(prior, PRIOR_NOISE_SCALE), prior.mask, speaker_code, reverse=True)
+            expected = self.flow(sample(prior, noise_scale), prior.mask, speaker_code, reverse=True)
             heard = torch.where(from_content[:, None, None], expected, latent)
         starts = random_starts(lengths, segment_frames)
         segment = slice_frames(heard, starts, segment_frames)

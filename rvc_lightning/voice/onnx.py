@@ -8,7 +8,7 @@ The contract. Inputs, in this order; those in brackets only where the voice has 
     [coarse_pitch]  int64    [B, T]       pitch codes 1..255, from f0_hz by `pitch.scale.coarse_pitch`
     [f0_hz]         float32  [B, T]       pitch in Hz, 0 = unvoiced
     speaker         int64    [B]          speaker ids
-    noise           float32  [B, L, T]    of the latent, standard normal; scaled inside by 0.66666
+    noise           float32  [B, L, T]    of the latent, standard normal; scaled inside as the voice is
     [source_noise]  float32  [B, T, hop·K]  of the harmonic source, standard normal, by sample and harmonic
     [source_phase]  float32  [B, K]       start of each harmonic in cycles, uniform in 0..1; only if K > 1
 
@@ -19,7 +19,7 @@ pitch have neither coarse_pitch, f0_hz nor the two of the source. RefineGAN's no
 is, held at its mean. The metadata of the graph tell sample_rate, hop_samples, content_encoder, content_dim,
 latent_channels, speaker_count, harmonics, pitch_guided, name and the version of this contract.
 
-Legend: B batch, T frames of 10 ms, C content channels, L latent channels, K harmonics of the source (1 of source_filter).
+Legend: B batch, T frames of 10 ms, C content channels, L latent channels, K harmonics that the source draws noise for.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.files import atomic_path
 from rvc_lightning.models import Synthesizer
 from rvc_lightning.models.source import HarmonicSource
+from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.voice.voice import Voice
 
@@ -69,7 +70,7 @@ def export_onnx(path: Path, output: Path) -> float:
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
         raise ConfigurationError(f"ONNX export needs {', '.join(missing)}: python -m pip install 'rvc-lightning[onnx]'")
     voice = Voice.load(path)
-    graph = VoiceGraph(voice.synthesizer)
+    graph = VoiceGraph(voice.synthesizer, voice.noise_scale)
     with atomic_path(output) as temporary:
         _write(graph, _metadata(voice, graph, path.stem), temporary)
         difference = _largest_difference(graph, temporary)
@@ -81,9 +82,9 @@ def export_onnx(path: Path, output: Path) -> float:
 class VoiceGraph(nn.Module):
     """A synthesizer whose random draws are inputs."""
 
-    def __init__(self, synthesizer: Synthesizer) -> None:
+    def __init__(self, synthesizer: Synthesizer, noise_scale: float = PRIOR_NOISE_SCALE) -> None:
         super().__init__()
-        self.synthesizer = synthesizer
+        self.synthesizer, self.noise_scale = synthesizer, noise_scale
 
     @property
     def harmonics(self) -> int:
@@ -105,7 +106,7 @@ class VoiceGraph(nn.Module):
         """Conversion as in `Synthesizer.infer`; inputs and output are those of the contract."""
         normal = [noise] if source_noise is None else [noise, source_noise]
         with _Drawn(normal, source_phase):
-            return self.synthesizer.infer(content, lengths, coarse_pitch, f0_hz, speaker)
+            return self.synthesizer.infer(content, lengths, coarse_pitch, f0_hz, speaker, self.noise_scale)
 
     def inputs(self, batch: int, frames: int) -> dict[str, Tensor]:
         """Random inputs of the contract, by name and in its order."""

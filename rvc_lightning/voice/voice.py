@@ -16,6 +16,7 @@ from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.files import atomic_path
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.models.layers import fold_weight_norm
+from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.pickles import read_pickle
 from rvc_lightning.voice.skeleton import empty_synthesizer
@@ -63,6 +64,13 @@ class Voice:
         own = self.information.get("rvc_lightning")
         value = own.get("median_f0_hz") if isinstance(own, Mapping) else None
         return float(value) if isinstance(value, int | float) and value > 0 else None
+
+    @property
+    def noise_scale(self) -> float:
+        """Spread of the prior that it speaks with: as it was trained, or that of published voices."""
+        own = self.information.get("rvc_lightning")
+        value = own.get("noise_scale") if isinstance(own, Mapping) else None
+        return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else PRIOR_NOISE_SCALE
 
     @classmethod
     def load(cls, path: str | Path) -> Voice:

@@ -3,8 +3,10 @@
 import pytest
 from stubs import make_voice, quick_config
 
-from rvc_lightning.conversion.speakers import speaker_names, speaker_number
+from rvc_lightning import ConversionOptions
+from rvc_lightning.conversion.speakers import speaker_names, speaker_number, with_voice
 from rvc_lightning.errors import VoiceError
+from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 
 
 def voice(*names):
@@ -37,3 +39,20 @@ def test_speakers_that_do_not_exist(names, speaker, message):
 @pytest.mark.parametrize("own", [None, "x", {"speakers": "anna"}, {"speakers": [1, 2]}, {"speakers": {"a": 1}}])
 def test_names_from_strangers_may_be_anything(own):
     assert speaker_names(make_voice(quick_config(), rvc_lightning=own)) == []
+
+
+@pytest.mark.parametrize(
+    ("stored", "chosen", "expected"),
+    [
+        ({"noise_scale": 0.3}, None, 0.3),
+        ({"noise_scale": 0.3}, 0.0, 0.0),
+        ({}, None, PRIOR_NOISE_SCALE),
+        (None, None, PRIOR_NOISE_SCALE),
+        ({"noise_scale": "loud"}, None, PRIOR_NOISE_SCALE),
+        ({"noise_scale": float("nan")}, None, PRIOR_NOISE_SCALE),
+        ({"noise_scale": 7}, None, PRIOR_NOISE_SCALE),
+    ],
+)
+def test_the_noise_is_that_of_the_voice_unless_chosen(stored, chosen, expected):
+    options = with_voice(ConversionOptions(noise_scale=chosen), make_voice(quick_config(), rvc_lightning=stored))
+    assert (options.noise_scale, options.speaker) == (expected, 0)
