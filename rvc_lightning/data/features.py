@@ -186,7 +186,7 @@ class FeatureExtraction(lightning.LightningModule):
         seconds = sum(task.seconds for task in batch.tasks)
         if any(task.f0 is not None for task in batch.tasks):
             started = perf_counter()
-            f0_hz = batch.f0_hz if self.pitch is None else self._network_pitch(self.pitch, batch)
+            f0_hz = batch.f0_hz if self.pitch is None else _by_slice(self.pitch, batch, frame_count)
             self.effort.pitch_seconds += batch.pitch_seconds + perf_counter() - started
             self.effort.pitch_audio_seconds += seconds
             for task, values in zip(batch.tasks, f0_hz, strict=True):
@@ -194,20 +194,15 @@ class FeatureExtraction(lightning.LightningModule):
                     _write_finite(task.f0, values.astype(np.float32))
         if any(task.content is not None for task in batch.tasks):
             started = perf_counter()
-            content = self.encoder(batch.wav16k, batch.lengths).half().cpu()
+            content = _by_slice(lambda waves, lengths: self.encoder(waves, lengths).half(), batch, content_lengths)
             self.effort.content_seconds += perf_counter() - started
             self.effort.content_audio_seconds += seconds
-            for task, values in zip(batch.tasks, _items(content, content_lengths(batch.lengths)), strict=True):
+            for task, values in zip(batch.tasks, content, strict=True):
                 if task.content is not None:
                     _write_finite(task.content, values)
         if self._progress is not None:
             self._progress.update(seconds)
         return seconds
-
-    @staticmethod
-    def _network_pitch(network: PitchNetwork, batch: FeatureBatch) -> list[np.ndarray]:
-        """f0_hz [F] of each slice."""
-        return _items(network(batch.wav16k, batch.lengths).cpu(), frame_count(batch.lengths))
 
     def on_predict_end(self) -> None:
         """Notes what it took."""
@@ -222,9 +217,27 @@ def read_efforts(folder: Path) -> Effort:
     return sum((Effort(**read_json(path)) for path in sorted(folder.glob("rank-*.json"))), Effort())
 
 
+def _by_slice(
+    network: Callable[[Tensor, Tensor], Tensor], batch: FeatureBatch, frames: Callable[[Tensor], Tensor]
+) -> list[np.ndarray]:
+    """What a network makes of [B, T] and [B], [frames, ...] of each slice.
+
+    On the CPU one slice at a time, which takes no longer there: the last bits depend on how a batch is padded, and a
+    preparation that was killed, or is shared by ranks, has other batches.
+    """
+    waves, lengths = batch.wav16k, batch.lengths
+    if waves.device.type != "cpu":
+        return _items(network(waves, lengths), frames(lengths))
+    alone = [
+        (wave[None, :length], lengths[i : i + 1])
+        for i, (wave, length) in enumerate(zip(waves, lengths.tolist(), strict=True))
+    ]
+    return [_items(network(wave, length), frames(length))[0] for wave, length in alone]
+
+
 def _items(values: Tensor, lengths: Tensor) -> list[np.ndarray]:
     """[B, frames, ...] -> B of [length, ...]."""
-    return [item[:length].numpy() for item, length in zip(values, lengths.tolist(), strict=True)]
+    return [item[:length].numpy() for item, length in zip(values.cpu(), lengths.tolist(), strict=True)]
 
 
 def batches_of_like_length(tasks: FeatureTasks, config: ExtractionConfig) -> list[np.ndarray]:

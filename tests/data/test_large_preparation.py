@@ -151,6 +151,20 @@ def test_a_killed_run_goes_on_to_the_same_manifest(tmp_path):
     assert killed == whole
 
 
+@pytest.mark.parametrize("content", ["spectral", "phonetic"])
+def test_features_do_not_depend_on_their_batch(tmp_path, content):
+    """A run that was killed goes on with other batches, and a training is the same to the last bit all the same."""
+    for seed in range(3):
+        write(tmp_path / f"in/{seed}.wav", talk(4.0 + seed, seed))
+    found = []
+    for name, most in (("together", 16), ("alone", 1)):
+        run(tmp_path / "in", tmp_path / name, content={"name": content}, batch_slices=most)
+        found.append(
+            {path.relative_to(tmp_path / name): path.read_bytes() for path in tmp_path.rglob(f"{name}/**/*.npy")}
+        )
+    assert len(found[0]) > 6 and found[0] == found[1]
+
+
 # ------------------------------------------------------------------ several ranks
 
 

@@ -52,7 +52,8 @@ def run(audio, output, **changes):
         "pitch": {"name": "swift_f0"},
         "content": {"name": "spectral"},
     }
-    extraction = ExtractionConfig(num_workers=changes.pop("num_workers", 0))
+    batches = {name: changes.pop(name) for name in ("num_workers", "batch_slices") if name in changes}
+    extraction = ExtractionConfig(**batches)
     return prepare(audio, output, trainer=trainer, extraction=extraction, **{**settings, **changes})
 
 

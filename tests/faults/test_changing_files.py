@@ -1,0 +1,140 @@
+"""Files that are removed, replaced or cut short while they are in use: named, never taken for what they were."""
+
+import os
+import re
+
+import pytest
+import torch
+from test_preparation import run, speech, write
+from tiny import tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
+
+from rvc_lightning.commands import reported
+from rvc_lightning.content.spectral import SpectralEncoder
+from rvc_lightning.data import recordings
+from rvc_lightning.data.manifest import read_manifest
+from rvc_lightning.errors import DatasetError, OutOfMemoryError
+
+
+def during_slicing(monkeypatch, name, change):
+    """Does `change` once the recording of this name has been read."""
+    plan_cut = recordings.plan_cut
+    opened = []
+
+    def open_audio(path, **options):
+        opened.append(path)
+        return original(path, **options)
+
+    def plan(*args):
+        if opened[-1].name == name:
+            change(opened[-1])
+        return plan_cut(*args)
+
+    original = recordings.open_audio
+    monkeypatch.setattr(recordings, "open_audio", open_audio)
+    monkeypatch.setattr(recordings, "plan_cut", plan)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda path: path.unlink(), "cannot be read to its end: No such file"),
+        (lambda path: write(path, speech(2.0, seed=5)), "was changed while it was read"),
+    ],
+    ids=["removed", "replaced"],
+)
+def test_a_recording_that_changes_while_it_is_sliced_is_named(tmp_path, monkeypatch, change, reason):
+    for seed in range(2):
+        write(tmp_path / f"in/{seed}.wav", speech(2.0, seed=seed))
+    with monkeypatch.context() as patch:
+        during_slicing(patch, "1.wav", change)
+        report = run(tmp_path / "in", tmp_path / "out")
+    assert [file.recording for file in report.used] == ["0.wav"]
+    assert [(file.path, reason in file.reason) for file in report.skipped] == [("1.wav", True)]
+    write(tmp_path / "in/1.wav", speech(2.0, seed=5))
+    assert [file.recording for file in run(tmp_path / "in", tmp_path / "out").used] == ["0.wav", "1.wav"]
+
+
+def test_a_recording_that_is_gone_before_it_is_sliced_is_named(tmp_path, monkeypatch):
+    for seed in range(2):
+        write(tmp_path / f"in/{seed}.wav", speech(2.0, seed=seed))
+    slice_recording = recordings.slice_recording
+
+    def gone(source, *args):
+        if source.relative == "1.wav":
+            source.path.unlink()
+        return slice_recording(source, *args)
+
+    monkeypatch.setattr(recordings, "slice_recording", gone)
+    report = run(tmp_path / "in", tmp_path / "out")
+    assert [file.path for file in report.skipped] == ["1.wav"] and "No such file" in report.skipped[0].reason
+
+
+@pytest.mark.parametrize("kind", ["pitch", "content", "slices"])
+def test_a_truncated_feature_says_how_it_is_made_again(tmp_path, kind):
+    write(tmp_path / "in/a.wav", speech(3.0))
+    run(tmp_path / "in", tmp_path / "out")
+    (row,) = list(read_manifest(tmp_path / "out"))[:1]
+    path = tmp_path / "out" / {"pitch": row.f0, "content": row.content, "slices": row.audio}[kind]
+    whole = path.read_bytes()
+    os.truncate(path, 40)
+    data = tiny_data(tmp_path / "out", held_out=0.0)
+    with pytest.raises(DatasetError, match=rf"'{re.escape(str(path))}'.*delete that file if it is there, and prepare"):
+        if kind == "pitch":
+            # It is read for the report.
+            run(tmp_path / "in", tmp_path / "out")
+        data.setup("fit")
+        next(iter(data.train_dataloader()))
+    # What the message says helps.
+    path.unlink()
+    run(tmp_path / "in", tmp_path / "out")
+    assert len(path.read_bytes()) == len(whole)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_slice_that_vanishes_during_a_training_is_one_line(tmp_path, caplog, num_workers):
+    write_tiny_dataset(tmp_path)
+    (tmp_path / "7_c.npy").unlink()
+    trainer = tiny_trainer(max_epochs=2)
+
+    @reported
+    def train():
+        trainer.fit(tiny_module(), tiny_data(tmp_path, num_workers=num_workers, held_out=0.0))
+
+    with pytest.raises(SystemExit) as end:
+        train()
+    assert end.value.code == 1
+    line = caplog.records[-1].getMessage()
+    assert line.startswith("Error: slice '7' in ") and "7_c.npy" in line and "\n" not in line
+
+
+def test_a_lack_of_memory_while_features_are_found_is_one_error(tmp_path, monkeypatch):
+    def full(self, wav16k, lengths):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    for seed in range(4):
+        write(tmp_path / f"in/{seed}.wav", speech(2.0, seed=seed))
+    with monkeypatch.context() as patch:
+        patch.setattr(SpectralEncoder, "forward", full)
+        with pytest.raises(OutOfMemoryError, match=r"slices of up to 3.0 s .*2.00 GiB\. .*preparation\.batch_slices=2"):
+            run(tmp_path / "in", tmp_path / "out")
+    assert run(tmp_path / "in", tmp_path / "out").slices == 4
+
+
+def test_a_wrong_clock_changes_nothing(tmp_path, monkeypatch):
+    """One that stands at 1970, and recordings from the future."""
+    write(tmp_path / "in/a.wav", speech(2.0))
+    write(tmp_path / "in/b.wav", speech(2.0, seed=1))
+    os.utime(tmp_path / "in/b.wav", (5e9, 5e9))
+    run(tmp_path / "in", tmp_path / "right")
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    run(tmp_path / "in", tmp_path / "wrong")
+    name = "manifest.jsonl"
+    assert (tmp_path / "wrong" / name).read_bytes() == (tmp_path / "right" / name).read_bytes()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "wrong").rglob("*.npy")}
+    run(tmp_path / "in", tmp_path / "wrong")
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "wrong").rglob("*.npy")}
+    # A recording that changes under such a clock is noticed.
+    write(tmp_path / "in/b.wav", speech(2.0, seed=2))
+    os.utime(tmp_path / "in/b.wav", (5e9, 5e9))
+    run(tmp_path / "in", tmp_path / "wrong")
+    assert (tmp_path / "wrong" / name).read_bytes() != (tmp_path / "right" / name).read_bytes()
