@@ -8,6 +8,7 @@ import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib.resources import files
 from io import TextIOWrapper
 from typing import Any, NoReturn, TypeVar
@@ -188,7 +189,7 @@ def _explained(error: Exception) -> RVCError:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         return unknown_choice(group, choice, error.options)
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
-        return ConfigurationError(f"there is no setting '{cause.full_key}'; --help shows all there are")
+        return _unknown_setting(cause)
     told = _line(error)
     if _BY_A_RESOLVER in told:
         # An error of ours, whose class OmegaConf has put before it.
@@ -196,6 +197,14 @@ def _explained(error: Exception) -> RVCError:
     key = f"{error.full_key}: " if isinstance(error, OmegaConfBaseException) and error.full_key else ""
     because = f": {_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
     return ConfigurationError(f"{key}{told}{because}")
+
+
+def _unknown_setting(error: OmegaConfBaseException) -> ConfigurationError:
+    """With the settings beside it that are written much like it."""
+    *groups, name = str(error.full_key).split(".")
+    near = get_close_matches(name, map(str, error.parent_node or ()), cutoff=0.7)
+    meant = f"; do you mean {' or '.join('.'.join([*groups, other]) for other in near)}?" if near else ";"
+    return ConfigurationError(f"there is no setting '{error.full_key}'{meant} --help shows all there are")
 
 
 def _line(error: Any) -> str:

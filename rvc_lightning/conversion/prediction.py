@@ -34,11 +34,12 @@ from rvc_lightning.conversion.result import leveled
 from rvc_lightning.conversion.silence import SoundDetector
 from rvc_lightning.conversion.source import Recording, Source, measure_on_host, read_recording
 from rvc_lightning.conversion.speaking import Speaker, Window, cycles_before
-from rvc_lightning.errors import OutOfMemoryError, RVCError
+from rvc_lightning.errors import ConfigurationError, OutOfMemoryError, RVCError
 from rvc_lightning.memory import is_out_of_memory
 from rvc_lightning.pitch.base import Part, PitchExtractor, frame_count, parts
 from rvc_lightning.pitch.curve import read_curve
 from rvc_lightning.retrieval import RetrievalIndex
+from rvc_lightning.typed import check_types, check_whole
 
 log = logging.getLogger(__name__)
 
@@ -95,12 +96,22 @@ class Delivery(Protocol):
 
 @dataclass(frozen=True)
 class Throughput:
-    """How much is worked on at once."""
+    """How much is worked on at once.
+
+    Raises:
+        ConfigurationError: A value that makes no batch.
+    """
 
     batch_seconds: float = 60.0
     """Audio that one batch may hold, in seconds, the padding included; a longer chunk goes alone."""
     num_workers: int = 0
     """Processes that read recordings and find pitch where that is done on the host; 0 does it in this process."""
+
+    def __post_init__(self) -> None:
+        check_whole("num_workers", self.num_workers, 0)
+        check_types(self)
+        if not self.batch_seconds > 0:
+            raise ConfigurationError(f"batch_seconds={self.batch_seconds}: choose a number above 0")
 
 
 class ConversionRun(LightningModule):
