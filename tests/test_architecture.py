@@ -72,3 +72,11 @@ def test_the_map_names_every_folder_of_the_package():
     readme = (ROOT / "README.md").read_text()
     folders = [path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file() and path.name != "conf"]
     assert len(folders) > 8 and [name for name in folders if f"`rvc_lightning/{name}/`" not in readme] == []
+
+
+def test_torch_is_loaded_after_its_threads_are_told_how_to_wait():
+    script = (
+        "import os, sys; os.environ.pop('OMP_WAIT_POLICY', None); import rvc_lightning;"
+        "sys.exit('torch' in sys.modules or os.environ.get('OMP_WAIT_POLICY') != 'passive')"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
