@@ -157,7 +157,7 @@ def alone_in(
 ) -> Iterator[None]:
     """Waits until no other process is inside for `folder`, which is made where it is missing.
 
-    A process that ends, however it does, is inside no more, once those that it has forked have ended as well. What a
+    A process that ends, however it does, is inside no more, or as soon as those that it has forked have ended. What a
     killed one has left half written directly in the folder is removed.
 
     Args:

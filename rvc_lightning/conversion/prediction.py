@@ -40,6 +40,7 @@ from rvc_lightning.pitch.base import Part, PitchExtractor, frame_count, parts
 from rvc_lightning.pitch.curve import read_curve
 from rvc_lightning.retrieval import RetrievalIndex
 from rvc_lightning.typed import check_types, check_whole
+from rvc_lightning.workers import end_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -440,7 +441,13 @@ class RecordingLoader:
         """
         self.counts = counts
         # With a generator of its own, since it draws a seed for its workers from that of the caller otherwise.
-        self.loader = DataLoader(recordings, batch_size=None, num_workers=num_workers, generator=torch.Generator())
+        self.loader = DataLoader(
+            recordings,
+            batch_size=None,
+            num_workers=num_workers,
+            generator=torch.Generator(),
+            worker_init_fn=end_with_parent,
+        )
 
     def __len__(self) -> int:
         return len(self.counts)

@@ -19,6 +19,7 @@ from rvc_lightning.data.loader import ResumableLoader
 from rvc_lightning.data.manifest import ManifestTable, open_manifest, read_header
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
 from rvc_lightning.typed import check_whole
+from rvc_lightning.workers import end_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -183,6 +184,7 @@ class RVCDataModule(LightningDataModule):
             batch_sampler=sampler,
             collate_fn=Grouped(self.batch_size, self.max_batch_frames),
             num_workers=self.num_workers,
+            worker_init_fn=end_with_parent,
             persistent_workers=self.num_workers > 0,
             prefetch_factor=self.prefetch_factor if self.num_workers > 0 else None,
             # Only there does torch pin memory; elsewhere it warns.

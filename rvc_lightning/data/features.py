@@ -33,6 +33,7 @@ from rvc_lightning.files import read_json, write_json, write_npy
 from rvc_lightning.memory import is_out_of_memory
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker, frame_count
 from rvc_lightning.typed import check_types, check_whole
+from rvc_lightning.workers import end_with_parent
 
 
 @dataclass(frozen=True)
@@ -318,7 +319,13 @@ class FeatureData(lightning.LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         """Batches, `FeatureBatch`."""
         assert self.batches is not None
-        return DataLoader(self.batches, batch_size=None, num_workers=self.config.num_workers, collate_fn=_as_it_is)
+        return DataLoader(
+            self.batches,
+            batch_size=None,
+            num_workers=self.config.num_workers,
+            collate_fn=_as_it_is,
+            worker_init_fn=end_with_parent,
+        )
 
 
 def _as_it_is(batch: Any) -> Any:

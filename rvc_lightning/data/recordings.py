@@ -29,6 +29,7 @@ from rvc_lightning.data.progress import Progress
 from rvc_lightning.data.slicing import CutPlan, LeftOut, SlicingConfig, cut_parts, plan_cut
 from rvc_lightning.errors import AudioError
 from rvc_lightning.files import cannot_write, digest, read_json, remove_leftovers, write_json
+from rvc_lightning.workers import end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +131,9 @@ def slice_recordings(
         return SlicingWork()
     logger.info("slicing %d recordings; %d are sliced already", len(pending), len(sources) - len(pending))
     dataset = _SlicingDataset(pending, root, sample_rate, slicing)
-    loader = DataLoader(dataset, batch_size=None, num_workers=num_workers, in_order=False)
+    loader = DataLoader(
+        dataset, batch_size=None, num_workers=num_workers, in_order=False, worker_init_fn=end_with_parent
+    )
     failed: dict[str, SkippedFile] = {}
     audio_seconds, started = 0.0, perf_counter()
     total_megabytes = sum(source.size_bytes for source in pending) / 1e6

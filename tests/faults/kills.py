@@ -206,6 +206,28 @@ def assert_same(first, second, where=""):
         assert first == second, where
 
 
+def children_of(process):
+    """Loading processes that a command has started, as far as the system tells."""
+    with suppress(FileNotFoundError):
+        return [int(child) for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    return []
+
+
+def lives(pid):
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+def check_end_of(orphans):
+    """None outlives its killed parent for long, even if nobody reads any more what it has to tell."""
+    deadline = time.monotonic() + 60
+    while any(map(lives, orphans)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(lives, orphans))
+
+
 def start(command, folder):
     """The command in a process of its own, which has all modules already."""
     process = FORK.Process(target=command.run, args=(folder,))
@@ -215,7 +237,7 @@ def start(command, folder):
 
 def kill_at_random(command, folder, kills, seed):
     """Kills a command so often, each time within what it takes undisturbed, and starts it again; gives a Tally."""
-    draws, tally = random.Random(seed), Tally()
+    draws, tally, orphans = random.Random(seed), Tally(), []
     began = time.monotonic()
     process = start(command, folder / "whole")
     process.join()
@@ -230,6 +252,7 @@ def kill_at_random(command, folder, kills, seed):
             process.join(moment if tally.kills < kills else None)
             ended = process.exitcode is not None
             if not ended:
+                orphans += children_of(process)
                 os.kill(process.pid, signal.SIGKILL)
                 process.join()
                 tally.kills += 1
@@ -247,4 +270,5 @@ def kill_at_random(command, folder, kills, seed):
         assert [path for path in killed.rglob(f"{TEMPORARY_PREFIX}*")] == []
         tally.ends += 1
         shutil.rmtree(killed)
+    check_end_of(orphans)
     return tally

@@ -5,13 +5,18 @@ The long part, `python -m pytest -m long tests/faults`, kills each command fifty
 
 import os
 import shutil
+import signal
 import sys
+import time
+from pathlib import Path
 
 import pytest
-from kills import Convert, Prepare, Train, kill_at_random
+from kills import FORK, Convert, Prepare, Train, check_end_of, children_of, kill_at_random, lives
 from stubs import make_voice, quick_config
+from torch.utils.data import DataLoader
 
 from rvc_lightning.resolvers import DEMO_FOLDER
+from rvc_lightning.workers import end_with_parent
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
@@ -51,6 +56,27 @@ def test_a_killed_training(tmp_path, few):
 
 def test_a_killed_conversion(tmp_path, few, voice):
     kill_at_random(Convert(few, voice, num_workers=0), tmp_path, FEW, seed=0)
+
+
+def read_one_and_wait(read):
+    # More than a pipe holds: the worker waits for somebody to take the second.
+    loader = DataLoader([b"x" * (1 << 20)] * 3, batch_size=None, num_workers=1, worker_init_fn=end_with_parent)
+    for _ in loader:
+        read.set()
+        time.sleep(100)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
+def test_a_loading_process_does_not_outlive_its_parent():
+    read = FORK.Event()
+    process = FORK.Process(target=read_one_and_wait, args=(read,))
+    process.start()
+    assert read.wait(60)
+    workers = children_of(process)
+    assert workers and all(map(lives, workers))
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    check_end_of(workers)
 
 
 @pytest.mark.long
