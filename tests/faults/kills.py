@@ -250,15 +250,16 @@ def kill_at_random(command, folder, kills, seed):
         while True:
             process, moment = start(command, killed), draws.uniform(0, takes)
             process.join(moment if tally.kills < kills else None)
-            ended = process.exitcode is not None
-            if not ended:
+            if process.exitcode is None:
                 orphans += children_of(process)
                 os.kill(process.pid, signal.SIGKILL)
                 process.join()
+            # It may have come to its end just before the kill.
+            ended = process.exitcode == 0
+            assert ended or process.exitcode == -signal.SIGKILL
+            if not ended:
                 tally.kills += 1
                 tally.seconds.append(moment)
-            # One that was killed just as it ended is started once more.
-            assert process.exitcode == (0 if ended else -signal.SIGKILL)
             after = command.look(killed)
             if before is not None:
                 tally.redone.append(command.redone(before, after))
