@@ -10,8 +10,8 @@ Vocoder", 2020, whose filters these are.
                                                 overlap-add ──▶ waveform
 
 All that it must learn is what changes from frame to frame, so it speaks after minutes where generators that make
-every sample need hours, and takes a hundredth of their work. What no frame-wise filter can do, it cannot: creaks and
-bursts are a little smoother than in nature.
+every sample need hours, at about a tenth of HiFi-GAN's work. What no frame-wise filter can do, it cannot: what happens
+within 10 ms is smoothed.
 
 Legend: B batch, L latent channels, T frames, G speaker channels, N = T·hop samples, C channels, W = 4·hop length of
 the transform, S = W/2 + 1 bins, Q quefrencies.
