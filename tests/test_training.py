@@ -41,6 +41,8 @@ FACTS = {
     "pitch": {"name": "swift_f0", "options": {}},
     "speakers": ["0"],
     "median_f0_hz": 150.0,
+    "noise_scale": 0.3,
+    "dataset": "elsewhere",
     "seconds": 12.0,
 }
 
@@ -316,6 +318,7 @@ def test_a_checkpoint_becomes_a_voice(make_module, dataset, tmp_path):
     assert content["dataset_length"] == "00:00:12"
     voice = Voice.load(exported.voice)
     assert voice.information["rvc_lightning"]["pitch"]["name"] == "swift_f0"
+    assert voice.noise_scale == 0.3
     stored = {name.replace("weight_g", "x"): tensor for name, tensor in content["weight"].items()}
     torch.testing.assert_close(stored["emb_g.weight"].float(), module.synthesizer.speaker_embedding.weight,
                                atol=1e-3, rtol=1e-3)  # fmt: skip

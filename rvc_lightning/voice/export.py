@@ -18,6 +18,7 @@ from rvc_lightning.errors import DatasetError
 from rvc_lightning.files import alone_in, atomic_path
 from rvc_lightning.index_file import INDEX_SUFFIX
 from rvc_lightning.models import SynthesizerConfig
+from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.module import AVERAGED_KEY, CHECKPOINT_KEY
 from rvc_lightning.resolvers import CHECKPOINT_FOLDER
 from rvc_lightning.retrieval import IndexConfig
@@ -204,7 +205,11 @@ def _information(name: str, config: SynthesizerConfig, saved: Mapping[str, Any],
         "speakers_id": len(training["speakers"]),
         "dataset_length": str(timedelta(seconds=round(training["seconds"]))).zfill(8),
         "model_hash": hashlib.sha256(identity.encode()).hexdigest(),
-        "rvc_lightning": {key: training[key] for key in ("content", "pitch", "speakers", "median_f0_hz")},
+        "rvc_lightning": {
+            **{key: training[key] for key in ("content", "pitch", "speakers", "median_f0_hz")},
+            # Checkpoints from before it could be chosen have none.
+            "noise_scale": training.get("noise_scale", PRIOR_NOISE_SCALE),
+        },
     }
 
 
