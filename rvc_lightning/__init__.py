@@ -27,9 +27,9 @@ _HOMES = {
 }
 
 
-# Threads of torch that wait for one another on a CPU spin by default. Where another program wants the core, each small
-# convolution then takes ten times as long. It is read when torch is loaded, so it stands here.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Threads of torch that wait for one another on a CPU spin for long by default. Where another program wants the core, small
+# convolutions then take five times as long and more. It is read when torch is loaded, so it stands here.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def __getattr__(name: str) -> Any:

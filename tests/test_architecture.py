@@ -41,7 +41,7 @@ BY_HAND = (
     r"import torchaudio",
     # What the environment decides comes through the configuration, where it is documented. These two are not ours:
     # torch's threads and Hydra read them.
-    r'os\.environ(?!\.setdefault\("OMP_WAIT_POLICY"|.*_FULL_ERROR)|getenv',
+    r'os\.environ(?!\.setdefault\("GOMP_SPINCOUNT"|.*_FULL_ERROR)|getenv',
 )
 
 
@@ -76,7 +76,7 @@ def test_the_map_names_every_folder_of_the_package():
 
 def test_torch_is_loaded_after_its_threads_are_told_how_to_wait():
     script = (
-        "import os, sys; os.environ.pop('OMP_WAIT_POLICY', None); import rvc_lightning;"
-        "sys.exit('torch' in sys.modules or os.environ.get('OMP_WAIT_POLICY') != 'passive')"
+        "import os, sys; os.environ.pop('GOMP_SPINCOUNT', None); import rvc_lightning;"
+        "sys.exit('torch' in sys.modules or os.environ.get('GOMP_SPINCOUNT') != '1000')"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
