@@ -27,8 +27,8 @@ _HOMES = {
 }
 
 
-# Threads of torch that wait for one another on a CPU spin for long by default. Where another program wants the core, small
-# convolutions then take five times as long and more. It is read when torch is loaded, so it stands here.
+# Threads of torch that wait for one another on a CPU spin for long by default. Where another program wants the core,
+# small convolutions then take five times as long and more. It is read when torch is loaded, so it stands here.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
