@@ -145,13 +145,14 @@ class _Line:
 
     def _tell(self, lost: str) -> None:
         """Lets all others know, then waits until this rank has ended; ends it if it does not."""
-        self._lost = lost
         log.error("Lost: %s", lost)
-        self._known.set()
         for other in self.others:
             # The one that has ended is among them.
             with suppress(OSError):
                 _say(other, lost)
+        # Known here only now: this rank then ends, and must not be taken for the one that was lost.
+        self._lost = lost
+        self._known.set()
         if not self._ended.wait(_PATIENCE_SECONDS):
             log.error("Error: %s", _error(lost))
             os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))

@@ -12,6 +12,7 @@ from lightning import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import MixedPrecision
 from small_networks import tiny_discriminator, tiny_synthesizer
+from states import assert_same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_training import data_of, dataset, make_module, trainer_for
 
@@ -70,22 +71,6 @@ def run(make_module, dataset, folder, *more, num_workers=0, **changes):
     trainer.fit(module, data, ckpt_path=found, weights_only=True)
     assert module.optimizer_steps == 8
     return module
-
-
-def assert_same(first, second, where=""):
-    assert type(first) is type(second), where
-    if isinstance(first, torch.Tensor):
-        assert torch.equal(first, second), where
-    elif isinstance(first, dict):
-        assert first.keys() == second.keys(), where
-        for key in first:
-            assert_same(first[key], second[key], f"{where}/{key}")
-    elif isinstance(first, list | tuple):
-        assert len(first) == len(second), where
-        for number, pair in enumerate(zip(first, second, strict=True)):
-            assert_same(*pair, f"{where}/{number}")
-    else:
-        assert first == second, where
 
 
 def end_state(folder):

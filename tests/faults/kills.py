@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import soundfile
-import torch
+from states import assert_same
 from test_configurations import composed
 
 from rvc_lightning import Voice, convert, prepare, train
@@ -189,21 +189,6 @@ class Convert:
     def check_end(self, folder):
         assert bytes_of(folder, "*.wav") == self.whole
         assert {path.name for path in (folder / "out").iterdir() if path.name.startswith(".")} == {JOURNAL_NAME}
-
-
-def assert_same(first, second, where=""):
-    if isinstance(first, torch.Tensor):
-        assert torch.equal(first, second), where
-    elif isinstance(first, dict):
-        assert first.keys() == second.keys(), where
-        for key in first:
-            assert_same(first[key], second[key], f"{where}/{key}")
-    elif isinstance(first, list | tuple):
-        assert len(first) == len(second), where
-        for number, pair in enumerate(zip(first, second, strict=True)):
-            assert_same(*pair, f"{where}/{number}")
-    else:
-        assert first == second, where
 
 
 def children_of(process):
