@@ -9,6 +9,8 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from unittest import mock
 
+from hydra.core.hydra_config import HydraConfig
+
 PACKAGES = ("app", "takeover", "voice")
 """Commands that are packages with a `__main__`."""
 
@@ -48,6 +50,8 @@ def command(name, *arguments):
         redirect_stderr(errors),
         mock.patch("sys.argv", [module.__file__, *arguments]),
         mock.patch("sys.stdin", empty),
+        # Which --info and --cfg leave behind: Hydra counts on the end of the process.
+        mock.patch.object(HydraConfig.instance(), "cfg", None),
         warnings.catch_warnings(),
     ):
         # For what is said before a command has set up its log.
