@@ -22,13 +22,14 @@ def main(config: DictConfig) -> None:
     path = Path(required(config, "voice", "the voice (.pth), a checkpoint of training (.ckpt) or a run folder"))
     audio = Path(required(config, "audio", "held-out recordings, a folder or a file"))
     # Imported here so that --help and a mistake need not wait for them.
-    from rvc_lightning.building import build_converting_trainer, plain
+    from rvc_lightning.building import build_converting_trainer, plain, set_up_torch
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.options import ConversionOptions
     from rvc_lightning.evaluation.output import folder_for, write_report
     from rvc_lightning.evaluation.run import EvaluationSettings, Recordings, evaluate, facts_about
     from rvc_lightning.voice.export import load_voice
 
+    set_up_torch(config)
     values = plain(config)
     options = plain(config.options)
     asked = {field.name: values[field.name] for field in fields(EvaluationSettings) if field.name in values}

@@ -28,7 +28,7 @@ from rvc_lightning.building import (
     settings,
     voice_facts,
 )
-from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
+from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, stopped_by_signals
 from rvc_lightning.checkpoints import open_checkpoint, read_checkpoint
 from rvc_lightning.commands import optional, required
 from rvc_lightning.conversion.speakers import speaker_names
@@ -293,11 +293,8 @@ def _train(config: DictConfig) -> float | None:
     # Read first: what is missing should not show after the recordings have been prepared.
     pretrained = pretrained_networks(config)
     dataset = prepare_dataset(config)
-    try:
+    with stopped_by_signals():
         trainer = fit(config, dataset, pretrained)
-    except TrainingStopped as stop:
-        log.info("Training %s", stop)
-        raise SystemExit(128 + stop.signal_number) from None
     if not trainer.is_global_zero:
         return None
     exported = export_run(config, trainer, dataset)

@@ -116,7 +116,8 @@ def _names(trainer: Trainer, ids: tuple[str, ...]) -> str:
     """The slices and the recordings that they are of."""
     data = getattr(trainer, "datamodule", None)
     rows = data.training_rows if isinstance(data, RVCDataModule) else []
-    recordings = sorted({row.recording for row in rows if row.id in set(ids)})
+    bad = set(ids)
+    recordings = sorted({row.recording for row in rows if row.id in bad})
     slices = f"the slices {_listed(ids)}"
     return f"{slices} of the recordings {_listed(recordings)}" if recordings else slices
 

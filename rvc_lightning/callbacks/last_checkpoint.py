@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from types import FrameType
@@ -16,6 +19,8 @@ from rvc_lightning.checkpoints import LAST, NEXT, PREVIOUS
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.files import remove_leftovers
 
+log = logging.getLogger(__name__)
+
 
 class TrainingStopped(Exception):  # noqa: N818 - it is no error
     """The run was asked to stop and has saved itself."""
@@ -24,6 +29,16 @@ class TrainingStopped(Exception):  # noqa: N818 - it is no error
         self.signal_number, self.checkpoint = signal_number, checkpoint
         name = signal.Signals(signal_number).name
         super().__init__(f"stopped by {name}, saved as '{checkpoint.name}'; go on with: checkpoint={checkpoint.parent}")
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Makes a training that was asked to stop a line of the log, and the exit status that shells expect."""
+    try:
+        yield
+    except TrainingStopped as stop:
+        log.info("Training %s", stop)
+        raise SystemExit(128 + stop.signal_number) from None
 
 
 class LastCheckpoint(Checkpoint):

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from rvc_lightning import resolvers
 from rvc_lightning.command_line import configured
-from rvc_lightning.commands import command, required
+from rvc_lightning.commands import command, optional, required
 
 log = logging.getLogger(__name__)
 
@@ -30,17 +30,20 @@ def train(config: DictConfig) -> float:
     Raises:
         ConfigurationError: A setting makes no sense.
         DatasetError: The corpus cannot be read.
+        VoiceError: The checkpoint to go on from cannot be read.
     """
     # torch takes seconds to import, and --help should not.
     import lightning
     import torch
 
     from rvc_lightning.building import build_trainer, plain, set_up_torch, settings
+    from rvc_lightning.callbacks.last_checkpoint import stopped_by_signals
     from rvc_lightning.files import atomic_path
     from rvc_lightning.models.phonetic import to_file
     from rvc_lightning.phonetic.augment import AugmentConfig
     from rvc_lightning.phonetic.data import PairDataModule
     from rvc_lightning.phonetic.module import PhoneticTraining
+    from rvc_lightning.voice.pickles import read_pickle
 
     set_up_torch(config)
     lightning.seed_everything(config.seed, workers=True)
@@ -51,8 +54,14 @@ def train(config: DictConfig) -> float:
     module = settings(PhoneticTraining, "model", model)
     if config.start_from is not None:
         module.start_from(Path(config.start_from))
+    checkpoint = optional(config, "checkpoint", "the .ckpt of a run that goes on")
+    if checkpoint is not None:
+        # So that a file which is none is told before the corpus is read.
+        read_pickle(Path(checkpoint), "checkpoint")
     trainer = build_trainer(config)
-    trainer.fit(module, data, ckpt_path=config.checkpoint)
+    with stopped_by_signals():
+        # As all files from strangers, a checkpoint is never unpickled.
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     if trainer.is_global_zero:
         with atomic_path(Path(config.output)) as path:
             torch.save(to_file(module.network), path)

@@ -1,5 +1,9 @@
 """From a corpus to an encoder that is used."""
 
+import os
+import signal
+from pathlib import Path
+
 import pytest
 import torch
 from corpora import make_corpus
@@ -7,7 +11,7 @@ from hydra import compose, initialize_config_module
 
 from rvc_lightning import resolvers
 from rvc_lightning.content import build_content_encoder
-from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.models.phonetic import PhoneticConfig, to_file
 from rvc_lightning.phonetic.data import NO_FRAME, Pairs
 from rvc_lightning.phonetic.module import PhoneticTraining
@@ -18,21 +22,49 @@ SMALL = {"n_mels": 16, "channels": 8, "n_blocks": 2, "bottleneck": 8}
 resolvers.register()
 
 
-def test_a_run_writes_an_encoder_that_learned_something(tmp_path):
-    make_corpus(tmp_path / "corpus")
-    overrides = [
+def composed(folder, *overrides):
+    """A small run in a folder, on the corpus there."""
+    settings = [
         *(f"model.sizes.{name}={value}" for name, value in (SMALL | {"channels": 32, "bottleneck": 16}).items()),
         *("model.training.lr=0.01", "model.training.warmup_steps=5", "model.augment.p_noise=0", "precision=32-true"),
         *("data.frames=24", "data.examples=160", "data.num_workers=0", "data.held_out_sentences=0.2"),
         *("trainer.max_epochs=2", "trainer.accelerator=cpu", "logger=none", "~callbacks.progress"),
-        *(f"corpus={tmp_path / 'corpus'}", f"paths.run={tmp_path}"),
+        *(f"corpus={folder / 'corpus'}", f"paths.run={folder}"),
     ]
     with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
-        config = compose("phonetic_train", overrides=overrides)
-    assert train(config) < 0.5
+        return compose("phonetic_train", overrides=[*settings, *overrides])
+
+
+def test_a_run_writes_an_encoder_that_learned_something_and_goes_on(tmp_path):
+    make_corpus(tmp_path / "corpus")
+    assert train(composed(tmp_path)) < 0.5
     encoder = build_content_encoder("phonetic", path=str(tmp_path / "phonetic.pt"))
     assert encoder.dim == 56 and encoder(torch.zeros(1, 720), torch.tensor([720])).shape == (1, 2, 56)
-    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    train(composed(tmp_path, f"checkpoint={last}", "trainer.max_epochs=3"))
+    assert torch.load(last, weights_only=True)["epoch"] == 2
+
+
+def test_what_is_no_checkpoint_is_told_and_no_code_of_it_run(tmp_path):
+    class Calling:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    make_corpus(tmp_path / "corpus")
+    torch.save({"state_dict": Calling()}, tmp_path / "stranger.ckpt")
+    for name, message in (("stranger", "would run code"), ("none", "there is no checkpoint at")):
+        with pytest.raises(VoiceError, match=message):
+            train(composed(tmp_path, f"checkpoint={tmp_path / name}.ckpt"))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_run_that_is_stopped_saves_itself(tmp_path, monkeypatch):
+    make_corpus(tmp_path / "corpus")
+    monkeypatch.setattr(PhoneticTraining, "on_train_batch_end", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(SystemExit) as end:
+        train(composed(tmp_path))
+    assert end.value.code == 128 + signal.SIGINT
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] > 0
 
 
 def test_a_run_may_start_from_an_encoder(tmp_path):
