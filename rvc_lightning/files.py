@@ -86,6 +86,9 @@ def _explained(path: Path, written: Path | None = None) -> Iterator[None]:
         yield
     except Exception as error:
         reason = cannot_write(error, path) if isinstance(error, OSError) else None
+        if reason is None and written is None and isinstance(error, FileNotFoundError):
+            # Systems that make no files, such as that of processes, say so.
+            reason = NotWritableError(f"'{path}' cannot be made there: {error.strerror}; choose another place")
         if reason is None and written is not None and written.exists() and not has_room(written):
             reason = out_of_space(path)
         if reason is None:

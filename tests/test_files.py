@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rvc_lightning.errors import NotWritableError
 from rvc_lightning.files import atomic_path, digest, write_json, write_npy
 
 
@@ -18,6 +20,12 @@ def test_success_replaces_and_leaves_nothing_else(tmp_path):
             temporary.write_text(text)
     assert target.read_text() == "two"
     assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which nobody can make files")
+def test_a_place_that_takes_no_files_is_no_missing_file():
+    with pytest.raises(NotWritableError, match="'/proc/there/a' cannot be made there"), atomic_path("/proc/there/a"):
+        pass
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

@@ -13,7 +13,7 @@ import json
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, overload
 
@@ -78,6 +78,7 @@ class DatasetHeader:
         precision: of the networks that found pitch and content, as Lightning names it.
         revision: of the folders' layout; 0 where other tools have made them.
         silence: npy, the content of three seconds of silence; None where there is none, as in datasets taken over.
+        slices: rows of the manifest, see `write_manifest`; None where an earlier version has not counted them.
 
     Raises:
         TypeError: a value is of another type.
@@ -91,6 +92,7 @@ class DatasetHeader:
     precision: str = "32-true"
     revision: int = 0
     silence: str | None = None
+    slices: int | None = None
 
     def __post_init__(self) -> None:
         kinds = {"sample_rate": int, "pitch": Mapping, "content": Mapping, "slicing": Mapping, "speakers": list}
@@ -100,10 +102,25 @@ class DatasetHeader:
 
 
 def write_manifest(folder: Path | str, header: DatasetHeader, rows: Iterable[ManifestRow]) -> None:
-    """Write manifest and header, each atomically."""
-    with atomic_path(Path(folder) / MANIFEST_NAME) as temporary, temporary.open("w", encoding="utf-8") as stream:
-        stream.writelines(map(_line, rows))
-    write_json(Path(folder) / HEADER_NAME, asdict(header))
+    """Write manifest and header, with the number of rows, so that none is used without the other, or in part."""
+    n_rows, path = 0, Path(folder) / HEADER_NAME
+    with atomic_path(Path(folder) / MANIFEST_NAME) as temporary:
+        with temporary.open("w", encoding="utf-8") as stream:
+            for row in rows:
+                stream.write(_line(row))
+                n_rows += 1
+        header = replace(header, slices=n_rows)
+        if not _is_at(path, header):
+            # A header speaks of the manifest beside it: while that is replaced there is none.
+            path.unlink(missing_ok=True)
+    write_json(path, asdict(header))
+
+
+def _is_at(path: Path, header: DatasetHeader) -> bool:
+    try:
+        return read_header(path.parent) == header
+    except DatasetError:
+        return False
 
 
 def read_manifest(folder: Path | str) -> Iterator[ManifestRow]:
@@ -113,11 +130,14 @@ def read_manifest(folder: Path | str) -> Iterator[ManifestRow]:
         folder: of the prepared dataset.
 
     Raises:
-        DatasetError: no manifest, or a line that is no row; the message names file, line and what is wrong.
+        DatasetError: no manifest, or a line that is no row; the message names file, line and what is wrong. At the
+            end, if there are less rows than the header says, or more.
     """
+    number = 0
     with _opened(folder) as stream:
         for number, line in enumerate(stream, start=1):
             yield ManifestRow(**_values(line, f"'{stream.name}', line {number}"))
+    _check_count(folder, number)
 
 
 def _opened(folder: Path | str) -> BinaryIO:
@@ -246,7 +266,19 @@ def open_manifest(folder: Path | str) -> ManifestTable:
         DatasetError: as in `read_manifest`.
     """
     with _opened(folder) as stream:
-        return ManifestTable._read(stream, f"'{stream.name}'")
+        table = ManifestTable._read(stream, f"'{stream.name}'")
+    _check_count(folder, len(table))
+    return table
+
+
+def _check_count(folder: Path | str, n_rows: int) -> None:
+    """Raises DatasetError if a manifest has other rows than were written: it was cut at the end of a line, or edited."""
+    expected = read_header(folder).slices
+    if expected not in (None, n_rows):
+        raise DatasetError(
+            f"'{Path(folder) / MANIFEST_NAME}' has {n_rows} slices where {expected} were written: it was cut short or "
+            "changed; prepare the dataset again"
+        )
 
 
 def read_header(folder: Path | str) -> DatasetHeader:

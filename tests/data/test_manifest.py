@@ -35,7 +35,45 @@ HEADER = DatasetHeader(24000, {"name": "a", "options": {}}, {"name": "b", "optio
 def test_round_trip(tmp_path):
     write_manifest(tmp_path, HEADER, [ROW, ROW])
     assert list(read_manifest(tmp_path)) == [ROW, ROW]
-    assert read_header(tmp_path) == HEADER
+    assert read_header(tmp_path) == replace(HEADER, slices=2)
+
+
+@pytest.mark.parametrize("reader", [open_manifest, lambda folder: list(read_manifest(folder))])
+def test_a_manifest_that_ends_with_another_line_than_it_did_is_no_smaller_dataset(tmp_path, reader):
+    write_manifest(tmp_path, HEADER, [ROW, replace(ROW, id="b")])
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_bytes(manifest.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(DatasetError, match=r"manifest\.jsonl' has 1 slices where 2 were written"):
+        reader(tmp_path)
+
+
+def test_a_header_is_never_beside_a_manifest_that_it_does_not_speak_of(tmp_path, monkeypatch):
+    write_manifest(tmp_path, HEADER, [ROW, ROW])
+
+    def killed(*_):
+        raise SystemExit
+
+    monkeypatch.setattr("rvc_lightning.data.manifest.write_json", killed)
+    with pytest.raises(SystemExit):
+        write_manifest(tmp_path, replace(HEADER, sample_rate=32000), [ROW, ROW])
+    with pytest.raises(DatasetError, match="prepare it first"):
+        open_manifest(tmp_path)
+
+
+def test_who_reads_finds_a_header_while_the_same_is_written_again(tmp_path, monkeypatch):
+    write_manifest(tmp_path, HEADER, [ROW, ROW])
+    found = []
+    monkeypatch.setattr("rvc_lightning.data.manifest.write_json", lambda *_: found.append(read_header(tmp_path)))
+    write_manifest(tmp_path, HEADER, [ROW, replace(ROW, id="b")])
+    assert found == [replace(HEADER, slices=2)]
+
+
+def test_datasets_of_earlier_versions_are_read(tmp_path):
+    write_manifest(tmp_path, HEADER, [ROW])
+    values = json.loads((tmp_path / "dataset.json").read_text())
+    del values["slices"]
+    (tmp_path / "dataset.json").write_text(json.dumps(values))
+    assert len(open_manifest(tmp_path)) == 1
 
 
 @pytest.mark.parametrize(

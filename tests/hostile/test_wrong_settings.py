@@ -114,7 +114,11 @@ WRONG = [
     ("evaluate", f"{EVALUATE} judges=3", "judges=3: choose some of"),
     ("evaluate", f"{EVALUATE} options=null", "a table of settings"),
     ("evaluate", f"{EVALUATE} reference=3", "no file or folder '3'"),
-    ("evaluate", f"{EVALUATE} platform.float32_matmul_precision=x", "precision named 'x'; choose one of: high, highest"),
+    (
+        "evaluate",
+        f"{EVALUATE} platform.float32_matmul_precision=x",
+        "precision named 'x'; choose one of: high, highest",
+    ),
     ("stream", f"{STREAM} platform.float32_matmul_precision=x", "precision named 'x'; choose one of: high, highest"),
     ("stream", f"{STREAM} input_sample_rate=x", "input_sample_rate='x': choose a whole number"),
     ("stream", f"{STREAM} stream.block_seconds=x", "block_seconds='x': expected float"),
