@@ -34,11 +34,11 @@ from rvc_lightning.building import build_converting_trainer, build_module, make,
 from rvc_lightning.command_line import configured
 from rvc_lightning.commands import command, quieten
 from rvc_lightning.conversion.prediction import Throughput
-from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, Example, collate
+from rvc_lightning.data.batch import Batch, Example, collate
 from rvc_lightning.data.manifest import DatasetHeader
 from rvc_lightning.errors import unknown_choice
+from rvc_lightning.frames import CONTENT_REPEAT, FRAMES_PER_SECOND, hop_samples
 from rvc_lightning.models import SynthesizerConfig
-from rvc_lightning.models.config import FRAMES_PER_SECOND, hop_samples
 from rvc_lightning.models.discriminators import PeriodDiscriminator
 from rvc_lightning.module import Generated, RVCModule, SeenLoss
 from rvc_lightning.pitch import build_pitch_extractor

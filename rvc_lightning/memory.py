@@ -12,8 +12,8 @@ from torch.utils.checkpoint import checkpoint
 
 from rvc_lightning.data.batch import Batch
 from rvc_lightning.errors import OutOfMemoryError
+from rvc_lightning.frames import FRAMES_PER_SECOND
 from rvc_lightning.models import Discriminator, Synthesizer
-from rvc_lightning.models.config import FRAMES_PER_SECOND
 from rvc_lightning.models.generators.hifigan import ParallelBlocks
 from rvc_lightning.models.layers import WaveNet
 from rvc_lightning.models.text_encoder import Transformer

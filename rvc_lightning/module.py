@@ -25,8 +25,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from rvc_lightning import losses
-from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, content_at_frame_rate
+from rvc_lightning.data.batch import Batch, content_at_frame_rate
 from rvc_lightning.errors import ConfigurationError, unknown_choice
+from rvc_lightning.frames import CONTENT_REPEAT, frame_mask
 from rvc_lightning.memory import CHECKPOINTED, explains_out_of_memory, recompute_activations
 from rvc_lightning.models import (
     Discriminator,
@@ -35,7 +36,6 @@ from rvc_lightning.models import (
     SynthesizerConfig,
     SynthesizerOutput,
 )
-from rvc_lightning.models.layers import frame_mask
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE, random_starts, slice_frames
 from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.spectral import LinearSpectrogram, LogMel, MultiScaleMel
@@ -347,7 +347,7 @@ class RVCModule(LightningModule):
         """Linear spectrogram of the recordings, zero behind the end of each: [B, S, T]."""
         frames = batch.f0_hz.shape[1]
         spec = self.spectrogram(batch.waveform, batch.waveform_lengths)[..., :frames]
-        return spec * frame_mask(batch.lengths, frames)
+        return spec * frame_mask(batch.lengths, frames).unsqueeze(1)
 
     def discriminator_loss(self, generated: Generated) -> Tensor:
         """How far the discriminator is from telling recorded from generated segments: a scalar."""
@@ -450,7 +450,7 @@ class RVCModule(LightningModule):
         Returns:
             `rebuilt`: the rebuilt speech, [B, N].
         """
-        mask = frame_mask(batch.lengths, batch.f0_hz.shape[1]).squeeze(1)
+        mask = frame_mask(batch.lengths, batch.f0_hz.shape[1])
         recorded, rebuilt = self.log_mel(self.spectrogram_of(batch)), self.rebuild(batch)
         distance = (recorded - self.log_mel(self.spectrogram(rebuilt))).abs().mean(1)
         self.val_mel.update(distance[mask])

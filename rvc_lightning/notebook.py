@@ -29,7 +29,7 @@ from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.evaluation.compare import log_mel
 from rvc_lightning.evaluation.pictures import draw, png
-from rvc_lightning.pitch.base import SAMPLE_RATE
+from rvc_lightning.frames import SAMPLE_RATE
 from rvc_lightning.pitch.swift_f0 import SwiftF0Extractor
 
 Sounds = Mapping[str, tuple[np.ndarray, int]]

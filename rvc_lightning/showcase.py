@@ -19,7 +19,8 @@ from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.evaluation import Comparison, compare, render_table
 from rvc_lightning.evaluation.melody import semitones_between
 from rvc_lightning.files import write_json
-from rvc_lightning.pitch.base import SAMPLE_RATE, measure
+from rvc_lightning.frames import SAMPLE_RATE
+from rvc_lightning.pitch.base import measure
 from rvc_lightning.voice.export import ExportedVoice
 from rvc_lightning.voice.voice import Voice
 

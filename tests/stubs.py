@@ -6,7 +6,8 @@ import torch
 from lightning import Trainer
 from transformers import HubertConfig, HubertModel
 
-from rvc_lightning.content.base import ContentEncoder, content_frames
+from rvc_lightning.content.base import ContentEncoder
+from rvc_lightning.frames import content_frames
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.pitch.base import PitchExtractor
 from rvc_lightning.pitch.crepe import CrepeNetwork

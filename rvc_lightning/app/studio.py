@@ -20,9 +20,9 @@ from rvc_lightning.audio.encode import check_writable, fitting_rate, write_audio
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import AudioError, ConfigurationError, OutOfMemoryError, RVCError
+from rvc_lightning.frames import FRAMES_PER_SECOND
 from rvc_lightning.memory import is_out_of_memory
 from rvc_lightning.models import Synthesizer
-from rvc_lightning.models.config import FRAMES_PER_SECOND
 
 DEFAULT_FORMAT = "wav"
 

@@ -10,7 +10,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from rvc_lightning.data.batch import Batch
-from rvc_lightning.models.config import FRAMES_PER_SECOND
+from rvc_lightning.frames import FRAMES_PER_SECOND
 
 
 class Throughput(Callback):

@@ -2,7 +2,7 @@
 
 Letters: B items, T samples at 16 kHz, F frames of 20 ms, C channels.
 
-    frame 0   [0 .................. 400)                 F = (T - 400) // 320 + 1, at least 1
+    frame 0   [0 .................. 400)                 F = (T - 400) // 320 + 1, at least 1: `frames.content_frames`
     frame 1              [320 .................. 720)    the frames of HuBERT's convolutions
 """
 
@@ -10,12 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor, nn
-
-SAMPLE_RATE = 16000
-HOP_SAMPLES = 320
-WINDOW_SAMPLES = 400
 
 
 class ContentEncoder(nn.Module, ABC):
@@ -41,18 +36,3 @@ class ContentEncoder(nn.Module, ABC):
             content [B, F, C], F = content_frames(T); the first content_frames(length) frames of an item count,
             the rest are zeros.
         """
-
-
-def content_frames(samples: int) -> int:
-    """F of a signal of `samples` at 16 kHz."""
-    return max(samples - WINDOW_SAMPLES, 0) // HOP_SAMPLES + 1
-
-
-def content_lengths(lengths: Tensor) -> Tensor:
-    """F of each item, int64 [B], from its samples [B]."""
-    return (lengths - WINDOW_SAMPLES).clamp(min=0) // HOP_SAMPLES + 1
-
-
-def frame_mask(frames: Tensor, total: int) -> Tensor:
-    """Boolean [B, total], True for the first `frames[b]` of item b."""
-    return torch.arange(total, device=frames.device) < frames[:, None]

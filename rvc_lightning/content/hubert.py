@@ -16,14 +16,9 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import HubertConfig, HubertModel
 
-from rvc_lightning.content.base import (
-    WINDOW_SAMPLES,
-    ContentEncoder,
-    content_frames,
-    content_lengths,
-    frame_mask,
-)
+from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.frames import WINDOW_SAMPLES, content_frames, content_lengths, frame_mask
 from rvc_lightning.hub import fetch_together, known_files
 
 _FILES = ("config.json", "pytorch_model.bin")

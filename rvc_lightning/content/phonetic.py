@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rvc_lightning.content.base import WINDOW_SAMPLES, ContentEncoder, content_frames
+from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.frames import WINDOW_SAMPLES, content_frames
 from rvc_lightning.models.phonetic import PhoneticNetwork, from_file
 from rvc_lightning.voice.pickles import read_pickle
 

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rvc_lightning.content.base import (
-    HOP_SAMPLES,
+from rvc_lightning.content.base import ContentEncoder
+from rvc_lightning.frames import (
+    CONTENT_SAMPLES,
     SAMPLE_RATE,
     WINDOW_SAMPLES,
-    ContentEncoder,
     content_frames,
     content_lengths,
     frame_mask,
@@ -29,7 +29,7 @@ _FFT_SAMPLES = 512
 _MEL_BANDS = 40
 _CEPSTRA = 12
 _TAPS = 64
-_TAP_SAMPLES = HOP_SAMPLES // 2
+_TAP_SAMPLES = CONTENT_SAMPLES // 2
 # Cepstra beyond this order agree little between speakers (correlation of phone means between two voices: 0.9 for the
 # first two, 0.4 up to the seventh, none after), so they count less.
 _SHARED_ORDER = 3.0

@@ -16,9 +16,9 @@ from transformers import HubertConfig, HubertModel
 
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.content.base import ContentEncoder
-from rvc_lightning.conversion.chunking import SAMPLE_RATE
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.prediction import Throughput
+from rvc_lightning.frames import SAMPLE_RATE
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.pitch.base import PitchTracker
 from rvc_lightning.retrieval import RetrievalIndex, build_index

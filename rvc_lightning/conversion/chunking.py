@@ -29,12 +29,9 @@ import numpy as np
 from rvc_lightning.audio.samples import Samples
 from rvc_lightning.conversion.reel import Growing, spans
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.frames import CONTENT_SAMPLES, FRAME_SAMPLES, SAMPLE_RATE
 from rvc_lightning.typed import check_whole
 
-SAMPLE_RATE = 16000
-FRAME_SAMPLES = 160
-GRID_SAMPLES = 320
-"""Cuts are multiples of a content frame of 20 ms."""
 FADE_FRAMES = 4
 """Length of the fade around a cut, in frames of 10 ms; even, since half of it lies on either side."""
 
@@ -119,7 +116,7 @@ def _quietest(audio: Samples, first: int, last: int) -> int:
     half = FRAME_SAMPLES // 2
     total = np.concatenate([[0.0], np.abs(audio[first - half : last + half], dtype=np.float64).cumsum()])
     loudness = total[FRAME_SAMPLES:] - total[:-FRAME_SAMPLES]
-    return (first + int(loudness.argmin())) // GRID_SAMPLES * GRID_SAMPLES
+    return (first + int(loudness.argmin())) // CONTENT_SAMPLES * CONTENT_SAMPLES
 
 
 def reflected(audio: Samples, start: int, stop: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from rvc_lightning.audio.stages import run
 from rvc_lightning.conversion import chunking
-from rvc_lightning.conversion.chunking import SAMPLE_RATE, Chunk, ChunkLengths, Joiner, reflected
+from rvc_lightning.conversion.chunking import Chunk, ChunkLengths, Joiner, reflected
 from rvc_lightning.conversion.contour import shaped_contour
 from rvc_lightning.conversion.draws import Place
 from rvc_lightning.conversion.finishing import finished_rate, finished_samples, finishing
@@ -35,8 +35,9 @@ from rvc_lightning.conversion.silence import SoundDetector
 from rvc_lightning.conversion.source import Recording, Source, measure_on_host, read_recording
 from rvc_lightning.conversion.speaking import Speaker, Window, cycles_before
 from rvc_lightning.errors import ConfigurationError, OutOfMemoryError, RVCError
+from rvc_lightning.frames import CONTENT_SAMPLES, FRAME_SAMPLES, SAMPLE_RATE, frame_count
 from rvc_lightning.memory import is_out_of_memory
-from rvc_lightning.pitch.base import Part, PitchExtractor, frame_count, parts
+from rvc_lightning.pitch.base import Part, PitchExtractor, parts
 from rvc_lightning.pitch.curve import read_curve
 from rvc_lightning.retrieval import RetrievalIndex
 from rvc_lightning.typed import check_types, check_whole
@@ -265,7 +266,7 @@ class ConversionRun(LightningModule):
     def _own_frames(self, recording: Recording) -> np.ndarray:
         """The pitch of a recording without that of its reflected ends; of a silent one, none."""
         first, frames = (
-            self.lengths.context_samples // chunking.FRAME_SAMPLES,
+            self.lengths.context_samples // FRAME_SAMPLES,
             frame_count(recording.samples_at(SAMPLE_RATE)),
         )
         return np.zeros(frames, np.float32) if recording.f0_hz is None else recording.f0_hz[first : first + frames]
@@ -341,7 +342,7 @@ class _Job:
         detector = SoundDetector()
         for span in spans(len(self.recording.audio)):
             detector.push(self.recording.audio[span])
-        return detector.stretches(chunking.GRID_SAMPLES)
+        return detector.stretches(CONTENT_SAMPLES)
 
 
 @dataclass
@@ -356,7 +357,7 @@ class _Piece:
 
     def window(self, context_samples: int, seed: int) -> Window:
         """What the speaker is given."""
-        recording, frame = self.job.recording, self.chunk.start // chunking.FRAME_SAMPLES
+        recording, frame = self.job.recording, self.chunk.start // FRAME_SAMPLES
         f0_hz, cycles = recording.f0_hz, 0.0
         if f0_hz is not None:
             f0_hz, cycles = f0_hz[frame:], cycles_before(f0_hz, frame)

@@ -11,11 +11,11 @@ import numpy as np
 
 from rvc_lightning.audio.loudness import peak_of
 from rvc_lightning.audio.samples import Samples
-from rvc_lightning.conversion.chunking import SAMPLE_RATE
 from rvc_lightning.conversion.envelope import EnvelopeMix
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.reel import spans
 from rvc_lightning.errors import VoiceError
+from rvc_lightning.frames import SAMPLE_RATE
 
 OUTPUT_PEAK = 0.99
 

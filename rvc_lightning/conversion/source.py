@@ -23,10 +23,11 @@ from rvc_lightning.audio.filters import highpass_zero_phase
 from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
 from rvc_lightning.audio.samples import Samples
 from rvc_lightning.audio.stages import Resampler
-from rvc_lightning.conversion.chunking import SAMPLE_RATE, reflected
+from rvc_lightning.conversion.chunking import reflected
 from rvc_lightning.conversion.reel import Reel, spans
 from rvc_lightning.errors import AudioError, ConfigurationError
 from rvc_lightning.files import digest
+from rvc_lightning.frames import SAMPLE_RATE
 from rvc_lightning.pitch.base import PitchExtractor, parts
 from rvc_lightning.pitch.curve import PitchCurve
 

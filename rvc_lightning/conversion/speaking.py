@@ -15,11 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rvc_lightning.content.base import ContentEncoder, content_frames, content_lengths, frame_mask
+from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.conversion.draws import Place, PlacedDraws
 from rvc_lightning.conversion.options import ConversionOptions
+from rvc_lightning.frames import (
+    CONTENT_REPEAT,
+    FRAMES_PER_SECOND,
+    content_frames,
+    content_lengths,
+    frame_count,
+    frame_mask,
+)
 from rvc_lightning.models import Synthesizer
-from rvc_lightning.models.config import FRAMES_PER_SECOND
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.pitch.base import PitchNetwork
 from rvc_lightning.pitch.scale import coarse_pitch
@@ -75,11 +82,11 @@ class Speaker(nn.Module):
             so that it ends up to 35 ms before its window.
         """
         wav16k, lengths = self._batch([window.audio for window in windows], samples)
-        f0_hz = self._pitch_of(windows, 2 * content_frames(wav16k.shape[1]))
+        f0_hz = self._pitch_of(windows, CONTENT_REPEAT * content_frames(wav16k.shape[1]))
         with torch.autocast(wav16k.device.type, enabled=False):
             content = self.content(wav16k, lengths)
             content = enrich(content, content_lengths(lengths), f0_hz, index, options)
-        frames = 2 * content_lengths(lengths)
+        frames = CONTENT_REPEAT * content_lengths(lengths)
         coarse = None if f0_hz is None else coarse_pitch(f0_hz)
         if f0_hz is not None:
             # A frame lasts a hundredth of a second. Only the phase gets out of it: it lies where nothing is kept.
@@ -101,7 +108,7 @@ class Speaker(nn.Module):
         wav16k, lengths = self._batch(waves, samples)
         with torch.autocast(wav16k.device.type, enabled=False):
             tracks = self.pitch.track(wav16k, lengths).float().cpu().numpy()
-        return [track[: len(wave) // 160 + 1] for track, wave in zip(tracks, waves, strict=True)]
+        return [track[: frame_count(len(wave))] for track, wave in zip(tracks, waves, strict=True)]
 
     def _batch(self, waves: Sequence[np.ndarray], samples: int) -> tuple[Tensor, Tensor]:
         """On the device of the networks, [B, N] and [B]; N is `samples` at least."""
@@ -139,13 +146,13 @@ def enrich(
     Returns:
         [B, T, C].
     """
-    original = content.repeat_interleave(2, dim=1)
+    original = content.repeat_interleave(CONTENT_REPEAT, dim=1)
     if index is None or options.index_rate == 0:
         return original
     inside = frame_mask(frames, content.shape[1])
     mixed = content.clone()
     mixed[inside] = index.mix(content[inside], options.index_rate)
-    mixed = mixed.repeat_interleave(2, dim=1)
+    mixed = mixed.repeat_interleave(CONTENT_REPEAT, dim=1)
     return mixed if f0_hz is None else protect_unvoiced(mixed, original, f0_hz, options.protect)
 
 

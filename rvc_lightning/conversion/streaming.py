@@ -21,15 +21,7 @@ from lightning import Fabric
 from rvc_lightning.audio.filters import highpass_zero_phase
 from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
 from rvc_lightning.audio.stages import Resampler, Stage
-from rvc_lightning.conversion.chunking import (
-    FADE_FRAMES,
-    FRAME_SAMPLES,
-    GRID_SAMPLES,
-    SAMPLE_RATE,
-    Chunk,
-    Joiner,
-    reflected,
-)
+from rvc_lightning.conversion.chunking import FADE_FRAMES, Chunk, Joiner, reflected
 from rvc_lightning.conversion.contour import shaped_contour
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.draws import Place
@@ -38,7 +30,7 @@ from rvc_lightning.conversion.options import ConversionOptions, option_fields
 from rvc_lightning.conversion.speakers import with_voice
 from rvc_lightning.conversion.speaking import Window
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
-from rvc_lightning.models.config import FRAMES_PER_SECOND
+from rvc_lightning.frames import CONTENT_SAMPLES, FRAME_SAMPLES, FRAMES_PER_SECOND, SAMPLE_RATE
 from rvc_lightning.pitch.base import PitchNetwork, measure
 from rvc_lightning.typed import check_types
 
@@ -311,4 +303,4 @@ def _check(options: ConversionOptions, converter: VoiceConverter, sample_rate: i
 
 
 def _on_grid(seconds: float) -> int:
-    return math.ceil(seconds * SAMPLE_RATE / GRID_SAMPLES - 1e-9) * GRID_SAMPLES
+    return math.ceil(seconds * SAMPLE_RATE / CONTENT_SAMPLES - 1e-9) * CONTENT_SAMPLES

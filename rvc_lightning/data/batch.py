@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-CONTENT_REPEAT = 2
-"""Frames of 10 ms that one content frame of 20 ms covers."""
+from rvc_lightning.frames import CONTENT_REPEAT
 
 
 class Example(NamedTuple):

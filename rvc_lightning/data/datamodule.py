@@ -12,12 +12,13 @@ from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
-from rvc_lightning.data.batch import CONTENT_REPEAT, Batch, Example, collate
+from rvc_lightning.data.batch import Batch, Example, collate
 from rvc_lightning.data.buckets import LengthBucketSampler
 from rvc_lightning.data.dataset import CACHES, CachedSlices, SilentClips, SliceDataset
 from rvc_lightning.data.loader import ResumableLoader
 from rvc_lightning.data.manifest import ManifestTable, open_manifest, read_header
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
+from rvc_lightning.frames import CONTENT_REPEAT
 from rvc_lightning.typed import check_whole
 from rvc_lightning.workers import end_with_parent
 

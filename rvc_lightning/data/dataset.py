@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from rvc_lightning.data.batch import CONTENT_REPEAT, Example
+from rvc_lightning.data.batch import Example
 from rvc_lightning.data.manifest import ManifestRow
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.files import read_npy
-from rvc_lightning.models.config import hop_samples
+from rvc_lightning.frames import CONTENT_REPEAT, hop_samples
 
 CACHES = ("none", "memory")
 """Where slices may be kept once they are read."""

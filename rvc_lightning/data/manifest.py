@@ -272,7 +272,7 @@ def open_manifest(folder: Path | str) -> ManifestTable:
 
 
 def _check_count(folder: Path | str, n_rows: int) -> None:
-    """Raises DatasetError if a manifest has other rows than were written: it was cut at the end of a line, or edited."""
+    """Raises DatasetError if there are not as many rows as were written: the end was cut off, or it was edited."""
     expected = read_header(folder).slices
     if expected not in (None, n_rows):
         raise DatasetError(

@@ -11,7 +11,6 @@ from typing import Any
 
 from rvc_lightning.audio.decode import recorded_seconds
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_name
-from rvc_lightning.data.batch import CONTENT_REPEAT
 from rvc_lightning.data.fingerprints import Source, fingerprint_recordings
 from rvc_lightning.data.layout import Layout
 from rvc_lightning.data.pending import missing_features
@@ -21,7 +20,7 @@ from rvc_lightning.data.report import as_columns, duration, not_used
 from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.data.slicing import SlicingConfig, planned_spans
 from rvc_lightning.errors import AudioError
-from rvc_lightning.models.config import FRAMES_PER_SECOND
+from rvc_lightning.frames import CONTENT_REPEAT, FRAMES_PER_SECOND
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from rvc_lightning.audio.loudness import peak_of
 from rvc_lightning.errors import AudioError
 from rvc_lightning.evaluation.melody import correlation
 from rvc_lightning.evaluation.table import aligned
+from rvc_lightning.frames import FRAME_SAMPLES, SAMPLE_RATE
 from rvc_lightning.pitch import build_pitch_extractor
-from rvc_lightning.pitch.base import HOP_SAMPLES, SAMPLE_RATE
 
 MEL_BANDS = 80
 _FFT_SAMPLES = 1024
@@ -96,7 +96,7 @@ def log_mel(audio: np.ndarray, sample_rate: int) -> np.ndarray:
         y=audio,
         sr=sample_rate,
         n_fft=_FFT_SAMPLES * max(1, round(sample_rate / SAMPLE_RATE)),
-        hop_length=sample_rate * HOP_SAMPLES // SAMPLE_RATE,
+        hop_length=sample_rate * FRAME_SAMPLES // SAMPLE_RATE,
         n_mels=MEL_BANDS,
         fmax=SAMPLE_RATE / 2,
         norm=None,

@@ -37,7 +37,7 @@ from rvc_lightning.evaluation.report import ClipReport, Exhibit, Figures, Report
 from rvc_lightning.evaluation.speaker import Target, evenly, gain
 from rvc_lightning.evaluation.words import error_rate
 from rvc_lightning.files import digest
-from rvc_lightning.pitch.base import SAMPLE_RATE
+from rvc_lightning.frames import SAMPLE_RATE
 from rvc_lightning.pitch.swift_f0 import SwiftF0Extractor
 from rvc_lightning.typed import check_types
 from rvc_lightning.voice.voice import Voice

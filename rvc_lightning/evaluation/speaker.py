@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from rvc_lightning.evaluation.compare import COMMON_RMS, leveled
+from rvc_lightning.frames import SAMPLE_RATE
 
 _EMBEDDED_RMS = 10 ** (-30 / 20)
 """The level that the network was trained at; it hears loudness."""
-_SHORTEST_SAMPLES = 16000 * 3 // 5
+_SHORTEST_SAMPLES = SAMPLE_RATE * 3 // 5
 _LEAST_ROOM = 0.05
 
 

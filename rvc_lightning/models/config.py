@@ -8,19 +8,11 @@ from math import prod
 from typing import Any
 
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.frames import FRAMES_PER_SECOND, hop_samples
 from rvc_lightning.typed import check_types
-
-FRAMES_PER_SECOND = 100
-"""One frame is 10 ms at every sample rate."""
-
 
 COARSE_BINS = 256
 """Rows of the pitch embedding: 0 for padding, 1 unvoiced or lowest, 255 highest (`pitch.scale.coarse_pitch`)."""
-
-
-def hop_samples(sample_rate: int) -> int:
-    """Samples of one 10 ms frame at `sample_rate` Hz."""
-    return sample_rate // FRAMES_PER_SECOND
 
 
 def _tuples(value: Any) -> Any:

@@ -27,11 +27,6 @@ def same_padding(kernel_size: int, dilation: int = 1) -> int:
     return (kernel_size - 1) * dilation // 2
 
 
-def frame_mask(lengths: Tensor, frames: int) -> Tensor:
-    """1 for frames below the length of their item, else 0: lengths [B] -> bool [B, 1, T]."""
-    return (torch.arange(frames, device=lengths.device) < lengths[:, None]).unsqueeze(1)
-
-
 def without_values(make: Callable[[], Module]) -> Module:
     """What `make` builds, names and shapes alone: on torch's meta device, which holds no values and is no place."""
     with torch.device("meta"):

@@ -17,10 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SAMPLE_RATE = 16000
-WINDOW_SAMPLES = 400
-SPECTRUM_HOP = 160
-FRAME_HOP = 2 * SPECTRUM_HOP
+from rvc_lightning.frames import (
+    CONTENT_REPEAT,
+    FRAME_SAMPLES,
+    SAMPLE_RATE,
+    WINDOW_SAMPLES,
+    content_lengths,
+    frame_mask,
+)
 
 PAST = 4
 AHEAD = 2
@@ -89,8 +93,8 @@ class PhoneticNetwork(nn.Module):
         """Content of speech: [B, T] and samples [B] of 400 or more to [B, F, C], zeros beyond the end of an item."""
         log_mel = self.log_mel(wav16k)
         below, log_phones = self.heard(log_mel, lengths)
-        frames = (lengths - WINDOW_SAMPLES).clamp(min=0) // FRAME_HOP + 1
-        return self.content(below, log_phones) * _mask(frames, below.shape[1])
+        frames = content_lengths(lengths)
+        return self.content(below, log_phones) * frame_mask(frames, below.shape[1]).unsqueeze(2)
 
     def log_mel(self, wav16k: Tensor, mel: Tensor | None = None) -> Tensor:
         """Log-mel spectra in the precision of the weights: [B, T] to [B, J, M].
@@ -99,7 +103,7 @@ class PhoneticNetwork(nn.Module):
             wav16k: At 16 kHz, full scale 1, 400 samples or more.
             mel: Filters of each item [B, M, bins], as of another speaker; None for the plain ones.
         """
-        frames = wav16k.to(self.window.dtype).unfold(1, WINDOW_SAMPLES, SPECTRUM_HOP) * self.window
+        frames = wav16k.to(self.window.dtype).unfold(1, WINDOW_SAMPLES, FRAME_SAMPLES) * self.window
         power = torch.fft.rfft(frames, _FFT_SAMPLES).abs().square()
         filtered = power @ (self.mel if mel is None else mel).mT
         return ((filtered + _FLOOR_POWER).log() - _MEAN) / _DEVIATION
@@ -117,10 +121,10 @@ class PhoneticNetwork(nn.Module):
             log_mel: [B, J, M].
             lengths: Samples of each item [B].
         """
-        samples = (lengths - WINDOW_SAMPLES).clamp(min=0)
-        spectra = log_mel * _mask(samples // SPECTRUM_HOP + 1, log_mel.shape[1])
-        total = (log_mel.shape[1] + 1) // 2
-        mask = _mask(samples // FRAME_HOP + 1, total)
+        count = (lengths - WINDOW_SAMPLES).clamp(min=0) // FRAME_SAMPLES + 1
+        spectra = log_mel * frame_mask(count, log_mel.shape[1]).unsqueeze(2)
+        total = (log_mel.shape[1] + 1) // CONTENT_REPEAT
+        mask = frame_mask(content_lengths(lengths), total).unsqueeze(2)
         hidden = self.stem(functional.pad(spectra, (0, 0, 2, 3)).mT).mT[:, :total]
         for block in self.blocks:
             hidden = block(hidden, mask)
@@ -170,11 +174,6 @@ def mel_filters(n_mels: int, formant_ratio: float = 1.0) -> Tensor:
 
 def _to_mel(hz: float) -> float:
     return 2595 * math.log10(1 + hz / 700)
-
-
-def _mask(counts: Tensor, total: int) -> Tensor:
-    """Boolean [B, total, 1], True for the first `counts[b]` of item b."""
-    return (torch.arange(total, device=counts.device) < counts[:, None])[:, :, None]
 
 
 def to_file(network: PhoneticNetwork) -> dict[str, Any]:

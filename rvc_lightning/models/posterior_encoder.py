@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from rvc_lightning.frames import frame_mask
 from rvc_lightning.models.config import SynthesizerConfig
-from rvc_lightning.models.layers import WaveNet, frame_mask
+from rvc_lightning.models.layers import WaveNet
 from rvc_lightning.models.text_encoder import Gaussian
 
 
@@ -24,7 +25,7 @@ class PosteriorEncoder(nn.Module):
 
     def forward(self, spec: Tensor, lengths: Tensor, speaker_code: Tensor) -> Gaussian:
         """Spec [B, S, T], lengths [B], speaker_code [B, G, 1] -> posterior of the latent."""
-        mask = frame_mask(lengths, spec.shape[-1])
+        mask = frame_mask(lengths, spec.shape[-1]).unsqueeze(1)
         x = self.wavenet(self.pre(spec) * mask, mask, speaker_code)
         mean, log_std = (self.projection(x) * mask).chunk(2, dim=1)
         return Gaussian(mean, log_std, mask)

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rvc_lightning.frames import frame_mask
 from rvc_lightning.models.config import COARSE_BINS, SynthesizerConfig
-from rvc_lightning.models.layers import LEAKY_SLOPE, ChannelNorm, FeedForward, RelativeAttention, frame_mask
+from rvc_lightning.models.layers import LEAKY_SLOPE, ChannelNorm, FeedForward, RelativeAttention
 
 
 class Gaussian(NamedTuple):
@@ -76,7 +77,7 @@ class TextEncoder(nn.Module):
                 raise ValueError("this voice is guided by pitch: coarse_pitch is needed")
             x = x + self.pitch_embedding(coarse_pitch)
         x = F.leaky_relu(x * x.shape[-1] ** 0.5, LEAKY_SLOPE).mT
-        mask = frame_mask(lengths, x.shape[-1])
+        mask = frame_mask(lengths, x.shape[-1]).unsqueeze(1)
         mean, log_std = (self.projection(self.transformer(x, mask)) * mask).chunk(2, dim=1)
         return Gaussian(mean, log_std, mask)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
-from rvc_lightning.content.base import SAMPLE_RATE
+from rvc_lightning.frames import SAMPLE_RATE
 
 _ROOM_SAMPLES = SAMPLE_RATE // 2
 

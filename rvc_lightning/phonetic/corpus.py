@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from rvc_lightning.content.base import SAMPLE_RATE
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.files import atomic_path
+from rvc_lightning.frames import SAMPLE_RATE
 from rvc_lightning.phonetic.phones import PHONES
 
 MANIFEST = "manifest.jsonl"

@@ -18,8 +18,8 @@ from rvc_lightning.audio.decode import load_audio, resample
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.command_line import configured
 from rvc_lightning.commands import command, required
-from rvc_lightning.content.base import SAMPLE_RATE
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
+from rvc_lightning.frames import SAMPLE_RATE
 from rvc_lightning.phonetic.recordings import Recording, read_recordings
 from rvc_lightning.phonetic.speakers import FLITE_VOICES, flite
 

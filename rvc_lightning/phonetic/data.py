@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from rvc_lightning.content.base import HOP_SAMPLES, SAMPLE_RATE, WINDOW_SAMPLES
+from rvc_lightning.frames import CONTENT_SAMPLES, SAMPLE_RATE, WINDOW_SAMPLES
 from rvc_lightning.phonetic.augment import AugmentConfig, augmented
 from rvc_lightning.phonetic.corpus import Utterance, read_audio, read_manifest
 from rvc_lightning.phonetic.phones import PHONES, SILENCE
@@ -74,12 +74,12 @@ class View:
 
     def times_s(self, frames: int) -> np.ndarray:
         """Seconds of the utterance in the middle of each frame, [frames]."""
-        return self.begin_s + (np.arange(frames) * HOP_SAMPLES + WINDOW_SAMPLES / 2) / SAMPLE_RATE * self.speed
+        return self.begin_s + (np.arange(frames) * CONTENT_SAMPLES + WINDOW_SAMPLES / 2) / SAMPLE_RATE * self.speed
 
     def frame_at(self, time_s: np.ndarray) -> np.ndarray:
         """The frame whose middle is nearest to a second of the utterance."""
         samples = (time_s - self.begin_s) / self.speed * SAMPLE_RATE
-        return np.rint((samples - WINDOW_SAMPLES / 2) / HOP_SAMPLES).astype(np.int64)
+        return np.rint((samples - WINDOW_SAMPLES / 2) / CONTENT_SAMPLES).astype(np.int64)
 
 
 class PairDataset(Dataset[tuple[np.ndarray, ...]]):
@@ -107,7 +107,7 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
         self.sentences, self.frames, self.examples, self.augment = sentences, frames, examples, augment
         self.recorded = [said for said in sentences if any(is_recorded(speech) for speech in said)]
         self.recorded_share, self.seed = recorded_share, seed
-        self.samples = (frames - 1) * HOP_SAMPLES + WINDOW_SAMPLES
+        self.samples = (frames - 1) * CONTENT_SAMPLES + WINDOW_SAMPLES
 
     def __len__(self) -> int:
         return self.examples

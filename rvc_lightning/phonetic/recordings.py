@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from rvc_lightning.audio.decode import load_audio
-from rvc_lightning.content.base import SAMPLE_RATE
 from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.frames import SAMPLE_RATE
 from rvc_lightning.phonetic.phones import PHONES, SILENCE, Segment, folded
 from rvc_lightning.phonetic.speakers import Spoken
 

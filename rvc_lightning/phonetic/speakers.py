@@ -18,8 +18,8 @@ import numpy as np
 import soundfile
 
 from rvc_lightning.audio.decode import resample
-from rvc_lightning.content.base import SAMPLE_RATE
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.frames import SAMPLE_RATE
 from rvc_lightning.phonetic.phones import Segment, folded, from_espeak
 
 FLITE_VOICES = ("kal16", "awb", "rms", "slt")

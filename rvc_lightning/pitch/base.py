@@ -9,16 +9,13 @@ Letters: B items, T samples at 16 kHz, F frames of 10 ms.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple, TypeAlias, overload
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rvc_lightning.content.base import frame_mask
-
-SAMPLE_RATE = 16000
-HOP_SAMPLES = 160
+from rvc_lightning.frames import FRAME_SAMPLES, frame_count, frame_mask
 
 # What a network is given at once: a good minute, and on both sides as much as reaches into it noticeably. Both are
 # multiples of 32 frames, so that networks that halve the frame rate five times see every part on the same grid.
@@ -42,7 +39,7 @@ def parts(samples: int) -> list[Part]:
     firsts = [max(start - _CONTEXT_FRAMES, 0) for start in starts]
     return [
         Part(
-            slice(first * HOP_SAMPLES, min((start + _PART_FRAMES + _CONTEXT_FRAMES) * HOP_SAMPLES, samples)),
+            slice(first * FRAME_SAMPLES, min((start + _PART_FRAMES + _CONTEXT_FRAMES) * FRAME_SAMPLES, samples)),
             slice(start - first, min(start + _PART_FRAMES, total) - first),
         )
         for start, first in zip(starts, firsts, strict=True)
@@ -128,12 +125,3 @@ def measure(tracker: PitchTracker, wav16k: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         wave = next(tracker.parameters()).new_tensor(wav16k)[None]
         return tracker(wave, torch.full_like(wave[:, 0], len(wav16k), dtype=torch.long))[0].cpu().numpy()
-
-
-@overload
-def frame_count(samples: int) -> int: ...
-@overload
-def frame_count(samples: Tensor) -> Tensor: ...
-def frame_count(samples: int | Tensor) -> int | Tensor:
-    """F of a signal of `samples` at 16 kHz, or of each of several."""
-    return samples // HOP_SAMPLES + 1

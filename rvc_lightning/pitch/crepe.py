@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rvc_lightning.content.base import frame_mask
 from rvc_lightning.errors import AssetError, ConfigurationError
+from rvc_lightning.frames import FRAME_SAMPLES, frame_count, frame_mask
 from rvc_lightning.models.layers import without_values
-from rvc_lightning.pitch.base import HOP_SAMPLES, PitchNetwork, frame_count
+from rvc_lightning.pitch.base import PitchNetwork
 from rvc_lightning.pitch.decoding import (
     CENTS_PER_OCTAVE,
     CENTS_REFERENCE_HZ,
@@ -128,7 +128,7 @@ class CrepeTiny(Crepe):
 def normalized_frames(wav16k: Tensor) -> Tensor:
     """Windows of 1024 samples around each frame, each of zero mean and unit deviation: [B, T] -> [B, F, 1024]."""
     half = _WINDOW_SAMPLES // 2
-    frames = functional.pad(wav16k, (half, half)).unfold(1, _WINDOW_SAMPLES, HOP_SAMPLES)
+    frames = functional.pad(wav16k, (half, half)).unfold(1, _WINDOW_SAMPLES, FRAME_SAMPLES)
     centred = frames - frames.mean(dim=2, keepdim=True)
     return centred / centred.std(dim=2, keepdim=True).clamp(min=_LEAST_DEVIATION)
 

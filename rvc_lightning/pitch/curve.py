@@ -19,8 +19,8 @@ import numpy as np
 
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.files import atomic_path
+from rvc_lightning.frames import FRAMES_PER_SECOND
 
-FRAMES_PER_SECOND = 100
 CURVE_SUFFIXES = (".f0.csv", ".csv", ".txt")
 """What the name of a curve ends in where a folder of them is searched; the first are those that are written."""
 

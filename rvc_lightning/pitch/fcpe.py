@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rvc_lightning.content.base import frame_mask
 from rvc_lightning.errors import AssetError
+from rvc_lightning.frames import FRAME_SAMPLES, SAMPLE_RATE, frame_count, frame_mask
 from rvc_lightning.hub import fetch, known_files
 from rvc_lightning.models.layers import without_values
-from rvc_lightning.pitch.base import HOP_SAMPLES, SAMPLE_RATE, PitchNetwork, frame_count
+from rvc_lightning.pitch.base import PitchNetwork
 from rvc_lightning.pitch.decoding import peak_pitch
 from rvc_lightning.pitch.mel import MEL_BANDS, N_FFT, FrameMel
 from rvc_lightning.pitch.weights import check_threshold, fill, packaged_file, read_weights, size_in
@@ -71,7 +71,7 @@ class Fcpe(PitchNetwork):
         check_threshold(threshold)
         self.path, self.threshold = path, threshold
         bands = mel_filterbank(SAMPLE_RATE, N_FFT, MEL_BANDS)
-        self.mel = FrameMel(bands, pad_samples=(N_FFT - HOP_SAMPLES) // 2, power_floor=1e-9)
+        self.mel = FrameMel(bands, pad_samples=(N_FFT - FRAME_SAMPLES) // 2, power_floor=1e-9)
         found = path or packaged_file(*_PACKAGED) or fetch(known_files()["pitch/fcpe/fcpe.pt"], _OTHERWISE)
         self.network = _load(str(found))
 

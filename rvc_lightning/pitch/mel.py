@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rvc_lightning.pitch.base import HOP_SAMPLES, frame_count
+from rvc_lightning.frames import FRAME_SAMPLES, frame_count
 from rvc_lightning.spectral import MEL_FLOOR, reflect_pad
 
 N_FFT = 1024
@@ -44,11 +44,11 @@ class FrameMel(nn.Module):
         with torch.autocast(wav16k.device.type, enabled=False):
             padded = self._pad(wav16k.float(), lengths)
             spectrum = torch.stft(
-                padded, N_FFT, HOP_SAMPLES, window=self.window.float(), center=False, return_complex=True
+                padded, N_FFT, FRAME_SAMPLES, window=self.window.float(), center=False, return_complex=True
             )
             magnitude = torch.sqrt(spectrum.real**2 + spectrum.imag**2 + self.power_floor)
             log_mel = torch.log((self.filterbank.float() @ magnitude).clamp(min=MEL_FLOOR))
-        last = ((lengths + 2 * self.pad_samples - N_FFT) // HOP_SAMPLES).clamp(min=0)
+        last = ((lengths + 2 * self.pad_samples - N_FFT) // FRAME_SAMPLES).clamp(min=0)
         frame = torch.arange(frame_count(wav16k.shape[1]), device=wav16k.device)
         index = torch.minimum(frame, last[:, None])
         return log_mel.gather(2, index[:, None].expand(-1, log_mel.shape[1], -1))

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from rvc_lightning.pitch.base import PitchExtractor, frame_count
+from rvc_lightning.frames import frame_count
+from rvc_lightning.pitch.base import PitchExtractor
 
 
 class NoPitch(PitchExtractor):

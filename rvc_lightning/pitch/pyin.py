@@ -12,7 +12,8 @@ import librosa
 import numpy as np
 
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.pitch.base import HOP_SAMPLES, SAMPLE_RATE, PitchExtractor
+from rvc_lightning.frames import FRAME_SAMPLES, SAMPLE_RATE
+from rvc_lightning.pitch.base import PitchExtractor
 
 _FRAME_SAMPLES = 1024
 # Two periods of the lowest pitch must fit into the frame.
@@ -49,7 +50,7 @@ class PyinExtractor(PitchExtractor):
             fmax=self.fmax_hz,
             sr=SAMPLE_RATE,
             frame_length=_FRAME_SAMPLES,
-            hop_length=HOP_SAMPLES,
+            hop_length=FRAME_SAMPLES,
             fill_na=0.0,
         )
         return np.where(voiced, pitch_hz, 0.0).astype(np.float32)

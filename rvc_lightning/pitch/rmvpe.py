@@ -15,9 +15,10 @@ import librosa
 import torch
 from torch import Tensor, nn
 
+from rvc_lightning.frames import SAMPLE_RATE, frame_count
 from rvc_lightning.hub import fetch, known_files
 from rvc_lightning.models.layers import without_values
-from rvc_lightning.pitch.base import SAMPLE_RATE, PitchNetwork, frame_count
+from rvc_lightning.pitch.base import PitchNetwork
 from rvc_lightning.pitch.decoding import CREPE_BINS, crepe_cents, peak_pitch
 from rvc_lightning.pitch.mel import MEL_BANDS, N_FFT, FrameMel
 from rvc_lightning.pitch.weights import check_threshold, fill, read_weights, size_in

@@ -11,7 +11,8 @@ import numpy as np
 from swift_f0 import FMAX, FMIN, FRAME_PERIOD, SwiftF0
 
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.pitch.base import HOP_SAMPLES, SAMPLE_RATE, PitchExtractor, frame_count
+from rvc_lightning.frames import FRAME_SAMPLES, SAMPLE_RATE, frame_count
+from rvc_lightning.pitch.base import PitchExtractor
 
 # Neighbours further apart than this are an octave error or two notes, not a glide to interpolate.
 _GLIDE_OCTAVES = 0.25
@@ -57,7 +58,7 @@ class SwiftF0Extractor(PitchExtractor):
         # Network frames come per whole hop only: two more hops reach beyond the last grid point.
         padded = np.pad(wav16k, (0, 2 * round(FRAME_PERIOD * SAMPLE_RATE)))
         result = self._detector.detect(padded, SAMPLE_RATE, fmin=self.fmin_hz, fmax=self.fmax_hz)
-        position = np.arange(frame_count(len(wav16k))) * (HOP_SAMPLES / SAMPLE_RATE / FRAME_PERIOD)
+        position = np.arange(frame_count(len(wav16k))) * (FRAME_SAMPLES / SAMPLE_RATE / FRAME_PERIOD)
         return _on_grid(result.pitch_hz, result.confidence, position, self.threshold)
 
     def __getstate__(self) -> dict[str, Any]:

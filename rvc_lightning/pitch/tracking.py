@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from rvc_lightning.audio.decode import resample
-from rvc_lightning.pitch.base import SAMPLE_RATE, PitchTracker, measure
+from rvc_lightning.frames import SAMPLE_RATE
+from rvc_lightning.pitch.base import PitchTracker, measure
 
 
 def track(extract: PitchTracker, waveform: Tensor, sample_rate: int) -> Tensor:

@@ -25,7 +25,7 @@ from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manife
 from rvc_lightning.data.report import REPORT_NAME
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.files import read_json, read_npy, write_json, write_npy
-from rvc_lightning.models.config import FRAMES_PER_SECOND
+from rvc_lightning.frames import FRAMES_PER_SECOND
 from rvc_lightning.pitch import DEFAULT_PITCH, PITCH_EXTRACTORS
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS, config_of_experiment, parse_rate
 from rvc_lightning.voice.voice import DEFAULT_CONTENT

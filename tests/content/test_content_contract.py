@@ -8,8 +8,8 @@ from stubs import make_hubert
 
 import rvc_lightning
 from rvc_lightning.content import CONTENT_ENCODERS, build_content_encoder
-from rvc_lightning.content.base import content_frames, content_lengths
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.frames import content_frames, content_lengths
 
 
 @pytest.fixture(params=sorted(CONTENT_ENCODERS), scope="module")

@@ -11,10 +11,10 @@ from lightning import Fabric
 from stubs import StubPitch, make_voice, quick_config, steady_trainer
 
 from rvc_lightning import ConversionOptions, VoiceConverter
-from rvc_lightning.content.base import HOP_SAMPLES, WINDOW_SAMPLES, ContentEncoder, content_frames
+from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.conversion.streaming import StreamingConverter, StreamLengths, lag_seconds
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
-from rvc_lightning.pitch.base import HOP_SAMPLES as PITCH_HOP_SAMPLES
+from rvc_lightning.frames import CONTENT_SAMPLES, FRAME_SAMPLES, WINDOW_SAMPLES, content_frames
 from rvc_lightning.pitch.base import PitchExtractor
 from rvc_lightning.stream import ENCODINGS, pump
 
@@ -29,7 +29,9 @@ class LocalContent(ContentEncoder):
     def forward(self, wav16k, lengths):
         padded = np.pad(wav16k.numpy(), ((0, 0), (0, WINDOW_SAMPLES)))
         frames = content_frames(wav16k.shape[1])
-        rows = np.lib.stride_tricks.sliding_window_view(padded, 256, axis=1)[:, : frames * HOP_SAMPLES : HOP_SAMPLES]
+        rows = np.lib.stride_tricks.sliding_window_view(padded, 256, axis=1)[
+            :, : frames * CONTENT_SAMPLES : CONTENT_SAMPLES
+        ]
         return wav16k.new_tensor(np.tile(rows, 3))
 
 
@@ -39,7 +41,7 @@ class LocalPitch(PitchExtractor):
     name = "local"
 
     def __call__(self, wav16k):
-        frames = np.pad(np.abs(wav16k), (0, PITCH_HOP_SAMPLES))[: (len(wav16k) // 160 + 1) * 160].reshape(-1, 160)
+        frames = np.pad(np.abs(wav16k), (0, FRAME_SAMPLES))[: (len(wav16k) // 160 + 1) * 160].reshape(-1, 160)
         return (150 + 100 * frames.mean(axis=1)).astype(np.float32)
 
 
@@ -77,7 +79,7 @@ class SteadyPitch(PitchExtractor):
     name = "steady"
 
     def __call__(self, wav16k):
-        return np.full(len(wav16k) // PITCH_HOP_SAMPLES + 1, 200, np.float32)
+        return np.full(len(wav16k) // FRAME_SAMPLES + 1, 200, np.float32)
 
 
 @pytest.mark.parametrize("sample_rate", [16000, 44100])

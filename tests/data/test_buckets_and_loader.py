@@ -8,12 +8,13 @@ import pytest
 import soundfile
 import torch
 
-from rvc_lightning.data.batch import CONTENT_REPEAT, Example, collate, content_at_frame_rate
+from rvc_lightning.data.batch import Example, collate, content_at_frame_rate
 from rvc_lightning.data.buckets import LengthBucketSampler
 from rvc_lightning.data.datamodule import Grouped, RVCDataModule, split_held_out
 from rvc_lightning.data.loader import ResumableLoader
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, ManifestTable, read_manifest, write_manifest
 from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.frames import CONTENT_REPEAT, frame_mask
 
 LENGTHS = torch.randint(10, 900, (61,), generator=torch.Generator().manual_seed(3)).tolist()
 BOUNDARIES = [50, 100, 200, 400]
@@ -106,12 +107,11 @@ def test_collation_equals_the_reference(golden):
     assert torch.equal(content_at_frame_rate(batch.content, int(batch.lengths[0])), data["batch_phone"])
     torch.testing.assert_close(batch.f0_hz, data["batch_pitchf"].float())
 
-    from rvc_lightning.models.layers import frame_mask
     from rvc_lightning.spectral import LinearSpectrogram
 
     frames = int(batch.lengths[0])
     spec = LinearSpectrogram(1024, 240)(batch.waveform, batch.waveform_lengths)[..., :frames]
-    spec = spec * frame_mask(batch.lengths, frames)
+    spec = spec * frame_mask(batch.lengths, frames).unsqueeze(1)
     torch.testing.assert_close(spec, data["batch_spec"], atol=1e-4, rtol=0)
 
 

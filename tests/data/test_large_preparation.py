@@ -19,7 +19,7 @@ from rvc_lightning.audio.slicer import level_per_hop
 from rvc_lightning.audio.stages import Resampler
 from rvc_lightning.audio.stages import run as run_stage
 from rvc_lightning.content import CONTENT_ENCODERS
-from rvc_lightning.content.base import ContentEncoder, content_frames
+from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.data import fingerprints, recordings
 from rvc_lightning.data.features import ExtractionConfig, batches_of_like_length
 from rvc_lightning.data.fingerprints import Source, fingerprint_recordings
@@ -29,6 +29,7 @@ from rvc_lightning.data.recordings import SlicedRecording, slice_recording
 from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.data.slicing import SlicingConfig, cut_recording
 from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.frames import content_frames
 
 WORKER = Path(__file__).parent / "prepare_worker.py"
 

@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 
 from rvc_lightning.content import CONTENT_ENCODERS
-from rvc_lightning.content.base import ContentEncoder, content_frames
+from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.data.features import ExtractionConfig
 from rvc_lightning.data.manifest import read_header, read_manifest
 from rvc_lightning.data.preparation import SlicingConfig, prepare
 from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.frames import content_frames
 
 RATE = 16000
 

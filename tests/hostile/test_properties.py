@@ -15,20 +15,12 @@ from hypothesis import strategies as st
 from rvc_lightning.audio.decode import decode_audio, load_audio, resample
 from rvc_lightning.audio.encode import fitting_rate, write_audio
 from rvc_lightning.audio.slicer import Slicer
-from rvc_lightning.conversion.chunking import (
-    FADE_FRAMES,
-    FRAME_SAMPLES,
-    GRID_SAMPLES,
-    SAMPLE_RATE,
-    ChunkLengths,
-    Joiner,
-    reflected,
-    split,
-)
+from rvc_lightning.conversion.chunking import FADE_FRAMES, ChunkLengths, Joiner, reflected, split
 from rvc_lightning.conversion.reel import Growing
 from rvc_lightning.data.buckets import LengthBucketSampler
 from rvc_lightning.data.slicing import MODES, SlicingConfig, cut_recording
 from rvc_lightning.errors import AudioError
+from rvc_lightning.frames import CONTENT_SAMPLES, FRAME_SAMPLES, SAMPLE_RATE
 
 settings.register_profile("few", max_examples=30, deadline=None, derandomize=True)
 settings.register_profile("many", max_examples=600, deadline=None, derandomize=True)
@@ -106,7 +98,7 @@ def test_chunks_cover_all_and_join_without_a_seam(lengths, samples, seed):
     chunks = split(audio, lengths)
     assert chunks[0].start == 0 and chunks[-1].end == samples
     for before, after in itertools.pairwise(chunks):
-        assert before.end == after.start and after.start % GRID_SAMPLES == 0
+        assert before.end == after.start and after.start % CONTENT_SAMPLES == 0
         assert before.end - before.start >= SAMPLE_RATE > FADE_FRAMES * FRAME_SAMPLES
     assert max(chunk.end - chunk.start for chunk in chunks) <= SAMPLE_RATE * max(
         lengths.longest_seconds, lengths.spacing_seconds + 2 * lengths.search_seconds + 1

@@ -7,9 +7,10 @@ import torch
 from conftest import GOLDEN, patch_draws
 from torch.testing import assert_close
 
+from rvc_lightning.frames import frame_mask
 from rvc_lightning.models import Discriminator, DiscriminatorConfig, Synthesizer
 from rvc_lightning.models.flow import Flow
-from rvc_lightning.models.layers import fold_weight_norm, frame_mask
+from rvc_lightning.models.layers import fold_weight_norm
 from rvc_lightning.models.source import HarmonicSource
 from rvc_lightning.models.text_encoder import Gaussian, sample
 from rvc_lightning.spectral import LinearSpectrogram
@@ -208,7 +209,7 @@ def test_training_pass_with_offsets(golden, monkeypatch):
     synthesizer = fill_by_rule(Synthesizer(config_of(info)), info["seed_g"])
     patch_draws(monkeypatch, normal=1.0)
     spec = LinearSpectrogram(2048, 400)(data["wave"].squeeze(1))[..., :40]
-    spec = spec * frame_mask(data["spec_lengths"], 40)
+    spec = spec * frame_mask(data["spec_lengths"], 40).unsqueeze(1)
     code = synthesizer.speaker_code(data["sid"])
     posterior = synthesizer.posterior_encoder(spec, data["spec_lengths"], code)
     close(posterior.mean, offset["enc_q_m"])

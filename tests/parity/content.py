@@ -33,7 +33,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from rvc_lightning.content import build_content_encoder
-from rvc_lightning.content.base import HOP_SAMPLES, SAMPLE_RATE, WINDOW_SAMPLES
+from rvc_lightning.frames import CONTENT_SAMPLES, SAMPLE_RATE, WINDOW_SAMPLES
 from rvc_lightning.phonetic.corpus import read_audio, read_manifest
 from rvc_lightning.phonetic.phones import PHONES, SILENCE
 
@@ -43,7 +43,7 @@ LEAST_JUDGED = 50
 
 def mel_cepstra(wave):
     cepstra = librosa.feature.mfcc(y=wave, sr=SAMPLE_RATE, n_mfcc=13, n_fft=512, win_length=WINDOW_SAMPLES,
-                                   hop_length=HOP_SAMPLES, center=False, n_mels=40, htk=True).T  # fmt: skip
+                                   hop_length=CONTENT_SAMPLES, center=False, n_mels=40, htk=True).T  # fmt: skip
     return (cepstra - cepstra.mean(0)) / (cepstra.std(0) + 1e-3)
 
 
@@ -63,7 +63,7 @@ def encoder_of(name):
 
 def frames_between(content, begin_s, end_s):
     """Those whose middle lies within, at least one."""
-    first, last = (round((second * SAMPLE_RATE - WINDOW_SAMPLES / 2) / HOP_SAMPLES) for second in (begin_s, end_s))
+    first, last = (round((second * SAMPLE_RATE - WINDOW_SAMPLES / 2) / CONTENT_SAMPLES) for second in (begin_s, end_s))
     first = min(max(first, 0), len(content) - 1)
     return content[first : max(last, first + 1)]
 
@@ -150,7 +150,7 @@ def edit_distance(heard, true):
 
 
 def speaker_share(utterances, contents):
-    second = SAMPLE_RATE // HOP_SAMPLES
+    second = SAMPLE_RATE // CONTENT_SAMPLES
     stretches, speakers, groups = [], [], []
     for group, (utterance, content) in enumerate(zip(utterances, contents, strict=True)):
         for begin in range(0, len(content) - second + 1, second):

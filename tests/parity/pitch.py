@@ -21,8 +21,9 @@ import torch
 
 from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.audio.discovery import discover_audio
+from rvc_lightning.frames import SAMPLE_RATE
 from rvc_lightning.pitch import build_pitch_extractor
-from rvc_lightning.pitch.base import SAMPLE_RATE, measure
+from rvc_lightning.pitch.base import measure
 
 FCPE_THRESHOLD = 0.006
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rvc_lightning.content.base import SAMPLE_RATE
+from rvc_lightning.frames import SAMPLE_RATE
 from rvc_lightning.phonetic.corpus import Utterance, write_audio, write_manifest
 
 TONES_HZ = {"pau": 0, "aa": 300, "iy": 700, "s": 2500, "m": 1200}

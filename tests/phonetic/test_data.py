@@ -5,8 +5,8 @@ import pytest
 import torch
 from corpora import make_corpus
 
-from rvc_lightning.content.base import SAMPLE_RATE
 from rvc_lightning.errors import DatasetError
+from rvc_lightning.frames import SAMPLE_RATE
 from rvc_lightning.phonetic.augment import AugmentConfig, augmented
 from rvc_lightning.phonetic.corpus import read_manifest
 from rvc_lightning.phonetic.data import NO_FRAME, PairDataModule, Speech, View, _partners, _phones, matched

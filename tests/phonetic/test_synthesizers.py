@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
-from rvc_lightning.content.base import SAMPLE_RATE
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.frames import SAMPLE_RATE
 from rvc_lightning.phonetic import speakers
 from rvc_lightning.phonetic.phones import PHONES, SILENCE
 from rvc_lightning.phonetic.sentences import sentences
