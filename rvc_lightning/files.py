@@ -29,6 +29,9 @@ TEMPORARY_PREFIX = ".writing-"
 LOCK_NAME = ".lock"
 """The file that `alone_in` leaves in a folder."""
 
+AFTER_KILL_SECONDS = 15.0
+"""Within these, what a killed run has left running ends, and lets go of its locks."""
+
 _HOLDER_NAME = ".lock.json"
 _FULL = frozenset(getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name))
 _NOT_WRITABLE = frozenset(

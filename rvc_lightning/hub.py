@@ -20,6 +20,7 @@ from pathlib import Path
 import huggingface_hub.errors
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
+from rvc_lightning.columns import in_columns
 from rvc_lightning.errors import AssetError, ConfigurationError, OutOfSpaceError
 from rvc_lightning.files import sha256
 
@@ -200,8 +201,7 @@ def table(files: Mapping[str, HubFile], folder: Path | None = None) -> str:
     for name, file in files.items():
         here = "no" if find(file, folder) is None else "yes"
         rows.append((name, here, _size(file), file.licence or "not stated", file.repository, file.path))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(in_columns(rows, numbers=False))
 
 
 def _size(file: HubFile) -> str:

@@ -31,14 +31,13 @@ from rvc_lightning.building import (
 from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, stopped_by_signals
 from rvc_lightning.checkpoints import open_checkpoint, read_checkpoint
 from rvc_lightning.commands import optional, required
-from rvc_lightning.conversion.speakers import speaker_names
 from rvc_lightning.data.features import ExtractionConfig
 from rvc_lightning.data.manifest import MANIFEST_NAME, DatasetHeader, read_header
 from rvc_lightning.data.preparation import SlicingConfig, prepare
 from rvc_lightning.data.preview import Preview, preview
 from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError, VoiceError
-from rvc_lightning.files import alone_in
+from rvc_lightning.files import AFTER_KILL_SECONDS, alone_in
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.module import CHECKPOINT_KEY
 from rvc_lightning.pretrained import Pretrained, PretrainedConfig, read_pretrained
@@ -49,8 +48,6 @@ from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
-
-_PATIENCE_SECONDS = 15.0
 
 
 def prepare_dataset(config: DictConfig) -> Path:
@@ -284,8 +281,7 @@ def train(config: DictConfig) -> float | None:
 def _alone_in_run(config: DictConfig) -> Iterator[None]:
     """Keeps other runs out of the run's folder. Raises InUseError if one is there."""
     is_first_rank = rank_zero_only.rank == 0  # type: ignore[attr-defined]
-    # What a killed run has left running ends within seconds.
-    with alone_in(config.paths.run, patience_seconds=_PATIENCE_SECONDS) if is_first_rank else nullcontext():
+    with alone_in(config.paths.run, patience_seconds=AFTER_KILL_SECONDS) if is_first_rank else nullcontext():
         yield
 
 
@@ -349,6 +345,6 @@ def _say_where(config: DictConfig, exported: ExportedVoice) -> None:
 
 def _own_pitch(voice: Voice) -> str:
     """The option that moves speech to the voice's own register, the one it has learned to speak in; '' for none."""
-    if not voice.pitch_guided or voice.median_f0_hz is None or len(speaker_names(voice)) > 1:
+    if not voice.pitch_guided or voice.median_f0_hz is None or len(voice.speaker_names) > 1:
         return ""
     return f" proposed_pitch_hz={voice.median_f0_hz:.0f}"

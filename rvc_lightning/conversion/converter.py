@@ -285,12 +285,9 @@ def _pitch_of(voice: Voice) -> PitchTracker:
 
 def _remembered(voice: Voice, component: str, default: str) -> tuple[str, dict[str, Any]]:
     """Registered name and options of what a voice was trained with. Raises VoiceError for an entry without them."""
-    own = voice.information.get("rvc_lightning") or {}
-    entry = own.get(component, {"name": default}) if isinstance(own, Mapping) else own
+    entry = voice.own.get(component, {"name": default})
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
-        raise VoiceError(
-            f"the voice's entry 'rvc_lightning' does not name its {component} as name and options: {own!r}"
-        )
+        raise VoiceError(f"the voice does not name its {component} as name and options: {entry!r}")
     options = entry.get("options") or {}
     if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
         raise VoiceError(f"the voice's options of its {component} are no table: {options!r}")

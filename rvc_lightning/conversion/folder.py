@@ -23,12 +23,10 @@ from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.prediction import Converted, Task
 from rvc_lightning.conversion.reel import reel_folder
 from rvc_lightning.errors import AudioError, ConfigurationError, NotWritableError, OutOfSpaceError, RVCError
-from rvc_lightning.files import alone_in, digest, protect_inputs, remove_leftovers
+from rvc_lightning.files import AFTER_KILL_SECONDS, alone_in, digest, protect_inputs, remove_leftovers
 from rvc_lightning.pitch.curve import write_curve
 
 log = logging.getLogger(__name__)
-
-_PATIENCE_SECONDS = 15.0
 
 
 @dataclass
@@ -104,8 +102,8 @@ def _alone(converter: VoiceConverter, source: Path, output: Path, jobs: Sequence
     if not source.is_dir() or not converter.trainer.is_global_zero:
         yield
         return
-    # What a killed run has left running ends within seconds. The folder is the user's.
-    with alone_in(output, patience_seconds=_PATIENCE_SECONDS, leave_no_trace=True):
+    # The folder is the user's.
+    with alone_in(output, patience_seconds=AFTER_KILL_SECONDS, leave_no_trace=True):
         for folder in {target.parent for _, target in jobs}:
             remove_leftovers(folder)
         yield

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.voice.voice import Voice
-
-
-def speaker_names(voice: Voice) -> list[str]:
-    """Names of the speakers by their numbers, as the voice stores them; [] where it stores none."""
-    own = voice.information.get("rvc_lightning")
-    names = own.get("speakers") if isinstance(own, Mapping) else None
-    # A file from strangers may hold anything.
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        return []
-    return list(names)[: voice.config.speaker_count]
 
 
 def speaker_number(voice: Voice, speaker: int | str) -> int:
@@ -30,7 +19,7 @@ def speaker_number(voice: Voice, speaker: int | str) -> int:
     Raises:
         VoiceError: The voice has no such speaker; the message has those that there are.
     """
-    names = speaker_names(voice)
+    names = voice.speaker_names
     if isinstance(speaker, str):
         if names.count(speaker) == 1:
             return names.index(speaker)

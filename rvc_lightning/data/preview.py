@@ -11,12 +11,13 @@ from typing import Any
 
 from rvc_lightning.audio.decode import recorded_seconds
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_name
+from rvc_lightning.columns import in_columns
 from rvc_lightning.data.fingerprints import Source, fingerprint_recordings
 from rvc_lightning.data.layout import Layout
 from rvc_lightning.data.pending import missing_features
 from rvc_lightning.data.preparation import check_input
 from rvc_lightning.data.recordings import SlicedRecording
-from rvc_lightning.data.report import as_columns, duration, not_used
+from rvc_lightning.data.report import duration, not_used
 from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.data.slicing import SlicingConfig, planned_spans
 from rvc_lightning.errors import AudioError
@@ -93,7 +94,7 @@ class Preview:
             )
             for recording in self.recordings
         ]
-        return as_columns([head, *rows])
+        return in_columns([head, *rows])
 
     def _speaker_table(self) -> list[str]:
         by_speaker: dict[str, list[PlannedRecording]] = {}
@@ -109,7 +110,7 @@ class Preview:
             )
             for name, group in by_speaker.items()
         ]
-        return as_columns([("speaker", "recordings", "minutes", "slices", "done"), *rows])
+        return in_columns([("speaker", "recordings", "minutes", "slices", "done"), *rows])
 
 
 def preview(

@@ -11,6 +11,7 @@ import numpy as np
 
 from rvc_lightning.audio.discovery import SkippedFile
 from rvc_lightning.audio.levels import LOWEST_DB, Levels
+from rvc_lightning.columns import in_columns
 from rvc_lightning.data.pitch_histogram import PitchHistogram
 from rvc_lightning.data.slicing import LeftOut
 
@@ -199,15 +200,6 @@ def not_used(files: Iterable[SkippedFile]) -> list[str]:
     return lines
 
 
-def as_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of a table as lines: the first column left, the others right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
-        for row in rows
-    ]
-
-
 def duration(seconds: float) -> str:
     """Seconds as a person says them."""
     if seconds < 60:
@@ -237,7 +229,7 @@ def _speaker_table(speakers: Sequence[SpeakerSummary]) -> list[str]:
             "silent")  # fmt: skip
     rows = [_speaker_row(speaker) for speaker in speakers[:_LONGEST_LIST]]
     more = len(speakers) - len(rows)
-    return [*as_columns([head, *rows]), *([f"... and {more} more speakers"] if more else [])]
+    return [*in_columns([head, *rows]), *([f"... and {more} more speakers"] if more else [])]
 
 
 def _speaker_row(speaker: SpeakerSummary) -> tuple[str, ...]:

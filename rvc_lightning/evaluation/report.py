@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from rvc_lightning.audio.discovery import SkippedFile
-from rvc_lightning.evaluation.table import aligned
+from rvc_lightning.columns import in_columns
 from rvc_lightning.version import __version__
 
 Figures: TypeAlias = Mapping[str, float | None]
@@ -153,8 +153,8 @@ class Report:
     def text(self) -> str:
         """The table and its notes, for the console."""
         head = ["", *(MEASURES[key].title for key in self.columns())]
-        table = aligned([head, *([printable(name), *cells] for name, cells in self.rows())])
-        return "\n".join([table, *(printable(note) for note in self.notes())])
+        table = in_columns([head, *([printable(name), *cells] for name, cells in self.rows())])
+        return "\n".join([*table, *(printable(note) for note in self.notes())])
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but sounds and pictures, as JSON takes it."""

@@ -12,11 +12,10 @@ from torch import Tensor
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.files import protect_inputs
 from rvc_lightning.voice import rvc_format
+from rvc_lightning.voice.rvc_format import STORED_SPEAKER_TABLE
 from rvc_lightning.voice.voice import Voice, content_hash, finite_halves
 
 log = logging.getLogger(__name__)
-
-_SPEAKERS = "emb_g.weight"
 
 
 def blend_files(first: Path, second: Path, ratio: float, output: Path, name: str | None = None) -> Path:
@@ -51,9 +50,9 @@ def blend(first: Voice, second: Voice, ratio: float, name: str) -> Voice:
     if not 0 <= ratio <= 1:
         raise ConfigurationError(f"ratio={ratio}: choose a number from 0 (all of the second) to 1 (all of the first)")
     _check_compatible(first, second)
-    mine, theirs = (_same_names(voice) for voice in (first, second))
-    rows = min(len(mine[_SPEAKERS]), len(theirs[_SPEAKERS]))
-    mine[_SPEAKERS], theirs[_SPEAKERS] = mine[_SPEAKERS][:rows], theirs[_SPEAKERS][:rows]
+    both = [_same_names(voice) for voice in (first, second)]
+    rows = min(len(weights[STORED_SPEAKER_TABLE]) for weights in both)
+    mine, theirs = ({**weights, STORED_SPEAKER_TABLE: weights[STORED_SPEAKER_TABLE][:rows]} for weights in both)
     if difference := rvc_format.difference(mine, theirs):
         raise VoiceError(f"the second voice differs from the first in its tensors: {difference}")
     mixed = {key: ratio * tensor.float() + (1 - ratio) * theirs[key].float() for key, tensor in mine.items()}
@@ -76,8 +75,7 @@ def _check_compatible(first: Voice, second: Voice) -> None:
 
 def _content(voice: Voice) -> str:
     """The content encoder with its options, if it has any."""
-    own = voice.information.get("rvc_lightning")
-    content = own.get("content") if isinstance(own, dict) else None
+    content = voice.own.get("content")
     options = content.get("options") if isinstance(content, dict) else None
     return f"{voice.content_encoder} {options}" if options else voice.content_encoder
 
@@ -102,5 +100,4 @@ def _entries(first: Voice, weights: dict[str, Tensor], ratio: float, name: str) 
         "model_name": name,
         "content_hash": content_hash(weights),
     }
-    own = first.information.get("rvc_lightning")
-    return entries | ({} if own is None else {"rvc_lightning": own})
+    return entries | ({rvc_format.OWN_ENTRY: first.own} if first.own else {})

@@ -205,7 +205,7 @@ def _information(name: str, config: SynthesizerConfig, saved: Mapping[str, Any],
         "speakers_id": len(training["speakers"]),
         "dataset_length": str(timedelta(seconds=round(training["seconds"]))).zfill(8),
         "model_hash": hashlib.sha256(identity.encode()).hexdigest(),
-        "rvc_lightning": {
+        rvc_format.OWN_ENTRY: {
             **{key: training[key] for key in ("content", "pitch", "speakers", "median_f0_hz")},
             # Checkpoints from before it could be chosen have none.
             "noise_scale": training.get("noise_scale", PRIOR_NOISE_SCALE),

@@ -21,6 +21,7 @@ from rvc_lightning.data.manifest import DatasetHeader, read_header, read_manifes
 from rvc_lightning.errors import DatasetError, VoiceError
 from rvc_lightning.files import map_npy, read_json, write_json
 from rvc_lightning.retrieval import IndexConfig, build_index, save_index
+from rvc_lightning.voice.rvc_format import OWN_ENTRY
 from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 # Part of every origin: raise it when the same features and settings begin to give another index.
 _REVISION = 1
 _HEAD_BYTES = 1 << 20
-_OWN_ENTRY, _FEATURES = "rvc_lightning", "features"
+_FEATURES = "features"
 
 
 class StoredFeatures(Sequence[np.ndarray]):
@@ -150,13 +151,12 @@ def check_origin(index: Path, voice: Voice) -> None:
 
 def fingerprint_of(voice: Voice) -> str | None:
     """That of the features it was exported with; None where the voice does not tell."""
-    own = voice.information.get(_OWN_ENTRY)
-    return own.get(_FEATURES) if isinstance(own, dict) else None
+    return voice.own.get(_FEATURES)
 
 
 def remember_features(voice: Voice, fingerprint: str) -> None:
     """Notes in a voice what features it is exported with."""
-    voice.information[_OWN_ENTRY] = {**voice.information.get(_OWN_ENTRY, {}), _FEATURES: fingerprint}
+    voice.information[OWN_ENTRY] = {**voice.own, _FEATURES: fingerprint}
 
 
 def _origin_path(index: Path) -> Path:

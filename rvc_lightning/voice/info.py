@@ -81,7 +81,7 @@ def facts_of_voice(path: Path) -> VoiceFacts:
         pitch_guided=pitch_guided,
         sample_rate=voice.sample_rate,
         speakers=voice.config.speaker_count,
-        speaker_names=_speaker_names(entries),
+        speaker_names=voice.speaker_names,
         content_encoder=voice.content_encoder,
         content_dim=voice.config.content_dim,
         epoch=_whole(entries.get("epoch")),
@@ -169,12 +169,6 @@ def as_json(facts: VoiceFacts) -> dict[str, Any]:
 def _training(facts: VoiceFacts) -> str | None:
     parts = [f"{number:,} {what}" for number, what in ((facts.epoch, "epochs"), (facts.step, "steps")) if number]
     return ", ".join(parts) or None
-
-
-def _speaker_names(entries: Mapping[str, Any]) -> list[str]:
-    own = entries.get("rvc_lightning")
-    names = own.get("speakers") if isinstance(own, dict) else None
-    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def _text(value: Any) -> str | None:

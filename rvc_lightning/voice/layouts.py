@@ -136,7 +136,7 @@ def voice_of_checkpoint(path: Path, content: Mapping[str, Any], config: Path | N
 def _generator_weights(path: Path, model: object) -> dict[str, Tensor]:
     if not isinstance(model, Mapping) or not all(isinstance(tensor, Tensor) for tensor in model.values()):
         raise VoiceError(f"the entry 'model' of '{path}' is no table of tensors")
-    if "emb_g.weight" not in model:
+    if rvc_format.STORED_SPEAKER_TABLE not in model:
         raise VoiceError(f"'{path}' has no speaker table, so it is no generator; take G_….pth, not D_….pth")
     return {
         str(name): tensor for name, tensor in model.items() if not str(name).startswith(rvc_format.POSTERIOR_PREFIX)

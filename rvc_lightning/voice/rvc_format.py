@@ -25,6 +25,12 @@ CONFIG_SEGMENT_FRAMES = 32
 SPEAKER_TABLE = "speaker_embedding.weight"
 """Our name of the table of speaker codes."""
 
+STORED_SPEAKER_TABLE = "emb_g.weight"
+"""The same table in files."""
+
+OWN_ENTRY = "rvc_lightning"
+"""Entry of a file for what only this project tells of a voice; other tools pass it over."""
+
 POSTERIOR_PREFIX = "enc_q."
 """Tensors that voices leave out: only training needs them."""
 

@@ -24,7 +24,6 @@ from rvc_lightning.voice.skeleton import empty_synthesizer
 DEFAULT_CONTENT = "contentvec"
 """Content encoder of voices that do not name theirs (specification 12.2)."""
 
-
 _MOST_SAMPLE_RATE = 192_000
 
 
@@ -59,17 +58,32 @@ class Voice:
         return str(self.information.get("embedder_model") or DEFAULT_CONTENT)
 
     @property
+    def own(self) -> Mapping[str, Any]:
+        """What only voices of this project tell: encoder and pitch with their options, speakers, pitch, noise.
+
+        A file from strangers may hold anything there: what is no table tells nothing.
+        """
+        own = self.information.get(rvc_format.OWN_ENTRY)
+        return own if isinstance(own, Mapping) else {}
+
+    @property
+    def speaker_names(self) -> list[str]:
+        """Names of the speakers by their numbers; [] where the file does not tell."""
+        names = self.own.get("speakers")
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            return []
+        return list(names)[: self.config.speaker_count]
+
+    @property
     def median_f0_hz(self) -> float | None:
         """Median pitch of the recordings that it was made of, in Hz; None where the file does not tell."""
-        own = self.information.get("rvc_lightning")
-        value = own.get("median_f0_hz") if isinstance(own, Mapping) else None
+        value = self.own.get("median_f0_hz")
         return float(value) if isinstance(value, int | float) and value > 0 else None
 
     @property
     def noise_scale(self) -> float:
         """Spread of the prior that it speaks with: as it was trained, or that of published voices."""
-        own = self.information.get("rvc_lightning")
-        value = own.get("noise_scale") if isinstance(own, Mapping) else None
+        value = self.own.get("noise_scale")
         return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else PRIOR_NOISE_SCALE
 
     @classmethod
@@ -196,9 +210,9 @@ def _config_of(values: Any, weights: Mapping[str, Tensor], kind: Kind) -> Synthe
     """The sizes in a file's entry `config`. Raises VoiceError where they make no sense."""
     if not isinstance(values, list | tuple):
         raise VoiceError("it has no configuration: the entry 'config' must be a list")
-    table = weights.get("emb_g.weight")
+    table = weights.get(rvc_format.STORED_SPEAKER_TABLE)
     if table is None or table.dim() != 2:
-        raise VoiceError("it has no speaker table 'emb_g.weight'")
+        raise VoiceError(f"it has no speaker table '{rvc_format.STORED_SPEAKER_TABLE}'")
     try:
         config = rvc_format.config_from_list(
             values,

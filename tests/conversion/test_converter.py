@@ -143,7 +143,6 @@ def test_the_voice_brings_its_encoder_and_pitch():
         ({"rvc_lightning": {"pitch": {"name": "pyin", "options": {"volume": 3}}}}, "does not take these options"),
         ({"rvc_lightning": {"pitch": {"name": "pyin", "options": [1]}}}, "are no table"),
         ({"rvc_lightning": {"content": "os.system"}}, "does not name its content"),
-        ({"rvc_lightning": [3]}, "does not name its content"),
     ],
 )
 def test_encoders_that_do_not_exist_here(information, message):

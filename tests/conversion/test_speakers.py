@@ -4,7 +4,7 @@ import pytest
 from stubs import make_voice, quick_config
 
 from rvc_lightning import ConversionOptions
-from rvc_lightning.conversion.speakers import speaker_names, speaker_number, with_voice
+from rvc_lightning.conversion.speakers import speaker_number, with_voice
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 
@@ -38,7 +38,7 @@ def test_speakers_that_do_not_exist(names, speaker, message):
 
 @pytest.mark.parametrize("own", [None, "x", {"speakers": "anna"}, {"speakers": [1, 2]}, {"speakers": {"a": 1}}])
 def test_names_from_strangers_may_be_anything(own):
-    assert speaker_names(make_voice(quick_config(), rvc_lightning=own)) == []
+    assert make_voice(quick_config(), rvc_lightning=own).speaker_names == []
 
 
 @pytest.mark.parametrize(

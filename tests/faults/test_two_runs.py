@@ -47,7 +47,7 @@ def names(process):
 
 
 def test_the_second_of_two_trainings_refuses(tmp_path, other, monkeypatch):
-    monkeypatch.setattr(workflow, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(workflow, "AFTER_KILL_SECONDS", 0.1)
     config = composed(f"audio={tmp_path}", f"paths.root={tmp_path}", run=str(tmp_path / "run"))
     process = other(tmp_path / "run")
     with pytest.raises(InUseError, match=names(process)):
@@ -56,7 +56,7 @@ def test_the_second_of_two_trainings_refuses(tmp_path, other, monkeypatch):
 
 
 def test_the_second_of_two_conversions_refuses(tmp_path, other, monkeypatch):
-    monkeypatch.setattr(folder_conversion, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(folder_conversion, "AFTER_KILL_SECONDS", 0.1)
     recording(tmp_path / "in/a.wav")
     process = other(tmp_path / "out")
     with pytest.raises(InUseError, match=names(process)):
