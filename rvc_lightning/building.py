@@ -24,7 +24,11 @@ from rvc_lightning.callbacks.rank_watch import RankWatch
 from rvc_lightning.commands import switch
 from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.data.dataset import read_feature
+from rvc_lightning.data.features import ExtractionConfig
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, open_manifest
+from rvc_lightning.data.recipe import Recipe
+from rvc_lightning.data.selection import SelectionConfig
+from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.models.generators import GENERATORS, generator_class
@@ -60,6 +64,24 @@ def settings(kind: Callable[..., T], group: str, values: Mapping[str, Any]) -> T
         return kind(**values)
     except TypeError as error:
         raise ConfigurationError(f"{group}: {error}") from error
+
+
+def recipe_of(config: DictConfig) -> Recipe:
+    """How recordings become a dataset. Raises ConfigurationError for settings that make no sense."""
+    selected = OmegaConf.masked_copy(config, ["speakers", "include", "exclude"])
+    return Recipe(
+        sample_rate=config.model.synthesizer.sample_rate,
+        pitch=plain(config.pitch),
+        content=plain(config.content),
+        slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
+        selection=settings(SelectionConfig, "recordings", plain(selected)),
+    )
+
+
+def extraction_of(config: DictConfig) -> ExtractionConfig:
+    """How slices are batched for the networks. Raises ConfigurationError for settings that make no batch."""
+    batches = {key: config.preparation[key] for key in ("batch_seconds", "batch_slices")}
+    return settings(ExtractionConfig, "preparation", {"num_workers": config.prepare_workers, **batches})
 
 
 def build_module(

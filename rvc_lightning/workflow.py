@@ -14,7 +14,7 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from rvc_lightning.building import (
     build_datamodule,
@@ -22,8 +22,10 @@ from rvc_lightning.building import (
     build_predictor,
     build_trainer,
     check_settings,
+    extraction_of,
     is_sweep,
     plain,
+    recipe_of,
     set_up_torch,
     settings,
     voice_facts,
@@ -31,11 +33,9 @@ from rvc_lightning.building import (
 from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, stopped_by_signals
 from rvc_lightning.checkpoints import open_checkpoint, read_checkpoint
 from rvc_lightning.commands import optional, required
-from rvc_lightning.data.features import ExtractionConfig
 from rvc_lightning.data.manifest import MANIFEST_NAME, DatasetHeader, read_header
-from rvc_lightning.data.preparation import SlicingConfig, prepare
+from rvc_lightning.data.preparation import prepare
 from rvc_lightning.data.preview import Preview, preview
-from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError, VoiceError
 from rvc_lightning.files import AFTER_KILL_SECONDS, alone_in
 from rvc_lightning.models import SynthesizerConfig
@@ -73,28 +73,12 @@ def prepare_dataset(config: DictConfig) -> Path:
     trainer = build_predictor(config)
     if trainer.is_global_zero:
         log.info("Preparing '%s'", audio)
-    batches = {key: config.preparation[key] for key in ("batch_seconds", "batch_slices")}
-    report = prepare(
-        Path(os.path.expanduser(audio)),
-        folder,
-        sample_rate=config.model.synthesizer.sample_rate,
-        slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
-        pitch=plain(config.pitch),
-        content=plain(config.content),
-        trainer=trainer,
-        extraction=settings(ExtractionConfig, "preparation", {"num_workers": config.prepare_workers, **batches}),
-        selection=selection_of(config),
-    )
+    recordings = Path(os.path.expanduser(audio))
+    report = prepare(recordings, folder, recipe_of(config), trainer=trainer, extraction=extraction_of(config))
     if report is not None:
         log.info("%s", report.summary())
         log.info("Prepared in %.0f s: '%s'", perf_counter() - started, folder)
     return folder
-
-
-def selection_of(config: DictConfig) -> SelectionConfig:
-    """Which recordings are used, and who speaks in them. Raises ConfigurationError for settings that make no sense."""
-    values = OmegaConf.masked_copy(config, ["speakers", "include", "exclude"])
-    return settings(SelectionConfig, "recordings", plain(values))
 
 
 def preview_dataset(config: DictConfig) -> Preview:
@@ -107,13 +91,9 @@ def preview_dataset(config: DictConfig) -> Preview:
     found = preview(
         Path(os.path.expanduser(required(config, "audio", "a folder of recordings, or one recording"))),
         Path(required(config, "paths.dataset", "the folder of the prepared recordings")),
-        sample_rate=config.model.synthesizer.sample_rate,
-        slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
-        pitch=plain(config.pitch),
-        content=plain(config.content),
+        recipe_of(config),
         content_dim=_content_dim(config),
         precision=config.preparation.precision,
-        selection=selection_of(config),
     )
     log.info("%s", found.summary())
     return found

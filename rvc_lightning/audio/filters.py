@@ -14,31 +14,23 @@ from scipy import signal
 
 HIGHPASS_HZ = 48.0
 _ORDER = 5
-_BLOCK_SAMPLES = 1 << 20
 # scipy's own choice for this filter: three times the number of coefficients.
 _PADDING_SAMPLES = 3 * (_ORDER + 1)
-
-
-def highpass(audio: np.ndarray, sample_rate: int, cutoff_hz: float = HIGHPASS_HZ) -> np.ndarray:
-    """Causal high-pass, for preparing training data.
-
-    Args:
-        audio: float32 [N].
-        sample_rate: Hz.
-        cutoff_hz: -3 dB point in Hz.
-
-    Returns:
-        float32 [N].
-    """
-    # In blocks: scipy computes in float64, which for hours of audio is gigabytes.
-    blocks = (audio[start : start + _BLOCK_SAMPLES] for start in range(0, len(audio), _BLOCK_SAMPLES))
-    return np.concatenate([audio[:0], *highpass_blocks(blocks, sample_rate, cutoff_hz)])
 
 
 def highpass_blocks(
     blocks: Iterable[np.ndarray], sample_rate: int, cutoff_hz: float = HIGHPASS_HZ
 ) -> Iterator[np.ndarray]:
-    """`highpass` of what comes in blocks, float32 [n] each, empty ones too: together the very same samples."""
+    """Causal high-pass, for preparing training data; how a recording is cut into blocks changes nothing.
+
+    Args:
+        blocks: float32 [n] each, empty ones too.
+        sample_rate: Hz.
+        cutoff_hz: -3 dB point in Hz.
+
+    Returns:
+        As many samples, float32 [n] each.
+    """
     # Second-order sections stay accurate where cutoff / rate is tiny; one polynomial of order 5 does not.
     sections = signal.butter(_ORDER, cutoff_hz, btype="highpass", fs=sample_rate, output="sos")
     state = np.zeros((len(sections), 2))

@@ -26,8 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rvc_lightning.audio.samples import Samples
-from rvc_lightning.conversion.reel import Growing, spans
+from rvc_lightning.audio.samples import Growing, Samples, spans
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.frames import CONTENT_SAMPLES, FRAME_SAMPLES, SAMPLE_RATE
 from rvc_lightning.typed import check_whole

@@ -28,7 +28,7 @@ from rvc_lightning.conversion.contour import check_pitch_options
 from rvc_lightning.conversion.effect_stages import check_installed
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.prediction import ConversionRun, Converted, Delivery, Task, Throughput
-from rvc_lightning.conversion.reel import reel_folder
+from rvc_lightning.conversion.scratch import scratch_folder
 from rvc_lightning.conversion.source import Source
 from rvc_lightning.conversion.speakers import speaker_number, with_voice
 from rvc_lightning.conversion.speaking import Speaker
@@ -196,7 +196,7 @@ class VoiceConverter:
         options = with_voice(options, self.voice)
         if not tasks:
             return
-        with reel_folder(folder) as reels:
+        with scratch_folder(folder) as reels:
             conversion = ConversionRun(
                 self.speaker,
                 tasks,

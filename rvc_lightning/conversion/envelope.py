@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rvc_lightning.audio.samples import Samples
-from rvc_lightning.conversion.reel import spans
+from rvc_lightning.audio.samples import Samples, spans
 
 _LEAST_RMS = 1e-6
 _HOPS_AT_ONCE = 64

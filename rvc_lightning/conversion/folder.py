@@ -21,7 +21,7 @@ from rvc_lightning.conversion.curves import check_curves, curve_beside, with_cur
 from rvc_lightning.conversion.journal import JOURNAL_NAME, Entry, Journal
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.prediction import Converted, Task
-from rvc_lightning.conversion.reel import reel_folder
+from rvc_lightning.conversion.scratch import scratch_folder
 from rvc_lightning.errors import AudioError, ConfigurationError, NotWritableError, OutOfSpaceError, RVCError
 from rvc_lightning.files import AFTER_KILL_SECONDS, alone_in, digest, protect_inputs, remove_leftovers
 from rvc_lightning.pitch.curve import write_curve
@@ -79,7 +79,7 @@ def convert_files(
     report = ConversionReport(skipped=skipped)
     for other in skipped:
         log.info("Skipped %s: %s", other.path, other.reason)
-    with _alone(converter, source, output, jobs), reel_folder(None) as private:
+    with _alone(converter, source, output, jobs), scratch_folder(None) as private:
         beside = output if source.is_dir() else jobs[0][1].parent
         journal = Journal((output if source.is_dir() else private) / JOURNAL_NAME)
         made_by = converter.fingerprint(options) if source.is_dir() else ""

@@ -22,6 +22,7 @@ from lightning import LightningModule
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from rvc_lightning.audio.samples import Reel, spans
 from rvc_lightning.audio.stages import run
 from rvc_lightning.conversion import chunking
 from rvc_lightning.conversion.chunking import Chunk, ChunkLengths, Joiner, reflected
@@ -29,7 +30,6 @@ from rvc_lightning.conversion.contour import shaped_contour
 from rvc_lightning.conversion.draws import Place
 from rvc_lightning.conversion.finishing import finished_rate, finished_samples, finishing
 from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.conversion.reel import Reel, spans
 from rvc_lightning.conversion.result import leveled
 from rvc_lightning.conversion.silence import SoundDetector
 from rvc_lightning.conversion.source import Recording, Source, measure_on_host, read_recording

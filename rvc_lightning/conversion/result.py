@@ -10,10 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from rvc_lightning.audio.loudness import peak_of
-from rvc_lightning.audio.samples import Samples
+from rvc_lightning.audio.samples import Samples, spans
 from rvc_lightning.conversion.envelope import EnvelopeMix
 from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.conversion.reel import spans
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.frames import SAMPLE_RATE
 

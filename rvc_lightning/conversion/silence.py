@@ -47,10 +47,3 @@ class SoundDetector:
         ends = -(-np.flatnonzero(edges == -1) * HOP_SAMPLES // grid_samples) * grid_samples
         pairs = zip(starts.tolist(), np.minimum(ends, self._samples).tolist(), strict=True)
         return [(start, end) for start, end in pairs if start < end]
-
-
-def sounding_stretches(audio: np.ndarray, grid_samples: int = 1) -> list[tuple[int, int]]:
-    """`SoundDetector.stretches` of a whole recording, float32 [N]."""
-    detector = SoundDetector()
-    detector.push(audio)
-    return detector.stretches(grid_samples)

@@ -21,10 +21,9 @@ from rvc_lightning.audio.decode import open_audio
 from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.audio.filters import highpass_zero_phase
 from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
-from rvc_lightning.audio.samples import Samples
+from rvc_lightning.audio.samples import Reel, Samples, spans
 from rvc_lightning.audio.stages import Resampler
 from rvc_lightning.conversion.chunking import reflected
-from rvc_lightning.conversion.reel import Reel, spans
 from rvc_lightning.errors import AudioError, ConfigurationError
 from rvc_lightning.files import digest
 from rvc_lightning.frames import SAMPLE_RATE

@@ -17,9 +17,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from transformers import HubertConfig, HubertModel
 
-from rvc_lightning.building import build_predictor, plain, set_up_torch, settings
-from rvc_lightning.data.features import ExtractionConfig
-from rvc_lightning.data.preparation import SlicingConfig, prepare
+from rvc_lightning.building import build_predictor, extraction_of, plain, set_up_torch, settings
+from rvc_lightning.data.preparation import prepare
+from rvc_lightning.data.recipe import Recipe
+from rvc_lightning.data.slicing import SlicingConfig
 
 STAGES = ("slicing", "pitch", "content")
 
@@ -53,18 +54,14 @@ def _prepare(config: DictConfig, setup: PreparationSetup, encoder: Path, output:
     """Prepares the recordings from nothing; gives the speeds of its stages."""
     of_this_line = OmegaConf.merge(config, {"preparation": setup._asdict()})
     assert isinstance(of_this_line, DictConfig)
-    preparation = of_this_line.preparation
-    batches = {key: preparation[key] for key in ("batch_seconds", "batch_slices")}
-    report = prepare(
-        Path(config.preparation_table.audio),
-        output,
+    recipe = Recipe(
         sample_rate=config.model.synthesizer.sample_rate,
-        slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
         pitch=plain(config.pitch),
         content={"name": "hubert", "path": str(encoder)},
-        trainer=build_predictor(of_this_line),
-        extraction=settings(ExtractionConfig, "preparation", {"num_workers": config.prepare_workers, **batches}),
+        slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
     )
+    trainer, extraction = build_predictor(of_this_line), extraction_of(of_this_line)
+    report = prepare(Path(config.preparation_table.audio), output, recipe, trainer=trainer, extraction=extraction)
     return {} if report is None else report.speeds
 
 

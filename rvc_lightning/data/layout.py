@@ -18,12 +18,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from rvc_lightning.data.slicing import SlicingConfig
+from rvc_lightning.data.recipe import Recipe
 from rvc_lightning.files import TEMPORARY_PREFIX, remove_leftovers
 from rvc_lightning.pitch import PITCH_EXTRACTORS
 from rvc_lightning.pitch.base import PitchNetwork
@@ -56,23 +54,16 @@ class Layout:
     content: Path
 
     @classmethod
-    def of(
-        cls,
-        output: Path,
-        sample_rate: int,
-        slicing: SlicingConfig,
-        pitch: Mapping[str, Any],
-        content: Mapping[str, Any],
-        precision: str,
-    ) -> Layout:
-        """The folders for settings as `prepare` takes them, and networks in a precision as Lightning names it."""
-        slices = f"slices-{digits(4, REVISION, sample_rate, asdict(slicing))}"
+    def of(cls, output: Path, recipe: Recipe, precision: str) -> Layout:
+        """The folders for a recipe, and networks in a precision as Lightning names it."""
+        pitch, content = recipe.pitch, recipe.content
+        slices = f"slices-{digits(4, REVISION, recipe.sample_rate, asdict(recipe.slicing))}"
         # Networks give slightly other values in other precisions; extractors of the host do not.
         rounding = [] if precision == _EXACT else [precision]
         of_pitch = rounding if issubclass(PITCH_EXTRACTORS.get(pitch["name"], object), PitchNetwork) else []
         return cls(
             output=output,
-            sample_rate=sample_rate,
+            sample_rate=recipe.sample_rate,
             slices=output / slices,
             pitch=output / f"pitch-{pitch['name']}-{digits(4, REVISION, slices, dict(pitch), *of_pitch)}",
             content=output / f"content-{content['name']}-{digits(4, REVISION, slices, dict(content), *rounding)}",

@@ -34,6 +34,7 @@ from rvc_lightning.data.layout import REVISION, Layout, numbers_in, shard, slice
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, write_manifest
 from rvc_lightning.data.pending import SILENCE_SECONDS, PendingSlices
 from rvc_lightning.data.pitch_histogram import PitchHistogram
+from rvc_lightning.data.recipe import Recipe
 from rvc_lightning.data.recordings import SlicedRecording, SlicingWork, slice_recordings
 from rvc_lightning.data.report import (
     REPORT_NAME,
@@ -43,35 +44,21 @@ from rvc_lightning.data.report import (
     summarize_speakers,
 )
 from rvc_lightning.data.report_picture import PICTURE_NAME, write_picture
-from rvc_lightning.data.selection import SelectionConfig, speaker_numbers
-from rvc_lightning.data.slicing import LeftOut, SlicingConfig
+from rvc_lightning.data.selection import speaker_numbers
+from rvc_lightning.data.slicing import LeftOut
 from rvc_lightning.errors import ConfigurationError, DatasetError
 from rvc_lightning.files import alone_in, write_json
 from rvc_lightning.pitch import build_pitch_extractor
-from rvc_lightning.typed import check_whole
-
-__all__ = ["PreparationReport", "SlicingConfig", "prepare"]
 
 logger = logging.getLogger(__name__)
 
 _NOT_FINITE = "its pitch or content is not finite"
 _WORK_FOLDER = ".work"
 _PENDING_NAME = "pending.npz"
-# No device records at more.
-_HIGHEST_RATE = 768_000
 
 
 def prepare(
-    audio: Path,
-    output: Path,
-    *,
-    sample_rate: int,
-    slicing: SlicingConfig,
-    pitch: Mapping[str, Any],
-    content: Mapping[str, Any],
-    trainer: lightning.Trainer,
-    extraction: ExtractionConfig,
-    selection: SelectionConfig | None = None,
+    audio: Path, output: Path, recipe: Recipe, *, trainer: lightning.Trainer, extraction: ExtractionConfig
 ) -> PreparationReport | None:
     """Slice all recordings, find pitch and content of the slices, and write the manifest and the report.
 
@@ -80,13 +67,9 @@ def prepare(
     Args:
         audio: a folder of recordings, or one recording.
         output: folder of the prepared dataset; what is there already is not done again.
-        sample_rate: of the slices, Hz; a multiple of 100, as one frame is 10 ms.
-        slicing: how to clean, level and cut.
-        pitch: {"name": ..., options}, see `rvc_lightning.pitch`.
-        content: {"name": ..., options}, see `rvc_lightning.content`.
+        recipe: what is made of them.
         trainer: runs the networks through `Trainer.predict`, on all of its ranks.
         extraction: how slices are batched; its processes slice, too.
-        selection: which recordings are used, and who speaks in them; by default all, and speakers by number.
 
     Returns:
         What became of every file; None on all ranks but the first.
@@ -96,51 +79,33 @@ def prepare(
         ConfigurationError: settings that contradict each other or name something unknown.
     """
     audio, output = Path(audio), Path(output)
-    check_input(audio, sample_rate)
+    check_input(audio)
     if output.exists() and output.samefile(audio):
         raise ConfigurationError(f"'{output}' holds the recordings: choose another folder for what is made of them")
-    extractor, encoder = build_pitch_extractor(**pitch), build_content_encoder(**content)
-    layout = Layout.of(output, sample_rate, slicing, pitch, content, trainer.precision)
+    extractor, encoder = build_pitch_extractor(**recipe.pitch), build_content_encoder(**recipe.content)
+    layout = Layout.of(output, recipe, trainer.precision)
     work = output / _WORK_FOLDER
     tasks = partial(PendingSlices.load, work / _PENDING_NAME, layout)
     extract = partial(extract_features, tasks, extractor, encoder, trainer, extraction, work)
-    if not trainer.is_global_zero:
+    report = None
+    if trainer.is_global_zero:
+        with alone_in(output):
+            _say_if_older(output)
+            stages = _Stages(audio, recipe, layout)
+            stages.slice(extraction.num_workers)
+            n_pending = stages.find_pending()
+            # The other ranks are waiting even if there is nothing to do.
+            if n_pending or trainer.world_size > 1:
+                extract()
+            report = stages.finish(encoder.dim, trainer.precision)
+    else:
         extract()
-        trainer.strategy.barrier("manifest")
-        return None
-    with alone_in(output):
-        _say_if_older(output)
-        stages = _Stages(audio, slicing, layout, selection or SelectionConfig())
-        stages.slice(extraction.num_workers)
-        n_pending = stages.find_pending()
-        # The other ranks are waiting even if there is nothing to do.
-        if n_pending or trainer.world_size > 1:
-            extract()
-        header = DatasetHeader(
-            sample_rate=sample_rate,
-            pitch=_named(pitch),
-            content={**_named(content), "dim": encoder.dim},
-            slicing=asdict(slicing),
-            speakers=list(stages.numbers),
-            silence=stages.silence_content(),
-            precision=trainer.precision,
-            revision=REVISION,
-        )
-        report = stages.finish(header)
     trainer.strategy.barrier("manifest")
     return report
 
 
-def check_input(audio: Path, sample_rate: int) -> None:
-    """Refuses what cannot be prepared at all.
-
-    Raises:
-        DatasetError: there is no such folder or file.
-        ConfigurationError: no recording has such a rate, or a frame of 10 ms no whole number of samples at it.
-    """
-    check_whole("sample_rate", sample_rate, 1, _HIGHEST_RATE)
-    if sample_rate % 100:
-        raise ConfigurationError(f"sample_rate must be a multiple of 100 Hz: a frame is 10 ms; got {sample_rate}")
+def check_input(audio: Path) -> None:
+    """Raises DatasetError if there is no such folder or file."""
     if not audio.exists():
         raise DatasetError(f"'{audio}' does not exist; give a folder of recordings, or one recording")
 
@@ -150,9 +115,8 @@ class _Stages:
     """What the first rank does, and what it knows in between."""
 
     audio: Path
-    slicing: SlicingConfig
+    recipe: Recipe
     layout: Layout
-    selection: SelectionConfig
     sources: list[Source] = field(default_factory=list)
     skipped: list[SkippedFile] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -176,11 +140,11 @@ class _Stages:
     def slice(self, num_workers: int) -> None:
         """Finds and slices the recordings; `sources` are then those that gave slices."""
         everything = discover_audio(self.audio, exclude=(self.output,))
-        discovery, self.notes = self.selection.apply(everything), self.selection.notes(everything)
+        selection, sample_rate = self.recipe.selection, self.recipe.sample_rate
+        discovery, self.notes = selection.apply(everything), selection.notes(everything)
         root = self.audio if self.audio.is_dir() else self.audio.parent
-        found, unreadable = fingerprint_recordings(root, discovery.recordings, self.selection, self.output)
-        sample_rate = self.layout.sample_rate
-        self.work = slice_recordings(found, self.layout.slices, sample_rate, self.slicing, num_workers)
+        found, unreadable = fingerprint_recordings(root, discovery.recordings, selection, self.output)
+        self.work = slice_recordings(found, self.layout.slices, sample_rate, self.recipe.slicing, num_workers)
         self.skipped = [*discovery.skipped, *unreadable, *self.work.failed.values()]
         for source in found:
             if source.folder in self.work.failed:
@@ -205,20 +169,32 @@ class _Stages:
             logger.info("finding pitch and content of %d slices", n_slices)
         return len(pending)
 
-    def silence_content(self) -> str | None:
+    def _silence_content(self) -> str | None:
         """The content of silence, relative to the dataset; None if the encoder makes none of it."""
         _, content = self.layout.silence
         return content.relative_to(self.output).as_posix() if content.exists() else None
 
-    def finish(self, header: DatasetHeader) -> PreparationReport:
+    def finish(self, content_dim: int, precision: str) -> PreparationReport:
         """Writes manifest and report. Raises DatasetError if nothing can be used."""
         outcome = _Outcome()
-        write_manifest(self.output, header, self._rows(outcome))
+        write_manifest(self.output, self._header(content_dim, precision), self._rows(outcome))
         report = self._report(outcome)
         write_json(self.output / REPORT_NAME, report.to_dict())
         write_picture(report, self.output / PICTURE_NAME)
         shutil.rmtree(self.work_folder, ignore_errors=True)
         return report
+
+    def _header(self, content_dim: int, precision: str) -> DatasetHeader:
+        return DatasetHeader(
+            sample_rate=self.recipe.sample_rate,
+            pitch=_named(self.recipe.pitch),
+            content={**_named(self.recipe.content), "dim": content_dim},
+            slicing=asdict(self.recipe.slicing),
+            speakers=list(self.numbers),
+            silence=self._silence_content(),
+            precision=precision,
+            revision=REVISION,
+        )
 
     def _report(self, outcome: _Outcome) -> PreparationReport:
         speeds = _speeds(self.work, read_efforts(self.work_folder))

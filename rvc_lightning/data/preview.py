@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rvc_lightning.audio.decode import recorded_seconds
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_name
@@ -16,10 +14,10 @@ from rvc_lightning.data.fingerprints import Source, fingerprint_recordings
 from rvc_lightning.data.layout import Layout
 from rvc_lightning.data.pending import missing_features
 from rvc_lightning.data.preparation import check_input
+from rvc_lightning.data.recipe import Recipe
 from rvc_lightning.data.recordings import SlicedRecording
 from rvc_lightning.data.report import duration, not_used
-from rvc_lightning.data.selection import SelectionConfig
-from rvc_lightning.data.slicing import SlicingConfig, planned_spans
+from rvc_lightning.data.slicing import planned_spans
 from rvc_lightning.errors import AudioError
 from rvc_lightning.frames import CONTENT_REPEAT, FRAMES_PER_SECOND
 
@@ -113,42 +111,27 @@ class Preview:
         return in_columns([("speaker", "recordings", "minutes", "slices", "done"), *rows])
 
 
-def preview(
-    audio: Path,
-    output: Path,
-    *,
-    sample_rate: int,
-    slicing: SlicingConfig,
-    pitch: Mapping[str, Any],
-    content: Mapping[str, Any],
-    content_dim: int,
-    precision: str,
-    selection: SelectionConfig,
-) -> Preview:
-    """Look at the recordings, and at what is done of them; arguments as those of `preparation.prepare`.
+def preview(audio: Path, output: Path, recipe: Recipe, *, content_dim: int, precision: str) -> Preview:
+    """Look at the recordings, and at what is done of them.
 
     Recordings are read where some are done already, since what is done is known by content.
 
     Args:
         audio: a folder of recordings, or one recording.
         output: folder of the prepared dataset.
-        sample_rate: of the slices, Hz.
-        slicing: how to clean, level and cut.
-        pitch: {"name": ..., options}.
-        content: {"name": ..., options}; not loaded.
+        recipe: what would be made of them; no network is loaded.
         content_dim: channels of the content.
         precision: of the networks, as Lightning names it.
-        selection: which recordings are used, and who speaks in them.
 
     Raises:
         DatasetError: the input does not exist.
-        ConfigurationError: the rate cannot be.
     """
-    check_input(audio, sample_rate)
+    check_input(audio)
+    selection = recipe.selection
     found = discover_audio(audio, exclude=(output,))
     discovery = selection.apply(found)
     root = audio if audio.is_dir() else audio.parent
-    layout = Layout.of(output, sample_rate, slicing, pitch, content, precision)
+    layout = Layout.of(output, recipe, precision)
     sources: list[Source] = []
     if layout.slices.is_dir():
         sources, _ = fingerprint_recordings(root, discovery.recordings, selection, output, remember=False)
@@ -159,7 +142,7 @@ def preview(
         if (planned := done.get(path)) is not None:
             return planned
         try:
-            return _planned(display_name(relative), speaker, recorded_seconds(path), sample_rate, slicing)
+            return _planned(display_name(relative), speaker, recorded_seconds(path), recipe)
         except AudioError as error:
             return SkippedFile(display_name(relative), str(error).removeprefix(f"'{path}' "))
 
@@ -169,7 +152,9 @@ def preview(
     skipped = [*discovery.skipped, *(result for result in results if isinstance(result, SkippedFile))]
     pending_seconds = sum(recording.slice_seconds for recording in planned if not recording.is_done)
     # float32 audio and pitch, float16 content.
-    bytes_per_second = 4 * sample_rate + 4 * FRAMES_PER_SECOND + 2 * content_dim * FRAMES_PER_SECOND // CONTENT_REPEAT
+    bytes_per_second = (
+        4 * (recipe.sample_rate + FRAMES_PER_SECOND) + 2 * content_dim * FRAMES_PER_SECOND // CONTENT_REPEAT
+    )
     return Preview(
         audio=str(audio),
         output=str(output),
@@ -198,12 +183,11 @@ def _done(source: Source, layout: Layout) -> PlannedRecording | SkippedFile | No
     )
 
 
-def _planned(
-    name: str, speaker: str, seconds: float | None, sample_rate: int, slicing: SlicingConfig
-) -> PlannedRecording:
+def _planned(name: str, speaker: str, seconds: float | None, recipe: Recipe) -> PlannedRecording:
     """A recording that is not sliced yet, as if there were no silence in it."""
-    spans = planned_spans(round((seconds or 0.0) * sample_rate), sample_rate, slicing)
-    slice_seconds = sum(end - start for start, end in spans) / sample_rate
+    samples = round((seconds or 0.0) * recipe.sample_rate)
+    spans = planned_spans(samples, recipe.sample_rate, recipe.slicing)
+    slice_seconds = sum(end - start for start, end in spans) / recipe.sample_rate
     return PlannedRecording(name, speaker, seconds, len(spans), slice_seconds, is_done=False)
 
 

@@ -16,17 +16,15 @@ from time import perf_counter
 from torch.utils.data import DataLoader, Dataset
 
 from rvc_lightning.audio.decode import open_audio
-from rvc_lightning.audio.denoise import Denoiser
 from rvc_lightning.audio.discovery import SkippedFile
 from rvc_lightning.audio.encode import write_audio
-from rvc_lightning.audio.filters import highpass_blocks
 from rvc_lightning.audio.levels import LevelMeter, Levels
 from rvc_lightning.audio.samples import collected
 from rvc_lightning.audio.stages import Resampler, run
 from rvc_lightning.data.fingerprints import Source
 from rvc_lightning.data.layout import numbers_in, shard, slice_path
 from rvc_lightning.data.progress import Progress
-from rvc_lightning.data.slicing import CutPlan, LeftOut, SlicingConfig, cut_parts, plan_cut
+from rvc_lightning.data.slicing import CutPlan, LeftOut, SlicingConfig, cleaned, cut_parts, plan_cut
 from rvc_lightning.errors import AudioError
 from rvc_lightning.files import cannot_write, digest, read_json, remove_leftovers, write_json
 from rvc_lightning.workers import end_with_parent
@@ -189,11 +187,7 @@ def slice_recording(source: Source, folder: Path, sample_rate: int, slicing: Sli
     with open_audio(source.path, scratch=folder) as stream:
         meter = LevelMeter(stream.sample_rate, slicing.threshold_db)
         blocks = run(Resampler(stream.sample_rate, sample_rate), meter.watch(stream))
-        if slicing.highpass_hz > 0:
-            blocks = highpass_blocks(blocks, sample_rate, slicing.highpass_hz)
-        if slicing.noise_reduction > 0:
-            blocks = run(Denoiser(slicing.noise_reduction, sample_rate), blocks)
-        with collected(blocks, scratch=folder) as audio:
+        with collected(cleaned(blocks, sample_rate, slicing), scratch=folder) as audio:
             plan = plan_cut(audio, sample_rate, slicing)
             entries, left_out = _write_slices(plan, folder, sample_rate, slicing)
         done = SlicedRecording(

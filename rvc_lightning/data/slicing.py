@@ -11,13 +11,13 @@ Letters: N samples.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from rvc_lightning.audio.denoise import Denoiser
-from rvc_lightning.audio.filters import highpass
+from rvc_lightning.audio.filters import highpass_blocks
 from rvc_lightning.audio.loudness import LOUDEST_PEAK, normalization_gain, normalize, peak_defect, peak_of
 from rvc_lightning.audio.samples import Samples, Scaled, blocks_of
 from rvc_lightning.audio.slicer import Slicer
@@ -99,21 +99,6 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Cut:
-    """What a recording is cut into.
-
-    Attributes:
-        slices: in order of time.
-        left_out: stretches that would be slices but for their reason.
-        silence_seconds: the silence dropped in mode automatic.
-    """
-
-    slices: list[Slice]
-    left_out: list[LeftOut]
-    silence_seconds: float
-
-
-@dataclass(frozen=True)
 class CutPlan:
     """Where a recording is to be cut.
 
@@ -132,28 +117,19 @@ class CutPlan:
     nothing: str | None = None
 
 
-def cut_recording(audio: np.ndarray, sample_rate: int, slicing: SlicingConfig) -> Cut:
-    """Filter a recording, clean it, level what is left and cut it into slices.
-
-    Every sample ends in a slice, in a stretch named as left out, or in a silence.
-
-    Args:
-        audio: float32 [N].
-        sample_rate: Hz.
-        slicing: how.
-    """
+def cleaned(blocks: Iterable[np.ndarray], sample_rate: int, slicing: SlicingConfig) -> Iterator[np.ndarray]:
+    """What comes in blocks, float32 [n] each, filtered and without its noise as the settings say: as many samples."""
     if slicing.highpass_hz > 0:
-        audio = highpass(audio, sample_rate, slicing.highpass_hz)
-    if slicing.noise_reduction > 0 and len(audio):
-        audio = np.concatenate(list(run(Denoiser(slicing.noise_reduction, sample_rate), [audio])))
-    plan = plan_cut(audio, sample_rate, slicing)
-    parts = list(cut_parts(plan, sample_rate, slicing))
-    slices = [part for part in parts if isinstance(part, Slice)]
-    return Cut(slices, [part for part in parts if isinstance(part, LeftOut)], plan.silence_seconds)
+        blocks = highpass_blocks(blocks, sample_rate, slicing.highpass_hz)
+    if slicing.noise_reduction > 0:
+        blocks = run(Denoiser(slicing.noise_reduction, sample_rate), blocks)
+    return iter(blocks)
 
 
 def plan_cut(audio: Samples, sample_rate: int, slicing: SlicingConfig) -> CutPlan:
-    """Decide where to cut a recording that is filtered and cleaned.
+    """Decide where to cut a recording that is `cleaned`.
+
+    Every sample ends in a slice, in a stretch named as left out, or in a silence.
 
     Args:
         audio: float32 [N].

@@ -6,8 +6,8 @@ import golden_rule
 import numpy as np
 import pytest
 
+from rvc_lightning.audio.samples import Reel
 from rvc_lightning.conversion.chunking import ChunkLengths, Joiner, cut_points, reflected, split
-from rvc_lightning.conversion.reel import Reel
 from rvc_lightning.errors import ConfigurationError
 
 SHORT = ChunkLengths(context_seconds=1, search_seconds=1, spacing_seconds=4, longest_seconds=5)

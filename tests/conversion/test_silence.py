@@ -4,7 +4,7 @@ import librosa
 import numpy as np
 import pytest
 
-from rvc_lightning.conversion.silence import SoundDetector, sounding_stretches
+from rvc_lightning.conversion.silence import SoundDetector
 
 RATE = 16000
 
@@ -16,6 +16,12 @@ def recording(*parts):
 
 
 AUDIO = recording((0.7, 0), (1.3, 0.1), (2, 1e-6), (0.3, 0.02), (0.5, 0), (1.111, 0.1))
+
+
+def sounding_stretches(audio, grid_samples=1):
+    detector = SoundDetector()
+    detector.push(audio)
+    return detector.stretches(grid_samples)
 
 
 @pytest.mark.parametrize("audio", [AUDIO, AUDIO[:40000], recording((2, 0.1), (3.05, 0)), AUDIO[-999:]])

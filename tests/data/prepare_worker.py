@@ -9,7 +9,8 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from rvc_lightning.data import features
 from rvc_lightning.data.features import ExtractionConfig
-from rvc_lightning.data.preparation import SlicingConfig, prepare
+from rvc_lightning.data.preparation import prepare
+from rvc_lightning.data.recipe import Recipe
 
 
 def main():
@@ -41,10 +42,7 @@ def main():
     prepare(
         arguments.audio,
         output,
-        sample_rate=24000,
-        slicing=SlicingConfig(),
-        pitch={"name": "swift_f0"},
-        content={"name": "spectral"},
+        Recipe(sample_rate=24000, pitch={"name": "swift_f0"}, content={"name": "spectral"}),
         trainer=trainer,
         extraction=ExtractionConfig(batch_slices=2),
     )

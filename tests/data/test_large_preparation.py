@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from cutting import cut_recording
 from test_preparation import RATE, all_files, run, speech, write
 
 from rvc_lightning.audio.decode import decode_audio, resample
@@ -27,7 +28,7 @@ from rvc_lightning.data.layout import numbers_in, shard, slice_path
 from rvc_lightning.data.manifest import read_header, read_manifest
 from rvc_lightning.data.recordings import SlicedRecording, slice_recording
 from rvc_lightning.data.selection import SelectionConfig
-from rvc_lightning.data.slicing import SlicingConfig, cut_recording
+from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError
 from rvc_lightning.frames import content_frames
 

@@ -17,8 +17,10 @@ from rvc_lightning.content import CONTENT_ENCODERS
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.data.features import ExtractionConfig
 from rvc_lightning.data.manifest import read_header, read_manifest
-from rvc_lightning.data.preparation import SlicingConfig, prepare
+from rvc_lightning.data.preparation import prepare
+from rvc_lightning.data.recipe import Recipe
 from rvc_lightning.data.selection import SelectionConfig
+from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError
 from rvc_lightning.frames import content_frames
 
@@ -47,15 +49,10 @@ def run(audio, output, **changes):
         enable_model_summary=False,
         enable_checkpointing=False,
     )
-    settings = {
-        "sample_rate": 24000,
-        "slicing": SlicingConfig(),
-        "pitch": {"name": "swift_f0"},
-        "content": {"name": "spectral"},
-    }
+    settings = {"sample_rate": 24000, "pitch": {"name": "swift_f0"}, "content": {"name": "spectral"}}
     batches = {name: changes.pop(name) for name in ("num_workers", "batch_slices") if name in changes}
     extraction = ExtractionConfig(**batches)
-    return prepare(audio, output, trainer=trainer, extraction=extraction, **{**settings, **changes})
+    return prepare(audio, output, Recipe(**settings | changes), trainer=trainer, extraction=extraction)
 
 
 def all_files(folder):

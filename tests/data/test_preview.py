@@ -8,22 +8,19 @@ from test_preparation import RATE, all_files, run, speech, write
 
 from rvc_lightning.data.manifest import read_manifest
 from rvc_lightning.data.preview import preview
+from rvc_lightning.data.recipe import Recipe
 from rvc_lightning.data.selection import SelectionConfig
-from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.errors import DatasetError
 
 
 def look(audio, output, **changes):
     settings = {
         "sample_rate": 24000,
-        "slicing": SlicingConfig(),
         "pitch": {"name": "swift_f0"},
         "content": {"name": "spectral"},
-        "content_dim": 768,
-        "precision": "32-true",
         "selection": SelectionConfig(speakers="folders"),
     }
-    return preview(audio, output, **{**settings, **changes})
+    return preview(audio, output, Recipe(**settings | changes), content_dim=768, precision="32-true")
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cutting import cut_recording
 
 from rvc_lightning.audio.decode import resample
-from rvc_lightning.data.slicing import SlicingConfig, cut_recording
+from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.errors import ConfigurationError
 
 GOLDEN = Path(__file__).parent / "golden"

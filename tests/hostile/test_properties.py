@@ -9,16 +9,17 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from cutting import cut_recording
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rvc_lightning.audio.decode import decode_audio, load_audio, resample
 from rvc_lightning.audio.encode import fitting_rate, write_audio
+from rvc_lightning.audio.samples import Growing
 from rvc_lightning.audio.slicer import Slicer
 from rvc_lightning.conversion.chunking import FADE_FRAMES, ChunkLengths, Joiner, reflected, split
-from rvc_lightning.conversion.reel import Growing
 from rvc_lightning.data.buckets import LengthBucketSampler
-from rvc_lightning.data.slicing import MODES, SlicingConfig, cut_recording
+from rvc_lightning.data.slicing import MODES, SlicingConfig
 from rvc_lightning.errors import AudioError
 from rvc_lightning.frames import CONTENT_SAMPLES, FRAME_SAMPLES, SAMPLE_RATE
 
