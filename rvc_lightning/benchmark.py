@@ -1,47 +1,16 @@
-"""`python -m rvc_lightning.benchmark`: what a training step takes of time and memory, or how fast is converted.
-
-With measure=preparation it measures the way to a dataset instead, see `rvc_lightning.data.benchmark`.
-
-The batches are random and the weights too: neither changes the work. Every line of the table is measured in processes
-of its own, so that its memory is its own, and the lines take turns, so that what else the machine does meets all.
-
-The first line for each batch size is the loop that RVC tools run, in float32: in it the discriminator collects
-gradients in the generator's pass, the real features are propagated through as well, every loss is read back at every
-step, AdamW is not fused, and all 2-D convolutions run down the columns.
-"""
+"""`python -m rvc_lightning.benchmark`: what training takes, or with measure=…, preparation or conversion."""
 
 from __future__ import annotations
 
 import logging
-import resource
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
-from itertools import product
-from multiprocessing import get_context
-from statistics import median
-from time import perf_counter
-from typing import Any
+from collections.abc import Callable
 
-import torch
-from lightning import Callback, LightningModule, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from rvc_lightning import losses, resolvers
-from rvc_lightning.building import build_converting_trainer, build_module, make, plain, set_up_torch
+from rvc_lightning import resolvers
 from rvc_lightning.command_line import configured
-from rvc_lightning.commands import command, quieten
-from rvc_lightning.conversion.prediction import Throughput
-from rvc_lightning.data.batch import Batch, Example, collate
-from rvc_lightning.data.manifest import DatasetHeader
+from rvc_lightning.commands import command
 from rvc_lightning.errors import unknown_choice
-from rvc_lightning.frames import CONTENT_REPEAT, FRAMES_PER_SECOND, hop_samples
-from rvc_lightning.models import SynthesizerConfig
-from rvc_lightning.models.discriminators import PeriodDiscriminator
-from rvc_lightning.module import Generated, RVCModule, SeenLoss
-from rvc_lightning.pitch import build_pitch_extractor
 from rvc_lightning.typed import check_whole
 
 log = logging.getLogger(__name__)
@@ -49,251 +18,43 @@ log = logging.getLogger(__name__)
 resolvers.register()
 
 
-class RandomSlices(Dataset[Example]):
-    """Noise with a pitch, as many examples as are asked for."""
-
-    def __init__(self, n_examples: int, frames: int, hop_samples: int, content_dim: int) -> None:
-        self.n_examples, self.frames, self.hop_samples, self.content_dim = n_examples, frames, hop_samples, content_dim
-
-    def __len__(self) -> int:
-        return self.n_examples
-
-    def __getitem__(self, index: int) -> Example:
-        return Example(
-            id=str(index),
-            content=torch.randn(self.frames // CONTENT_REPEAT, self.content_dim),
-            f0_hz=torch.rand(self.frames) * 300 + 80,
-            waveform=torch.rand(self.frames * self.hop_samples) - 0.5,
-            frames=self.frames,
-            speaker=0,
-        )
-
-
-def one_batch(examples: Sequence[Example]) -> list[Batch]:
-    """The batches of an optimizer step: a single one."""
-    return [collate(examples)]
-
-
-class PlainLoop(RVCModule):
-    """The same networks and losses in the loop that RVC tools run."""
-
-    def training_step(self, batches: Sequence[Batch], batch_idx: int) -> dict[str, list[SeenLoss]]:
-        """One step without any of our savings."""
-        discriminator_optimizer, generator_optimizer = self._optimizers()
-        (batch,) = batches
-        generated = self.generate(batch)
-        loss = self._plain_discriminator_loss(generated)
-        discriminator_optimizer.zero_grad()
-        self.manual_backward(loss)
-        discriminator_optimizer.step()
-        terms = self.generator_losses(generated)
-        total = self.weighted_sum(terms)
-        generator_optimizer.zero_grad()
-        self.manual_backward(total)
-        generator_optimizer.step()
-        for value in (loss, total, *terms.values()):
-            value.item()
-        return {"losses": []}
-
-    def _plain_discriminator_loss(self, generated: Generated) -> Tensor:
-        real = [j.score for j in self.discriminator(generated.real)]
-        fake = [j.score for j in self.discriminator(generated.fake.detach())]
-        return losses.discriminator_loss(real, fake)
-
-    def generator_losses(self, generated: Generated, *, adversarial: bool = True) -> dict[str, Tensor]:
-        """As ours, but the real features are part of the graph and the discriminator is not frozen."""
-        real, fake = self.discriminator(generated.real), self.discriminator(generated.fake)
-        return super().generator_losses(generated, adversarial=False) | {
-            "adversarial": losses.adversarial_loss([j.score for j in fake]),
-            "features": losses.feature_loss([j.features for j in real], [j.features for j in fake]),
-        }
-
-
-class StepTimer(Callback):
-    """Notes when each step begins and ends, the device's work included, and the peak of memory."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self.peak_bytes = 0
-        self._since = 0.0
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        """Starts the clock."""
-        self._wait(pl_module)
-        self._since = perf_counter()
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        """Stops the clock."""
-        self._wait(pl_module)
-        self.seconds.append(perf_counter() - self._since)
-        self.peak_bytes = (
-            torch.cuda.max_memory_allocated(pl_module.device)
-            if pl_module.device.type == "cuda"
-            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        )
-
-    @staticmethod
-    def _wait(module: LightningModule) -> None:
-        if module.device.type == "cuda":
-            torch.cuda.synchronize(module.device)
-
-
-LOOPS = {"ours": RVCModule, "plain": PlainLoop}
-
-
-@dataclass(frozen=True)
-class Setup:
-    """A line of the table: what is measured."""
-
-    loop: str
-    precision: str
-    compiled: bool
-    checkpoint_activations: str
-    batch_size: int
-
-
-@dataclass
-class Measured:
-    """What was measured of a line, over all rounds."""
-
-    seconds: list[float] = field(default_factory=list)
-    peak_bytes: int = 0
-
-    def add(self, other: Measured) -> None:
-        """Takes in another round."""
-        self.seconds += other.seconds
-        self.peak_bytes = max(self.peak_bytes, other.peak_bytes)
-
-
-def setups(config: DictConfig) -> list[Setup]:
-    """The lines of the table: the plain loop for each batch size, if asked for, then all combinations for ours.
-
-    Raises:
-        ConfigurationError: There is no such loop.
-    """
-    if unknown := sorted(set(config.loops) - set(LOOPS)):
-        raise unknown_choice("loop", unknown[0], LOOPS)
-    table = config.table
-    base = [Setup("plain", "32-true", False, "none", size) for size in table.batch_size if "plain" in config.loops]
-    combinations = product(table.batch_size, table.precision, table.compile, table.checkpoint_activations)
-    ours = [
-        Setup("ours", precision, compiled, checkpointed, size)
-        for size, precision, compiled, checkpointed in combinations
-        if "ours" in config.loops
-    ]
-    return base + ours
-
-
-def measure(settings: Mapping[str, Any], setup: Setup) -> Measured:
-    """Trains as many steps as a round has, in this process. The first one warms up and does not count.
-
-    Raises:
-        ConfigurationError: Lightning refuses the devices or the precision.
-    """
-    quieten()
-    config = OmegaConf.create(dict(settings))
-    assert isinstance(config, DictConfig)
-    seed_everything(config.seed, verbose=False)
-    set_up_torch(config)
-    config.trainer.precision = setup.precision
-    config.model.compile, config.model.checkpoint_activations = setup.compiled, setup.checkpoint_activations
-    if setup.loop == "plain":
-        config.optimizer.fused = None
-    timer = StepTimer()
-    quiet = {"callbacks": [timer], "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = make(config, "trainer", **quiet, max_epochs=1, limit_val_batches=0)
-    trainer.fit(build(config, setup.loop), random_loader(config, setup.batch_size))
-    return Measured(timer.seconds[1:], timer.peak_bytes)
-
-
-def build(config: DictConfig, loop: str) -> RVCModule:
-    """The networks in the loop of that name; the plain one without what we do for speed, see the head of this file."""
-    header = DatasetHeader(config.model.synthesizer.sample_rate, {}, {"dim": config.content_dim})
-    module = build_module(config, header, voice={}, kind=LOOPS[loop])
-    if loop == "plain":
-        for part in module.discriminator.discriminators:
-            if isinstance(part, PeriodDiscriminator):
-                part.transposed = False
-    return module
-
-
-def random_loader(config: DictConfig, batch_size: int) -> DataLoader:
-    """As many random batches as a round has steps."""
-    sample_rate, frames = config.model.synthesizer.sample_rate, round(config.seconds * FRAMES_PER_SECOND)
-    slices = RandomSlices(config.steps * batch_size, frames, hop_samples(sample_rate), config.content_dim)
-    return DataLoader(slices, batch_size=batch_size, collate_fn=one_batch)
-
-
-def run_table(config: DictConfig) -> dict[Setup, Measured]:
-    """Measures every line, round by round, each in a fresh process."""
-    settings = plain(config)
-    results = {setup: Measured() for setup in setups(config)}
-    for _ in range(config.rounds):
-        for setup, result in results.items():
-            with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
-                result.add(fresh.submit(measure, settings, setup).result())
-    return results
-
-
-def as_table(results: Mapping[Setup, Measured], clip_seconds: float) -> str:
-    """The results in Markdown; medians, with the time of the plain loop at that batch size divided by ours."""
-    plain_seconds = {
-        setup.batch_size: median(result.seconds) for setup, result in results.items() if setup.loop == "plain"
-    }
-    lines = [
-        "| loop | precision | compile | checkpointing | batch | s/step | GiB | audio-s/s | x plain |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for setup, result in results.items():
-        seconds = median(result.seconds)
-        faster = plain_seconds.get(setup.batch_size, float("nan")) / seconds
-        lines.append(
-            f"| {setup.loop} | {setup.precision} | {'yes' if setup.compiled else 'no'} "
-            f"| {setup.checkpoint_activations} | {setup.batch_size} | {seconds:.3f} | {result.peak_bytes / 2**30:.2f} "
-            f"| {setup.batch_size * clip_seconds / seconds:.2f} | {faster:.2f} |"
-        )
-    return "\n".join(lines)
-
-
 @configured("benchmark")
 @command
 def main(config: DictConfig) -> None:
     """Measures and prints the table."""
-    tables = {"training": _training_table, "conversion": _conversion_table, "preparation": _preparation_table}
-    if config.measure not in tables:
-        raise unknown_choice("measure", config.measure, tables)
+    if config.measure not in _TABLES:
+        raise unknown_choice("measure", config.measure, _TABLES)
     for name, least in (("rounds", 1), ("steps", 1), ("conversion.clips", 1), ("conversion.index_rows", 0)):
         check_whole(name, OmegaConf.select(config, name), least)
-    log.info("%s", tables[config.measure](config))
+    log.info("%s", _TABLES[config.measure](config))
 
 
-def _training_table(config: DictConfig) -> str:
+# torch and transformers take seconds to import, and --help should not.
+
+
+def _training(config: DictConfig) -> str:
+    from rvc_lightning.benchmarks.training import as_table, run_table
+
     return as_table(run_table(config), config.seconds)
 
 
-def _preparation_table(config: DictConfig) -> str:
-    from rvc_lightning.data.benchmark import measure_preparation, preparation_table
+def _preparation(config: DictConfig) -> str:
+    from rvc_lightning.benchmarks.preparation import as_table, run_table
 
-    return preparation_table(measure_preparation(config))
+    return as_table(run_table(config))
 
 
-def _conversion_table(config: DictConfig) -> str:
-    # Imports transformers, which takes seconds.
-    from rvc_lightning.conversion import benchmark
+def _conversion(config: DictConfig) -> str:
+    from rvc_lightning.benchmarks.conversion import as_table, clips_of, run_table
 
-    set_up_torch(config)
-    sizes = SynthesizerConfig.from_dict(plain(config.model)["synthesizer"] | {"content_dim": config.content_dim})
-    conversion = config.conversion
-    converter = benchmark.random_converter(
-        sizes,
-        build_pitch_extractor(**plain(config.pitch)),
-        build_converting_trainer(config),
-        Throughput(conversion.batch_seconds),
-        conversion.index_rows,
-    )
-    return benchmark.measure(
-        converter, benchmark.Clips(conversion.clips, conversion.seconds), config.rounds, config.seed
-    )
+    return as_table(run_table(config), clips_of(config))
+
+
+_TABLES: dict[str, Callable[[DictConfig], str]] = {
+    "training": _training,
+    "preparation": _preparation,
+    "conversion": _conversion,
+}
 
 
 if __name__ == "__main__":

@@ -74,6 +74,14 @@ def test_the_map_names_every_folder_of_the_package():
     assert len(folders) > 8 and [name for name in folders if f"`rvc_lightning/{name}/`" not in readme] == []
 
 
+def test_the_map_names_every_file_at_the_top():
+    readme = (ROOT / "README.md").read_text()
+    rows = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `rvc_lightning/")]
+    named = {name.strip("`").split("/")[-1].removesuffix(".py") for row in rows for name in row.strip().split(", ")}
+    named |= {name for row in rows for braces in re.findall(r"{(.*)}", row) for name in braces.split(",")}
+    assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"} <= named
+
+
 def test_torch_is_loaded_after_its_threads_are_told_how_to_wait():
     script = (
         "import os, sys; os.environ.pop('GOMP_SPINCOUNT', None); import rvc_lightning;"

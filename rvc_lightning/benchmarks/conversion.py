@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from lightning import Trainer
+from omegaconf import DictConfig
 from transformers import HubertConfig, HubertModel
 
+from rvc_lightning.building import build_converting_trainer, plain, set_up_torch
 from rvc_lightning.content import build_content_encoder
-from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.prediction import Throughput
 from rvc_lightning.frames import SAMPLE_RATE
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
-from rvc_lightning.pitch.base import PitchTracker
+from rvc_lightning.pitch import build_pitch_extractor
 from rvc_lightning.retrieval import RetrievalIndex, build_index
 from rvc_lightning.voice.voice import Voice
 
@@ -41,36 +41,32 @@ class Clips(NamedTuple):
         return [(0.3 * glide + 0.01 * noise.standard_normal(len(time))).astype(np.float32) for glide in glides]
 
 
-def random_converter(
-    config: SynthesizerConfig, pitch: PitchTracker, trainer: Trainer, throughput: Throughput, index_rows: int
-) -> VoiceConverter:
-    """A converter with a voice of these sizes, an encoder of the size of HuBERT base and an index of so many rows."""
-    voice = Voice.from_synthesizer(config, Synthesizer(config).state_dict(), {})
-    rows = np.random.default_rng(0).standard_normal((index_rows, config.content_dim), np.float32)
-    index = RetrievalIndex(build_index(rows, 0)) if index_rows else None
-    content = _random_encoder()
-    return VoiceConverter(voice, index, content=content, pitch=pitch, trainer=trainer, throughput=throughput)
+def clips_of(config: DictConfig) -> Clips:
+    """Those that the configuration asks for."""
+    return Clips(config.conversion.clips, config.conversion.seconds)
 
 
-def measure(converter: VoiceConverter, clips: Clips, rounds: int, seed: int) -> str:
-    """Converts the clips one by one and together, in turns; gives a table in Markdown, of medians."""
-    sources = clips.draw(seed)
+def run_table(config: DictConfig) -> dict[str, list[float]]:
+    """Seconds that all clips take, one by one and together, in each round; the two take turns."""
+    set_up_torch(config)
+    converter, clips = _random_converter(config), clips_of(config).draw(config.seed)
     ways: dict[str, Callable[[], Any]] = {
-        "one by one": lambda: [converter.convert(source, sample_rate=SAMPLE_RATE) for source in sources],
-        "together": lambda: converter.convert_many(sources, sample_rate=SAMPLE_RATE),
+        "one by one": lambda: [converter.convert(clip, sample_rate=SAMPLE_RATE) for clip in clips],
+        "together": lambda: converter.convert_many(clips, sample_rate=SAMPLE_RATE),
     }
     # What is done once, such as choosing kernels, does not count.
-    converter.convert(sources[0], sample_rate=SAMPLE_RATE)
+    converter.convert(clips[0], sample_rate=SAMPLE_RATE)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
+    for _ in range(config.rounds):
         for name, convert in ways.items():
             started = perf_counter()
             convert()
             seconds[name].append(perf_counter() - started)
-    return _table(seconds, clips)
+    return seconds
 
 
-def _table(seconds: dict[str, Sequence[float]] | dict[str, list[float]], clips: Clips) -> str:
+def as_table(seconds: Mapping[str, Sequence[float]], clips: Clips) -> str:
+    """The medians in Markdown."""
     base = median(seconds["one by one"])
     lines = ["| conversion | clips | s each | s/audio-s | audio-s/s | x one by one |", "|---|---|---|---|---|---|"]
     for name, values in seconds.items():
@@ -82,8 +78,21 @@ def _table(seconds: dict[str, Sequence[float]] | dict[str, list[float]], clips: 
     return "\n".join(lines)
 
 
-def _random_encoder() -> ContentEncoder:
-    torch.manual_seed(0)
+def _random_converter(config: DictConfig) -> VoiceConverter:
+    """With a voice and an encoder of the configured sizes, and an index of so many rows."""
+    sizes = SynthesizerConfig.from_dict(plain(config.model)["synthesizer"] | {"content_dim": config.content_dim})
+    torch.manual_seed(config.seed)
+    voice = Voice.from_synthesizer(sizes, Synthesizer(sizes).state_dict(), {})
+    n_rows = config.conversion.index_rows
+    rows = np.random.default_rng(config.seed).standard_normal((n_rows, sizes.content_dim), np.float32)
     with TemporaryDirectory() as folder:
-        HubertModel(HubertConfig()).save_pretrained(Path(folder))
-        return build_content_encoder("hubert", path=folder)
+        HubertModel(HubertConfig(**plain(config.encoder))).save_pretrained(Path(folder))
+        content = build_content_encoder("hubert", path=folder)
+    return VoiceConverter(
+        voice,
+        RetrievalIndex(build_index(rows, config.seed)) if n_rows else None,
+        content=content,
+        pitch=build_pitch_extractor(**plain(config.pitch)),
+        trainer=build_converting_trainer(config),
+        throughput=Throughput(config.conversion.batch_seconds),
+    )

@@ -32,7 +32,7 @@ class PreparationSetup(NamedTuple):
     batch_slices: int
 
 
-def measure_preparation(config: DictConfig) -> dict[PreparationSetup, dict[str, list[float]]]:
+def run_table(config: DictConfig) -> dict[PreparationSetup, dict[str, list[float]]]:
     """Seconds of audio a second of each stage, by setup and round; the setups take turns."""
     set_up_torch(config)
     table = config.preparation_table
@@ -41,7 +41,7 @@ def measure_preparation(config: DictConfig) -> dict[PreparationSetup, dict[str, 
     with TemporaryDirectory() as folder:
         encoder = Path(folder) / "encoder"
         torch.manual_seed(config.seed)
-        HubertModel(HubertConfig(**plain(table.hubert))).save_pretrained(encoder)
+        HubertModel(HubertConfig(**plain(config.encoder))).save_pretrained(encoder)
         for number in range(config.rounds):
             for setup in setups:
                 speeds = _prepare(config, setup, encoder, Path(folder) / f"{number}-{setup.precision}-{setup[1]}")
@@ -65,7 +65,7 @@ def _prepare(config: DictConfig, setup: PreparationSetup, encoder: Path, output:
     return {} if report is None else report.speeds
 
 
-def preparation_table(results: Mapping[PreparationSetup, Mapping[str, list[Any]]]) -> str:
+def as_table(results: Mapping[PreparationSetup, Mapping[str, list[Any]]]) -> str:
     """The medians in Markdown, in seconds of audio a second; content also against the first line."""
     lines = ["| precision | slices a batch | slicing | pitch | content | x first |", "|---|---|---|---|---|---|"]
     first = None

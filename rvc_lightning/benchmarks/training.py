@@ -1,0 +1,245 @@
+"""What a training step takes of time and memory: `python -m rvc_lightning.benchmark`.
+
+The batches are random and the weights too: neither changes the work. Every line of the table is measured in processes
+of its own, so that its memory is its own, and the lines take turns, so that what else the machine does meets all.
+
+The first line for each batch size is the loop that RVC tools run, in float32: in it the discriminator collects
+gradients in the generator's pass, the real features are propagated through as well, every loss is read back at every
+step, AdamW is not fused, and all 2-D convolutions run down the columns.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from itertools import product
+from multiprocessing import get_context
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer, seed_everything
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from rvc_lightning import losses, resolvers
+from rvc_lightning.building import build_module, make, plain, set_up_torch
+from rvc_lightning.commands import quieten
+from rvc_lightning.data.batch import Batch, Example, collate
+from rvc_lightning.data.manifest import DatasetHeader
+from rvc_lightning.errors import unknown_choice
+from rvc_lightning.frames import CONTENT_REPEAT, FRAMES_PER_SECOND, hop_samples
+from rvc_lightning.models.discriminators import PeriodDiscriminator
+from rvc_lightning.module import Generated, RVCModule, SeenLoss
+
+resolvers.register()
+
+
+class RandomSlices(Dataset[Example]):
+    """Noise with a pitch, as many examples as are asked for."""
+
+    def __init__(self, n_examples: int, frames: int, hop_samples: int, content_dim: int) -> None:
+        self.n_examples, self.frames, self.hop_samples, self.content_dim = n_examples, frames, hop_samples, content_dim
+
+    def __len__(self) -> int:
+        return self.n_examples
+
+    def __getitem__(self, index: int) -> Example:
+        return Example(
+            id=str(index),
+            content=torch.randn(self.frames // CONTENT_REPEAT, self.content_dim),
+            f0_hz=torch.rand(self.frames) * 300 + 80,
+            waveform=torch.rand(self.frames * self.hop_samples) - 0.5,
+            frames=self.frames,
+            speaker=0,
+        )
+
+
+def one_batch(examples: Sequence[Example]) -> list[Batch]:
+    """The batches of an optimizer step: a single one."""
+    return [collate(examples)]
+
+
+class PlainLoop(RVCModule):
+    """The same networks and losses in the loop that RVC tools run."""
+
+    def training_step(self, batches: Sequence[Batch], batch_idx: int) -> dict[str, list[SeenLoss]]:
+        """One step without any of our savings."""
+        discriminator_optimizer, generator_optimizer = self._optimizers()
+        (batch,) = batches
+        generated = self.generate(batch)
+        loss = self._plain_discriminator_loss(generated)
+        discriminator_optimizer.zero_grad()
+        self.manual_backward(loss)
+        discriminator_optimizer.step()
+        terms = self.generator_losses(generated)
+        total = self.weighted_sum(terms)
+        generator_optimizer.zero_grad()
+        self.manual_backward(total)
+        generator_optimizer.step()
+        for value in (loss, total, *terms.values()):
+            value.item()
+        return {"losses": []}
+
+    def _plain_discriminator_loss(self, generated: Generated) -> Tensor:
+        real = [j.score for j in self.discriminator(generated.real)]
+        fake = [j.score for j in self.discriminator(generated.fake.detach())]
+        return losses.discriminator_loss(real, fake)
+
+    def generator_losses(self, generated: Generated, *, adversarial: bool = True) -> dict[str, Tensor]:
+        """As ours, but the real features are part of the graph and the discriminator is not frozen."""
+        real, fake = self.discriminator(generated.real), self.discriminator(generated.fake)
+        return super().generator_losses(generated, adversarial=False) | {
+            "adversarial": losses.adversarial_loss([j.score for j in fake]),
+            "features": losses.feature_loss([j.features for j in real], [j.features for j in fake]),
+        }
+
+
+class StepTimer(Callback):
+    """Notes when each step begins and ends, the device's work included, and the peak of memory."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.peak_bytes = 0
+        self._since = 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """Starts the clock."""
+        self._wait(pl_module)
+        self._since = perf_counter()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """Stops the clock."""
+        self._wait(pl_module)
+        self.seconds.append(perf_counter() - self._since)
+        self.peak_bytes = (
+            torch.cuda.max_memory_allocated(pl_module.device)
+            if pl_module.device.type == "cuda"
+            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        )
+
+    @staticmethod
+    def _wait(module: LightningModule) -> None:
+        if module.device.type == "cuda":
+            torch.cuda.synchronize(module.device)
+
+
+LOOPS = {"ours": RVCModule, "plain": PlainLoop}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A line of the table: what is measured."""
+
+    loop: str
+    precision: str
+    compiled: bool
+    checkpoint_activations: str
+    batch_size: int
+
+
+@dataclass
+class Measured:
+    """What was measured of a line, over all rounds."""
+
+    seconds: list[float] = field(default_factory=list)
+    peak_bytes: int = 0
+
+    def add(self, other: Measured) -> None:
+        """Takes in another round."""
+        self.seconds += other.seconds
+        self.peak_bytes = max(self.peak_bytes, other.peak_bytes)
+
+
+def setups(config: DictConfig) -> list[Setup]:
+    """The lines of the table: the plain loop for each batch size, if asked for, then all combinations for ours.
+
+    Raises:
+        ConfigurationError: There is no such loop.
+    """
+    if unknown := sorted(set(config.loops) - set(LOOPS)):
+        raise unknown_choice("loop", unknown[0], LOOPS)
+    table = config.table
+    base = [Setup("plain", "32-true", False, "none", size) for size in table.batch_size if "plain" in config.loops]
+    combinations = product(table.batch_size, table.precision, table.compile, table.checkpoint_activations)
+    ours = [
+        Setup("ours", precision, compiled, checkpointed, size)
+        for size, precision, compiled, checkpointed in combinations
+        if "ours" in config.loops
+    ]
+    return base + ours
+
+
+def measure(settings: Mapping[str, Any], setup: Setup) -> Measured:
+    """Trains as many steps as a round has, in this process. The first one warms up and does not count.
+
+    Raises:
+        ConfigurationError: Lightning refuses the devices or the precision.
+    """
+    quieten()
+    config = OmegaConf.create(dict(settings))
+    assert isinstance(config, DictConfig)
+    seed_everything(config.seed, verbose=False)
+    set_up_torch(config)
+    config.trainer.precision = setup.precision
+    config.model.compile, config.model.checkpoint_activations = setup.compiled, setup.checkpoint_activations
+    if setup.loop == "plain":
+        config.optimizer.fused = None
+    timer = StepTimer()
+    quiet = {"callbacks": [timer], "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = make(config, "trainer", **quiet, max_epochs=1, limit_val_batches=0)
+    trainer.fit(build(config, setup.loop), random_loader(config, setup.batch_size))
+    return Measured(timer.seconds[1:], timer.peak_bytes)
+
+
+def build(config: DictConfig, loop: str) -> RVCModule:
+    """The networks in the loop of that name; the plain one without what we do for speed, see the head of this file."""
+    header = DatasetHeader(config.model.synthesizer.sample_rate, {}, {"dim": config.content_dim})
+    module = build_module(config, header, voice={}, kind=LOOPS[loop])
+    if loop == "plain":
+        for part in module.discriminator.discriminators:
+            if isinstance(part, PeriodDiscriminator):
+                part.transposed = False
+    return module
+
+
+def random_loader(config: DictConfig, batch_size: int) -> DataLoader:
+    """As many random batches as a round has steps."""
+    sample_rate, frames = config.model.synthesizer.sample_rate, round(config.seconds * FRAMES_PER_SECOND)
+    slices = RandomSlices(config.steps * batch_size, frames, hop_samples(sample_rate), config.content_dim)
+    return DataLoader(slices, batch_size=batch_size, collate_fn=one_batch)
+
+
+def run_table(config: DictConfig) -> dict[Setup, Measured]:
+    """Measures every line, round by round, each in a fresh process."""
+    settings = plain(config)
+    results = {setup: Measured() for setup in setups(config)}
+    for _ in range(config.rounds):
+        for setup, result in results.items():
+            with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
+                result.add(fresh.submit(measure, settings, setup).result())
+    return results
+
+
+def as_table(results: Mapping[Setup, Measured], clip_seconds: float) -> str:
+    """The results in Markdown; medians, with the time of the plain loop at that batch size divided by ours."""
+    plain_seconds = {
+        setup.batch_size: median(result.seconds) for setup, result in results.items() if setup.loop == "plain"
+    }
+    lines = [
+        "| loop | precision | compile | checkpointing | batch | s/step | GiB | audio-s/s | x plain |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for setup, result in results.items():
+        seconds = median(result.seconds)
+        faster = plain_seconds.get(setup.batch_size, float("nan")) / seconds
+        lines.append(
+            f"| {setup.loop} | {setup.precision} | {'yes' if setup.compiled else 'no'} "
+            f"| {setup.checkpoint_activations} | {setup.batch_size} | {seconds:.3f} | {result.peak_bytes / 2**30:.2f} "
+            f"| {setup.batch_size * clip_seconds / seconds:.2f} | {faster:.2f} |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,63 @@
+"""Every table of the benchmark is made, at sizes that take seconds; what it says is for those who measure."""
+
+import re
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from rvc_lightning import benchmark, resolvers
+
+resolvers.register()
+
+SMALL = {
+    "training": ["steps=2", "seconds=0.4", "table.batch_size=[1,2]"],
+    "preparation": ["preparation_table.batch_slices=[2]", "prepare_workers=0"],
+    "conversion": ["conversion.clips=2", "conversion.seconds=0.5", "conversion.index_rows=100"],
+}
+TINY = [
+    *("model=tiny", "sample_rate=24k_light", "discriminator=tiny", "rounds=1", "content_dim=768"),
+    *("trainer.accelerator=cpu", "encoder.num_hidden_layers=1", "encoder.intermediate_size=16"),
+]
+
+
+def rows_of(measure, *overrides):
+    with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
+        config = compose("benchmark", overrides=[*TINY, *SMALL[measure], *overrides, f"measure={measure}"])
+    head, rule, *rows = benchmark._TABLES[measure](config).splitlines()
+    assert set(rule) == {"|", "-"} and rows
+    columns = [column.strip() for column in head.strip("|").split("|")]
+    return [dict(zip(columns, (cell.strip() for cell in row.strip("|").split("|")), strict=True)) for row in rows]
+
+
+def test_training_beside_the_plain_loop():
+    rows = rows_of("training")
+    assert [(row["loop"], row["batch"]) for row in rows] == [
+        ("plain", "1"),
+        ("plain", "2"),
+        ("ours", "1"),
+        ("ours", "2"),
+    ]
+    assert all(float(row["s/step"]) > 0 and float(row["GiB"]) > 0 for row in rows)
+    assert [row["x plain"] for row in rows[:2]] == ["1.00", "1.00"]
+
+
+def test_preparation(tmp_path, recorded_demo):
+    (row,) = rows_of("preparation", f"preparation_table.audio={recorded_demo}")
+    assert row["x first"] == "1.00" and all(float(row[stage]) > 0 for stage in ("slicing", "pitch", "content"))
+
+
+def test_conversion():
+    rows = rows_of("conversion")
+    assert [row["conversion"] for row in rows] == ["one by one", "together"]
+    for row in rows:
+        assert re.fullmatch(r"\d+\.\d+", row["s/audio-s"]) and float(row["s/audio-s"]) > 0
+
+
+@pytest.fixture
+def recorded_demo(tmp_path):
+    """The first two recordings of the demo."""
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    for path in sorted((resolvers.DEMO_FOLDER / "target").iterdir())[:2]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
