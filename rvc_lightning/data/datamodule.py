@@ -24,6 +24,9 @@ from rvc_lightning.workers import end_with_parent
 
 log = logging.getLogger(__name__)
 
+_LEAST = {"batch_size": 1, "num_workers": 0, "max_frames": 1, "silent_clips": 0, "prefetch_factor": 1}
+"""Lowest value of each setting that is a whole number."""
+
 
 class Grouped:
     """Collates the slices of one optimizer step into batches, longest first.
@@ -117,25 +120,6 @@ class RVCDataModule(LightningDataModule):
         Raises:
             ConfigurationError: A number is no whole one or out of its range, or there is no such `cache`.
         """
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("num_workers", num_workers, 0),
-            ("max_frames", max_frames, 1),
-            ("silent_clips", silent_clips, 0),
-            ("prefetch_factor", prefetch_factor, 1),
-        ):
-            check_whole(f"data.{name}", value, least)
-        for name, share, most in (("held_out", held_out, 1.0), ("held_out_seconds", held_out_seconds, math.inf)):
-            if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= most:
-                raise ConfigurationError(f"data.{name}={share!r}: choose a number from 0 to {most:g}")
-        if not all(isinstance(border, int) for border in bucket_boundaries):
-            raise ConfigurationError(f"data.bucket_boundaries={bucket_boundaries}: choose whole numbers of frames")
-        if max_batch_frames is not None and (not isinstance(max_batch_frames, int) or max_batch_frames < 1):
-            raise ConfigurationError(
-                f"data.max_batch_frames={max_batch_frames!r}: choose a whole number from 1 up, or null"
-            )
-        if cache not in CACHES:
-            raise unknown_choice("data.cache", cache, CACHES)
         super().__init__()
         self.folder = Path(folder)
         self.segment_frames, self.max_frames = segment_frames, max_frames
@@ -143,8 +127,26 @@ class RVCDataModule(LightningDataModule):
         self.num_workers, self.bucket_boundaries, self.seed = num_workers, tuple(bucket_boundaries), seed
         self.max_batch_frames, self.cache, self.prefetch_factor = max_batch_frames, cache, prefetch_factor
         self.held_out, self.held_out_seconds, self.silent_clips = held_out, held_out_seconds, silent_clips
+        self._check()
         self.training_rows = ManifestTable.of([])
         self.held_out_rows = ManifestTable.of([])
+
+    def _check(self) -> None:
+        """Raises ConfigurationError for a number that is no whole one or out of its range, or an unknown cache."""
+        for name, least in _LEAST.items():
+            check_whole(f"data.{name}", getattr(self, name), least)
+        if self.max_batch_frames is not None:
+            check_whole("data.max_batch_frames", self.max_batch_frames, 1)
+        for name, most in (("held_out", 1.0), ("held_out_seconds", math.inf)):
+            share = getattr(self, name)
+            if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= most:
+                raise ConfigurationError(f"data.{name}={share!r}: choose a number from 0 to {most:g}")
+        if not all(isinstance(border, int) for border in self.bucket_boundaries):
+            raise ConfigurationError(
+                f"data.bucket_boundaries={list(self.bucket_boundaries)}: choose whole numbers of frames"
+            )
+        if self.cache not in CACHES:
+            raise unknown_choice("data.cache", self.cache, CACHES)
 
     def setup(self, stage: str | None = None) -> None:
         """Reads the manifest and splits it.
