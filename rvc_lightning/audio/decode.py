@@ -50,6 +50,11 @@ AUDIO_EXTENSIONS = frozenset(_BY_SOUNDFILE | _BY_FFMPEG)
 
 _LOWEST_RATE, _HIGHEST_RATE = 4000, 768000
 
+# A recorder that was cut off leaves a header that says 'nothing', and the sound behind it.
+_LARGEST_EMPTY_BYTES = 1 << 13
+_SAYS_EMPTY = "its header says that there is nothing in it"
+# What libsndfile says of files of a kind it knows, with bytes missing.
+_MALFORMED = "malformed"
 # What libsndfile says of streams whose writers left the length open.
 _UNKNOWN_FRAMES = 1 << 62
 
@@ -195,6 +200,8 @@ def recorded_seconds(path: Path) -> float | None:
         raise AudioError(f"'{path}' cannot be read: {error.strerror or error}") from error
     except (soundfile.LibsndfileError, TypeError) as error:
         return _seconds_by_ffprobe(path, getattr(error, "error_string", str(error)))
+    if _may_hold_more(path, info.frames):
+        return _seconds_by_ffprobe(path, _SAYS_EMPTY)
     return info.duration if info.frames < _UNKNOWN_FRAMES else None
 
 
@@ -250,12 +257,24 @@ def _opened(path: Path, scratch: Path | None) -> Iterator[AudioStream]:
         reason = str(error)
     else:
         with blocks.file:
-            yield AudioStream(path, blocks)
-        return
+            if not _may_hold_more(path, blocks.file.frames):
+                yield AudioStream(path, blocks)
+                return
+        reason = _SAYS_EMPTY
     with tempfile.TemporaryDirectory(dir=scratch, prefix=TEMPORARY_PREFIX) as folder:
         blocks, complaint = _decode_with_ffmpeg(path, Path(folder) / "decoded.wav", reason)
         with blocks.file:
-            yield AudioStream(path, blocks, complaint)
+            yield AudioStream(path, blocks, complaint or (reason if _is_damage(reason) else ""))
+
+
+def _may_hold_more(path: Path, frames: int) -> bool:
+    """Whether there is sound behind a header that says there is none."""
+    return frames == 0 and path.stat().st_size > _LARGEST_EMPTY_BYTES
+
+
+def _is_damage(soundfile_reason: str) -> bool:
+    """Whether soundfile refuses a file that it should read."""
+    return soundfile_reason == _SAYS_EMPTY or _MALFORMED in soundfile_reason
 
 
 class _OnwardFile(soundfile.SoundFile):

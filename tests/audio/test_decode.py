@@ -92,6 +92,42 @@ def test_truncated_file_is_used_and_reported(tmp_path, extension, caplog):
     assert str(path) in caplog.text
 
 
+@pytest.fixture
+def cut_off(tmp_path):
+    """What a recorder has left whose power went: the size of the sound was to be filled in at the end."""
+    path = tmp_path / "a.wav"
+    write_audio(path, tone(), 16000)
+    content = bytearray(path.read_bytes())
+    size = content.index(b"data") + 4
+    content[size : size + 4] = bytes(4)
+    path.write_bytes(content)
+    return path
+
+
+@needs_ffmpeg
+def test_what_a_recorder_that_was_cut_off_has_left_is_read(cut_off):
+    decoded = decode_audio(cut_off)
+    np.testing.assert_allclose(decoded.audio, tone(), atol=1e-4)
+    assert decoded.warning == "damaged: 1.00 s are usable (its header says that there is nothing in it)"
+    assert decode.recorded_seconds(cut_off) == pytest.approx(1.0)
+
+
+def test_such_a_file_is_named_where_nothing_else_reads_it(cut_off, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    for read in (decode_audio, decode.recorded_seconds):
+        with pytest.raises(AudioError, match=r"there is nothing in it.*ffmpeg.*is not installed"):
+            read(cut_off)
+
+
+@needs_ffmpeg
+def test_a_truncated_caf_is_named(tmp_path):
+    path = tmp_path / "a.caf"
+    soundfile.write(path, tone(), 16000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    decoded = decode_audio(path)
+    assert 4000 < len(decoded.audio) < 16000 and "malformed" in decoded.warning
+
+
 @needs_ffmpeg
 def test_truncated_m4a_is_named(tmp_path):
     write_audio(tmp_path / "a.wav", tone(3), 16000)
