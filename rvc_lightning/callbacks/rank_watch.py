@@ -34,6 +34,10 @@ _CONNECTING_SECONDS = 60.0
 _LEARNING_SECONDS = 5.0
 _PATIENCE_SECONDS = 30.0
 _LINE_BYTES = 1 << 10
+_WHY = (
+    "Its own message says why; without one the system has killed it, most often for want of memory. What was saved "
+    "before is kept"
+)
 
 
 class RankWatch(Callback):
@@ -87,10 +91,7 @@ class RankWatch(Callback):
 
 
 def _error(lost: str) -> LostRankError:
-    return LostRankError(
-        f"{lost} has ended before the others, which cannot go on without it. Its own message says why; without one the "
-        "system has killed it, most often for want of memory. What was saved before is kept"
-    )
+    return LostRankError(f"{lost} has ended before the others, which cannot go on without it. {_WHY}")
 
 
 class _Meeting(NamedTuple):
@@ -145,7 +146,8 @@ class _Line:
 
     def _tell(self, lost: str) -> None:
         """Lets all others know, then waits until this rank has ended; ends it if it does not."""
-        log.error("Lost: %s", lost)
+        # At length: Lightning kills the first rank within seconds of the end of one that it has started.
+        log.error("Lost: %s, and the others end. %s", lost, _WHY)
         for other in self.others:
             # The one that has ended is among them.
             with suppress(OSError):
