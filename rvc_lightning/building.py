@@ -32,6 +32,7 @@ from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.models.generators import GENERATORS, generator_class
+from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.module import RVCModule, TrainingConfig
 from rvc_lightning.pitch import PITCH_EXTRACTORS
 from rvc_lightning.retrieval import IndexConfig
@@ -170,8 +171,17 @@ def _check_pitch(generator: str, pitch: str | None) -> None:
     )
 
 
-def voice_facts(config: DictConfig, header: DatasetHeader, dataset: Path) -> dict[str, Any]:
-    """What a checkpoint, and the voice exported from it, must remember of the recordings, as plain values."""
+def voice_facts(
+    config: DictConfig, header: DatasetHeader, dataset: Path, noise_scale: float = PRIOR_NOISE_SCALE
+) -> dict[str, Any]:
+    """What a checkpoint, and the voice exported from it, must remember, as plain values.
+
+    Args:
+        config: With the name and the author of the voice.
+        header: Of the dataset.
+        dataset: Its folder.
+        noise_scale: Spread of the prior that the voice is trained for; by default that of other tools' voices.
+    """
     rows = open_manifest(dataset)
     return {
         "name": config.name,
@@ -181,7 +191,7 @@ def voice_facts(config: DictConfig, header: DatasetHeader, dataset: Path) -> dic
         "speakers": header.speakers,
         "seconds": float(rows.seconds.sum()),
         "median_f0_hz": median_f0_hz(dataset, rows),
-        "noise_scale": config.model.noise_scale,
+        "noise_scale": noise_scale,
         "dataset": str(dataset.resolve()),
     }
 

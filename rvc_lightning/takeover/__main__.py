@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from rvc_lightning import resolvers
 from rvc_lightning.command_line import configured
 from rvc_lightning.commands import command, required
+
+if TYPE_CHECKING:
+    from rvc_lightning.data.manifest import DatasetHeader
 
 log = logging.getLogger("rvc_lightning.takeover")
 
@@ -28,6 +32,7 @@ def main(config: DictConfig) -> None:
         newest_pair,
         save_as_checkpoint,
         settings_of,
+        sizes_of,
         synthesizer_of,
     )
 
@@ -37,16 +42,22 @@ def main(config: DictConfig) -> None:
     for file in taken.skipped:
         log.warning("left out: %s: %s", file.path, file.reason)
     log.info("dataset:    %s (%d slices, %.1f minutes)", dataset, len(taken.rows), taken.minutes)
+    go_on = f"go on with: python -m rvc_lightning.train name={config.name} {_content(taken.header)}"
     if pair is None:
         log.info("checkpoint: none, there is no G_*.pth in '%s'", experiment)
-        log.info("go on with: python -m rvc_lightning.train name=%s sample_rate=... pretrained=official", config.name)
+        log.info("%s %s pretrained=official", go_on, " ".join(settings_of(sizes_of(blocks, taken.header))))
         return
     synthesizer, (discriminator, sizes) = synthesizer_of(pair), discriminator_of(pair)
     checkpoint = dataset / "taken_over.ckpt"
     save_as_checkpoint(pair, synthesizer, sizes, blocks, voice_facts(config, taken.header, dataset), checkpoint)
     log.info("checkpoint: %s (epoch %d)", checkpoint, pair.epoch)
-    overrides = " ".join([f"name={config.name}", *settings_of(synthesizer), f"discriminator={discriminator}"])
-    log.info("go on with: python -m rvc_lightning.train %s checkpoint=%s", overrides, checkpoint)
+    settings = " ".join([*settings_of(synthesizer), f"discriminator={discriminator}"])
+    log.info("%s %s checkpoint=%s", go_on, settings, checkpoint)
+
+
+def _content(header: DatasetHeader) -> str:
+    """The settings that name the dataset's content encoder."""
+    return f"content={header.content['name']} content.version={header.content['options']['version']}"
 
 
 if __name__ == "__main__":

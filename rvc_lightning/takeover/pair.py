@@ -17,12 +17,14 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ExponentialLR
 from torch.utils.data import DataLoader, TensorDataset
 
+from rvc_lightning.data.manifest import DatasetHeader
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.files import atomic_path
 from rvc_lightning.models import Discriminator, DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.models.config import as_lists
 from rvc_lightning.models.layers import without_values
 from rvc_lightning.module import RVCModule, TrainingConfig
+from rvc_lightning.pitch.none import NoPitch
 from rvc_lightning.pretrained import load_strictly, tensors_of
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.layouts import voice_of_checkpoint
@@ -75,6 +77,25 @@ def synthesizer_of(pair: Pair) -> SynthesizerConfig:
         VoiceError: They make none.
     """
     return voice_of_checkpoint(pair.generator_path, pair.generator).config
+
+
+def sizes_of(blocks: Mapping[str, Any], header: DatasetHeader) -> SynthesizerConfig:
+    """Sizes of the synthesizer that an experiment would train, which has no pair yet.
+
+    Args:
+        blocks: Its `config.json`.
+        header: Of the dataset that was taken over.
+
+    Raises:
+        VoiceError: They make none.
+    """
+    return rvc_format.config_from_list(
+        rvc_format.config_of_experiment(blocks),
+        content_dim=header.content["dim"],
+        vocoder="HiFi-GAN",
+        pitch_guided=header.pitch["name"] != NoPitch.name,
+        speaker_count=len(header.speakers),
+    )
 
 
 def discriminator_of(pair: Pair) -> tuple[str, DiscriminatorConfig]:

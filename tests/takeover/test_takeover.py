@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from commanding import command
 from peers import write_experiment, write_training_pair
 from stubs import quick_config
 from test_configurations import composed
@@ -257,3 +258,29 @@ def test_the_peers_own_checkpoint(golden, tmp_path, discriminator, no_noise):
     ours = dict(zip(parameters, saved["optimizer_states"][1]["state"].values(), strict=True))
     for number, moments in content["optimizer"]["state"].items():
         assert torch.equal(ours[name_from_file(names[number])]["exp_avg"], moments["exp_avg"])
+
+
+def go_on_of(ended):
+    """The command that a takeover ends with, without what Hydra needs not."""
+    assert (ended.status, "Traceback" in ended.told) == (0, False), ended.told
+    line = next(line for line in ended.told.splitlines() if line.startswith("go on with:"))
+    return line.removeprefix("go on with: python -m rvc_lightning.train ").split()
+
+
+def test_the_command_says_how_to_go_on(experiment, sizes, discriminator, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_training_pair(experiment, sizes, discriminator, epoch=7)
+    settings = go_on_of(command("takeover", f"folder={experiment}"))
+    assert {"name=anna", "content=contentvec", "content.version=v2", "discriminator=tiny"} <= set(settings)
+    assert settings[-1] == "checkpoint=datasets/anna/taken_over.ckpt"
+    made = SynthesizerConfig.from_dict(plain(composed(*settings).model)["synthesizer"])
+    assert made.sample_rate == sizes.sample_rate and made.upsample_rates == sizes.upsample_rates
+    assert read_checkpoint(tmp_path / "datasets/anna/taken_over.ckpt")["rvc_lightning"]["voice"]["name"] == "anna"
+
+
+def test_the_command_says_how_to_begin_where_there_is_no_pair(experiment, sizes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = go_on_of(command("takeover", f"folder={experiment}"))
+    assert settings[-1] == "pretrained=official"
+    made = SynthesizerConfig.from_dict(plain(composed(*settings).model)["synthesizer"])
+    assert (made.sample_rate, made.upsample_rates) == (sizes.sample_rate, sizes.upsample_rates)
