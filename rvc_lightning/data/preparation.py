@@ -31,7 +31,7 @@ from rvc_lightning.data.dataset import read_feature
 from rvc_lightning.data.features import Effort, ExtractionConfig, extract_features, read_efforts
 from rvc_lightning.data.fingerprints import Source, fingerprint_recordings
 from rvc_lightning.data.layout import REVISION, Layout, numbers_in, shard, slice_name
-from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, write_manifest
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, read_manifest, write_manifest
 from rvc_lightning.data.pending import SILENCE_SECONDS, PendingSlices
 from rvc_lightning.data.pitch_histogram import PitchHistogram
 from rvc_lightning.data.recipe import Recipe
@@ -47,7 +47,7 @@ from rvc_lightning.data.report_picture import PICTURE_NAME, write_picture
 from rvc_lightning.data.selection import speaker_numbers
 from rvc_lightning.data.slicing import LeftOut
 from rvc_lightning.errors import ConfigurationError, DatasetError
-from rvc_lightning.files import alone_in, write_json
+from rvc_lightning.files import alone_in, read_json, write_json
 from rvc_lightning.pitch import build_pitch_extractor
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,8 @@ def prepare(
         What became of every file; None on all ranks but the first.
 
     Raises:
-        DatasetError: the input is missing or holds nothing usable; the message says what was found.
+        DatasetError: the input is missing or holds nothing usable, or the dataset was made of other recordings; the
+            message says what was found.
         ConfigurationError: settings that contradict each other or name something unknown.
     """
     audio, output = Path(audio), Path(output)
@@ -108,6 +109,33 @@ def check_input(audio: Path) -> None:
     """Raises DatasetError if there is no such folder or file."""
     if not audio.exists():
         raise DatasetError(f"'{audio}' does not exist; give a folder of recordings, or one recording")
+
+
+def refuse_other_recordings(output: Path, audio: Path, sources: Sequence[Source]) -> None:
+    """Keeps a dataset from becoming that of other recordings, and a voice's name from becoming another's.
+
+    Recordings are known by content and name, so a folder that was moved, or got more of them, is the same.
+
+    Args:
+        output: folder of the dataset.
+        audio: what is to be prepared.
+        sources: its recordings.
+
+    Raises:
+        DatasetError: the dataset was made of others, most of which are not among them.
+    """
+    try:
+        before = read_json(output / REPORT_NAME)["audio"]
+        earlier = set() if before == display_name(audio) else {row.id.split("/")[0] for row in read_manifest(output)}
+    except (OSError, ValueError, KeyError, DatasetError):
+        # Nothing was finished there.
+        return
+    still_there = earlier & {source.folder for source in sources}
+    if len(still_there) < len(earlier) / 2:
+        raise DatasetError(
+            f"'{output}' was made of '{before}', and of its {len(earlier)} recordings {len(still_there)} are in "
+            f"'{audio}': choose another name=NAME for these. If they are to take the others' place, delete '{output}'"
+        )
 
 
 @dataclass
@@ -144,6 +172,7 @@ class _Stages:
         discovery, self.notes = selection.apply(everything), selection.notes(everything)
         root = self.audio if self.audio.is_dir() else self.audio.parent
         found, unreadable = fingerprint_recordings(root, discovery.recordings, selection, self.output)
+        refuse_other_recordings(self.output, self.audio, found)
         self.work = slice_recordings(found, self.layout.slices, sample_rate, self.recipe.slicing, num_workers)
         self.skipped = [*discovery.skipped, *unreadable, *self.work.failed.values()]
         for source in found:

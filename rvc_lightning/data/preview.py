@@ -13,7 +13,7 @@ from rvc_lightning.columns import in_columns
 from rvc_lightning.data.fingerprints import Source, fingerprint_recordings
 from rvc_lightning.data.layout import Layout
 from rvc_lightning.data.pending import missing_features
-from rvc_lightning.data.preparation import check_input
+from rvc_lightning.data.preparation import check_input, refuse_other_recordings
 from rvc_lightning.data.recipe import Recipe
 from rvc_lightning.data.recordings import SlicedRecording
 from rvc_lightning.data.report import duration, not_used
@@ -124,7 +124,7 @@ def preview(audio: Path, output: Path, recipe: Recipe, *, content_dim: int, prec
         precision: of the networks, as Lightning names it.
 
     Raises:
-        DatasetError: the input does not exist.
+        DatasetError: the input does not exist, or the dataset was made of other recordings.
     """
     check_input(audio)
     selection = recipe.selection
@@ -135,6 +135,7 @@ def preview(audio: Path, output: Path, recipe: Recipe, *, content_dim: int, prec
     sources: list[Source] = []
     if layout.slices.is_dir():
         sources, _ = fingerprint_recordings(root, discovery.recordings, selection, output, remember=False)
+        refuse_other_recordings(output, audio, sources)
     done = {source.path: _done(source, layout) for source in sources}
 
     def one(relative: Path) -> PlannedRecording | SkippedFile:

@@ -380,3 +380,19 @@ def test_features_that_are_not_finite_are_named(tmp_path, monkeypatch):
     report = run(tmp_path / "in", tmp_path / "out", content={"name": "broken"})
     assert [file.recording for file in report.used] == ["a.wav"]
     assert report.skipped[0].path == "b.wav" and "not finite" in report.skipped[0].reason
+
+
+def test_a_dataset_does_not_become_that_of_other_recordings(tmp_path):
+    for voice, seed in (("mine/kath", 1), ("yours/kath", 2)):
+        for number in range(3):
+            write(tmp_path / voice / f"{number}.wav", speech(1.0, seed=10 * seed + number))
+    run(tmp_path / "mine/kath", tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").glob("*.json*")}
+    with pytest.raises(DatasetError, match=r"of its 3 recordings 0 are in '.*yours/kath': choose another name=NAME"):
+        run(tmp_path / "yours/kath", tmp_path / "out")
+    assert {path: path.read_bytes() for path in (tmp_path / "out").glob("*.json*")} == before
+    # Moved, with another recording and without one: the same voice.
+    moved = (tmp_path / "mine").rename(tmp_path / "ours") / "kath"
+    (moved / "0.wav").unlink()
+    write(moved / "3.wav", speech(1.0, seed=9))
+    assert [used.recording for used in run(moved, tmp_path / "out").used] == ["1.wav", "2.wav", "3.wav"]
