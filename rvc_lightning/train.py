@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import sys
+
 from omegaconf import DictConfig
 
 from rvc_lightning import resolvers
 from rvc_lightning.command_line import configured
 from rvc_lightning.commands import command
+from rvc_lightning.going_on import with_settings_of_run
 
 resolvers.register()
 
 
 @configured("train")
 @command
-def main(config: DictConfig) -> float | None:
+def train(config: DictConfig) -> float | None:
     """Composes, builds and trains; gives the best `val/mel` to sweeps."""
     # torch takes seconds to import, and --help should not.
-    from rvc_lightning.workflow import train
+    from rvc_lightning import workflow
 
-    return train(config)
+    return workflow.train(config)
+
+
+def main() -> None:
+    """Trains as is typed; a run that goes on has the settings that it was started with."""
+    # Hydra, and the processes of other ranks, read it from there.
+    sys.argv[1:] = with_settings_of_run(sys.argv[1:])  # noqa: TID251
+    train()
 
 
 if __name__ == "__main__":

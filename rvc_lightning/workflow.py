@@ -7,9 +7,11 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from shlex import quote
 from time import perf_counter
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -149,7 +151,7 @@ def fit(config: DictConfig, dataset: Path, pretrained: Pretrained | None = None)
         _check_same_speakers(header, saved["voice"])
         _check_same_content(header.content, saved["voice"].get("content") or header.content)
         del content, saved
-        log.info("Going on from '%s' with step %d", checkpoint, first_step)
+        log.info("Going on from '%s' with step %d%s", checkpoint, first_step, _typed())
     seed_everything(config.seed, workers=True, verbose=False)
     set_up_torch(config)
     _check_same_dataset(header, config)
@@ -164,6 +166,11 @@ def fit(config: DictConfig, dataset: Path, pretrained: Pretrained | None = None)
     trainer.fit(module, build_datamodule(config, dataset), ckpt_path=checkpoint, weights_only=True)
     _log_result(trainer, config)
     return trainer
+
+
+def _typed() -> str:
+    """The settings of this run as on the command line; '' where Hydra has not begun it."""
+    return f": {' '.join(HydraConfig.get().overrides.task)}" if HydraConfig.initialized() else ""
 
 
 def _check_same_dataset(header: DatasetHeader, config: DictConfig) -> None:
@@ -270,12 +277,13 @@ def _train(config: DictConfig) -> float | None:
     # Read first: what is missing should not show after the recordings have been prepared.
     pretrained = pretrained_networks(config)
     dataset = prepare_dataset(config)
-    with stopped_by_signals():
+    with stopped_by_signals(f"python -m rvc_lightning.train checkpoint={quote(str(config.paths.run))}"):
         trainer = fit(config, dataset, pretrained)
     if not trainer.is_global_zero:
         return None
     exported = export_run(config, trainer, dataset)
-    if config.showcase is not None:
+    # Runs of a sweep are compared, not listened to.
+    if config.showcase is not None and not is_sweep():
         showcase = plain(config.showcase)
         counterpart = showcase["counterpart"] and Path(showcase["counterpart"])
         output = _voice_folder(config) / "listen"

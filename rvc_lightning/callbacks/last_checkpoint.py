@@ -14,6 +14,7 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities import rank_zero_only
 
 from rvc_lightning.checkpoints import LAST, NEXT, PREVIOUS
 from rvc_lightning.errors import ConfigurationError
@@ -28,16 +29,21 @@ class TrainingStopped(Exception):  # noqa: N818 - it is no error
     def __init__(self, signal_number: int, checkpoint: Path) -> None:
         self.signal_number, self.checkpoint = signal_number, checkpoint
         name = signal.Signals(signal_number).name
-        super().__init__(f"stopped by {name}, saved as '{checkpoint.name}'; go on with: checkpoint={checkpoint.parent}")
+        super().__init__(f"stopped by {name}, saved as '{checkpoint}'")
 
 
 @contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    """Makes a training that was asked to stop a line of the log, and the exit status that shells expect."""
+def stopped_by_signals(go_on: str) -> Iterator[None]:
+    """Makes a training that was asked to stop a line of the log, and the exit status that shells expect.
+
+    Args:
+        go_on: How it goes on, for the log.
+    """
     try:
         yield
     except TrainingStopped as stop:
-        log.info("Training %s", stop)
+        if _is_first_rank():
+            log.info("Training %s. Go on with: %s", stop, go_on)
         raise SystemExit(128 + stop.signal_number) from None
 
 
@@ -109,6 +115,8 @@ class LastCheckpoint(Checkpoint):
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = number
+        if _is_first_rank():
+            log.info("Stopping: this step is finished and saved. Once more ends it at once")
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -183,6 +191,10 @@ class LastCheckpoint(Checkpoint):
 
     def _just_saved(self, trainer: Trainer) -> bool:
         return self._saved_step == _steps(trainer)
+
+
+def _is_first_rank() -> bool:
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
 def _steps(trainer: Trainer) -> int:

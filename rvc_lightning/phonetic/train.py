@@ -59,7 +59,7 @@ def train(config: DictConfig) -> float:
         # So that a file which is none is told before the corpus is read.
         read_pickle(Path(checkpoint), "checkpoint")
     trainer = build_trainer(config)
-    with stopped_by_signals():
+    with stopped_by_signals(f"the same command and checkpoint={config.paths.run}/checkpoints/last.ckpt"):
         # As all files from strangers, a checkpoint is never unpickled.
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     if trainer.is_global_zero:
