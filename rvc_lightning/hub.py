@@ -12,12 +12,17 @@ from __future__ import annotations
 import csv
 import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import huggingface_hub.errors
+import huggingface_hub.utils.logging as hub_logging
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
 from rvc_lightning.columns import in_columns
@@ -36,6 +41,15 @@ _FAILURES: tuple[type[Exception], ...] = (
     *huggingface_hub.errors.HfHubHTTPError.__bases__,
     getattr(huggingface_hub.errors, "XetDownloadError", OSError),
 )
+
+
+class NotFetchedError(AssetError):
+    """A file of a hub cannot be had. The message says how to get it, and what can be done without."""
+
+    def __init__(self, problem: str, otherwise: str = "") -> None:
+        super().__init__(f"{problem} Or: {otherwise}" if otherwise else problem)
+        self.problem = problem
+        """The message without what can be done otherwise, for those who know another way."""
 
 
 @dataclass(frozen=True)
@@ -129,29 +143,10 @@ def fetch(file: HubFile, otherwise: str, folder: Path | None = None) -> Path:
         folder: Where to put it; None takes what was put there by hand, or else goes to the hub's cache.
 
     Raises:
-        AssetError: It cannot be had, or its content is not what it should be; what was fetched is removed again.
+        NotFetchedError: It cannot be had, or its content is not what it should be; what was fetched is removed again.
+        AssetError: What was put there by hand has another content.
     """
-    place = file.place_in(folder or by_hand_folder())
-    if place.is_file():
-        if not (problem := _difference(place, file)):
-            return place
-        if folder is None:
-            raise AssetError(f"'{place}' {problem}; remove it, or put there what is found at {file.address}")
-    try:
-        path = Path(hf_hub_download(file.repository, file.path, local_dir=folder and folder / file.repository))
-    except _FAILURES as error:
-        raise AssetError(
-            f"'{file.path}' of the hub repository '{file.repository}' cannot be had ({_first_line(error)}). "
-            f"It is found at {file.address}; fetched by hand, it belongs to '{place}'. Or: {otherwise}"
-        ) from error
-    if problem := _difference(path, file):
-        path.resolve().unlink()
-        path.unlink(missing_ok=True)
-        raise AssetError(
-            f"'{file.path}' as fetched from '{file.repository}' {problem}; it was removed. Try again. It is found at "
-            f"{file.address}; fetched by hand, it belongs to '{place}'. Or: {otherwise}"
-        )
-    return path
+    return _fetch(file, (file,), otherwise, folder)
 
 
 def fetch_together(files: Sequence[HubFile], otherwise: str) -> Path:
@@ -162,11 +157,104 @@ def fetch_together(files: Sequence[HubFile], otherwise: str) -> Path:
         otherwise: As of `fetch`.
 
     Raises:
+        NotFetchedError: As of `fetch`; the message names all that are missing.
         AssetError: As of `fetch`.
     """
     by_hand = by_hand_folder()
     folder = by_hand if any(file.place_in(by_hand).is_file() for file in files) else None
-    return [fetch(file, otherwise, folder) for file in files][-1].parent
+    return [_fetch(file, files, otherwise, folder) for file in files][-1].parent
+
+
+def _fetch(file: HubFile, together: Sequence[HubFile], otherwise: str, folder: Path | None) -> Path:
+    """`fetch` of one of the files that belong together."""
+    if (found := _put_by_hand(file, folder)) is not None:
+        return found
+    unreachable = _unreachable()
+    try:
+        path = _download(file, folder, ask=not unreachable)
+    except _FAILURES as error:
+        missing = [other for other in together if other == file or find(other, folder) is None]
+        names = _listed(f"'{other.path}'" for other in missing)
+        raise NotFetchedError(
+            f"{names} of the hub repository '{file.repository}' cannot be had ({unreachable or _first_line(error)}). "
+            f"{_by_hand(missing, folder)}",
+            otherwise,
+        ) from error
+    if problem := _difference(path, file):
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        what = f"'{file.path}' as fetched from '{file.repository}'"
+        raise NotFetchedError(f"{what} {problem}; it was removed. Try again. {_by_hand([file], folder)}", otherwise)
+    return path
+
+
+def _put_by_hand(file: HubFile, folder: Path | None) -> Path | None:
+    """Where a file was put before, if it is as it should be. Raises AssetError for a user's own that is not."""
+    place = file.place_in(folder or by_hand_folder())
+    problem = _difference(place, file) if place.is_file() else None
+    if problem and folder is None:
+        raise AssetError(f"'{place}' {problem}; remove it, or put there what is found at {file.address}")
+    return place if problem == "" else None
+
+
+def _download(file: HubFile, folder: Path | None, ask: bool) -> Path:
+    """The file from the hub's cache, or from the hub unless `ask` is False. Raises one of `_FAILURES`."""
+    if ask and find(file, folder) is None:
+        log.info("Fetching '%s' (%s) from %s", file.path, _size(file), urlsplit(constants.ENDPOINT).hostname)
+    local = folder and folder / file.repository
+    with _quiet():
+        return Path(hf_hub_download(file.repository, file.path, local_dir=local, local_files_only=not ask))
+
+
+def _unreachable() -> str:
+    """Why it is of no use to ask the hub, or ''. Asked nevertheless, its library would try for half a minute."""
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    address = urlsplit(constants.ENDPOINT)
+    host = address.hostname or ""
+    if {address.scheme, "all"} & getproxies().keys() and not proxy_bypass(host):
+        # A proxy looks names up by itself.
+        return ""
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return f"the name {host} is not found: is there a network? HF_ENDPOINT=https://HOST names a mirror"
+    return ""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what huggingface_hub says of each attempt, unless HF_HUB_VERBOSITY asks for more; its bars stay."""
+    level = hub_logging.get_verbosity()
+    hub_logging.set_verbosity(logging.ERROR if level == logging.WARNING else level)
+    try:
+        yield
+    finally:
+        hub_logging.set_verbosity(level)
+
+
+def _by_hand(files: Sequence[HubFile], folder: Path | None) -> str:
+    """How files of one folder of a repository come here without this machine's network."""
+    here = folder or by_hand_folder()
+    addresses, place = _listed(file.address for file in files), files[0].place_in(here)
+    if len(files) == 1:
+        told = f"It is found at {addresses}; fetched by hand, it belongs to '{place}'."
+    else:
+        told = f"They are found at {addresses}; fetched by hand, they belong to the folder '{place.parent}'."
+    if not (word := _word_for(files[0])):
+        return told
+    command = f"python -m rvc_lightning.download files={word} folder=FOLDER"
+    return f"On a machine with a network '{command}' fetches what belongs to '{here}' here. {told}"
+
+
+def _word_for(file: HubFile) -> str:
+    """What `choose` takes for a known file and those that belong to it, such as contentvec; '' for any other file."""
+    name = next((name for name, known in known_files().items() if known == file), "")
+    return "/".join(name.split("/")[1:-1])
+
+
+def _listed(words: Iterable[str]) -> str:
+    return " and ".join(words)
 
 
 def fetch_all(files: Mapping[str, HubFile], folder: Path | None = None) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -11,13 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import constants
+from huggingface_hub import close_session, constants
 from stubs import make_hubert
 
 from rvc_lightning import hub as hub_module
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.errors import AssetError, ConfigurationError, OutOfSpaceError
-from rvc_lightning.hub import HubFile, choose, fetch, fetch_all, find, known_files, table
+from rvc_lightning.hub import HubFile, NotFetchedError, choose, fetch, fetch_all, find, known_files, table
 
 CONF = Path(__file__).parents[1] / "conf"
 CONTENT = b"weights" * 1000
@@ -143,11 +144,93 @@ def test_a_file_that_is_not_there_is_named_with_its_address_its_place_and_the_wa
     assert f"it belongs to '{home / 'assets/rvc_lightning/owner/name/folder/other.pth'}'" in said
 
 
-def test_a_server_that_is_gone(hub, monkeypatch):
+def test_a_server_that_is_gone_is_one_error_and_no_noise(hub, monkeypatch, caplog, capfd):
     serve_from(monkeypatch, "http://127.0.0.1:9")
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     with pytest.raises(AssetError, match="cannot be had"):
         fetch(FILE, "do this")
+    assert caplog.messages == [] and capfd.readouterr().err == ""
+
+
+def no_names(*args, **options):
+    raise socket.gaierror(-2, "Name or service not known")
+
+
+@pytest.fixture
+def lost(hub, monkeypatch):
+    """The hub under a name that this machine does not know; waiting for it would fail."""
+    for name in ("http_proxy", "all_proxy", "no_proxy"):
+        for spelling in (name, name.upper()):
+            monkeypatch.delenv(spelling, raising=False)
+    serve_from(monkeypatch, "http://hub.invalid")
+    monkeypatch.setattr("socket.getaddrinfo", no_names)
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it tries again"))
+    close_session()
+    yield hub
+    close_session()
+
+
+def test_a_name_that_is_not_known_is_told_at_once(lost):
+    with pytest.raises(NotFetchedError, match=r"cannot be had \(the name hub.invalid is not found: is there a network"):
+        fetch(FILE, "do this")
+
+
+def test_what_was_fetched_before_needs_no_name(hub, monkeypatch):
+    path = fetch(FILE, "do this")
+    monkeypatch.setattr("socket.getaddrinfo", no_names)
+    serve_from(monkeypatch, "http://hub.invalid")
+    assert fetch(FILE, "do this") == path
+
+
+def test_with_a_proxy_names_are_its_own_business(lost, monkeypatch):
+    monkeypatch.setattr("socket.getaddrinfo", lambda *args, **options: pytest.fail("the name is looked up here"))
+    monkeypatch.setattr("rvc_lightning.hub.hf_hub_download", lambda *args, **options: asked.append(options) or __file__)
+    monkeypatch.setattr("rvc_lightning.hub._difference", lambda path, file: "")
+    asked = []
+    monkeypatch.setenv("http_proxy", lost.address)
+    fetch(FILE, "do this")
+    assert [options["local_files_only"] for options in asked] == [False]
+    monkeypatch.setenv("no_proxy", "hub.invalid")
+    monkeypatch.setattr("socket.getaddrinfo", no_names)
+    fetch(FILE, "do this")
+    assert [options["local_files_only"] for options in asked] == [False, True]
+
+
+def test_a_download_is_announced_and_shows_its_progress(hub, monkeypatch, caplog, capfd):
+    # That huggingface_hub shows its bars although nobody sits at a terminal.
+    monkeypatch.setenv("TQDM_POSITION", "-1")
+    caplog.set_level("INFO", "rvc_lightning")
+    fetch(FILE, "do this")
+    assert caplog.messages == ["Fetching 'folder/weights.pth' (7.0 kB) from 127.0.0.1"]
+    assert "100%" in capfd.readouterr().err
+    fetch(FILE, "do this")
+    assert len(caplog.messages) == 1
+
+
+def test_all_files_that_belong_together_and_the_command_that_fetches_them_are_named(home):
+    names = ("content/contentvec/config.json", "content/contentvec/pytorch_model.bin")
+    pair = [known_files()[name] for name in names]
+    with pytest.raises(NotFetchedError) as caught:
+        hub_module.fetch_together(pair, "do this")
+    said, folder = str(caught.value), home / "assets/rvc_lightning"
+    assert all(f"'{file.path}'" in said and file.address in said for file in pair)
+    assert f"they belong to the folder '{pair[0].place_in(folder).parent}'" in said
+    assert (
+        f"'python -m rvc_lightning.download files=contentvec folder=FOLDER' fetches what belongs to '{folder}'" in said
+    )
+    assert said == f"{caught.value.problem} Or: do this"
+    pair[0].place_in(folder).parent.mkdir(parents=True)
+    pair[0].place_in(folder).write_bytes(b" " * pair[0].size_bytes)
+    with pytest.raises(NotFetchedError) as caught:
+        hub_module.fetch_together(pair, "do this")
+    assert str(caught.value).startswith(f"'{pair[1].path}' of the hub repository")
+
+
+@pytest.mark.parametrize("name", ["pitch/rmvpe/rmvpe.pt", "pretrained/hifigan_nsf/v2/40000/generator"])
+def test_the_command_that_is_named_fetches_the_file(home, name):
+    with pytest.raises(NotFetchedError) as caught:
+        fetch(known_files()[name], "do this")
+    assert name in choose([re.search(r"files=(\S+)", str(caught.value))[1]])
 
 
 def test_a_file_put_in_place_by_hand_needs_no_network(home):

@@ -22,6 +22,7 @@ from rvc_lightning.frames import WINDOW_SAMPLES, content_frames, content_lengths
 from rvc_lightning.hub import fetch_together, known_files
 
 _FILES = ("config.json", "pytorch_model.bin")
+_EXPECTED = "config.json and pytorch_model.bin (or model.safetensors)"
 _LAYERS = {"v1": 9, "v2": None}
 """Transformer layers that are run for each version of the voice format; None for all."""
 
@@ -88,20 +89,21 @@ def _fetch(name: str) -> Path:
 
     Raises:
         AssetError: They cannot be had.
-        ConfigurationError: No hub is known for it.
+        ConfigurationError: No hub is known for it. As in all errors of an encoder, its option `path` is called what
+            training calls it, content.path.
     """
     if f"content/{name}/{_FILES[0]}" not in known_files():
-        raise ConfigurationError(f"content={name} needs content.path=FOLDER, with {' and '.join(_FILES)} in it")
-    otherwise = f"name a folder with {' and '.join(_FILES)}: content.path=FOLDER; content=phonetic needs no download"
+        raise ConfigurationError(
+            f"content.path=FOLDER is missing: '{name}' is a model of your own, a folder with {_EXPECTED}"
+        )
+    otherwise = f"content.path=FOLDER, a folder with {_EXPECTED}; content=phonetic needs no download"
     return fetch_together([known_files()[f"content/{name}/{file}"] for file in _FILES], otherwise)
 
 
 def _load(folder: Path, version: str) -> Any:
     """The model in `folder`, strictly. Raises ConfigurationError if there is none, or not all of it."""
     if not (folder / "config.json").is_file():
-        raise ConfigurationError(
-            f"content.path={folder}: a folder with config.json and the weights of a HuBERT model is expected there"
-        )
+        raise ConfigurationError(f"content.path={folder}: a folder with a HuBERT model is expected, {_EXPECTED}")
     kind: Any = _Projected if version == "v1" else HubertModel
     try:
         config = HubertConfig.from_pretrained(folder)

@@ -32,7 +32,8 @@ from rvc_lightning.conversion.scratch import scratch_folder
 from rvc_lightning.conversion.source import Source
 from rvc_lightning.conversion.speakers import speaker_number, with_voice
 from rvc_lightning.conversion.speaking import Speaker
-from rvc_lightning.errors import ConfigurationError, RVCError, VoiceError
+from rvc_lightning.errors import AssetError, ConfigurationError, RVCError, VoiceError
+from rvc_lightning.hub import NotFetchedError
 from rvc_lightning.pitch import DEFAULT_PITCH, build_pitch_extractor
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
 from rvc_lightning.retrieval import RetrievalIndex
@@ -262,16 +263,30 @@ def _described(pitch: PitchTracker) -> list[Any]:
 
 
 def _content_of(voice: Voice, path: str | Path | None) -> ContentEncoder:
-    """The content encoder that `voice` was trained with. Raises VoiceError if it does not exist here."""
+    """The content encoder that `voice` was trained with.
+
+    Raises:
+        VoiceError: It does not exist here, or there are no files of it at `path`.
+        AssetError: Its files cannot be fetched.
+    """
     name, options = _remembered(voice, "content", voice.content_encoder)
     if voice.config.content_dim == CONTENT_DIMS["v1"]:
         options = {"version": "v1"} | options
     if path is not None:
         options["path"] = str(path)
+    needed = f"the voice was trained with the content encoder '{name}' and needs it"
     try:
         return build_content_encoder(name, **options)
+    except NotFetchedError as error:
+        raise AssetError(f"{needed}: {error.problem} Or name the folder they lie in: content_path=FOLDER") from error
     except ConfigurationError as error:
-        raise VoiceError(f"the voice was trained with the content encoder '{name}' and needs it: {error}") from error
+        raise VoiceError(f"{needed}: {_in_words_of_conversion(error)}") from error
+
+
+def _in_words_of_conversion(error: ConfigurationError) -> str:
+    """What an encoder complains of; training, in whose words it does, calls the same files content.path."""
+    text = str(error)
+    return f"content_path={rest}" if (rest := text.removeprefix("content.path=")) != text else text
 
 
 def _pitch_of(voice: Voice) -> PitchTracker:
@@ -280,7 +295,10 @@ def _pitch_of(voice: Voice) -> PitchTracker:
     try:
         return build_pitch_extractor(name, **options)
     except ConfigurationError as error:
-        raise VoiceError(f"the voice was trained with the pitch extractor '{name}': {error}") from error
+        raise VoiceError(
+            f"the voice was trained with the pitch extractor '{name}': {error}. Any other serves it as well: "
+            f"pitch={DEFAULT_PITCH} on the command line, pitch=build_pitch_extractor('{DEFAULT_PITCH}') in Python"
+        ) from error
 
 
 def _remembered(voice: Voice, component: str, default: str) -> tuple[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from transformers import HubertModel
 
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.conversion.converter import VoiceConverter
-from rvc_lightning.errors import AssetError, ConfigurationError
+from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_v1_needs_nine_layers_and_a_projection(tmp_path):
     [
         ({"path": "nowhere"}, "content.path=nowhere"),
         ({"version": "v3"}, "content.version=v3; choose one of: v1, v2"),
-        ({}, "needs content.path=FOLDER"),
+        ({}, "content.path=FOLDER is missing: 'hubert' is a model of your own, a folder with config.json and pytorch"),
     ],
 )
 def test_mistakes(options, message):
@@ -102,7 +102,31 @@ def test_a_voice_without_a_name_of_its_encoder_means_contentvec(folder, monkeypa
     assert VoiceConverter(voice, trainer=steady_trainer()).content.name == "contentvec"
 
 
-def test_without_a_network_the_error_says_what_to_do():
+def test_without_a_network_the_error_says_what_to_do_in_training():
+    with pytest.raises(AssetError, match=r"spin-v2/config\.json.*https://.*Or: content\.path=FOLDER, a folder"):
+        build_content_encoder("spin-v2")
+
+
+def test_without_a_network_the_error_says_what_to_do_in_a_conversion():
     voice = make_voice(quick_config(), embedder_model="spin-v2")
-    with pytest.raises(AssetError, match=r"Resources/embedders/spin-v2/config\.json.*https://.*content\.path=FOLDER"):
+    with pytest.raises(AssetError) as caught:
         VoiceConverter(voice, trainer=steady_trainer())
+    said = str(caught.value)
+    assert said.startswith("the voice was trained with the content encoder 'spin-v2' and needs it: 'Resources/embed")
+    assert "files=spin-v2 folder=FOLDER" in said
+    assert said.endswith("Or name the folder they lie in: content_path=FOLDER")
+    assert "content.path" not in said and "phonetic" not in said
+
+
+@pytest.mark.parametrize(
+    ("encoder", "path", "message"),
+    [
+        ("contentvec", "nowhere", r"'contentvec' and needs it: content_path=nowhere: a folder with a HuBERT model is"),
+        ("hubert", None, "needs it: content_path=FOLDER is missing: 'hubert' is a model of your own"),
+        ("phonetic", "nowhere", "needs it: content_path=nowhere is no phonetic encoder"),
+    ],
+)
+def test_a_conversion_calls_the_folder_as_its_own_setting(encoder, path, message):
+    voice = make_voice(quick_config(content_dim=256), embedder_model=encoder)
+    with pytest.raises(VoiceError, match=message):
+        VoiceConverter(voice, content_path=path, trainer=steady_trainer())

@@ -139,7 +139,10 @@ def test_the_voice_brings_its_encoder_and_pitch():
     ("information", "message"),
     [
         ({"embedder_model": "my-own"}, "content encoder 'my-own' and needs it: .*choose one of: .*contentvec"),
-        ({"rvc_lightning": {"pitch": {"name": "ear"}}}, "pitch extractor 'ear'.*choose one of: .*swift_f0"),
+        (
+            {"rvc_lightning": {"pitch": {"name": "ear"}}},
+            "'ear'.*choose one of: .*swift_f0.* Any other serves it.*: pitch=swift_f0",
+        ),
         ({"rvc_lightning": {"pitch": {"name": "pyin", "options": {"volume": 3}}}}, "does not take these options"),
         ({"rvc_lightning": {"pitch": {"name": "pyin", "options": [1]}}}, "are no table"),
         ({"rvc_lightning": {"content": "os.system"}}, "does not name its content"),
