@@ -27,12 +27,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from rvc_lightning.audio.decode import resample
 from rvc_lightning.content.base import ContentEncoder
-from rvc_lightning.data.progress import Progress
 from rvc_lightning.errors import ConfigurationError, DatasetError, OutOfMemoryError
 from rvc_lightning.files import read_json, write_json, write_npy
 from rvc_lightning.frames import SAMPLE_RATE, content_lengths, frame_count
 from rvc_lightning.memory import is_out_of_memory
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
+from rvc_lightning.progress import Progress
 from rvc_lightning.typed import check_types, check_whole
 from rvc_lightning.workers import end_with_parent
 

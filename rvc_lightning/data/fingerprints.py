@@ -25,9 +25,9 @@ from typing import NamedTuple
 
 from rvc_lightning.audio.discovery import SkippedFile, display_name
 from rvc_lightning.data.layout import folder_name
-from rvc_lightning.data.progress import Progress
 from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.files import atomic_path, digest
+from rvc_lightning.progress import Progress
 
 FINGERPRINTS_NAME = "fingerprints.jsonl"
 

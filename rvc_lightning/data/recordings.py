@@ -23,10 +23,10 @@ from rvc_lightning.audio.samples import collected
 from rvc_lightning.audio.stages import Resampler, run
 from rvc_lightning.data.fingerprints import Source
 from rvc_lightning.data.layout import numbers_in, shard, slice_path
-from rvc_lightning.data.progress import Progress
 from rvc_lightning.data.slicing import CutPlan, LeftOut, SlicingConfig, cleaned, cut_parts, plan_cut
 from rvc_lightning.errors import AudioError
 from rvc_lightning.files import cannot_write, digest, read_json, remove_leftovers, write_json
+from rvc_lightning.progress import Progress
 from rvc_lightning.workers import end_with_parent
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""How far a long work is, and how long it still takes."""
+"""How far a long work is, and how long it still takes: the same for slicing, conversion and evaluation."""
 
 from __future__ import annotations
 
