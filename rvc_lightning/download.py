@@ -8,10 +8,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
 
+from rvc_lightning import resolvers
 from rvc_lightning.command_line import configured
 from rvc_lightning.commands import optional, reported
 
 log = logging.getLogger(__name__)
+
+resolvers.register()
 
 
 @configured("download")

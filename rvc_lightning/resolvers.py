@@ -9,8 +9,9 @@ import os
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from rvc_lightning import help_page as pages
 from rvc_lightning.conversion.options import default_values, help_text
 from rvc_lightning.errors import ConfigurationError
 
@@ -84,6 +85,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def help_page(command: str, *explained: str, _root_: DictConfig) -> str:
+    """What `--help` shows of a command, for Hydra's template of it; the arguments are those of `help_page.page`."""
+    return pages.page(command, explained, _root_).replace("$", "$$")
+
+
 def conversion_help() -> str:
     """The options of a conversion, each with its default and its meaning, for `--help`."""
     return help_text().replace("$", "$$")
@@ -91,6 +97,6 @@ def conversion_help() -> str:
 
 def register() -> None:
     """Makes the resolvers known to OmegaConf, and the options of a conversion to Hydra as `conversion_options`."""
-    for resolver in (name_of, demo, shipped, counterpart_of, run_folder, cores, conversion_help):
+    for resolver in (name_of, demo, shipped, counterpart_of, run_folder, cores, help_page, conversion_help):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     ConfigStore.instance().store("conversion_options", default_values())
