@@ -5,8 +5,10 @@ Specification sections 1.1 to 1.5, 2.1 and 14.3.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,29 @@ from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.pickles import read_pickle
 from rvc_lightning.voice.voice import Voice, content_hash, finite_halves, fitting_kind
 
-LAYOUTS = ("applio", "webui")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Tool:
+    """What a tool reads."""
+
+    name: str
+    generators: tuple[str, ...]
+    """As files call them."""
+    encoders: tuple[str, ...]
+    """Content encoders that it can be told to use."""
+
+
+_TOOLS = {
+    "applio": _Tool(
+        "Applio",
+        ("HiFi-GAN", "MRF HiFi-GAN", "RefineGAN"),
+        ("contentvec", "spin", "spin-v2", "chinese-hubert-base", "japanese-hubert-base", "korean-hubert-base"),
+    ),
+    "webui": _Tool("the WebUI", ("HiFi-GAN",), ("contentvec",)),
+}
+LAYOUTS = tuple(_TOOLS)
 """Applio's is also that of Ultimate RVC; the WebUI's that of RVC-Project and its descendants."""
 
 _LATEST = 2333333
@@ -42,7 +66,7 @@ def convert_layout(source: Path, output: Path, layout: str, config: Path | None 
         raise unknown_choice("layout", layout, LAYOUTS)
     protect_inputs(output, (source,) if config is None else (source, config))
     content = read_pickle(source, "voice or checkpoint")
-    if "weight" in content:
+    if "weight" in content or "state_dict" in content:
         voice = Voice.load(source)
     elif "model" in content:
         voice = voice_of_checkpoint(source, content, config)
@@ -54,7 +78,8 @@ def convert_layout(source: Path, output: Path, layout: str, config: Path | None 
 def in_layout(voice: Voice, layout: str, name: str) -> Voice:
     """The same voice with names, types and entries as a tool writes them.
 
-    Entries that the tool does not know are kept. What cannot be known (dates, lengths) is left out, not invented.
+    Entries that the tool does not know are kept. What cannot be known (dates, lengths) is left out, not invented. Of a
+    content encoder that the tool lacks a warning tells.
 
     Args:
         voice: Any.
@@ -64,9 +89,8 @@ def in_layout(voice: Voice, layout: str, name: str) -> Voice:
     Raises:
         VoiceError: The tool cannot read this generator.
     """
-    vocoder, pitch_guided = rvc_format.vocoder_of(voice.config)
-    if layout == "webui" and vocoder != "HiFi-GAN":
-        raise VoiceError(f"the WebUI reads HiFi-GAN voices alone, and the generator of this one is {vocoder}")
+    _check_readable(voice, _TOOLS[layout])
+    _, pitch_guided = rvc_format.vocoder_of(voice.config)
     normal = rvc_format.normal_names(voice.weights, voice.config)
     weights = finite_halves(normal, "the voice cannot be stored as other tools read it")
     old = dict(voice.information)
@@ -76,6 +100,27 @@ def in_layout(voice: Voice, layout: str, name: str) -> Voice:
         shared["content_hash"] = content_hash(weights)
     spelt = {"f0": pitch_guided if layout == "applio" else int(pitch_guided)}
     return Voice.from_file_content({"weight": weights, **old, **shared, **spelt, **own})
+
+
+def _check_readable(voice: Voice, tool: _Tool) -> None:
+    """Raises VoiceError for a generator that the tool lacks, and warns of a content encoder.
+
+    The file has the generator in it. It does not have the encoder, and descendants of a tool know some that it lacks.
+    """
+    vocoder, _ = rvc_format.vocoder_of(voice.config)
+    if vocoder not in tool.generators:
+        raise VoiceError(
+            f"the generator of this voice is {vocoder}, and {tool.name} reads {', '.join(tool.generators)} alone; "
+            "train one for it with generator=hifigan_nsf"
+        )
+    if voice.content_encoder not in tool.encoders:
+        log.warning(
+            "This voice takes the features of the content encoder '%s', which %s does not have: with any other it "
+            "makes noise. For it, train with content=%s",
+            voice.content_encoder,
+            tool.name,
+            tool.encoders[0],
+        )
 
 
 def _applio(voice: Voice, old: Mapping[str, Any], name: str) -> dict[str, Any]:
