@@ -17,20 +17,19 @@ def speaker_number(voice: Voice, speaker: int | str) -> int:
         speaker: A number from 0, or a name; a name of digits that no speaker has is a number.
 
     Raises:
-        VoiceError: The voice has no such speaker; the message has those that there are.
+        VoiceError: The voice was trained with no such speaker; the message has those that there are.
     """
     names = voice.speaker_names
     if isinstance(speaker, str):
         if names.count(speaker) == 1:
             return names.index(speaker)
         if not speaker.isdecimal():
-            raise VoiceError(
-                f"speaker={speaker}: the voice has no single speaker of this name, {_choices(voice, names)}"
-            )
+            raise VoiceError(f"speaker={speaker}: the voice has no single speaker of this name, {_choices(voice)}")
     number = int(speaker)
-    if number >= voice.config.speaker_count:
+    if number not in voice.speaker_numbers:
+        count = len(voice.speaker_numbers)
         raise VoiceError(
-            f"speaker={number}: the voice has {voice.config.speaker_count} speakers, {_choices(voice, names)}"
+            f"speaker={number}: the voice has {count} speaker{'s' if count > 1 else ''}, {_choices(voice)}"
         )
     return number
 
@@ -45,6 +44,7 @@ def with_voice(options: ConversionOptions, voice: Voice) -> ConversionOptions:
     return replace(options, speaker=speaker_number(voice, options.speaker), noise_scale=noise_scale)
 
 
-def _choices(voice: Voice, names: list[str]) -> str:
-    named = f", by name: {', '.join(names)}" if names else "; it stores no names"
-    return f"choose 0 to {voice.config.speaker_count - 1}{named}"
+def _choices(voice: Voice) -> str:
+    last = voice.speaker_numbers[-1]
+    named = f", by name: {', '.join(voice.speaker_names)}" if voice.speaker_names else "; it stores no names"
+    return f"choose 0{f' to {last}' if last else ''}{named}"

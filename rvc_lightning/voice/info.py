@@ -31,8 +31,15 @@ class VoiceFacts:
     sample_rate: int
     """In Hz."""
     speakers: int
+    """Those that it was trained with, numbered from 0."""
     speaker_names: list[str]
     """As far as the file knows them."""
+    speaker_rows: int
+    """Of its table; those beyond `speakers` are nobody."""
+    pitch_extractor: str | None
+    """That it was trained with."""
+    median_f0_hz: float | None
+    """Median pitch of what it was trained on, in Hz."""
     content_encoder: str
     content_dim: int
     epoch: int | None
@@ -80,8 +87,11 @@ def facts_of_voice(path: Path) -> VoiceFacts:
         generator=vocoder,
         pitch_guided=pitch_guided,
         sample_rate=voice.sample_rate,
-        speakers=voice.config.speaker_count,
+        speakers=len(voice.speaker_numbers),
         speaker_names=voice.speaker_names,
+        speaker_rows=voice.config.speaker_count,
+        pitch_extractor=voice.pitch_extractor,
+        median_f0_hz=voice.median_f0_hz,
         content_encoder=voice.content_encoder,
         content_dim=voice.config.content_dim,
         epoch=_whole(entries.get("epoch")),
@@ -137,7 +147,6 @@ def as_table(facts: VoiceFacts) -> str:
 def as_rows(facts: VoiceFacts) -> list[tuple[str, str]]:
     """The facts for people, each with its label; text that strangers wrote is as they wrote it."""
     pitch = "with pitch" if facts.pitch_guided else "without pitch"
-    names = f" ({', '.join(facts.speaker_names)})" if facts.speaker_names else ""
     index = "none beside it" if facts.index is None else facts.index
     rows = [
         ("file", facts.file),
@@ -145,8 +154,10 @@ def as_rows(facts: VoiceFacts) -> list[tuple[str, str]]:
         ("version", facts.version),
         ("generator", f"{facts.generator}, {pitch}"),
         ("sampling rate", f"{facts.sample_rate} Hz"),
-        ("speakers", f"{facts.speakers}{names}"),
+        ("speakers", _speakers(facts)),
         ("content encoder", f"{facts.content_encoder}, {facts.content_dim} channels"),
+        ("pitch extractor", facts.pitch_extractor),
+        ("median pitch", _median_pitch(facts)),
         ("training", _training(facts)),
         ("author", facts.author),
         ("creation date", facts.creation_date),
@@ -164,6 +175,25 @@ def as_rows(facts: VoiceFacts) -> list[tuple[str, str]]:
 def as_json(facts: VoiceFacts) -> dict[str, Any]:
     """The facts for programs."""
     return asdict(facts)
+
+
+def _speakers(facts: VoiceFacts) -> str:
+    """How many there are, each by its number and its name, and how many rows of the table are none."""
+    named = [
+        f"{number} {name}" if name != str(number) else name for number, name in enumerate(facts.speaker_names)
+    ] or [f"0 to {facts.speakers - 1}, without names" if facts.speakers > 1 else "0, without a name"]
+    spare = facts.speaker_rows - facts.speakers
+    unused = f"; {spare} more rows of its table are not trained" if spare else ""
+    return f"{facts.speakers}: {', '.join(named)}{unused}"
+
+
+def _median_pitch(facts: VoiceFacts) -> str | None:
+    if facts.median_f0_hz is None:
+        return None
+    # Of several speakers it is the pitch of none.
+    wanted = facts.pitch_guided and facts.speakers == 1
+    option = f", which proposed_pitch_hz={facts.median_f0_hz:.0f} brings speech to" if wanted else ""
+    return f"{facts.median_f0_hz:.0f} Hz{option}"
 
 
 def _training(facts: VoiceFacts) -> str | None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from rvc_lightning.errors import VoiceError
+from rvc_lightning.index_file import read_header
 
 _DAMAGE = (
     *(RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError),
@@ -52,6 +53,8 @@ def read_pickle(path: Path, kind: str) -> dict[str, Any]:
         if isinstance(content, dict):
             _Owner(path.stat().st_size).take(content)
     except pickle.UnpicklingError as error:
+        if _is_index(path):
+            raise VoiceError(f"'{path}' is an index, not a {kind}: the voice that it belongs to is a .pth") from error
         raise VoiceError(f"'{path}' is refused as a {kind}: {_refusal(path, error)}") from error
     except _DAMAGE as error:
         reason = (str(error) or type(error).__name__).split("\n")[0]
@@ -113,6 +116,15 @@ def _refusal(path: Path, error: Exception) -> str:
     # torch says at length how to run it nevertheless; what is wrong comes after that.
     told = str(error).rpartition("rror:")[2].strip().split("\n")[0]
     return f"it is damaged, no file of torch.save, or would run code when read{f' ({told})' if told else ''}"
+
+
+def _is_index(path: Path) -> bool:
+    """Whether a file is an index of a voice's features."""
+    try:
+        read_header(path)
+    except VoiceError:
+        return False
+    return True
 
 
 def imported_names(path: Path) -> list[str]:

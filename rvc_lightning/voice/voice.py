@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ DEFAULT_CONTENT = "contentvec"
 _MOST_SAMPLE_RATE = 192_000
 
 
-@dataclass
+@dataclass(repr=False)
 class Voice:
     """What `NAME.pth` holds, ready to speak."""
 
@@ -41,6 +42,14 @@ class Voice:
 
     def __post_init__(self) -> None:
         self.synthesizer = self._build()
+
+    def __repr__(self) -> str:
+        """What kind of voice it is, in a line: its tensors would fill screens."""
+        speakers = reprlib.repr(self.speaker_names) if self.speaker_names else len(self.speaker_numbers)
+        return (
+            f"Voice(name={reprlib.repr(self.information.get('model_name'))}, generator={self.config.generator!r}, "
+            f"sample_rate={self.sample_rate}, content_encoder={self.content_encoder!r}, speakers={speakers})"
+        )
 
     @property
     def sample_rate(self) -> int:
@@ -75,6 +84,21 @@ class Voice:
         return list(names)[: self.config.speaker_count]
 
     @property
+    def speaker_numbers(self) -> range:
+        """Numbers of the speakers that it was trained with: those named, or all of its table where none is named.
+
+        A table has more rows than the voice has speakers where training started from a published pair.
+        """
+        return range(len(self.speaker_names) or self.config.speaker_count)
+
+    @property
+    def pitch_extractor(self) -> str | None:
+        """Name of the pitch extractor that it was trained with; None where the file does not tell."""
+        pitch = self.own.get("pitch")
+        name = pitch.get("name") if isinstance(pitch, Mapping) else None
+        return name if isinstance(name, str) else None
+
+    @property
     def median_f0_hz(self) -> float | None:
         """Median pitch of the recordings that it was made of, in Hz; None where the file does not tell."""
         value = self.own.get("median_f0_hz")
@@ -99,12 +123,7 @@ class Voice:
         path = Path(path)
         content = read_pickle(path, "voice")
         if "weight" not in content:
-            kind = (
-                "a training checkpoint; export it first"
-                if "model" in content or "state_dict" in content
-                else "no voice"
-            )
-            raise VoiceError(f"'{path}' is {kind}: it has no entry 'weight', only {sorted(map(str, content))[:8]}")
+            raise VoiceError(_what_it_is(path, content))
         try:
             return cls.from_file_content(content)
         except VoiceError as error:
@@ -193,6 +212,16 @@ class Kind(NamedTuple):
 
     def __str__(self) -> str:
         return f"version {self.version}, {self.vocoder} {'with' if self.pitch_guided else 'without'} pitch"
+
+
+def _what_it_is(path: Path, content: Mapping[str, Any]) -> str:
+    """What a file without an entry `weight` is, and how it becomes a voice."""
+    if "state_dict" in content:
+        return f"'{path}' is a training checkpoint; its voice: python -m rvc_lightning.export checkpoint='{path}'"
+    if "model" in content:
+        command = f"python -m rvc_lightning.voice convert-format '{path}' OUT.pth --to applio"
+        return f"'{path}' is a training checkpoint of another tool; of a G_….pth, the voice: {command}"
+    return f"'{path}' is no voice: it has no entry 'weight', only {sorted(map(str, content))[:8]}"
 
 
 def _entry(content: Mapping[str, Any], key: str, default: object) -> object:

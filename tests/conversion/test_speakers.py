@@ -29,6 +29,8 @@ def test_by_number_and_by_name():
         (["anna", "anna"], "anna", "no single speaker of this name"),
         ([], "anna", "choose 0 to 1; it stores no names"),
         ([], "7", "speaker=7: the voice has 2 speakers"),
+        # The second row of the table is nobody.
+        (["anna"], 1, "speaker=1: the voice has 1 speaker, choose 0, by name: anna$"),
     ],
 )
 def test_speakers_that_do_not_exist(names, speaker, message):

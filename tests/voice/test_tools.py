@@ -153,10 +153,50 @@ def test_info_for_people(voices, tmp_path, capsys):
     main(["info", str(voices[0])])
     lines = capsys.readouterr().out.splitlines()
     assert "name            anna" in lines
+    assert "speakers        3: 0 to 2, without names" in lines
+    assert not any(line.startswith(("pitch extractor", "median pitch")) for line in lines)
     assert "generator       HiFi-GAN, with pitch" in lines
     assert "training        3 epochs, 40 steps" in lines
     assert "author          \\x1b[2Jme" in lines
     assert "                40 vectors of 768 channels" in lines
+
+
+@pytest.mark.parametrize(
+    ("names", "rows", "speakers", "pitch"),
+    [
+        (["anna"], 1, "1: 0 anna", "172 Hz, which proposed_pitch_hz=172 brings speech to"),
+        (
+            ["0"],
+            3,
+            "1: 0; 2 more rows of its table are not trained",
+            "172 Hz, which proposed_pitch_hz=172 brings speech to",
+        ),
+        (["anna", "ben"], 2, "2: 0 anna, 1 ben", "172 Hz"),
+    ],
+)
+def test_info_tells_speakers_and_pitch(names, rows, speakers, pitch, tmp_path, capsys):
+    own = {"speakers": names, "pitch": {"name": "rmvpe", "options": {}}, "median_f0_hz": 171.6}
+    path = make_voice(quick_config(speaker_count=rows), rvc_lightning=own).save(tmp_path / "voice.pth")
+    main(["info", str(path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert f"speakers        {speakers}" in lines and f"median pitch    {pitch}" in lines
+    assert "pitch extractor rmvpe" in lines
+    main(["info", "--json", str(path)])
+    (facts,) = json.loads(capsys.readouterr().out)
+    assert (facts["speakers"], facts["speaker_rows"], facts["median_f0_hz"]) == (len(names), rows, 171.6)
+
+
+@pytest.mark.parametrize("pitch", [None, "rmvpe", {"name": 3}, {}])
+def test_pitch_extractors_of_strangers_may_be_anything(pitch, tmp_path):
+    path = make_voice(quick_config(), rvc_lightning={"pitch": pitch}).save(tmp_path / "voice.pth")
+    assert facts_of_voice(path).pitch_extractor is None
+
+
+def test_an_index_is_called_so(tmp_path, caplog):
+    path = save_index(build_index(np.eye(40, 768, dtype=np.float32), 0), tmp_path / "anna.index")
+    with pytest.raises(SystemExit):
+        main(["info", str(path)])
+    assert f"'{path}' is an index, not a voice" in caplog.text and "run code" not in caplog.text
 
 
 def test_info_of_several_files_one_of_them_broken(voices, tmp_path, capsys, caplog):
@@ -181,7 +221,7 @@ def test_a_voice_as_applio_and_back_as_the_webui_write_it(path, tmp_path):
     assert applio["embedder_model"] == before.get("embedder_model", "contentvec")
     assert isinstance(applio["epoch"] if "epoch" in before or "epoch" in before["info"] else 0, int)
     if applio["vocoder"] != "HiFi-GAN":
-        with pytest.raises(VoiceError, match="reads HiFi-GAN voices alone"):
+        with pytest.raises(VoiceError, match="and the WebUI reads HiFi-GAN alone; train one for it"):
             convert_layout(tmp_path / "applio.pth", tmp_path / "webui.pth", "webui")
         return
     webui = raw(convert_layout(tmp_path / "applio.pth", tmp_path / "webui.pth", "webui"))
@@ -201,6 +241,33 @@ def test_unknown_entries_are_kept_and_names_made_normal(voices):
     assert normal.information["nobody"] == "knows"
     with pytest.raises(ConfigurationError, match="choose one of: applio, webui"):
         convert_layout(voices[0], voices[0].with_name("out.pth"), "other")
+
+
+@pytest.mark.parametrize("layout", ["applio", "webui"])
+def test_a_generator_that_the_tool_lacks_is_refused(layout, tmp_path):
+    path = make_voice(quick_config(generator="source_filter")).save(tmp_path / "ours.pth")
+    with pytest.raises(VoiceError, match=r"this voice is Source-Filter, and .* reads .*; train one for it with gen"):
+        convert_layout(path, tmp_path / "theirs.pth", layout)
+    assert not (tmp_path / "theirs.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "layout", "warned"),
+    [
+        ("phonetic", "applio", True),
+        ("spectral", "webui", True),
+        ("spin", "webui", True),
+        ("spin", "applio", False),
+        ("contentvec", "webui", False),
+    ],
+)
+def test_a_content_encoder_that_the_tool_lacks_is_told(encoder, layout, warned, tmp_path, caplog):
+    path = make_voice(quick_config(), embedder_model=encoder).save(tmp_path / "ours.pth")
+    convert_layout(path, tmp_path / "theirs.pth", layout)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == warned
+    for line in told:
+        assert f"content encoder '{encoder}'" in line and "train with content=contentvec" in line
 
 
 @pytest.fixture
@@ -262,6 +329,9 @@ def test_checkpoints_that_give_no_voice(checkpoint, tmp_path):
     torch.save({"model": {"discriminators.0.convs.0.bias": torch.zeros(3)}}, path)
     with pytest.raises(VoiceError, match=r"no speaker table, so it is no generator; take G_….pth, not D_….pth"):
         convert_layout(path, tmp_path / "b.pth", "applio", tmp_path / "other.json")
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(VoiceError, match=r"its voice: python -m rvc_lightning\.export checkpoint="):
+        convert_layout(path, tmp_path / "b.pth", "applio")
     torch.save({"nothing": 3}, path)
     with pytest.raises(VoiceError, match="neither a voice nor a checkpoint"):
         convert_layout(path, tmp_path / "b.pth", "applio")

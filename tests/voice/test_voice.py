@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 from conftest import GOLDEN
-from stubs import make_voice
+from stubs import make_voice, quick_config
 
 from rvc_lightning import Voice
 from rvc_lightning.errors import VoiceError
@@ -157,10 +157,29 @@ def test_no_such_file(tmp_path):
         Voice.load(tmp_path)
 
 
-@pytest.mark.parametrize("key", ["model", "state_dict"])
-def test_a_checkpoint_is_no_voice(tmp_path, key):
-    with pytest.raises(VoiceError, match="a training checkpoint; export it first"):
-        Voice.load(written({key: {}, "epoch": 3}, tmp_path))
+@pytest.mark.parametrize(
+    ("key", "command"),
+    [
+        ("model", "rvc_lightning.voice convert-format '{}' OUT.pth --to applio"),
+        ("state_dict", "rvc_lightning.export checkpoint='{}'"),
+    ],
+)
+def test_a_checkpoint_is_no_voice_and_the_tool_for_it_is_named(tmp_path, key, command):
+    path = written({key: {}, "epoch": 3}, tmp_path)
+    with pytest.raises(VoiceError, match="is a training checkpoint") as caught:
+        Voice.load(path)
+    assert str(caught.value).endswith(f"python -m {command.format(path)}")
+
+
+def test_shown_in_a_shell_it_is_a_line():
+    own = {"speakers": ["anna", "ben"]}
+    named = make_voice(quick_config(), model_name="duo", rvc_lightning=own)
+    assert repr(named) == (
+        "Voice(name='duo', generator='hifigan_nsf', sample_rate=8000, content_encoder='spectral', "
+        "speakers=['anna', 'ben'])"
+    )
+    unknown = make_voice(quick_config(speaker_count=109), model_name="x" * 10000)
+    assert repr(unknown).endswith("speakers=109)") and len(repr(unknown)) < 200
 
 
 @pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], torch.zeros(3)])
