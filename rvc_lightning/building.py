@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,8 +20,11 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import nn
 
+from rvc_lightning.callbacks.ema import NOT_SHARDED, AveragedWeights
 from rvc_lightning.callbacks.rank_watch import RankWatch
+from rvc_lightning.callbacks.step_limit import StepLimit
 from rvc_lightning.commands import switch
 from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.data.dataset import read_feature
@@ -61,6 +65,9 @@ def settings(kind: Callable[..., T], group: str, values: Mapping[str, Any]) -> T
     Raises:
         ConfigurationError: A value is unknown, missing or of the wrong type, or `kind` refuses it.
     """
+    names = [name for name in signature(kind).parameters if name != "self"]
+    if unknown := [name for name in values if name not in names]:
+        raise unknown_choice(f"setting of {group}", unknown[0], names)
     try:
         return kind(**values)
     except TypeError as error:
@@ -137,7 +144,41 @@ def check_settings(config: DictConfig) -> None:
     _check_pitch(synthesizer.generator, config.pitch.name)
     build_datamodule(config, Path(config.paths.dataset))
     settings(IndexConfig, "index", plain(config.index))
+    _check_optimizer(config)
+    _check_numbers(config)
+    build_callbacks(config)
     check_ranks(config)
+
+
+def _check_optimizer(config: DictConfig) -> None:
+    """Refuses what optimizer and schedule refuse once they have something to do. Raises ConfigurationError."""
+    setting = "optimizer"
+    try:
+        optimizer = make(config, setting)([nn.Parameter(torch.zeros(1))])
+        setting = "scheduler"
+        make(config, setting)(optimizer)
+    except (TypeError, ValueError) as error:
+        given = {name: value for name, value in plain(config[setting]).items() if not name.startswith("_")}
+        raise ConfigurationError(f"{setting}: {error}; got {given}") from error
+
+
+_WHOLE_NUMBERS = {
+    "max_epochs": -1,
+    "min_epochs": 0,
+    "max_steps": -1,
+    "min_steps": 0,
+    "num_nodes": 1,
+    "log_every_n_steps": 0,
+    "check_val_every_n_epoch": 1,
+    "num_sanity_val_steps": -1,
+}
+"""The lowest value of settings of the trainer, which takes anything and fails hours later."""
+
+
+def _check_numbers(config: DictConfig) -> None:
+    for name, least in _WHOLE_NUMBERS.items():
+        if (value := config.trainer.get(name)) is not None:
+            check_whole(f"trainer.{name}", value, least)
 
 
 def _networks_and_training(
@@ -249,30 +290,38 @@ def set_up_torch(config: DictConfig) -> None:
             setattr(getattr(torch.backends, backend), name, value)
 
 
-def build_trainer(config: DictConfig, first_step: int = 0) -> Trainer:
+def build_trainer(config: DictConfig, first_step: int = 0, *, counts_both: bool = False) -> Trainer:
     """Lightning's trainer with the callbacks and the logger of the run.
 
     Args:
         config: Of the run.
         first_step: The step that the run begins or goes on with. What a log holds from there on is left out: a run
             that was killed got further than its last checkpoint, and takes these steps again.
+        counts_both: Whether a step of `trainer.max_steps` is one of both optimizers.
 
     Raises:
         ConfigurationError: Lightning refuses a setting, or has no such device.
     """
-    callbacks: list[Callback] = [
-        make(config.callbacks, name) for name, node in (config.callbacks or {}).items() if node
-    ]
+    callbacks = build_callbacks(config)
     purge = {"purge_step": first_step} if first_step and "purge_step" in (config.logger or {}) else {}
     logger = make(config, "logger", **purge) if config.logger else False
     keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)
     changes: dict[str, Any] = {"callbacks": callbacks, "logger": logger, "enable_checkpointing": keeps}
+    if counts_both and (max_steps := config.trainer.get("max_steps", -1)) >= 0:
+        callbacks.append(StepLimit(max_steps))
+        changes["max_steps"] = -1
     if check_ranks(config) == 1:
         # Nothing to share: no strategy, and so no process group, is needed.
         changes |= {"strategy": "auto"}
     else:
         callbacks.append(RankWatch())
     return _trainer(config, **changes)
+
+
+def build_callbacks(config: DictConfig) -> list[Callback]:
+    """The callbacks of the run. Raises ConfigurationError where one refuses its settings."""
+    nodes = {name: node for name, node in (config.callbacks or {}).items() if node}
+    return [make_from(node, f"callbacks.{name}") for name, node in nodes.items()]
 
 
 def check_ranks(config: DictConfig) -> int:
@@ -395,6 +444,8 @@ def _check_sharding(trainer: Trainer, config: DictConfig) -> None:
             "data.max_batch_frames may cut the steps of two ranks into different numbers of batches, for which sharded "
             "networks would wait for ever: use strategy=ddp, or a smaller data.batch_size"
         )
+    if any(isinstance(callback, AveragedWeights) for callback in build_callbacks(config)):
+        raise ConfigurationError(NOT_SHARDED)
     clips_norm = config.model.gradient_clip_val is not None and config.model.gradient_clip_algorithm == "norm"
     if isinstance(trainer.strategy, FlatlyShardedNetworks) and clips_norm:
         raise ConfigurationError(

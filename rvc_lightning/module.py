@@ -414,7 +414,8 @@ class RVCModule(LightningModule):
         """Measures and clips the gradients; called once they are unscaled."""
         config, step = self.training_config, self.optimizer_steps
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        if config.grad_norm_every_n_steps and step % config.grad_norm_every_n_steps == 0:
+        # The steps at which Lightning writes what was logged: what comes between is lost where epochs are short.
+        if config.grad_norm_every_n_steps and (step + 1) % config.grad_norm_every_n_steps == 0:
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
             name = "discriminator" if parameters[0] is next(self.discriminator.parameters()) else "generator"
             # Logged by the step: Lightning forgets the values of one hook when another logs in a first batch.

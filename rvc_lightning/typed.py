@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -33,6 +34,14 @@ def check_whole(name: str, value: object, least: int, most: int | None = None) -
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= (value if most is None else most):
         allowed = f"from {least} up" if most is None else f"from {least} to {most}"
         raise ConfigurationError(f"{name}={value!r}: choose a whole number {allowed}")
+
+
+def check_number(name: str, value: object, least: float = -math.inf, most: float = math.inf) -> None:
+    """Refuses what is no finite number of a range, whose ends belong to it; arguments and error as of `check_whole`."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not least <= value <= most:  # type: ignore[operator]
+        bounds = f" from {least:g} to {most:g}" if math.isfinite(most) else f" from {least:g} up"
+        raise ConfigurationError(f"{name}={value!r}: choose a number{bounds if math.isfinite(least) else ''}")
 
 
 def is_name(text: str) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from shlex import quote
 from time import perf_counter
@@ -38,7 +39,7 @@ from rvc_lightning.commands import optional, required
 from rvc_lightning.data.manifest import MANIFEST_NAME, DatasetHeader, read_header
 from rvc_lightning.data.preparation import prepare
 from rvc_lightning.data.preview import Preview, preview
-from rvc_lightning.errors import ConfigurationError, DatasetError, VoiceError
+from rvc_lightning.errors import ConfigurationError, DatasetError, RVCError, VoiceError
 from rvc_lightning.files import AFTER_KILL_SECONDS, alone_in
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.module import CHECKPOINT_KEY
@@ -50,6 +51,7 @@ from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
+_say = rank_zero_only(log.info)
 
 
 def prepare_dataset(config: DictConfig) -> Path:
@@ -68,8 +70,8 @@ def prepare_dataset(config: DictConfig) -> Path:
         if (folder / MANIFEST_NAME).is_file():
             return folder
         raise ConfigurationError(
-            "no recordings are named: add audio=FOLDER (a folder or a file of one voice), "
-            "or +experiment=quickstart to try the recordings that ship with the package"
+            f"no recordings are named, and nothing is prepared in '{folder}': add audio=FOLDER (a folder or a file of "
+            "one voice), or +experiment=quickstart to try the recordings that ship with the package"
         )
     started = perf_counter()
     trainer = build_predictor(config)
@@ -151,7 +153,7 @@ def fit(config: DictConfig, dataset: Path, pretrained: Pretrained | None = None)
         _check_same_speakers(header, saved["voice"])
         _check_same_content(header.content, saved["voice"].get("content") or header.content)
         del content, saved
-        log.info("Going on from '%s' with step %d%s", checkpoint, first_step, _typed())
+        _say(f"Going on from '{checkpoint}' with step {first_step}{_typed()}")
     seed_everything(config.seed, workers=True, verbose=False)
     set_up_torch(config)
     _check_same_dataset(header, config)
@@ -159,12 +161,19 @@ def fit(config: DictConfig, dataset: Path, pretrained: Pretrained | None = None)
     module = build_module(config, header, facts, speaker_rows=speaker_rows)
     if pretrained is not None:
         pretrained.load_into(module)
-    trainer = build_trainer(config, first_step)
+    elif checkpoint is None:
+        _say("Starting from nothing (pretrained=none): a voice takes hours on a GPU then, where others start from one")
+    trainer = build_trainer(config, first_step, counts_both=True)
     for logger in trainer.loggers:
-        logger.log_hyperparams(_settings_of(config))
+        logger.log_hyperparams(_settings_of(config, header))
     # Files from strangers are never unpickled, and a checkpoint may be one.
     trainer.fit(module, build_datamodule(config, dataset), ckpt_path=checkpoint, weights_only=True)
-    _log_result(trainer, config)
+    if checkpoint is not None and trainer.fit_loop.epoch_loop.total_batch_idx + 1 == first_step:
+        _say(
+            "Nothing was trained: the run has had all that it was given. Give it more: trainer.max_time=…, "
+            "trainer.max_epochs=… or trainer.max_steps=…"
+        )
+    _log_result(trainer, config, header)
     return trainer
 
 
@@ -176,12 +185,25 @@ def _typed() -> str:
 def _check_same_dataset(header: DatasetHeader, config: DictConfig) -> None:
     """Refuses a dataset that another run has prepared otherwise in the meantime. Raises DatasetError."""
     if config.audio is None:
+        _refuse_what_is_prepared(header, config)
         return
     for part, prepared in (("pitch", header.pitch), ("content", header.content)):
         if prepared["name"] != config[part]["name"]:
             raise DatasetError(
                 f"'{config.paths.dataset}' was prepared again with {part}={prepared['name']} while this run with "
                 f"{part}={config[part]['name']} began: runs at the same time need a dataset each, paths.dataset=FOLDER"
+            )
+
+
+def _refuse_what_is_prepared(header: DatasetHeader, config: DictConfig) -> None:
+    """Refuses choices that come too late: without recordings a dataset stays as it is. Raises ConfigurationError."""
+    chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    typed = {text.partition("=")[0] for text in HydraConfig.get().overrides.task} if chosen else set()
+    for part, prepared in (("pitch", header.pitch), ("content", header.content)):
+        if part in typed and prepared["name"] != config[part]["name"]:
+            raise ConfigurationError(
+                f"{part}={chosen[part]}: '{config.paths.dataset}' was prepared with {part}={prepared['name']}; leave "
+                f"it out, or prepare the recordings again with audio=FOLDER {part}={chosen[part]}"
             )
 
 
@@ -204,14 +226,17 @@ def _check_same_content(now: Mapping[str, Any], before: Mapping[str, Any]) -> No
         raise DatasetError(f"the checkpoint was trained with other features than the dataset has: {was}")
 
 
-def _settings_of(config: DictConfig) -> dict[str, Any]:
-    """The settings that decide the result, by their names on the command line."""
-    groups = ("model", "pretrained", "optimizer", "scheduler", "data", "pitch", "content", "slicing")
-    values = {group: plain(config[group]) for group in groups} | {"trainer": {"precision": config.trainer.precision}}
+def _settings_of(config: DictConfig, header: DatasetHeader) -> dict[str, Any]:
+    """The settings that decide the result, by their names on the command line; of the dataset, as it was made."""
+    groups = ("model", "pretrained", "optimizer", "scheduler", "data")
+    values: dict[str, Any] = {group: plain(config[group]) for group in groups}
+    values |= {"pitch": header.pitch, "content": header.content, "slicing": header.slicing}
+    limits = ("precision", "max_epochs", "max_steps", "max_time")
+    values["trainer"] = {name: config.trainer.get(name) for name in limits}
     return _flat(values | {"seed": config.seed, "name": config.name})
 
 
-def _log_result(trainer: Trainer, config: DictConfig) -> None:
+def _log_result(trainer: Trainer, config: DictConfig, header: DatasetHeader) -> None:
     """Keeps the settings with the figures they led to: what TensorBoard compares runs by."""
     figures = {
         f"final/{key}": float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")
@@ -220,7 +245,8 @@ def _log_result(trainer: Trainer, config: DictConfig) -> None:
         figures["best/val/mel"] = best
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(_settings_of(config), figures, trainer.fit_loop.epoch_loop.total_batch_idx)
+            step = trainer.fit_loop.epoch_loop.total_batch_idx
+            logger.log_hyperparams(_settings_of(config, header), figures, step)
             logger.save()
 
 
@@ -230,7 +256,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
-        else:
+        elif not str(key).startswith("_"):
             flat[f"{prefix}{key}"] = value if isinstance(value, bool | int | float | str) else str(value)
     return flat
 
@@ -246,6 +272,7 @@ def checkpoint_to_export(trainer: Trainer) -> Path:
             return Path(keeper.best_model_path)
     for keeper in trainer.checkpoint_callbacks:
         if isinstance(keeper, LastCheckpoint):
+            log.warning("No validation took place: the voice is the last state of the training, not its best")
             return keeper.path
     raise VoiceError("this run has kept no checkpoint, so there is no voice to export (callbacks=none?)")
 
@@ -260,16 +287,35 @@ def train(config: DictConfig) -> float | None:
         InUseError: Another run is at work in the same run folder.
         RVCError: Whatever else the user can mend, of any of the steps.
     """
-    check_settings(config)
-    with _alone_in_run(config):
-        return _train(config)
+    try:
+        check_settings(config)
+        with _alone_in_run(config):
+            return _train(config)
+    except RVCError:
+        if _is_first_rank() and not is_sweep():
+            _remove_if_unused(Path(config.paths.run))
+        raise
+
+
+def _is_first_rank() -> bool:
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """Removes the folder of a run that has not begun: nothing lies there but settings, lock and log."""
+    traces = [path for path in folder.glob("*") if not path.name.startswith(".") and path.suffix != ".log"]
+    if traces or not (folder / ".hydra").is_dir() or folder.resolve() == Path.cwd():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    # That of the voice, where it has no other run.
+    with suppress(OSError):
+        folder.parent.rmdir()
 
 
 @contextmanager
 def _alone_in_run(config: DictConfig) -> Iterator[None]:
     """Keeps other runs out of the run's folder. Raises InUseError if one is there."""
-    is_first_rank = rank_zero_only.rank == 0  # type: ignore[attr-defined]
-    with alone_in(config.paths.run, patience_seconds=AFTER_KILL_SECONDS) if is_first_rank else nullcontext():
+    with alone_in(config.paths.run, patience_seconds=AFTER_KILL_SECONDS) if _is_first_rank() else nullcontext():
         yield
 
 
@@ -329,11 +375,13 @@ def _say_where(config: DictConfig, exported: ExportedVoice) -> None:
     log.info("%s", "\n".join(f"{what + ':':9} {where}" for what, where in lines))
     log.info("watch:    tensorboard --logdir %s", run)
     command = f"python -m rvc_lightning.convert voice={exported.voice} input=FILE_OR_FOLDER output=FOLDER"
-    log.info("convert:  %s%s", command, _own_pitch(Voice.load(exported.voice)))
+    log.info("convert:  %s%s", command, _own(Voice.load(exported.voice)))
 
 
-def _own_pitch(voice: Voice) -> str:
-    """The option that moves speech to the voice's own register, the one it has learned to speak in; '' for none."""
-    if not voice.pitch_guided or voice.median_f0_hz is None or len(voice.speaker_names) > 1:
+def _own(voice: Voice) -> str:
+    """The options that name a speaker of several, or move speech to the voice's own register; '' for neither."""
+    if len(voice.speaker_names) > 1:
+        return f" speaker={'|'.join(voice.speaker_names)}"
+    if not voice.pitch_guided or voice.median_f0_hz is None:
         return ""
     return f" proposed_pitch_hz={voice.median_f0_hz:.0f}"

@@ -1,6 +1,7 @@
 """Training on Lightning: accumulation, clipping, schedules, resume, signals, and the whole way to a voice."""
 
 import copy
+import csv
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ import soundfile
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from test_configurations import composed
@@ -19,6 +21,8 @@ from test_configurations import composed
 from rvc_lightning import index_file, workflow
 from rvc_lightning.building import plain
 from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
+from rvc_lightning.callbacks.step_limit import StepLimit
+from rvc_lightning.callbacks.throughput import Throughput
 from rvc_lightning.data.batch import Example, collate
 from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, read_manifest, write_manifest
@@ -89,6 +93,29 @@ def trainer_for(**changes):
 def data_of(folder, **changes):
     settings = {"segment_frames": 8, "batch_size": 4, "num_workers": 0, "held_out": 0.2}
     return RVCDataModule(folder, **(settings | changes))
+
+
+def test_short_epochs_show_speed_and_gradients_too(make_module, dataset, tmp_path):
+    """Epochs of two steps, and ten steps between two points of the curves."""
+    logger, speed = CSVLogger(tmp_path, name="", version=""), Throughput(10)
+    module = make_module(grad_norm_every_n_steps=20)
+    trainer_for(max_epochs=10, callbacks=[speed], logger=logger, log_every_n_steps=10).fit(module, data_of(dataset))
+    with (tmp_path / "metrics.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    for name, expected in (("throughput/seconds_per_step", ["9", "19"]), ("grad_norm/generator", ["19"])):
+        assert [row["step"] for row in rows if row.get(name)] == expected
+    assert all(0 < float(row["throughput/seconds_per_step"]) < 5 for row in rows if row["throughput/seconds_per_step"])
+
+
+@pytest.mark.parametrize("first", [2, 5])
+def test_a_limit_counts_steps_of_both_networks_and_over_runs(make_module, dataset, tmp_path, first):
+    keep = LastCheckpoint(str(tmp_path))
+    for limit, expected in ((first, first), (5, 5), (5, 5)):
+        module = make_module()
+        last = keep.path if keep.path.exists() else None
+        trainer = trainer_for(max_epochs=9, callbacks=[StepLimit(limit), keep])
+        trainer.fit(module, data_of(dataset), ckpt_path=last, weights_only=True)
+        assert module.optimizer_steps == expected
 
 
 def random_batch(n_items, frames=20):
@@ -403,6 +430,7 @@ def small_run(tmp_path, recordings, *overrides):
             "data.num_workers=0",
             "showcase.n_clips=1",
             "prepare_workers=0",
+            "model.grad_norm_every_n_steps=2",
         ),
         *overrides,
         run=str(tmp_path / "run"),
@@ -453,7 +481,7 @@ def assert_log_shows_everything(folder, config, score):
     for tag in ("learning_rate/synthesizer", "learning_rate/discriminator", "val/mel"):
         assert steps("Scalars", tag) == [0, 1], tag
     for tag in ("grad_norm/generator", "grad_norm/discriminator"):
-        assert steps("Scalars", tag) == [0], tag
+        assert steps("Scalars", tag) == [1], tag
     assert steps("Scalars", "val/voicing_error") == [0, 1]
     # Held-out audio beside the original at each validation, and their spectra with the pitch of both.
     for tag in ("clip0/recorded", "clip0/rebuilt"):

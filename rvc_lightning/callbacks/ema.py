@@ -13,8 +13,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models import Synthesizer
 from rvc_lightning.module import AVERAGED_KEY, RVCModule
+from rvc_lightning.typed import check_number
 
 log = logging.getLogger(__name__)
+
+NOT_SHARDED = (
+    "callbacks.ema averages whole weights, which no device has under fsdp: add callbacks=default, or use strategy=ddp"
+)
 
 
 class AveragedWeights(Callback):
@@ -34,6 +39,7 @@ class AveragedWeights(Callback):
         Raises:
             ConfigurationError: It lies outside.
         """
+        check_number("callbacks.ema.decay", decay)
         if not 0 < decay < 1:
             raise ConfigurationError(f"callbacks.ema.decay={decay}: choose a number between 0 and 1, such as 0.999")
         self.decay = decay
@@ -48,7 +54,7 @@ class AveragedWeights(Callback):
             ConfigurationError: The strategy shards the weights.
         """
         if isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
-            raise ConfigurationError("callbacks=ema averages whole weights, which fsdp never has: use strategy=ddp")
+            raise ConfigurationError(NOT_SHARDED)
 
     def on_train_start(self, trainer: Trainer, pl_module: RVCModule) -> None:  # type: ignore[override]
         """Begins with the weights as they are, or with the average of the checkpoint."""

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint
 from rvc_lightning.data.datamodule import RVCDataModule
-from rvc_lightning.errors import ConfigurationError, DivergenceError
+from rvc_lightning.errors import DivergenceError
 from rvc_lightning.module import RVCModule, SeenLoss
+from rvc_lightning.typed import check_whole
 
 _MOST_NAMES = 8
 
@@ -37,12 +38,9 @@ class FiniteGuard(Callback):
         """`check_every_n_steps`: steps between two looks; before a checkpoint is saved there is one more.
 
         Raises:
-            ConfigurationError: It is no number from 1 up.
+            ConfigurationError: It is no whole number from 1 up.
         """
-        if check_every_n_steps < 1:
-            raise ConfigurationError(
-                f"callbacks.finite.check_every_n_steps={check_every_n_steps}; it must be 1 or more"
-            )
+        check_whole("callbacks.finite.check_every_n_steps", check_every_n_steps, 1)
         self.check_every_n_steps = check_every_n_steps
         self._noted: list[_Noted] = []
         self._last: SeenLoss | None = None

@@ -17,10 +17,12 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 from rvc_lightning.checkpoints import LAST, NEXT, PREVIOUS
-from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.files import remove_leftovers
+from rvc_lightning.typed import check_number, check_whole
 
 log = logging.getLogger(__name__)
+
+_LEAST_MINUTES = 0.01
 
 
 class TrainingStopped(Exception):  # noqa: N818 - it is no error
@@ -77,11 +79,13 @@ class LastCheckpoint(Checkpoint):
             every_minutes: Minutes between two saves.
 
         Raises:
-            ConfigurationError: An interval is not positive.
+            ConfigurationError: An interval is no number, or not above 0.
         """
-        for name, interval in (("epochs", every_n_epochs), ("steps", every_n_steps), ("minutes", every_minutes)):
-            if interval is not None and interval <= 0:
-                raise ConfigurationError(f"callbacks.last: {interval} {name} are no interval; null is for never")
+        for name, interval in (("every_n_epochs", every_n_epochs), ("every_n_steps", every_n_steps)):
+            if interval is not None:
+                check_whole(f"callbacks.last.{name}", interval, 1)
+        if every_minutes is not None:
+            check_number("callbacks.last.every_minutes", every_minutes, _LEAST_MINUTES)
         self.folder = Path(dirpath)
         self.every_n_epochs, self.every_n_steps, self.every_minutes = every_n_epochs, every_n_steps, every_minutes
         self._since_step, self._since, self._saved_step = 0, 0.0, -1

@@ -9,10 +9,13 @@ import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
-from rvc_lightning.errors import ConfigurationError, unknown_choice
+from rvc_lightning.errors import unknown_choice
 from rvc_lightning.module import RVCModule, SeenLoss
+from rvc_lightning.typed import check_number, check_whole
 
 log = logging.getLogger(__name__)
+
+_MOST_SMOOTHING = 0.9999
 
 RULES, ACTIONS = ("held_out", "classic"), ("warn", "stop")
 
@@ -53,11 +56,9 @@ class Overtraining(Callback):
             raise unknown_choice("rule of overtraining", rule, RULES)
         if action not in ACTIONS:
             raise unknown_choice("action upon overtraining", action, ACTIONS)
-        if not 0 <= smoothing < 1 or patience < 1 or min_delta < 0:
-            raise ConfigurationError(
-                f"callbacks.overtraining: smoothing={smoothing} must lie from 0 to below 1, patience={patience} must "
-                f"be 1 or more, min_delta={min_delta} must not be negative"
-            )
+        check_number("callbacks.overtraining.smoothing", smoothing, 0, _MOST_SMOOTHING)
+        check_number("callbacks.overtraining.min_delta", min_delta, 0)
+        check_whole("callbacks.overtraining.patience", patience, 1)
         self.rule, self.monitor, self.smoothing = rule, monitor, smoothing
         self.patience, self.min_delta, self.action = patience, min_delta, action
         self._smoothed: float | None = None
