@@ -37,17 +37,22 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes the bar away."""
         self._bar.close()
 
     def update(self, amount: float) -> None:
-        """So much more is done."""
+        """So much more is done; what is beyond the total, which may be an estimate, does not count."""
+        amount = min(amount, self.total - self.done)
         self.done += amount
         self._bar.update(amount)
         now = perf_counter()
         if self.enabled and self._bar.disable and now - self._last_line > _SECONDS_BETWEEN_LINES and self.done:
             self._last_line = now
-            left_minutes = (now - self._started) * max(self.total / self.done - 1, 0) / 60
-            share = 100 * self.done / max(self.total, self.done)
+            left_minutes = (now - self._started) * (self.total / self.done - 1) / 60
+            share = 100 * self.done / self.total
             log.info(
                 "%s: %.0f of %.0f %s (%.0f %%), %.0f min left",
                 self.what, self.done, self.total, self.unit, share, left_minutes,

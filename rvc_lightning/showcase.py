@@ -8,7 +8,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.audio.discovery import discover_audio
@@ -21,6 +20,7 @@ from rvc_lightning.evaluation.melody import semitones_between
 from rvc_lightning.files import write_json
 from rvc_lightning.frames import SAMPLE_RATE
 from rvc_lightning.pitch.base import measure
+from rvc_lightning.progress import Progress
 from rvc_lightning.voice.export import ExportedVoice
 from rvc_lightning.voice.voice import Voice
 
@@ -45,10 +45,12 @@ def show(exported: ExportedVoice, source: Path, counterpart: Path | None, n_clip
     if not recordings:
         raise ConfigurationError(f"showcase.source='{source}' holds no recordings to convert")
     rows: dict[str, list[Comparison]] = defaultdict(list)
-    for recording in tqdm(recordings, desc="Converting", unit="clip"):
-        truth = None if counterpart is None else counterpart / recording.name
-        for name, comparison in _one(converter, recording, truth, output).items():
-            rows[name].append(comparison)
+    with Progress("converting", len(recordings), "sentences") as progress:
+        for recording in recordings:
+            truth = None if counterpart is None else counterpart / recording.name
+            for name, comparison in _one(converter, recording, truth, output).items():
+                rows[name].append(comparison)
+            progress.update(1)
     means = {name: mean(comparisons) for name, comparisons in rows.items()}
     write_json(output / "comparison.json", {name: asdict(comparison) for name, comparison in means.items()})
     log.info("%s", render_table(means))

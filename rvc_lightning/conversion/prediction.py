@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from lightning import LightningModule
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from rvc_lightning.audio.samples import Reel, spans
 from rvc_lightning.audio.stages import run
@@ -39,6 +38,7 @@ from rvc_lightning.frames import CONTENT_SAMPLES, FRAME_SAMPLES, SAMPLE_RATE, fr
 from rvc_lightning.memory import is_out_of_memory
 from rvc_lightning.pitch.base import Part, PitchExtractor, parts
 from rvc_lightning.pitch.curve import read_curve
+from rvc_lightning.progress import Progress
 from rvc_lightning.retrieval import RetrievalIndex
 from rvc_lightning.typed import check_types, check_whole
 from rvc_lightning.workers import end_with_parent
@@ -152,16 +152,15 @@ class ConversionRun(LightningModule):
         self.speaker, self.tasks, self.options, self.delivery = speaker, tasks, options, delivery
         self.folder, self.index, self.pitch, self.lengths = folder, index, pitch, lengths
         self.throughput, self._batch_seconds = throughput, throughput.batch_seconds
-        self._bar: tqdm | None = None
+        self._progress: Progress | None = None
 
     def predict_dataloader(self) -> RecordingLoader:
         """The share of this rank; all ranks go by the plan of the first."""
         tasks, self.delivery = self.trainer.strategy.broadcast((self.tasks, self.delivery))
         groups = share(tasks, self._batch_seconds, self.trainer.world_size)[self.trainer.global_rank]
         total = sum(task.seconds for group in groups for task in group)
-        # The bar is for people: logs kept in files have no use for it.
-        hidden = (len(tasks) == 1 and total < _BAR_SECONDS) or not self.trainer.is_global_zero
-        self._bar = tqdm(total=round(total, 1), desc="Converting", unit="s", disable=True if hidden else None)
+        shown = (len(tasks) > 1 or total >= _BAR_SECONDS) and self.trainer.is_global_zero
+        self._progress = Progress("converting", total, "s", enabled=shown)
         recordings = _Recordings([task for group in groups for task in group], self)
         return RecordingLoader(recordings, [len(group) for group in groups], self.throughput.num_workers)
 
@@ -186,8 +185,8 @@ class ConversionRun(LightningModule):
 
     def teardown(self, stage: str) -> None:
         """Waits until all ranks are done: the first one reports for all."""
-        if self._bar is not None:
-            self._bar.close()
+        if self._progress is not None:
+            self._progress.close()
         self.trainer.strategy.barrier("converted")
 
     def _job(self, task: Task, recording: Recording) -> _Job:
@@ -243,7 +242,7 @@ class ConversionRun(LightningModule):
 
         for piece, audio in zip(pieces, self._in_batches(say, pieces, seconds), strict=True):
             piece.job.joiner.add(audio, piece.chunk, is_followed=piece.is_followed)
-            self._advance((piece.chunk.end - piece.chunk.start) / SAMPLE_RATE)
+            self._advance(piece.job.told((piece.chunk.end - piece.chunk.start) / SAMPLE_RATE))
             if piece.is_last:
                 self._finish(piece.job)
 
@@ -262,6 +261,8 @@ class ConversionRun(LightningModule):
             self.delivery.fail(job.task, error)
         joined.remove()
         recording.audio.remove()
+        # Silence that no chunk holds.
+        self._advance(job.told(job.task.seconds))
 
     def _own_frames(self, recording: Recording) -> np.ndarray:
         """The pitch of a recording without that of its reflected ends; of a silent one, none."""
@@ -308,8 +309,8 @@ class ConversionRun(LightningModule):
             return None
 
     def _advance(self, seconds: float) -> None:
-        if self._bar is not None:
-            self._bar.update(round(seconds, 1))
+        if self._progress is not None:
+            self._progress.update(seconds)
 
 
 _BAR_SECONDS = 60.0
@@ -326,6 +327,14 @@ class _Job:
     recording: Recording
     joiner: Joiner
     joined: Reel
+    told_seconds: float = 0.0
+    """Of it, as far as whoever waits was told."""
+
+    def told(self, seconds: float) -> float:
+        """Takes note that so many more are told of; gives how many of them there are."""
+        more = min(seconds, self.task.seconds - self.told_seconds)
+        self.told_seconds += more
+        return more
 
     def pieces(self, lengths: ChunkLengths) -> list[_Piece]:
         """Its chunks, none for silence."""

@@ -209,7 +209,7 @@ class FeatureExtraction(lightning.LightningModule):
     def on_predict_end(self) -> None:
         """Notes what it took."""
         if self._progress is not None:
-            self._progress.__exit__(None, None, None)
+            self._progress.close()
         if self.efforts is not None:
             write_json(self.efforts / f"rank-{self.global_rank}.json", vars(self.effort))
 

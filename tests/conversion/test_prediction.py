@@ -17,6 +17,7 @@ from stubs import StubContent, StubPitch, make_hubert, make_voice, quick_config,
 from rvc_lightning import ConversionOptions, VoiceConverter
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.content import build_content_encoder
+from rvc_lightning.conversion import prediction
 from rvc_lightning.conversion.chunking import ChunkLengths
 from rvc_lightning.conversion.draws import Place, PlacedDraws
 from rvc_lightning.conversion.folder import convert_files
@@ -25,6 +26,7 @@ from rvc_lightning.conversion.prediction import Task, Throughput, fitting, padde
 from rvc_lightning.conversion.speaking import Window
 from rvc_lightning.errors import AudioError, OutOfMemoryError
 from rvc_lightning.models import Synthesizer
+from rvc_lightning.progress import Progress
 from rvc_lightning.retrieval import RetrievalIndex, build_index
 
 SHORT = ChunkLengths(context_seconds=1, search_seconds=1, spacing_seconds=4, longest_seconds=5)
@@ -162,6 +164,32 @@ def test_memory_that_a_single_chunk_exceeds(monkeypatch):
     monkeypatch.setattr(Synthesizer, "infer", poor)
     with pytest.raises(OutOfMemoryError, match=r"single chunk.*chunks.spacing_seconds=10"):
         converter_of(make_voice(quick_config())).convert(sounds(1)[0], OPTIONS, 16000)
+
+
+def test_progress_counts_the_seconds_of_recordings_silence_and_failures(monkeypatch, tmp_path):
+    made = []
+
+    class Watched(Progress):
+        def __init__(self, *arguments, **named):
+            super().__init__(*arguments, **named)
+            self.steps = []
+            made.append(self)
+
+        def update(self, amount):
+            self.steps.append(amount)
+            super().update(amount)
+
+    monkeypatch.setattr(prediction, "Progress", Watched)
+    speech = golden_rule.stub_audio("watched", 7.0)
+    write_audio(tmp_path / "in/gap.wav", np.concatenate([speech, np.zeros(16000 * 9, np.float32), speech]), 16000)
+    write_audio(tmp_path / "in/silent.wav", np.zeros(16000 * 2, np.float32), 16000)
+    (tmp_path / "in/broken.wav").write_bytes(b"no recording")
+    convert = converter_of(make_voice(quick_config()), lengths=SHORT)
+    with pytest.raises(AudioError, match="1 of 3 recordings failed"):
+        convert_files(convert, tmp_path / "in", tmp_path / "out", ConversionOptions(split_on_silence=True))
+    (progress,) = made
+    assert (progress.what, progress.unit, progress.enabled) == ("converting", "s", True)
+    assert sum(progress.steps) == pytest.approx(25.0) == progress.total and len(progress.steps) > 5
 
 
 @pytest.mark.parametrize(
