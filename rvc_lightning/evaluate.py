@@ -25,7 +25,7 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.building import build_converting_trainer, plain, set_up_torch
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.options import ConversionOptions
-    from rvc_lightning.evaluation.output import folder_for, write_report
+    from rvc_lightning.evaluation.output import folder_for, has_report, write_report
     from rvc_lightning.evaluation.run import EvaluationSettings, Recordings, evaluate, facts_about
     from rvc_lightning.voice.export import load_voice
 
@@ -38,6 +38,10 @@ def main(config: DictConfig) -> None:
     others = {key: Path(path) if path else None for key, path in paths.items()}
     recordings = Recordings(audio, **others)
     voice = load_voice(path)
+    facts = facts_about(voice, path)
+    output = Path(optional(config, "output", "the folder of the report") or folder_for(facts["name"]))
+    if has_report(output):
+        log.info("The report in '%s' will be replaced; output=FOLDER keeps both", output)
     index = index_of(str(path), optional(config, "index", "the voice's index, a file"))
     converter = VoiceConverter(
         voice,
@@ -46,8 +50,7 @@ def main(config: DictConfig) -> None:
         trainer=build_converting_trainer(config),
     )
     report = evaluate(converter, recordings, settings, ConversionOptions.from_values(options))
-    report.voice, report.settings = facts_about(voice, path), values
-    output = Path(optional(config, "output", "the folder of the report") or folder_for(report.voice["name"]))
+    report.voice, report.settings = facts, values
     write_report(report, output)
     log.info("%s\nListen and look: %s", report.text(), output / "evaluation.html")
 

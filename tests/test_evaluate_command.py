@@ -25,6 +25,8 @@ def run(folder, *overrides):
 
 def test_writes_the_report_and_nothing_else(folder):
     words = "voice=anna.pth", "audio=in", "judges=[]", "trainer.accelerator=cpu", "options.protect=0.25"
+    (folder / "evaluations" / "anna").mkdir(parents=True)
+    (folder / "evaluations" / "anna" / "evaluation.html").write_text("the report of yesterday")
     done = run(folder, *words, "task=resynthesis")
     assert done.returncode == 0, done.stderr
     written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
@@ -34,8 +36,9 @@ def test_writes_the_report_and_nothing_else(folder):
     assert content["settings"]["options"]["protect"] == 0.25
     assert content["voice"]["name"] == "anna" and len(content["voice"]["digest"]) == 32
     lines = done.stderr.splitlines()
-    assert lines[0].startswith("Index: none") and lines[1].split()[:2] == ["mel", "dB"]
-    assert lines[2].split()[0] == "a.wav"
+    assert lines[0] == "The report in 'evaluations/anna' will be replaced; output=FOLDER keeps both"
+    assert lines[1].startswith("Index: none") and lines[2].split()[:2] == ["mel", "dB"]
+    assert lines[3].split()[0] == "a.wav" and "yesterday" not in (folder / lines[-1].split(": ")[1]).read_text()
     assert lines[-1] == "Listen and look: evaluations/anna/evaluation.html"
 
 

@@ -19,6 +19,11 @@ def folder_for(name: str) -> Path:
     return Path("evaluations") / (plain or "voice")
 
 
+def has_report(folder: Path) -> bool:
+    """Whether a folder holds a report already, which `write_report` would replace."""
+    return any((folder / name).exists() for name in (JSON_NAME, PAGE_NAME))
+
+
 def write_report(report: Report, folder: Path) -> Path:
     """Writes `evaluation.json` and `evaluation.html`, each whole or not at all; gives the path of the page."""
     write_json(folder / JSON_NAME, report.to_dict())

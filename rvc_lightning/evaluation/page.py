@@ -14,7 +14,7 @@ from rvc_lightning.audio.decode import resample
 from rvc_lightning.evaluation.report import MEASURES, Exhibit, Report
 
 _MPEG_RATES = (16000, 22050, 24000, 32000, 44100, 48000)
-_SUMMARY_ROWS, _SUMMARY = 2, ' class="sum"'
+_SUMMARY = ' class="sum"'
 
 TASKS = {
     "resynthesis": "Held-out recordings of the voice's own speaker, rebuilt by the voice and compared with the "
@@ -84,15 +84,13 @@ def render(report: Report) -> str:
 
 def _table(report: Report) -> str:
     head = "".join(f"<th>{escape(text)}</th>" for text in ("clip", *(MEASURES[key].title for key in report.columns())))
-    rows = report.rows()
-    first_summary = len(rows) - _SUMMARY_ROWS
-    lines = [
-        f"<tr{_SUMMARY if number >= first_summary else ''}><td>{escape(name)}</td>"
-        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        + "</tr>"
-        for number, (name, cells) in enumerate(rows)
-    ]
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    clips = "".join(_row(name, cells, "") for name, cells in report.rows())
+    means = "".join(_row(name, cells, _SUMMARY) for name, cells in report.mean_rows())
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{clips}{means}</tbody></table>"
+
+
+def _row(name: str, cells: Iterable[str], kind: str) -> str:
+    return f"<tr{kind}><td>{escape(name)}</td>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
 def _list(title: str, texts: Iterable[str]) -> str:

@@ -44,20 +44,20 @@ MEASURES = {
         "pitch cents", ".0f", "median difference to the pitch that was asked for (the source's, transposed), in cents"
     ),
     "gross_pitch_error": Measure(
-        "off 50 c", ".3f", "share of the frames voiced in both whose pitch is 50 cents or more off"
+        "off pitch", ".3f", "share of the frames voiced in both whose pitch is 50 cents or more off"
     ),
     "voicing_error": Measure("voicing err.", ".3f", "share of frames voiced in the source or here, but not in both"),
     "phone_error": Measure(
-        "phone err.", ".2f", "phones that a recognizer hears otherwise than in the source, by their number there; it "
-        "is for English and makes errors of its own: 0.3 is good",
+        "phone errors", ".2f", "phones that a recognizer hears otherwise than in the source, by their number there and "
+        "1 at most: what is added beyond that does not count; it is for English and errs by itself: 0.3 is good",
     ),
     "speaker_similarity": Measure(
         "similarity", ".3f", "cosine of the speaker embedding with the mean of the target's reference clips; 1 is the "
         "same"
     ),
     "speaker_gain": Measure(
-        "gain", ".2f", "way from the source's similarity to that of the target's own clips: 0 no conversion, 1 a clip "
-        "of the target"
+        "speaker gain", ".2f", "way from the source's similarity to that of the target's own clips: 0 no conversion, "
+        "1 a clip of the target"
     ),
     "mos_overall": Measure("MOS", ".2f", "listeners' opinion of the whole as DNSMOS estimates it, 1 to 5"),
     "mos_signal": Measure("MOS speech", ".2f", "the same of the speech"),
@@ -130,13 +130,17 @@ class Report:
         return [key for key, value in self.means.items() if value is not None]
 
     def rows(self) -> list[tuple[str, list[str]]]:
-        """Name and shown figures of every clip, then those of the means."""
-        named = [
-            *((clip.name, clip.converted) for clip in self.clips),
-            (MEAN_ROW, self.means),
-            (SOURCE_ROW, self.source_means),
-        ]
-        return [(name, [shown(key, figures.get(key)) for key in self.columns()]) for name, figures in named]
+        """Name and shown figures of every clip."""
+        return [self._row(clip.name, clip.converted) for clip in self.clips]
+
+    def mean_rows(self) -> list[tuple[str, list[str]]]:
+        """The same of the means; that of the sources only where one of its figures is shown."""
+        sources = self.source_means
+        has_sources = any(sources[key] is not None for key in self.columns())
+        return [self._row(MEAN_ROW, self.means), *([self._row(SOURCE_ROW, sources)] if has_sources else [])]
+
+    def _row(self, name: str, figures: Figures) -> tuple[str, list[str]]:
+        return name, [shown(key, figures.get(key)) for key in self.columns()]
 
     def notes(self) -> list[str]:
         """Sentences below the table: what true clips score, what is left out, skipped, or unusual."""
@@ -151,10 +155,13 @@ class Report:
         ]
 
     def text(self) -> str:
-        """The table and its notes, for the console."""
-        head = ["", *(MEASURES[key].title for key in self.columns())]
-        table = in_columns([head, *([printable(name), *cells] for name, cells in self.rows())])
-        return "\n".join([*table, *(printable(note) for note in self.notes())])
+        """The table, what its columns mean, and its notes, for the console."""
+        measures = [MEASURES[key] for key in self.columns()]
+        head = ["", *(measure.title for measure in measures)]
+        named = [*self.rows(), *self.mean_rows()]
+        table = in_columns([head, *([printable(name), *cells] for name, cells in named)])
+        legend = in_columns([(measure.title, measure.meaning) for measure in measures], numbers=False)
+        return "\n".join([*table, "", *legend, "", *(printable(note) for note in self.notes())]).rstrip()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but sounds and pictures, as JSON takes it."""

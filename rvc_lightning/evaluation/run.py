@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from rvc_lightning.audio.decode import decode_audio, resample
@@ -39,6 +38,7 @@ from rvc_lightning.evaluation.words import error_rate
 from rvc_lightning.files import digest
 from rvc_lightning.frames import SAMPLE_RATE
 from rvc_lightning.pitch.swift_f0 import SwiftF0Extractor
+from rvc_lightning.progress import Progress
 from rvc_lightning.typed import check_types
 from rvc_lightning.voice.voice import Voice
 
@@ -47,7 +47,19 @@ log = logging.getLogger(__name__)
 _SHORTEST_SECONDS = 0.5
 _LEAST_RMS = 1e-5
 _LONGEST_TEXT = 200
-_NOT_JUDGED = ("autotune", "proposed_pitch_hz", "f0_file", "write_f0", "output_format")
+_BY_ITSELF = "each recording is moved to the voice's pitch by itself; options.transpose_semitones=N moves it otherwise"
+_OWN_MELODY = (
+    "what is judged is how well a voice keeps the recording's own melody, and another one would count as error; "
+    "leave it out, and convert with it once the voice is good"
+)
+_NOT_JUDGED = {
+    "autotune": _OWN_MELODY,
+    "proposed_pitch_hz": _BY_ITSELF,
+    "f0_file": _OWN_MELODY,
+    "write_f0": "the page shows the pitch of every clip; convert with write_f0=true writes it",
+    "output_format": "clips are kept in the page alone; convert with it writes files",
+}
+"""Options of a conversion that an evaluation refuses: why, and what serves instead."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +155,8 @@ def evaluate(
     examiner = _Examiner(converter, panel, settings, options, SwiftF0Extractor())
     examiner.meet_target(recordings, report)
     chosen = evenly(found.recordings, settings.n_clips)
-    with logging_redirect_tqdm():
-        # The bar is for people: logs kept in files have no use for it.
-        for name in tqdm(chosen, desc="Evaluating", unit="clip", disable=None):
+    with logging_redirect_tqdm(), Progress("evaluating", len(chosen), "recordings") as progress:
+        for name in chosen:
             try:
                 judged = examiner.examine(root / name, display_name(name), counterparts.get(name))
             except AudioError as error:
@@ -154,6 +165,7 @@ def evaluate(
                 report.clips.append(judged.report)
                 if len(report.exhibits) < settings.page_clips:
                     report.exhibits.append(judged.exhibit())
+            progress.update(1)
     if not report.clips:
         reasons = "\n".join(f"  {other.path}: {other.reason}" for other in report.skipped[:10])
         raise AudioError(f"audio: there is no recording in '{recordings.audio}' that can be judged\n{reasons}".rstrip())
@@ -321,8 +333,11 @@ class _Examiner:
 def _refuse_what_is_not_judged(options: ConversionOptions) -> None:
     """The pitch that is asked for is the source's, transposed; and no audio is written. Raises ConfigurationError."""
     for one in option_fields(ConversionOptions):
-        if one.name in _NOT_JUDGED and getattr(options, one.name) != one.default:
-            raise ConfigurationError(f"{one.name}={getattr(options, one.name)}: an evaluation takes no {one.name}")
+        value = getattr(options, one.name)
+        if one.name in _NOT_JUDGED and value != one.default:
+            raise ConfigurationError(
+                f"options.{one.name}={value}: an evaluation takes no {one.name}: {_NOT_JUDGED[one.name]}"
+            )
 
 
 def _counterparts(folder: Path | None, recordings: Sequence[Path], task: str) -> dict[Path, Path]:

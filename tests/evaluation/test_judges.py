@@ -75,9 +75,9 @@ def test_a_package_that_breaks_on_import_is_told_from_one_that_is_missing(monkey
 @pytest.mark.parametrize(
     ("heard", "said", "rate"),
     [("abc", "abc", 0), ("", "abc", 1), ("axc", "abc", 1 / 3), ("abcd", "abc", 1 / 3), ("bc", "abc", 1 / 3),
-     ("kitten", "sitting", 3 / 7), ("xyzxyz", "abc", 2)],
+     ("kitten", "sitting", 3 / 7), ("xyzxyz", "abc", 1)],
 )  # fmt: skip
-def test_error_rates_are_levenshteins(heard, said, rate):
+def test_error_rates_are_levenshteins_and_1_at_most(heard, said, rate):
     assert error_rate(list(heard), list(said)) == pytest.approx(rate)
 
 

@@ -12,7 +12,7 @@ import soundfile
 from evaluation_tools import RATE, sung
 
 from rvc_lightning.audio.discovery import SkippedFile
-from rvc_lightning.evaluation.output import folder_for, write_report
+from rvc_lightning.evaluation.output import folder_for, has_report, write_report
 from rvc_lightning.evaluation.page import mp3, render
 from rvc_lightning.evaluation.pictures import draw, png
 from rvc_lightning.evaluation.report import MEASURES, ClipReport, Exhibit, Report, mean_figures
@@ -106,9 +106,26 @@ def test_no_name_of_a_voice_leads_out_of_the_folder(name, folder):
 def test_the_table_shows_what_there_is_and_moves_no_cursor(report):
     lines = report.text().splitlines()
     assert lines[0].split() == ["pitch", "corr."]
-    assert len(lines) == 1 + len(HARMFUL) + 2 + 2
-    assert lines[6].split() == ["mean", "0.500"] and lines[7].split() == ["mean", "of", "the", "sources", "-"]
+    assert lines[6].split() == ["mean", "0.500"] and lines[7] == ""
+    assert lines[8] == f"pitch corr.  {MEASURES['pitch_correlation'].meaning}" and lines[9] == ""
+    assert len(lines) == 10 + 2
     assert "\x1b" not in report.text() and "\u202e" not in report.text()
+
+
+def test_means_of_the_sources_are_shown_where_there_are_any(report):
+    clip = ClipReport("a.wav", 1.0, 0.0, {"mos_overall": 3.0, "level_db": 1.0}, {"mos_overall": 2.0})
+    known = Report("conversion", {"name": "anna"}, {}, [clip])
+    assert known.text().splitlines()[2:4] == [
+        "mean                     +1.0  3.00",
+        "mean of the sources         -  2.00",
+    ]
+    assert render(known).count('<tr class="sum">') == 2 and render(report).count('<tr class="sum">') == 1
+
+
+def test_a_report_that_is_there_is_seen(report, tmp_path):
+    assert not has_report(tmp_path) and not has_report(tmp_path / "new")
+    write_report(report, tmp_path / "new")
+    assert has_report(tmp_path / "new")
 
 
 def test_means_are_of_the_clips_that_have_the_figure():

@@ -64,8 +64,24 @@ def test_recordings_are_moved_to_the_pitch_of_the_voice_or_as_asked(songs):
     assert report.clips[0].converted["pitch_error_cents"] == pytest.approx(1200, abs=3)
     evaluate(converter, songs, transpose_semitones=3.0)
     assert asked[-1].transpose_semitones == 3
-    with pytest.raises(ConfigurationError, match=r"autotune=0\.5: an evaluation takes no autotune"):
-        evaluate(converter, songs, options={"autotune": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"proposed_pitch_hz": 151.0}, "by itself; options.transpose_semitones=N moves it otherwise"),
+        ({"autotune": 0.5}, "how well a voice keeps the recording's own melody.*convert with it"),
+        ({"f0_file": "curve.csv"}, "how well a voice keeps the recording's own melody.*convert with it"),
+        ({"write_f0": True}, "convert with write_f0=true"),
+        ({"output_format": "mp3"}, "clips are kept in the page alone"),
+    ],
+)
+def test_options_that_cannot_be_judged_are_refused_with_why_and_what_serves(songs, options, message):
+    ((name, value),) = options.items()
+    with pytest.raises(
+        ConfigurationError, match=rf"options\.{name}={value}: an evaluation takes no {name}: .*{message}"
+    ):
+        evaluate(SAME, songs, options=options)
 
 
 def test_a_voice_that_does_not_tell_its_pitch_is_heard_from_the_reference(songs, tmp_path):
