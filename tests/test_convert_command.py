@@ -54,7 +54,7 @@ def test_converts_and_leaves_nothing_else(folder):
     assert done.stderr.splitlines() == [
         "Index: voices/anna.index",
         "Wrote out/a.wav",
-        "Converted 1 of 1 recordings to 'out'",
+        "Converted 1 of 1 recording to 'out'",
     ]
 
 

@@ -15,6 +15,7 @@ Letters: N samples, F frames.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ from rvc_lightning.audio.samples import Samples
 HOP_SECONDS = 0.015
 _WINDOW_HOPS = 4
 _BLOCK_HOPS = 2048
+_LOWEST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,15 @@ class Slicer:
         pieces = _between(silences, len(level) + 1)
         borders = ((start * hop_samples, min(end * hop_samples, len(audio))) for start, end in pieces)
         return [(start, end) for start, end in borders if start < end]
+
+    def silence_of(self, audio: Samples, sample_rate: int) -> str:
+        """Why nothing of a recording, float32 [N] at Hz, is kept, in the terms in which the threshold is meant."""
+        level = level_per_hop(audio, round(HOP_SECONDS * sample_rate)).max()
+        window_ms = 1000 * _WINDOW_HOPS * HOP_SECONDS
+        return (
+            f"silent: its loudest {window_ms:.0f} ms have a level of {20 * math.log10(max(level, _LOWEST)):.1f} dB, "
+            f"below slicing.threshold_db={self.threshold_db:g}"
+        )
 
     def _silences_to_cut(self, level: np.ndarray, hops_per_second: float) -> list[tuple[int, int]]:
         """(begin, end) in hops of what is dropped; begin = end is a cut that drops nothing."""

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from rvc_lightning.audio.decode import seconds_or_none
+from rvc_lightning.audio.decode import AUDIO_EXTENSIONS, seconds_or_none
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_name
 from rvc_lightning.audio.encode import WRITE_SUBTYPES, audio_writer, check_writable, fitting_rate
+from rvc_lightning.columns import counted
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.curves import check_curves, curve_beside, with_curve_of
 from rvc_lightning.conversion.journal import JOURNAL_NAME, Entry, Journal
@@ -116,6 +117,7 @@ def plan(source: Path, output: Path, output_format: str | None) -> tuple[list[tu
         raise AudioError(f"there is no file or folder '{source}' to convert")
     if source.is_file():
         named = output.suffix.lower() in WRITE_SUBTYPES and not output.is_dir()
+        _refuse_other_formats(output)
         if named and output_format and output.suffix.lower() != extension:
             raise ConfigurationError(f"output={output} and output_format={output_format} contradict each other")
         jobs, skipped = [(source, output if named else output / f"{source.stem}{extension}")], []
@@ -150,6 +152,15 @@ def _check(
 
 def _relative(recording: Path, source: Path) -> Path:
     return recording.relative_to(source) if source.is_dir() else Path(recording.name)
+
+
+def _refuse_other_formats(output: Path) -> None:
+    """Raises ConfigurationError for the name of a recording that cannot be written: no folder is meant by it."""
+    extension = output.suffix.lower()
+    if extension in AUDIO_EXTENSIONS - set(WRITE_SUBTYPES) and not output.is_dir():
+        raise ConfigurationError(
+            f"output={output}: {extension} cannot be written; choose one of: {', '.join(WRITE_SUBTYPES)}, or a folder"
+        )
 
 
 def _targets(recordings: Sequence[Path], extension: str) -> list[Path]:
@@ -203,11 +214,11 @@ def _conclude(report: ConversionReport, journal: Journal, run: str, done: Sequen
     report.failed = [SkippedFile(entry.source, entry.failure) for entry in entries if entry.failure is not None]
     journal.keep([*done, *made])
     total = len(report.converted) + len(report.failed) + len(report.kept)
-    before = f"; {len(report.kept)} were done before" if report.kept else ""
-    log.info("Converted %d of %d recordings to '%s'%s", len(report.converted), total, output, before)
+    before = f"; {len(report.kept)} {'was' if len(report.kept) == 1 else 'were'} done before" if report.kept else ""
+    log.info("Converted %d of %s to '%s'%s", len(report.converted), counted(total, "recording"), output, before)
     if report.failed:
         reasons = "\n".join(f"  {failure.path}: {failure.reason}" for failure in report.failed)
-        raise AudioError(f"{len(report.failed)} of {total} recordings failed:\n{reasons}")
+        raise AudioError(f"{len(report.failed)} of {counted(total, 'recording')} failed:\n{reasons}")
 
 
 class _Files:

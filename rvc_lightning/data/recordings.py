@@ -21,6 +21,7 @@ from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.audio.levels import LevelMeter, Levels
 from rvc_lightning.audio.samples import collected
 from rvc_lightning.audio.stages import Resampler, run
+from rvc_lightning.columns import counted
 from rvc_lightning.data.fingerprints import Source
 from rvc_lightning.data.layout import numbers_in, shard, slice_path
 from rvc_lightning.data.slicing import CutPlan, LeftOut, SlicingConfig, cleaned, cut_parts, plan_cut
@@ -77,8 +78,9 @@ class SlicedRecording:
 
     @property
     def reasons(self) -> str:
-        """Why it gave no slice: each reason once."""
-        return "nothing usable: " + "; ".join(dict.fromkeys(part.reason for part in self.left_out))
+        """Why it gave no slice: what is wrong with the file, then each reason once."""
+        damage = [self.warning] if self.warning else []
+        return "nothing usable: " + "; ".join([*damage, *dict.fromkeys(part.reason for part in self.left_out)])
 
     @classmethod
     def read(cls, root: Path, source: Source) -> SlicedRecording | None:
@@ -127,7 +129,7 @@ def slice_recordings(
     pending = [source for source in sources if not _is_done(root, source)]
     if not pending:
         return SlicingWork()
-    logger.info("slicing %d recordings; %d are sliced already", len(pending), len(sources) - len(pending))
+    logger.info("slicing %s; %d are sliced already", counted(len(pending), "recording"), len(sources) - len(pending))
     dataset = _SlicingDataset(pending, root, sample_rate, slicing)
     loader = DataLoader(
         dataset, batch_size=None, num_workers=num_workers, in_order=False, worker_init_fn=end_with_parent

@@ -11,7 +11,7 @@ import numpy as np
 
 from rvc_lightning.audio.discovery import SkippedFile
 from rvc_lightning.audio.levels import LOWEST_DB, Levels
-from rvc_lightning.columns import in_columns
+from rvc_lightning.columns import counted, in_columns
 from rvc_lightning.data.pitch_histogram import PitchHistogram
 from rvc_lightning.data.slicing import LeftOut
 
@@ -129,9 +129,11 @@ class PreparationReport:
 
     def summary(self) -> str:
         """The report in words for the console; long lists fold and point to the report file."""
+        twice = ": what neighbours share counts twice" if self.slice_seconds > self.seconds else ""
         head = (
-            f"{len(self.used)} recordings ({duration(self.seconds)}) of '{self.audio}' gave {self.slices} slices"
-            f" ({duration(self.slice_seconds)}); {len(self.skipped)} files are not used"
+            f"{counted(len(self.used), 'recording')} ({duration(self.seconds)}) of '{self.audio}' gave"
+            f" {counted(self.slices, 'slice')} ({duration(self.slice_seconds)}{twice});"
+            f" {counted(len(self.skipped), 'file')} {'is' if len(self.skipped) == 1 else 'are'} not used"
         )
         parts = [
             f"left out of {recording.recording}: {part.start_seconds:.1f} to"

@@ -144,9 +144,7 @@ def plan_cut(audio: Samples, sample_rate: int, slicing: SlicingConfig) -> CutPla
         audio = Scaled(audio, gain)
     pieces = _pieces(audio, sample_rate, slicing)
     if not pieces:
-        peak_db = 20 * math.log10(max(*map(peak_of, blocks_of(audio)), 1e-10))
-        reason = f"silent: nothing reaches threshold_db {slicing.threshold_db} dB (peak {peak_db:.0f} dB)"
-        return CutPlan(audio, gain, [], 0.0, reason)
+        return CutPlan(audio, gain, [], 0.0, Slicer(slicing.threshold_db).silence_of(audio, sample_rate))
     silence_seconds = (len(audio) - sum(end - start for start, end in pieces)) / sample_rate
     return CutPlan(audio, gain, _spans(pieces, len(audio), least, sample_rate, slicing), silence_seconds)
 

@@ -99,6 +99,17 @@ def test_other_formats(source, tmp_path):
         convert(source / "b.wav", tmp_path / "x.wav", output_format="flac")
 
 
+def test_the_name_of_a_recording_that_cannot_be_written_is_no_folder(source, tmp_path):
+    match = r"output=.*x\.AAC: \.aac cannot be written; choose one of: \.wav, \.flac, \.ogg, \.mp3, \.m4a, or a folder"
+    with pytest.raises(ConfigurationError, match=match):
+        convert(source / "b.wav", tmp_path / "x.AAC")
+    assert not (tmp_path / "x.AAC").exists()
+    (tmp_path / "x.aac").mkdir()
+    convert(source / "b.wav", tmp_path / "x.aac")
+    convert(source / "b.wav", tmp_path / "version.2")
+    assert names(tmp_path / "x.aac") == names(tmp_path / "version.2") == ["b.wav"]
+
+
 def test_a_rate_that_the_format_takes(source, tmp_path, monkeypatch):
     monkeypatch.setattr(Doubler, "voice", SimpleNamespace(sample_rate=40000))
     convert(source / "b.wav", tmp_path / "a.mp3")

@@ -263,6 +263,23 @@ def test_nothing_usable_is_one_clear_error(tmp_path):
         run(tmp_path / "in" / "notes.txt", tmp_path / "out")
 
 
+def test_what_is_wrong_with_a_file_is_said_where_nothing_of_it_is_usable(tmp_path):
+    cut = write(tmp_path / "in" / "cut.wav", np.zeros(2 * RATE, np.float32)).read_bytes()
+    (tmp_path / "in" / "cut.wav").write_bytes(cut[: len(cut) // 2])
+    with pytest.raises(DatasetError, match=r"cut\.wav: nothing usable: truncated: only the first .*; silent: its"):
+        run(tmp_path / "in", tmp_path / "out")
+
+
+def test_the_summary_counts_one_as_one_and_says_what_counts_twice(tmp_path):
+    write(tmp_path / "in/a.wav", speech(0.6))
+    (tmp_path / "in/notes.txt").touch()
+    head = run(tmp_path / "in", tmp_path / "out").summary().splitlines()[0]
+    assert head.startswith("1 recording (0.6 s) of ") and head.endswith("gave 1 slice (0.6 s); 1 file is not used")
+    write(tmp_path / "in/b.wav", speech(8.0, seed=2))
+    head = run(tmp_path / "in", tmp_path / "out").summary().splitlines()[0]
+    assert "2 recordings (8.6 s)" in head and "9.2 s: what neighbours share counts twice);" in head
+
+
 def test_long_lists_fold(tmp_path):
     write(tmp_path / "in/a.wav", speech(0.6))
     for number in range(30):

@@ -113,7 +113,21 @@ def test_silence_is_accounted_for():
 
 def test_a_quiet_recording_is_named_with_its_level():
     cut = cut_recording(noise(3, level=1e-3), RATE, SlicingConfig())
-    assert cut.slices == [] and "threshold_db -42.0 dB (peak -4" in cut.left_out[0].reason
+    assert cut.slices == []
+    assert cut.left_out[0].reason == (
+        "silent: its loudest 60 ms have a level of -59.5 dB, below slicing.threshold_db=-42"
+    )
+
+
+def test_a_click_is_no_sound_and_its_level_says_why():
+    """Its peak is far above the threshold, which is one of levels."""
+    click = np.zeros(3 * RATE, np.float32)
+    click[RATE] = 0.05
+    (part,) = cut_recording(click, RATE, SlicingConfig(highpass_hz=0)).left_out
+    level_db = 20 * np.log10(0.05 / np.sqrt(0.06 * RATE))
+    assert f"a level of {level_db:.1f} dB, below" in part.reason and level_db < -42 < 20 * np.log10(0.05)
+    nothing = cut_recording(np.zeros(3 * RATE, np.float32), RATE, SlicingConfig(threshold_db=-60.5)).left_out[0]
+    assert "a level of -120.0 dB, below slicing.threshold_db=-60.5" in nothing.reason
 
 
 @pytest.mark.parametrize(
