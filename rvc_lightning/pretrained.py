@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +29,9 @@ _SOURCES = ("none", "official", "files")
 _POSTERIOR = "posterior_encoder."
 _OTHERWISE = ", or start from nothing: pretrained=none"
 
-_SETTINGS = (
-    # (prefix of the first name that differs, setting to look at)
-    # Only the sizes of model= decide the flow; where they differ, everything does.
-    ("flow.", "model="),
-    ("text_encoder.content_projection.", "content= (256 channels are v1, 768 are v2)"),
-    ("text_encoder.pitch_embedding.", "generator= (with or without pitch)"),
-    ("posterior_encoder.pre.", "sample_rate="),
-    ("generator.", "generator= and sample_rate="),
-    (SPEAKER_TABLE, "the number of speaker folders, which may not exceed the rows of the file's speaker table"),
-    ("discriminators.", "discriminator="),
-    ("", "model="),
-)
+_GENERATOR = "generator."
+_SIZED_BY_MODEL = ("flow.", "text_encoder.transformer.", "posterior_encoder.wavenet.")
+"""Names of tensors whose shapes and number model= alone decides."""
 
 
 @dataclass(frozen=True)
@@ -197,15 +190,52 @@ def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path,
 
 
 def _refuse_misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, otherwise: str) -> None:
-    if difference := rvc_format.difference(expected, found):
+    if difference := rvc_format.difference(expected, found, limit=1):
+        settings = ", ".join(_settings_of(expected, found))
         raise VoiceError(
-            f"'{path}' does not fit the networks of this run ({difference}); look at {_setting_of(expected, found)}"
-            f"{otherwise}"
+            f"'{path}' does not fit the networks of this run: look at {settings}{otherwise} (tensors: {difference})"
         )
 
 
-def _setting_of(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
-    """The setting that decides what differs first."""
-    names = [name for name in found if name not in expected or found[name].shape != expected[name].shape]
-    names += [name for name in expected if name not in found]
-    return next(setting for prefix, setting in _SETTINGS if any(name.startswith(prefix) for name in names))
+def _settings_of(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """The settings that decide what differs."""
+    where = _Differences(expected, found)
+    sized = where.among(_SIZED_BY_MODEL)
+    # Stages and kernels of one kind of generator follow from the rate, its channels from the model.
+    rated = not where.another_generator and not sized and where.among((_GENERATOR,))
+    more_speakers = "the number of speaker folders, which may not exceed the rows of the file's speaker table"
+    settings = {
+        "generator=": where.another_generator,
+        "sample_rate=": rated or where.among(("posterior_encoder.pre.",), axis=1),
+        "content= (256 channels are v1, 768 are v2)": where.among(("text_encoder.content_projection.",), axis=1),
+        "model=": sized,
+        "discriminator=": where.among(("discriminators.",)),
+        more_speakers: where.among((SPEAKER_TABLE,), axis=0),
+    }
+    return [setting for setting, differs in settings.items() if differs] or ["model="]
+
+
+class _Differences:
+    """Which tensors of two networks do not go together: those that one of them lacks, and axes of the others."""
+
+    def __init__(self, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+        self._lacking = expected.keys() ^ found.keys()
+        self._axes = {
+            name: {axis for axis, sizes in enumerate(zip_longest(tensor.shape, found[name].shape)) if len({*sizes}) > 1}
+            for name, tensor in expected.items()
+            if name in found
+        }
+        self.another_generator = _generator_parts(expected) != _generator_parts(found)
+        """Whether the generators are built otherwise, and not only of other sizes."""
+
+    def among(self, prefixes: tuple[str, ...], axis: int | None = None) -> bool:
+        """Whether tensors whose names begin with one of `prefixes` differ; along `axis` alone, where one is given."""
+        axes = [axes for name, axes in self._axes.items() if name.startswith(prefixes)]
+        if axis is not None:
+            return any(axis in differing for differing in axes)
+        return any(axes) or any(name.startswith(prefixes) for name in self._lacking)
+
+
+def _generator_parts(names: Iterable[str]) -> set[str]:
+    """What the tensors of a generator are called wherever they stand in a row of equal parts."""
+    return {re.sub(r"\d+", "#", name) for name in names if name.startswith(_GENERATOR)}
