@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -25,6 +26,10 @@ from rvc_lightning.voice.export import ExportedVoice
 from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
+
+_TO_SOURCE = "converted to source"
+_SOURCE_TO_TRUTH = "source to true counterpart"
+_TO_TRUTH = "converted to true counterpart"
 
 
 def show(exported: ExportedVoice, source: Path, counterpart: Path | None, n_clips: int, output: Path) -> None:
@@ -53,9 +58,25 @@ def show(exported: ExportedVoice, source: Path, counterpart: Path | None, n_clip
             progress.update(1)
     means = {name: mean(comparisons) for name, comparisons in rows.items()}
     write_json(output / "comparison.json", {name: asdict(comparison) for name, comparison in means.items()})
-    log.info("%s", render_table(means))
-    log.info("Means of %d sentences moved to the voice's pitch; a lower mel distance is nearer. Listen: %s",
-             len(recordings), output)  # fmt: skip
+    log.info("%s", _told(means, len(recordings)))
+    log.info("Listen: %s", output)
+
+
+def _told(means: Mapping[str, Comparison], n_sentences: int) -> str:
+    """What was measured, in words.
+
+    Without counterparts nothing says how near the voice came: a large distance to the source may be a good conversion.
+    """
+    if _TO_TRUTH in means:
+        moved = f"Means of {n_sentences} sentences moved to the voice's pitch; a lower mel distance is nearer."
+        return f"{render_table(means)}\n{moved}"
+    kept = means[_TO_SOURCE]
+    melody = "none" if kept.pitch_correlation is None else f"{kept.pitch_correlation:.2f}"
+    return (
+        f"Converted {n_sentences} sentences of another voice, moved to the voice's pitch: they keep its melody "
+        f"(correlation {melody}) and its voicing ({kept.voicing_agreement:.0%} of the time). How near they are to the "
+        "voice your ears tell, or python -m rvc_lightning.evaluate"
+    )
 
 
 def _one(converter: VoiceConverter, recording: Path, counterpart: Path | None, output: Path) -> dict[str, Comparison]:
@@ -68,10 +89,10 @@ def _one(converter: VoiceConverter, recording: Path, counterpart: Path | None, o
         clips["counterpart"], _ = load_audio(counterpart, rate)
     for name, audio in clips.items():
         write_audio(output / f"{recording.stem}_{name}.wav", audio, rate)
-    rows = {"converted to source": compare(converted, source, rate)}
+    rows = {_TO_SOURCE: compare(converted, source, rate)}
     if counterpart is not None:
-        rows["source to true counterpart"] = compare(source, clips["counterpart"], rate)
-        rows["converted to true counterpart"] = compare(converted, clips["counterpart"], rate)
+        rows[_SOURCE_TO_TRUTH] = compare(source, clips["counterpart"], rate)
+        rows[_TO_TRUTH] = compare(converted, clips["counterpart"], rate)
     return rows
 
 
