@@ -28,8 +28,9 @@ from omegaconf.errors import (
     UnsupportedInterpolationType,
 )
 
-from rvc_lightning.commands import reported
+from rvc_lightning.commands import handed_over, reported
 from rvc_lightning.errors import ConfigurationError, RVCError, unknown_choice
+from rvc_lightning.sweeps import told_at_the_end
 from rvc_lightning.typed import is_name
 
 R = TypeVar("R")
@@ -66,6 +67,7 @@ def configured(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callab
 
         @functools.wraps(function)
         @reported
+        @told_at_the_end()
         def guarded() -> None:
             nonlocal within
             within = False
@@ -78,8 +80,8 @@ def configured(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callab
                 with _raised_by_hydra():
                     main()
             except _REFUSALS as error:
-                # What the command itself raises is a defect, and keeps its traceback.
-                if within:
+                # What the command itself raises is a defect, and keeps its traceback; a sweep lets none of it out.
+                if within and not handed_over.get():
                     raise
                 _end(_explained(error))
             except RVCError as error:

@@ -6,6 +6,7 @@ import functools
 import logging
 import warnings
 from collections.abc import Callable
+from contextvars import ContextVar
 from importlib import import_module
 from typing import ParamSpec, TypeVar
 
@@ -33,6 +34,12 @@ _NOISE = (
 )
 """Warnings of libraries about themselves, or about what is so on purpose."""
 
+handed_over: ContextVar[bool] = ContextVar("handed_over", default=False)
+"""Whether errors are told elsewhere: a sweep says which job's they are, and goes on.
+
+Functions within functions cannot use it: those of a command are sent to the processes of a sweep whole.
+"""
+
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
     """`reported`, for what trains or converts: what libraries say of themselves is left out as well."""
@@ -49,7 +56,8 @@ def reported(function: Callable[P, R]) -> Callable[P, R]:
     """Makes a user's mistake in `function` one line on the error stream and exit status 1.
 
     So is a disk that is full or does not let itself be written to. Ctrl-C ends in a line as well, with exit status 130.
-    Everything else that is no RVCError is a defect of ours and keeps its traceback.
+    Everything else that is no RVCError is a defect of ours and keeps its traceback. In the jobs of a sweep the mistake
+    is raised as the RVCError that it is.
     """
 
     @functools.wraps(function)
@@ -57,18 +65,24 @@ def reported(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except RVCError as error:
-            log.error("Error: %s", error)
-            raise SystemExit(1) from None
+            raise _ended_by(error) from None
         except OSError as error:
             if (reason := cannot_write(error)) is None:
                 raise
-            log.error("Error: %s", reason)
-            raise SystemExit(1) from None
+            raise _ended_by(reason) from None
         except KeyboardInterrupt:
             log.error("Interrupted. What is finished is kept: the same command goes on from there.")
             raise SystemExit(130) from None
 
     return guarded
+
+
+def _ended_by(error: RVCError) -> BaseException:
+    """What to raise for a user's mistake, which is told unless somebody else will."""
+    if handed_over.get():
+        return error
+    log.error("Error: %s", error)
+    return SystemExit(1)
 
 
 def quieten() -> None:
