@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import logging
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning import resolvers
 from rvc_lightning.command_line import configured
 from rvc_lightning.commands import command, optional, required, switch
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.typed import is_name
+
+if TYPE_CHECKING:
+    from rvc_lightning.voice.export import Pair
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +31,12 @@ def main(config: DictConfig) -> None:
     """Exports the checkpoint and says where the voice lies."""
     from rvc_lightning.building import plain, settings
     from rvc_lightning.retrieval import IndexConfig
-    from rvc_lightning.voice.export import export_checkpoint, export_index, export_pair, facts_of
+    from rvc_lightning.voice.export import export_checkpoint, export_index, export_pair, facts_of, remembered
 
     checkpoint = Path(required(config, "checkpoint", "a .ckpt file of a training run"))
     if pair_folder := optional(config, "pair", "the folder for G.pth and D.pth"):
         pair = export_pair(checkpoint, Path(pair_folder))
-        log.info("pretrained=files pretrained.generator=%s pretrained.discriminator=%s", *pair)
+        log.info("A training that starts from it:\n%s", command_from(pair, remembered(checkpoint)))
         return
     index = settings(IndexConfig, "index", plain(config.index))
     facts = facts_of(checkpoint)
@@ -43,6 +50,52 @@ def main(config: DictConfig) -> None:
         return
     exported = export_checkpoint(checkpoint, folder, name, dataset, config.seed, index)
     log.info("voice: %s\nindex: %s", exported.voice, exported.index or "none")
+
+
+def command_from(pair: Pair, saved: Mapping[str, Any]) -> str:
+    """What is typed to train another voice from a pair, with networks of its sizes and its content encoder.
+
+    Args:
+        pair: Where the two files lie.
+        saved: What the checkpoint that they are of remembers, see `voice.export.remembered`.
+    """
+    from rvc_lightning.models import SynthesizerConfig
+    from rvc_lightning.takeover.pair import settings_of
+
+    content = saved["voice"]["content"]
+    usual = dict(_choices("content")).get(content["name"], {})
+    options = {key: value for key, value in content.get("options", {}).items() if usual.get(key) != value}
+    settings = [
+        "audio=FOLDER",
+        *_by_choice("model", "model.synthesizer", settings_of(SynthesizerConfig.from_dict(saved["synthesizer"]))),
+        *_by_choice("discriminator", "model.discriminator", _written("model.discriminator", saved["discriminator"])),
+        f"content={content['name']}",
+        *_written("content", options),
+        "pretrained=files",
+        *_written("pretrained", pair._asdict()),
+    ]
+    return shlex.join(["python", "-m", "rvc_lightning.train", *settings])
+
+
+def _by_choice(group: str, prefix: str, settings: Sequence[str]) -> list[str]:
+    """Settings, those below `prefix` replaced by the choice of a group that makes just them, if there is one."""
+    below = {text for text in settings if text.startswith(f"{prefix}.")}
+    for name, values in _choices(group):
+        if below == set(_written(prefix, values.get("synthesizer", values))):
+            return [text for text in settings if text not in below] + [f"{group}={name}"]
+    return list(settings)
+
+
+def _written(prefix: str, values: Mapping[str, Any]) -> list[str]:
+    """Values as settings: without spaces, lists as Hydra reads them."""
+    return [f"{prefix}.{key}={list(v) if isinstance(v, tuple) else v}".replace(", ", ",") for key, v in values.items()]
+
+
+def _choices(group: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names of a configuration group and what they hold."""
+    for path in (files("rvc_lightning.conf") / group).iterdir():
+        if path.name.endswith(".yaml"):
+            yield path.name.removesuffix(".yaml"), OmegaConf.to_container(OmegaConf.create(path.read_text()))  # type: ignore[misc]
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Starting from networks of the peers: what fits is taken whole, what does not says why and which setting decides."""
 
+import shlex
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from peers import write_pretrained
 from stubs import make_voice, quick_config
 from test_configurations import composed, header_for
@@ -13,12 +15,13 @@ from test_training import recordings, small_run  # noqa: F401
 from rvc_lightning import workflow
 from rvc_lightning.building import build_module
 from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
+from rvc_lightning.export import command_from
 from rvc_lightning.files import LOCK_NAME
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.module import AVERAGED_KEY, RVCModule, TrainingConfig
 from rvc_lightning.pretrained import PretrainedConfig, read_pretrained
 from rvc_lightning.resolvers import ASSETS
-from rvc_lightning.voice.export import export_pair
+from rvc_lightning.voice.export import Pair, export_pair, remembered
 from rvc_lightning.voice.rvc_format import SPEAKER_TABLE
 
 LARGEST_BYTES = 12_000_000
@@ -193,6 +196,15 @@ def test_a_run_becomes_a_pair_that_others_start_from(tmp_path, recordings):  # n
     run, checkpoint = trainer.lightning_module, tmp_path / "run/checkpoints/last.ckpt"
     pair = export_pair(checkpoint, tmp_path / "pair")
 
+    # What is printed trains networks that it fits.
+    typed = shlex.split(command_from(pair, remembered(checkpoint)))
+    assert typed[:4] == ["python", "-m", "rvc_lightning.train", "audio=FOLDER"]
+    assert {"sample_rate=24k_light", "discriminator=small", "content=phonetic"} <= {*typed}
+    again = composed(*typed[3:], run=str(tmp_path / "next"))
+    header = header_for(again, content={"dim": 256})
+    pretrained = workflow.pretrained_networks(again)
+    pretrained.load_into(build_module(again, header, {}, speaker_rows=pretrained.speaker_count))
+
     config = replace(run.synthesizer.config, speaker_count=109)
     fresh = module_of(config, run.discriminator.config)
     read_pretrained(files_of(*pair), config).load_into(fresh)
@@ -207,6 +219,24 @@ def test_a_run_becomes_a_pair_that_others_start_from(tmp_path, recordings):  # n
             torch.testing.assert_close(weight, table[:2].mean(0).expand_as(weight), **half)
         else:
             torch.testing.assert_close(weight, averaged[f"module.{name}"], **half)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["+experiment=quickstart"], "generator=source_filter model=small discriminator=small content=phonetic"),
+        (["content=spin", "content.version=v1"], "discriminator=v2 content=spin content.version=v1"),
+        (["model=small", "discriminator.periods=[2,3]"], "'model.discriminator.periods=[2,3]'"),
+    ],
+)
+def test_the_command_for_a_pair_names_choices_where_there_are_such(tmp_path, overrides, expected):
+    overrides = [override.replace("discriminator.", "model.discriminator.") for override in overrides]
+    config = composed(*overrides, run=str(tmp_path))
+    sizes = {name: OmegaConf.to_container(config.model[name]) for name in ("synthesizer", "discriminator")}
+    content = {"name": config.content.name, "options": {"version": config.content.get("version")}}
+    saved = {**sizes, "voice": {"content": content}}
+    typed = command_from(Pair(tmp_path / "my pair" / "G.pth", tmp_path / "D.pth"), saved)
+    assert expected in typed and f"'pretrained.generator={tmp_path}/my pair/G.pth'" in typed
 
 
 def test_a_pair_that_diverged_is_not_written(tmp_path, recordings):  # noqa: F811

@@ -101,10 +101,14 @@ def _convert(asked: argparse.Namespace) -> None:
 
 
 def _onnx(asked: argparse.Namespace) -> None:
-    from rvc_lightning.voice.onnx import export_onnx
+    from rvc_lightning.columns import in_columns
+    from rvc_lightning.voice.onnx import export_onnx, inputs_of
 
     difference = export_onnx(asked.voice, asked.output)
-    log.info("graph: %s\nlargest difference to torch: %.1e", asked.output, difference)
+    rows = [(name, kind, ", ".join(map(str, shape))) for name, kind, shape in inputs_of(asked.output)]
+    inputs = "\n".join(in_columns([("input", "type", "shape"), *rows], numbers=False))
+    log.info("graph: %s\nlargest difference to torch: %.1e\n%s", asked.output, difference, inputs)
+    log.info("What they mean is told at the top of rvc_lightning/voice/onnx.py")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rvc_lightning.checkpoints import BEST, CHECKPOINT_SUFFIX, check_complete, find_checkpoint, read_checkpoint
-from rvc_lightning.errors import DatasetError
+from rvc_lightning.errors import DatasetError, VoiceError
 from rvc_lightning.files import alone_in, atomic_path
 from rvc_lightning.index_file import INDEX_SUFFIX
 from rvc_lightning.models import SynthesizerConfig
@@ -24,6 +25,7 @@ from rvc_lightning.resolvers import CHECKPOINT_FOLDER
 from rvc_lightning.retrieval import IndexConfig
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.indexing import StoredFeatures, remember_features, remove_index, update_index
+from rvc_lightning.voice.pickles import read_pickle
 from rvc_lightning.voice.rvc_format import SPEAKER_TABLE
 from rvc_lightning.voice.voice import Voice, in_half
 
@@ -78,6 +80,7 @@ def export_checkpoint(
 
 def _export(voice: Voice, path: Path, dataset: Path | None, seed: int, index: IndexConfig) -> ExportedVoice:
     index_path = path.with_suffix(INDEX_SUFFIX)
+    _say_what_is_replaced(path, voice)
     if dataset is None or not dataset.is_dir():
         voice.save(path)
         # An index of other recordings beside a new voice would be used without a word.
@@ -88,6 +91,26 @@ def _export(voice: Voice, path: Path, dataset: Path | None, seed: int, index: In
     remember_features(voice, features.fingerprint)
     voice.save(path)
     return ExportedVoice(path, update_index(index_path, features, seed, index))
+
+
+def _say_what_is_replaced(path: Path, voice: Voice) -> None:
+    """Tells of the voice at `path`, if there is one, before it is gone: it may have been the better one."""
+    if not path.is_file():
+        return
+    try:
+        old = _age(read_pickle(path, "voice"))
+    except (VoiceError, OSError):
+        old = "a file that cannot be read as a voice"
+    log.info("Replacing '%s', %s, by %s", path, old, _age(voice.information))
+
+
+def _age(information: Mapping[str, Any]) -> str:
+    """How far a voice was trained, and when it was made, as far as its file tells."""
+    known = [f"{key} {value}" for key in ("epoch", "step") if isinstance(value := information.get(key), int)]
+    made = str(information.get("creation_date"))[: len("2000-01-01T00:00")]
+    if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d", made):
+        known.append(f"made {made.replace('T', ' ')}")
+    return f"a voice of {', '.join(known)}" if known else "a voice of unknown age"
 
 
 def export_index(
@@ -104,13 +127,22 @@ def export_index(
     return update_index(folder / f"{name}{INDEX_SUFFIX}", features, seed, index)
 
 
+def remembered(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint remembers beside weights: sizes of `synthesizer` and `discriminator`, and facts of the `voice`.
+
+    Raises:
+        VoiceError: It is no checkpoint of this project.
+    """
+    return dict(_read_complete(checkpoint)[CHECKPOINT_KEY])
+
+
 def facts_of(checkpoint: Path) -> dict[str, Any]:
     """What a checkpoint remembers for its voice: name, content, pitch, speakers, seconds, dataset.
 
     Raises:
         VoiceError: It is no checkpoint of this project.
     """
-    return dict(_read_complete(checkpoint)[CHECKPOINT_KEY]["voice"])
+    return dict(remembered(checkpoint)["voice"])
 
 
 def _read_complete(checkpoint: Path) -> dict[str, Any]:

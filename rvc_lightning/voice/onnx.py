@@ -30,7 +30,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -77,6 +77,31 @@ def export_onnx(path: Path, output: Path) -> float:
         if not difference <= TOLERANCE:
             raise VoiceError(f"the graph of '{path}' differs from torch by {difference:.1e}, more than {TOLERANCE:g}")
     return difference
+
+
+class GraphInput(NamedTuple):
+    """What a graph is to be given."""
+
+    name: str
+    type: str
+    """As numpy calls it: float32, int64."""
+    shape: tuple[str | int, ...]
+    """Sizes; those that are free by their names, batch and frames."""
+
+
+def inputs_of(path: Path) -> list[GraphInput]:
+    """The inputs of the graph in a file that `export_onnx` wrote, in its order."""
+    import onnx
+
+    given = onnx.load(str(path), load_external_data=False).graph.input
+    return [
+        GraphInput(
+            value.name,
+            onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
+            tuple(size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim),
+        )
+        for value in given
+    ]
 
 
 class VoiceGraph(nn.Module):

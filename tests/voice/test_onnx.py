@@ -10,7 +10,8 @@ from stubs import make_voice, quick_config
 from rvc_lightning import Voice
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.voice import onnx as export
-from rvc_lightning.voice.onnx import VoiceGraph, export_onnx
+from rvc_lightning.voice.__main__ import main
+from rvc_lightning.voice.onnx import GraphInput, VoiceGraph, export_onnx, inputs_of
 
 WITH_PITCH = ("content", "lengths", "coarse_pitch", "f0_hz", "speaker", "noise")
 
@@ -38,6 +39,9 @@ def test_the_graph_in_a_file(generator, tmp_path):
         "noise": ["batch", 8, "frames"],
         "source_noise": ["batch", "frames", 80],
     }
+    assert [(one.name, list(one.shape)) for one in inputs_of(path)] == list(shapes.items())
+    assert {one.name for one in inputs_of(path) if one.type == "int64"} == {"lengths", "coarse_pitch", "speaker"}
+    assert {one.type for one in inputs_of(path)} == {"int64", "float32"}
     for batch, frames in ((1, 7), (4, 90)):
         inputs = graph.inputs(batch, frames)
         assert list(inputs) == list(shapes)
@@ -118,3 +122,16 @@ def test_without_the_packages(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else found(name))
     with pytest.raises(ConfigurationError, match=r"needs onnxscript: python -m pip install 'rvc-lightning\[onnx\]'"):
         export_onnx(tmp_path / "voice.pth", tmp_path / "voice.onnx")
+
+
+def test_the_command_lists_what_the_graph_is_given(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "rvc_lightning.voice")
+    given = [GraphInput("content", "float32", ("batch", "frames", 768)), GraphInput("lengths", "int64", ("batch",))]
+    monkeypatch.setattr(export, "export_onnx", lambda voice, output: 1e-6)
+    monkeypatch.setattr(export, "inputs_of", lambda path: given)
+    main(["onnx", "voice.pth", str(tmp_path / "voice.onnx")])
+    lines = caplog.text.splitlines()
+    assert [line.split() for line in lines if "batch" in line] == [
+        ["content", "float32", "batch,", "frames,", "768"],
+        ["lengths", "int64", "batch"],
+    ]

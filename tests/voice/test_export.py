@@ -1,0 +1,35 @@
+"""What an export tells: which voice it replaces."""
+
+import re
+from datetime import datetime
+
+import torch
+from test_training import data_of, dataset, make_module, trainer_for
+
+from rvc_lightning import Voice
+from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint
+from rvc_lightning.voice.export import export_checkpoint
+
+__all__ = ["dataset", "make_module"]  # fixtures
+
+
+def test_a_voice_that_is_replaced_is_told(make_module, dataset, tmp_path, caplog):
+    caplog.set_level("INFO", "rvc_lightning.voice.export")
+    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
+
+    def told():
+        caplog.clear()
+        path = export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset).voice
+        return path, [message for message in caplog.messages if message.startswith("Replacing")]
+
+    path, messages = told()
+    assert messages == []
+    today = datetime.now().strftime("%Y-%m-%d")
+    assert re.fullmatch(rf"(.*)a voice of epoch 0, step 2, made {today} ..:.., by a voice of epoch 0, .*", *told()[1])
+    content = torch.load(path, weights_only=True)
+    torch.save(content | {"epoch": None, "step": "x\n", "creation_date": "\x1b[2J yesterday in the rain"}, path)
+    assert f"Replacing '{path}', a voice of unknown age, by a voice of epoch 0" in told()[1][0]
+    path.write_bytes(b"broken")
+    assert "a file that cannot be read as a voice, by a voice of" in told()[1][0]
+    Voice.load(path)
