@@ -79,6 +79,8 @@ def configured(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callab
                 _check_arguments()
                 with _raised_by_hydra():
                     main()
+            except BrokenPipeError:
+                raise
             except _REFUSALS as error:
                 # What the command itself raises is a defect, and keeps its traceback; a sweep lets none of it out.
                 if within and not handed_over.get():
@@ -204,7 +206,8 @@ def _explained(error: Exception) -> RVCError:
 def _unknown_setting(error: OmegaConfBaseException) -> ConfigurationError:
     """With the settings beside it that are written much like it."""
     *groups, name = str(error.full_key).split(".")
-    near = get_close_matches(name, map(str, error.parent_node or ()), cutoff=0.7)
+    names = [str(other) for other in error.parent_node or ()]
+    near = get_close_matches(name, names, cutoff=0.7) or [other for other in names if other.startswith(f"{name}_")]
     meant = f"; do you mean {' or '.join('.'.join([*groups, other]) for other in near)}?" if near else ";"
     return ConfigurationError(f"there is no setting '{error.full_key}'{meant} --help shows all there are")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -31,6 +33,12 @@ _NOISE = (
     r"Total length of `DataLoader` across ranks is zero",
     # That of a run that goes on.
     r"Checkpoint directory .* exists and is not empty",
+    # The processes that the data settings name are few, and mostly wait for the disk.
+    r"This DataLoader will create \d+ worker processes",
+    # torchmetrics gathers these from all ranks by themselves.
+    r"It is recommended to use `self\.log\('val/",
+    # Nothing here changes the output of a sharded network in place, which is what that warns of.
+    r"FSDP2-wrapped module .* returned a view tensor",
 )
 """Warnings of libraries about themselves, or about what is so on purpose."""
 
@@ -66,15 +74,28 @@ def reported(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except RVCError as error:
             raise _ended_by(error) from None
+        except BrokenPipeError:
+            # `… --help | head`: nobody reads any more. What is left in the buffer would fail at the end once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
         except OSError as error:
             if (reason := cannot_write(error)) is None:
                 raise
             raise _ended_by(reason) from None
         except KeyboardInterrupt:
-            log.error("Interrupted. What is finished is kept: the same command goes on from there.")
-            raise SystemExit(130) from None
+            raise _interrupted() from None
+        except SystemExit as end:
+            # What Lightning makes of Ctrl-C.
+            if isinstance(end.__context__, KeyboardInterrupt):
+                raise _interrupted() from None
+            raise
 
     return guarded
+
+
+def _interrupted() -> SystemExit:
+    log.error("Interrupted. What is finished is kept: the same command goes on from there.")
+    return SystemExit(130)
 
 
 def _ended_by(error: RVCError) -> BaseException:

@@ -27,6 +27,7 @@ WRONG = [
     ("prepare", "=x", "Could not override ''"),
     ("prepare", "audoi=in", "no setting 'audoi'; do you mean audio[?] --help"),
     ("train", "model.crop_framse=3", "do you mean model.crop_frames[?]"),
+    ("convert", "transpose=3", "no setting 'transpose'; do you mean transpose_semitones[?]"),
     ("train", "quite_another=3", "no setting 'quite_another'; --help"),
     ("prepare", "~audio", "'audio' does not exist"),
     ("prepare", "slicing=autmatic", "no slicing named 'autmatic'; choose one of: automatic, simple, skip"),
