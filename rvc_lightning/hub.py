@@ -25,7 +25,7 @@ import huggingface_hub.errors
 import huggingface_hub.utils.logging as hub_logging
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
-from rvc_lightning.columns import in_columns
+from rvc_lightning.columns import counted, in_columns
 from rvc_lightning.errors import AssetError, ConfigurationError, OutOfSpaceError
 from rvc_lightning.files import sha256
 
@@ -266,9 +266,12 @@ def fetch_all(files: Mapping[str, HubFile], folder: Path | None = None) -> None:
 
     Raises:
         OutOfSpaceError: There is no room for them; nothing was fetched.
-        AssetError: Some cannot be had, or have another content; the message names them all.
+        AssetError: The hub cannot be reached, or some cannot be had or have another content, and are named.
     """
-    _check_space([file for file in files.values() if find(file, folder) is None], folder)
+    missing = [file for file in files.values() if find(file, folder) is None]
+    if missing and (reason := _unreachable()):
+        raise AssetError(f"{len(missing)} of {counted(len(files), 'file')} cannot be fetched: {reason}")
+    _check_space(missing, folder)
     failures = {}
     for name, file in files.items():
         try:

@@ -175,11 +175,19 @@ def test_a_name_that_is_not_known_is_told_at_once(lost):
         fetch(FILE, "do this")
 
 
+def test_many_files_of_a_name_that_is_not_known_are_one_line(lost):
+    with pytest.raises(
+        AssetError, match=r"^1 of 1 file cannot be fetched: the name hub\.invalid is not found.*mirror$"
+    ):
+        fetch_all({"a": FILE})
+
+
 def test_what_was_fetched_before_needs_no_name(hub, monkeypatch):
     path = fetch(FILE, "do this")
     monkeypatch.setattr("socket.getaddrinfo", no_names)
     serve_from(monkeypatch, "http://hub.invalid")
     assert fetch(FILE, "do this") == path
+    fetch_all({"a": FILE})
 
 
 def test_with_a_proxy_names_are_its_own_business(lost, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from rvc_lightning.columns import counted
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.voice.voice import Voice
@@ -27,10 +28,8 @@ def speaker_number(voice: Voice, speaker: int | str) -> int:
             raise VoiceError(f"speaker={speaker}: the voice has no single speaker of this name, {_choices(voice)}")
     number = int(speaker)
     if number not in voice.speaker_numbers:
-        count = len(voice.speaker_numbers)
-        raise VoiceError(
-            f"speaker={number}: the voice has {count} speaker{'s' if count > 1 else ''}, {_choices(voice)}"
-        )
+        count = counted(len(voice.speaker_numbers), "speaker")
+        raise VoiceError(f"speaker={number}: the voice has {count}, {_choices(voice)}")
     return number
 
 
@@ -46,5 +45,7 @@ def with_voice(options: ConversionOptions, voice: Voice) -> ConversionOptions:
 
 def _choices(voice: Voice) -> str:
     last = voice.speaker_numbers[-1]
-    named = f", by name: {', '.join(voice.speaker_names)}" if voice.speaker_names else "; it stores no names"
-    return f"choose 0{f' to {last}' if last else ''}{named}"
+    names = voice.speaker_names
+    named = f", by name: {', '.join(names)}" if names else "; it stores no names"
+    # One speaker alone is often called by its number.
+    return f"choose 0{f' to {last}' if last else ''}{'' if names == ['0'] else named}"

@@ -178,13 +178,14 @@ def as_json(facts: VoiceFacts) -> dict[str, Any]:
 
 
 def _speakers(facts: VoiceFacts) -> str:
-    """How many there are, each by its number and its name, and how many rows of the table are none."""
-    named = [
-        f"{number} {name}" if name != str(number) else name for number, name in enumerate(facts.speaker_names)
-    ] or [f"0 to {facts.speakers - 1}, without names" if facts.speakers > 1 else "0, without a name"]
+    """How many there are, what chooses each, and how many rows of the table are nobody."""
+    if facts.speaker_names:
+        named = ((number, "" if name == str(number) else f" {name}") for number, name in enumerate(facts.speaker_names))
+        told = ", ".join(f"speaker={number}{name}" for number, name in named)
+    else:
+        told = f"speaker=0{f' to {facts.speakers - 1}' if facts.speakers > 1 else ''}, without names"
     spare = facts.speaker_rows - facts.speakers
-    unused = f"; {spare} more rows of its table are not trained" if spare else ""
-    return f"{facts.speakers}: {', '.join(named)}{unused}"
+    return f"{facts.speakers}: {told}{f'; {spare} more rows of its table are not trained' if spare else ''}"
 
 
 def _median_pitch(facts: VoiceFacts) -> str | None:

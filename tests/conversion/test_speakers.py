@@ -31,6 +31,7 @@ def test_by_number_and_by_name():
         ([], "7", "speaker=7: the voice has 2 speakers"),
         # The second row of the table is nobody.
         (["anna"], 1, "speaker=1: the voice has 1 speaker, choose 0, by name: anna$"),
+        (["0"], 1, "speaker=1: the voice has 1 speaker, choose 0$"),
     ],
 )
 def test_speakers_that_do_not_exist(names, speaker, message):

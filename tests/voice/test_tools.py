@@ -153,7 +153,7 @@ def test_info_for_people(voices, tmp_path, capsys):
     main(["info", str(voices[0])])
     lines = capsys.readouterr().out.splitlines()
     assert "name            anna" in lines
-    assert "speakers        3: 0 to 2, without names" in lines
+    assert "speakers        3: speaker=0 to 2, without names" in lines
     assert not any(line.startswith(("pitch extractor", "median pitch")) for line in lines)
     assert "generator       HiFi-GAN, with pitch" in lines
     assert "training        3 epochs, 40 steps" in lines
@@ -164,14 +164,14 @@ def test_info_for_people(voices, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("names", "rows", "speakers", "pitch"),
     [
-        (["anna"], 1, "1: 0 anna", "172 Hz, which proposed_pitch_hz=172 brings speech to"),
+        (["anna"], 1, "1: speaker=0 anna", "172 Hz, which proposed_pitch_hz=172 brings speech to"),
         (
             ["0"],
             3,
-            "1: 0; 2 more rows of its table are not trained",
+            "1: speaker=0; 2 more rows of its table are not trained",
             "172 Hz, which proposed_pitch_hz=172 brings speech to",
         ),
-        (["anna", "ben"], 2, "2: 0 anna, 1 ben", "172 Hz"),
+        (["anna", "ben"], 2, "2: speaker=0 anna, speaker=1 ben", "172 Hz"),
     ],
 )
 def test_info_tells_speakers_and_pitch(names, rows, speakers, pitch, tmp_path, capsys):
