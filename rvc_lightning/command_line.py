@@ -209,7 +209,7 @@ def _unknown_setting(error: OmegaConfBaseException) -> ConfigurationError:
     names = [str(other) for other in error.parent_node or ()]
     near = get_close_matches(name, names, cutoff=0.7) or [other for other in names if other.startswith(f"{name}_")]
     meant = f"; do you mean {' or '.join('.'.join([*groups, other]) for other in near)}?" if near else ";"
-    return ConfigurationError(f"there is no setting '{error.full_key}'{meant} --help shows all there are")
+    return ConfigurationError(f"there is no setting '{error.full_key}'{meant} --cfg job shows all there are")
 
 
 def _line(error: Any) -> str:

@@ -72,6 +72,21 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def keep_as(path: Path, kept: Path) -> None:
+    """Gives a file a second name, atomically, so that the first can be replaced; on disks without such, a copy.
+
+    Raises:
+        OutOfSpaceError: the disk has no room for a copy.
+        NotWritableError: the folder cannot be written to.
+    """
+    with atomic_path(kept) as temporary:
+        temporary.unlink()
+        try:
+            os.link(path, temporary)
+        except OSError:
+            shutil.copyfile(path, temporary)
+
+
 def make_folder(folder: Path) -> None:
     """Makes a folder and those above it, where they are missing. Raises NotWritableError if that is not allowed."""
     with _explained(folder):

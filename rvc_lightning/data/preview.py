@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rvc_lightning.audio.decode import recorded_seconds
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_name
-from rvc_lightning.columns import in_columns
+from rvc_lightning.columns import counted, in_columns
 from rvc_lightning.data.fingerprints import Source, fingerprint_recordings
 from rvc_lightning.data.layout import Layout
 from rvc_lightning.data.pending import missing_features
@@ -70,7 +70,7 @@ class Preview:
         done = sum(recording.is_done for recording in self.recordings)
         seconds = sum(recording.seconds or 0.0 for recording in self.recordings)
         head = (
-            f"'{self.audio}' would be prepared as '{self.output}': {len(self.recordings)} recordings"
+            f"'{self.audio}' would be prepared as '{self.output}': {counted(len(self.recordings), 'recording')}"
             f" ({duration(seconds)}), of which {done} are done. Nothing was written."
         )
         lines = [*self._recording_table(), "", *self._speaker_table(), "", *not_used(self.skipped), *self.notes]

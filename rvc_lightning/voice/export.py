@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rvc_lightning.checkpoints import BEST, CHECKPOINT_SUFFIX, check_complete, find_checkpoint, read_checkpoint
 from rvc_lightning.errors import DatasetError, VoiceError
-from rvc_lightning.files import alone_in, atomic_path
+from rvc_lightning.files import alone_in, atomic_path, keep_as
 from rvc_lightning.index_file import INDEX_SUFFIX
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
@@ -24,7 +24,13 @@ from rvc_lightning.module import AVERAGED_KEY, CHECKPOINT_KEY
 from rvc_lightning.resolvers import CHECKPOINT_FOLDER
 from rvc_lightning.retrieval import IndexConfig
 from rvc_lightning.voice import rvc_format
-from rvc_lightning.voice.indexing import StoredFeatures, remember_features, remove_index, update_index
+from rvc_lightning.voice.indexing import (
+    StoredFeatures,
+    keep_index_as,
+    remember_features,
+    remove_index,
+    update_index,
+)
 from rvc_lightning.voice.pickles import read_pickle
 from rvc_lightning.voice.rvc_format import SPEAKER_TABLE
 from rvc_lightning.voice.voice import Voice, in_half
@@ -32,6 +38,7 @@ from rvc_lightning.voice.voice import Voice, in_half
 log = logging.getLogger(__name__)
 
 _DEFAULT_INDEX = IndexConfig()
+_PREVIOUS = ".previous"
 _SYNTHESIZER_PREFIX, _AVERAGED_PREFIX, _DISCRIMINATOR_PREFIX = "synthesizer.", "module.", "discriminator."
 
 
@@ -60,6 +67,8 @@ def export_checkpoint(
 ) -> ExportedVoice:
     """Writes `folder/name.pth` and, of the dataset's features, `folder/name.index`, unless it is there already.
 
+    Another voice of that name is kept, with its index, as `name.previous.pth`; the one that was kept before is gone.
+
     Args:
         checkpoint: A Lightning checkpoint of this project.
         folder: Where the voice goes.
@@ -80,7 +89,7 @@ def export_checkpoint(
 
 def _export(voice: Voice, path: Path, dataset: Path | None, seed: int, index: IndexConfig) -> ExportedVoice:
     index_path = path.with_suffix(INDEX_SUFFIX)
-    _say_what_is_replaced(path, voice)
+    _keep_what_is_replaced(path, voice)
     if dataset is None or not dataset.is_dir():
         voice.save(path)
         # An index of other recordings beside a new voice would be used without a word.
@@ -93,15 +102,22 @@ def _export(voice: Voice, path: Path, dataset: Path | None, seed: int, index: In
     return ExportedVoice(path, update_index(index_path, features, seed, index))
 
 
-def _say_what_is_replaced(path: Path, voice: Voice) -> None:
-    """Tells of the voice at `path`, if there is one, before it is gone: it may have been the better one."""
+def _keep_what_is_replaced(path: Path, voice: Voice) -> None:
+    """Keeps the voice at `path`, if there is another, as NAME.previous.pth: it may have been the better one."""
     if not path.is_file():
         return
     try:
-        old = _age(read_pickle(path, "voice"))
+        content = read_pickle(path, "voice")
     except (VoiceError, OSError):
-        old = "a file that cannot be read as a voice"
-    log.info("Replacing '%s', %s, by %s", path, old, _age(voice.information))
+        content = {}
+    if content.get("content_hash") == voice.information["content_hash"]:
+        return
+    kept, index = path.with_suffix(f"{_PREVIOUS}{path.suffix}"), path.with_suffix(INDEX_SUFFIX)
+    keep_as(path, kept)
+    if index.is_file():
+        keep_index_as(index, kept.with_suffix(INDEX_SUFFIX))
+    old = _age(content) if content else "a file that cannot be read as a voice"
+    log.info("Replacing '%s', %s, by %s. The one before is kept as '%s'", path, old, _age(voice.information), kept.name)
 
 
 def _age(information: Mapping[str, Any]) -> str:

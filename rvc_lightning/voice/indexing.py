@@ -19,7 +19,7 @@ import numpy as np
 
 from rvc_lightning.data.manifest import DatasetHeader, read_header, read_manifest
 from rvc_lightning.errors import DatasetError, VoiceError
-from rvc_lightning.files import map_npy, read_json, write_json
+from rvc_lightning.files import keep_as, map_npy, read_json, write_json
 from rvc_lightning.retrieval import IndexConfig, build_index, save_index
 from rvc_lightning.voice.rvc_format import OWN_ENTRY
 from rvc_lightning.voice.voice import Voice
@@ -115,6 +115,15 @@ def update_index(path: Path, features: StoredFeatures, seed: int, config: IndexC
     save_index(build_index(features, seed, config), path)
     origin.write(path)
     return path
+
+
+def keep_index_as(path: Path, kept: Path) -> None:
+    """Gives an index, and its origin where that is known, a second name; errors as of `files.keep_as`."""
+    keep_as(path, kept)
+    if _origin_path(path).is_file():
+        keep_as(_origin_path(path), _origin_path(kept))
+    else:
+        _origin_path(kept).unlink(missing_ok=True)
 
 
 def remove_index(path: Path) -> None:

@@ -18,7 +18,7 @@ def test_limits_come_from_the_configuration():
         config = compose("app", overrides=["limits.most_seconds=5"])
     assert settings(Limits, "limits", plain(config.limits)).most_seconds == 5
     assert (config.host, config.port) == ("127.0.0.1", 7860)
-    with pytest.raises(ConfigurationError, match=r"limits: .*most_secondz"):
+    with pytest.raises(ConfigurationError, match="there is no setting of limits named 'most_secondz'"):
         settings(Limits, "limits", plain(config.limits) | {"most_secondz": 1})
 
 

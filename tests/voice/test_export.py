@@ -1,4 +1,4 @@
-"""What an export tells: which voice it replaces."""
+"""What becomes of a voice that an export replaces."""
 
 import re
 from datetime import datetime
@@ -8,12 +8,13 @@ from test_training import data_of, dataset, make_module, trainer_for
 
 from rvc_lightning import Voice
 from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint
+from rvc_lightning.index_file import find_index
 from rvc_lightning.voice.export import export_checkpoint
 
 __all__ = ["dataset", "make_module"]  # fixtures
 
 
-def test_a_voice_that_is_replaced_is_told(make_module, dataset, tmp_path, caplog):
+def test_a_voice_that_is_replaced_is_told_and_kept(make_module, dataset, tmp_path, caplog):
     caplog.set_level("INFO", "rvc_lightning.voice.export")
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
     trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
@@ -24,12 +25,23 @@ def test_a_voice_that_is_replaced_is_told(make_module, dataset, tmp_path, caplog
         return path, [message for message in caplog.messages if message.startswith("Replacing")]
 
     path, messages = told()
-    assert messages == []
+    assert messages == [] and told()[1] == []
     today = datetime.now().strftime("%Y-%m-%d")
-    assert re.fullmatch(rf"(.*)a voice of epoch 0, step 2, made {today} ..:.., by a voice of epoch 0, .*", *told()[1])
-    content = torch.load(path, weights_only=True)
-    torch.save(content | {"epoch": None, "step": "x\n", "creation_date": "\x1b[2J yesterday in the rain"}, path)
-    assert f"Replacing '{path}', a voice of unknown age, by a voice of epoch 0" in told()[1][0]
+    first = torch.load(path, weights_only=True)
+    older = first | {
+        "epoch": None,
+        "step": "x\n",
+        "creation_date": "\x1b[2J yesterday in the rain",
+        "content_hash": "1",
+    }
+    torch.save(older, path)
+    assert re.fullmatch(
+        rf"Replacing '{path}', a voice of unknown age, by a voice of epoch 0, step 2, made {today} ..:..\. "
+        r"The one before is kept as 'anna\.previous\.pth'", *told()[1],
+    )  # fmt: skip
+    assert torch.load(tmp_path / "voice/anna.previous.pth", weights_only=True)["content_hash"] == "1"
+    assert find_index(tmp_path / "voice/anna.previous.pth").read_bytes() == path.with_suffix(".index").read_bytes()
     path.write_bytes(b"broken")
     assert "a file that cannot be read as a voice, by a voice of" in told()[1][0]
+    assert (tmp_path / "voice/anna.previous.pth").read_bytes() == b"broken"
     Voice.load(path)
