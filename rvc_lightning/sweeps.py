@@ -6,6 +6,7 @@ import contextlib
 import csv
 import logging
 import math
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
@@ -82,6 +83,8 @@ class Sweep(Callback):
         """Records a job that may be killed."""
         if self.folder is not None:
             handed_over.set(True)
+            # Processes of joblib would start others in its own way, which the loaders of torch are not made for.
+            multiprocessing.set_start_method(None, force=True)
             self._record(replace(self._job(config), error="it did not end"))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:

@@ -85,7 +85,8 @@ def test_a_grid_of_two_runs_shares_the_dataset(tmp_path):
 
 @needs("hydra_plugins.hydra_joblib_launcher")
 def test_beside_a_run_that_fails_another_trains(tmp_path):
-    printed = sweep(tmp_path, "data.batch_size=0,4", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", status=1)
+    beside = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "data.num_workers=1")
+    printed = sweep(tmp_path, "data.batch_size=0,4", *beside, status=1)
     trained, failed = rows(tmp_path)
     assert voices(tmp_path) == ["1"] and trained["job"] == "1" and float(trained["val/mel"]) > 0
     assert failed["job"] == "0" and "batch_size" in failed["error"]
