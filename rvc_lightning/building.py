@@ -38,7 +38,7 @@ from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.models.generators import GENERATORS, generator_class
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.module import RVCModule, TrainingConfig
-from rvc_lightning.pitch import PITCH_EXTRACTORS
+from rvc_lightning.pitch import PITCH_EXTRACTORS, PitchTracker, build_pitch_extractor
 from rvc_lightning.retrieval import IndexConfig
 from rvc_lightning.spectral import MultiScaleMel
 from rvc_lightning.strategies import FlatlyShardedNetworks, FullyShardedNetworks
@@ -90,6 +90,11 @@ def extraction_of(config: DictConfig) -> ExtractionConfig:
     """How slices are batched for the networks. Raises ConfigurationError for settings that make no batch."""
     batches = {key: config.preparation[key] for key in ("batch_seconds", "batch_slices")}
     return settings(ExtractionConfig, "preparation", {"num_workers": config.prepare_workers, **batches})
+
+
+def chosen_pitch(config: DictConfig) -> PitchTracker | None:
+    """The pitch extractor asked for in a conversion; None for the voice's own. Errors as of `build_pitch_extractor`."""
+    return build_pitch_extractor(**plain(config.pitch)) if config.get("pitch") else None
 
 
 def build_module(

@@ -26,18 +26,17 @@ def main(config: DictConfig) -> None:
     output = required(config, "output", "the file or folder to write")
     options = options_of(config)
     # Imported here so that --help and a mistake need not wait for them.
-    from rvc_lightning.building import build_converting_trainer, plain, set_up_torch, settings
+    from rvc_lightning.building import build_converting_trainer, chosen_pitch, plain, set_up_torch, settings
     from rvc_lightning.conversion.chunking import ChunkLengths
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.folder import convert_files
     from rvc_lightning.conversion.prediction import Throughput
-    from rvc_lightning.pitch import build_pitch_extractor
     from rvc_lightning.voice.voice import Voice
 
     set_up_torch(config)
     voice = Voice.load(voice_path)
     index = index_of(voice_path, optional(config, "index", "the voice's index, a file")) if options.index_rate else None
-    pitch = build_pitch_extractor(**plain(config.pitch)) if config.get("pitch") else None
+    pitch = chosen_pitch(config)
     converter = VoiceConverter(
         voice,
         index,
@@ -61,10 +60,12 @@ def _plain(value: Any) -> Any:
 
 def index_of(voice: str, index: str | None) -> Path | None:
     """The index to use: the one asked for, else the one beside the voice if there is any; says which."""
+    from lightning.pytorch.utilities import rank_zero_only
+
     from rvc_lightning.index_file import find_index
 
     chosen = find_index(Path(voice)) if index is None else Path(index)
-    log.info("Index: %s", chosen or f"none, there is no index of '{voice}' beside it")
+    rank_zero_only(log.info)("Index: %s", chosen or f"none, there is no index of '{voice}' beside it")
     return chosen
 
 

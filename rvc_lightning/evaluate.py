@@ -22,7 +22,7 @@ def main(config: DictConfig) -> None:
     path = Path(required(config, "voice", "the voice (.pth), a checkpoint of training (.ckpt) or a run folder"))
     audio = Path(required(config, "audio", "held-out recordings, a folder or a file"))
     # Imported here so that --help and a mistake need not wait for them.
-    from rvc_lightning.building import build_converting_trainer, plain, set_up_torch
+    from rvc_lightning.building import build_converting_trainer, chosen_pitch, plain, set_up_torch
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.options import ConversionOptions
     from rvc_lightning.evaluation.output import folder_for, has_report, write_report
@@ -47,6 +47,7 @@ def main(config: DictConfig) -> None:
         voice,
         index,
         content_path=optional(config, "content_path", "the folder of the content encoder"),
+        pitch=chosen_pitch(config),
         trainer=build_converting_trainer(config),
     )
     report = evaluate(converter, recordings, settings, ConversionOptions.from_values(options))

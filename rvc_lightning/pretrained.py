@@ -10,6 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from rvc_lightning.errors import ConfigurationError, VoiceError
@@ -104,7 +105,7 @@ class Pretrained:
             log.warning("pretrained.discriminator is not given: the discriminator starts from nothing")
         else:
             load_strictly(module.discriminator, self.discriminator, self.discriminator_path, _OTHERWISE)
-        log.info("Starting from '%s'", self.synthesizer_path)
+        rank_zero_only(log.info)("Starting from '%s'", self.synthesizer_path)
 
 
 def read_pretrained(config: PretrainedConfig, sizes: SynthesizerConfig) -> Pretrained | None:

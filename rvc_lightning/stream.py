@@ -42,14 +42,13 @@ def main(config: DictConfig) -> None:
     check_whole("input_sample_rate", config.input_sample_rate, 1)
     source, sink = _pipes()
     # Imported here so that --help and a mistake need not wait for them.
-    from rvc_lightning.building import plain, set_up_torch, settings
+    from rvc_lightning.building import chosen_pitch, plain, set_up_torch, settings
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.streaming import StreamingConverter, StreamLengths
-    from rvc_lightning.pitch import build_pitch_extractor
     from rvc_lightning.voice.voice import Voice
 
     set_up_torch(config)
-    pitch = build_pitch_extractor(**plain(config.pitch)) if config.get("pitch") else None
+    pitch = chosen_pitch(config)
     index = index_of(voice_path, optional(config, "index", "the voice's index, a file"))
     stream = StreamingConverter(
         VoiceConverter(

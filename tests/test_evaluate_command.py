@@ -9,6 +9,9 @@ import pytest
 import soundfile
 from stubs import make_voice, quick_config
 
+from rvc_lightning import Voice
+from rvc_lightning.voice.rvc_format import OWN_ENTRY
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -40,6 +43,17 @@ def test_writes_the_report_and_nothing_else(folder):
     assert lines[1].startswith("Index: none") and lines[2].split()[:2] == ["mel", "dB"]
     assert lines[3].split()[0] == "a.wav" and "yesterday" not in (folder / lines[-1].split(": ")[1]).read_text()
     assert lines[-1] == "Listen and look: evaluations/anna/evaluation.html"
+
+
+def test_another_pitch_extractor_serves_where_that_of_the_voice_does_not(folder):
+    words = "voice=anna.pth", "audio=in", "judges=[]", "trainer.accelerator=cpu", "task=resynthesis"
+    voice = Voice.load(folder / "anna.pth")
+    voice.information[OWN_ENTRY] = {"pitch": {"name": "magic"}}
+    voice.save(folder / "anna.pth")
+    done = run(folder, *words)
+    assert done.returncode == 1 and "pitch=swift_f0 on the command line" in done.stderr
+    done = run(folder, *words, "pitch=pyin")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_mistake_is_one_line_and_exit_status_1(folder):

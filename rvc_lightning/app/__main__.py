@@ -29,17 +29,16 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.app.server import serve
     from rvc_lightning.app.shelf import VoiceShelf
     from rvc_lightning.app.studio import Limits, Studio
-    from rvc_lightning.building import build_converting_trainer, plain, set_up_torch, settings
+    from rvc_lightning.building import build_converting_trainer, chosen_pitch, plain, set_up_torch, settings
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.prediction import Throughput
-    from rvc_lightning.pitch import build_pitch_extractor
     from rvc_lightning.voice.voice import Voice
 
     set_up_torch(config)
     trainer = build_converting_trainer(config)
     # Without processes of its own: those of a server would outlive what they work for.
     throughput = Throughput(config.batch_seconds, 0)
-    pitch = build_pitch_extractor(**plain(config.pitch)) if config.get("pitch") else None
+    pitch = chosen_pitch(config)
 
     def make_converter(voice: Path, index: Path | None) -> VoiceConverter:
         return VoiceConverter(

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lightning.pytorch.utilities import rank_zero_only
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from rvc_lightning.audio.decode import AUDIO_EXTENSIONS, seconds_or_none
@@ -79,7 +80,7 @@ def convert_files(
     _check(converter, jobs, source, options)
     report = ConversionReport(skipped=skipped)
     for other in skipped:
-        log.info("Skipped %s: %s", other.path, other.reason)
+        rank_zero_only(log.info)("Skipped %s: %s", other.path, other.reason)
     with _alone(converter, source, output, jobs), scratch_folder(None) as private:
         beside = output if source.is_dir() else jobs[0][1].parent
         journal = Journal((output if source.is_dir() else private) / JOURNAL_NAME)
