@@ -150,6 +150,20 @@ def find_checkpoint(path: Path) -> Path:
     return open_checkpoint(path)[0]
 
 
+def best_checkpoint(path: Path) -> Path:
+    """The checkpoint to listen to: of a run folder the one that validation liked best, else its newest; else `path`.
+
+    Raises:
+        VoiceError: The folder has none that can be read.
+    """
+    if not path.is_dir():
+        return path
+    best = path / CHECKPOINT_FOLDER / BEST
+    chosen = best if best.is_file() else find_checkpoint(path)
+    log.info("Checkpoint: %s", chosen)
+    return chosen
+
+
 def open_checkpoint(path: Path) -> tuple[Path, dict[str, Any]]:
     """The checkpoint that `path` means and what it holds: itself, or the newest of a run folder or of its checkpoints.
 

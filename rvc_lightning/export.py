@@ -1,4 +1,4 @@
-"""`python -m rvc_lightning.export checkpoint=FILE`: a voice from a checkpoint of training."""
+"""`python -m rvc_lightning.export checkpoint=RUN_FOLDER`: a voice from a checkpoint of training."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ resolvers.register()
 def main(config: DictConfig) -> None:
     """Exports the checkpoint and says where the voice lies."""
     from rvc_lightning.building import plain, settings
+    from rvc_lightning.checkpoints import best_checkpoint
     from rvc_lightning.retrieval import IndexConfig
     from rvc_lightning.voice.export import export_checkpoint, export_index, export_pair, facts_of, remembered
 
-    checkpoint = Path(required(config, "checkpoint", "a .ckpt file of a training run"))
+    checkpoint = best_checkpoint(Path(required(config, "checkpoint", "a run folder, or a .ckpt file of it")))
     if pair_folder := optional(config, "pair", "the folder for G.pth and D.pth"):
         pair = export_pair(checkpoint, Path(pair_folder))
         log.info("A training that starts from it:\n%s", command_from(pair, remembered(checkpoint)))

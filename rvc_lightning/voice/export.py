@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rvc_lightning.checkpoints import BEST, CHECKPOINT_SUFFIX, check_complete, find_checkpoint, read_checkpoint
+from rvc_lightning.checkpoints import CHECKPOINT_SUFFIX, best_checkpoint, check_complete, read_checkpoint
 from rvc_lightning.errors import DatasetError, VoiceError
 from rvc_lightning.files import alone_in, atomic_path, keep_as
 from rvc_lightning.index_file import INDEX_SUFFIX
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.module import AVERAGED_KEY, CHECKPOINT_KEY
-from rvc_lightning.resolvers import CHECKPOINT_FOLDER
 from rvc_lightning.retrieval import IndexConfig
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.indexing import (
@@ -228,10 +227,7 @@ def load_voice(path: Path) -> Voice:
     Raises:
         VoiceError: There is none, or it cannot be read.
     """
-    if path.is_dir():
-        best = path / CHECKPOINT_FOLDER / BEST
-        path = best if best.is_file() else find_checkpoint(path)
-        log.info("Checkpoint: %s", path)
+    path = best_checkpoint(path)
     if path.suffix != CHECKPOINT_SUFFIX:
         return Voice.load(path)
     return voice_from_checkpoint(path, str(facts_of(path)["name"]))

@@ -33,6 +33,14 @@ _MOST_ENTRIES = 1_000_000
 """Entries of all tables and lists together: by references to itself, a short file can hold any number of them."""
 _MOST_BITS = 512
 """Of a whole number. The states of random generators take 128."""
+_NAMES_SHOWN = 5
+
+
+def _of_folder(folder: Path) -> str:
+    """That it is one, and a few files in it that may be meant."""
+    names = sorted(file.name for file in folder.glob("*.pth"))
+    more = ", …" if len(names) > _NAMES_SHOWN else ""
+    return f" (that is a folder{'; in it: ' * bool(names)}{', '.join(names[:_NAMES_SHOWN])}{more})"
 
 
 def read_pickle(path: Path, kind: str) -> dict[str, Any]:
@@ -47,7 +55,7 @@ def read_pickle(path: Path, kind: str) -> dict[str, Any]:
             the message names what.
     """
     if not path.is_file():
-        raise VoiceError(f"there is no {kind} at '{path}'" + (" (that is a folder)" if path.is_dir() else ""))
+        raise VoiceError(f"there is no {kind} at '{path}'{_of_folder(path) if path.is_dir() else ''}")
     try:
         content = _load(path)
         if isinstance(content, dict):

@@ -2,8 +2,10 @@
 
 import re
 from datetime import datetime
+from pathlib import Path
 
 import torch
+from commanding import command
 from test_training import data_of, dataset, make_module, trainer_for
 
 from rvc_lightning import Voice
@@ -45,3 +47,18 @@ def test_a_voice_that_is_replaced_is_told_and_kept(make_module, dataset, tmp_pat
     assert "a file that cannot be read as a voice, by a voice of" in told()[1][0]
     assert (tmp_path / "voice/anna.previous.pth").read_bytes() == b"broken"
     Voice.load(path)
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint(make_module, dataset, tmp_path, monkeypatch):
+    keep = LastCheckpoint(str(tmp_path / "run" / "checkpoints"), every_n_epochs=1)
+    trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
+    monkeypatch.chdir(tmp_path)
+    done = command("export", "checkpoint=run", f"dataset={dataset}")
+    assert done.status == 0, done.told
+    assert f"Checkpoint: run/checkpoints/{keep.path.name}" in done.told
+    Path(keep.path).rename(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    done = command("export", "checkpoint=run", "pair=pair")
+    assert done.status == 0 and "Checkpoint: run/checkpoints/best.ckpt" in done.told, done.told
+    assert sorted(path.name for path in (tmp_path / "pair").iterdir()) == ["D.pth", "G.pth"]
+    done = command("export", "checkpoint=voices")
+    assert done.status == 1 and "no checkpoint that can be read in 'voices'" in done.told, done.told

@@ -155,6 +155,10 @@ def test_no_such_file(tmp_path):
         Voice.load(tmp_path / "anna.pth")
     with pytest.raises(VoiceError, match=r"\(that is a folder\)"):
         Voice.load(tmp_path)
+    for name in "abcdefg":
+        (tmp_path / f"{name}.pth").touch()
+    with pytest.raises(VoiceError, match=r"\(that is a folder; in it: a.pth, b.pth, c.pth, d.pth, e.pth, …\)"):
+        Voice.load(tmp_path)
 
 
 @pytest.mark.parametrize(
