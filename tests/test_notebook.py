@@ -115,8 +115,7 @@ def test_an_interruption_reaches_the_command_and_its_last_words_are_shown(capsys
     script = (
         # What was started in the background ignores the signal otherwise.
         "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "print('began', flush=True)\n"
-        "try: time.sleep(60)\nexcept KeyboardInterrupt: print('saved'); sys.exit(130)"
+        "try: print('began', flush=True); time.sleep(60)\nexcept KeyboardInterrupt: print('saved'); sys.exit(130)"
     )
     really, relays = notebook.subprocess.Popen, []
     monkeypatch.setattr(

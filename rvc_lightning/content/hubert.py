@@ -6,6 +6,8 @@ Letters: B items, T samples at 16 kHz, F frames of 20 ms, C channels.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,6 @@ _LAYERS = {"v1": 9, "v2": None}
 _NOT_NEEDED = {"masked_spec_embed"}
 
 transformers.utils.logging.set_verbosity_error()
-transformers.utils.logging.disable_progress_bar()
 
 
 class HubertEncoder(ContentEncoder):
@@ -100,6 +101,19 @@ def _fetch(name: str) -> Path:
     return fetch_together([known_files()[f"content/{name}/{file}"] for file in _FILES], otherwise)
 
 
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Without the bars of transformers. Its switch is that of huggingface_hub, whose downloads are to show theirs."""
+    bars = transformers.utils.logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
+
+
 def _load(folder: Path, version: str) -> Any:
     """The model in `folder`, strictly. Raises ConfigurationError if there is none, or not all of it."""
     if not (folder / "config.json").is_file():
@@ -113,7 +127,8 @@ def _load(folder: Path, version: str) -> Any:
                 f"content.path={folder}: {version} voices use layer {layers}, it has {config.num_hidden_layers}"
             )
         config.num_hidden_layers = layers
-        model, found = kind.from_pretrained(folder, config=config, dtype=torch.float32, output_loading_info=True)
+        with _without_bars():
+            model, found = kind.from_pretrained(folder, config=config, dtype=torch.float32, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         raise ConfigurationError(f"content.path={folder} cannot be read as a HuBERT model: {error}") from error
     missing = sorted(set(found["missing_keys"]) - _NOT_NEEDED)
