@@ -91,7 +91,7 @@ WRONG = [
     ("convert", f"{CONVERT} index=[]", "expected the voice's index"),
     ("train", f"{TRAIN} checkpoint=nope", "no checkpoint at 'nope'"),
     ("train", f"{TRAIN} checkpoint=", "checkpoint=: expected"),
-    ("export", "checkpoint=in", "no checkpoint at 'in'"),
+    ("export", "checkpoint=in", "no checkpoint that can be read in 'in'"),
     ("export", "checkpoint=anna.pth", "is a voice, not a checkpoint"),
     ("takeover", "folder=nope", "nope"),
     ("takeover", "folder=in", "in"),
