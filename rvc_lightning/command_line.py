@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from argparse import ArgumentError
-from collections.abc import Callable, Iterator
+from argparse import ArgumentError, Namespace
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.resources import files
@@ -127,12 +127,21 @@ def _resolving() -> Iterator[None]:
         raise _explained(error) from error
 
 
-def _check_arguments() -> None:
-    """Refuses what Hydra would answer with its usage or a traceback. Raises ConfigurationError."""
+def read_arguments(arguments: Sequence[str] | None = None) -> tuple[Namespace, list[str]]:
+    """What Hydra makes of a command line, by default that of this process, and the options that it does not know.
+
+    Raises:
+        ArgumentError: An option lacks its value, or has one that it does not take.
+    """
     parser = get_args_parser()
     parser.exit_on_error = False
+    return parser.parse_known_args(arguments)
+
+
+def _check_arguments() -> None:
+    """Refuses what Hydra would answer with its usage or a traceback. Raises ConfigurationError."""
     try:
-        asked, unknown = parser.parse_known_args()
+        asked, unknown = read_arguments()
     except ArgumentError as error:
         raise ConfigurationError(f"{error}; --hydra-help lists the options") from error
     if unknown:

@@ -6,12 +6,12 @@ from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from rvc_lightning.command_line import read_arguments
 from rvc_lightning.resolvers import run_folder
 
 _OVERRIDES = ".hydra/overrides.yaml"
@@ -28,10 +28,8 @@ def with_settings_of_run(arguments: Sequence[str]) -> list[str]:
         The same after the run's own settings, of which those that are typed are left out; the arguments as they are
         where no run folder is named, for a sweep, or for what Hydra does not understand, which it says itself.
     """
-    parser = get_args_parser()
-    parser.exit_on_error = False
     try:
-        asked, _ = parser.parse_known_args(list(arguments))
+        asked, _ = read_arguments(arguments)
         typed = _parsed(asked.overrides)
         kept = [] if asked.multirun else _settings_of(typed)
     except (HydraException, ArgumentError):

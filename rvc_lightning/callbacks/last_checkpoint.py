@@ -44,8 +44,7 @@ def stopped_by_signals(go_on: str) -> Iterator[None]:
     try:
         yield
     except TrainingStopped as stop:
-        if _is_first_rank():
-            log.info("Training %s. Go on with: %s", stop, go_on)
+        rank_zero_only(log.info)("Training %s. Go on with: %s", stop, go_on)
         raise SystemExit(128 + stop.signal_number) from None
 
 
@@ -119,8 +118,7 @@ class LastCheckpoint(Checkpoint):
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = number
-        if _is_first_rank():
-            log.info("Stopping: this step is finished and saved. Once more ends it at once")
+        rank_zero_only(log.info)("Stopping: this step is finished and saved. Once more ends it at once")
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -195,10 +193,6 @@ class LastCheckpoint(Checkpoint):
 
     def _just_saved(self, trainer: Trainer) -> bool:
         return self._saved_step == _steps(trainer)
-
-
-def _is_first_rank() -> bool:
-    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
 def _steps(trainer: Trainer) -> int:
