@@ -79,8 +79,7 @@ def convert_files(
     jobs, skipped = plan(source, output, options.output_format)
     _check(converter, jobs, source, options)
     report = ConversionReport(skipped=skipped)
-    for other in skipped:
-        rank_zero_only(log.info)("Skipped %s: %s", other.path, other.reason)
+    _tell_skipped(skipped)
     with _alone(converter, source, output, jobs), scratch_folder(None) as private:
         beside = output if source.is_dir() else jobs[0][1].parent
         journal = Journal((output if source.is_dir() else private) / JOURNAL_NAME)
@@ -89,13 +88,18 @@ def convert_files(
         done = [] if redo else _done(journal, tasks, made_by)
         kept = {entry.target for entry in done}
         report.kept = [target for _, target in jobs if str(target) in kept]
-        tasks = [task for task in tasks if str(task.target) not in kept]
         delivery = _Files(journal, made_by)
         with logging_redirect_tqdm():
-            converter.run(tasks, options, delivery, beside)
+            converter.run([task for task in tasks if str(task.target) not in kept], options, delivery, beside)
         if converter.trainer.is_global_zero:
             _conclude(report, journal, delivery.run, done, output)
     return report
+
+
+@rank_zero_only
+def _tell_skipped(skipped: Sequence[SkippedFile]) -> None:
+    for other in skipped:
+        log.info("Skipped %s: %s", other.path, other.reason)
 
 
 @contextmanager

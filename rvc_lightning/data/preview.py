@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,20 +152,22 @@ def preview(audio: Path, output: Path, recipe: Recipe, *, content_dim: int, prec
         results = list(threads.map(one, discovery.recordings))
     planned = [result for result in results if isinstance(result, PlannedRecording)]
     skipped = [*discovery.skipped, *(result for result in results if isinstance(result, SkippedFile))]
-    pending_seconds = sum(recording.slice_seconds for recording in planned if not recording.is_done)
-    # float32 audio and pitch, float16 content.
-    bytes_per_second = (
-        4 * (recipe.sample_rate + FRAMES_PER_SECOND) + 2 * content_dim * FRAMES_PER_SECOND // CONTENT_REPEAT
-    )
     return Preview(
         audio=str(audio),
         output=str(output),
         recordings=planned,
         skipped=sorted(skipped, key=lambda file: file.path),
-        needed_bytes=round(pending_seconds * bytes_per_second),
+        needed_bytes=_needed_bytes(planned, recipe.sample_rate, content_dim),
         free_bytes=_free_bytes(output),
         notes=selection.notes(found),
     )
+
+
+def _needed_bytes(planned: Sequence[PlannedRecording], sample_rate: int, content_dim: int) -> int:
+    """Room for what is not done yet: float32 audio and pitch, float16 content."""
+    seconds = sum(recording.slice_seconds for recording in planned if not recording.is_done)
+    per_second = 4 * (sample_rate + FRAMES_PER_SECOND) + 2 * content_dim * FRAMES_PER_SECOND // CONTENT_REPEAT
+    return round(seconds * per_second)
 
 
 def _done(source: Source, layout: Layout) -> PlannedRecording | SkippedFile | None:
