@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from rvc_lightning.columns import in_columns
+from rvc_lightning.cli.columns import format_columns
+from rvc_lightning.cli.help_page import summary
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.help_page import summary
 
 COMMANDS = (
     "train",
@@ -18,7 +18,7 @@ COMMANDS = (
     "app",
     "evaluate",
     "download",
-    "takeover",
+    "importers",
     "voice",
     "benchmark",
     "phonetic.speak",
@@ -45,7 +45,7 @@ def main() -> None:
 
 def overview() -> str:
     """Every command and what it is for, and how to get help."""
-    lines = in_columns([(f"  {name}", _summary(name)) for name in COMMANDS], numbers=False)
+    lines = format_columns([(f"  {name}", _summary(name)) for name in COMMANDS], numbers=False)
     return "\n".join([_HEAD, "", *lines, "", _ENDING, ""])
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from omegaconf import DictConfig, OmegaConf
 
-from rvc_lightning import resolvers
-from rvc_lightning.command_line import configured
-from rvc_lightning.commands import command
+from rvc_lightning.cli import resolvers
+from rvc_lightning.cli.command_line import configured
+from rvc_lightning.cli.commands import command
+from rvc_lightning.config.validation import check_whole
 from rvc_lightning.errors import unknown_choice
-from rvc_lightning.typed import check_whole
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rvc_lightning import resolvers
-from rvc_lightning.command_line import configured
-from rvc_lightning.commands import command, optional, required, switch
+from rvc_lightning.cli import resolvers
+from rvc_lightning.cli.command_line import configured
+from rvc_lightning.cli.commands import command, optional, required, switch
 from rvc_lightning.conversion.options import ConversionOptions, default_values
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def main(config: DictConfig) -> None:
     output = required(config, "output", "the file or folder to write")
     options = options_of(config)
     # Imported here so that --help and a mistake need not wait for them.
-    from rvc_lightning.building import build_converting_trainer, chosen_pitch, plain, set_up_torch, settings
+    from rvc_lightning.config.building import build_converting_trainer, chosen_pitch, plain, set_up_torch, settings
     from rvc_lightning.conversion.chunking import ChunkLengths
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.folder import convert_files
@@ -62,7 +62,7 @@ def index_of(voice: str, index: str | None) -> Path | None:
     """The index to use: the one asked for, else the one beside the voice if there is any; says which."""
     from lightning.pytorch.utilities import rank_zero_only
 
-    from rvc_lightning.index_file import find_index
+    from rvc_lightning.retrieval.index_file import find_index
 
     chosen = find_index(Path(voice)) if index is None else Path(index)
     rank_zero_only(log.info)("Index: %s", chosen or f"none, there is no index of '{voice}' beside it")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
 
-from rvc_lightning import resolvers
-from rvc_lightning.command_line import configured
-from rvc_lightning.commands import optional, reported
+from rvc_lightning.cli import resolvers
+from rvc_lightning.cli.command_line import configured
+from rvc_lightning.cli.commands import optional, reported
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ resolvers.register()
 @reported
 def main(config: DictConfig) -> None:
     """Shows the table, or fetches what is asked for."""
-    from rvc_lightning.hub import choose, fetch_all, known_files, table
+    from rvc_lightning.io.hub import choose, fetch_all, known_files, table
 
     place = optional(config, "folder", "the folder to put the files into")
     folder = Path(place).expanduser() if place else None

@@ -1,7 +1,7 @@
 """Errors that a user can cause and mend.
 
 Every message names the offending value, the choices there are and the remedy. The commands print the message
-alone, without a traceback, and end with exit status 1 (`rvc_lightning.commands.reported`).
+alone, without a traceback, and end with exit status 1 (`rvc_lightning.cli.commands.reported`).
 """
 
 from __future__ import annotations

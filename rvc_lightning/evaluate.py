@@ -8,8 +8,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from rvc_lightning.command_line import configured
-from rvc_lightning.commands import command, optional, required
+from rvc_lightning.cli.command_line import configured
+from rvc_lightning.cli.commands import command, optional, required
 from rvc_lightning.convert import index_of
 
 log = logging.getLogger(__name__)
@@ -22,12 +22,12 @@ def main(config: DictConfig) -> None:
     path = Path(required(config, "voice", "the voice (.pth), a checkpoint of training (.ckpt) or a run folder"))
     audio = Path(required(config, "audio", "held-out recordings, a folder or a file"))
     # Imported here so that --help and a mistake need not wait for them.
-    from rvc_lightning.building import build_converting_trainer, chosen_pitch, plain, set_up_torch
+    from rvc_lightning.config.building import build_converting_trainer, chosen_pitch, plain, set_up_torch
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.options import ConversionOptions
     from rvc_lightning.evaluation.output import folder_for, has_report, write_report
     from rvc_lightning.evaluation.run import EvaluationSettings, Recordings, evaluate, facts_about
-    from rvc_lightning.voice.export import load_voice
+    from rvc_lightning.training.export import load_voice
 
     set_up_torch(config)
     values = plain(config)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rvc_lightning import resolvers
-from rvc_lightning.command_line import configured
-from rvc_lightning.commands import command, optional, required, switch
+from rvc_lightning.cli import resolvers
+from rvc_lightning.cli.command_line import configured
+from rvc_lightning.cli.commands import command, optional, required, switch
+from rvc_lightning.config.validation import is_name
 from rvc_lightning.errors import VoiceError
-from rvc_lightning.typed import is_name
 
 if TYPE_CHECKING:
-    from rvc_lightning.voice.export import Pair
+    from rvc_lightning.training.export import Pair
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +29,10 @@ resolvers.register()
 @command
 def main(config: DictConfig) -> None:
     """Exports the checkpoint and says where the voice lies."""
-    from rvc_lightning.building import plain, settings
-    from rvc_lightning.checkpoints import best_checkpoint
-    from rvc_lightning.retrieval import IndexConfig
-    from rvc_lightning.voice.export import export_checkpoint, export_index, export_pair, facts_of, remembered
+    from rvc_lightning.config.building import plain, settings
+    from rvc_lightning.retrieval.index import IndexConfig
+    from rvc_lightning.training.checkpoints import best_checkpoint
+    from rvc_lightning.training.export import export_checkpoint, export_index, export_pair, facts_of, remembered
 
     checkpoint = best_checkpoint(Path(required(config, "checkpoint", "a run folder, or a .ckpt file of it")))
     if pair_folder := optional(config, "pair", "the folder for G.pth and D.pth"):
@@ -60,8 +60,8 @@ def command_from(pair: Pair, saved: Mapping[str, Any]) -> str:
         pair: Where the two files lie.
         saved: What the checkpoint that they are of remembers, see `voice.export.remembered`.
     """
+    from rvc_lightning.importers.pair import settings_of
     from rvc_lightning.models import SynthesizerConfig
-    from rvc_lightning.takeover.pair import settings_of
 
     content = saved["voice"]["content"]
     usual = dict(_choices("content")).get(content["name"], {})

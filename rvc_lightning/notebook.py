@@ -24,12 +24,12 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rvc_lightning.audio.decode import resample
-from rvc_lightning.conversion.fields import OptionField, option_fields
+from rvc_lightning.audio.frames import SAMPLE_RATE
+from rvc_lightning.config.options import OptionField, option_fields
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.evaluation.compare import log_mel
 from rvc_lightning.evaluation.pictures import draw, png
-from rvc_lightning.frames import SAMPLE_RATE
 from rvc_lightning.pitch.swift_f0 import SwiftF0Extractor
 
 Sounds = Mapping[str, tuple[np.ndarray, int]]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from rvc_lightning import resolvers
-from rvc_lightning.command_line import configured
-from rvc_lightning.commands import command, required, switch
+from rvc_lightning.cli import resolvers
+from rvc_lightning.cli.command_line import configured
+from rvc_lightning.cli.commands import command, required, switch
 
 resolvers.register()
 
@@ -15,7 +15,7 @@ resolvers.register()
 @command
 def main(config: DictConfig) -> None:
     """Prepares and reports, or says what it would do."""
-    from rvc_lightning.workflow import prepare_dataset, preview_dataset
+    from rvc_lightning.training.run import prepare_dataset, preview_dataset
 
     required(config, "audio", "a folder of recordings, or one recording")
     if switch(config, "preview"):

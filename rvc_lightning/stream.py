@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from omegaconf import DictConfig
 
-from rvc_lightning.command_line import configured
-from rvc_lightning.commands import command, optional, required
+from rvc_lightning.cli.command_line import configured
+from rvc_lightning.cli.commands import command, optional, required
+from rvc_lightning.config.validation import check_whole
 from rvc_lightning.convert import index_of, options_of
 from rvc_lightning.errors import AudioError, ConfigurationError, unknown_choice
-from rvc_lightning.typed import check_whole
 
 if TYPE_CHECKING:
     from lightning import Fabric
@@ -42,7 +42,7 @@ def main(config: DictConfig) -> None:
     check_whole("input_sample_rate", config.input_sample_rate, 1)
     source, sink = _pipes()
     # Imported here so that --help and a mistake need not wait for them.
-    from rvc_lightning.building import chosen_pitch, plain, set_up_torch, settings
+    from rvc_lightning.config.building import chosen_pitch, plain, set_up_torch, settings
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.streaming import StreamingConverter, StreamLengths
     from rvc_lightning.voice.voice import Voice

@@ -6,10 +6,10 @@ import sys
 
 from omegaconf import DictConfig
 
-from rvc_lightning import resolvers
-from rvc_lightning.command_line import configured
-from rvc_lightning.commands import command
-from rvc_lightning.going_on import with_settings_of_run
+from rvc_lightning.cli import resolvers
+from rvc_lightning.cli.command_line import configured
+from rvc_lightning.cli.commands import command
+from rvc_lightning.cli.resume import with_settings_of_run
 
 resolvers.register()
 
@@ -19,7 +19,7 @@ resolvers.register()
 def train(config: DictConfig) -> float | None:
     """Composes, builds and trains; gives the best `val/mel` to sweeps."""
     # torch takes seconds to import, and --help should not.
-    from rvc_lightning import workflow
+    from rvc_lightning.training import run as workflow
 
     return workflow.train(config)
 

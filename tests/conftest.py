@@ -3,22 +3,29 @@
 import json
 import os
 from dataclasses import replace
-from pathlib import Path
 
 # Before anything imports huggingface_hub: no test asks a network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import os
+import shutil
+from functools import partial
+
 import numpy as np
 import pytest
+import soundfile
 import torch
+from golden import GOLDEN, patch_draws
+from runs import ADAMW, FACTS, HOP, WEIGHTS
 from stubs import make_voice, quick_config
 
+from rvc_lightning.cli.resolvers import DEMO_FOLDER
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
+from rvc_lightning.training.module import RVCModule, TrainingConfig
 
 # The networks of the tests are tiny: threads would cost more than they give, most of all on a busy machine.
 torch.set_num_threads(1)
-
-GOLDEN = Path(__file__).parent / "data" / "golden"
 
 
 class Golden:
@@ -41,18 +48,6 @@ class Golden:
 @pytest.fixture(scope="session")
 def golden():
     return Golden()
-
-
-def patch_draws(monkeypatch, *, normal=0.0, uniform=0.0):
-    """Replaces every random draw by a constant, as the golden data was made."""
-    monkeypatch.setattr(torch, "randn", lambda *size, **kw: torch.full(_size(size), normal, **kw))
-    monkeypatch.setattr(torch, "rand", lambda *size, **kw: torch.full(_size(size), uniform, **kw))
-    monkeypatch.setattr(torch, "randn_like", lambda x, **kw: torch.full_like(x, normal, **kw))
-    monkeypatch.setattr(torch, "rand_like", lambda x, **kw: torch.full_like(x, uniform, **kw))
-
-
-def _size(size):
-    return size[0] if len(size) == 1 and not isinstance(size[0], int) else size
 
 
 @pytest.fixture
@@ -99,3 +94,44 @@ def put_voice():
         return replace(voice, information=voice.information | information).save(path)
 
     return put
+
+
+@pytest.fixture
+def make_module(tiny_synthesizer, tiny_discriminator):
+    def make(optimizer=ADAMW, **training):
+        torch.manual_seed(7)
+        config = TrainingConfig(**({"segment_frames": 8, "n_mels": 20, "loss_weights": WEIGHTS} | training))
+        decay = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+        return RVCModule(
+            tiny_synthesizer, tiny_discriminator, config, optimizer=optimizer, scheduler=decay, voice=FACTS
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Twelve short slices of six recordings."""
+    folder, noise = tmp_path_factory.mktemp("dataset"), np.random.default_rng(0)
+    rows = []
+    for number in range(12):
+        frames = 30 + number
+        row = ManifestRow(
+            id=str(number), recording=str(number // 2), speaker=0, sample_rate=24000, audio=f"{number}.wav",
+            f0=f"{number}_f0.npy", content=f"{number}_c.npy", samples=frames * HOP, frames=frames, seconds=frames / 100,
+        )  # fmt: skip
+        soundfile.write(folder / row.audio, noise.normal(size=row.samples) * 0.1, 24000, subtype="FLOAT")
+        np.save(folder / row.f0, noise.uniform(80, 300, frames + 1).astype(np.float32))
+        np.save(folder / row.content, noise.normal(size=(frames // 2 + 1, 768)).astype(np.float16))
+        rows.append(row)
+    write_manifest(folder, DatasetHeader(24000, FACTS["pitch"], FACTS["content"]), rows)
+    return folder
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    folder = tmp_path / "Aña's recordings"
+    folder.mkdir()
+    for name in ("09", "10", "11"):
+        shutil.copy(DEMO_FOLDER / "target" / f"{name}.flac", folder)
+    return folder

@@ -5,7 +5,8 @@ import re
 import pytest
 from hydra import compose, initialize_config_module
 
-from rvc_lightning import benchmark, resolvers
+from rvc_lightning import benchmark
+from rvc_lightning.cli import resolvers
 
 resolvers.register()
 

@@ -12,7 +12,7 @@ from stubs import make_pitch_weights, make_voice, quick_config
 
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.convert import index_of
-from rvc_lightning.retrieval import build_index, save_index
+from rvc_lightning.retrieval.index import build_index, save_index
 
 
 @pytest.fixture

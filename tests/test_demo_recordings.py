@@ -2,7 +2,7 @@
 
 import soundfile
 
-from rvc_lightning.resolvers import DEMO_FOLDER, counterpart_of, demo
+from rvc_lightning.cli.resolvers import DEMO_FOLDER, counterpart_of, demo
 
 
 def test_demo():

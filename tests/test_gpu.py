@@ -9,7 +9,7 @@ from stubs import make_voice, quick_config, steady_trainer
 from tiny import ADAMW, tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
 
 from rvc_lightning.conversion.converter import VoiceConverter
-from rvc_lightning.strategies import FlatlyShardedNetworks, FullyShardedNetworks
+from rvc_lightning.training.strategies import FlatlyShardedNetworks, FullyShardedNetworks
 
 pytestmark = [
     pytest.mark.gpu,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from rvc_lightning.conversion.fields import option_fields
+from rvc_lightning.config.options import option_fields
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError, RVCError
 

@@ -10,7 +10,7 @@ import golden_rule
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN
+from golden import GOLDEN
 from stubs import StubContent, StubPitch, make_voice, quick_config, steady_trainer
 
 from rvc_lightning import ConversionOptions, Voice, VoiceConverter
@@ -18,7 +18,7 @@ from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.conversion.chunking import ChunkLengths
 from rvc_lightning.errors import RVCError, VoiceError
-from rvc_lightning.retrieval import IndexConfig, RetrievalIndex, build_index
+from rvc_lightning.retrieval.index import IndexConfig, RetrievalIndex, build_index
 from rvc_lightning.voice.voice import content_hash
 
 ELSEWHERE = {

@@ -6,12 +6,12 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+from configurations import composed
 from omegaconf import OmegaConf
-from test_configurations import composed
 
-from rvc_lightning import workflow
 from rvc_lightning.data.manifest import read_header
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.training import run as workflow
 
 
 @pytest.fixture

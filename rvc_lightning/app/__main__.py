@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from rvc_lightning import resolvers
-from rvc_lightning.command_line import configured
-from rvc_lightning.commands import command, optional, required
+from rvc_lightning.cli import resolvers
+from rvc_lightning.cli.command_line import configured
+from rvc_lightning.cli.commands import command, optional, required
 from rvc_lightning.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ def main(config: DictConfig) -> None:
     if find_spec("gradio") is None:
         raise ConfigurationError('the page needs Gradio: pip install -e ".[app]" (gradio>=6.31,<7)')
     # Imported here so that --help and a mistake need not wait for them.
+    from rvc_lightning.app.catalog import VoiceCatalog
     from rvc_lightning.app.server import serve
-    from rvc_lightning.app.shelf import VoiceShelf
-    from rvc_lightning.app.studio import Limits, Studio
-    from rvc_lightning.building import build_converting_trainer, chosen_pitch, plain, set_up_torch, settings
+    from rvc_lightning.app.service import ConversionService, Limits
+    from rvc_lightning.config.building import build_converting_trainer, chosen_pitch, plain, set_up_torch, settings
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.prediction import Throughput
     from rvc_lightning.voice.voice import Voice
@@ -53,7 +53,9 @@ def main(config: DictConfig) -> None:
     content_path = optional(config, "content_path", "the folder of the content encoder")
     limits = settings(Limits, "limits", plain(config.limits))
     serve(
-        Studio(VoiceShelf(required(config, "voices", "the folder with the voices")), make_converter, limits),
+        ConversionService(
+            VoiceCatalog(required(config, "voices", "the folder with the voices")), make_converter, limits
+        ),
         required(config, "host", "the address to listen on"),
         config.port,
     )

@@ -11,8 +11,8 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from rvc_lightning.config.options import OptionField, option_fields
 from rvc_lightning.conversion.effects import EFFECTS
-from rvc_lightning.conversion.fields import OptionField, option_fields
 from rvc_lightning.conversion.options import ConversionOptions
 
 NOT_HERE = ("write_f0", "speaker")

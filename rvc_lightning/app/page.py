@@ -14,7 +14,7 @@ import gradio as gr
 from gradio.components import Component
 
 from rvc_lightning.app.controls import Controls
-from rvc_lightning.app.studio import Studio
+from rvc_lightning.app.service import ConversionService
 from rvc_lightning.errors import RVCError
 from rvc_lightning.voice.info import VoiceFacts, as_rows
 
@@ -48,10 +48,10 @@ _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"
 class Page:
     """The components, and what happens between them."""
 
-    def __init__(self, studio: Studio) -> None:
-        """Lays the page out for the voices of `studio`."""
-        self.studio = studio
-        keep_seconds = max(1, round(60 * studio.limits.keep_minutes))
+    def __init__(self, service: ConversionService) -> None:
+        """Lays the page out for the voices of `service`."""
+        self.service = service
+        keep_seconds = max(1, round(60 * service.limits.keep_minutes))
         with gr.Blocks(
             title="rvc_lightning", analytics_enabled=False, delete_cache=(60, keep_seconds), fill_width=True
         ) as self.blocks:
@@ -64,7 +64,7 @@ class Page:
             with gr.Accordion("Options", open=False, elem_id="options"):
                 self.controls = Controls()
             self._connect()
-        self.blocks.queue(max_size=studio.limits.most_waiting, default_concurrency_limit=4, api_open=False)
+        self.blocks.queue(max_size=service.limits.most_waiting, default_concurrency_limit=4, api_open=False)
 
     def _lay_out_voice(self) -> None:
         self.refresh = gr.Button("Refresh", size="sm", render=False)
@@ -75,7 +75,7 @@ class Page:
             self.unusable_list = gr.HTML(elem_classes="facts")
 
     def _lay_out_conversion(self) -> None:
-        limits = self.studio.limits
+        limits = self.service.limits
         self.recording = gr.Audio(
             type="filepath",
             sources=["upload", "microphone"],
@@ -107,21 +107,21 @@ class Page:
 
         What is chosen meanwhile stays.
         """
-        shelf = self.studio.shelf
-        shelf.refresh()
-        if chosen not in shelf.names:
-            chosen = next(filter(shelf.is_usable, shelf.names), None)
-        empty = f"There are no voices in '{shelf.folder}' yet: put .pth files there, then refresh."
+        catalog = self.service.catalog
+        catalog.refresh()
+        if chosen not in catalog.names:
+            chosen = next(filter(catalog.is_usable, catalog.names), None)
+        empty = f"There are no voices in '{catalog.folder}' yet: put .pth files there, then refresh."
         told = {} if chosen else {self.facts: _told(empty)}
-        yield self._listed() | {self.voice: gr.update(choices=shelf.names, value=chosen)} | told
-        for name in shelf.examine():
+        yield self._listed() | {self.voice: gr.update(choices=catalog.names, value=chosen)} | told
+        for name in catalog.examine():
             log.debug("Looking at '%s'", name)
         yield self._listed()
 
     def _listed(self) -> dict[Any, Any]:
-        unusable = self.studio.shelf.unusable
+        unusable = self.service.catalog.unusable
         return {
-            self.voice: gr.update(choices=self.studio.shelf.names),
+            self.voice: gr.update(choices=self.service.catalog.names),
             self.unusable: gr.update(visible=bool(unusable), label=f"Not usable: {len(unusable)}"),
             self.unusable_list: _table(unusable.items()),
         }
@@ -131,7 +131,7 @@ class Page:
         if not name:
             return {self.speaker: gr.update(visible=False, value=0)}
         try:
-            facts = self.studio.shelf.facts(name)
+            facts = self.service.catalog.facts(name)
         except (RVCError, OSError) as error:
             return {self.facts: _told(str(error), "error"), self.speaker: gr.update(visible=False, value=0)}
         speakers = _speakers(facts)
@@ -161,7 +161,7 @@ class Page:
         if not recording:
             raise RVCError("drop or record something to convert first")
         options = self.controls.options(given, speaker=given[self.speaker] or 0)
-        return self.studio.convert(
+        return self.service.convert(
             name, Path(recording), options, folder, lambda share, what: progress(share, desc=what)
         )
 

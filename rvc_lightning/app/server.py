@@ -18,9 +18,9 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from rvc_lightning.app.guard import OnlyUploads
+from rvc_lightning.app.middleware import UploadOnlyMiddleware
 from rvc_lightning.app.page import STYLE, THEME, Page
-from rvc_lightning.app.studio import Studio
+from rvc_lightning.app.service import ConversionService
 from rvc_lightning.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -32,11 +32,11 @@ _MEGABYTE = 1 << 20
 _SECONDS_TO_CLOSE = 1
 
 
-def serve(studio: Studio, host: str, port: int) -> None:
+def serve(service: ConversionService, host: str, port: int) -> None:
     """Serves the page until Ctrl-C or SIGTERM.
 
     Args:
-        studio: What converts.
+        service: What converts.
         host: Address to listen on.
         port: And port; 0 takes any that is free.
 
@@ -52,21 +52,21 @@ def serve(studio: Studio, host: str, port: int) -> None:
                 "without https no microphone",
                 host,
             )
-        app = application(studio, local)
+        app = application(service, local)
         log.info("Open %s in a browser. Ctrl-C ends.", address)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_SECONDS_TO_CLOSE)
         # uvicorn ends in order, then raises the signal that it was ended by.
         with contextlib.suppress(KeyboardInterrupt), sigterm_as_ctrl_c():
-            _Server(config, studio).run(sockets=[listener])
+            _Server(config, service).run(sockets=[listener])
     log.info("Ended.")
 
 
 class _Server(uvicorn.Server):
     """Ends without waiting for a conversion, and without a word on the connections that it cuts."""
 
-    def __init__(self, config: uvicorn.Config, studio: Studio) -> None:
+    def __init__(self, config: uvicorn.Config, service: ConversionService) -> None:
         super().__init__(config)
-        self._studio = studio
+        self._studio = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called for Ctrl-C and SIGTERM."""
@@ -75,17 +75,17 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def application(studio: Studio, local: bool) -> FastAPI:
+def application(service: ConversionService, local: bool) -> FastAPI:
     """The page as an ASGI application.
 
     Args:
-        studio: What converts.
+        service: What converts.
         local: Whether it is for this machine alone: then a page of the internet that has its name resolve to this
             machine (DNS rebinding) is refused.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    page = Page(studio)
-    app.add_middleware(OnlyUploads, folder=Path(page.blocks.GRADIO_CACHE))
+    page = Page(service)
+    app.add_middleware(UploadOnlyMiddleware, folder=Path(page.blocks.GRADIO_CACHE))
     if local:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK_NAMES)
     return gr.mount_gradio_app(
@@ -95,7 +95,7 @@ def application(studio: Studio, local: bool) -> FastAPI:
         footer_links=[],
         run_history=False,
         show_error=False,
-        max_file_size=round(studio.limits.most_megabytes * _MEGABYTE),
+        max_file_size=round(service.limits.most_megabytes * _MEGABYTE),
         ssr_mode=False,
         pwa=False,
         mcp_server=False,

@@ -25,7 +25,7 @@ import soxr
 
 from rvc_lightning.audio.encode import last_line, openable
 from rvc_lightning.errors import AudioError
-from rvc_lightning.files import TEMPORARY_PREFIX
+from rvc_lightning.io.files import TEMPORARY_PREFIX
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rvc_lightning.files import TEMPORARY_PREFIX
+from rvc_lightning.io.files import TEMPORARY_PREFIX
 
 BLOCK_SAMPLES = 1 << 18
 """What is worked on at once, where it does not matter."""
@@ -69,7 +69,7 @@ class Scaled:
         return self.samples[part] * self.gain
 
 
-class Reel:
+class SpillBuffer:
     """Mono float32 samples [N] that are appended block by block and read anywhere: in memory while they are few.
 
     It may go from one process to another: it keeps no file open.
@@ -127,7 +127,7 @@ def collected(blocks: Iterable[np.ndarray], scratch: Path, most_in_memory: int =
         most_in_memory: samples; by default 64 MB, nearly six minutes at 48 kHz.
     """
     with tempfile.TemporaryDirectory(dir=scratch, prefix=TEMPORARY_PREFIX) as folder:
-        reel = Reel(Path(folder), most_in_memory)
+        reel = SpillBuffer(Path(folder), most_in_memory)
         for block in blocks:
             reel.append(block)
         yield reel

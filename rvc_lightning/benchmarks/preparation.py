@@ -17,7 +17,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from transformers import HubertConfig, HubertModel
 
-from rvc_lightning.building import build_predictor, extraction_of, plain, set_up_torch, settings
+from rvc_lightning.config.building import build_predictor, extraction_of, plain, set_up_torch, settings
 from rvc_lightning.data.preparation import prepare
 from rvc_lightning.data.recipe import Recipe
 from rvc_lightning.data.slicing import SlicingConfig

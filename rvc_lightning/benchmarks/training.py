@@ -26,15 +26,16 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from rvc_lightning import losses, resolvers
-from rvc_lightning.building import build_module, make, plain, set_up_torch
-from rvc_lightning.commands import quieten
+from rvc_lightning.audio.frames import CONTENT_REPEAT, FRAMES_PER_SECOND, hop_samples
+from rvc_lightning.cli import resolvers
+from rvc_lightning.cli.commands import quieten
+from rvc_lightning.config.building import build_module, make, plain, set_up_torch
 from rvc_lightning.data.batch import Batch, Example, collate
 from rvc_lightning.data.manifest import DatasetHeader
 from rvc_lightning.errors import unknown_choice
-from rvc_lightning.frames import CONTENT_REPEAT, FRAMES_PER_SECOND, hop_samples
 from rvc_lightning.models.discriminators import PeriodDiscriminator
-from rvc_lightning.module import Generated, RVCModule, SeenLoss
+from rvc_lightning.training import losses
+from rvc_lightning.training.module import Generated, RVCModule, SeenLoss
 
 resolvers.register()
 

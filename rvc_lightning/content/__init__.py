@@ -9,10 +9,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from rvc_lightning.config.registry import build
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.content.phonetic import PhoneticEncoder
 from rvc_lightning.content.spectral import SpectralEncoder
-from rvc_lightning.registry import build
 
 
 def _hubert(name: str, **options: Any) -> ContentEncoder:

@@ -18,10 +18,10 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import HubertConfig, HubertModel
 
+from rvc_lightning.audio.frames import WINDOW_SAMPLES, content_frames, content_lengths, frame_mask
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.frames import WINDOW_SAMPLES, content_frames, content_lengths, frame_mask
-from rvc_lightning.hub import fetch_together, known_files
+from rvc_lightning.io.hub import fetch_together, known_files
 
 _FILES = ("config.json", "pytorch_model.bin")
 _EXPECTED = "config.json and pytorch_model.bin (or model.safetensors)"

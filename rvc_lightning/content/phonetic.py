@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rvc_lightning.audio.frames import WINDOW_SAMPLES, content_frames
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.errors import ConfigurationError, VoiceError
-from rvc_lightning.frames import WINDOW_SAMPLES, content_frames
+from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models.phonetic import PhoneticNetwork, from_file
-from rvc_lightning.voice.pickles import read_pickle
 
 EDITION = 2
 """Of the weights that ship; one up with each training, since a voice learned with one says nothing with another."""
@@ -24,7 +24,7 @@ SHIPPED = Path(__file__).parents[1] / "assets" / "phonetic" / "phonetic.pt"
 
 
 class PhoneticEncoder(ContentEncoder):
-    """A small convolutional network, trained by `rvc_lightning.phonetic`; its card is beside its weights.
+    """A small convolutional network, trained by `rvc_lightning.pretraining`; its card is beside its weights.
 
     Each frame sees half a second before it and 0.26 s after it. The weights are fixed.
     """
@@ -35,7 +35,7 @@ class PhoneticEncoder(ContentEncoder):
         """Loads the network.
 
         Args:
-            path: A file that `python -m rvc_lightning.phonetic.train` wrote; None for the one that ships.
+            path: A file that `python -m rvc_lightning.pretraining.train` wrote; None for the one that ships.
             version: Of the voice format; 'v1' alone has the room of its 256 channels.
             edition: Of the weights, which datasets and voices remember; for a file of your own choose another.
 

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rvc_lightning.content.base import ContentEncoder
-from rvc_lightning.frames import (
+from rvc_lightning.audio.frames import (
     CONTENT_SAMPLES,
     SAMPLE_RATE,
     WINDOW_SAMPLES,
@@ -24,6 +23,7 @@ from rvc_lightning.frames import (
     content_lengths,
     frame_mask,
 )
+from rvc_lightning.content.base import ContentEncoder
 
 _FFT_SAMPLES = 512
 _MEL_BANDS = 40

@@ -26,10 +26,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rvc_lightning.audio.frames import CONTENT_SAMPLES, FRAME_SAMPLES, SAMPLE_RATE
 from rvc_lightning.audio.samples import Growing, Samples, spans
+from rvc_lightning.config.validation import check_whole
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.frames import CONTENT_SAMPLES, FRAME_SAMPLES, SAMPLE_RATE
-from rvc_lightning.typed import check_whole
 
 FADE_FRAMES = 4
 """Length of the fade around a cut, in frames of 10 ms; even, since half of it lies on either side."""

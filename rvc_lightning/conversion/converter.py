@@ -26,19 +26,19 @@ from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.conversion.chunking import ChunkLengths
 from rvc_lightning.conversion.contour import check_pitch_options
 from rvc_lightning.conversion.effect_stages import check_installed
+from rvc_lightning.conversion.inference import VoiceInference
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.prediction import ConversionRun, Converted, Delivery, Task, Throughput
 from rvc_lightning.conversion.scratch import scratch_folder
 from rvc_lightning.conversion.source import Source
 from rvc_lightning.conversion.speakers import speaker_number, with_voice
-from rvc_lightning.conversion.speaking import Speaker
 from rvc_lightning.errors import AssetError, ConfigurationError, RVCError, VoiceError
-from rvc_lightning.hub import NotFetchedError
+from rvc_lightning.io.hub import NotFetchedError
 from rvc_lightning.pitch import DEFAULT_PITCH, build_pitch_extractor
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
-from rvc_lightning.retrieval import RetrievalIndex
+from rvc_lightning.retrieval.index import RetrievalIndex
+from rvc_lightning.retrieval.pairing import check_origin
 from rvc_lightning.version import __version__
-from rvc_lightning.voice.indexing import check_origin
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 from rvc_lightning.voice.voice import Voice, content_hash
 
@@ -115,7 +115,7 @@ class VoiceConverter:
         _check_content(self.content, voice)
         self.pitch = (pitch or _pitch_of(voice)) if voice.pitch_guided else None
         network = self.pitch.eval() if isinstance(self.pitch, PitchNetwork) else None
-        self.speaker = Speaker(voice.synthesizer, self.content, network)
+        self.speaker = VoiceInference(voice.synthesizer, self.content, network)
         self.lengths = lengths or ChunkLengths()
         self.throughput = throughput or Throughput()
 

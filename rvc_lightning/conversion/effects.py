@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from rvc_lightning.conversion.fields import check_options, option, options_from
+from rvc_lightning.config.options import check_options, option, options_from
 from rvc_lightning.errors import ConfigurationError, unknown_choice
 
 

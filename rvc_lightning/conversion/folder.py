@@ -17,7 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from rvc_lightning.audio.decode import AUDIO_EXTENSIONS, seconds_or_none
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_name
 from rvc_lightning.audio.encode import WRITE_SUBTYPES, audio_writer, check_writable, fitting_rate
-from rvc_lightning.columns import counted
+from rvc_lightning.cli.columns import pluralize
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.curves import check_curves, curve_beside, with_curve_of
 from rvc_lightning.conversion.journal import JOURNAL_NAME, Entry, Journal
@@ -25,7 +25,7 @@ from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.prediction import Converted, Task
 from rvc_lightning.conversion.scratch import scratch_folder
 from rvc_lightning.errors import AudioError, ConfigurationError, NotWritableError, OutOfSpaceError, RVCError
-from rvc_lightning.files import AFTER_KILL_SECONDS, alone_in, digest, protect_inputs, remove_leftovers
+from rvc_lightning.io.files import AFTER_KILL_SECONDS, digest, exclusive_lock, protect_inputs, remove_leftovers
 from rvc_lightning.pitch.curve import write_curve
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def _alone(converter: VoiceConverter, source: Path, output: Path, jobs: Sequence
         yield
         return
     # The folder is the user's.
-    with alone_in(output, patience_seconds=AFTER_KILL_SECONDS, leave_no_trace=True):
+    with exclusive_lock(output, patience_seconds=AFTER_KILL_SECONDS, leave_no_trace=True):
         for folder in {target.parent for _, target in jobs}:
             remove_leftovers(folder)
         yield
@@ -220,10 +220,10 @@ def _conclude(report: ConversionReport, journal: Journal, run: str, done: Sequen
     journal.keep([*done, *made])
     total = len(report.converted) + len(report.failed) + len(report.kept)
     before = f"; {len(report.kept)} {'was' if len(report.kept) == 1 else 'were'} done before" if report.kept else ""
-    log.info("Converted %d of %s to '%s'%s", len(report.converted), counted(total, "recording"), output, before)
+    log.info("Converted %d of %s to '%s'%s", len(report.converted), pluralize(total, "recording"), output, before)
     if report.failed:
         reasons = "\n".join(f"  {failure.path}: {failure.reason}" for failure in report.failed)
-        raise AudioError(f"{len(report.failed)} of {counted(total, 'recording')} failed:\n{reasons}")
+        raise AudioError(f"{len(report.failed)} of {pluralize(total, 'recording')} failed:\n{reasons}")
 
 
 class _Files:

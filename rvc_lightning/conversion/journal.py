@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rvc_lightning.files import atomic_path, digest
+from rvc_lightning.io.files import atomic_path, digest
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rvc_lightning.config.options import OptionField, check_options, option, option_fields, options_from
 from rvc_lightning.conversion.effects import EFFECTS, Effect, effects_from
-from rvc_lightning.conversion.fields import OptionField, check_options, option, option_fields, options_from
 from rvc_lightning.errors import ConfigurationError
 
 __all__ = ["ConversionOptions", "OptionField", "default_values", "help_text", "markdown_table", "option_fields"]

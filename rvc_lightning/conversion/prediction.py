@@ -21,27 +21,27 @@ import torch
 from lightning import LightningModule
 from torch.utils.data import DataLoader, Dataset
 
-from rvc_lightning.audio.samples import Reel, spans
+from rvc_lightning.audio.frames import CONTENT_SAMPLES, FRAME_SAMPLES, SAMPLE_RATE, frame_count
+from rvc_lightning.audio.samples import SpillBuffer, spans
 from rvc_lightning.audio.stages import run
+from rvc_lightning.cli.progress import Progress
+from rvc_lightning.config.validation import check_types, check_whole
 from rvc_lightning.conversion import chunking
 from rvc_lightning.conversion.chunking import Chunk, ChunkLengths, Joiner, reflected
 from rvc_lightning.conversion.contour import shaped_contour
-from rvc_lightning.conversion.draws import Place
 from rvc_lightning.conversion.finishing import finished_rate, finished_samples, finishing
+from rvc_lightning.conversion.inference import VoiceInference, Window, cycles_before
 from rvc_lightning.conversion.options import ConversionOptions
+from rvc_lightning.conversion.positional_noise import Place
 from rvc_lightning.conversion.result import leveled
 from rvc_lightning.conversion.silence import SoundDetector
 from rvc_lightning.conversion.source import Recording, Source, measure_on_host, read_recording
-from rvc_lightning.conversion.speaking import Speaker, Window, cycles_before
 from rvc_lightning.errors import ConfigurationError, OutOfMemoryError, RVCError
-from rvc_lightning.frames import CONTENT_SAMPLES, FRAME_SAMPLES, SAMPLE_RATE, frame_count
-from rvc_lightning.memory import is_out_of_memory
+from rvc_lightning.io.workers import end_with_parent
 from rvc_lightning.pitch.base import Part, PitchExtractor, parts
 from rvc_lightning.pitch.curve import read_curve
-from rvc_lightning.progress import Progress
-from rvc_lightning.retrieval import RetrievalIndex
-from rvc_lightning.typed import check_types, check_whole
-from rvc_lightning.workers import end_with_parent
+from rvc_lightning.retrieval.index import RetrievalIndex
+from rvc_lightning.training.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class ConversionRun(LightningModule):
 
     def __init__(
         self,
-        speaker: Speaker,
+        speaker: VoiceInference,
         tasks: Sequence[Task],
         options: ConversionOptions,
         delivery: Delivery,
@@ -190,7 +190,7 @@ class ConversionRun(LightningModule):
         self.trainer.strategy.barrier("converted")
 
     def _job(self, task: Task, recording: Recording) -> _Job:
-        config, joined = self.speaker.synthesizer.config, Reel(self.folder)
+        config, joined = self.speaker.synthesizer.config, SpillBuffer(self.folder)
         samples = recording.samples_at(config.sample_rate)
         joiner = Joiner(joined, self.lengths.context_samples, config.hop_samples, samples)
         return _Job(task, recording, joiner, joined)
@@ -326,7 +326,7 @@ class _Job:
     task: Task
     recording: Recording
     joiner: Joiner
-    joined: Reel
+    joined: SpillBuffer
     told_seconds: float = 0.0
     """Of it, as far as whoever waits was told."""
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.audio.loudness import peak_of
 from rvc_lightning.audio.samples import Samples, spans
 from rvc_lightning.conversion.envelope import EnvelopeMix
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import VoiceError
-from rvc_lightning.frames import SAMPLE_RATE
 
 OUTPUT_PEAK = 0.99
 

@@ -20,13 +20,13 @@ import numpy as np
 from rvc_lightning.audio.decode import open_audio
 from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.audio.filters import highpass_zero_phase
+from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
-from rvc_lightning.audio.samples import Reel, Samples, spans
+from rvc_lightning.audio.samples import Samples, SpillBuffer, spans
 from rvc_lightning.audio.stages import Resampler
 from rvc_lightning.conversion.chunking import reflected
 from rvc_lightning.errors import AudioError, ConfigurationError
-from rvc_lightning.files import digest
-from rvc_lightning.frames import SAMPLE_RATE
+from rvc_lightning.io.files import digest
 from rvc_lightning.pitch.base import PitchExtractor, parts
 from rvc_lightning.pitch.curve import PitchCurve
 
@@ -43,7 +43,7 @@ _FILTER_REACH = SAMPLE_RATE
 class Recording:
     """A source, ready for the networks."""
 
-    audio: Reel
+    audio: SpillBuffer
     """What content and pitch are taken from, at 16 kHz, [T]; nothing at all if the source is silent."""
     samples: int
     """N."""
@@ -77,11 +77,11 @@ def read_recording(source: Source, sample_rate: int | None, folder: Path) -> Rec
     """
     file_digest = digest(source) if isinstance(source, str | Path) and Path(source).is_file() else ""
     with _opened(source, sample_rate, folder) as (blocks, rate):
-        resampled = Reel(folder)
+        resampled = SpillBuffer(folder)
         samples, source_peak, name = _resample_into(resampled, blocks, rate)
     if not samples:
         log.warning("%s holds no samples", _named(source))
-    audio = Reel(folder)
+    audio = SpillBuffer(folder)
     if source_peak < SILENT_PEAK:
         log.warning("%s is silent (peak below %g): the result is silence", _named(source), SILENT_PEAK)
     else:
@@ -121,7 +121,7 @@ def _checked_array(audio: np.ndarray, sample_rate: int | None) -> np.ndarray:
     return audio.astype(np.float32)
 
 
-def _resample_into(reel: Reel, blocks: Iterator[np.ndarray], sample_rate: int) -> tuple[int, float, str]:
+def _resample_into(reel: SpillBuffer, blocks: Iterator[np.ndarray], sample_rate: int) -> tuple[int, float, str]:
     """Fills `reel` with the blocks at 16 kHz; gives number, peak and digest of the samples as they came."""
     resampler = Resampler(sample_rate, SAMPLE_RATE)
     state, samples, peak = hashlib.blake2b(digest_size=16), 0, 0.0
@@ -133,7 +133,7 @@ def _resample_into(reel: Reel, blocks: Iterator[np.ndarray], sample_rate: int) -
     return samples, peak, state.hexdigest()
 
 
-def _highpass_into(reel: Reel, audio: Samples) -> None:
+def _highpass_into(reel: SpillBuffer, audio: Samples) -> None:
     """Fills `reel` with `audio` [T], turned down where it is too loud, without rumble and DC."""
     peak = max((peak_of(audio[span]) for span in spans(len(audio))), default=0.0)
     gain = np.float32(min(1.0, INPUT_PEAK / max(peak, 1e-9)))

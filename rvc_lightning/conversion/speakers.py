@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rvc_lightning.columns import counted
+from rvc_lightning.cli.columns import pluralize
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.voice.voice import Voice
@@ -28,7 +28,7 @@ def speaker_number(voice: Voice, speaker: int | str) -> int:
             raise VoiceError(f"speaker={speaker}: the voice has no single speaker of this name, {_choices(voice)}")
     number = int(speaker)
     if number not in voice.speaker_numbers:
-        count = counted(len(voice.speaker_numbers), "speaker")
+        count = pluralize(len(voice.speaker_numbers), "speaker")
         raise VoiceError(f"speaker={number}: the voice has {count}, {_choices(voice)}")
     return number
 

@@ -19,20 +19,20 @@ import numpy as np
 from lightning import Fabric
 
 from rvc_lightning.audio.filters import highpass_zero_phase
+from rvc_lightning.audio.frames import CONTENT_SAMPLES, FRAME_SAMPLES, FRAMES_PER_SECOND, SAMPLE_RATE
 from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
 from rvc_lightning.audio.stages import Resampler, Stage
+from rvc_lightning.config.validation import check_types
 from rvc_lightning.conversion.chunking import FADE_FRAMES, Chunk, Joiner, reflected
 from rvc_lightning.conversion.contour import shaped_contour
 from rvc_lightning.conversion.converter import VoiceConverter
-from rvc_lightning.conversion.draws import Place
 from rvc_lightning.conversion.finishing import finished_rate, finishing
+from rvc_lightning.conversion.inference import Window
 from rvc_lightning.conversion.options import ConversionOptions, option_fields
+from rvc_lightning.conversion.positional_noise import Place
 from rvc_lightning.conversion.speakers import with_voice
-from rvc_lightning.conversion.speaking import Window
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
-from rvc_lightning.frames import CONTENT_SAMPLES, FRAME_SAMPLES, FRAMES_PER_SECOND, SAMPLE_RATE
 from rvc_lightning.pitch.base import PitchNetwork, measure
-from rvc_lightning.typed import check_types
 
 _NEEDS_THE_WHOLE = (
     *("proposed_pitch_hz", "f0_file", "write_f0", "volume_envelope", "split_on_silence", "clean_noise"),

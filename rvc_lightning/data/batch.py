@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from rvc_lightning.frames import CONTENT_REPEAT
+from rvc_lightning.audio.frames import CONTENT_REPEAT
 
 
 class Example(NamedTuple):

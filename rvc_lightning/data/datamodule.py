@@ -12,15 +12,15 @@ from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
+from rvc_lightning.audio.frames import CONTENT_REPEAT
+from rvc_lightning.config.validation import check_whole
 from rvc_lightning.data.batch import Batch, Example, collate
 from rvc_lightning.data.buckets import LengthBucketSampler
 from rvc_lightning.data.dataset import CACHES, CachedSlices, SilentClips, SliceDataset
 from rvc_lightning.data.loader import ResumableLoader
 from rvc_lightning.data.manifest import ManifestTable, open_manifest, read_header
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
-from rvc_lightning.frames import CONTENT_REPEAT
-from rvc_lightning.typed import check_whole
-from rvc_lightning.workers import end_with_parent
+from rvc_lightning.io.workers import end_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ _LEAST = {"batch_size": 1, "num_workers": 0, "max_frames": 1, "silent_clips": 0,
 """Lowest value of each setting that is a whole number."""
 
 
-class Grouped:
+class StepCollator:
     """Collates the slices of one optimizer step into batches, longest first.
 
     A batch has at most `batch_size` slices, and at most `max_frames` frames with its padding; a slice that is longer
@@ -185,7 +185,7 @@ class RVCDataModule(LightningDataModule):
         return ResumableLoader(
             CachedSlices(slices) if self.cache == "memory" else slices,
             batch_sampler=sampler,
-            collate_fn=Grouped(self.batch_size, self.max_batch_frames),
+            collate_fn=StepCollator(self.batch_size, self.max_batch_frames),
             num_workers=self.num_workers,
             worker_init_fn=end_with_parent,
             persistent_workers=self.num_workers > 0,

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from rvc_lightning.audio.frames import CONTENT_REPEAT, hop_samples
 from rvc_lightning.data.batch import Example
 from rvc_lightning.data.manifest import ManifestRow
 from rvc_lightning.errors import DatasetError
-from rvc_lightning.files import read_npy
-from rvc_lightning.frames import CONTENT_REPEAT, hop_samples
+from rvc_lightning.io.files import read_npy
 
 CACHES = ("none", "memory")
 """Where slices may be kept once they are read."""
@@ -24,7 +24,7 @@ _REMEDY = "delete that file if it is there, and prepare again: what is missing i
 
 
 def read_feature(path: Path, dimensions: int) -> np.ndarray:
-    """Read a feature file of a prepared dataset, as `rvc_lightning.files.read_npy`.
+    """Read a feature file of a prepared dataset, as `rvc_lightning.io.files.read_npy`.
 
     Raises:
         DatasetError: it is missing or damaged; the message says how it is made again.

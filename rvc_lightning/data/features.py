@@ -26,15 +26,15 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from rvc_lightning.audio.decode import resample
+from rvc_lightning.audio.frames import SAMPLE_RATE, content_lengths, frame_count
+from rvc_lightning.cli.progress import Progress
+from rvc_lightning.config.validation import check_types, check_whole
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.errors import ConfigurationError, DatasetError, OutOfMemoryError
-from rvc_lightning.files import read_json, write_json, write_npy
-from rvc_lightning.frames import SAMPLE_RATE, content_lengths, frame_count
-from rvc_lightning.memory import is_out_of_memory
+from rvc_lightning.io.files import read_json, write_json, write_npy
+from rvc_lightning.io.workers import end_with_parent
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
-from rvc_lightning.progress import Progress
-from rvc_lightning.typed import check_types, check_whole
-from rvc_lightning.workers import end_with_parent
+from rvc_lightning.training.memory import is_out_of_memory
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class FeatureBatch:
 
 
 @dataclass
-class Effort:
+class Timing:
     """What the features took, on one rank or on all.
 
     Attributes:
@@ -130,8 +130,8 @@ class Effort:
     content_audio_seconds: float = 0.0
     content_seconds: float = 0.0
 
-    def __add__(self, other: Effort) -> Effort:
-        return Effort(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+    def __add__(self, other: Timing) -> Timing:
+        return Timing(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
 
 class FeatureExtraction(lightning.LightningModule):
@@ -146,7 +146,7 @@ class FeatureExtraction(lightning.LightningModule):
         Args:
             encoder: of content.
             pitch: a network, or None where the pitch comes along.
-            efforts: folder where each rank notes what its work took, see `read_efforts`.
+            efforts: folder where each rank notes what its work took, see `read_timings`.
         """
         super().__init__()
         # A rank may have nothing to do where slices are few.
@@ -154,7 +154,7 @@ class FeatureExtraction(lightning.LightningModule):
         self.encoder = encoder
         self.pitch = pitch
         self.efforts = efforts
-        self.effort = Effort()
+        self.effort = Timing()
         self._progress: Progress | None = None
 
     def on_predict_start(self) -> None:
@@ -214,9 +214,9 @@ class FeatureExtraction(lightning.LightningModule):
             write_json(self.efforts / f"rank-{self.global_rank}.json", vars(self.effort))
 
 
-def read_efforts(folder: Path) -> Effort:
+def read_timings(folder: Path) -> Timing:
     """What the ranks have noted there, together."""
-    return sum((Effort(**read_json(path)) for path in sorted(folder.glob("rank-*.json"))), Effort())
+    return sum((Timing(**read_json(path)) for path in sorted(folder.glob("rank-*.json"))), Timing())
 
 
 def _by_slice(

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rvc_lightning.audio.discovery import SkippedFile, display_name
+from rvc_lightning.cli.progress import Progress
 from rvc_lightning.data.layout import folder_name
 from rvc_lightning.data.selection import SelectionConfig
-from rvc_lightning.files import atomic_path, digest
-from rvc_lightning.progress import Progress
+from rvc_lightning.io.files import atomic_path, digest
 
 FINGERPRINTS_NAME = "fingerprints.jsonl"
 

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rvc_lightning.data.recipe import Recipe
-from rvc_lightning.files import TEMPORARY_PREFIX, remove_leftovers
+from rvc_lightning.io.files import TEMPORARY_PREFIX, remove_leftovers
 from rvc_lightning.pitch import PITCH_EXTRACTORS
 from rvc_lightning.pitch.base import PitchNetwork
 

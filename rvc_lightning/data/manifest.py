@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple, overload
 import numpy as np
 
 from rvc_lightning.errors import DatasetError
-from rvc_lightning.files import atomic_path, read_json, write_json
+from rvc_lightning.io.files import atomic_path, read_json, write_json
 
 MANIFEST_NAME = "manifest.jsonl"
 HEADER_NAME = "dataset.json"

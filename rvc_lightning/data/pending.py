@@ -13,7 +13,7 @@ from rvc_lightning.data.fingerprints import Source
 from rvc_lightning.data.layout import Layout, numbers_in, shard
 from rvc_lightning.data.recordings import SlicedRecording
 from rvc_lightning.errors import DatasetError
-from rvc_lightning.files import atomic_path
+from rvc_lightning.io.files import atomic_path
 
 SILENCE_SECONDS = 3.0
 """As long as the silent clips of the other RVC tools (specification 14.4)."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rvc_lightning.frames import FRAMES_PER_SECOND
+from rvc_lightning.audio.frames import FRAMES_PER_SECOND
 from rvc_lightning.pitch.scale import HIGHEST_HZ, LOWEST_HZ
 
 _SEMITONES = round(np.ceil(12 * np.log2(HIGHEST_HZ / LOWEST_HZ)))

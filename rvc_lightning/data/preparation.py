@@ -28,7 +28,7 @@ from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_n
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.data.dataset import read_feature
-from rvc_lightning.data.features import Effort, ExtractionConfig, extract_features, read_efforts
+from rvc_lightning.data.features import ExtractionConfig, Timing, extract_features, read_timings
 from rvc_lightning.data.fingerprints import Source, fingerprint_recordings
 from rvc_lightning.data.layout import REVISION, Layout, numbers_in, shard, slice_name
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, read_manifest, write_manifest
@@ -47,7 +47,7 @@ from rvc_lightning.data.report_picture import PICTURE_NAME, write_picture
 from rvc_lightning.data.selection import speaker_numbers
 from rvc_lightning.data.slicing import LeftOut
 from rvc_lightning.errors import ConfigurationError, DatasetError
-from rvc_lightning.files import alone_in, read_json, write_json
+from rvc_lightning.io.files import exclusive_lock, read_json, write_json
 from rvc_lightning.pitch import build_pitch_extractor
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def prepare(
     extract = partial(extract_features, tasks, extractor, encoder, trainer, extraction, work)
     report = None
     if trainer.is_global_zero:
-        with alone_in(output):
+        with exclusive_lock(output):
             _say_if_older(output)
             stages = _Stages(audio, recipe, layout)
             stages.slice(extraction.num_workers)
@@ -226,7 +226,7 @@ class _Stages:
         )
 
     def _report(self, outcome: _Outcome) -> PreparationReport:
-        speeds = _speeds(self.work, read_efforts(self.work_folder))
+        speeds = _speeds(self.work, read_timings(self.work_folder))
         speakers = summarize_speakers(list(self.numbers), outcome.used, outcome.pitch)
         skipped = sorted([*self.skipped, *outcome.skipped], key=lambda file: file.path)
         paths = display_name(self.audio), display_name(self.output)
@@ -330,7 +330,7 @@ def _used(source: Source, done: SlicedRecording, rows: Sequence[ManifestRow], no
     )
 
 
-def _speeds(slicing: SlicingWork, features: Effort) -> dict[str, float]:
+def _speeds(slicing: SlicingWork, features: Timing) -> dict[str, float]:
     """Seconds of audio a second, of each stage that had something to do."""
     stages = {
         "slicing": (slicing.audio_seconds, slicing.seconds),

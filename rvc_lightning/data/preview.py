@@ -10,7 +10,8 @@ from pathlib import Path
 
 from rvc_lightning.audio.decode import recorded_seconds
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_name
-from rvc_lightning.columns import counted, in_columns
+from rvc_lightning.audio.frames import CONTENT_REPEAT, FRAMES_PER_SECOND
+from rvc_lightning.cli.columns import format_columns, pluralize
 from rvc_lightning.data.fingerprints import Source, fingerprint_recordings
 from rvc_lightning.data.layout import Layout
 from rvc_lightning.data.pending import missing_features
@@ -20,7 +21,6 @@ from rvc_lightning.data.recordings import SlicedRecording
 from rvc_lightning.data.report import duration, not_used
 from rvc_lightning.data.slicing import planned_spans
 from rvc_lightning.errors import AudioError
-from rvc_lightning.frames import CONTENT_REPEAT, FRAMES_PER_SECOND
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Preview:
         done = sum(recording.is_done for recording in self.recordings)
         seconds = sum(recording.seconds or 0.0 for recording in self.recordings)
         head = (
-            f"'{self.audio}' would be prepared as '{self.output}': {counted(len(self.recordings), 'recording')}"
+            f"'{self.audio}' would be prepared as '{self.output}': {pluralize(len(self.recordings), 'recording')}"
             f" ({duration(seconds)}), of which {done} are done. Nothing was written."
         )
         lines = [*self._recording_table(), "", *self._speaker_table(), "", *not_used(self.skipped), *self.notes]
@@ -93,7 +93,7 @@ class Preview:
             )
             for recording in self.recordings
         ]
-        return in_columns([head, *rows])
+        return format_columns([head, *rows])
 
     def _speaker_table(self) -> list[str]:
         by_speaker: dict[str, list[PlannedRecording]] = {}
@@ -109,7 +109,7 @@ class Preview:
             )
             for name, group in by_speaker.items()
         ]
-        return in_columns([("speaker", "recordings", "minutes", "slices", "done"), *rows])
+        return format_columns([("speaker", "recordings", "minutes", "slices", "done"), *rows])
 
 
 def preview(audio: Path, output: Path, recipe: Recipe, *, content_dim: int, precision: str) -> Preview:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rvc_lightning.audio.frames import FRAMES_PER_SECOND
+from rvc_lightning.config.validation import check_whole
 from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.frames import FRAMES_PER_SECOND
-from rvc_lightning.typed import check_whole
 
 # No device records at more.
 _HIGHEST_RATE = 768_000

@@ -21,14 +21,14 @@ from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.audio.levels import LevelMeter, Levels
 from rvc_lightning.audio.samples import collected
 from rvc_lightning.audio.stages import Resampler, run
-from rvc_lightning.columns import counted
+from rvc_lightning.cli.columns import pluralize
+from rvc_lightning.cli.progress import Progress
 from rvc_lightning.data.fingerprints import Source
 from rvc_lightning.data.layout import numbers_in, shard, slice_path
 from rvc_lightning.data.slicing import CutPlan, LeftOut, SlicingConfig, cleaned, cut_parts, plan_cut
 from rvc_lightning.errors import AudioError
-from rvc_lightning.files import cannot_write, digest, read_json, remove_leftovers, write_json
-from rvc_lightning.progress import Progress
-from rvc_lightning.workers import end_with_parent
+from rvc_lightning.io.files import cannot_write, digest, read_json, remove_leftovers, write_json
+from rvc_lightning.io.workers import end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def slice_recordings(
     pending = [source for source in sources if not _is_done(root, source)]
     if not pending:
         return SlicingWork()
-    logger.info("slicing %s; %d are sliced already", counted(len(pending), "recording"), len(sources) - len(pending))
+    logger.info("slicing %s; %d are sliced already", pluralize(len(pending), "recording"), len(sources) - len(pending))
     dataset = _SlicingDataset(pending, root, sample_rate, slicing)
     loader = DataLoader(
         dataset, batch_size=None, num_workers=num_workers, in_order=False, worker_init_fn=end_with_parent

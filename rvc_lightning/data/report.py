@@ -11,7 +11,7 @@ import numpy as np
 
 from rvc_lightning.audio.discovery import SkippedFile
 from rvc_lightning.audio.levels import LOWEST_DB, Levels
-from rvc_lightning.columns import counted, in_columns
+from rvc_lightning.cli.columns import format_columns, pluralize
 from rvc_lightning.data.pitch_histogram import PitchHistogram
 from rvc_lightning.data.slicing import LeftOut
 
@@ -131,9 +131,9 @@ class PreparationReport:
         """The report in words for the console; long lists fold and point to the report file."""
         twice = ": what neighbours share counts twice" if self.slice_seconds > self.seconds else ""
         head = (
-            f"{counted(len(self.used), 'recording')} ({duration(self.seconds)}) of '{self.audio}' gave"
-            f" {counted(self.slices, 'slice')} ({duration(self.slice_seconds)}{twice});"
-            f" {counted(len(self.skipped), 'file')} {'is' if len(self.skipped) == 1 else 'are'} not used"
+            f"{pluralize(len(self.used), 'recording')} ({duration(self.seconds)}) of '{self.audio}' gave"
+            f" {pluralize(self.slices, 'slice')} ({duration(self.slice_seconds)}{twice});"
+            f" {pluralize(len(self.skipped), 'file')} {'is' if len(self.skipped) == 1 else 'are'} not used"
         )
         parts = [
             f"left out of {recording.recording}: {part.start_seconds:.1f} to"
@@ -231,7 +231,7 @@ def _speaker_table(speakers: Sequence[SpeakerSummary]) -> list[str]:
             "silent")  # fmt: skip
     rows = [_speaker_row(speaker) for speaker in speakers[:_LONGEST_LIST]]
     more = len(speakers) - len(rows)
-    return [*in_columns([head, *rows]), *([f"... and {more} more speakers"] if more else [])]
+    return [*format_columns([head, *rows]), *([f"... and {more} more speakers"] if more else [])]
 
 
 def _speaker_row(speaker: SpeakerSummary) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from matplotlib.ticker import ScalarFormatter
 
 from rvc_lightning.audio.levels import Levels
 from rvc_lightning.data.report import PreparationReport, SpeakerSummary, duration
-from rvc_lightning.files import atomic_path
+from rvc_lightning.io.files import atomic_path
 
 PICTURE_NAME = "report.png"
 _MOST_SPEAKERS = 12

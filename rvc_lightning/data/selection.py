@@ -15,8 +15,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
 from rvc_lightning.audio.discovery import Discovery, SkippedFile, display_name
+from rvc_lightning.config.validation import check_types
 from rvc_lightning.errors import ConfigurationError, unknown_choice
-from rvc_lightning.typed import check_types
 
 SPEAKER_RULES = ("numbered", "folders", "one")
 FIRST_SPEAKER = "0"

@@ -22,8 +22,8 @@ from rvc_lightning.audio.loudness import LOUDEST_PEAK, normalization_gain, norma
 from rvc_lightning.audio.samples import Samples, Scaled, blocks_of
 from rvc_lightning.audio.slicer import Slicer
 from rvc_lightning.audio.stages import run
+from rvc_lightning.config.validation import check_types
 from rvc_lightning.errors import ConfigurationError, unknown_choice
-from rvc_lightning.typed import check_types
 
 MODES = ("automatic", "simple", "skip")
 NORMALIZATIONS = ("post", "pre", "none")

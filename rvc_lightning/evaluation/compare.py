@@ -15,11 +15,11 @@ import librosa
 import numpy as np
 
 from rvc_lightning.audio.decode import resample
+from rvc_lightning.audio.frames import FRAME_SAMPLES, SAMPLE_RATE
 from rvc_lightning.audio.loudness import peak_of
-from rvc_lightning.columns import in_columns
+from rvc_lightning.cli.columns import format_columns
 from rvc_lightning.errors import AudioError
 from rvc_lightning.evaluation.melody import correlation
-from rvc_lightning.frames import FRAME_SAMPLES, SAMPLE_RATE
 from rvc_lightning.pitch import build_pitch_extractor
 
 MEL_BANDS = 80
@@ -111,7 +111,7 @@ def log_mel(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 def render_table(rows: Mapping[str, Comparison]) -> str:
     """Comparisons by name as lines of text."""
     header = ("", "mel dB", "mel dB, same level", "pitch correlation", "voicing agreement")
-    return "\n".join(in_columns([header, *((name, *_cells(row)) for name, row in rows.items())]))
+    return "\n".join(format_columns([header, *((name, *_cells(row)) for name, row in rows.items())]))
 
 
 def _cells(row: Comparison) -> tuple[str, ...]:

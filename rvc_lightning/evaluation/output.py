@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rvc_lightning.evaluation.page import render
 from rvc_lightning.evaluation.report import Report
-from rvc_lightning.files import atomic_path, write_json
+from rvc_lightning.io.files import atomic_path, write_json
 
 JSON_NAME, PAGE_NAME = "evaluation.json", "evaluation.html"
 _LONGEST_NAME = 60

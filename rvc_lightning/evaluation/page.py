@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 
 from rvc_lightning.audio.decode import resample
-from rvc_lightning.evaluation.report import MEASURES, Exhibit, Report
+from rvc_lightning.evaluation.report import MEASURES, ClipSample, Report
 
 _MPEG_RATES = (16000, 22050, 24000, 32000, 44100, 48000)
 _SUMMARY = ' class="sum"'
@@ -104,7 +104,7 @@ def _exhibits(report: Report) -> str:
     return shown + (f'<p class="dim">{rest} more clips are in the table alone.</p>' if rest else "")
 
 
-def _exhibit(exhibit: Exhibit) -> str:
+def _exhibit(exhibit: ClipSample) -> str:
     players = "".join(
         f'<figure><figcaption>{escape(title)}</figcaption><audio controls preload="metadata" '
         f'src="{_data("audio/mpeg", content)}"></audio></figure>'

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rvc_lightning.frames import FRAMES_PER_SECOND
+from rvc_lightning.audio.frames import FRAMES_PER_SECOND
 
 _INCHES_WIDE, _INCHES_EACH = 9.0, 2.3
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rvc_lightning.frames import SAMPLE_RATE
+from rvc_lightning.audio.frames import SAMPLE_RATE
 
 
 class Quality(NamedTuple):

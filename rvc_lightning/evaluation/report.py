@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from rvc_lightning.audio.discovery import SkippedFile
-from rvc_lightning.columns import in_columns
+from rvc_lightning.cli.columns import format_columns
 from rvc_lightning.version import __version__
 
 Figures: TypeAlias = Mapping[str, float | None]
@@ -89,7 +89,7 @@ class ClipReport:
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class ClipSample:
     """A clip that can be listened to and looked at."""
 
     name: str
@@ -113,7 +113,7 @@ class Report:
     """Figures that are missing, why, and the remedy."""
     own_similarity: float | None = None
     """What true clips of the target score; None without reference clips."""
-    exhibits: list[Exhibit] = field(default_factory=list)
+    exhibits: list[ClipSample] = field(default_factory=list)
 
     @property
     def means(self) -> dict[str, float | None]:
@@ -159,8 +159,8 @@ class Report:
         measures = [MEASURES[key] for key in self.columns()]
         head = ["", *(measure.title for measure in measures)]
         named = [*self.rows(), *self.mean_rows()]
-        table = in_columns([head, *([printable(name), *cells] for name, cells in named)])
-        legend = in_columns([(measure.title, measure.meaning) for measure in measures], numbers=False)
+        table = format_columns([head, *([printable(name), *cells] for name, cells in named)])
+        legend = format_columns([(measure.title, measure.meaning) for measure in measures], numbers=False)
         return "\n".join([*table, "", *legend, "", *(printable(note) for note in self.notes())]).rstrip()
 
     def to_dict(self) -> dict[str, Any]:

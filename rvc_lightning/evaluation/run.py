@@ -22,24 +22,24 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from rvc_lightning.audio.decode import decode_audio, resample
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_name
+from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.audio.loudness import peak_defect, peak_of
+from rvc_lightning.cli.progress import Progress
+from rvc_lightning.config.options import option_fields
+from rvc_lightning.config.validation import check_types
 from rvc_lightning.conversion.converter import VoiceConverter
-from rvc_lightning.conversion.fields import option_fields
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import AudioError, ConfigurationError, unknown_choice
 from rvc_lightning.evaluation.compare import log_mel, mel_distance, rms_of, warped_mel_distance
-from rvc_lightning.evaluation.judges import JUDGES, Panel, build_panel
 from rvc_lightning.evaluation.melody import median_hz, melody, semitones_between
+from rvc_lightning.evaluation.metrics import JUDGES, MetricSuite, build_metrics
 from rvc_lightning.evaluation.page import TASKS, mp3
 from rvc_lightning.evaluation.pictures import draw, png
-from rvc_lightning.evaluation.report import ClipReport, Exhibit, Figures, Report
+from rvc_lightning.evaluation.report import ClipReport, ClipSample, Figures, Report
 from rvc_lightning.evaluation.speaker import Target, evenly, gain
 from rvc_lightning.evaluation.words import error_rate
-from rvc_lightning.files import digest
-from rvc_lightning.frames import SAMPLE_RATE
+from rvc_lightning.io.files import digest
 from rvc_lightning.pitch.swift_f0 import SwiftF0Extractor
-from rvc_lightning.progress import Progress
-from rvc_lightning.typed import check_types
 from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
@@ -149,11 +149,11 @@ def evaluate(
     root = recordings.audio.parent if recordings.audio.is_file() else recordings.audio
     counterparts = _counterparts(recordings.counterpart, found.recordings, settings.task)
     report = Report(settings.task, voice={}, settings={}, skipped=list(found.skipped))
-    panel = build_panel(settings.judges, settings.demand)
+    panel = build_metrics(settings.judges, settings.demand)
     report.left_out += panel.left_out
     # Whatever the voice was trained with, figures are comparable if the same ears measure them.
-    examiner = _Examiner(converter, panel, settings, options, SwiftF0Extractor())
-    examiner.meet_target(recordings, report)
+    examiner = _ClipEvaluator(converter, panel, settings, options, SwiftF0Extractor())
+    examiner.set_reference(recordings, report)
     chosen = evenly(found.recordings, settings.n_clips)
     with logging_redirect_tqdm(), Progress("evaluating", len(chosen), "recordings") as progress:
         for name in chosen:
@@ -192,24 +192,24 @@ class _Judged:
     tracks_hz: Mapping[str, np.ndarray]
     sounds: Mapping[str, tuple[np.ndarray, int]]
 
-    def exhibit(self) -> Exhibit:
+    def exhibit(self) -> ClipSample:
         players = {title: mp3(audio, rate) for title, (audio, rate) in self.sounds.items()}
-        return Exhibit(self.report.name, players, png(draw(self.mels, self.tracks_hz, log_pitch=True)))
+        return ClipSample(self.report.name, players, png(draw(self.mels, self.tracks_hz, log_pitch=True)))
 
 
 @dataclass
-class _Examiner:
+class _ClipEvaluator:
     """What stays the same from clip to clip."""
 
     converter: VoiceConverter
-    panel: Panel
+    panel: MetricSuite
     settings: EvaluationSettings
     options: ConversionOptions
     extract: Callable[[np.ndarray], np.ndarray]
     target: Target | None = None
     target_hz: float | None = None
 
-    def meet_target(self, recordings: Recordings, report: Report) -> None:
+    def set_reference(self, recordings: Recordings, report: Report) -> None:
         """Learns the target's voice and pitch from reference clips, and notes in `report` what is missing for it."""
         clips = self._reference_clips(recordings, report)
         self.target_hz = self.converter.voice.median_f0_hz

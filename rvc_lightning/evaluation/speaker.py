@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.evaluation.compare import COMMON_RMS, leveled
-from rvc_lightning.frames import SAMPLE_RATE
 
 _EMBEDDED_RMS = 10 ** (-30 / 20)
 """The level that the network was trained at; it hears loudness."""

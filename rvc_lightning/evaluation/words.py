@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.audio.loudness import peak_of
-from rvc_lightning.frames import SAMPLE_RATE
 
 _PEAK = 0.7
 _NO_PHONES = {"SIL", "+NSN+", "+SPN+", "(NULL)"}

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, fields
 from math import prod
 from typing import Any
 
+from rvc_lightning.audio.frames import FRAMES_PER_SECOND, hop_samples
+from rvc_lightning.config.validation import check_types
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.frames import FRAMES_PER_SECOND, hop_samples
-from rvc_lightning.typed import check_types
 
 COARSE_BINS = 256
 """Rows of the pitch embedding: 0 for padding, 1 unvoiced or lowest, 255 highest (`pitch.scale.coarse_pitch`)."""

@@ -19,7 +19,7 @@ from rvc_lightning.models.config import DiscriminatorConfig
 from rvc_lightning.models.layers import LEAKY_SLOPE
 
 
-class Judgement(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """What one sub-discriminator says of a batch of waveforms."""
 
     score: Tensor
@@ -38,14 +38,14 @@ class SubDiscriminator(nn.Module):
         """The input of the first convolution, of the waveform [B, 1, N]."""
         return waveform
 
-    def forward(self, waveform: Tensor) -> Judgement:
+    def forward(self, waveform: Tensor) -> DiscriminatorOutput:
         """Waveform [B, 1, N] -> score and feature maps."""
         x, features = self.view(waveform), []
         for conv in self.convs:
             x = F.leaky_relu(conv(x), LEAKY_SLOPE)
             features.append(x)
         x = self.conv_post(x)
-        return Judgement(x.flatten(1), [*features, x])
+        return DiscriminatorOutput(x.flatten(1), [*features, x])
 
 
 class ScaleDiscriminator(SubDiscriminator):
@@ -87,7 +87,7 @@ class PeriodDiscriminator(SubDiscriminator):
         missing = -waveform.shape[-1] % self.period
         return F.pad(waveform, (0, missing), mode="reflect").unflatten(-1, (-1, self.period))
 
-    def forward(self, waveform: Tensor) -> Judgement:
+    def forward(self, waveform: Tensor) -> DiscriminatorOutput:
         """Waveform [B, 1, N] -> score and feature maps [B, C, N', period]."""
         if not self.transposed:
             return super().forward(waveform)
@@ -96,7 +96,7 @@ class PeriodDiscriminator(SubDiscriminator):
             x = F.conv2d(x, conv.weight.mT, conv.bias, conv.stride[::-1], conv.padding[::-1])
             x = x if conv is self.conv_post else F.leaky_relu(x, LEAKY_SLOPE)
             features.append(x.mT)
-        return Judgement(features[-1].flatten(1), features)
+        return DiscriminatorOutput(features[-1].flatten(1), features)
 
 
 class ResolutionDiscriminator(SubDiscriminator):
@@ -148,6 +148,6 @@ class Discriminator(nn.Module):
             ]
         )
 
-    def forward(self, waveform: Tensor) -> list[Judgement]:
+    def forward(self, waveform: Tensor) -> list[DiscriminatorOutput]:
         """Waveforms [B, 1, N] -> one judgement a sub-discriminator."""
         return [discriminator(waveform) for discriminator in self.discriminators]

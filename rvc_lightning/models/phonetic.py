@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rvc_lightning.frames import (
+from rvc_lightning.audio.frames import (
     CONTENT_REPEAT,
     FRAME_SAMPLES,
     SAMPLE_RATE,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from rvc_lightning.frames import frame_mask
+from rvc_lightning.audio.frames import frame_mask
 from rvc_lightning.models.config import SynthesizerConfig
 from rvc_lightning.models.layers import WaveNet
 from rvc_lightning.models.text_encoder import Gaussian

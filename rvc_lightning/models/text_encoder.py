@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rvc_lightning.frames import frame_mask
+from rvc_lightning.audio.frames import frame_mask
 from rvc_lightning.models.config import COARSE_BINS, SynthesizerConfig
 from rvc_lightning.models.layers import LEAKY_SLOPE, ChannelNorm, FeedForward, RelativeAttention
 

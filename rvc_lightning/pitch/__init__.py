@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rvc_lightning.config.registry import build
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
 from rvc_lightning.pitch.crepe import Crepe, CrepeTiny
 from rvc_lightning.pitch.fcpe import Fcpe
@@ -15,7 +16,6 @@ from rvc_lightning.pitch.none import NoPitch
 from rvc_lightning.pitch.pyin import PyinExtractor
 from rvc_lightning.pitch.rmvpe import Rmvpe
 from rvc_lightning.pitch.swift_f0 import SwiftF0Extractor
-from rvc_lightning.registry import build
 
 DEFAULT_PITCH = SwiftF0Extractor.name
 """Of voices that do not name theirs: any exact extractor serves any voice."""

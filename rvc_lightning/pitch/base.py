@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rvc_lightning.frames import FRAME_SAMPLES, frame_count, frame_mask
+from rvc_lightning.audio.frames import FRAME_SAMPLES, frame_count, frame_mask
 
 # What a network is given at once: a good minute, and on both sides as much as reaches into it noticeably. Both are
 # multiples of 32 frames, so that networks that halve the frame rate five times see every part on the same grid.

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rvc_lightning.audio.frames import FRAME_SAMPLES, frame_count, frame_mask
 from rvc_lightning.errors import AssetError, ConfigurationError
-from rvc_lightning.frames import FRAME_SAMPLES, frame_count, frame_mask
 from rvc_lightning.models.layers import without_values
 from rvc_lightning.pitch.base import PitchNetwork
 from rvc_lightning.pitch.decoding import (

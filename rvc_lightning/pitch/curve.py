@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from rvc_lightning.audio.frames import FRAMES_PER_SECOND
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.files import atomic_path
-from rvc_lightning.frames import FRAMES_PER_SECOND
+from rvc_lightning.io.files import atomic_path
 
 CURVE_SUFFIXES = (".f0.csv", ".csv", ".txt")
 """What the name of a curve ends in where a folder of them is searched; the first are those that are written."""

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rvc_lightning.audio.frames import FRAME_SAMPLES, SAMPLE_RATE, frame_count, frame_mask
+from rvc_lightning.audio.spectra import mel_filterbank
 from rvc_lightning.errors import AssetError
-from rvc_lightning.frames import FRAME_SAMPLES, SAMPLE_RATE, frame_count, frame_mask
-from rvc_lightning.hub import fetch, known_files
+from rvc_lightning.io.hub import fetch, known_files
 from rvc_lightning.models.layers import without_values
 from rvc_lightning.pitch.base import PitchNetwork
 from rvc_lightning.pitch.decoding import peak_pitch
 from rvc_lightning.pitch.mel import MEL_BANDS, N_FFT, FrameMel
 from rvc_lightning.pitch.weights import check_threshold, fill, packaged_file, read_weights, size_in
-from rvc_lightning.spectral import mel_filterbank
 
 _PACKAGED = ("torchfcpe", "assets/fcpe_c_v001.pt")
 _OTHERWISE = (

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rvc_lightning.frames import FRAME_SAMPLES, frame_count
-from rvc_lightning.spectral import MEL_FLOOR, reflect_pad
+from rvc_lightning.audio.frames import FRAME_SAMPLES, frame_count
+from rvc_lightning.audio.spectra import MEL_FLOOR, reflect_pad
 
 N_FFT = 1024
 MEL_BANDS = 128

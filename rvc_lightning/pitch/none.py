@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from rvc_lightning.frames import frame_count
+from rvc_lightning.audio.frames import frame_count
 from rvc_lightning.pitch.base import PitchExtractor
 
 

@@ -11,8 +11,8 @@ from typing import ClassVar
 import librosa
 import numpy as np
 
+from rvc_lightning.audio.frames import FRAME_SAMPLES, SAMPLE_RATE
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.frames import FRAME_SAMPLES, SAMPLE_RATE
 from rvc_lightning.pitch.base import PitchExtractor
 
 _FRAME_SAMPLES = 1024

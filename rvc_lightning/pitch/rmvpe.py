@@ -15,8 +15,8 @@ import librosa
 import torch
 from torch import Tensor, nn
 
-from rvc_lightning.frames import SAMPLE_RATE, frame_count
-from rvc_lightning.hub import fetch, known_files
+from rvc_lightning.audio.frames import SAMPLE_RATE, frame_count
+from rvc_lightning.io.hub import fetch, known_files
 from rvc_lightning.models.layers import without_values
 from rvc_lightning.pitch.base import PitchNetwork
 from rvc_lightning.pitch.decoding import CREPE_BINS, crepe_cents, peak_pitch

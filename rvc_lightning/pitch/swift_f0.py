@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from swift_f0 import FMAX, FMIN, FRAME_PERIOD, SwiftF0
 
+from rvc_lightning.audio.frames import FRAME_SAMPLES, SAMPLE_RATE, frame_count
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.frames import FRAME_SAMPLES, SAMPLE_RATE, frame_count
 from rvc_lightning.pitch.base import PitchExtractor
 
 # Neighbours further apart than this are an octave error or two notes, not a glide to interpolate.

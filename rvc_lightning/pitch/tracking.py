@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rvc_lightning.audio.decode import resample
-from rvc_lightning.frames import SAMPLE_RATE
+from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.pitch.base import PitchTracker, measure
 
 

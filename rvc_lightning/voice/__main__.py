@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("rvc_lightning").setLevel(logging.INFO)
-    from rvc_lightning.commands import reported
+    from rvc_lightning.cli.commands import reported
 
     reported(asked.run)(asked)
 
@@ -101,12 +101,12 @@ def _convert(asked: argparse.Namespace) -> None:
 
 
 def _onnx(asked: argparse.Namespace) -> None:
-    from rvc_lightning.columns import in_columns
+    from rvc_lightning.cli.columns import format_columns
     from rvc_lightning.voice.onnx import export_onnx, inputs_of
 
     difference = export_onnx(asked.voice, asked.output)
     rows = [(name, kind, ", ".join(map(str, shape))) for name, kind, shape in inputs_of(asked.output)]
-    inputs = "\n".join(in_columns([("input", "type", "shape"), *rows], numbers=False))
+    inputs = "\n".join(format_columns([("input", "type", "shape"), *rows], numbers=False))
     log.info("graph: %s\nlargest difference to torch: %.1e\n%s", asked.output, difference, inputs)
     log.info("What they mean is told at the top of rvc_lightning/voice/onnx.py")
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from rvc_lightning.errors import ConfigurationError, VoiceError
-from rvc_lightning.files import protect_inputs
+from rvc_lightning.io.files import protect_inputs
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.rvc_format import STORED_SPEAKER_TABLE
 from rvc_lightning.voice.voice import Voice, content_hash, finite_halves

@@ -15,9 +15,9 @@ from typing import Any
 from torch import Tensor
 
 from rvc_lightning.errors import VoiceError, unknown_choice
-from rvc_lightning.files import protect_inputs, read_json
+from rvc_lightning.io.files import protect_inputs, read_json
+from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.voice import rvc_format
-from rvc_lightning.voice.pickles import read_pickle
 from rvc_lightning.voice.voice import Voice, content_hash, finite_halves, fitting_kind
 
 log = logging.getLogger(__name__)

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from rvc_lightning.errors import ConfigurationError, VoiceError
-from rvc_lightning.files import atomic_path
+from rvc_lightning.io.files import atomic_path
 from rvc_lightning.models import Synthesizer
 from rvc_lightning.models.source import HarmonicSource
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from rvc_lightning.errors import ConfigurationError, VoiceError
-from rvc_lightning.files import atomic_path
+from rvc_lightning.io.files import atomic_path
+from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.models.layers import fold_weight_norm
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.voice import rvc_format
-from rvc_lightning.voice.pickles import read_pickle
 from rvc_lightning.voice.skeleton import empty_synthesizer
 
 DEFAULT_CONTENT = "contentvec"

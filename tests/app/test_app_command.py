@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_module
 pytest.importorskip("gradio", reason="the extra 'app' is not installed")
 
 from rvc_lightning.app import server
-from rvc_lightning.app.studio import Limits
-from rvc_lightning.building import plain, settings
+from rvc_lightning.app.service import Limits
+from rvc_lightning.config.building import plain, settings
 from rvc_lightning.errors import ConfigurationError
 
 
@@ -23,7 +23,7 @@ def test_limits_come_from_the_configuration():
 
 
 def test_opening_it_to_the_network_is_warned_of(caplog, monkeypatch, tmp_path):
-    monkeypatch.setattr(server, "application", lambda studio, local: local)
+    monkeypatch.setattr(server, "application", lambda service, local: local)
     monkeypatch.setattr(server.uvicorn.Server, "run", lambda self, sockets: None)
     monkeypatch.setattr(server.uvicorn, "Config", lambda app, **more: app)
     caplog.set_level(logging.INFO)

@@ -15,14 +15,14 @@ from fastapi.testclient import TestClient
 from gradio.components import Component
 
 import rvc_lightning
+from rvc_lightning.app.catalog import VoiceCatalog
 from rvc_lightning.app.controls import NOT_HERE, Controls, control
-from rvc_lightning.app.guard import OnlyUploads
+from rvc_lightning.app.middleware import UploadOnlyMiddleware
 from rvc_lightning.app.page import Page, _table
 from rvc_lightning.app.server import application, is_loopback, listening, temporary_files
-from rvc_lightning.app.shelf import VoiceShelf
-from rvc_lightning.app.studio import Limits, Studio
+from rvc_lightning.app.service import ConversionService, Limits
+from rvc_lightning.config.options import OptionField, option_fields
 from rvc_lightning.conversion.effects import EFFECTS
-from rvc_lightning.conversion.fields import OptionField, option_fields
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError
 
@@ -31,15 +31,15 @@ HERE = {"host": "127.0.0.1:7860"}
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory, put_voice):
+def service(tmp_path_factory, put_voice):
     folder = tmp_path_factory.mktemp("voices")
     put_voice(folder / "anna.pth")
-    return Studio(VoiceShelf(folder), lambda voice, index: pytest.fail("no voice is loaded here"), LIMITS)
+    return ConversionService(VoiceCatalog(folder), lambda voice, index: pytest.fail("no voice is loaded here"), LIMITS)
 
 
 @pytest.fixture(scope="module")
-def client(studio):
-    with temporary_files(), TestClient(application(studio, local=True), base_url="http://127.0.0.1:7860") as client:
+def client(service):
+    with temporary_files(), TestClient(application(service, local=True), base_url="http://127.0.0.1:7860") as client:
         yield client
 
 
@@ -92,14 +92,14 @@ def test_no_other_file_is_served(client, path):
     assert client.get(f"/gradio_api/file={path}").status_code in (403, 404)
 
 
-def test_voices_are_not_served_either(client, studio):
-    assert client.get(f"/gradio_api/file={studio.shelf.folder / 'anna.pth'}").status_code == 403
+def test_voices_are_not_served_either(client, service):
+    assert client.get(f"/gradio_api/file={service.catalog.folder / 'anna.pth'}").status_code == 403
 
 
-def test_other_names_of_this_machine_are_refused(client, studio):
+def test_other_names_of_this_machine_are_refused(client, service):
     assert client.get("/").status_code == 200
     assert client.get("/", headers={"host": "evil.example:7860"}).status_code == 400
-    with TestClient(application(studio, local=False), base_url="http://somewhere:7860") as open_to_all:
+    with TestClient(application(service, local=False), base_url="http://somewhere:7860") as open_to_all:
         assert open_to_all.get("/").status_code == 200
 
 
@@ -232,7 +232,7 @@ def test_what_strangers_wrote_is_shown_as_text():
 
 
 def test_a_folder_without_voices_says_so(tmp_path):
-    page = Page(Studio(VoiceShelf(tmp_path), lambda voice, index: None, LIMITS))
+    page = Page(ConversionService(VoiceCatalog(tmp_path), lambda voice, index: None, LIMITS))
     first, last = page.list_voices(None)
     assert "There are no voices in" in first[page.facts]
     assert first[page.voice]["choices"] == last[page.voice]["choices"] == []
@@ -242,7 +242,7 @@ def test_broken_voices_leave_the_list_and_what_is_chosen_meanwhile_stays(tmp_pat
     put_voice(tmp_path / "good.pth")
     (tmp_path / "a bad one.pth").write_bytes(b"")
     (tmp_path / "worse.pth").write_bytes(b"")
-    page = Page(Studio(VoiceShelf(tmp_path), lambda voice, index: None, LIMITS))
+    page = Page(ConversionService(VoiceCatalog(tmp_path), lambda voice, index: None, LIMITS))
     first, last = page.list_voices(None)
     assert first[page.voice] == {"__type__": "update", "choices": ["good.pth", "worse.pth"], "value": "good.pth"}
     assert last[page.voice] == {"__type__": "update", "choices": ["good.pth"]}
@@ -251,8 +251,8 @@ def test_broken_voices_leave_the_list_and_what_is_chosen_meanwhile_stays(tmp_pat
     assert next(page.list_voices("good.pth"))[page.voice]["value"] == "good.pth"
 
 
-def test_an_empty_click_says_what_is_missing(studio):
-    page = Page(studio)
+def test_an_empty_click_says_what_is_missing(service):
+    page = Page(service)
     given = {one: one.value for one in page.controls.components} | {page.speaker: 0}
     for name, expected in ((None, "Choose a voice first."), ("anna.pth", "Drop or record something to convert first.")):
         (answer,) = page.convert_recording(given | {page.voice: name, page.recording: None})
@@ -278,5 +278,5 @@ def test_guard_passes_on_what_it_has_read():
     seen, body = [], json.dumps({"data": ["anna"]}).encode()
     parts = [{"type": "http.request", "body": body[:5], "more_body": True}, {"type": "http.request", "body": body[5:]}]
     scope = {"type": "http", "method": "POST", "path": "/gradio_api/queue/join"}
-    asyncio.run(OnlyUploads(app, folder=Path())(scope, receive, None))
+    asyncio.run(UploadOnlyMiddleware(app, folder=Path())(scope, receive, None))
     assert seen == [{"type": "http.request", "body": body, "more_body": False}]

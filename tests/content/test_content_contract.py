@@ -7,9 +7,9 @@ import torch
 from stubs import make_hubert
 
 import rvc_lightning
+from rvc_lightning.audio.frames import content_frames, content_lengths
 from rvc_lightning.content import CONTENT_ENCODERS, build_content_encoder
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.frames import content_frames, content_lengths
 
 
 @pytest.fixture(params=sorted(CONTENT_ENCODERS), scope="module")

@@ -10,7 +10,7 @@ import rvc_lightning
 from rvc_lightning.content.phonetic import EDITION, SHIPPED, PhoneticEncoder
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models.phonetic import PhoneticConfig, PhoneticNetwork, mel_filters, to_file
-from rvc_lightning.phonetic.phones import PHONES
+from rvc_lightning.pretraining.phones import PHONES
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 
 LARGEST_BYTES = 8_000_000

@@ -6,7 +6,7 @@ import golden_rule
 import numpy as np
 import pytest
 
-from rvc_lightning.audio.samples import Reel
+from rvc_lightning.audio.samples import SpillBuffer
 from rvc_lightning.conversion.chunking import ChunkLengths, Joiner, cut_points, reflected, split
 from rvc_lightning.errors import ConfigurationError
 
@@ -65,7 +65,7 @@ def test_chunked_is_whole(seconds, tmp_path):
     audio = audio_of(seconds)
     samples = -(-len(audio) * 24000 // 16000)
     context = SHORT.context_samples
-    chunks, joiner = split(audio, SHORT), Joiner(Reel(tmp_path), context, HOP, samples)
+    chunks, joiner = split(audio, SHORT), Joiner(SpillBuffer(tmp_path), context, HOP, samples)
     for chunk in chunks:
         joiner.add(local_network(chunk.window(audio, context)), chunk, is_followed=chunk is not chunks[-1])
     whole = local_network(reflected(audio, -context, len(audio) + context))[100 * HOP : 100 * HOP + samples]
@@ -78,7 +78,7 @@ def test_stretches_are_joined_with_silence_between(tmp_path):
     audio = audio_of(20.0)
     stretches = [(3200, 35200), (48000, 208000), (240000, len(audio))]
     samples, context = len(audio) * 3 // 2, SHORT.context_samples
-    chunks, joiner = split(audio, SHORT, stretches), Joiner(Reel(tmp_path), context, HOP, samples)
+    chunks, joiner = split(audio, SHORT, stretches), Joiner(SpillBuffer(tmp_path), context, HOP, samples)
     starts = {chunk.start for chunk in chunks}
     assert starts > {3200, 48000, 240000}
     for chunk in chunks:

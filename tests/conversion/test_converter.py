@@ -15,7 +15,7 @@ from rvc_lightning.conversion.chunking import ChunkLengths
 from rvc_lightning.conversion.options import option_fields
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
 from rvc_lightning.pitch.curve import write_curve
-from rvc_lightning.retrieval import RetrievalIndex, build_index, save_index
+from rvc_lightning.retrieval.index import RetrievalIndex, build_index, save_index
 
 RATE = 8000
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from rvc_lightning.audio.stages import run
+from rvc_lightning.config.options import option_fields
 from rvc_lightning.conversion.effect_stages import check_installed, effect_stages
 from rvc_lightning.conversion.effects import EFFECTS, Delay, Gain, PitchShift, Reverb
-from rvc_lightning.conversion.fields import option_fields
 from rvc_lightning.conversion.finishing import finished_samples, finishing
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError

@@ -9,7 +9,8 @@ import pytest
 from hydra import compose, initialize_config_module
 
 import rvc_lightning
-from rvc_lightning import ConversionOptions, resolvers
+from rvc_lightning import ConversionOptions
+from rvc_lightning.cli import resolvers
 from rvc_lightning.conversion.effects import EFFECTS, Gain, Reverb
 from rvc_lightning.conversion.options import default_values, help_text, markdown_table, option_fields
 from rvc_lightning.convert import options_of

@@ -4,15 +4,15 @@ import golden_rule
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN
+from golden import GOLDEN
 from stubs import StubContent, StubPitch, steady_trainer
 from torch.testing import assert_close
 
 from rvc_lightning import ConversionOptions, Voice, VoiceConverter
 from rvc_lightning.conversion.envelope import EnvelopeMix
+from rvc_lightning.conversion.inference import protect_unvoiced
 from rvc_lightning.conversion.source import read_recording
-from rvc_lightning.conversion.speaking import protect_unvoiced
-from rvc_lightning.retrieval import RetrievalIndex
+from rvc_lightning.retrieval.index import RetrievalIndex
 
 HOP = 400
 PEER_FRAMES = 82

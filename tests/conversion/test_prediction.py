@@ -11,27 +11,27 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import patch_draws
+from golden import patch_draws
 from stubs import StubContent, StubPitch, make_hubert, make_voice, quick_config, steady_trainer
 
 from rvc_lightning import ConversionOptions, VoiceConverter
 from rvc_lightning.audio.encode import write_audio
+from rvc_lightning.cli.progress import Progress
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.conversion import prediction
 from rvc_lightning.conversion.chunking import ChunkLengths
-from rvc_lightning.conversion.draws import Place, PlacedDraws
 from rvc_lightning.conversion.folder import convert_files
+from rvc_lightning.conversion.inference import Window
 from rvc_lightning.conversion.journal import JOURNAL_NAME
+from rvc_lightning.conversion.positional_noise import Place, PositionalNoise
 from rvc_lightning.conversion.prediction import Task, Throughput, fitting, padded_samples, share
-from rvc_lightning.conversion.speaking import Window
 from rvc_lightning.errors import AudioError, OutOfMemoryError
 from rvc_lightning.models import Synthesizer
-from rvc_lightning.progress import Progress
-from rvc_lightning.retrieval import RetrievalIndex, build_index
+from rvc_lightning.retrieval.index import RetrievalIndex, build_index
 
 SHORT = ChunkLengths(context_seconds=1, search_seconds=1, spacing_seconds=4, longest_seconds=5)
 OPTIONS = ConversionOptions()
-SCRIPT = Path(__file__).parent.parent / "conversion_ranks.py"
+SCRIPT = Path(__file__).parents[1] / "support/conversion_ranks.py"
 
 
 class FlatPitch(StubPitch):
@@ -88,7 +88,7 @@ def test_borders_are_not_heard(generator, kind, monkeypatch):
 
 def test_draws_belong_to_a_place():
     def drawn(places, frames, draw):
-        with PlacedDraws(places, frames):
+        with PositionalNoise(places, frames):
             torch.rand(len(places), 1, 3)
             return draw(len(places), frames)
 
@@ -104,14 +104,14 @@ def test_draws_belong_to_a_place():
         assert torch.equal(both[0], alone[:, 700 * values : 1600 * values])
         assert not torch.equal(both[0], both[1])
         assert abs(float(alone.std()) - 1) < 0.05
-    with PlacedDraws([Place("a", 0), Place("a", 512), Place("b", 0)], 900):
+    with PositionalNoise([Place("a", 0), Place("a", 512), Place("b", 0)], 900):
         starts = torch.rand(3, 1, 9)
     assert torch.equal(starts[0], starts[1]) and not torch.equal(starts[0], starts[2])
 
 
 def test_constant_draws_stay_constant(monkeypatch):
     patch_draws(monkeypatch, normal=2.0)
-    with PlacedDraws([Place("a", 3)], 5):
+    with PositionalNoise([Place("a", 3)], 5):
         assert torch.equal(torch.randn_like(torch.zeros(1, 5)), torch.full((1, 5), 2.0))
 
 
@@ -125,7 +125,7 @@ def test_a_window_needs_no_trainer():
 
 
 def test_without_a_share_of_it_the_index_is_not_read(tmp_path, monkeypatch):
-    from rvc_lightning.retrieval import save_index
+    from rvc_lightning.retrieval.index import save_index
 
     path = save_index(build_index(np.eye(40, 768, dtype=np.float32), 0), tmp_path / "a.index")
     read = []

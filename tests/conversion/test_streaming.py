@@ -11,10 +11,10 @@ from lightning import Fabric
 from stubs import StubPitch, make_voice, quick_config, steady_trainer
 
 from rvc_lightning import ConversionOptions, VoiceConverter
+from rvc_lightning.audio.frames import CONTENT_SAMPLES, FRAME_SAMPLES, WINDOW_SAMPLES, content_frames
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.conversion.streaming import StreamingConverter, StreamLengths, lag_seconds
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
-from rvc_lightning.frames import CONTENT_SAMPLES, FRAME_SAMPLES, WINDOW_SAMPLES, content_frames
 from rvc_lightning.pitch.base import PitchExtractor
 from rvc_lightning.stream import ENCODINGS, pump
 

@@ -8,13 +8,13 @@ import pytest
 import soundfile
 import torch
 
+from rvc_lightning.audio.frames import CONTENT_REPEAT, frame_mask
 from rvc_lightning.data.batch import Example, collate, content_at_frame_rate
 from rvc_lightning.data.buckets import LengthBucketSampler
-from rvc_lightning.data.datamodule import Grouped, RVCDataModule, split_held_out
+from rvc_lightning.data.datamodule import RVCDataModule, StepCollator, split_held_out
 from rvc_lightning.data.loader import ResumableLoader
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, ManifestTable, read_manifest, write_manifest
 from rvc_lightning.errors import ConfigurationError, DatasetError
-from rvc_lightning.frames import CONTENT_REPEAT, frame_mask
 
 LENGTHS = torch.randint(10, 900, (61,), generator=torch.Generator().manual_seed(3)).tolist()
 BOUNDARIES = [50, 100, 200, 400]
@@ -107,7 +107,7 @@ def test_collation_equals_the_reference(golden):
     assert torch.equal(content_at_frame_rate(batch.content, int(batch.lengths[0])), data["batch_phone"])
     torch.testing.assert_close(batch.f0_hz, data["batch_pitchf"].float())
 
-    from rvc_lightning.spectral import LinearSpectrogram
+    from rvc_lightning.audio.spectra import LinearSpectrogram
 
     frames = int(batch.lengths[0])
     spec = LinearSpectrogram(1024, 240)(batch.waveform, batch.waveform_lengths)[..., :frames]
@@ -116,7 +116,7 @@ def test_collation_equals_the_reference(golden):
 
 
 def test_a_step_is_collated_into_batches_longest_first():
-    batches = Grouped(2)([example(str(frames), frames) for frames in (50, 90, 70)])
+    batches = StepCollator(2)([example(str(frames), frames) for frames in (50, 90, 70)])
     assert [batch.lengths.tolist() for batch in batches] == [[90, 70], [50]]
     assert batches[1].f0_hz.shape == (1, 50)
 

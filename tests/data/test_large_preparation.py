@@ -12,9 +12,10 @@ import pytest
 import soundfile
 import torch
 from cutting import cut_recording
-from test_preparation import RATE, all_files, run, speech, write
+from preparation import RATE, all_files, run, speech, talk, write
 
 from rvc_lightning.audio.decode import decode_audio, resample
+from rvc_lightning.audio.frames import content_frames
 from rvc_lightning.audio.samples import collected
 from rvc_lightning.audio.slicer import level_per_hop
 from rvc_lightning.audio.stages import Resampler
@@ -30,16 +31,8 @@ from rvc_lightning.data.recordings import SlicedRecording, slice_recording
 from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError
-from rvc_lightning.frames import content_frames
 
-WORKER = Path(__file__).parent / "prepare_worker.py"
-
-
-def talk(seconds, seed=0):
-    """Speech with pauses."""
-    audio = speech(seconds, seed=seed)
-    time_seconds = np.arange(len(audio)) / RATE
-    return np.where(time_seconds % 5 < 3.5 + 0.5 * np.sin(time_seconds), audio, 0).astype(np.float32)
+WORKER = Path(__file__).parents[1] / "support/prepare_worker.py"
 
 
 # ------------------------------------------------------------------ long recordings

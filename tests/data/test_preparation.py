@@ -6,57 +6,20 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import lightning
 import numpy as np
 import pytest
 import soundfile
 import torch
 from PIL import Image
+from preparation import RATE, all_files, run, speech, write
 
+from rvc_lightning.audio.frames import content_frames
 from rvc_lightning.content import CONTENT_ENCODERS
 from rvc_lightning.content.base import ContentEncoder
-from rvc_lightning.data.features import ExtractionConfig
 from rvc_lightning.data.manifest import read_header, read_manifest
-from rvc_lightning.data.preparation import prepare
-from rvc_lightning.data.recipe import Recipe
 from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError
-from rvc_lightning.frames import content_frames
-
-RATE = 16000
-
-
-def speech(seconds=2.0, sample_rate=RATE, seed=0, level=0.3):
-    """Something voiced: a buzz with noise."""
-    time = np.arange(round(seconds * sample_rate)) / sample_rate
-    buzz = sum(np.sin(2 * np.pi * (120 + 10 * seed) * k * time) / k for k in range(1, 6))
-    return (level * (0.5 * buzz + 0.1 * np.random.default_rng(seed).normal(0, 1, len(time)))).astype(np.float32)
-
-
-def write(path, audio, sample_rate=RATE, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, audio, sample_rate, **options)
-    return path
-
-
-def run(audio, output, **changes):
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-    )
-    settings = {"sample_rate": 24000, "pitch": {"name": "swift_f0"}, "content": {"name": "spectral"}}
-    batches = {name: changes.pop(name) for name in ("num_workers", "batch_slices") if name in changes}
-    extraction = ExtractionConfig(**batches)
-    return prepare(audio, output, Recipe(**settings | changes), trainer=trainer, extraction=extraction)
-
-
-def all_files(folder):
-    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 def features(folder):

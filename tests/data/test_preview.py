@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from test_preparation import RATE, all_files, run, speech, write
+from preparation import RATE, all_files, run, speech, write
 
 from rvc_lightning.data.manifest import read_manifest
 from rvc_lightning.data.preview import preview

@@ -15,7 +15,7 @@ from rvc_lightning.audio.discovery import SkippedFile
 from rvc_lightning.evaluation.output import folder_for, has_report, write_report
 from rvc_lightning.evaluation.page import mp3, render
 from rvc_lightning.evaluation.pictures import draw, png
-from rvc_lightning.evaluation.report import MEASURES, ClipReport, Exhibit, Report, mean_figures
+from rvc_lightning.evaluation.report import MEASURES, ClipReport, ClipSample, Report, mean_figures
 
 HARMFUL = [
     "<script>alert(1)</script>.wav",
@@ -31,7 +31,7 @@ BROUGHT_IN = "script", "link", "iframe", "object", "embed", "base", "form", "svg
 def report():
     clips = [ClipReport(name, 1.0, 3.0, {"pitch_correlation": 0.5, "mos_overall": None}, {}) for name in HARMFUL]
     picture = png(draw({"source": np.zeros((4, 9))}, {"source": np.full(9, 100.0)}, log_pitch=True))
-    exhibits = [Exhibit(name, {"source": mp3(sung(150), RATE)}, picture) for name in HARMFUL[:4]]
+    exhibits = [ClipSample(name, {"source": mp3(sung(150), RATE)}, picture) for name in HARMFUL[:4]]
     return Report(
         "conversion",
         {"name": "<b>anna</b>", "file": "</title><script>x</script>.pth"},

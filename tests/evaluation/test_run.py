@@ -11,7 +11,7 @@ from stubs import make_voice, quick_config
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import AudioError, ConfigurationError
 from rvc_lightning.evaluation import run
-from rvc_lightning.evaluation.judges import Panel
+from rvc_lightning.evaluation.metrics import MetricSuite
 from rvc_lightning.evaluation.quality import Quality
 from rvc_lightning.evaluation.run import EvaluationSettings, Recordings
 
@@ -174,7 +174,7 @@ class Loudness:
 
 
 def test_judges_hear_the_conversion_the_source_and_the_target(songs, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "build_panel", lambda *_: Panel(Loudness(), Loudness(), Loudness()))
+    monkeypatch.setattr(run, "build_panel", lambda *_: MetricSuite(Loudness(), Loudness(), Loudness()))
     (tmp_path / "target").mkdir()
     for name in "yz":
         soundfile.write(tmp_path / "target" / f"{name}.wav", sung(150) / 100, RATE)
@@ -191,7 +191,7 @@ def test_judges_hear_the_conversion_the_source_and_the_target(songs, tmp_path, m
 
 
 def test_of_a_resynthesis_each_recording_is_compared_with_the_others(songs, monkeypatch):
-    monkeypatch.setattr(run, "build_panel", lambda *_: Panel(speaker=Loudness()))
+    monkeypatch.setattr(run, "build_panel", lambda *_: MetricSuite(speaker=Loudness()))
     report = evaluate(SAME, songs, task="resynthesis")
     first, second = (clip.converted["speaker_similarity"] for clip in report.clips)
     assert first == second == pytest.approx(report.own_similarity)
@@ -207,7 +207,7 @@ def test_what_a_strangers_voice_says_of_itself_can_be_written(tmp_path):
 
 
 def test_a_missing_reference_is_named(songs, monkeypatch):
-    monkeypatch.setattr(run, "build_panel", lambda *_: Panel(speaker=Loudness()))
+    monkeypatch.setattr(run, "build_panel", lambda *_: MetricSuite(speaker=Loudness()))
     report = evaluate(SAME, songs)
     assert report.left_out == ["speaker similarity: no clips of the target are named; add reference=FOLDER"]
     assert "left out: speaker similarity" in report.text()

@@ -5,10 +5,10 @@ import re
 
 import pytest
 import torch
-from test_preparation import run, speech, write
+from preparation import run, speech, write
 from tiny import tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
 
-from rvc_lightning.commands import reported
+from rvc_lightning.cli.commands import reported
 from rvc_lightning.content.spectral import SpectralEncoder
 from rvc_lightning.data import recordings
 from rvc_lightning.data.manifest import read_manifest

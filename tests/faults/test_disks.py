@@ -9,26 +9,25 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from configurations import composed
 from conversion_ranks import converter_of
 from disks import limited, mounted, read_only
+from folders import OPTIONS, Doubler, recording
 from lightning import Callback
-from test_configurations import composed
-from test_folder import OPTIONS, Doubler, recording
-from test_large_preparation import talk
-from test_preparation import run, write
+from preparation import run, talk, write
 from tiny import tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
 
-from rvc_lightning import workflow
 from rvc_lightning.audio.encode import WRITE_SUBTYPES, write_audio
-from rvc_lightning.callbacks.last_checkpoint import LastCheckpoint
-from rvc_lightning.checkpoints import AtomicCheckpointIO, read_checkpoint
-from rvc_lightning.commands import reported
+from rvc_lightning.cli.commands import reported
 from rvc_lightning.conversion.folder import convert_files
 from rvc_lightning.conversion.journal import JOURNAL_NAME
 from rvc_lightning.errors import NotWritableError, OutOfSpaceError
-from rvc_lightning.files import atomic_path, write_json, write_npy
-from rvc_lightning.module import CHECKPOINT_KEY
-from rvc_lightning.retrieval import save_index
+from rvc_lightning.io.files import atomic_path, write_json, write_npy
+from rvc_lightning.retrieval.index import save_index
+from rvc_lightning.training import run as workflow
+from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
+from rvc_lightning.training.checkpoints import AtomicCheckpointIO, read_checkpoint
+from rvc_lightning.training.module import CHECKPOINT_KEY
 
 ROOM = 20 << 10
 NOISE = np.random.default_rng(0).normal(0, 0.1, 300_000).astype(np.float32)

@@ -15,8 +15,8 @@ from kills import FORK, Convert, Prepare, Train, check_end_of, children_of, kill
 from stubs import make_voice, quick_config
 from torch.utils.data import DataLoader
 
-from rvc_lightning.resolvers import DEMO_FOLDER
-from rvc_lightning.workers import end_with_parent
+from rvc_lightning.cli.resolvers import DEMO_FOLDER
+from rvc_lightning.io.workers import end_with_parent
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 

@@ -12,12 +12,12 @@ from types import SimpleNamespace
 import pytest
 from tiny import write_tiny_dataset
 
-from rvc_lightning.callbacks import rank_watch
-from rvc_lightning.callbacks.last_checkpoint import TrainingStopped
-from rvc_lightning.callbacks.rank_watch import RankWatch
 from rvc_lightning.errors import DatasetError, LostRankError
+from rvc_lightning.training.callbacks import rank_watch
+from rvc_lightning.training.callbacks.last_checkpoint import TrainingStopped
+from rvc_lightning.training.callbacks.rank_watch import RankWatch
 
-SCRIPT = Path(__file__).parent / "lost_ranks.py"
+SCRIPT = Path(__file__).parents[1] / "support/lost_ranks.py"
 
 
 class Ranks:
@@ -109,7 +109,7 @@ def test_a_rank_that_hangs_is_killed(monkeypatch, caplog):
 def test_a_killed_rank_ends_the_run_within_a_minute(tmp_path, strategy, victim):
     write_tiny_dataset(tmp_path)
     command = [sys.executable, str(SCRIPT), str(tmp_path), strategy, str(victim)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parent.parent)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parent)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     seconds = time.time() - (tmp_path / "killed").stat().st_mtime
     sys.stdout.write(f"\n{strategy}, rank {victim} killed: ended after {seconds:.0f} s\n")

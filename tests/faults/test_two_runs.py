@@ -6,20 +6,20 @@ import socket
 import time
 
 import pytest
-from test_configurations import composed
-from test_folder import OPTIONS, Doubler, recording
+from configurations import composed
+from folders import OPTIONS, Doubler, recording
 
-from rvc_lightning import workflow
 from rvc_lightning.conversion import folder as folder_conversion
 from rvc_lightning.conversion.folder import convert_files
 from rvc_lightning.errors import InUseError
-from rvc_lightning.files import LOCK_NAME, alone_in
+from rvc_lightning.io.files import LOCK_NAME, exclusive_lock
+from rvc_lightning.training import run as workflow
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
 def hold(folder, inside):
-    with alone_in(folder):
+    with exclusive_lock(folder):
         inside.set()
         time.sleep(100)
 
@@ -71,12 +71,15 @@ def test_the_second_of_two_conversions_refuses(tmp_path, other, monkeypatch):
 def test_who_waits_says_for_whom(tmp_path, other, caplog):
     caplog.set_level("INFO")
     process = other(tmp_path)
-    with pytest.raises(InUseError), alone_in(tmp_path, patience_seconds=0.1):
+    with pytest.raises(InUseError), exclusive_lock(tmp_path, patience_seconds=0.1):
         pass
     assert f"Waiting for another process ({process.pid} on '" in caplog.text
     # A holder that has not yet said who it is.
     (tmp_path / ".lock.json").write_text("{")
-    with pytest.raises(InUseError, match="in use by another process: two"), alone_in(tmp_path, patience_seconds=0.1):
+    with (
+        pytest.raises(InUseError, match="in use by another process: two"),
+        exclusive_lock(tmp_path, patience_seconds=0.1),
+    ):
         pass
 
 
@@ -84,6 +87,6 @@ def test_what_is_half_written_in_the_folder_goes_and_no_trace_is_left(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / ".writing-1.wav").touch()
-    with alone_in(folder, leave_no_trace=True):
+    with exclusive_lock(folder, leave_no_trace=True):
         assert sorted(path.name for path in folder.iterdir()) == [LOCK_NAME, f"{LOCK_NAME}.json"]
     assert not folder.exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from commanding import command, tree
-from recordings import Hostile, write_hostile
+from hostile_recordings import Hostile, write_hostile
 from stubs import make_voice, quick_config
 
 from rvc_lightning.audio.discovery import display_name

@@ -14,7 +14,7 @@ from commanding import command, one_error, tree
 from torch.utils.data import DataLoader, TensorDataset
 
 from rvc_lightning.data.manifest import HEADER_NAME, MANIFEST_NAME
-from rvc_lightning.module import CHECKPOINT_KEY, RVCModule, TrainingConfig
+from rvc_lightning.training.module import CHECKPOINT_KEY, RVCModule, TrainingConfig
 
 FACTS = {
     "name": "anna",

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from rvc_lightning.audio.decode import decode_audio, load_audio, resample
 from rvc_lightning.audio.encode import fitting_rate, write_audio
+from rvc_lightning.audio.frames import CONTENT_SAMPLES, FRAME_SAMPLES, SAMPLE_RATE
 from rvc_lightning.audio.samples import Growing
 from rvc_lightning.audio.slicer import Slicer
 from rvc_lightning.conversion.chunking import FADE_FRAMES, ChunkLengths, Joiner, reflected, split
 from rvc_lightning.data.buckets import LengthBucketSampler
 from rvc_lightning.data.slicing import MODES, SlicingConfig
 from rvc_lightning.errors import AudioError
-from rvc_lightning.frames import CONTENT_SAMPLES, FRAME_SAMPLES, SAMPLE_RATE
 
 settings.register_profile("few", max_examples=30, deadline=None, derandomize=True)
 settings.register_profile("many", max_examples=600, deadline=None, derandomize=True)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from commanding import command, one_error, tree
-from recordings import speech_like
+from hostile_recordings import speech_like
 from stubs import make_voice, quick_config
 
 from rvc_lightning.audio.encode import write_audio
@@ -93,8 +93,8 @@ WRONG = [
     ("train", f"{TRAIN} checkpoint=", "checkpoint=: expected"),
     ("export", "checkpoint=in", "no checkpoint that can be read in 'in'"),
     ("export", "checkpoint=anna.pth", "is a voice, not a checkpoint"),
-    ("takeover", "folder=nope", "nope"),
-    ("takeover", "folder=in", "in"),
+    ("importers", "folder=nope", "nope"),
+    ("importers", "folder=in", "in"),
     ("download", "files=rmvpe folder=[]", "folder=.*: expected"),
     ("app", f"{APP} voices=nope", "no such folder"),
     ("app", f"{APP} host=", "host=: expected"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import patch_draws
+from golden import patch_draws
 from torch.testing import assert_close
 
 from rvc_lightning.errors import ConfigurationError

@@ -4,16 +4,16 @@ import golden_rule
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, patch_draws
+from golden import GOLDEN, patch_draws
 from torch.testing import assert_close
 
-from rvc_lightning.frames import frame_mask
+from rvc_lightning.audio.frames import frame_mask
+from rvc_lightning.audio.spectra import LinearSpectrogram
 from rvc_lightning.models import Discriminator, DiscriminatorConfig, Synthesizer
 from rvc_lightning.models.flow import Flow
 from rvc_lightning.models.layers import fold_weight_norm
 from rvc_lightning.models.source import HarmonicSource
 from rvc_lightning.models.text_encoder import Gaussian, sample
-from rvc_lightning.spectral import LinearSpectrogram
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.voice import Voice
 

@@ -1,6 +1,6 @@
 """How well content encoders keep what is said and drop who says it, on recordings whose words are known.
 
-    python -m rvc_lightning.phonetic.speak corpus=CORPUS sentences=0 readers=0 recordings=TABLE.csv
+    python -m rvc_lightning.pretraining.speak corpus=CORPUS sentences=0 readers=0 recordings=TABLE.csv
     python tests/parity/content.py CORPUS [--encoders mel_cepstra spectral phonetic phonetic:FILE contentvec]
 
 Of every encoder:
@@ -32,10 +32,10 @@ from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from rvc_lightning.audio.frames import CONTENT_SAMPLES, SAMPLE_RATE, WINDOW_SAMPLES
 from rvc_lightning.content import build_content_encoder
-from rvc_lightning.frames import CONTENT_SAMPLES, SAMPLE_RATE, WINDOW_SAMPLES
-from rvc_lightning.phonetic.corpus import read_audio, read_manifest
-from rvc_lightning.phonetic.phones import PHONES, SILENCE
+from rvc_lightning.pretraining.corpus import read_audio, read_manifest
+from rvc_lightning.pretraining.phones import PHONES, SILENCE
 
 MOST_TRIPLES = 60
 LEAST_JUDGED = 50

@@ -132,8 +132,8 @@ def write_voice(path):
     """A voice of random weights."""
     from hydra import compose, initialize_config_module
 
-    from rvc_lightning import resolvers
-    from rvc_lightning.building import plain
+    from rvc_lightning.cli import resolvers
+    from rvc_lightning.config.building import plain
     from rvc_lightning.content import build_content_encoder
     from rvc_lightning.models import Synthesizer, SynthesizerConfig
     from rvc_lightning.voice.voice import Voice

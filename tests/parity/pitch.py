@@ -21,7 +21,7 @@ import torch
 
 from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.audio.discovery import discover_audio
-from rvc_lightning.frames import SAMPLE_RATE
+from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.pitch import build_pitch_extractor
 from rvc_lightning.pitch.base import measure
 

@@ -6,18 +6,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from stubs import StubContent, make_pitch_weights, make_voice, quick_config, steady_trainer
-from test_training import dataset
 
 from rvc_lightning import VoiceConverter
 from rvc_lightning.audio.encode import write_audio
-from rvc_lightning.building import voice_facts
+from rvc_lightning.config.building import voice_facts
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.data.features import ExtractionConfig, FeatureTask, extract_features
 from rvc_lightning.data.manifest import DatasetHeader
 from rvc_lightning.pitch import build_pitch_extractor
 from rvc_lightning.pitch.base import measure
-
-__all__ = ["dataset"]  # fixture
 
 SECONDS = (0.5, 0.9, 1.0)
 

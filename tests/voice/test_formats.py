@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import GOLDEN
+from golden import GOLDEN
 
 from rvc_lightning import Voice
 from rvc_lightning.errors import VoiceError

@@ -7,13 +7,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN
+from golden import GOLDEN
 from stubs import make_voice, quick_config
 
 from rvc_lightning import Voice
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.models import Synthesizer
-from rvc_lightning.retrieval import build_index, save_index
+from rvc_lightning.retrieval.index import build_index, save_index
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.__main__ import main
 from rvc_lightning.voice.blend import blend, blend_files

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from conftest import GOLDEN
+from golden import GOLDEN
 from stubs import make_voice, quick_config
 
 from rvc_lightning import Voice

@@ -1,0 +1,1 @@
+"""The command line: settings, help, errors as exit statuses, sweeps and progress."""

@@ -1,0 +1,1 @@
+"""Settings: options of a group, their checks, and registries of components."""

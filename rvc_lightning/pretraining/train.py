@@ -1,0 +1,73 @@
+"""`python -m rvc_lightning.pretraining.train corpus=FOLDER`: speech with known phones in, a content encoder out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from rvc_lightning.cli import resolvers
+from rvc_lightning.cli.command_line import configured
+from rvc_lightning.cli.commands import command, optional, required
+
+log = logging.getLogger(__name__)
+
+resolvers.register()
+
+
+@configured("phonetic_train")
+@command
+def main(config: DictConfig) -> float:
+    """Composes, builds and trains; gives the share of frames whose phone it mistakes to sweeps."""
+    required(config, "corpus", "speech with known phones: python -m rvc_lightning.pretraining.speak corpus=FOLDER")
+    return train(config)
+
+
+def train(config: DictConfig) -> float:
+    """Trains as `conf/phonetic_train.yaml` describes and writes the encoder; gives the last `val/frame_error`.
+
+    Raises:
+        ConfigurationError: A setting makes no sense.
+        DatasetError: The corpus cannot be read.
+        VoiceError: The checkpoint to go on from cannot be read.
+    """
+    # torch takes seconds to import, and --help should not.
+    import lightning
+    import torch
+
+    from rvc_lightning.config.building import build_trainer, plain, set_up_torch, settings
+    from rvc_lightning.io.files import atomic_path
+    from rvc_lightning.io.pickles import read_pickle
+    from rvc_lightning.models.phonetic import to_file
+    from rvc_lightning.pretraining.augment import AugmentConfig
+    from rvc_lightning.pretraining.data import PairDataModule
+    from rvc_lightning.pretraining.module import PhoneticTraining
+    from rvc_lightning.training.callbacks.last_checkpoint import stopped_by_signals
+
+    set_up_torch(config)
+    lightning.seed_everything(config.seed, workers=True)
+    model = plain(config.model)
+    augment = settings(AugmentConfig, "model.augment", model["augment"])
+    values = plain(config.data) | {"folder": Path(config.corpus), "augment": augment, "seed": config.seed}
+    data = settings(PairDataModule, "data", values)
+    module = settings(PhoneticTraining, "model", model)
+    if config.start_from is not None:
+        module.start_from(Path(config.start_from))
+    checkpoint = optional(config, "checkpoint", "the .ckpt of a run that goes on")
+    if checkpoint is not None:
+        # So that a file which is none is told before the corpus is read.
+        read_pickle(Path(checkpoint), "checkpoint")
+    trainer = build_trainer(config)
+    with stopped_by_signals(f"the same command and checkpoint={config.paths.run}/checkpoints/last.ckpt"):
+        # As all files from strangers, a checkpoint is never unpickled.
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    if trainer.is_global_zero:
+        with atomic_path(Path(config.output)) as path:
+            torch.save(to_file(module.network), path)
+        log.info("%s: mistakes %.1f %% of frames", config.output, 100 * trainer.callback_metrics["val/frame_error"])
+    return float(trainer.callback_metrics["val/frame_error"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The index of a voice: build, read and search it."""

@@ -1,0 +1,1 @@
+"""Training of a voice: module, losses, strategies, checkpoints and callbacks."""

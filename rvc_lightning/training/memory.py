@@ -1,0 +1,95 @@
+"""Memory of training: activations that are computed twice instead of kept, and an error that helps when it runs out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from rvc_lightning.audio.frames import FRAMES_PER_SECOND
+from rvc_lightning.data.batch import Batch
+from rvc_lightning.errors import OutOfMemoryError
+from rvc_lightning.models import Discriminator, Synthesizer
+from rvc_lightning.models.generators.hifigan import ParallelBlocks
+from rvc_lightning.models.layers import WaveNet
+from rvc_lightning.models.text_encoder import Transformer
+
+R = TypeVar("R")
+Module = TypeVar("Module")
+Batches = TypeVar("Batches", Batch, Sequence[Batch])
+
+CHECKPOINTED = ("none", "generator", "all")
+"""What may compute its activations once more in the backward pass."""
+
+# How the host says that it has no memory left; devices have an exception of their own.
+_HOST_IS_FULL = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
+
+
+def recompute_activations(synthesizer: Synthesizer, discriminator: Discriminator, parts: str) -> None:
+    """Makes parts of the networks keep what they get and give, and compute what is between in the backward pass.
+
+    Non-reentrant, and with the same random draws, so that the gradients are the same (Chen et al. 2016).
+
+    Args:
+        synthesizer: Of its generator, each block of residual convolutions is such a part.
+        discriminator: Each of its sub-discriminators is one.
+        parts: 'none', 'generator', or 'all'.
+    """
+    units: list[nn.Module] = []
+    if parts != "none":
+        units += _generator_blocks(synthesizer.generator)
+    if parts == "all":
+        units += [module for module in synthesizer.modules() if isinstance(module, WaveNet | Transformer)]
+        units += discriminator.discriminators
+    for unit in units:
+        # A partial of a bound method, which a copy of the network carries over to its own modules.
+        unit.forward = functools.partial(checkpoint, unit.forward, use_reentrant=False)
+
+
+def _generator_blocks(generator: nn.Module) -> Iterator[nn.Module]:
+    for module in generator.modules():
+        if isinstance(module, ParallelBlocks):
+            yield from module
+
+
+def explains_out_of_memory(step: Callable[[Module, Batches, int], R]) -> Callable[[Module, Batches, int], R]:
+    """Makes a step that runs out of memory say for which batch, and what to change.
+
+    Args:
+        step: A method that gets a batch, or the batches of an optimizer step, and its number.
+
+    Returns:
+        The same, raising OutOfMemoryError where memory runs out.
+    """
+
+    @functools.wraps(step)
+    def explained(self: Module, batches: Batches, batch_idx: int) -> R:
+        try:
+            return step(self, batches, batch_idx)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemoryError(_advice([batches] if isinstance(batches, Batch) else batches, error)) from error
+
+    return explained
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device or the host had no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _HOST_IS_FULL)
+
+
+def _advice(batches: Sequence[Batch], error: RuntimeError) -> str:
+    largest = max(batches, key=lambda batch: batch.f0_hz.numel())
+    n_items, frames = largest.f0_hz.shape
+    return (
+        f"memory ran out with a batch of {n_items} slices of up to {frames} frames ({frames / FRAMES_PER_SECOND:.1f} s)"
+        f": {str(error).splitlines()[0]} Change one of these: data.batch_size={max(1, n_items // 2)}, with "
+        f"model.accumulate_grad_batches={2 * len(batches)} for the same steps; model.checkpoint_activations=all, which "
+        f"computes more and keeps less; model.crop_frames=100, which looks at one second of each slice. What was "
+        "saved before is kept"
+    )

@@ -1,0 +1,242 @@
+"""Networks to start training from: the community's pretrained pairs, and any G/D files (specification 2.2)."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor, nn
+
+from rvc_lightning.config.validation import check_types
+from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.io.hub import HubFile, fetch, known_files
+from rvc_lightning.io.pickles import read_pickle
+from rvc_lightning.models import Synthesizer, SynthesizerConfig
+from rvc_lightning.models.layers import without_values
+from rvc_lightning.training.module import RVCModule
+from rvc_lightning.voice import rvc_format
+from rvc_lightning.voice.rvc_format import SPEAKER_TABLE
+from rvc_lightning.voice.voice import names_not_finite
+
+log = logging.getLogger(__name__)
+
+_SOURCES = ("none", "official", "files")
+_POSTERIOR = "posterior_encoder."
+_OTHERWISE = ", or start from nothing: pretrained=none"
+
+_GENERATOR = "generator."
+_SIZED_BY_MODEL = ("flow.", "text_encoder.transformer.", "posterior_encoder.wavenet.")
+"""Names of tensors whose shapes and number model= alone decides."""
+
+
+@dataclass(frozen=True)
+class PretrainedConfig:
+    """Where the networks come from that training starts with."""
+
+    source: str = "none"
+    """'none'; 'official', the pair that RVC's tools start from; or 'files', the two below."""
+    repository: str | None = None
+    """Hub repository, OWNER/NAME, that the files lie in; None for files of this machine."""
+    generator: str | None = None
+    """`G...pth`, or a voice, whose posterior encoder then starts from nothing."""
+    discriminator: str | None = None
+    """`D...pth`; None to start with an untrained discriminator."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        named = {name: getattr(self, name) for name in ("repository", "generator", "discriminator")}
+        if self.source not in _SOURCES:
+            raise ConfigurationError(f"pretrained.source={self.source}; choose one of: {', '.join(_SOURCES)}")
+        if self.source == "files" and not self.generator:
+            raise ConfigurationError(
+                "pretrained=files needs pretrained.generator=FILE, and pretrained.discriminator=FILE"
+            )
+        if self.source != "files" and (given := [f"pretrained.{name}" for name, value in named.items() if value]):
+            raise ConfigurationError(f"pretrained={self.source} uses no {', '.join(given)}; add pretrained=files")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The weights of a pair under our names."""
+
+    synthesizer: dict[str, Tensor]
+    synthesizer_path: Path
+    discriminator: dict[str, Tensor] | None
+    discriminator_path: Path | None
+
+    @property
+    def speaker_count(self) -> int:
+        """Rows of its speaker table, which the table of the run must have as well."""
+        return self.synthesizer[SPEAKER_TABLE].shape[0]
+
+    def check_fits(self, sizes: SynthesizerConfig) -> None:
+        """Whether a synthesizer of these sizes can start from it, told before anything is built or prepared.
+
+        Raises:
+            VoiceError: Names or shapes differ; the message names the setting to change.
+        """
+        sizes = replace(sizes, speaker_count=self.speaker_count)
+        expected = without_values(lambda: Synthesizer(sizes)).state_dict()
+        if not any(name.startswith(_POSTERIOR) for name in self.synthesizer):
+            expected = {name: tensor for name, tensor in expected.items() if not name.startswith(_POSTERIOR)}
+        _refuse_misfit(expected, self.synthesizer, self.synthesizer_path, _OTHERWISE)
+
+    def load_into(self, module: RVCModule) -> None:
+        """Gives the weights to `module`, all or none.
+
+        Raises:
+            VoiceError: Names or shapes differ, or values are not finite; the message names the setting to change.
+        """
+        weights = self.synthesizer
+        if not any(name.startswith(_POSTERIOR) for name in weights):
+            log.warning(
+                "'%s' is a voice: its posterior encoder was left out and starts from nothing", self.synthesizer_path
+            )
+            fresh = module.synthesizer.state_dict()
+            weights = weights | {name: tensor for name, tensor in fresh.items() if name.startswith(_POSTERIOR)}
+        load_strictly(module.synthesizer, weights, self.synthesizer_path, _OTHERWISE)
+        if self.discriminator is None or self.discriminator_path is None:
+            log.warning("pretrained.discriminator is not given: the discriminator starts from nothing")
+        else:
+            load_strictly(module.discriminator, self.discriminator, self.discriminator_path, _OTHERWISE)
+        rank_zero_only(log.info)("Starting from '%s'", self.synthesizer_path)
+
+
+def read_pretrained(config: PretrainedConfig, sizes: SynthesizerConfig) -> Pretrained | None:
+    """The networks that `config` names, fetched if need be; None where it names none.
+
+    Args:
+        config: Which.
+        sizes: Of the run's synthesizer.
+
+    Raises:
+        ConfigurationError: There is no official pair of such networks.
+        AssetError: A file cannot be fetched.
+        VoiceError: A file is missing, damaged, or of another kind.
+    """
+    if config.source == "none":
+        return None
+    generator, discriminator = _places(config, sizes)
+    assert generator is not None
+    n_blocks = len(sizes.resblock_kernel_sizes)
+    weights = rvc_format.weights_from_file(_stored(generator), n_blocks)
+    if SPEAKER_TABLE not in weights:
+        raise VoiceError(f"'{generator}' is no generator: it has no speaker table; is it the discriminator's file?")
+    judge = None if discriminator is None else rvc_format.discriminator_weights_from_file(_stored(discriminator))
+    return Pretrained(weights, generator, judge, discriminator)
+
+
+def _places(config: PretrainedConfig, sizes: SynthesizerConfig) -> list[Path | None]:
+    """Where the two files lie on this machine: the generator's, the discriminator's."""
+    if config.source == "official":
+        return [_fetched(file) for file in _official(sizes)]
+    paths = (config.generator, config.discriminator)
+    if config.repository is not None:
+        return [_fetched(HubFile(config.repository, path)) if path else None for path in paths]
+    return [Path(path).expanduser() if path else None for path in paths]
+
+
+def _fetched(file: HubFile) -> Path:
+    return fetch(
+        file, "pretrained=files pretrained.generator=FILE pretrained.discriminator=FILE; pretrained=none needs none"
+    )
+
+
+def _official(sizes: SynthesizerConfig) -> tuple[HubFile, HubFile]:
+    files = known_files()
+    place = f"pretrained/{sizes.generator}/{rvc_format.version_of(sizes)}/{sizes.sample_rate}"
+    if f"{place}/generator" not in files:
+        pairs = sorted({tuple(name.split("/")[1:4]) for name in files if name.startswith("pretrained/")})
+        known = ", ".join(f"{generator} {version} at {rate} Hz" for generator, version, rate in pairs)
+        asked = "{1} {2} at {3} Hz".format(*place.split("/"))
+        raise ConfigurationError(
+            f"pretrained=official: there is no pair for {asked}; there are: {known}. Choose one of these by generator= "
+            "and sample_rate=, or pretrained=none"
+        )
+    return files[f"{place}/generator"], files[f"{place}/discriminator"]
+
+
+def _stored(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `G…pth`, a `D…pth` or a voice. Raises VoiceError where there are none."""
+    return tensors_of(read_pickle(path, "pretrained network"), path)
+
+
+def tensors_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    """The tensors in the content of the file `path`, under the names of the file. Raises VoiceError if it has none."""
+    weights = content.get("model", content.get("weight"))
+    if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+        raise VoiceError(
+            f"'{path}' is no pretrained network: a table of tensors under 'model' is expected, it holds "
+            f"{sorted(map(str, content))[:8]}"
+        )
+    return dict(weights)
+
+
+def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path, otherwise: str = "") -> None:
+    """Gives `network` the weights of the file `path`, under our names; `otherwise` ends the message of a misfit.
+
+    Raises:
+        VoiceError: Names or shapes differ, or values are not finite; the message names the setting to change.
+    """
+    _refuse_misfit(network.state_dict(), weights, path, otherwise)
+    if broken := names_not_finite(weights):
+        raise VoiceError(f"'{path}' holds NaN or infinity ({broken}): the training that made it had diverged")
+    network.load_state_dict(dict(weights))
+
+
+def _refuse_misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, otherwise: str) -> None:
+    if difference := rvc_format.difference(expected, found, limit=1):
+        settings = ", ".join(_settings_of(expected, found))
+        raise VoiceError(
+            f"'{path}' does not fit the networks of this run: look at {settings}{otherwise} (tensors: {difference})"
+        )
+
+
+def _settings_of(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """The settings that decide what differs."""
+    where = _Differences(expected, found)
+    sized = where.among(_SIZED_BY_MODEL)
+    # Stages and kernels of one kind of generator follow from the rate, its channels from the model.
+    rated = not where.another_generator and not sized and where.among((_GENERATOR,))
+    more_speakers = "the number of speaker folders, which may not exceed the rows of the file's speaker table"
+    settings = {
+        "generator=": where.another_generator,
+        "sample_rate=": rated or where.among(("posterior_encoder.pre.",), axis=1),
+        "content= (256 channels are v1, 768 are v2)": where.among(("text_encoder.content_projection.",), axis=1),
+        "model=": sized,
+        "discriminator=": where.among(("discriminators.",)),
+        more_speakers: where.among((SPEAKER_TABLE,), axis=0),
+    }
+    return [setting for setting, differs in settings.items() if differs] or ["model="]
+
+
+class _Differences:
+    """Which tensors of two networks do not go together: those that one of them lacks, and axes of the others."""
+
+    def __init__(self, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+        self._lacking = expected.keys() ^ found.keys()
+        self._axes = {
+            name: {axis for axis, sizes in enumerate(zip_longest(tensor.shape, found[name].shape)) if len({*sizes}) > 1}
+            for name, tensor in expected.items()
+            if name in found
+        }
+        self.another_generator = _generator_parts(expected) != _generator_parts(found)
+        """Whether the generators are built otherwise, and not only of other sizes."""
+
+    def among(self, prefixes: tuple[str, ...], axis: int | None = None) -> bool:
+        """Whether tensors whose names begin with one of `prefixes` differ; along `axis` alone, where one is given."""
+        axes = [axes for name, axes in self._axes.items() if name.startswith(prefixes)]
+        if axis is not None:
+            return any(axis in differing for differing in axes)
+        return any(axes) or any(name.startswith(prefixes) for name in self._lacking)
+
+
+def _generator_parts(names: Iterable[str]) -> set[str]:
+    """What the tensors of a generator are called wherever they stand in a row of equal parts."""
+    return {re.sub(r"\d+", "#", name) for name in names if name.startswith(_GENERATOR)}

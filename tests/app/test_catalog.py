@@ -1,0 +1,121 @@
+"""Voices are found by the names of a list, and by nothing else."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from rvc_lightning.app.catalog import VoiceCatalog
+from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.retrieval.index import build_index, save_index
+
+
+@pytest.fixture
+def folder(tmp_path, put_voice):
+    put_voice(tmp_path / "voices" / "anna.pth", author="Anna")
+    put_voice(tmp_path / "voices" / "deep" / "er" / "ben.PTH")
+    put_voice(tmp_path / "outside.pth")
+    return tmp_path / "voices"
+
+
+def test_voices_are_found_in_sub_folders(folder, put_voice):
+    (folder / ".hidden").mkdir()
+    put_voice(folder / ".hidden" / "x.pth")
+    (folder / "notes.txt").touch()
+    catalog = VoiceCatalog(folder)
+    assert list(catalog.examine()) == ["anna.pth", "deep/er/ben.PTH"]
+    assert catalog.names == ["anna.pth", "deep/er/ben.PTH"]
+    assert catalog.unusable == {}
+    assert list(catalog.examine()) == []
+
+
+def test_what_is_broken_is_listed_with_its_reason_and_its_name_alone(folder):
+    (folder / "cut.pth").write_bytes(b"PK\x03\x04")
+    torch.save({"model": {}}, folder / "deep" / "G_2333.pth")
+    catalog = VoiceCatalog(folder)
+    assert catalog.unusable == {}
+    assert list(catalog.examine()) == ["anna.pth", "cut.pth", "deep/G_2333.pth", "deep/er/ben.PTH"]
+    assert catalog.names == ["anna.pth", "deep/er/ben.PTH"]
+    assert list(catalog.unusable) == ["cut.pth", "deep/G_2333.pth"]
+    assert "'cut.pth' cannot be read as a voice" in catalog.unusable["cut.pth"]
+    assert "'deep/G_2333.pth' is a training checkpoint" in catalog.unusable["deep/G_2333.pth"]
+    assert not any(str(folder) in reason for reason in catalog.unusable.values())
+    with pytest.raises(VoiceError, match=r"^'cut.pth' cannot be read"):
+        catalog.facts("cut.pth")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../outside.pth", "{folder}/anna.pth", "{outside}", "./anna.pth", "deep/../anna.pth", "anna", "", "..", "\0"],
+)
+def test_names_are_looked_up_and_never_joined(folder, name):
+    catalog = VoiceCatalog(folder)
+    name = name.format(folder=folder, outside=folder.parent / "outside.pth")
+    for ask in (catalog.path, catalog.facts, catalog.index):
+        with pytest.raises(VoiceError, match=r"no voice named .* in the list"):
+            ask(name)
+
+
+def test_links_out_of_the_folder_are_not_followed(folder):
+    (folder / "file.pth").symlink_to(folder.parent / "outside.pth")
+    (folder / "up").symlink_to(folder.parent, target_is_directory=True)
+    (folder / "dangling.pth").symlink_to(folder / "nothing.pth")
+    (folder / "inside.pth").symlink_to(folder / "anna.pth")
+    catalog = VoiceCatalog(folder)
+    assert catalog.names == ["anna.pth", "deep/er/ben.PTH", "inside.pth"]
+    assert list(catalog.unusable) == ["dangling.pth", "file.pth", "up"]
+    assert "such links are not followed" in catalog.unusable["file.pth"]
+    assert catalog.facts("inside.pth").author == "Anna"
+
+
+def test_a_voice_that_becomes_a_link_out_of_the_folder_is_refused(folder):
+    catalog = VoiceCatalog(folder)
+    (folder / "anna.pth").unlink()
+    (folder / "anna.pth").symlink_to(folder.parent / "outside.pth")
+    with pytest.raises(VoiceError, match="not in its place any more"):
+        catalog.facts("anna.pth")
+
+
+def test_the_folder_itself_may_be_a_link(folder, tmp_path):
+    (tmp_path / "link").symlink_to(folder, target_is_directory=True)
+    assert VoiceCatalog(tmp_path / "link").facts("anna.pth").author == "Anna"
+
+
+def test_a_voice_that_has_gone(folder):
+    catalog = VoiceCatalog(folder)
+    catalog.facts("anna.pth")
+    (folder / "anna.pth").unlink()
+    with pytest.raises(VoiceError, match=r"'anna.pth' is not in its place any more; choose another, or refresh"):
+        catalog.facts("anna.pth")
+    assert list(catalog.examine()) == ["deep/er/ben.PTH"]
+    catalog.refresh()
+    assert catalog.names == ["deep/er/ben.PTH"]
+
+
+def test_facts_are_read_again_when_the_file_changes(folder, put_voice):
+    catalog = VoiceCatalog(folder)
+    assert catalog.facts("anna.pth") is catalog.facts("anna.pth")
+    put_voice(folder / "anna.pth", author="Somebody else")
+    os.utime(folder / "anna.pth", ns=(1, 1))
+    assert catalog.facts("anna.pth").author == "Somebody else"
+
+
+def test_the_index_beside_the_voice(folder):
+    catalog = VoiceCatalog(folder)
+    assert catalog.index("anna.pth") is None
+    assert catalog.facts("anna.pth").index is None
+    features = np.random.default_rng(0).standard_normal((50, 768)).astype(np.float32)
+    save_index(build_index(features, 0), folder / "anna.index")
+    assert catalog.index("anna.pth") == folder / "anna.index"
+    facts = VoiceCatalog(folder).facts("anna.pth")
+    assert (facts.file, facts.index, facts.index_rows) == ("anna.pth", "anna.index", 50)
+    (folder / "anna.index").rename(folder.parent / "away.index")
+    (folder / "anna.index").symlink_to(folder.parent / "away.index")
+    assert catalog.index("anna.pth") is None
+    assert VoiceCatalog(folder).facts("anna.pth").index_rows is None
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"voices=.*nowhere: there is no such folder"):
+        VoiceCatalog(tmp_path / "nowhere")

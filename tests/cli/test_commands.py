@@ -1,0 +1,50 @@
+"""How commands end: by a word of the user's, by a mistake, and where nobody reads any more."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from torch.utils.data import DataLoader, TensorDataset
+
+from rvc_lightning.cli.commands import reported
+
+
+class Interrupted(LightningModule):
+    """Gets Ctrl-C in the middle of its work."""
+
+    def predict_step(self, batch, batch_idx):
+        raise KeyboardInterrupt
+
+
+def predict():
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.predict(Interrupted(), DataLoader(TensorDataset(torch.zeros(2))))
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("function", [interrupt, predict])
+def test_ctrl_c_is_a_line_and_the_status_of_shells(function, caplog):
+    with pytest.raises(SystemExit) as end, caplog.at_level(logging.ERROR):
+        reported(function)()
+    assert end.value.code == 130
+    assert [record.message for record in caplog.records if record.name == "rvc_lightning.cli.commands"] == [
+        "Interrupted. What is finished is kept: the same command goes on from there."
+    ]
+
+
+def test_other_ends_are_left_alone():
+    with pytest.raises(SystemExit) as end:
+        reported(lambda: sys.exit(7))()
+    assert end.value.code == 7
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = f"{sys.executable} -m rvc_lightning.train --help | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stderr == "" and done.stdout.strip()

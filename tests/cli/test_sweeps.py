@@ -1,0 +1,204 @@
+"""Sweeps: runs of a multirun share one prepared dataset and give val/mel; those that fail are told, not fatal."""
+
+import csv
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from unittest import mock
+
+import pytest
+from commanding import command
+from configurations import composed
+from omegaconf import OmegaConf
+from runs import small_run
+
+from rvc_lightning.cli.resolvers import DEMO_FOLDER
+from rvc_lightning.cli.sweeps import Job, table
+from rvc_lightning.errors import DatasetError
+from rvc_lightning.training import run as workflow
+
+SMALL = (
+    *(f"model.synthesizer.{name}=8" for name in ("hidden_channels", "filter_channels")),
+    *("model.synthesizer.initial_channels=16", "model.synthesizer.latent_channels=4", "model.synthesizer.n_layers=1"),
+    *("trainer.accelerator=cpu", "trainer.max_epochs=1", "trainer.max_time=null", "trainer.val_check_interval=null"),
+    *("trainer.check_val_every_n_epoch=1", "data.held_out=0.3", "data.num_workers=0", "pretrained=none"),
+    "prepare_workers=0",
+)
+
+
+def needs(package):
+    missing = importlib.util.find_spec(package) is None
+    return pytest.mark.skipif(missing, reason="needs pip install 'rvc-lightning[sweep]'")
+
+
+def sweep(folder, *overrides, status=0):
+    """Runs the command with three recordings; gives what it printed."""
+    (folder / "anna").mkdir()
+    for name in ("09", "10", "11"):
+        shutil.copy(DEMO_FOLDER / "target" / f"{name}.flac", folder / "anna")
+    words = [sys.executable, "-m", "rvc_lightning.train", "--multirun", "+experiment=quickstart", "audio=anna"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    words += [*SMALL, *overrides]
+    outcome = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=540)
+    assert outcome.returncode == status, outcome.stdout[-2000:] + outcome.stderr[-2000:]
+    return outcome.stdout + outcome.stderr
+
+
+def voices(folder):
+    return sorted(path.parents[1].name for path in folder.glob("runs/anna/sweep_*/*/voice/anna.pth"))
+
+
+def rows(folder):
+    """The table that a sweep has kept; nothing else of its jobs' records may be left."""
+    (path,) = folder.glob("runs/anna/sweep_*/jobs.csv")
+    assert not list(path.parent.glob(".*"))
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def quick_sweep(folder, train, *overrides):
+    """Runs the command with `train`, a function of the learning rate, in place of training; gives how it ended."""
+    with mock.patch.object(workflow, "train", lambda config: train(config.optimizer.lr)):
+        return command("train", "--multirun", "name=anna", f"paths.root={folder}", *overrides)
+
+
+def only_below_one(lr):
+    if lr >= 1:
+        raise DatasetError(f"{lr} is too much")
+    return lr
+
+
+def test_a_grid_of_two_runs_shares_the_dataset(tmp_path):
+    printed = sweep(tmp_path, "optimizer.lr=1e-3,2e-3")
+    best, other = rows(tmp_path)
+    assert 0 < float(best["val/mel"]) <= float(other["val/mel"]) and "error" not in best
+    assert {best["optimizer.lr"], other["optimizer.lr"]} == {"0.001", "0.002"} and os.path.isdir(best["folder"])
+    assert "Jobs: all 2 ended well; lowest val/mel first" in printed
+    # Nobody listens to the runs of a sweep.
+    assert not list(tmp_path.rglob("listen"))
+    assert printed.count("finding pitch and content of 3 slices") == 1
+    assert voices(tmp_path) == ["0", "1"] and not (tmp_path / "voices").exists()
+    assert [path.name for path in (tmp_path / "datasets").iterdir()] == ["anna"]
+
+
+@needs("hydra_plugins.hydra_joblib_launcher")
+def test_beside_a_run_that_fails_another_trains(tmp_path):
+    beside = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "data.num_workers=1")
+    printed = sweep(tmp_path, "data.batch_size=0,4", *beside, status=1)
+    trained, failed = rows(tmp_path)
+    assert voices(tmp_path) == ["1"] and trained["job"] == "1" and float(trained["val/mel"]) > 0
+    assert failed["job"] == "0" and "batch_size" in failed["error"]
+    assert printed.count("Error in job 0 (data.batch_size=0): ") == 1 and "Traceback" not in printed
+    assert "Jobs: 1 of 2 failed" in printed
+
+
+@pytest.mark.parametrize("more", [[], ["hydra.sweeper.max_batch_size=1"]])
+def test_a_run_that_fails_leaves_the_others_to_run(tmp_path, more):
+    ended = quick_sweep(tmp_path, only_below_one, "optimizer.lr=2,0.5,0.25", *more)
+    assert ended.status == 1 and "Traceback" not in ended.told
+    assert ended.told.count("Error in job 0 (optimizer.lr=2): 2 is too much") == 1
+    assert [(row["job"], row["val/mel"], row["error"]) for row in rows(tmp_path)] == [
+        ("2", "0.2500", ""), ("1", "0.5000", ""), ("0", "", "2 is too much")]  # fmt: skip
+    last = ended.told.splitlines()[-5:]
+    assert "Jobs: 1 of 3 failed" in last[0] and [line.split()[0] for line in last[1:]] == ["job", "2", "1", "0"]
+
+
+def test_a_sweep_in_which_all_goes_well_ends_well(tmp_path):
+    ended = quick_sweep(tmp_path, only_below_one, "optimizer.lr=0.5,0.25")
+    assert ended.status == 0
+    assert [row["optimizer.lr"] for row in rows(tmp_path)] == ["0.25", "0.5"]
+    # Another sweep in its folder starts anew, and one without a choice has no settings to tell apart.
+    folder = next(tmp_path.glob("runs/anna/sweep_*"))
+    (folder / ".job-7.json").write_text("{}")
+    assert quick_sweep(tmp_path, only_below_one, f"hydra.sweep.dir={folder}").status == 0
+    (row,) = rows(tmp_path)
+    assert list(row) == ["job", "val/mel", "folder"]
+
+
+def test_a_defect_in_a_run_keeps_its_traceback(tmp_path):
+    def defective(lr):
+        return {0.5: lr}[lr]
+
+    ended = quick_sweep(tmp_path, defective, "optimizer.lr=1,0.5")
+    assert ended.status == 1 and ended.told.count("Traceback") == 1 and "in defective" in ended.told
+    assert [row.get("error") for row in rows(tmp_path)] == ["", "KeyError: 1"]
+
+
+@pytest.mark.parametrize(("stop", "status"), [(SystemExit(143), 143), (KeyboardInterrupt(), 130)])
+def test_a_signal_ends_the_sweep(tmp_path, stop, status):
+    def stopped(lr):
+        if lr == 1:
+            raise stop
+        return lr
+
+    ended = quick_sweep(tmp_path, stopped, "optimizer.lr=0.5,1,0.25")
+    assert ended.status == status
+    assert [(row["job"], row["error"]) for row in rows(tmp_path)] == [("0", ""), ("1", "it did not end")]
+
+
+@needs("optuna")
+def test_a_search_learns_nothing_from_a_run_that_fails(tmp_path):
+    search = ("+sweep=optuna", "hydra.sweeper.n_trials=5")
+    ended = quick_sweep(tmp_path, only_below_one, *search, "optimizer.lr=choice(0.5,2)")
+    found = rows(tmp_path)
+    assert ended.status == 1 and "Traceback" not in ended.told and len(found) == 5
+    assert {(row["optimizer.lr"], row["error"]) for row in found} == {("0.5", ""), ("2", "2 is too much")}
+    (results,) = tmp_path.glob("runs/anna/sweep_*/optimization_results.yaml")
+    assert OmegaConf.load(results).best_value == 0.5
+
+
+@needs("optuna")
+def test_a_search_in_which_all_fails_is_told(tmp_path):
+    search = ("+sweep=optuna", "hydra.sweeper.n_trials=2", "optimizer.lr=1")
+    ended = quick_sweep(tmp_path, only_below_one, *search)
+    assert ended.status == 1 and "Traceback" not in ended.told and "Jobs: 2 of 2 failed" in ended.told
+    assert {row["error"] for row in rows(tmp_path)} == {"1 is too much"}
+
+
+def test_a_table_leaves_out_what_is_the_same_everywhere():
+    jobs = [Job(0, "a", {"seed": "1", "model": "full"}), Job(1, "b", {"seed": "1", "model": "tiny"}, figure=2.0)]
+    assert table(jobs, "val/mel") == [["job", "val/mel", "model", "folder"], ["1", "2.0000", "tiny", "b"],
+                                      ["0", "", "full", "a"]]  # fmt: skip
+
+
+@needs("optuna")
+def test_optuna_searches_for_the_lowest_val_mel(tmp_path):
+    printed = sweep(tmp_path, "+sweep=optuna", "hydra.sweeper.n_trials=2")
+    assert voices(tmp_path) == ["0", "1"]
+    (found,) = tmp_path.glob("runs/anna/sweep_*/optimization_results.yaml")
+    results = OmegaConf.load(found)
+    assert 0 < results.best_value < 10 and f"Best value: {results.best_value}" in printed
+    assert set(results.best_params) == {"optimizer.lr", "model.loss_weights.kl", "scheduler.gamma"}
+
+
+def test_a_dataset_that_another_run_prepared_otherwise_is_refused(tmp_path, recordings):
+    first = small_run(tmp_path, recordings)
+    dataset = workflow.prepare_dataset(first)
+    second = small_run(tmp_path, recordings, "pitch=pyin")
+    with pytest.raises(DatasetError, match=r"pitch=swift_f0 while .*pitch=pyin.*paths\.dataset"):
+        workflow.fit(second, dataset)
+
+
+def test_every_path_and_device_can_come_from_the_environment(monkeypatch, tmp_path):
+    values = {"ROOT": "r", "DATASETS": "d", "VOICES": "v", "RUNS": "u", "ACCELERATOR": "cpu", "DEVICES": "[0, 1]",
+              "NUM_NODES": "3", "STRATEGY": "ddp", "PRECISION": "bf16-mixed", "PLATFORM": "mps"}  # fmt: skip
+    for name, value in values.items():
+        monkeypatch.setenv(f"RVC_{name}", value)
+    config = composed("name=anna", "platform=default")
+    assert (config.paths.dataset, config.paths.voice, config.paths.runs) == ("d/anna", "v/anna", "u")
+    trainer = config.trainer
+    assert (trainer.accelerator, list(trainer.devices), trainer.num_nodes) == ("cpu", [0, 1], 3)
+    assert trainer.strategy.startswith("ddp") and trainer.precision == "bf16-mixed"
+    assert composed("name=anna").trainer.accelerator == "mps"
+    # The command line has the last word.
+    assert composed("name=anna", "precision=32-true", "paths.root=x").trainer.precision == "32-true"
+    monkeypatch.delenv("RVC_VOICES")
+    assert composed("name=anna").paths.voice == "r/voices/anna"
+
+
+@pytest.mark.parametrize("choice", ["cpu", "mps", "zluda"])
+def test_a_platform_is_configuration(choice):
+    assert composed(f"platform={choice}").trainer.accelerator == {"zluda": "gpu"}.get(choice, choice)
+    assert "float32_matmul_precision" in composed(f"platform={choice}").platform

@@ -1,0 +1,53 @@
+"""Every registered component has a YAML of its options, and every YAML of the groups builds."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from stubs import make_pitch_weights
+
+from rvc_lightning.content import CONTENT_ENCODERS, build_content_encoder
+from rvc_lightning.data.slicing import MODES, SlicingConfig
+from rvc_lightning.pitch import PITCH_EXTRACTORS, build_pitch_extractor
+from rvc_lightning.pitch.base import PitchNetwork
+from rvc_lightning.voice.rvc_format import CONTENT_DIMS
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+def load(group, name):
+    return OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("group", "names"), [("pitch", PITCH_EXTRACTORS), ("content", CONTENT_ENCODERS), ("slicing", MODES)]
+)
+def test_one_yaml_for_each_choice(group, names):
+    assert {path.stem for path in (CONF / group).glob("*.yaml")} == set(names)
+
+
+@pytest.mark.parametrize("name", sorted(PITCH_EXTRACTORS))
+def test_pitch(name, tmp_path):
+    settings = load("pitch", name)
+    if issubclass(PITCH_EXTRACTORS[name], PitchNetwork):
+        assert settings["path"] is None
+        settings["path"] = make_pitch_weights(tmp_path, name)
+    extractor = build_pitch_extractor(**settings)
+    assert extractor.name == name
+    assert all(getattr(extractor, key) == value for key, value in settings.items())
+
+
+@pytest.mark.parametrize("name", sorted(CONTENT_ENCODERS))
+def test_content(name):
+    settings = load("content", name)
+    assert settings["name"] == name
+    if name in ("spectral", "phonetic"):
+        assert build_content_encoder(**settings).dim == CONTENT_DIMS[settings.get("version", "v2")]
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_slicing_states_every_field(name):
+    settings = load("slicing", name)
+    assert list(settings) == [field.name for field in fields(SlicingConfig)]
+    assert SlicingConfig(**settings) == SlicingConfig(mode=name)

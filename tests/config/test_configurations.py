@@ -1,0 +1,267 @@
+"""Every configuration composes, and what it names exists."""
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+from configurations import COMMANDS, CONF, ROOT, SMALL_DISCRIMINATOR, composed, header_for
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, MissingConfigException
+from omegaconf import OmegaConf
+
+from rvc_lightning.cli import resolvers
+from rvc_lightning.config.building import build_datamodule, build_module, build_trainer, check_settings, plain
+from rvc_lightning.data.slicing import SlicingConfig
+from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.models import Discriminator, DiscriminatorConfig, Synthesizer, SynthesizerConfig
+from rvc_lightning.models.generators import GENERATORS
+from rvc_lightning.voice.rvc_format import (
+    CONTENT_DIMS,
+    config_to_list,
+    discriminator_weights_for_file,
+    version_of,
+    vocoder_of,
+)
+
+CHOICES = sorted(
+    (path.parent.name, path.stem)
+    for path in CONF.glob("*/*.yaml")
+    if path.parent.name not in ("experiment", "debug", "sweep")
+)
+EXPERIMENTS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name in
+                     ("experiment", "debug"))  # fmt: skip
+
+
+resolvers.register()
+
+
+def choices(group):
+    return [choice for name, choice in CHOICES if name == group]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_composes(command):
+    config = composed(command=command)
+    assert OmegaConf.to_container(config, resolve=False)
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes(group, choice):
+    config = composed(f"{group}={choice}")
+    assert plain(config)
+
+
+@pytest.mark.parametrize(("group", "choice"), EXPERIMENTS)
+def test_every_experiment_composes_and_builds(group, choice, tmp_path):
+    config = composed(f"+{group}={choice}", run=str(tmp_path))
+    # The real experiment at a size that builds at once.
+    sizes = ["initial_channels=32", "hidden_channels=8", "latent_channels=4", "filter_channels=8", "n_layers=1"]
+    small = [f"model.synthesizer.{size}" for size in sizes] + SMALL_DISCRIMINATOR
+    config = composed(f"+{group}={choice}", *small, run=str(tmp_path))
+    module = build_module(config, header_for(config), {})
+    assert module.synthesizer.config.content_dim == 768
+    trainer = build_trainer(config)
+    assert trainer.callbacks
+
+
+@pytest.mark.parametrize(
+    ("generator", "rate", "model"),
+    [
+        *product(choices("generator"), choices("sample_rate"), ["full"]),
+        *product(choices("generator"), ["48k_v1"], ["tiny"]),
+    ],
+)
+def test_rates_generators_and_sizes_combine(generator, rate, model):
+    config = composed(f"generator={generator}", f"sample_rate={rate}", f"model={model}")
+    check_settings(config)
+    with torch.device("meta"):
+        synthesizer = Synthesizer(SynthesizerConfig.from_dict(plain(config.model.synthesizer)))
+    assert synthesizer.config.sample_rate == int(rate.split("k")[0]) * 1000
+
+
+@pytest.mark.parametrize("loss", choices("loss"))
+@pytest.mark.parametrize("discriminator", choices("discriminator"))
+def test_discriminators_and_losses_combine(discriminator, loss):
+    config = composed(f"discriminator={discriminator}", f"loss={loss}")
+    check_settings(config)
+    values = plain(config.model.discriminator)
+    assert DiscriminatorConfig.from_dict(values).to_dict().keys() == values.keys()
+
+
+def test_discriminators_are_those_of_the_versions(golden):
+    for version in ("v1", "v2", "v3"):
+        with torch.device("meta"):
+            discriminator = Discriminator(DiscriminatorConfig.from_dict(plain(composed(
+                f"discriminator={version}").model.discriminator)))  # fmt: skip
+        stored = discriminator_weights_for_file(discriminator.state_dict())
+        assert {name: list(tensor.shape) for name, tensor in stored.items()} == golden.table(f"keys/D_{version}")
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("v1_f0_32k_hifigan", ["sample_rate=32k_v1"]),
+        ("v1_f0_40k_hifigan", ["sample_rate=40k"]),
+        ("v1_f0_48k_hifigan", ["sample_rate=48k_v1"]),
+        ("v2_f0_24k_hifigan", ["sample_rate=24k"]),
+        ("v2_f0_32k_hifigan", ["sample_rate=32k"]),
+        ("v2_f0_48k_hifigan", ["sample_rate=48k"]),
+        ("v2_nof0_40k_hifigan", ["sample_rate=40k", "generator=hifigan", "pitch=none"]),
+        ("v2_f0_40k_mrf", ["sample_rate=40k", "generator=mrf_hifigan"]),
+        ("v2_f0_32k_refinegan", ["+experiment=refinegan"]),
+        ("v2_f0_24k_refinegan", ["+experiment=refinegan", "sample_rate=24k"]),
+    ],
+)
+def test_what_is_composed_is_the_peers_network(name, overrides, golden):
+    table = golden.table("full_meta")[name]
+    sizes = plain(composed(*overrides).model.synthesizer) | {"content_dim": CONTENT_DIMS[table["version"]]}
+    config = SynthesizerConfig.from_dict(sizes)
+    assert config_to_list(config) == table["config"]
+    assert vocoder_of(config) == (table["vocoder"], table["f0"])
+    assert version_of(config) == table["version"]
+
+
+SEGMENT_SAMPLES = {"24k": 8640, "32k": 12800, "40k": 12800, "48k": 17280, "32k_v1": 12800, "48k_v1": 11520}
+SEGMENT_SAMPLES["24k_light"] = SEGMENT_SAMPLES["24k"]
+
+
+@pytest.mark.parametrize("rate", choices("sample_rate"))
+def test_segments_are_those_of_the_specification(rate):
+    model = composed(f"sample_rate={rate}").model
+    assert model.segment_frames * model.synthesizer.sample_rate // 100 == SEGMENT_SAMPLES[rate]
+
+
+@pytest.mark.parametrize("generator", [name for name, kind in GENERATORS.items() if kind.pitch_guided])
+def test_a_guided_generator_without_pitch_is_refused_with_the_choices(generator):
+    config = composed("pitch=none", f"generator={generator}")
+    choices = f"pitch=none .*generator={generator} .*pitch=swift_f0, .*pitch=pyin, generator=hifigan$"
+    with pytest.raises(ConfigurationError, match=choices):
+        check_settings(config)
+    with pytest.raises(ConfigurationError, match=choices):
+        build_module(config, header_for(config, pitch={"name": "none"}), {})
+
+
+@pytest.mark.parametrize("pitch", choices("pitch"))
+def test_the_generator_without_pitch_takes_any_extractor(pitch):
+    check_settings(composed("generator=hifigan", f"pitch={pitch}"))
+
+
+def test_a_typo_names_the_choices():
+    with pytest.raises(MissingConfigException, match="40k"):
+        composed("sample_rate=44k")
+    with pytest.raises(ConfigCompositionException):
+        composed("model.crop_framse=100")
+
+
+def test_an_unknown_setting_added_with_plus_is_refused():
+    config = composed("+model.crop_framse=100")
+    with pytest.raises(ConfigurationError, match="crop_framse"):
+        build_module(config, header_for(config), {})
+
+
+def test_another_sampling_rate_than_the_dataset_is_refused():
+    config = composed("sample_rate=24k")
+    with pytest.raises(DatasetError, match="48000"):
+        build_module(config, header_for(config, sample_rate=48000), {})
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.synthesizer.upsample_rates=[10,10,2]",
+        "model.synthesizer.n_heads=5",
+        "model.crop_frames=20",
+        "model.gradient_clip_algorithm=mean",
+        "model.accumulate_grad_batches=0",
+        "+model.loss_weights.typo=1",
+        "model.synthesizer.generator=hifigann",
+        "model.synthesizer.n_layers=abc",
+        "model.mel_loss=double",
+        "model.crop_frames=41",
+        "model.discriminator.resolutions=[[1024,120]]",
+        "model.n_mels=1.5",
+    ],
+)
+def test_contradictions_are_refused(override):
+    config = composed(override)
+    with pytest.raises(ConfigurationError):
+        build_module(config, header_for(config), {})
+    with pytest.raises(ConfigurationError):
+        check_settings(config)
+
+
+def test_segments_too_short_to_be_judged_are_refused():
+    for override in ("discriminator=v3", "loss=multi_scale"):
+        with pytest.raises(ConfigurationError, match=r"segment_frames=2.*3 frames or more"):
+            check_settings(composed(override, "model.segment_frames=2"))
+
+
+def test_trainer_strategy_and_precision_reach_lightning_unchanged(tmp_path):
+    config = composed("trainer.max_epochs=7", "trainer.accelerator=cpu", "precision=bf16-mixed",
+                      "strategy=ddp", "+trainer.deterministic=true", run=str(tmp_path))  # fmt: skip
+    assert config.trainer.precision == "bf16-mixed"
+    assert config.trainer.strategy == "ddp_find_unused_parameters_true"
+    trainer = build_trainer(composed("trainer.max_epochs=7", "precision=bf16-mixed", run=str(tmp_path)))
+    assert trainer.max_epochs == 7
+    assert trainer.precision == "bf16-mixed"
+
+
+def test_several_devices_need_a_strategy(tmp_path):
+    with pytest.raises(ConfigurationError, match="strategy=ddp"):
+        build_trainer(composed("trainer.accelerator=cpu", "trainer.devices=2", run=str(tmp_path)))
+
+
+def test_what_lightning_refuses_is_one_clear_error(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"trainer: .*no_such_argument"):
+        build_trainer(composed("+trainer.no_such_argument=1", run=str(tmp_path)))
+    with pytest.raises(ConfigurationError, match="accelerator"):
+        build_trainer(composed("trainer.accelerator=gpuu", run=str(tmp_path)))
+
+
+def test_a_value_of_the_wrong_type_is_named():
+    with pytest.raises(ConfigurationError, match=r"threshold_db='loud': expected float"):
+        SlicingConfig(threshold_db="loud")
+    with pytest.raises(ConfigurationError, match="batch_size=0"):
+        build_datamodule(composed("data.batch_size=0"), Path("unused"))
+    with pytest.raises(ConfigurationError, match="batchsize"):
+        build_datamodule(composed("+data.batchsize=4"), Path("unused"))
+
+
+def test_slicing_choices_make_settings():
+    for choice in ("automatic", "simple", "skip"):
+        assert SlicingConfig(**plain(composed(f"slicing={choice}").slicing)).mode == choice
+
+
+def test_the_packaging_list_is_the_tree():
+    text = (ROOT / "pyproject.toml").read_text()
+    listed = {line.strip(' ",') for line in text.split("packages = [", 1)[1].split("]", 1)[0].splitlines()} - {""}
+    package = ROOT / "rvc_lightning"
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in package.rglob("__init__.py")}
+    found |= {
+        ".".join(["rvc_lightning.conf", *path.parent.relative_to(CONF).parts]) for path in CONF.rglob("__init__.py")
+    }
+    assert listed == found
+    assert {path.parent.name for path in CONF.glob("*/*.yaml")} <= {name.rsplit(".")[-1] for name in listed}
+
+
+@pytest.mark.parametrize("given", ["runs/anna/monday", "runs/anna/monday/checkpoints"])
+def test_a_run_that_goes_on_stays_in_its_folder(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("runs/anna/monday")
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "last.ckpt").touch()
+    assert run_dir(f"checkpoint={given}", "name=anna") == str(folder)
+    for new in ("checkpoint=null", f"checkpoint={folder}/checkpoints/last.ckpt", "checkpoint=elsewhere"):
+        assert Path(run_dir(new, "name=anna")).parent == Path("./runs/anna")
+        assert Path(run_dir(new, "name=anna")).name != "monday"
+
+
+def run_dir(*overrides):
+    with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
+        return compose("train", overrides=list(overrides), return_hydra_config=True).hydra.run.dir
+
+
+def test_hydra_is_left_clean():
+    assert not HydraConfig.initialized()

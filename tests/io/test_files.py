@@ -1,0 +1,59 @@
+"""Atomic writes leave the old file or the new one, never a part."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rvc_lightning.errors import NotWritableError
+from rvc_lightning.io.files import atomic_path, digest, write_json, write_npy
+
+
+def test_success_replaces_and_leaves_nothing_else(tmp_path):
+    target = tmp_path / "deep" / "a.txt"
+    for text in ("one", "two"):
+        with atomic_path(target) as temporary:
+            assert temporary.parent == target.parent
+            assert temporary.suffix == ".txt"
+            temporary.write_text(text)
+    assert target.read_text() == "two"
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which nobody can make files")
+def test_a_place_that_takes_no_files_is_no_missing_file():
+    with pytest.raises(NotWritableError, match="'/proc/there/a' cannot be made there"), atomic_path("/proc/there/a"):
+        pass
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_failure_keeps_the_old_file(tmp_path, error):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(error), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_permissions_are_those_of_an_ordinary_file(tmp_path):
+    ordinary = tmp_path / "ordinary"
+    ordinary.touch()
+    with atomic_path(tmp_path / "atomic") as temporary:
+        temporary.write_text("x")
+    assert (tmp_path / "atomic").stat().st_mode == ordinary.stat().st_mode
+
+
+def test_json_npy_digest(tmp_path):
+    write_json(tmp_path / "a.json", {"name": "Zoë"})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"name": "Zoë"}
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "b.json", {"value": float("nan")})
+    assert not (tmp_path / "b.json").exists()
+    write_npy(tmp_path / "a.npy", np.arange(3, dtype=np.float16))
+    assert np.load(tmp_path / "a.npy").dtype == np.float16
+    content = (tmp_path / "a.npy").read_bytes()
+    assert digest(tmp_path / "a.npy") == hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -1,0 +1,87 @@
+"""Many speakers made of a few."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from hydra import compose, initialize_config_module
+
+from rvc_lightning.cli import resolvers
+from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.pretraining.augment_speakers import write_augmented_speakers
+
+resolvers.register()
+
+RATE, TONE_HZ = 16000, 300
+
+
+@pytest.fixture
+def crowd_of(tmp_path):
+    """Runs the command on three recordings of two people, each a second of a tone."""
+    rows = [("anna", "1"), ("anna", "2"), ("ben", "3")]
+    with (tmp_path / "table.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "speaker", "transcript"))
+        writer.writerows((f"{name}.wav", speaker, f"Number {name}.") for speaker, name in rows)
+    tone = np.sin(2 * np.pi * TONE_HZ * np.arange(RATE) / RATE) / 2
+    for _, name in rows:
+        soundfile.write(tmp_path / f"{name}.wav", tone, RATE)
+
+    def run(*overrides):
+        overrides = [f"output={tmp_path / 'crowd'}", f"recordings={tmp_path / 'table.csv'}", *overrides]
+        with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
+            write_augmented_speakers(compose("augment_speakers", overrides=overrides))
+        return tmp_path / "crowd"
+
+    return run
+
+
+def test_a_pace_makes_another_speaker(crowd_of):
+    folder = crowd_of("synthesizers=[]", "paces=[0.8,1.25]")
+    assert {path.name for path in folder.iterdir()} == {
+        *("anna", "anna_0.8", "anna_1.25", "ben", "ben_0.8", "ben_1.25")
+    }
+    assert sorted(path.name for path in (folder / "anna").iterdir()) == ["00001_1.flac", "00002_2.flac"]
+    for name, pace in (("ben", 1.0), ("ben_0.8", 0.8), ("ben_1.25", 1.25)):
+        audio, rate = soundfile.read(folder / name / "00001_3.flac")
+        assert rate == 24000 and len(audio) == pytest.approx(rate / pace, abs=2)
+        loudest_hz = np.abs(np.fft.rfft(audio)).argmax() * rate / len(audio)
+        assert loudest_hz == pytest.approx(TONE_HZ * pace, abs=2)
+
+
+def test_minutes_bound_those_that_are_made(crowd_of):
+    folder = crowd_of("synthesizers=[]", "paces=[0.9]", f"minutes={0.5 / 60}")
+    assert len([*(folder / "anna").iterdir()]) == 2 and len([*(folder / "anna_0.9").iterdir()]) == 1
+
+
+@pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
+def test_synthesizers_read_what_people_said(crowd_of):
+    folder = crowd_of("synthesizers=[slt]", "paces=[]")
+    clips = sorted((folder / "flite_slt").iterdir())
+    assert len(clips) == 3 and all(soundfile.info(clip).samplerate == 24000 for clip in clips)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("paces=[1.1,3]", "between 0.5 and 2"), ("paces=[1]", "not be 1"), ("synthesizers=[siri]", "'siri'.*slt")],
+)
+def test_what_makes_no_sense_is_refused_first(crowd_of, override, message, tmp_path):
+    with pytest.raises(ConfigurationError, match=message):
+        crowd_of(override)
+    assert not (tmp_path / "crowd").exists()
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(crowd_of):
+    folder = crowd_of("synthesizers=[]", "paces=[]")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ConfigurationError, match="is not empty"):
+        crowd_of("synthesizers=[]", "paces=[0.9]")
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_table_without_recordings_is_an_error(crowd_of, tmp_path):
+    (tmp_path / "table.csv").write_text("path,speaker,transcript\n")
+    with pytest.raises(DatasetError, match="names no recordings"):
+        crowd_of()

@@ -1,0 +1,25 @@
+import pytest
+
+from rvc_lightning.pretraining.phones import PHONES, folded, from_espeak
+
+
+def test_names_of_flite_are_folded_and_silences_joined():
+    segments = [("pau", 0.1), ("brth", 0.2), ("ax", 0.3), ("dx", 0.4), ("dx", 0.4), ("SIL".lower(), 0.5)]
+    assert folded(segments) == [("pau", 0.2), ("ah", 0.3), ("t", 0.4), ("pau", 0.5)]
+
+
+def test_a_mnemonic_of_two_phones_is_shared_between_them():
+    assert from_espeak([("A@", 0.2), (";", 0.25), ("t#", 0.3), ("I2", 0.4)]) == [
+        ("aa", 0.1), ("r", 0.2), ("t", 0.3), ("ih", 0.4)
+    ]  # fmt: skip
+
+
+def test_unknown_phones_are_refused():
+    with pytest.raises(KeyError, match="q9"):
+        folded([("q9", 0.1)])
+    with pytest.raises(KeyError):
+        from_espeak([("y:", 0.1)])
+
+
+def test_the_set_has_forty():
+    assert len(PHONES) == len(set(PHONES)) == 40

@@ -1,0 +1,114 @@
+"""From a corpus to an encoder that is used."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from corpora import make_corpus
+from hydra import compose, initialize_config_module
+
+from rvc_lightning.cli import resolvers
+from rvc_lightning.content import build_content_encoder
+from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.models.phonetic import PhoneticConfig, to_file
+from rvc_lightning.pretraining.data import NO_FRAME, Pairs
+from rvc_lightning.pretraining.module import PhoneticTraining
+from rvc_lightning.pretraining.train import train
+
+SMALL = {"n_mels": 16, "channels": 8, "n_blocks": 2, "bottleneck": 8}
+
+resolvers.register()
+
+
+def composed(folder, *overrides):
+    """A small run in a folder, on the corpus there."""
+    settings = [
+        *(f"model.sizes.{name}={value}" for name, value in (SMALL | {"channels": 32, "bottleneck": 16}).items()),
+        *("model.training.lr=0.01", "model.training.warmup_steps=5", "model.augment.p_noise=0", "precision=32-true"),
+        *("data.frames=24", "data.examples=160", "data.num_workers=0", "data.held_out_sentences=0.2"),
+        *("trainer.max_epochs=2", "trainer.accelerator=cpu", "logger=none", "~callbacks.progress"),
+        *(f"corpus={folder / 'corpus'}", f"paths.run={folder}"),
+    ]
+    with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
+        return compose("phonetic_train", overrides=[*settings, *overrides])
+
+
+def test_a_run_writes_an_encoder_that_learned_something_and_goes_on(tmp_path):
+    make_corpus(tmp_path / "corpus")
+    assert train(composed(tmp_path)) < 0.5
+    encoder = build_content_encoder("phonetic", path=str(tmp_path / "phonetic.pt"))
+    assert encoder.dim == 56 and encoder(torch.zeros(1, 720), torch.tensor([720])).shape == (1, 2, 56)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    train(composed(tmp_path, f"checkpoint={last}", "trainer.max_epochs=3"))
+    assert torch.load(last, weights_only=True)["epoch"] == 2
+
+
+def test_what_is_no_checkpoint_is_told_and_no_code_of_it_run(tmp_path):
+    class Calling:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    make_corpus(tmp_path / "corpus")
+    torch.save({"state_dict": Calling()}, tmp_path / "stranger.ckpt")
+    for name, message in (("stranger", "would run code"), ("none", "there is no checkpoint at")):
+        with pytest.raises(VoiceError, match=message):
+            train(composed(tmp_path, f"checkpoint={tmp_path / name}.ckpt"))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_run_that_is_stopped_saves_itself(tmp_path, monkeypatch):
+    make_corpus(tmp_path / "corpus")
+    monkeypatch.setattr(PhoneticTraining, "on_train_batch_end", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(SystemExit) as end:
+        train(composed(tmp_path))
+    assert end.value.code == 128 + signal.SIGINT
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] > 0
+
+
+def test_a_run_may_start_from_an_encoder(tmp_path):
+    donor, module = PhoneticTraining(SMALL).network, PhoneticTraining(SMALL)
+    torch.save(to_file(donor), tmp_path / "donor.pt")
+    module.start_from(tmp_path / "donor.pt")
+    for name, weight in module.network.state_dict().items():
+        torch.testing.assert_close(weight, donor.state_dict()[name], rtol=1e-3, atol=1e-4)
+    with pytest.raises(ConfigurationError, match="other sizes"):
+        PhoneticTraining(SMALL | {"n_blocks": 1}).start_from(tmp_path / "donor.pt")
+
+
+def test_settings_of_the_configuration_are_those_of_the_code():
+    with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
+        model = compose("phonetic_train", overrides=["paths.run=unused"]).model
+    assert dict(model.sizes) == vars(PhoneticConfig())
+    module = PhoneticTraining(dict(model.sizes), dict(model.training), dict(model.augment))
+    default = PhoneticTraining()
+    assert module.training_config == default.training_config and module.augment == default.augment
+
+
+def test_agreement_is_low_where_both_say_the_same_and_blind_to_neighbours():
+    module = PhoneticTraining(SMALL, {"anchors": 100})
+    first = torch.nn.functional.one_hot(torch.arange(12), 12).float()[None]
+    partners = torch.arange(12)[None]
+    right = module._agreement(first, first, partners)
+    wrong = module._agreement(first, first.roll(6, dims=1), partners)
+    near = module._agreement(first, first.roll(2, dims=1), partners)
+    assert right < 0.01 and near < 4 < 9 < wrong
+    assert module._agreement(first, first, torch.full((1, 12), NO_FRAME)) == 0
+
+
+def test_every_parameter_gets_a_gradient():
+    module = PhoneticTraining(SMALL)
+    samples = 23 * 320 + 400
+    batch = Pairs(torch.randn(2, 2, samples), torch.randint(40, (2, 2, 24)), torch.arange(24).expand(2, -1))
+    module.log_dict = lambda *_, **__: None
+    module.training_step(batch, 0).backward()
+    assert all(p.grad is not None and p.grad.any() for p in module.network.parameters())
+
+
+def test_a_damaged_file_and_another_version_are_refused(tmp_path):
+    (tmp_path / "broken.pt").write_bytes(b"nothing")
+    with pytest.raises(ConfigurationError, match=r"broken\.pt is no phonetic encoder"):
+        build_content_encoder("phonetic", path=str(tmp_path / "broken.pt"))
+    with pytest.raises(ConfigurationError, match="version=v2"):
+        build_content_encoder("phonetic", version="v2")

@@ -1,0 +1,129 @@
+"""The index beside a voice: built once, and built again where what it was made of has changed."""
+
+import logging
+
+import numpy as np
+import pytest
+from stubs import make_voice, quick_config
+
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
+from rvc_lightning.errors import DatasetError, VoiceError
+from rvc_lightning.retrieval.index import IndexConfig, build_index, save_index
+from rvc_lightning.retrieval.index_file import find_index, read_header
+from rvc_lightning.retrieval.pairing import (
+    IndexOrigin,
+    StoredFeatures,
+    check_origin,
+    remember_features,
+    remove_index,
+    update_index,
+)
+
+DIM = 6
+
+
+def write_dataset(folder, slices=4, seed=0, content="spectral"):
+    folder.mkdir(exist_ok=True)
+    draws, rows = np.random.default_rng(seed), []
+    for number in range(slices):
+        np.save(folder / f"{number}.npy", draws.standard_normal((20 + number, DIM)).astype(np.float16))
+        rows.append(ManifestRow(str(number), "a", 0, 24000, "a.wav", "f.npy", f"{number}.npy", 9600, 40, 0.4))
+    write_manifest(folder, DatasetHeader(24000, {"name": "none"}, {"name": content, "dim": DIM}), rows)
+    return StoredFeatures(folder)
+
+
+def update(path, features, seed=0, **config):
+    """Whether the index was written."""
+    before = path.stat().st_ino if path.exists() else None
+    assert update_index(path, features, seed, IndexConfig(**config)) == path
+    return path.stat().st_ino != before
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "voice" / "anna.index"
+
+
+def test_features_are_read_in_the_order_of_the_manifest(tmp_path):
+    features = write_dataset(tmp_path / "data")
+    assert (len(features), features.content_dim) == (4, DIM)
+    assert [len(piece) for piece in features] == [20, 21, 22, 23]
+    assert isinstance(features[0], np.memmap)
+    again, other = write_dataset(tmp_path / "again"), write_dataset(tmp_path / "other", seed=1)
+    assert len(features.fingerprint) == 32
+    assert features.fingerprint == again.fingerprint != other.fingerprint
+    assert features.fingerprint != write_dataset(tmp_path / "less", slices=3).fingerprint
+
+
+def test_features_that_cannot_be_read(tmp_path):
+    features = write_dataset(tmp_path / "data")
+    (tmp_path / "data" / "2.npy").write_bytes(b"cut")
+    with pytest.raises(DatasetError, match=r"cannot be read: .*; prepare it again"):
+        _ = features.fingerprint
+
+
+def test_an_index_is_built_again_when_features_or_settings_change(tmp_path, path):
+    features = write_dataset(tmp_path / "data")
+    assert update(path, features)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["anna.index", "anna.index.json"]
+    assert not update(path, features)
+    assert not update(path, write_dataset(tmp_path / "copy"))
+    assert update(path, features, kind="flat") and read_header(path).lists is None
+    assert update(path, features, seed=1, kind="flat")
+    assert update(path, write_dataset(tmp_path / "data", slices=5), seed=1, kind="flat")
+    assert read_header(path).rows == 20 + 21 + 22 + 23 + 24
+    assert find_index(path.with_suffix(".pth")) == path
+
+
+def test_an_index_that_another_tool_wrote_is_not_taken_for_ours(tmp_path, path):
+    features = write_dataset(tmp_path / "data")
+    update(path, features)
+    theirs = np.random.default_rng(5).standard_normal((86, DIM)).astype(np.float32)
+    size_bytes = path.stat().st_size
+    save_index(build_index(theirs, 0), path)
+    assert path.stat().st_size == size_bytes
+    assert IndexOrigin.read(path) is None
+    assert update(path, features)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"features": 1, "more": 2}'])
+def test_a_damaged_origin_is_none(tmp_path, path, text):
+    features = write_dataset(tmp_path / "data")
+    update(path, features)
+    path.with_name("anna.index.json").write_text(text)
+    assert IndexOrigin.read(path) is None
+    assert update(path, features)
+
+
+def test_a_removed_index_leaves_nothing(tmp_path, path):
+    update(path, write_dataset(tmp_path / "data"))
+    remove_index(path)
+    remove_index(path)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_an_index_of_other_features_than_the_voices(tmp_path, path, caplog):
+    features = write_dataset(tmp_path / "data")
+    update(path, features)
+    voice = make_voice(quick_config())
+    check_origin(path, voice)
+    remember_features(voice, features.fingerprint)
+    check_origin(path, voice)
+    assert caplog.text == ""
+    remember_features(voice, "0" * 32)
+    with caplog.at_level(logging.WARNING):
+        check_origin(path, voice)
+    assert "was made of other recordings" in caplog.text
+    voice.information["embedder_model"] = "spin"
+    with pytest.raises(VoiceError, match="features of content=spectral, but the voice takes those of spin"):
+        check_origin(path, voice)
+    path.with_name("anna.index.json").unlink()
+    check_origin(path, voice)
+
+
+@pytest.mark.parametrize("own", [None, [], "text"])
+def test_a_voice_of_strangers_tells_nothing(tmp_path, path, own):
+    update(path, write_dataset(tmp_path / "data"))
+    voice = make_voice(quick_config())
+    voice.information["rvc_lightning"] = own
+    check_origin(path, voice)

@@ -1,0 +1,45 @@
+"""Configurations composed for tests, and the files they come from."""
+
+from pathlib import Path
+
+from hydra import compose, initialize_config_module
+
+import rvc_lightning
+from rvc_lightning.cli import resolvers
+from rvc_lightning.data.manifest import DatasetHeader
+
+resolvers.register()
+
+
+ROOT = Path(rvc_lightning.__file__).parents[1]
+
+
+CONF = ROOT / "conf"
+
+
+PARTS = ("console", "indexing", "quiet", "recordings", "run_folder")
+
+
+COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem not in PARTS)
+
+
+SMALL_DISCRIMINATOR = [
+    f"model.discriminator.{name}={value}"
+    for name, value in {
+        "period_channels": "[2,2]",
+        "scale_channels": "[1,1,1,1,1,1]",
+        "scale_groups": "[1,1,1,1,1,1]",
+        "resolution_channels": "[2,2,2,2,2]",
+    }.items()
+]
+
+
+def composed(*overrides, command="train", run="unused"):
+    with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
+        config = compose(command, overrides=[*overrides, f"paths.run={run}"] if command == "train" else [*overrides])
+        return config
+
+
+def header_for(config, **changes):
+    facts = {"sample_rate": config.model.synthesizer.sample_rate, "pitch": {}, "content": {"dim": 768}}
+    return DatasetHeader(**facts | changes)

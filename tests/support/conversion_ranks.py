@@ -1,0 +1,57 @@
+"""What tests of conversion run in processes of their own: conversion_ranks.py FOLDER STRATEGY, or long --minutes."""
+
+import logging
+import resource
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+import golden_rule
+import soundfile
+import torch
+from stubs import StubContent, StubPitch, make_voice, quick_config, steady_trainer
+
+from rvc_lightning import ConversionOptions, VoiceConverter
+from rvc_lightning.cli.commands import reported
+from rvc_lightning.conversion.chunking import ChunkLengths
+from rvc_lightning.conversion.folder import convert_files
+
+
+def converter_of(lengths=None, **trainer):
+    parts = {"content": StubContent(), "pitch": StubPitch(), "trainer": steady_trainer(**trainer)}
+    return VoiceConverter(make_voice(quick_config()), lengths=lengths, **parts)
+
+
+@reported
+def ranks(folder, strategy):
+    converter = converter_of(ChunkLengths(1, 1, 4, 5), devices=2, strategy=strategy)
+    convert_files(converter, folder / "in", folder / "out", ConversionOptions())
+
+
+def long(folder, minutes):
+    block = golden_rule.stub_audio("long", 60.0)
+    with soundfile.SoundFile(folder / "long.wav", "w", 16000, 1) as file:
+        for _ in range(minutes):
+            file.write(block)
+    # Short chunks, so that how long they happen to be makes little difference.
+    convert_files(
+        converter_of(ChunkLengths(1, 1, 6, 8)),
+        folder / "long.wav",
+        folder / "long_out.wav",
+        ConversionOptions(volume_envelope=0.5),
+    )
+    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}\n")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("kind")
+    parser.add_argument("--minutes", type=int)
+    arguments = parser.parse_args()
+    if arguments.kind == "long":
+        long(arguments.folder, arguments.minutes)
+    else:
+        ranks(arguments.folder, arguments.kind)

@@ -1,0 +1,97 @@
+"""Small trainings: trainers, data and batches of noise."""
+
+from functools import partial
+
+import torch
+from configurations import composed
+from lightning import Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from rvc_lightning.data.batch import Example
+from rvc_lightning.data.datamodule import RVCDataModule
+
+WEIGHTS = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
+
+
+HOP = 240
+
+
+ADAMW = partial(torch.optim.AdamW, lr=1e-3)
+
+
+FACTS = {
+    "name": "v",
+    "author": None,
+    "content": {"name": "spectral", "options": {}, "dim": 768},
+    "pitch": {"name": "swift_f0", "options": {}},
+    "speakers": ["0"],
+    "median_f0_hz": 150.0,
+    "noise_scale": 0.3,
+    "dataset": "elsewhere",
+    "seconds": 12.0,
+}
+
+
+def trainer_for(**changes):
+    defaults = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    keeps = any(isinstance(callback, Checkpoint) for callback in changes.get("callbacks", ()))
+    defaults |= {"max_epochs": 1, "num_sanity_val_steps": 0, "enable_checkpointing": keeps}
+    return Trainer(**(defaults | {"use_distributed_sampler": False} | changes))
+
+
+def data_of(folder, **changes):
+    settings = {"segment_frames": 8, "batch_size": 4, "num_workers": 0, "held_out": 0.2}
+    return RVCDataModule(folder, **(settings | changes))
+
+
+def noise_batch(n_items=2, frames=8, first_frames=None):
+    """Items of falling length."""
+    lengths = [frames] * n_items if first_frames is None else [first_frames - 3 * n for n in range(n_items)]
+    return [
+        Example(
+            id=str(n), content=torch.randn(-(-length // 2), 8), f0_hz=torch.rand(length) * 200 + 80,
+            waveform=torch.rand(length * HOP) - 0.5, frames=length, speaker=0,
+        )
+        for n, length in enumerate(lengths)
+    ]  # fmt: skip
+
+
+class Repeated(torch.utils.data.Dataset):
+    """The same few steps over and over."""
+
+    def __init__(self, steps, n_steps):
+        self.steps, self.n_steps = steps, n_steps
+
+    def __len__(self):
+        return self.n_steps
+
+    def __getitem__(self, index):
+        return self.steps[index % len(self.steps)]
+
+
+def small_run(tmp_path, recordings, *overrides):
+    if not any(override.startswith("callbacks=") for override in overrides):
+        overrides = ("callbacks=default", *overrides)
+    sizes = {"initial_channels": 16, "hidden_channels": 8, "latent_channels": 4, "filter_channels": 8, "n_layers": 1}
+    return composed(
+        "+experiment=quickstart",
+        f'audio="{recordings}"',
+        f"paths.root={tmp_path}",
+        *(f"model.synthesizer.{name}={value}" for name, value in sizes.items()),
+        *(
+            "trainer.accelerator=cpu",
+            "trainer.max_epochs=2",
+            "trainer.max_time=null",
+            "trainer.val_check_interval=null",
+        ),
+        *("trainer.check_val_every_n_epoch=1", "trainer.log_every_n_steps=1", "data.held_out=0.3"),
+        *(
+            "pretrained=none",
+            "data.num_workers=0",
+            "showcase.n_clips=1",
+            "prepare_workers=0",
+            "model.grad_norm_every_n_steps=2",
+        ),
+        *overrides,
+        run=str(tmp_path / "run"),
+    )

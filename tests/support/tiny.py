@@ -1,0 +1,75 @@
+"""The smallest networks, a dataset of noise and trainers for them, also for scripts that ranks run."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from lightning import Trainer
+
+from rvc_lightning.data.datamodule import RVCDataModule
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
+from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
+from rvc_lightning.training.module import RVCModule, TrainingConfig
+
+HOP = 240
+SGD = partial(torch.optim.SGD, lr=1e-3, momentum=0.5)
+ADAMW = partial(torch.optim.AdamW, lr=1e-3, fused=True)
+SYNTHESIZER = SynthesizerConfig(
+    sample_rate=24000,
+    n_fft=480,
+    upsample_rates=(20, 12),
+    upsample_kernel_sizes=(40, 24),
+    latent_channels=4,
+    hidden_channels=8,
+    filter_channels=8,
+    n_layers=1,
+    posterior_layers=1,
+    resblock_kernel_sizes=(3, 5),
+    resblock_dilations=((1,), (1,)),
+    initial_channels=8,
+    speaker_count=2,
+    speaker_channels=4,
+    content_dim=8,
+)
+DISCRIMINATOR = DiscriminatorConfig(
+    periods=(2,), period_channels=(4,), scale_channels=(4, 4, 4, 4, 4, 4), scale_groups=(1, 1, 2, 2, 2, 1)
+)
+WEIGHTS = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
+
+
+def tiny_module(optimizer=SGD, **training):
+    torch.manual_seed(7)
+    config = TrainingConfig(**({"segment_frames": 8, "n_mels": 20, "loss_weights": WEIGHTS} | training))
+    decay = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.99)
+    return RVCModule(SYNTHESIZER, DISCRIMINATOR, config, optimizer=optimizer, scheduler=decay)
+
+
+def tiny_trainer(**changes):
+    defaults = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    defaults |= {"max_epochs": 1, "num_sanity_val_steps": 0, "enable_checkpointing": False, "devices": 1}
+    return Trainer(**(defaults | {"use_distributed_sampler": False} | changes))
+
+
+def tiny_data(folder, **changes):
+    settings = {"segment_frames": 8, "batch_size": 4, "num_workers": 0, "held_out": 0.1}
+    return RVCDataModule(folder, **(settings | changes))
+
+
+def write_tiny_dataset(folder: Path, n_slices=16):
+    """Slices of lengths far apart; two of a recording."""
+    noise, rows = np.random.default_rng(0), []
+    for number in range(n_slices):
+        frames = 12 + 5 * number
+        row = ManifestRow(
+            id=str(number), recording=str(number // 2), speaker=number % 2, sample_rate=24000, audio=f"{number}.wav",
+            f0=f"{number}_f0.npy", content=f"{number}_c.npy", samples=frames * HOP, frames=frames, seconds=frames / 100,
+        )  # fmt: skip
+        soundfile.write(folder / row.audio, noise.normal(size=row.samples) * 0.1, 24000, subtype="FLOAT")
+        np.save(folder / row.f0, noise.uniform(80, 300, frames).astype(np.float32))
+        np.save(folder / row.content, noise.normal(size=(-(-frames // 2), 8)).astype(np.float16))
+        rows.append(row)
+    header = DatasetHeader(24000, {"name": "swift_f0", "options": {}}, {"name": "spectral", "options": {}, "dim": 8})
+    write_manifest(folder, header, rows)
+    return folder

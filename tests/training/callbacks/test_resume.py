@@ -1,0 +1,346 @@
+"""A run that is killed and resumed ends as if nothing had happened, whatever checkpoint was the last one written."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+from lightning import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins import MixedPrecision
+from runs import data_of, trainer_for
+from small_networks import tiny_discriminator, tiny_synthesizer
+from states import assert_same
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from rvc_lightning.errors import ConfigurationError, OutOfSpaceError, VoiceError
+from rvc_lightning.training import checkpoints
+from rvc_lightning.training.callbacks.best_checkpoint import BestCheckpoint
+from rvc_lightning.training.callbacks.ema import AveragedWeights
+from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
+from rvc_lightning.training.callbacks.overtraining import Overtraining
+from rvc_lightning.training.checkpoints import AtomicCheckpointIO, find_checkpoint, read_checkpoint
+from rvc_lightning.training.module import AVERAGED_KEY, CHECKPOINT_KEY
+
+__all__ = ["tiny_discriminator", "tiny_synthesizer"]  # fixtures
+
+CLOCK = {"val_check_interval": "00:00:00:00", "check_val_every_n_epoch": None}
+"""Validation by the clock, here after every step."""
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside."""
+
+
+class KillAt(Callback):
+    """Ends the run in a hook once so many steps are done."""
+
+    def __init__(self, hook, steps):
+        def kill(trainer, pl_module, *args):
+            if pl_module.optimizer_steps == steps and not trainer.sanity_checking:
+                raise Killed
+
+        setattr(self, hook, kill)
+
+
+def classic():
+    return Overtraining("classic", "val/mel", smoothing=0.9, patience=50, min_delta=0.0, action="warn")
+
+
+def held_out():
+    return Overtraining("held_out", "val/mel", smoothing=0.5, patience=50, min_delta=0.0, action="warn")
+
+
+def run(make_module, dataset, folder, *more, num_workers=0, **changes):
+    """Eight steps of two batches in two epochs, validated after every second step; from where `folder` has got."""
+    folder.mkdir(exist_ok=True)
+    last = LastCheckpoint(str(folder), every_n_steps=1)
+    best = BestCheckpoint(str(folder), filename="best", monitor="val/mel", enable_version_counter=False)
+    callbacks = [AveragedWeights(decay=0.9), classic(), held_out(), best, last, *more]
+    settings = {"max_epochs": 2, "val_check_interval": 2} | changes
+    # Half precision with loss scaling, whose state goes on as well; some of the steps are skipped.
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12, growth_interval=3)
+    plugins = [AtomicCheckpointIO(), MixedPrecision("16-mixed", "cpu", scaler)]
+    trainer = trainer_for(callbacks=callbacks, plugins=plugins, **settings)
+    module = make_module()
+    data = data_of(dataset, batch_size=1, accumulate_grad_batches=2, num_workers=num_workers)
+    found = find_checkpoint(folder) if any(folder.glob("*.ckpt")) else None
+    trainer.fit(module, data, ckpt_path=found, weights_only=True)
+    assert module.optimizer_steps == 8
+    return module
+
+
+def end_state(folder):
+    """Everything that the last checkpoint holds, but names of folders and a count that each epoch begins anew."""
+    content = read_checkpoint(folder / "last.ckpt")
+    del content["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+    for key, state in content["callbacks"].items():
+        if "BestCheckpoint" in key:
+            content["callbacks"][key] = {"score": state["best_model_score"]}
+    return content
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The ends of runs that nobody killed, by their settings; made once each."""
+    ends = {}
+
+    def end(make_module, dataset, **changes):
+        key = str(changes)
+        if key not in ends:
+            folder = tmp_path_factory.mktemp("whole")
+            run(make_module, dataset, folder, **changes)
+            ends[key] = end_state(folder)
+        return ends[key]
+
+    return end
+
+
+@pytest.mark.parametrize(
+    ("hook", "steps", "changes"),
+    [
+        ("on_train_batch_start", 3, {"num_workers": 2}),  # saved after a step
+        ("on_train_batch_start", 6, {}),  # saved after a validation within an epoch
+        ("on_train_batch_end", 5, {}),  # saved after an epoch, and one step more is done
+        ("on_validation_batch_end", 6, {}),  # within a validation
+        ("on_train_epoch_end", 4, {}),  # the epoch is over, but not saved
+        ("on_train_end", 8, {}),  # all is done and saved
+        ("on_train_batch_start", 6, {"check_val_every_n_epoch": 2, "val_check_interval": None}),
+    ],
+)
+def test_a_killed_run_ends_bit_by_bit_as_one_that_was_not(
+    make_module, dataset, tmp_path, uninterrupted, hook, steps, changes
+):
+    whole = uninterrupted(make_module, dataset, **{k: v for k, v in changes.items() if k != "num_workers"})
+    with pytest.raises(Killed):
+        run(make_module, dataset, tmp_path, KillAt(hook, steps), **changes)
+    run(make_module, dataset, tmp_path, **changes)
+    assert_same(end_state(tmp_path), whole)
+    assert AVERAGED_KEY in whole and len(whole["callbacks"]) == 3
+    start = make_module().state_dict()
+    for network in ("synthesizer", "discriminator"):
+        assert any(not torch.equal(whole["state_dict"][name], start[name]) for name in start if network in name)
+
+
+class KeepAll(LastCheckpoint):
+    """Keeps every state that a validation, too, could have saved."""
+
+    def __init__(self, folder):
+        super().__init__(str(folder), every_n_steps=1)
+        self.count = 0
+
+    def on_validation_end(self, trainer, pl_module):
+        trainer.save_checkpoint(self.folder / f"validation_{pl_module.optimizer_steps:02d}.ckpt")
+        super().on_validation_end(trainer, pl_module)
+
+
+@pytest.mark.parametrize("changes", [{"val_check_interval": 2}, CLOCK], ids=["steps", "clock"])
+def test_states_saved_by_a_validation_are_exact_too(make_module, dataset, tmp_path, changes):
+    """Those of `best.ckpt`: also where validation goes by the clock, and so does not come again after a resume."""
+
+    def train(ckpt_path=None, callbacks=(), **settings):
+        module, data = make_module(), data_of(dataset, batch_size=1, accumulate_grad_batches=2)
+        trainer = trainer_for(max_epochs=2, callbacks=list(callbacks), **settings)
+        trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+        return module, trainer.fit_loop.epoch_loop._batches_that_stepped
+
+    whole, logged_steps = train(callbacks=[KeepAll(tmp_path)], **changes)
+    saved = sorted(tmp_path.glob("validation_*.ckpt"))
+    assert len(saved) == (8 if changes is CLOCK else 4)
+    later = changes | ({"val_check_interval": "01:00:00:00"} if changes is CLOCK else {})
+    # One within an epoch, one at its end, as far as there are such.
+    for path in (saved[0], saved[len(saved) // 2 - 1]):
+        module, steps = train(ckpt_path=path, **later)
+        assert_same(dict(module.state_dict()), dict(whole.state_dict()), path.name)
+        assert (module.optimizer_steps, steps) == (8, logged_steps)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_run_killed_by_the_system_ends_bit_by_bit_as_one_that_was_not(make_module, dataset, tmp_path, uninterrupted):
+    context = multiprocessing.get_context("fork")
+    steps_done = context.Value("i", 0)
+
+    class Tell(Callback):
+        def on_train_batch_start(self, trainer, pl_module, *args):
+            steps_done.value = pl_module.optimizer_steps
+
+    child = context.Process(target=run, args=(make_module, dataset, tmp_path, Tell()), kwargs={"num_workers": 2})
+    child.start()
+    deadline = time.monotonic() + 60
+    while steps_done.value < 5 and child.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    assert child.exitcode == -signal.SIGKILL and 5 <= steps_done.value < 8
+    run(make_module, dataset, tmp_path, num_workers=2)
+    assert_same(end_state(tmp_path), uninterrupted(make_module, dataset))
+
+
+def test_a_truncated_newest_checkpoint_is_named_and_the_one_before_taken(
+    make_module, dataset, tmp_path, uninterrupted, caplog
+):
+    with pytest.raises(Killed):
+        run(make_module, dataset, tmp_path, KillAt("on_train_batch_start", 6))
+    last, previous = tmp_path / "last.ckpt", tmp_path / "previous.ckpt"
+    assert [read_checkpoint(path)[CHECKPOINT_KEY]["optimizer_steps"] for path in (last, previous)] == [6, 5]
+    os.truncate(last, last.stat().st_size // 2)
+    with pytest.raises(Killed):
+        run(make_module, dataset, tmp_path, KillAt("on_train_batch_end", 6))
+    assert "last.ckpt' cannot be read" in caplog.text and "taking the one before" in caplog.text
+    # What can be read is not pushed out by what cannot.
+    assert read_checkpoint(last)[CHECKPOINT_KEY]["optimizer_steps"] == 5
+    run(make_module, dataset, tmp_path)
+    assert_same(end_state(tmp_path), uninterrupted(make_module, dataset))
+
+
+def test_a_training_stopped_by_the_clock_goes_on_within_the_epoch(make_module, dataset, tmp_path, uninterrupted):
+    class StopAt(Callback):
+        def on_train_batch_end(self, trainer, pl_module, *args):
+            trainer.should_stop = trainer.should_stop or pl_module.optimizer_steps == 6
+
+    with pytest.raises(AssertionError):  # six steps are not eight
+        run(make_module, dataset, tmp_path, StopAt())
+    run(make_module, dataset, tmp_path)
+    # The stop has validated once more, but six is one of the steps at which that is done anyway.
+    assert_same(end_state(tmp_path), uninterrupted(make_module, dataset))
+
+
+def test_a_kill_while_saving_leaves_no_half_file(make_module, dataset, tmp_path, monkeypatch):
+    save = torch.save
+
+    def half(content, path):
+        if read_steps(content) == 4:
+            save(content, path)
+            os.truncate(path, 1000)
+            monkeypatch.setattr(os, "unlink", lambda *args, **kwargs: None)  # the dead clear nothing away
+            raise Killed
+        save(content, path)
+
+    monkeypatch.setattr(checkpoints.torch, "save", half)
+    with pytest.raises(Killed):
+        run(make_module, dataset, tmp_path)
+    monkeypatch.undo()
+    left = [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert len(left) == 1 and left[0].stat().st_size == 1000
+    assert read_steps(read_checkpoint(find_checkpoint(tmp_path))) == 3
+    run(make_module, dataset, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt", "previous.ckpt", "best.ckpt"}
+
+
+def read_steps(content):
+    return content[CHECKPOINT_KEY]["optimizer_steps"]
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(make_module, dataset, tmp_path, monkeypatch):
+    class Full(Callback):
+        def on_train_batch_start(self, trainer, pl_module, *args):
+            if pl_module.optimizer_steps == 3:
+                usage = shutil.disk_usage(tmp_path)._replace(free=2 << 20)
+                monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda path: usage)
+
+    with pytest.raises(OutOfSpaceError, match=r"no room.*takes \d+ MB and 2 MB are free.*go on with checkpoint="):
+        run(make_module, dataset, tmp_path, Full())
+    assert read_steps(read_checkpoint(tmp_path / "last.ckpt")) == 3
+    assert not any(path.name.startswith(".") or path.name == "next.ckpt" for path in tmp_path.iterdir())
+
+
+def test_the_size_of_a_checkpoint_is_that_of_its_file(tmp_path):
+    shared = torch.zeros(1 << 20)
+    content = {"a": [shared, shared[:10]], "b": ({"c": torch.zeros(1 << 18, dtype=torch.float64)}, "text", None)}
+    torch.save(content, tmp_path / "file")
+    size = (tmp_path / "file").stat().st_size
+    assert 0 <= size - checkpoints.size_in_bytes(content) < 1 << 14
+
+
+def test_the_curves_of_a_resumed_run_have_neither_gap_nor_overlap(make_module, dataset, tmp_path):
+    def curves(folder):
+        events = EventAccumulator(str(folder)).Reload()
+        return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+    def logged(name, step=None):
+        kwargs = {} if step is None else {"purge_step": step}
+        return {"logger": TensorBoardLogger(tmp_path / name, "", "", **kwargs), "log_every_n_steps": 1}
+
+    run(make_module, dataset, tmp_path / "whole", **logged("whole_log"))
+    folder = tmp_path / "cut"
+    # The last state saved is that of step 5; the log of the killed run goes further.
+    with pytest.raises(Killed):
+        run(make_module, dataset, folder, KillAt("on_validation_epoch_end", 6), **logged("cut_log"))
+    steps = read_steps(read_checkpoint(find_checkpoint(folder)))
+    assert steps == 5
+    run(make_module, dataset, folder, **logged("cut_log", steps))
+    whole, cut = curves(tmp_path / "whole_log"), curves(tmp_path / "cut_log")
+    assert cut == whole
+    assert [step for step, _ in whole["loss/mel"]] == list(range(8))
+    assert [step for step, _ in whole["val/mel"]] == [1, 3, 5, 7]
+
+
+def test_the_best_value_comes_along_into_another_folder(make_module, dataset, tmp_path, caplog):
+    old, new, third = tmp_path / "old", tmp_path / "new", tmp_path / "third"
+    with pytest.raises(Killed):
+        run(make_module, dataset, old, KillAt("on_train_batch_start", 3))
+
+    def go_on(source, folder):
+        best = BestCheckpoint(str(folder), filename="best", monitor="val/mel", enable_version_counter=False)
+        best.check_monitor_top_k = lambda *args: False  # nothing better comes
+        trainer = trainer_for(callbacks=[best])
+        trainer.fit(make_module(), data_of(dataset), ckpt_path=source, weights_only=True)
+        return best
+
+    best = go_on(old / "last.ckpt", new)
+    assert best.best_model_path == str(new.resolve() / "best.ckpt")
+    assert (new / "best.ckpt").read_bytes() == (old / "best.ckpt").read_bytes()
+    key = best.state_key
+    assert best.best_model_score == read_checkpoint(old / "last.ckpt")["callbacks"][key]["best_model_score"]
+    # A best that is gone, or younger than the state gone on from, is not claimed.
+    (old / "best.ckpt").unlink()
+    assert go_on(old / "last.ckpt", third).best_model_path == ""
+    assert "is gone" in caplog.text
+
+
+def test_a_run_folder_stands_for_its_newest_checkpoint(make_module, dataset, tmp_path):
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    for name in ("previous.ckpt", "last.ckpt", "best.ckpt", "next.ckpt"):
+        torch.save({CHECKPOINT_KEY: {}, "state_dict": {}}, folder / name)
+    torch.save({}, folder / ".writing-x.ckpt")
+    # A kill between the two renames of a save leaves the newest under this name.
+    assert find_checkpoint(folder).name == "next.ckpt"
+    (folder / "next.ckpt").unlink()
+    assert find_checkpoint(tmp_path / "run") == find_checkpoint(folder) == folder / "last.ckpt"
+    assert find_checkpoint(folder / "previous.ckpt") == folder / "previous.ckpt"
+    (folder / "last.ckpt").unlink()
+    assert find_checkpoint(folder).name == "previous.ckpt"
+    (folder / "previous.ckpt").unlink()
+    assert find_checkpoint(folder).name == "best.ckpt"
+    (folder / "best.ckpt").unlink()
+    with pytest.raises(VoiceError, match="no checkpoint that can be read"):
+        find_checkpoint(tmp_path / "run")
+
+
+@pytest.mark.parametrize("interval", ["every_n_epochs", "every_n_steps", "every_minutes"])
+def test_an_interval_must_be_positive(tmp_path, interval):
+    with pytest.raises(ConfigurationError, match=interval.rsplit("_")[-1]):
+        LastCheckpoint(str(tmp_path), **{interval: 0})
+
+
+def test_saves_by_minutes(make_module, dataset, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("rvc_lightning.training.callbacks.last_checkpoint.monotonic", lambda: now[0])
+    saved = []
+
+    class Minute(Callback):
+        def on_train_batch_start(self, trainer, pl_module, *args):
+            now[0] += 60.0
+
+    class Counting(LastCheckpoint):
+        def _save(self, trainer):
+            saved.append(trainer.lightning_module.optimizer_steps)
+            super()._save(trainer)
+
+    data = data_of(dataset, batch_size=1, held_out=0.0)
+    trainer_for(callbacks=[Minute(), Counting(str(tmp_path), every_minutes=5)]).fit(make_module(), data)
+    assert saved == [5, 10, 12]

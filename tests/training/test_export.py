@@ -1,0 +1,62 @@
+"""What becomes of a voice that an export replaces."""
+
+import re
+from datetime import datetime
+from pathlib import Path
+
+import torch
+from commanding import command
+from runs import data_of, trainer_for
+
+from rvc_lightning import Voice
+from rvc_lightning.retrieval.index_file import find_index
+from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
+from rvc_lightning.training.export import export_checkpoint
+
+
+def test_a_voice_that_is_replaced_is_told_and_kept(make_module, dataset, tmp_path, caplog):
+    caplog.set_level("INFO", "rvc_lightning.training.export")
+    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
+
+    def told():
+        caplog.clear()
+        path = export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset).voice
+        return path, [message for message in caplog.messages if message.startswith("Replacing")]
+
+    path, messages = told()
+    assert messages == [] and told()[1] == []
+    today = datetime.now().strftime("%Y-%m-%d")
+    first = torch.load(path, weights_only=True)
+    older = first | {
+        "epoch": None,
+        "step": "x\n",
+        "creation_date": "\x1b[2J yesterday in the rain",
+        "content_hash": "1",
+    }
+    torch.save(older, path)
+    assert re.fullmatch(
+        rf"Replacing '{path}', a voice of unknown age, by a voice of epoch 0, step 2, made {today} ..:..\. "
+        r"The one before is kept as 'anna\.previous\.pth'", *told()[1],
+    )  # fmt: skip
+    assert torch.load(tmp_path / "voice/anna.previous.pth", weights_only=True)["content_hash"] == "1"
+    assert find_index(tmp_path / "voice/anna.previous.pth").read_bytes() == path.with_suffix(".index").read_bytes()
+    path.write_bytes(b"broken")
+    assert "a file that cannot be read as a voice, by a voice of" in told()[1][0]
+    assert (tmp_path / "voice/anna.previous.pth").read_bytes() == b"broken"
+    Voice.load(path)
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint(make_module, dataset, tmp_path, monkeypatch):
+    keep = LastCheckpoint(str(tmp_path / "run" / "checkpoints"), every_n_epochs=1)
+    trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
+    monkeypatch.chdir(tmp_path)
+    done = command("export", "checkpoint=run", f"dataset={dataset}")
+    assert done.status == 0, done.told
+    assert f"Checkpoint: run/checkpoints/{keep.path.name}" in done.told
+    Path(keep.path).rename(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    done = command("export", "checkpoint=run", "pair=pair")
+    assert done.status == 0 and "Checkpoint: run/checkpoints/best.ckpt" in done.told, done.told
+    assert sorted(path.name for path in (tmp_path / "pair").iterdir()) == ["D.pth", "G.pth"]
+    done = command("export", "checkpoint=voices")
+    assert done.status == 1 and "no checkpoint that can be read in 'voices'" in done.told, done.told

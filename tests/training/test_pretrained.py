@@ -1,0 +1,269 @@
+"""Starting from networks of the peers: what fits is taken whole, what does not says why and which setting decides."""
+
+import shlex
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from configurations import composed, header_for
+from omegaconf import OmegaConf
+from peers import write_pretrained
+from runs import small_run
+from stubs import make_voice, quick_config
+
+from rvc_lightning.cli.resolvers import ASSETS
+from rvc_lightning.config.building import build_module
+from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
+from rvc_lightning.export import command_from
+from rvc_lightning.io.files import LOCK_NAME
+from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
+from rvc_lightning.training import run as workflow
+from rvc_lightning.training.export import Pair, export_pair, remembered
+from rvc_lightning.training.module import AVERAGED_KEY, RVCModule, TrainingConfig
+from rvc_lightning.training.pretrained import PretrainedConfig, read_pretrained
+from rvc_lightning.voice.rvc_format import SPEAKER_TABLE
+
+LARGEST_BYTES = 12_000_000
+
+DISCRIMINATOR = DiscriminatorConfig(
+    periods=(2, 3), period_channels=(2, 2), scale_channels=(2,) * 6, scale_groups=(1,) * 6
+)
+WEIGHTS = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
+
+
+def module_of(synthesizer, discriminator=DISCRIMINATOR):
+    torch.manual_seed(0)
+    return RVCModule(
+        synthesizer,
+        discriminator,
+        TrainingConfig(segment_frames=8, n_mels=20, loss_weights=WEIGHTS),
+        optimizer=torch.optim.AdamW,
+        scheduler=partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9),
+    )
+
+
+def files_of(generator, discriminator=None):
+    return PretrainedConfig("files", generator=str(generator), discriminator=discriminator and str(discriminator))
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return write_pretrained(tmp_path, quick_config(speaker_count=109), DISCRIMINATOR, iteration=500)
+
+
+def test_every_weight_is_the_files_and_the_speaker_table_keeps_its_rows(pair):
+    config = quick_config(speaker_count=109)
+    pretrained = read_pretrained(files_of(*pair), config)
+    assert pretrained.speaker_count == 109
+    module = module_of(config)
+    pretrained.load_into(module)
+    for network, path in ((module.synthesizer, pair[0]), (module.discriminator, pair[1])):
+        saved = torch.load(path, weights_only=True)["model"]
+        assert len(saved) == len(network.state_dict())
+        total = sum(float(tensor.double().sum()) for tensor in network.state_dict().values())
+        assert total == pytest.approx(sum(float(tensor.double().sum()) for tensor in saved.values()))
+        assert all(tensor.dtype == torch.float32 for tensor in network.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings"),
+    [
+        ({"content_dim": 256}, r"content= \(256 channels are v1, 768 are v2\)"),
+        ({"generator": "hifigan"}, "generator="),
+        ({"generator": "mrf_hifigan"}, "generator="),
+        ({"n_fft": 1024}, "sample_rate="),
+        ({"upsample_kernel_sizes": (10, 16)}, "sample_rate="),
+        ({"upsample_rates": (5, 4, 4), "upsample_kernel_sizes": (10, 8, 8)}, "sample_rate="),
+        ({"n_layers": 2}, "model="),
+        ({"latent_channels": 4, "initial_channels": 32}, "model="),
+        ({"speaker_count": 120}, "the number of speaker folders, which may not exceed the rows of the file's .*table"),
+        (
+            {"generator": "hifigan", "n_fft": 1024, "content_dim": 256, "n_layers": 2},
+            r"generator=, sample_rate=, content= \(256 .*\), model=",
+        ),
+    ],
+)
+def test_what_does_not_fit_names_the_settings_and_then_a_few_tensors(pair, changes, settings):
+    config = quick_config(**{"speaker_count": 109} | changes)
+    pretrained, module = read_pretrained(files_of(*pair), config), module_of(config)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    wanted = rf"G\.pth' does not fit .*: look at {settings}, or start from nothing: pretrained=none \(tensors: "
+    with pytest.raises(VoiceError, match=wanted) as caught:
+        pretrained.load_into(module)
+    assert len(str(caught.value).partition("(tensors: ")[2].split("; ")) <= 3 and len(str(caught.value)) < 600
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
+def test_another_discriminator_is_named(pair):
+    config = quick_config(speaker_count=109)
+    module = module_of(config, DiscriminatorConfig(periods=(2, 3, 5), period_channels=(2, 2), scale_channels=(2,) * 6,
+                                                   scale_groups=(1,) * 6))  # fmt: skip
+    with pytest.raises(VoiceError, match=r"D\.pth' does not fit .*look at discriminator=, .*discriminators\.3"):
+        read_pretrained(files_of(*pair), config).load_into(module)
+
+
+def test_a_voice_serves_but_for_its_posterior_encoder(tmp_path, caplog):
+    config = quick_config()
+    path = make_voice(config).save(tmp_path / "voice.pth")
+    module = module_of(config)
+    fresh = {name: tensor.clone() for name, tensor in module.synthesizer.posterior_encoder.state_dict().items()}
+    read_pretrained(files_of(path), config).load_into(module)
+    stored = torch.load(path, weights_only=True)["weight"]
+    assert torch.equal(module.synthesizer.speaker_embedding.weight, stored["emb_g.weight"].float())
+    kept = module.synthesizer.posterior_encoder.state_dict()
+    assert all(torch.equal(tensor, fresh[name]) for name, tensor in kept.items())
+    assert "posterior encoder" in caplog.text and "discriminator starts from nothing" in caplog.text
+
+
+def test_a_diverged_file_is_refused(pair):
+    content = torch.load(pair[0], weights_only=True)
+    content["model"]["flow.flows.0.pre.bias"][0] = torch.nan
+    torch.save(content, pair[0])
+    config = quick_config(speaker_count=109)
+    with pytest.raises(VoiceError, match="NaN or infinity"):
+        read_pretrained(files_of(*pair), config).load_into(module_of(config))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"source": "best"}, "choose one of: none, official, files"),
+        ({"source": "files"}, "needs pretrained.generator=FILE"),
+        ({"source": "none", "generator": "G.pth"}, r"uses no pretrained\.generator; add pretrained=files"),
+        ({"source": "official", "discriminator": "D.pth"}, r"uses no pretrained\.discriminator"),
+    ],
+)
+def test_mistakes_in_the_settings(values, message):
+    with pytest.raises(ConfigurationError, match=message):
+        PretrainedConfig(**values)
+
+
+def test_files_that_are_none(tmp_path, pair):
+    for content in ({"optimizer": 1}, {"model": [1]}, {"model": {"a": 3}}):
+        torch.save(content, tmp_path / "other.pth")
+        with pytest.raises(VoiceError, match="is no pretrained network"):
+            read_pretrained(files_of(tmp_path / "other.pth"), quick_config())
+    with pytest.raises(VoiceError, match="is no generator"):
+        read_pretrained(files_of(pair[1], pair[0]), quick_config())
+    with pytest.raises(VoiceError, match="there is no pretrained network at"):
+        read_pretrained(files_of(tmp_path / "absent.pth"), quick_config())
+
+
+def test_official_pairs_are_chosen_by_rate_generator_and_version():
+    tables = {"n_fft": 2048, "upsample_rates": (10, 10, 2, 2), "upsample_kernel_sizes": (16, 16, 4, 4)}
+    v2 = SynthesizerConfig(sample_rate=40000, **tables)
+    with pytest.raises(AssetError, match=r"pretrained_v2/f0G40k\.pth.*pretrained=files"):
+        read_pretrained(PretrainedConfig("official"), v2)
+    v1 = SynthesizerConfig(sample_rate=40000, content_dim=256, generator="hifigan", **tables)
+    with pytest.raises(AssetError, match=r"pretrained/G40k\.pth"):
+        read_pretrained(PretrainedConfig("official"), v1)
+    with pytest.raises(
+        ConfigurationError, match=r"no pair for hifigan_nsf v2 at 8000 Hz; there are: .*hifigan_nsf v2 at"
+    ):
+        read_pretrained(PretrainedConfig("official"), quick_config())
+
+
+def test_a_repository_of_ones_own():
+    values = {"repository": "owner/voices", "generator": "a/G.pth", "discriminator": "a/D.pth"}
+    with pytest.raises(AssetError, match=r"'a/G\.pth' of the hub repository 'owner/voices'"):
+        read_pretrained(PretrainedConfig("files", **values), quick_config())
+
+
+def test_none_is_none():
+    assert read_pretrained(PretrainedConfig(), quick_config()) is None
+
+
+def test_what_ships_is_small_and_fits_the_quickstart(tmp_path):
+    config = composed("+experiment=quickstart", run=str(tmp_path))
+    folder = ASSETS / "base"
+    assert sum(path.stat().st_size for path in folder.glob("*.pth")) <= LARGEST_BYTES
+    assert (folder / "README.md").is_file()
+    pretrained = workflow.pretrained_networks(config)
+    module = build_module(config, header_for(config, content={"dim": 256}), {}, speaker_rows=pretrained.speaker_count)
+    pretrained.load_into(module)
+    table = module.synthesizer.speaker_embedding.weight
+    assert torch.equal(table, table[:1].expand_as(table)) and table.any()
+
+
+def test_a_run_becomes_a_pair_that_others_start_from(tmp_path, recordings):
+    for speaker, name in (("ben", "11"), ("carla", "10")):
+        (recordings / speaker).mkdir()
+        (recordings / f"{name}.flac").rename(recordings / speaker / f"{name}.flac")
+    changes = ["callbacks=ema", "showcase=null", "speakers=folders", "trainer.max_epochs=1", "data.held_out=0"]
+    config = small_run(tmp_path, recordings, *changes)
+    trainer = workflow.fit(config, workflow.prepare_dataset(config))
+    run, checkpoint = trainer.lightning_module, tmp_path / "run/checkpoints/last.ckpt"
+    pair = export_pair(checkpoint, tmp_path / "pair")
+
+    # What is printed trains networks that it fits.
+    typed = shlex.split(command_from(pair, remembered(checkpoint)))
+    assert typed[:4] == ["python", "-m", "rvc_lightning.train", "audio=FOLDER"]
+    assert {"sample_rate=24k_light", "discriminator=small", "content=phonetic"} <= {*typed}
+    again = composed(*typed[3:], run=str(tmp_path / "next"))
+    header = header_for(again, content={"dim": 256})
+    pretrained = workflow.pretrained_networks(again)
+    pretrained.load_into(build_module(again, header, {}, speaker_rows=pretrained.speaker_count))
+
+    config = replace(run.synthesizer.config, speaker_count=109)
+    fresh = module_of(config, run.discriminator.config)
+    read_pretrained(files_of(*pair), config).load_into(fresh)
+    half = {"rtol": 1e-3, "atol": 1e-4}
+    for name, weight in run.discriminator.state_dict().items():
+        torch.testing.assert_close(fresh.discriminator.state_dict()[name], weight, **half)
+    averaged = torch.load(checkpoint, weights_only=True)[AVERAGED_KEY]
+    table = averaged.pop(f"module.{SPEAKER_TABLE}")
+    assert not torch.equal(table[0], table[1])
+    for name, weight in fresh.synthesizer.state_dict().items():
+        if name == SPEAKER_TABLE:
+            torch.testing.assert_close(weight, table[:2].mean(0).expand_as(weight), **half)
+        else:
+            torch.testing.assert_close(weight, averaged[f"module.{name}"], **half)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["+experiment=quickstart"], "generator=source_filter model=small discriminator=small content=phonetic"),
+        (["content=spin", "content.version=v1"], "discriminator=v2 content=spin content.version=v1"),
+        (["model=small", "discriminator.periods=[2,3]"], "'model.discriminator.periods=[2,3]'"),
+    ],
+)
+def test_the_command_for_a_pair_names_choices_where_there_are_such(tmp_path, overrides, expected):
+    overrides = [override.replace("discriminator.", "model.discriminator.") for override in overrides]
+    config = composed(*overrides, run=str(tmp_path))
+    sizes = {name: OmegaConf.to_container(config.model[name]) for name in ("synthesizer", "discriminator")}
+    content = {"name": config.content.name, "options": {"version": config.content.get("version")}}
+    saved = {**sizes, "voice": {"content": content}}
+    typed = command_from(Pair(tmp_path / "my pair" / "G.pth", tmp_path / "D.pth"), saved)
+    assert expected in typed and f"'pretrained.generator={tmp_path}/my pair/G.pth'" in typed
+
+
+def test_a_pair_that_diverged_is_not_written(tmp_path, recordings):
+    config = small_run(tmp_path, recordings, "showcase=null", "trainer.max_epochs=1", "data.held_out=0")
+    workflow.fit(config, workflow.prepare_dataset(config))
+    checkpoint = tmp_path / "run/checkpoints/last.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    next(t for name, t in content["state_dict"].items() if name.startswith("discriminator."))[:] = torch.nan
+    torch.save(content, checkpoint)
+    with pytest.raises(VoiceError, match="earlier checkpoint"):
+        export_pair(checkpoint, tmp_path / "pair")
+    assert not (tmp_path / "pair").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "setting"),
+    [("model=full", "model="), ("content=spectral", "content="), ("sample_rate=40k", "sample_rate=")],
+)
+def test_a_misfit_is_told_before_anything_is_prepared(tmp_path, override, setting):
+    config = composed("+experiment=quickstart", override, f"paths.root={tmp_path}", run=str(tmp_path / "run"))
+    with pytest.raises(VoiceError, match=rf"G\.pth' does not fit .*look at .*{setting}.*pretrained=none"):
+        workflow.train(config)
+    assert {path.name for path in tmp_path.rglob("*")} <= {"run", LOCK_NAME}
+
+
+def test_a_voice_without_posterior_encoder_fits(tmp_path, pair):
+    config = quick_config(speaker_count=109)
+    make_voice(config).save(tmp_path / "voice.pth")
+    read_pretrained(files_of(tmp_path / "voice.pth"), config).check_fits(config)
+    read_pretrained(files_of(*pair), config).check_fits(config)

@@ -1,0 +1,497 @@
+"""Training on Lightning: accumulation, clipping, schedules, resume, signals, and the whole way to a voice."""
+
+import copy
+import csv
+import os
+import shutil
+import signal
+from functools import partial
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from lightning import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from runs import FACTS, HOP, WEIGHTS, data_of, small_run, trainer_for
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from rvc_lightning.cli.resolvers import DEMO_FOLDER
+from rvc_lightning.config.building import plain
+from rvc_lightning.data.batch import Example, collate
+from rvc_lightning.data.manifest import DatasetHeader, read_header, read_manifest, write_manifest
+from rvc_lightning.errors import ConfigurationError, DatasetError, RVCError, VoiceError
+from rvc_lightning.pitch.scale import coarse_pitch
+from rvc_lightning.retrieval import index_file
+from rvc_lightning.retrieval.index import IndexConfig
+from rvc_lightning.retrieval.pairing import IndexOrigin, fingerprint_of
+from rvc_lightning.training import run as workflow
+from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
+from rvc_lightning.training.callbacks.step_limit import StepLimit
+from rvc_lightning.training.callbacks.throughput import Throughput
+from rvc_lightning.training.export import export_checkpoint, export_index, facts_of, load_voice
+from rvc_lightning.training.module import AVERAGED_KEY, CHECKPOINT_KEY, RVCModule, TrainingConfig
+from rvc_lightning.voice.voice import Voice
+
+
+def test_short_epochs_show_speed_and_gradients_too(make_module, dataset, tmp_path):
+    """Epochs of two steps, and ten steps between two points of the curves."""
+    logger, speed = CSVLogger(tmp_path, name="", version=""), Throughput(10)
+    module = make_module(grad_norm_every_n_steps=20)
+    trainer_for(max_epochs=10, callbacks=[speed], logger=logger, log_every_n_steps=10).fit(module, data_of(dataset))
+    with (tmp_path / "metrics.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    for name, expected in (("throughput/seconds_per_step", ["9", "19"]), ("grad_norm/generator", ["19"])):
+        assert [row["step"] for row in rows if row.get(name)] == expected
+    assert all(0 < float(row["throughput/seconds_per_step"]) < 5 for row in rows if row["throughput/seconds_per_step"])
+
+
+@pytest.mark.parametrize("first", [2, 5])
+def test_a_limit_counts_steps_of_both_networks_and_over_runs(make_module, dataset, tmp_path, first):
+    keep = LastCheckpoint(str(tmp_path))
+    for limit, expected in ((first, first), (5, 5), (5, 5)):
+        module = make_module()
+        last = keep.path if keep.path.exists() else None
+        trainer = trainer_for(max_epochs=9, callbacks=[StepLimit(limit), keep])
+        trainer.fit(module, data_of(dataset), ckpt_path=last, weights_only=True)
+        assert module.optimizer_steps == expected
+
+
+def random_batch(n_items, frames=20):
+    examples = [
+        Example(
+            id=str(n), content=torch.randn(frames // 2, 768), f0_hz=torch.rand(frames) * 200 + 80,
+            waveform=torch.rand(frames * HOP) - 0.5, frames=frames, speaker=n % 2,
+        )
+        for n in range(n_items)
+    ]  # fmt: skip
+    return examples
+
+
+class Steps(torch.utils.data.Dataset):
+    """Optimizer steps as they are, each a list of batches."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def __len__(self):
+        return len(self.steps)
+
+    def __getitem__(self, index):
+        return self.steps[index]
+
+
+def run_steps(module, steps, **changes):
+    loader = torch.utils.data.DataLoader(Steps(steps), batch_size=None)
+    trainer_for(limit_val_batches=0, **changes).fit(module, loader)
+    return module
+
+
+def test_accumulating_two_batches_equals_one_of_twice_the_size(make_module, no_noise):
+    torch.manual_seed(0)
+    examples = [random_batch(4), random_batch(4)]
+    sgd = partial(torch.optim.SGD, lr=1e-4)
+    once = run_steps(make_module(sgd), [[collate(step)] for step in examples])
+    twice = run_steps(make_module(sgd), [[collate(step[:2]), collate(step[2:])] for step in examples])
+    start = make_module(sgd).state_dict()
+    for name, tensor in once.state_dict().items():
+        torch.testing.assert_close(twice.state_dict()[name], tensor, atol=1e-5, rtol=0)
+    moved = max(float((tensor - start[name]).abs().max()) for name, tensor in once.state_dict().items())
+    assert moved > 1e-4
+
+
+def test_steps_move_both_networks_and_leave_no_gradients_behind(make_module):
+    module = make_module()
+    before = copy.deepcopy(module.state_dict())
+    run_steps(module, [[collate(random_batch(2))]])
+    for network in ("synthesizer", "discriminator"):
+        assert any(
+            not torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items() if network in name
+        )
+    assert all(parameter.grad is None for parameter in module.parameters())
+    assert all(parameter.requires_grad for parameter in module.parameters())
+    assert module.optimizer_steps == 1
+
+
+@pytest.mark.parametrize(("algorithm", "limit"), [("norm", 1e-3), ("value", 1e-5)])
+def test_gradients_are_clipped(make_module, algorithm, limit):
+    seen = []
+    module = make_module(gradient_clip_val=limit, gradient_clip_algorithm=algorithm)
+
+    def step(optimizer):
+        optimizer.step()
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        seen.append(float(norm) if algorithm == "norm" else max(float(g.abs().max()) for g in gradients))
+        optimizer.zero_grad(set_to_none=True)
+
+    module._step = step
+    run_steps(module, [[collate(random_batch(2))]])
+    assert len(seen) == 2 and max(seen) <= limit * 1.001
+
+
+def test_the_discriminator_can_join_later(make_module):
+    module = make_module(adversarial_from_step=1)
+    before = copy.deepcopy(module.discriminator.state_dict())
+    run_steps(module, [[collate(random_batch(2))]])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.discriminator.state_dict().items())
+    module = make_module(adversarial_from_step=1)
+    run_steps(module, [[collate(random_batch(2))]] * 2)
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in module.discriminator.state_dict().items())
+
+
+def test_a_constant_is_heard_until_the_discriminator_hears_it(make_module):
+    module = make_module()
+    generated = module.generate(collate(random_batch(2)))
+    shifted = generated._replace(fake=generated.fake + 0.25)
+    plain, moved = (module.generator_losses(waves, adversarial=False)["offset"] for waves in (generated, shifted))
+    assert float(moved) == pytest.approx(0.25, abs=float(plain) + 1e-6) and float(moved) > float(plain)
+    assert float(module.weighted_sum({"offset": moved})) == pytest.approx(45 * float(moved))
+    assert "offset" not in module.generator_losses(generated)
+
+
+@pytest.mark.parametrize(("share", "learns"), [(0.0, "posterior_encoder"), (1.0, "text_encoder")])
+def test_segments_can_be_generated_as_conversion_does(make_module, share, learns):
+    module = make_module(from_content_share=share)
+    generated = module.generate(collate(random_batch(2)))
+    module.mel_loss(generated.real, generated.fake).backward()
+    gradients = {name: weight.grad for name, weight in module.synthesizer.named_parameters()}
+    taught = {name.split(".")[0] for name, gradient in gradients.items() if gradient is not None and gradient.any()}
+    assert taught & {"posterior_encoder", "text_encoder"} == {learns}
+
+
+def test_each_item_is_generated_in_its_own_way(make_module):
+    module, batch = make_module(), collate(random_batch(3))
+    synthesizer, seen = module.synthesizer, []
+    synthesizer.generator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    for chosen in ([False] * 3, [True] * 3, [False, True, False]):
+        torch.manual_seed(0)
+        synthesizer(batch.content.repeat_interleave(2, 1), batch.lengths, coarse_pitch(batch.f0_hz), batch.f0_hz,
+                    batch.speaker, module.spectrogram_of(batch), 20, torch.tensor(chosen))  # fmt: skip
+    recorded, expected, mixed = seen
+    assert not torch.equal(recorded, expected)
+    torch.testing.assert_close(mixed, torch.stack([recorded[0], expected[1], recorded[2]]))
+
+
+def test_a_share_beyond_all_is_refused():
+    with pytest.raises(ConfigurationError, match=r"from_content_share=1\.5"):
+        TrainingConfig(segment_frames=8, n_mels=20, loss_weights=WEIGHTS, from_content_share=1.5)
+
+
+def test_silence_alone_can_be_trained_on(make_module):
+    def silent(example):
+        return example._replace(f0_hz=torch.zeros(20), waveform=torch.zeros(20 * HOP))
+
+    module = run_steps(make_module(), [[collate([silent(example) for example in random_batch(2)])] for _ in range(2)])
+    assert all(parameter.isfinite().all() for parameter in module.parameters())
+
+
+def test_crops_keep_content_pitch_and_waveform_together(make_module):
+    frames, crop = 40, 12
+    ramp = torch.arange(frames, dtype=torch.float32)
+    item = Example("a", ramp[::2, None].repeat(1, 768), ramp + 1, ramp.repeat_interleave(HOP), frames, 0)
+    short = item._replace(frames=10)
+    module = make_module(crop_frames=crop)
+    for _ in range(5):
+        cropped = module.crop(collate([item, short]))
+        assert cropped.f0_hz.shape == (2, crop) and cropped.lengths.tolist() == [12, 10]
+        first = int(cropped.f0_hz[0, 0]) - 1
+        assert first % 2 == 0
+        assert cropped.content[0, :, 0].tolist() == list(range(first, first + crop, 2))
+        assert cropped.waveform[0, ::HOP].tolist() == list(range(first, first + crop))
+        assert cropped.f0_hz[1, 0] == 1
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_other_precisions_train(make_module, dataset, precision):
+    module = make_module()
+    trainer = trainer_for(precision=precision)
+    trainer.fit(module, data_of(dataset))
+    assert all(parameter.isfinite().all() for parameter in module.parameters())
+    assert float(trainer.callback_metrics["val/mel"]) > 0
+
+
+def test_learning_rate_falls_once_an_epoch_and_a_resume_goes_on(make_module, dataset, tmp_path):
+    """Defect T5: the peers repeat an epoch or decay once too often or too seldom."""
+    rates = []
+
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            rates.append((trainer.current_epoch, batch_idx, trainer.optimizers[0].param_groups[0]["lr"]))
+
+    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    trainer_for(max_epochs=2, callbacks=[keep, Watch()]).fit(make_module(), data_of(dataset))
+    module = make_module()
+    trainer_for(max_epochs=4, callbacks=[Watch()]).fit(module, data_of(dataset), ckpt_path=keep.path, weights_only=True)
+    per_epoch = len(rates) // 4
+    assert rates == [(epoch, index, 1e-3 * 0.5**epoch) for epoch in range(4) for index in range(per_epoch)]
+    assert module.optimizer_steps == 4 * per_epoch
+
+
+@pytest.mark.parametrize("kill_at", [4, 6])
+def test_a_signal_saves_and_a_resume_takes_the_very_next_batch(make_module, dataset, tmp_path, kill_at):
+    """Also where the signal comes in an epoch's last step: its end, which lowers the learning rate, is not lost."""
+    seen = []
+
+    class Watch(Callback):
+        def __init__(self, kill_at=None):
+            self.kill_at = kill_at
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            seen.append((trainer.current_epoch, batch[0].ids, trainer.optimizers[0].param_groups[0]["lr"]))
+            if len(seen) == self.kill_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    settings = {"batch_size": 2, "held_out": 0.0}
+    trainer_for(max_epochs=2, callbacks=[Watch()]).fit(make_module(), data_of(dataset, **settings))
+    whole, seen[:] = list(seen), []
+    assert len(whole) == 12
+
+    keep = LastCheckpoint(str(tmp_path), every_n_epochs=10)
+    with pytest.raises(TrainingStopped, match=r"SIGTERM.*last\.ckpt"):
+        trainer_for(max_epochs=2, callbacks=[Watch(kill_at), keep]).fit(make_module(), data_of(dataset, **settings))
+    assert len(seen) == kill_at
+    module = make_module()
+    trainer_for(max_epochs=2, callbacks=[Watch(), keep]).fit(
+        module, data_of(dataset, **settings), ckpt_path=keep.path, weights_only=True
+    )
+    assert seen == whole
+    assert module.optimizer_steps == 12
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_checkpoint_of_other_sizes_is_refused_with_the_difference(make_module, dataset, tmp_path, tiny_synthesizer):
+    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
+    content = torch.load(keep.path, weights_only=True)
+    content[CHECKPOINT_KEY]["synthesizer"]["initial_channels"] = 99
+    torch.save(content, keep.path)
+    with pytest.raises(ConfigurationError, match="initial_channels was 99, is 16"):
+        trainer_for(max_epochs=2).fit(make_module(), data_of(dataset), ckpt_path=keep.path, weights_only=True)
+
+
+def test_a_checkpoint_becomes_a_voice(make_module, dataset, tmp_path):
+    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    module = make_module()
+    trainer_for(callbacks=[keep]).fit(module, data_of(dataset))
+    exported = export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset)
+    assert exported.index.is_file()
+    content = torch.load(exported.voice, weights_only=True)
+    assert not any("enc_q" in name for name in content["weight"])
+    assert all(tensor.dtype == torch.float16 for tensor in content["weight"].values())
+    assert (content["sr"], content["f0"], content["version"]) == (24000, 1, "v2")
+    assert (content["embedder_model"], content["model_name"], content["step"]) == ("spectral", "anna", 2)
+    assert content["dataset_length"] == "00:00:12"
+    voice = Voice.load(exported.voice)
+    assert voice.information["rvc_lightning"]["pitch"]["name"] == "swift_f0"
+    assert voice.noise_scale == 0.3
+    stored = {name.replace("weight_g", "x"): tensor for name, tensor in content["weight"].items()}
+    torch.testing.assert_close(stored["emb_g.weight"].float(), module.synthesizer.speaker_embedding.weight,
+                               atol=1e-3, rtol=1e-3)  # fmt: skip
+    shutil.rmtree(tmp_path / "voice")
+    without = export_checkpoint(keep.path, tmp_path / "voice", "anna", tmp_path / "gone")
+    assert without.index is None and without.voice.is_file()
+    assert_the_same_voice_is_loaded(keep.path, without.voice, tmp_path / "run")
+    with pytest.raises(VoiceError, match="is a voice, not a checkpoint"):
+        export_checkpoint(without.voice, tmp_path / "again", "anna", dataset)
+
+
+def assert_the_same_voice_is_loaded(checkpoint, voice, run):
+    hashes = {load_voice(path).information["content_hash"] for path in (checkpoint, voice)}
+    (run / "checkpoints").mkdir(parents=True)
+    with pytest.raises(VoiceError, match="no checkpoint that can be read"):
+        load_voice(run)
+    shutil.copy(checkpoint, run / "checkpoints" / "best.ckpt")
+    (run / "checkpoints" / "last.ckpt").touch()
+    hashes.add(load_voice(run).information["content_hash"])
+    assert len(hashes) == 1
+
+
+def test_an_index_is_exported_once_and_alone(make_module, dataset, tmp_path):
+    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
+    exported = export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset)
+    assert IndexOrigin.read(exported.index).features == fingerprint_of(Voice.load(exported.voice))
+    written = exported.index.stat().st_ino
+    assert export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset).index.stat().st_ino == written
+    voice = exported.voice.read_bytes()
+    flat = export_index(keep.path, tmp_path / "voice", "anna", dataset, index=IndexConfig("flat"))
+    assert index_file.read_header(flat).lists is None and exported.voice.read_bytes() == voice
+    other = tmp_path / "other"
+    shutil.copytree(dataset, other)
+    write_manifest(other, DatasetHeader(24000, FACTS["pitch"], {"name": "spin", "dim": 768}), read_manifest(dataset))
+    for export in (export_checkpoint, export_index):
+        with pytest.raises(DatasetError, match="features of content=spin with 768 channels by now"):
+            export(keep.path, tmp_path / "again", "anna", other)
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_diverged_checkpoint_is_not_exported(make_module, dataset, tmp_path):
+    """Defect T18: overflow in half precision goes unnoticed in the peers."""
+    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    module = make_module()
+    trainer_for(callbacks=[keep]).fit(module, data_of(dataset))
+    content = torch.load(keep.path, weights_only=True)
+    content["state_dict"]["synthesizer.speaker_embedding.weight"][0, 0] = 1e6
+    torch.save(content, keep.path)
+    with pytest.raises(VoiceError, match=r"emb_g\.weight"):
+        export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset)
+    assert not (tmp_path / "voice").exists()
+
+
+def test_from_a_folder_of_recordings_to_a_converted_voice(tmp_path, recordings, caplog):
+    caplog.set_level("INFO")
+    config = small_run(tmp_path, recordings)
+    score = workflow.train(config)
+    assert score is not None and np.isfinite(score)
+    name = recordings.name
+    voice = tmp_path / "voices" / name
+    assert {path.name for path in voice.iterdir()} == {f"{name}.pth", f"{name}.index", f"{name}.index.json", "listen"}
+    listen = sorted(path.name for path in (voice / "listen").iterdir())
+    assert listen == ["01_converted.wav", "01_source.wav", "comparison.json"]
+    converted, rate = soundfile.read(voice / "listen" / "01_converted.wav")
+    source = soundfile.info(DEMO_FOLDER / "source" / "01.flac")
+    assert rate == 24000 and len(converted) == -(-source.frames * 24000 // source.samplerate)
+    assert np.abs(converted).max() > 0
+    for line in ("voice:", "index:", "dataset:", "tensorboard --logdir", "keep its melody", "Listen: "):
+        assert line in caplog.text
+    # The demo has one speaker, who has a pitch.
+    assert f"proposed_pitch_hz={Voice.load(voice / f'{name}.pth').median_f0_hz:.0f}" in caplog.text
+    checkpoints = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert checkpoints == {"best.ckpt", "last.ckpt"}
+    assert_log_shows_everything(tmp_path / "run" / "tensorboard", config, score)
+
+    # A second run prepares nothing again and can go on from the first.
+    caplog.clear()
+    header = read_header(tmp_path / "datasets" / name)
+    assert header.sample_rate == plain(config.model)["synthesizer"]["sample_rate"]
+    again = small_run(tmp_path, recordings, f"checkpoint={tmp_path}/run/checkpoints/last.ckpt", "trainer.max_epochs=3")
+    trainer = workflow.fit(again, workflow.prepare_dataset(again))
+    assert trainer.current_epoch == 3
+    assert "slicing" not in caplog.text and "finding pitch" not in caplog.text
+
+
+def assert_log_shows_everything(folder, config, score):
+    events = EventAccumulator(str(folder), size_guidance={"audio": 0, "images": 0}).Reload()
+
+    def steps(kind, tag):
+        return [event.step for event in getattr(events, kind)(tag)]
+
+    losses = {f"loss/{term}" for term in ("adversarial", "features", "mel", "kl", "generator", "discriminator")}
+    for tag in losses | {"throughput/seconds_per_step", "throughput/audio_seconds_per_second"}:
+        assert steps("Scalars", tag) == [0, 1], tag
+    for tag in ("learning_rate/synthesizer", "learning_rate/discriminator", "val/mel"):
+        assert steps("Scalars", tag) == [0, 1], tag
+    for tag in ("grad_norm/generator", "grad_norm/discriminator"):
+        assert steps("Scalars", tag) == [1], tag
+    assert steps("Scalars", "val/voicing_error") == [0, 1]
+    # Held-out audio beside the original at each validation, and their spectra with the pitch of both.
+    for tag in ("clip0/recorded", "clip0/rebuilt"):
+        assert steps("Audio", tag) == [0, 1]
+        assert events.Audio(tag)[0].sample_rate == 24000
+    assert steps("Images", "clip0/mel") == [0, 1]
+    assert steps("Images", "dataset") == [0]
+    # What the HParams tab compares runs by.
+    settings = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    hparams = HParamsPluginData.FromString(settings).session_start_info.hparams
+    assert hparams["optimizer.lr"].number_value == config.optimizer.lr
+    assert hparams["model.synthesizer.initial_channels"].number_value == 16
+    assert hparams["name"].string_value == config.name
+    metrics = events.summary_metadata["_hparams_/experiment"].plugin_data.content
+    tags = {metric.name.tag for metric in HParamsPluginData.FromString(metrics).experiment.metric_infos}
+    assert {"best/val/mel", "final/val/mel", "final/val/voicing_error"} <= tags
+    assert events.Scalars("best/val/mel")[0].value == pytest.approx(score)
+
+
+def test_a_run_folder_goes_on_in_place(tmp_path, recordings, caplog):
+    """What a user does after a crash: the same command, with the run folder."""
+    caplog.set_level("INFO")
+    changes = ["showcase=null", "trainer.max_epochs=2", "callbacks.last.every_n_steps=1"]
+    config = small_run(tmp_path, recordings, *changes)
+    folder = workflow.prepare_dataset(config)
+
+    def crash(module, *args):
+        if module.optimizer_steps == 1:
+            raise EOFError
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(EOFError):
+        patch.setattr(RVCModule, "on_train_batch_start", crash)
+        workflow.fit(config, folder)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
+    trainer = workflow.fit(small_run(tmp_path, recordings, *changes, f'checkpoint="{tmp_path}/run"'), folder)
+    assert "Going on from" in caplog.text and "last.ckpt' with step 1" in caplog.text
+    assert trainer.lightning_module.optimizer_steps == 2
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("loss/mel")] == [0, 1]
+    assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
+
+
+def test_a_run_that_goes_on_keeps_its_speakers(tmp_path, recordings):
+    (recordings / "ben").mkdir()
+    (recordings / "11.flac").rename(recordings / "ben" / "11.flac")
+    (recordings / "carla").mkdir()
+    (recordings / "10.flac").rename(recordings / "carla" / "10.flac")
+    changes = ["speakers=folders", "data.held_out=0", "trainer.max_epochs=1", "name=duo", "data.silent_clips=1"]
+    config = small_run(tmp_path, recordings, *changes)
+    workflow.fit(config, workflow.prepare_dataset(config))
+    facts = facts_of(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert facts["speakers"] == ["ben", "carla"]
+
+    (recordings / "anna").mkdir()
+    (recordings / "09.flac").rename(recordings / "anna" / "09.flac")
+    again = small_run(tmp_path, recordings, *changes, f'checkpoint="{tmp_path}/run"')
+    with pytest.raises(DatasetError, match="speakers are ben, carla, the dataset's anna, ben, carla"):
+        workflow.fit(again, workflow.prepare_dataset(again))
+
+
+@pytest.mark.parametrize("change", ["name=spectral", "edition=1"])
+def test_a_run_goes_on_with_the_content_it_was_trained_with(tmp_path, recordings, change):
+    config = small_run(tmp_path, recordings, "showcase=null", "trainer.max_epochs=1")
+    folder = workflow.prepare_dataset(config)
+    workflow.fit(config, folder)
+    checkpoint = tmp_path / "run/checkpoints/last.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    (key, value), voice = change.split("="), content[CHECKPOINT_KEY]["voice"]
+    place = voice["content"] if key == "name" else voice["content"]["options"]
+    place[key] = int(value) if value.isdigit() else value
+    torch.save(content, checkpoint)
+    with pytest.raises(DatasetError, match=f"content {key} was {value}, is "):
+        workflow.fit(small_run(tmp_path, recordings, f"checkpoint={checkpoint}"), folder)
+
+
+def test_averaged_weights_are_one_word(tmp_path, recordings):
+    config = small_run(tmp_path, recordings, "callbacks=ema", "trainer.max_epochs=1")
+    trainer = workflow.fit(config, workflow.prepare_dataset(config))
+    assert AVERAGED_KEY in torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert trainer.current_epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["audio=null", "name=x"], "audio=FOLDER"),
+        (["audio=no/such/folder"], "no/such/folder"),
+        (["checkpoint=no.ckpt"], "no.ckpt"),
+    ],
+)
+def test_a_users_mistake_is_one_clear_error(tmp_path, recordings, overrides, message):
+    with pytest.raises(RVCError, match=message):
+        workflow.train(small_run(tmp_path, recordings, *overrides))
+    assert not (tmp_path / "voices").exists()
+
+
+def test_trains_without_a_log(tmp_path, recordings):
+    config = small_run(tmp_path, recordings, "logger=none", "trainer.max_epochs=1")
+    trainer = workflow.fit(config, workflow.prepare_dataset(config))
+    assert trainer.loggers == [] and trainer.current_epoch == 1
+
+
+def test_without_held_out_recordings_the_last_state_is_exported(tmp_path, recordings):
+    config = small_run(tmp_path, recordings, "data.held_out=0", "showcase=null", "trainer.max_epochs=1")
+    dataset_folder = workflow.prepare_dataset(config)
+    trainer = workflow.fit(config, dataset_folder)
+    assert workflow.checkpoint_to_export(trainer).name == "last.ckpt"
+    assert any(isinstance(callback, ModelCheckpoint) for callback in trainer.callbacks)

@@ -1,0 +1,131 @@
+"""Every generator on the whole way: from recordings to a voice file, read again and spoken with."""
+
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from configurations import SMALL_DISCRIMINATOR, composed
+from runs import small_run
+
+from rvc_lightning import Voice
+from rvc_lightning.cli.resolvers import DEMO_FOLDER
+from rvc_lightning.data.datamodule import RVCDataModule
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
+from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.training import run as workflow
+from rvc_lightning.training.module import RVCModule, TrainingConfig
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for name in ("09", "10"):
+        shutil.copy(DEMO_FOLDER / "target" / f"{name}.flac", folder)
+    return folder
+
+
+@pytest.fixture
+def prepared(tmp_path, recordings):
+    return workflow.prepare_dataset(small_run(tmp_path, recordings))
+
+
+REFINEGAN = ["generator=refinegan", "discriminator=v3", "loss=multi_scale", *SMALL_DISCRIMINATOR]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "vocoder", "pitch"),
+    [
+        (["generator=hifigan", "pitch=none"], "HiFi-GAN", 0),
+        (["generator=mrf_hifigan"], "MRF HiFi-GAN", 1),
+        (REFINEGAN, "RefineGAN", 1),
+        (["generator=source_filter"], "Source-Filter", 1),
+    ],
+    ids=["no pitch", "MRF", "RefineGAN", "source and filter"],
+)
+def test_from_recordings_to_a_voice_that_speaks(tmp_path, recordings, caplog, overrides, vocoder, pitch):
+    caplog.set_level("INFO")
+    sizes = ["model.synthesizer.initial_channels=32", "trainer.max_epochs=1"]
+    score = workflow.train(small_run(tmp_path, recordings, *sizes, *overrides))
+    assert np.isfinite(score)
+    # What cannot be asked of the voice is not proposed.
+    assert ("proposed_pitch_hz=" in caplog.text) == bool(pitch)
+    folder = tmp_path / "voices/recordings"
+    content = torch.load(folder / "recordings.pth", weights_only=True)
+    assert (content["vocoder"], content["f0"]) == (vocoder, pitch)
+    assert ("enc_p.emb_pitch.weight" in content["weight"]) == bool(pitch)
+    assert content["rvc_lightning"]["pitch"]["name"] == ("swift_f0" if pitch else "none")
+    assert Voice.load(folder / "recordings.pth").pitch_guided == bool(pitch)
+    # The showcase has converted a sentence with the voice.
+    assert (folder / "listen/01_converted.wav").stat().st_size > 44
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_refinegan_trains_in_other_precisions(tmp_path, recordings, prepared, precision):
+    sizes = ["model.synthesizer.initial_channels=32", "trainer.max_epochs=1", "+trainer.limit_train_batches=1"]
+    config = small_run(tmp_path, recordings, *sizes, *REFINEGAN, f"precision={precision}", "logger=none")
+    trainer = workflow.fit(config, prepared)
+    assert all(parameter.isfinite().all() for parameter in trainer.lightning_module.parameters())
+    assert float(trainer.callback_metrics["val/mel"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["pitch=none"], "generator=hifigan"),
+        (["generator=refinegan", "model.synthesizer.initial_channels=24"], "multiple of 16"),
+        (["discriminator=v3", "model.segment_frames=1"], "segment_frames=1"),
+        (["data.batch_size=0"], "batch_size=0"),
+    ],
+)
+def test_a_contradiction_is_refused_before_anything_is_prepared(tmp_path, recordings, overrides, message):
+    with pytest.raises(ConfigurationError, match=message):
+        workflow.train(small_run(tmp_path, recordings, *overrides))
+    assert not (tmp_path / "datasets").exists()
+
+
+def test_the_experiment_for_refinegan_sets_what_goes_with_it():
+    model = composed("+experiment=refinegan").model
+    assert (model.synthesizer.generator, model.mel_loss) == ("refinegan", "multi_scale")
+    assert model.loss_weights.mel == 15 and len(model.discriminator.resolutions) == 3
+
+
+@pytest.mark.parametrize("segment_frames", [24, 25, 40])
+def test_only_slices_that_hold_a_segment_are_trained_on(tmp_path, segment_frames):
+    """Defect T4: at 32 kHz clips of 38 frames pass the peers' test for segments of 40."""
+    rows = [
+        ManifestRow(id=str(n), recording=str(n), speaker=0, sample_rate=32000, audio="a", f0="f", content="c",
+                    samples=320 * n, frames=n, seconds=n / 100)
+        for n in range(segment_frames - 3, segment_frames + 4)
+    ]  # fmt: skip
+    write_manifest(tmp_path, DatasetHeader(32000, {}, {}), rows)
+    data = RVCDataModule(tmp_path, segment_frames=segment_frames, held_out=0.0)
+    data.setup()
+    kept = [row.frames for row in data.training_rows]
+    assert kept and max(kept) == segment_frames + 3
+    for frames in kept:
+        # What is left once content, at two frames each, covers no more than the audio (specification 8.3).
+        assert min(frames, 2 * ((160 * frames - 80) // 320)) >= segment_frames
+
+
+@pytest.fixture
+def make_module(tiny_synthesizer, tiny_discriminator):
+    def make(**training):
+        weights = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
+        config = TrainingConfig(segment_frames=8, n_mels=20, loss_weights=weights, **training)
+        decay = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+        return RVCModule(tiny_synthesizer, tiny_discriminator, config, optimizer=torch.optim.AdamW, scheduler=decay)
+
+    return make
+
+
+def test_the_mel_loss_is_chosen_and_the_measure_of_validation_is_not(make_module):
+    """val/mel compares runs, so it is of one scale under either loss."""
+    single, several = make_module(mel_loss="single"), make_module(mel_loss="multi_scale")
+    real, fake = torch.rand(2, 1, 4800), torch.rand(2, 1, 4800)
+    assert torch.equal(single.mel_of(real), several.mel_of(real))
+    assert float(single.mel_loss(real, fake)) != pytest.approx(float(several.mel_loss(real, fake)), rel=0.1)
+    # Both kinds keep the same entries in a checkpoint.
+    assert single.state_dict().keys() == several.state_dict().keys()
