@@ -180,14 +180,14 @@ def _widget(one: OptionField, value: Any) -> Any:
         return ipywidgets.Checkbox(value=value, indent=False)
     if one.choices:
         return ipywidgets.Dropdown(options=[*([None] if one.optional else []), *one.choices], value=value)
-    if one.low is None or one.high is None or one.optional or len(one.kinds) > 1 or one.kinds[0] not in (int, float):
+    if one.min is None or one.max is None or one.optional or len(one.kinds) > 1 or one.kinds[0] not in (int, float):
         return ipywidgets.Text(
             value="" if value is None else _as_yaml(value), placeholder="off", continuous_update=False
         )
     if one.kinds[0] is int:
-        return ipywidgets.IntSlider(value=value, min=int(one.low), max=int(one.high))
-    step = 0.5 if one.high - one.low > 20 else 0.01
-    return ipywidgets.FloatSlider(value=value, min=one.low, max=one.high, step=step, readout_format=".2f")
+        return ipywidgets.IntSlider(value=value, min=int(one.min), max=int(one.max))
+    step = 0.5 if one.max - one.min > 20 else 0.01
+    return ipywidgets.FloatSlider(value=value, min=one.min, max=one.max, step=step, readout_format=".2f")
 
 
 def _row(one: OptionField, widget: Any) -> Any:

@@ -28,10 +28,10 @@ def test_there_is_a_control_for_every_option_that_says_what_it_does(controls):
 
 def test_bounds_are_those_of_the_options(controls):
     bounded = [one for one in option_fields(ConversionOptions) if one.kinds in ((float,), (int,)) and not one.optional]
-    found = [one for one in bounded if one.high is not None]
+    found = [one for one in bounded if one.max is not None]
     assert {"transpose_semitones", "index_rate", "protect"} <= {one.name for one in found}
     for one in found:
-        assert (controls.widgets[one.name].min, controls.widgets[one.name].max) == (one.low, one.high)
+        assert (controls.widgets[one.name].min, controls.widgets[one.name].max) == (one.min, one.max)
 
 
 def test_what_is_chosen_is_what_is_converted_with(controls):

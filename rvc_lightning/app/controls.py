@@ -115,12 +115,12 @@ def control(one: OptionField, prefix: str = "") -> Component:
         # A number's own control shows 0 where there is none.
         return gr.Textbox("" if one.default is None else str(one.default), placeholder="empty", **words)
     precision = None if float in one.kinds else 0
-    if one.low is None or one.high is None:
-        return gr.Number(one.default, minimum=one.low, maximum=one.high, precision=precision, **words)
-    span = one.high - one.low
+    if one.min is None or one.max is None:
+        return gr.Number(one.default, minimum=one.min, maximum=one.max, precision=precision, **words)
+    span = one.max - one.min
     # Numbers between the steps can be typed.
     step = 1 if span >= 20 or precision == 0 else 0.1 if span >= 2 else 0.01
-    return gr.Slider(one.low, one.high, one.default, step=step, precision=precision, **words)
+    return gr.Slider(one.min, one.max, one.default, step=step, precision=precision, **words)
 
 
 def _upload(label: str, info: str, elem_id: str) -> Component:

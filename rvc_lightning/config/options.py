@@ -1,59 +1,72 @@
-"""Options that say what they are: default, meaning, unit and range of a dataclass field, written once and read by code.
+"""Settings as dataclasses: each field states its default, meaning, unit and range once.
 
-    index_rate: float = option(0.75, "share of the features taken from the index", low=0, high=1)
+    @dataclass(frozen=True, kw_only=True)
+    class LoaderConfig(Settings, group="data"):
+        batch_size: int = option(min=1)
+        cache: str = option("none", choices=("none", "memory"))
 
-The same few words then make the error for a wrong value, the help of the command, the table of the README, and the
-widgets of the notebook and of the web page (`option_fields`).
+`Settings.from_values` builds such a dataclass from YAML, JSON or widgets: OmegaConf checks names and types, since the
+dataclass is a structured config, and `__post_init__` checks ranges and choices. Code that builds the dataclass itself
+gets the same checks. The help of a command, its table in the documentation and the widgets of the page read
+`option_fields`.
+
+OmegaConf supports `bool`, `int`, `float`, `str`, `list`, `dict`, unions of plain types, and `Any` for the rest.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from rvc_lightning.errors import ConfigurationError, unknown_choice
 
-T = TypeVar("T")
+S = TypeVar("S", bound="Settings")
 
-_DESCRIPTION = "option"
-_TOO_LARGE = 2**63
-"""What no number reaches: seeds and speakers are integers of 64 bits."""
+_OPTION = "option"
+_INT64_LIMIT = 2**63
+"""Seeds and speaker numbers are 64-bit integers."""
+_CHECKED = (bool, int, float, str, tuple, list, dict)
 
 
 @dataclass(frozen=True)
 class OptionField:
-    """What is known of one option."""
+    """Name, default, meaning, unit and range of one setting."""
 
     name: str
-    """In Python, in YAML and on the command line."""
+    """Name in Python, in YAML and on the command line."""
     default: Any
-    """Its value where nothing is said."""
-    help: str
-    """What it does, in one or two plain sentences."""
-    unit: str
-    """Of its number; empty for what has none."""
-    low: float | None
-    """Least value of its number, included; None where there is no bound."""
-    high: float | None
-    """Greatest value of its number, included; None where there is no bound."""
-    choices: tuple[str, ...]
-    """Values of a name that is one of several; empty for what is free."""
-    kinds: tuple[type, ...]
-    """Of bool, int, float, str and tuple, those that it takes; an int serves as a float."""
-    optional: bool
-    """Whether it takes None as well, which stands for off."""
+    """Default value; `dataclasses.MISSING` where a value is required."""
+    help: str = ""
+    """Meaning, in one or two plain sentences."""
+    unit: str = ""
+    """Unit of a number; empty if it has none."""
+    min: float | None = None
+    """Smallest number allowed; None for no bound."""
+    max: float | None = None
+    """Largest number allowed; None for no bound."""
+    choices: tuple[str, ...] = ()
+    """Allowed texts; empty if any text is allowed."""
+    kinds: tuple[type, ...] = ()
+    """Allowed types, of bool, int, float, str, tuple, list and dict; an int is a valid float. Empty for any type."""
+    optional: bool = False
+    """Whether None is allowed."""
 
     @property
     def allowed(self) -> str:
-        """What it takes, in words, such as 'a number from 0 to 1'."""
+        """Allowed values in words, such as 'a number from 0 to 1'."""
         words = [word for kind, word in self._words().items() if kind in self.kinds]
-        return " or ".join([*words, *(["null"] if self.optional else [])])
+        return " or ".join([*dict.fromkeys(words), *(["null"] if self.optional else [])])
 
     @property
     def default_text(self) -> str:
-        """The default as it is written on the command line."""
+        """Default value as typed on the command line."""
         if isinstance(self.default, tuple):
             return f"[{','.join(map(str, self.default))}]"
         if self.default is None or isinstance(self.default, bool):
@@ -61,16 +74,22 @@ class OptionField:
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
     def check(self, value: Any, prefix: str = "") -> None:
-        """Raises ConfigurationError if `value` is of another kind or out of range; `prefix` stands before the name."""
-        if not (self.optional if value is None else self._takes(value)):
+        """Raise ConfigurationError if `value` is not allowed; `prefix` precedes the name in the message."""
+        if not (self.optional if value is None else self._accepts(value)):
             raise ConfigurationError(f"{prefix}{self.name}={value!r}: choose {self.allowed}")
 
-    def _takes(self, value: Any) -> bool:
+    def _accepts(self, value: Any) -> bool:
+        if not self.kinds:
+            return True
         if isinstance(value, bool) or not isinstance(value, int | float):
             return isinstance(value, self.kinds) and (not self.choices or value in self.choices)
-        if not (float in self.kinds or (int in self.kinds and isinstance(value, int))) or not abs(value) < _TOO_LARGE:
+        if not (float in self.kinds or (int in self.kinds and isinstance(value, int))) or not math.isfinite(value):
             return False
-        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+        return (
+            abs(value) < _INT64_LIMIT
+            and (self.min is None or value >= self.min)
+            and (self.max is None or value <= self.max)
+        )
 
     def _words(self) -> dict[type, str]:
         name = f"one of: {', '.join(self.choices)}" if self.choices else "text"
@@ -80,63 +99,110 @@ class OptionField:
             int: f"a whole number{self._bounds()}",
             str: name,
             tuple: "a list",
+            list: "a list",
+            dict: "a table",
         }
 
     def _bounds(self) -> str:
-        if self.low is None:
+        if self.min is None:
             return ""
-        end = "up" if self.high is None else f"to {self.high:g}"
-        return f" from {self.low:g} {end} {self.unit}".rstrip()
+        end = "up" if self.max is None else f"to {self.max:g}"
+        return f" from {self.min:g} {end} {self.unit}".rstrip()
 
 
 def option(
-    default: T,
-    help: str,
+    default: Any = MISSING,
+    help: str = "",
     *,
     unit: str = "",
-    low: float | None = None,
-    high: float | None = None,
+    min: float | None = None,
+    max: float | None = None,
     choices: Sequence[str] = (),
-) -> T:
-    """A field of a dataclass of options: its default, and what `OptionField` knows of it."""
-    description = {"help": help, "unit": unit, "low": low, "high": high, "choices": tuple(choices)}
-    return field(default=default, metadata={_DESCRIPTION: description})
+) -> Any:
+    """Return a dataclass field with its default and the description that `OptionField` holds."""
+    description = {"help": help, "unit": unit, "min": min, "max": max, "choices": tuple(choices)}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata={_OPTION: description})
+    return field(default=default, metadata={_OPTION: description})
 
 
+@cache
 def option_fields(owner: type) -> tuple[OptionField, ...]:
-    """What is known of each option of `owner`, a dataclass made of `option`s, in their order."""
+    """Return the description of each field of the dataclass `owner`, in order."""
     hints = get_type_hints(owner)
     return tuple(
-        _described(one.name, one.default, hints[one.name], one.metadata[_DESCRIPTION]) for one in fields(owner)
+        _described(one.name, _default_of(one), hints[one.name], one.metadata.get(_OPTION, {})) for one in fields(owner)
     )
+
+
+def _default_of(one: Any) -> Any:
+    return one.default if one.default_factory is MISSING else one.default_factory()
 
 
 def _described(name: str, default: Any, hint: Any, description: Mapping[str, Any]) -> OptionField:
     choices = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     kinds = tuple(get_origin(kind) or kind for kind in choices if kind is not NoneType)
+    kinds = kinds if all(kind in _CHECKED for kind in kinds) else ()
     return OptionField(name=name, default=default, kinds=kinds, optional=NoneType in choices, **description)
 
 
-def check_options(options: Any, prefix: str = "") -> None:
-    """Compares the values of a dataclass of options with what they may be.
+@dataclass(frozen=True)
+class Settings:
+    """Base of the dataclasses that describe a group of settings.
 
-    Args:
-        options: The instance.
-        prefix: Stands before the names in messages, such as 'reverb.'.
+    Args of the class statement: `group`, the name of the group, which precedes the name of a field in messages.
 
     Raises:
-        ConfigurationError: A value is of another kind or out of range; the message names it and what is allowed.
+        ConfigurationError: A value is of the wrong type or out of range; the message gives name, value and choices.
     """
+
+    group: ClassVar[str] = ""
+
+    def __init_subclass__(cls, group: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if group is not None:
+            cls.group = group
+
+    def __post_init__(self) -> None:
+        prefix = f"{self.group}." if self.group else ""
+        for one in option_fields(type(self)):
+            one.check(getattr(self, one.name), prefix)
+
+    @classmethod
+    def from_values(cls: type[S], values: Mapping[str, Any]) -> S:
+        """Build the dataclass from names and values as YAML, JSON or widgets give them; defaults fill the rest.
+
+        Raises:
+            ConfigurationError: A name is unknown, a value is missing, of the wrong type or out of range.
+        """
+        prefix = f"{cls.group}." if cls.group else ""
+        try:
+            merged = OmegaConf.merge(OmegaConf.structured(cls), values)
+            return cls(**{str(name): _container(merged[name]) for name in merged})
+        except ConfigKeyError as error:
+            kind = f"setting of {cls.group}" if cls.group else "option"
+            raise unknown_choice(kind, error.key, [one.name for one in option_fields(cls)]) from error
+        except MissingMandatoryValue as error:
+            raise ConfigurationError(f"{prefix}{error.key} is missing") from error
+        except OmegaConfBaseException as error:
+            name = str(error.full_key).partition(".")[0].partition("[")[0]
+            allowed = next((one.allowed for one in option_fields(cls) if one.name == name and one.kinds), None)
+            reason = f"choose {allowed}" if allowed else str(error).splitlines()[0]
+            raise ConfigurationError(f"{prefix}{name}={values.get(name)!r}: {reason}") from error
+
+
+def _container(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def check_options(options: Any, prefix: str = "") -> None:
+    """Check every field of a dataclass instance. Raises ConfigurationError. Use `Settings` instead."""
     for one in option_fields(type(options)):
         one.check(getattr(options, one.name), prefix)
 
 
-def options_from(owner: type[T], values: Mapping[str, Any], kind: str = "option") -> T:
-    """A dataclass of options from names and values as YAML, JSON or widgets give them.
-
-    Raises:
-        ConfigurationError: A name is unknown, or a value is not allowed; the message has the choices.
-    """
+def options_from(owner: Any, values: Mapping[str, Any], kind: str = "option") -> Any:
+    """Build `owner` from names and values. Use `Settings.from_values` instead."""
     names = [one.name for one in option_fields(owner)]
     for name in values:
         if name not in names:

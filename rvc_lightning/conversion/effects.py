@@ -54,7 +54,7 @@ class PitchShift(Effect):
     is_live = False
     about = "moves the finished voice with its timbre; transpose_semitones moves what it sings and keeps the timbre"
 
-    semitones: float = option(12.0, "shift, 12 to the octave", unit="semitones", low=-48, high=48)
+    semitones: float = option(12.0, "shift, 12 to the octave", unit="semitones", min=-48, max=48)
     preserve_formants: bool = option(False, "keeps the timbre where it is")
 
 
@@ -66,7 +66,7 @@ class Gain(Effect):
     pedalboard_name = "Gain"
     about = "louder or quieter"
 
-    gain_db: float = option(3.0, "change of the level", unit="dB", low=-60, high=60)
+    gain_db: float = option(3.0, "change of the level", unit="dB", min=-60, max=60)
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ class Compressor(Effect):
     pedalboard_name = "Compressor"
     about = "turns loud parts down, so that loud and quiet come nearer"
 
-    threshold_db: float = option(-20.0, "level above which it acts", unit="dB", low=-60, high=0)
-    ratio: float = option(4.0, "so many dB above the threshold become one", low=1, high=20)
-    attack_ms: float = option(1.0, "time to turn down", unit="ms", low=0, high=500)
-    release_ms: float = option(100.0, "time to turn up again", unit="ms", low=0, high=3000)
+    threshold_db: float = option(-20.0, "level above which it acts", unit="dB", min=-60, max=0)
+    ratio: float = option(4.0, "so many dB above the threshold become one", min=1, max=20)
+    attack_ms: float = option(1.0, "time to turn down", unit="ms", min=0, max=500)
+    release_ms: float = option(100.0, "time to turn up again", unit="ms", min=0, max=3000)
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ class Limiter(Effect):
     about = "makes loud without passing full scale; last in the chain"
 
     threshold_db: float = option(
-        -1.0, "this level is raised to full scale: the lower, the louder", unit="dB", low=-60, high=0
+        -1.0, "this level is raised to full scale: the lower, the louder", unit="dB", min=-60, max=0
     )
-    release_ms: float = option(100.0, "time to turn up again", unit="ms", low=1, high=3000)
+    release_ms: float = option(100.0, "time to turn up again", unit="ms", min=1, max=3000)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Distortion(Effect):
     pedalboard_name = "Distortion"
     about = "overdrive, softly clipped"
 
-    drive_db: float = option(25.0, "gain before it", unit="dB", low=0, high=60)
+    drive_db: float = option(25.0, "gain before it", unit="dB", min=0, max=60)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Clipping(Effect):
     pedalboard_name = "Clipping"
     about = "cuts peaks off"
 
-    threshold_db: float = option(-6.0, "level at which they are cut", unit="dB", low=-60, high=0)
+    threshold_db: float = option(-6.0, "level at which they are cut", unit="dB", min=-60, max=0)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Bitcrush(Effect):
     pedalboard_name = "Bitcrush"
     about = "rounds samples to few levels, as early samplers did"
 
-    bit_depth: float = option(8.0, "bits of a sample", unit="bits", low=1, high=32)
+    bit_depth: float = option(8.0, "bits of a sample", unit="bits", min=1, max=32)
 
 
 @dataclass(frozen=True)
@@ -139,11 +139,11 @@ class Chorus(Effect):
     about = "adds a copy that wavers in time"
     rings = True
 
-    rate_hz: float = option(1.0, "how often it wavers", unit="Hz", low=0.01, high=99)
-    depth: float = option(0.25, "how far it wavers", low=0, high=1)
-    centre_delay_ms: float = option(7.0, "delay that it wavers around", unit="ms", low=1, high=99)
-    feedback: float = option(0.0, "share of the copy that is copied again", low=-0.95, high=0.95)
-    mix: float = option(0.5, "share of the copy in what is heard", low=0, high=1)
+    rate_hz: float = option(1.0, "how often it wavers", unit="Hz", min=0.01, max=99)
+    depth: float = option(0.25, "how far it wavers", min=0, max=1)
+    centre_delay_ms: float = option(7.0, "delay that it wavers around", unit="ms", min=1, max=99)
+    feedback: float = option(0.0, "share of the copy that is copied again", min=-0.95, max=0.95)
+    mix: float = option(0.5, "share of the copy in what is heard", min=0, max=1)
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,9 @@ class Delay(Effect):
     about = "echoes"
     rings = True
 
-    delay_seconds: float = option(0.5, "time between echoes", unit="s", low=0.001, high=5)
-    feedback: float = option(0.0, "share of an echo in the next; 0 is one echo", low=0, high=0.95)
-    mix: float = option(0.5, "share of the echoes in what is heard", low=0, high=1)
+    delay_seconds: float = option(0.5, "time between echoes", unit="s", min=0.001, max=5)
+    feedback: float = option(0.0, "share of an echo in the next; 0 is one echo", min=0, max=0.95)
+    mix: float = option(0.5, "share of the echoes in what is heard", min=0, max=1)
 
 
 @dataclass(frozen=True)
@@ -169,12 +169,12 @@ class Reverb(Effect):
     about = "a room"
     rings = True
 
-    room_size: float = option(0.5, "how long it rings", low=0, high=1)
-    damping: float = option(0.5, "how dull it rings", low=0, high=1)
-    wet_level: float = option(0.33, "level of the room", low=0, high=1)
-    dry_level: float = option(0.4, "level of the voice itself", low=0, high=1)
+    room_size: float = option(0.5, "how long it rings", min=0, max=1)
+    damping: float = option(0.5, "how dull it rings", min=0, max=1)
+    wet_level: float = option(0.33, "level of the room", min=0, max=1)
+    dry_level: float = option(0.4, "level of the voice itself", min=0, max=1)
     width: float = option(
-        1.0, "of the stereo image; of one channel, how loud the room is, from half to full", low=0, high=1
+        1.0, "of the stereo image; of one channel, how loud the room is, from half to full", min=0, max=1
     )
 
 

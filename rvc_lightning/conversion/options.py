@@ -42,17 +42,17 @@ class ConversionOptions:
         0.0,
         "shift of the pitch, 12 to the octave; about 12 from a low to a high voice, -12 back; a voice without pitch "
         "has none to shift",
-        unit="semitones", low=-48, high=48,
+        unit="semitones", min=-48, max=48,
     )  # fmt: skip
     autotune: float = option(
         0.0,
         "how far the pitch is pulled to the nearest note: 0 not at all, 1 onto it",
-        low=0, high=1,
+        min=0, max=1,
     )  # fmt: skip
     proposed_pitch_hz: float | None = option(
         None,
         "pitch to move the recording to, by whole semitones, an octave at most; 155 suits low voices, 255 high ones",
-        unit="Hz", low=50, high=1100,
+        unit="Hz", min=50, max=1100,
     )  # fmt: skip
     f0_file: str | None = option(
         None,
@@ -66,33 +66,33 @@ class ConversionOptions:
     index_rate: float = option(
         0.75,
         "share of the features taken from the voice's own recordings, if there is an index",
-        low=0, high=1,
+        min=0, max=1,
     )  # fmt: skip
     protect: float = option(
         0.5,
         "share of those features in consonants and breaths: 0 keeps them nearest to the source, 0.5 is no protection",
-        low=0, high=0.5,
+        min=0, max=0.5,
     )  # fmt: skip
     volume_envelope: float = option(
         1.0,
         "loudness over time: 1 the voice's own, 0 the source's",
-        low=0, high=1,
+        min=0, max=1,
     )  # fmt: skip
     speaker: int | str = option(
         0,
         "speaker of a voice that has several, by number or by name",
-        low=0,
+        min=0,
     )  # fmt: skip
     noise_scale: float | None = option(
         None,
         "how widely the voice draws from what it has learned: 0 the most probable, 1 all of it; null as it was "
         "trained, which is 0.66666 for voices of other tools",
-        low=0, high=1,
+        min=0, max=1,
     )  # fmt: skip
     seed: int = option(
         0,
         "of the noise that is drawn; the same seed gives the same audio",
-        low=0,
+        min=0,
     )  # fmt: skip
     split_on_silence: bool = option(
         False,
@@ -101,7 +101,7 @@ class ConversionOptions:
     clean_noise: float = option(
         0.0,
         "how much of the steady noise is removed from the result: 0 none, 1 as much as can be told from the voice",
-        low=0, high=1,
+        min=0, max=1,
     )  # fmt: skip
     effects: tuple[Effect, ...] = option(
         (),
@@ -110,12 +110,12 @@ class ConversionOptions:
     tail_seconds: float = option(
         0.0,
         "how much longer the result is, for what chorus, delay and reverb leave; 0 keeps the length",
-        unit="s", low=0, high=60,
+        unit="s", min=0, max=60,
     )  # fmt: skip
     output_sample_rate: int | None = option(
         None,
         "sampling rate of the result; null is that of the voice, or in files the next that the format takes",
-        unit="Hz", low=8000, high=192000,
+        unit="Hz", min=8000, max=192000,
     )  # fmt: skip
     output_format: str | None = option(
         None,

@@ -210,13 +210,13 @@ def test_a_new_option_gets_a_control_by_itself():
         plain = {"default": 0.0, "help": "new", "unit": "", "low": None, "high": None, "choices": (), "optional": False}
         return control(OptionField(name="new_one", **plain | {"kinds": (float,)} | facts))
 
-    assert described(low=0, high=1).get_block_name() == "slider"
-    assert described(low=0).get_block_name() == "number"
+    assert described(min=0, max=1).get_block_name() == "slider"
+    assert described(min=0).get_block_name() == "number"
     assert described(kinds=(bool,), default=False).get_block_name() == "checkbox"
     assert described(kinds=(str,), choices=("a", "b"), default="a").get_block_name() == "dropdown"
     assert described(kinds=(str,), default="").get_block_name() == "textbox"
     assert described(kinds=(float,), optional=True, default=None).get_block_name() == "textbox"
-    assert isinstance(described(low=0, high=1), Component)
+    assert isinstance(described(min=0, max=1), Component)
 
 
 def test_every_effect_has_its_parameters():

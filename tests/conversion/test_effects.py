@@ -53,7 +53,7 @@ def test_every_effect_is_heard_and_keeps_the_length(name):
 def test_every_parameter_is_heard(effect, parameter):
     # A delay that is heard within the recording, and a threshold that is reached.
     base = {"delay": {"delay_seconds": 0.1, "feedback": 0.3}, "limiter": {"threshold_db": -12}}.get(effect.name, {})
-    bounds = (False, True) if bool in parameter.kinds else (parameter.low, parameter.high)
+    bounds = (False, True) if bool in parameter.kinds else (parameter.min, parameter.max)
     least, most = (heard([effect(**base | {parameter.name: value})], voice()) for value in bounds)
     assert np.isfinite(least).all() and np.isfinite(most).all()
     assert np.abs(least - most).max() > 1e-4

@@ -106,14 +106,14 @@ def test_an_unknown_option_is_named_with_the_choices():
 def test_every_option_is_described_and_its_bounds_are_taken(owner):
     for one in option_fields(owner):
         assert len(one.help) > 5 and one.help[0].islower() and not one.help.endswith("."), one.name
-        assert (float in one.kinds) <= (None not in (one.low, one.high)), one.name
+        assert (float in one.kinds) <= (None not in (one.min, one.max)), one.name
         one.check(one.default)
-        for bound in (one.low, one.high):
+        for bound in (one.min, one.max):
             if bound is not None:
                 one.check(int(bound) if float not in one.kinds else bound)
-        if one.high is not None:
+        if one.max is not None:
             with pytest.raises(ConfigurationError, match=re.escape(one.name)):
-                one.check(one.high + 1)
+                one.check(one.max + 1)
     assert [one.name for one in option_fields(owner)] == [one.name for one in fields(owner)]
 
 
