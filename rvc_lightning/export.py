@@ -68,7 +68,7 @@ def command_from(pair: Pair, saved: Mapping[str, Any]) -> str:
     options = {key: value for key, value in content.get("options", {}).items() if usual.get(key) != value}
     settings = [
         "audio=FOLDER",
-        *_by_choice("model", "model.synthesizer", settings_of(SynthesizerConfig.from_dict(saved["synthesizer"]))),
+        *_by_choice("model", "model.synthesizer", settings_of(SynthesizerConfig.from_values(saved["synthesizer"]))),
         *_by_choice("discriminator", "model.discriminator", _written("model.discriminator", saved["discriminator"])),
         f"content={content['name']}",
         *_written("content", options),

@@ -80,7 +80,7 @@ def as_table(seconds: Mapping[str, Sequence[float]], clips: Clips) -> str:
 
 def _random_converter(config: DictConfig) -> VoiceConverter:
     """With a voice and an encoder of the configured sizes, and an index of so many rows."""
-    sizes = SynthesizerConfig.from_dict(plain(config.model)["synthesizer"] | {"content_dim": config.content_dim})
+    sizes = SynthesizerConfig.from_values(plain(config.model)["synthesizer"] | {"content_dim": config.content_dim})
     torch.manual_seed(config.seed)
     voice = Voice.from_synthesizer(sizes, Synthesizer(sizes).state_dict(), {})
     n_rows = config.conversion.index_rows

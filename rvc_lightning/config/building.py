@@ -34,7 +34,7 @@ from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
-from rvc_lightning.models.generators import GENERATORS, generator_class
+from rvc_lightning.models.generators import GENERATORS, check_generator, generator_class
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.pitch import PITCH_EXTRACTORS, PitchTracker, build_pitch_extractor
 from rvc_lightning.retrieval.index import IndexConfig
@@ -192,10 +192,11 @@ def _networks_and_training(
     """What `config.model` describes. Raises ConfigurationError where it makes no sense."""
     model = plain(config.model)
     networks = {name: model.pop(name) for name in ("synthesizer", "discriminator")}
-    synthesizer = SynthesizerConfig.from_dict(networks["synthesizer"] | of_the_dataset)
-    discriminator = DiscriminatorConfig.from_dict(networks["discriminator"])
+    synthesizer = SynthesizerConfig.from_values(networks["synthesizer"] | of_the_dataset)
+    check_generator(synthesizer)
+    discriminator = DiscriminatorConfig.from_values(networks["discriminator"])
     training = settings(TrainingConfig, "model", model)
-    fewest = max(discriminator.fewest_samples, MultiScaleMel.FEWEST_SAMPLES if training.mel_loss != "single" else 1)
+    fewest = max(discriminator.min_samples, MultiScaleMel.FEWEST_SAMPLES if training.mel_loss != "single" else 1)
     if training.segment_frames * synthesizer.hop_samples < fewest:
         raise ConfigurationError(
             f"model.segment_frames={training.segment_frames}: the discriminator and the mel loss need "

@@ -224,7 +224,7 @@ class VoiceConverter:
             "lengths": asdict(self.lengths),
             "precision": self.trainer.precision,
             "voice": content_hash(self.voice.weights),
-            "config": self.voice.config.to_dict(),
+            "config": asdict(self.voice.config),
             "content": [self.content.name, content_hash(self.content.state_dict())],
             "pitch": None if self.pitch is None else _described(self.pitch),
             "index": None if index is None else hashlib.blake2b(index.vectors.tobytes(), digest_size=16).hexdigest(),

@@ -38,10 +38,10 @@ from rvc_lightning.conversion.silence import SoundDetector
 from rvc_lightning.conversion.source import Recording, Source, measure_on_host, read_recording
 from rvc_lightning.errors import ConfigurationError, OutOfMemoryError, RVCError
 from rvc_lightning.io.workers import end_with_parent
+from rvc_lightning.models.memory import is_out_of_memory
 from rvc_lightning.pitch.base import Part, PitchExtractor, parts
 from rvc_lightning.pitch.curve import read_curve
 from rvc_lightning.retrieval.index import RetrievalIndex
-from rvc_lightning.training.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 

@@ -33,8 +33,8 @@ from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.errors import ConfigurationError, DatasetError, OutOfMemoryError
 from rvc_lightning.io.files import read_json, write_json, write_npy
 from rvc_lightning.io.workers import end_with_parent
+from rvc_lightning.models.memory import is_out_of_memory
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
-from rvc_lightning.training.memory import is_out_of_memory
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +23,6 @@ from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.files import atomic_path
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models import Discriminator, DiscriminatorConfig, SynthesizerConfig
-from rvc_lightning.models.config import as_lists
 from rvc_lightning.models.layers import without_values
 from rvc_lightning.pitch.none import NoPitch
 from rvc_lightning.training.module import RVCModule, TrainingConfig
@@ -106,7 +106,7 @@ def discriminator_of(pair: Pair) -> tuple[str, DiscriminatorConfig]:
     """
     weights = rvc_format.discriminator_weights_from_file(tensors_of(pair.discriminator, pair.discriminator_path))
     for name, values in _choices("discriminator"):
-        sizes = DiscriminatorConfig.from_dict(values)
+        sizes = DiscriminatorConfig.from_values(values)
         expected = without_values(partial(Discriminator, sizes)).state_dict()
         if not rvc_format.difference(expected, weights):
             return name, sizes
@@ -115,17 +115,17 @@ def discriminator_of(pair: Pair) -> tuple[str, DiscriminatorConfig]:
 
 def settings_of(synthesizer: SynthesizerConfig) -> list[str]:
     """Overrides of `train` that make the same networks, for the user to go on with."""
-    values, texts = synthesizer.to_dict(), [f"generator={synthesizer.generator}"]
+    values, texts = asdict(synthesizer), [f"generator={synthesizer.generator}"]
     defaults = dict(_choices("model"))["full"]["synthesizer"]
     for name, choice in _choices("sample_rate"):
         table = choice["synthesizer"]
-        if all(as_lists(values[key]) == as_lists(value) for key, value in table.items()):
+        if all(values[key] == value for key, value in table.items()):
             texts.insert(0, f"sample_rate={name}")
             defaults |= table
             break
     changed = {key: value for key, value in values.items() if key not in _DECIDED_OTHERWISE and key not in defaults}
-    changed |= {key: values[key] for key, value in defaults.items() if as_lists(values[key]) != as_lists(value)}
-    return texts + [f"model.synthesizer.{key}={as_lists(value)}".replace(" ", "") for key, value in changed.items()]
+    changed |= {key: values[key] for key, value in defaults.items() if values[key] != value}
+    return texts + [f"model.synthesizer.{key}={value}".replace(" ", "") for key, value in changed.items()]
 
 
 def _choices(group: str) -> list[tuple[str, dict[str, Any]]]:

@@ -144,7 +144,10 @@ class Discriminator(nn.Module):
             [
                 ScaleDiscriminator(config.scale_channels, config.scale_groups),
                 *(PeriodDiscriminator(period, config.period_channels) for period in config.periods),
-                *(ResolutionDiscriminator(*sizes, config.resolution_channels) for sizes in config.resolutions),
+                *(
+                    ResolutionDiscriminator(n_fft, hop, window, config.resolution_channels)
+                    for n_fft, hop, window in config.resolutions
+                ),
             ]
         )
 

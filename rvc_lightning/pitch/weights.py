@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
-from rvc_lightning.voice.voice import read_pickle
+from rvc_lightning.io.pickles import read_pickle
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -175,7 +175,7 @@ def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
     """
     content = _read_complete(checkpoint)
     saved = content[CHECKPOINT_KEY]
-    config = SynthesizerConfig.from_dict(saved["synthesizer"])
+    config = SynthesizerConfig.from_values(saved["synthesizer"])
     information = _information(name, config, saved, epoch=int(content["epoch"]))
     return Voice.from_synthesizer(config, _synthesizer_weights(content), information)
 
@@ -190,7 +190,7 @@ def export_pair(checkpoint: Path, folder: Path) -> Pair:
         VoiceError: The checkpoint cannot be read, or holds weights that half precision cannot.
     """
     content = _read_complete(checkpoint)
-    config = SynthesizerConfig.from_dict(content[CHECKPOINT_KEY]["synthesizer"])
+    config = SynthesizerConfig.from_values(content[CHECKPOINT_KEY]["synthesizer"])
     generator = _synthesizer_weights(content)
     speakers = len(content[CHECKPOINT_KEY]["voice"]["speakers"])
     table = generator[SPEAKER_TABLE]

@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -16,6 +15,7 @@ from rvc_lightning.errors import OutOfMemoryError
 from rvc_lightning.models import Discriminator, Synthesizer
 from rvc_lightning.models.generators.hifigan import ParallelBlocks
 from rvc_lightning.models.layers import WaveNet
+from rvc_lightning.models.memory import is_out_of_memory
 from rvc_lightning.models.text_encoder import Transformer
 
 R = TypeVar("R")
@@ -24,9 +24,6 @@ Batches = TypeVar("Batches", Batch, Sequence[Batch])
 
 CHECKPOINTED = ("none", "generator", "all")
 """What may compute its activations once more in the backward pass."""
-
-# How the host says that it has no memory left; devices have an exception of their own.
-_HOST_IS_FULL = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
 
 
 def recompute_activations(synthesizer: Synthesizer, discriminator: Discriminator, parts: str) -> None:
@@ -76,11 +73,6 @@ def explains_out_of_memory(step: Callable[[Module, Batches, int], R]) -> Callabl
             raise OutOfMemoryError(_advice([batches] if isinstance(batches, Batch) else batches, error)) from error
 
     return explained
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device or the host had no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _HOST_IS_FULL)
 
 
 def _advice(batches: Sequence[Batch], error: RuntimeError) -> str:

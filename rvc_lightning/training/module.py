@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -479,8 +479,8 @@ class RVCModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what export and resume need beside the weights, as plain values."""
         checkpoint[CHECKPOINT_KEY] = {
-            "synthesizer": self.synthesizer.config.to_dict(),
-            "discriminator": self.discriminator.config.to_dict(),
+            "synthesizer": asdict(self.synthesizer.config),
+            "discriminator": asdict(self.discriminator.config),
             "voice": self.voice,
             "optimizer_steps": self.optimizer_steps,
         }
@@ -496,9 +496,9 @@ class RVCModule(LightningModule):
             ("synthesizer", self.synthesizer.config),
             ("discriminator", self.discriminator.config),
         ):
-            now = config.to_dict()
-            if changed := [key for key in now if saved[name].get(key) != now[key]]:
-                details = ", ".join(f"{key} was {saved[name].get(key)}, is {now[key]}" for key in changed)
+            before, now = asdict(type(config).from_values(saved[name])), asdict(config)
+            if changed := [key for key in now if before[key] != now[key]]:
+                details = ", ".join(f"{key} was {before[key]}, is {now[key]}" for key in changed)
                 raise ConfigurationError(
                     f"the checkpoint holds another {name}: {details}; resume with the same settings"
                 )

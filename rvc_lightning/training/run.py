@@ -119,7 +119,7 @@ def pretrained_networks(config: DictConfig) -> Pretrained | None:
     if _start_of(config) is not None:
         return None
     values = plain(config.model)["synthesizer"]
-    sizes = SynthesizerConfig.from_dict(values | {"content_dim": _content_dim(config)})
+    sizes = SynthesizerConfig.from_values(values | {"content_dim": _content_dim(config)})
     pretrained = read_pretrained(settings(PretrainedConfig, "pretrained", plain(config.pretrained)), sizes)
     if pretrained is not None:
         pretrained.check_fits(sizes)

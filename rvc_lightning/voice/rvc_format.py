@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rvc_lightning.errors import VoiceError
-from rvc_lightning.models.config import SynthesizerConfig, as_lists
+from rvc_lightning.models.config import SynthesizerConfig
 
 CONTENT_DIMS = {"v1": 256, "v2": 768}
 """Channels of the content features of each version of the format."""
@@ -287,7 +287,7 @@ def config_of_experiment(blocks: Mapping[str, Any]) -> list[Any]:
 def config_to_list(config: SynthesizerConfig) -> list[Any]:
     """The 18 positional values that files store for `config`."""
     fixed = iter((config.spec_channels, CONFIG_SEGMENT_FRAMES, "1"))
-    return [as_lists(getattr(config, name)) if name else next(fixed) for name in _CONFIG_FIELDS]
+    return [getattr(config, name) if name else next(fixed) for name in _CONFIG_FIELDS]
 
 
 def vocoder_of(config: SynthesizerConfig) -> tuple[str, bool]:

@@ -17,6 +17,7 @@ from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.io.files import atomic_path
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
+from rvc_lightning.models.generators import check_generator
 from rvc_lightning.models.layers import fold_weight_norm
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.voice import rvc_format
@@ -250,6 +251,7 @@ def _config_of(values: Any, weights: Mapping[str, Tensor], kind: Kind) -> Synthe
             pitch_guided=kind.pitch_guided,
             speaker_count=table.shape[0],
         )
+        check_generator(config)
     except (ConfigurationError, TypeError, ValueError, ArithmeticError) as error:
         raise VoiceError(f"its configuration {list(values)} makes no sense: {error}") from error
     if not 0 < config.sample_rate <= _MOST_SAMPLE_RATE:

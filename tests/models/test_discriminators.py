@@ -36,7 +36,7 @@ def test_spectra_are_float32_under_autocast(discriminator):
 
 
 def test_the_shortest_waveform(discriminator):
-    fewest = discriminator.config.fewest_samples
+    fewest = discriminator.config.min_samples
     assert fewest == (128 - 30) // 2 + 1
     assert all(j.score.isfinite().all() for j in discriminator(torch.randn(1, 1, fewest)))
     with pytest.raises(RuntimeError):
@@ -46,9 +46,9 @@ def test_the_shortest_waveform(discriminator):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"resolutions": [[64, 80, 40]]}, r"\[64, 80, 40\] is no"),
-        ({"resolutions": [[64, 16]]}, r"\[64, 16\] is no"),
-        ({"resolutions": [[64, 16, 100]]}, "within 1 to n_fft"),
+        ({"resolutions": [[64, 80, 40]]}, r"\[64, 80, 40\] is not a triple"),
+        ({"resolutions": [[64, 16]]}, r"\[64, 16\] is not a triple"),
+        ({"resolutions": [[64, 16, 100]]}, "from 1 to n_fft"),
         ({"resolution_channels": [32, 32]}, "five entries"),
     ],
 )

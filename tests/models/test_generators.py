@@ -84,7 +84,7 @@ def test_bfloat16_stays_near_float32(config, inputs, no_noise):
 )
 def test_sizes_that_make_no_generator_are_refused(changes, message):
     with pytest.raises(ConfigurationError, match=message):
-        SynthesizerConfig(**SIZES | changes)
+        build_generator(SynthesizerConfig(**SIZES | changes))
 
 
 def test_odd_rates_make_whole_frames(inputs):

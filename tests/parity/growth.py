@@ -142,7 +142,7 @@ def write_voice(path):
     with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
         config = compose("train", ["model=tiny", "sample_rate=40k", "content=phonetic"])
     encoder = build_content_encoder("phonetic")
-    sizes = SynthesizerConfig.from_dict(plain(config.model.synthesizer) | {"content_dim": encoder.dim})
+    sizes = SynthesizerConfig.from_values(plain(config.model.synthesizer) | {"content_dim": encoder.dim})
     facts = {"content": {"name": "phonetic", "options": {}}, "pitch": {"name": "swift_f0", "options": {}}}
     Voice.from_synthesizer(sizes, Synthesizer(sizes).state_dict(), {"rvc_lightning": facts}).save(path)
 

@@ -1,4 +1,4 @@
-"""Generators: latent and pitch -> waveform. A new one is a file here and a line in `GENERATORS`."""
+"""Generators: latent and pitch -> waveform. To add one, write a file here and add a line to `GENERATORS`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,22 @@ GENERATORS: dict[str, type[Generator]] = {
 
 
 def generator_class(name: str) -> type[Generator]:
-    """The generator registered as `name`. Raises ConfigurationError with the choices for an unknown name."""
+    """Return the generator registered as `name`. Raises ConfigurationError, listing the choices, if it is unknown."""
     if name not in GENERATORS:
         raise unknown_choice("generator", name, GENERATORS)
     return GENERATORS[name]
 
 
+def check_generator(config: SynthesizerConfig) -> None:
+    """Raise ConfigurationError if `config.generator` is unknown or does not support the other sizes."""
+    generator_class(config.generator).check_sizes(config)
+
+
 def build_generator(config: SynthesizerConfig) -> Generator:
-    """The generator that `config.generator` names, with random weights."""
+    """Build the generator named by `config.generator`, with random weights.
+
+    Raises:
+        ConfigurationError: The name is unknown, or the generator does not support these sizes.
+    """
+    check_generator(config)
     return generator_class(config.generator)(config)

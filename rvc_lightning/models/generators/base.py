@@ -17,7 +17,7 @@ class Generator(nn.Module, ABC):
     """Whether the generator (and so the text encoder before it) needs the pitch."""
 
     @classmethod
-    def check(cls, config: SynthesizerConfig) -> None:
+    def check_sizes(cls, config: SynthesizerConfig) -> None:
         """What only this generator demands of the sizes. Raises ConfigurationError where they make none of it."""
 
     @abstractmethod

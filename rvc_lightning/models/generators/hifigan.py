@@ -122,7 +122,7 @@ class HiFiGAN(Generator):
     pitch_guided: ClassVar[bool] = False
 
     @classmethod
-    def check(cls, config: SynthesizerConfig) -> None:
+    def check_sizes(cls, config: SynthesizerConfig) -> None:
         """Raises ConfigurationError where channels cannot be halved, or kernels do not fit their rates."""
         if config.initial_channels % 2 ** len(config.upsample_rates):
             raise ConfigurationError(

@@ -71,7 +71,7 @@ class RefineGAN(Generator):
     """
 
     @classmethod
-    def check(cls, config: SynthesizerConfig) -> None:
+    def check_sizes(cls, config: SynthesizerConfig) -> None:
         """Raises ConfigurationError where the channels of the source would be no whole number."""
         n_rates = len(config.upsample_rates)
         if config.initial_channels % 2 ** (n_rates + 1):
