@@ -1,4 +1,4 @@
-"""`python -m rvc_lightning.evaluate`, run as a user runs it, and the voices that it takes."""
+"""The command `python -m rvc_lightning.evaluate`."""
 
 import json
 import subprocess
@@ -11,6 +11,8 @@ from stubs import make_voice, quick_config
 
 from rvc_lightning import Voice
 from rvc_lightning.voice.rvc_format import OWN_ENTRY
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -26,8 +28,8 @@ def run(folder, *overrides):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
-def test_writes_the_report_and_nothing_else(folder):
-    words = "voice=anna.pth", "audio=in", "judges=[]", "trainer.accelerator=cpu", "options.protect=0.25"
+def test_report_is_the_only_output(folder):
+    words = "voice=anna.pth", "audio=in", "metrics=[]", "trainer.accelerator=cpu", "options.protect=0.25"
     (folder / "evaluations" / "anna").mkdir(parents=True)
     (folder / "evaluations" / "anna" / "evaluation.html").write_text("the report of yesterday")
     done = run(folder, *words, "task=resynthesis")
@@ -39,14 +41,14 @@ def test_writes_the_report_and_nothing_else(folder):
     assert content["settings"]["options"]["protect"] == 0.25
     assert content["voice"]["name"] == "anna" and len(content["voice"]["digest"]) == 32
     lines = done.stderr.splitlines()
-    assert lines[0] == "The report in 'evaluations/anna' will be replaced; output=FOLDER keeps both"
+    assert lines[0] == "Replacing the report in 'evaluations/anna'; output=FOLDER keeps both"
     assert lines[1].startswith("Index: none") and lines[2].split()[:2] == ["mel", "dB"]
     assert lines[3].split()[0] == "a.wav" and "yesterday" not in (folder / lines[-1].split(": ")[1]).read_text()
-    assert lines[-1] == "Listen and look: evaluations/anna/evaluation.html"
+    assert lines[-1] == "Report: evaluations/anna/evaluation.html"
 
 
-def test_another_pitch_extractor_serves_where_that_of_the_voice_does_not(folder):
-    words = "voice=anna.pth", "audio=in", "judges=[]", "trainer.accelerator=cpu", "task=resynthesis"
+def test_pitch_extractor_of_the_voice_can_be_replaced(folder):
+    words = "voice=anna.pth", "audio=in", "metrics=[]", "trainer.accelerator=cpu", "task=resynthesis"
     voice = Voice.load(folder / "anna.pth")
     voice.information[OWN_ENTRY] = {"pitch": {"name": "magic"}}
     voice.save(folder / "anna.pth")
@@ -56,7 +58,7 @@ def test_another_pitch_extractor_serves_where_that_of_the_voice_does_not(folder)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_mistake_is_one_line_and_exit_status_1(folder):
+def test_errors_are_one_line_and_exit_status_1(folder):
     done = run(folder, "voice=anna.pth", "audio=out", "trainer.accelerator=cpu")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines() == ["Error: audio: there is no file or folder 'out'"]
+    assert done.stderr.splitlines() == ["Error: audio: no such file or folder 'out'"]

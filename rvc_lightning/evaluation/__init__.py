@@ -1,4 +1,4 @@
-"""How good a voice is: measures of what it makes, and the report of them."""
+"""Objective evaluation of a voice: metrics of its conversions, and reports of them."""
 
 from rvc_lightning.evaluation.compare import Comparison, compare, log_mel, render_table
 

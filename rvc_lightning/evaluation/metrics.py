@@ -1,7 +1,7 @@
-"""Who judges a recording, beyond what spectra and pitch tell: other projects' networks, installed as extras.
+"""Metrics by networks of other projects, installed as extras.
 
-A judge hears 16 kHz on the host, the same on every machine, so that figures can be compared. What is not installed is
-left out and named with the command that installs it.
+All of them take 16 kHz audio and run on the CPU, so that figures are comparable between machines. Metrics whose package
+is not installed are omitted, and the report names the command that installs it.
 """
 
 from __future__ import annotations
@@ -12,78 +12,77 @@ from importlib import import_module
 from typing import Any
 
 from rvc_lightning.errors import ConfigurationError, unknown_choice
-from rvc_lightning.evaluation.quality import QualityJudge
-from rvc_lightning.evaluation.speaker import SpeakerJudge
-from rvc_lightning.evaluation.words import WordsJudge
+from rvc_lightning.evaluation.mos import OpinionEstimator
+from rvc_lightning.evaluation.phones import PhoneRecognizer
+from rvc_lightning.evaluation.speaker import SpeakerEncoder
 
 EXTRA = 'pip install "rvc-lightning[evaluate]"'
-"""Installs what can be installed with its own requirements."""
 
 
 @dataclass(frozen=True)
-class JudgeKind:
-    """A judge by name, and what it needs."""
+class OptionalMetric:
+    """A metric that requires a package."""
 
     build: Callable[[], Any]
     package: str
-    """What is imported."""
-    gives: str
-    """In words, for messages."""
+    """Package to import."""
+    title: str
+    """Name in messages."""
     remedy: str
-    """Installs it."""
+    """Command that installs the package."""
 
 
-JUDGES = {
-    "speaker": JudgeKind(
-        SpeakerJudge,
+OPTIONAL_METRICS = {
+    "speaker": OptionalMetric(
+        SpeakerEncoder,
         "resemblyzer",
         "speaker similarity",
-        # Its requirement webrtcvad does not import beside current setuptools; the extra brings webrtcvad-wheels.
+        # Its requirement webrtcvad fails to import beside current setuptools; the extra brings webrtcvad-wheels.
         f"{EXTRA} && pip install --no-deps resemblyzer",
     ),
-    "quality": JudgeKind(QualityJudge, "speechmos", "estimated MOS", EXTRA),
-    "words": JudgeKind(WordsJudge, "pocketsphinx", "phone error", EXTRA),
+    "quality": OptionalMetric(OpinionEstimator, "speechmos", "estimated MOS", EXTRA),
+    "words": OptionalMetric(PhoneRecognizer, "pocketsphinx", "phone error", EXTRA),
 }
 
 
 @dataclass(frozen=True)
 class MetricSuite:
-    """The judges there are, None for those there are not, and why not."""
+    """The metrics to compute; None for those that are not requested or not installed."""
 
-    speaker: SpeakerJudge | None = None
-    quality: QualityJudge | None = None
-    words: WordsJudge | None = None
-    left_out: tuple[str, ...] = ()
-    """Sentences that name what is missing, why, and the remedy."""
+    speaker: SpeakerEncoder | None = None
+    quality: OpinionEstimator | None = None
+    words: PhoneRecognizer | None = None
+    missing: tuple[str, ...] = ()
+    """Messages about metrics that are not installed: reason and remedy."""
 
 
-def build_metrics(names: Sequence[str], demand: bool = False) -> MetricSuite:
-    """Gets judges ready.
+def build_metrics(names: Sequence[str], required: bool = False) -> MetricSuite:
+    """Build metrics by name.
 
     Args:
-        names: Keys of `JUDGES`.
-        demand: Whether one that is not installed is an error.
+        names: Keys of `OPTIONAL_METRICS`.
+        required: Whether a metric that is not installed is an error.
 
     Raises:
-        ConfigurationError: There is no such judge, or a demanded one is not installed.
+        ConfigurationError: A name is unknown, or a required metric is not installed.
     """
     built: dict[str, Any] = {}
-    left_out: list[str] = []
+    missing: list[str] = []
     for name in names:
-        if name not in JUDGES:
-            raise unknown_choice("judge", name, JUDGES)
-        kind = JUDGES[name]
-        if reason := why_not_importable(kind.package):
-            left_out.append(f"{kind.gives}: {reason}; {kind.remedy}")
+        if name not in OPTIONAL_METRICS:
+            raise unknown_choice("metric", name, OPTIONAL_METRICS)
+        metric = OPTIONAL_METRICS[name]
+        if reason := import_problem(metric.package):
+            missing.append(f"{metric.title}: {reason}; {metric.remedy}")
         else:
-            built[name] = kind.build()
-    if demand and left_out:
-        raise ConfigurationError("; ".join([f"judges={list(names)} are demanded", *left_out]))
-    return MetricSuite(**built, left_out=tuple(left_out))
+            built[name] = metric.build()
+    if required and missing:
+        raise ConfigurationError("; ".join([f"metrics={list(names)} are required", *missing]))
+    return MetricSuite(**built, missing=tuple(missing))
 
 
-def why_not_importable(package: str) -> str | None:
-    """Why `package` cannot be imported, or None where it can."""
+def import_problem(package: str) -> str | None:
+    """Return why `package` cannot be imported; None if it can."""
     try:
         import_module(package)
     except ModuleNotFoundError as error:

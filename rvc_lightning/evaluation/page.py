@@ -1,4 +1,4 @@
-"""The report as a page: one file with its sounds and pictures inside, that asks no network and runs nothing."""
+"""The report as an HTML page: one file with embedded audio and pictures, without scripts or network access."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 import soundfile
 
 from rvc_lightning.audio.decode import resample
-from rvc_lightning.evaluation.report import MEASURES, ClipSample, Report
+from rvc_lightning.evaluation.report import METRICS, ClipSample, Report
 
 _MPEG_RATES = (16000, 22050, 24000, 32000, 44100, 48000)
 _SUMMARY = ' class="sum"'
 
 TASKS = {
-    "resynthesis": "Held-out recordings of the voice's own speaker, rebuilt by the voice and compared with the "
-    "recordings frame by frame.",
-    "conversion": "Recordings of other speakers, converted: melody and words should be those of the source, the "
-    "speaker that of the voice.",
+    "resynthesis": "Held-out recordings of the voice's own speaker, resynthesized with the voice and compared "
+    "with the recordings frame by frame.",
+    "conversion": "Recordings of other speakers, converted: melody and words should match the source, the speaker "
+    "should match the voice.",
 }
-"""What each task is, for readers."""
+"""Description of each task, for readers."""
 
-# Nothing but what is inside the file is ever loaded, and no script runs, whatever a name contains.
+# The page loads embedded data only and runs no script, whatever file names contain.
 _POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 
 _STYLE = """
@@ -46,7 +46,7 @@ dt { font-weight: 600; } dd { margin: 0 0 .4rem; }
 
 
 def mp3(audio: np.ndarray, sample_rate: int) -> bytes:
-    """Audio [N] as an MP3 file, which every browser plays; at the next rate of MPEG, 48 kHz at most."""
+    """Encode audio [N] as MP3, which every browser plays, at the next rate of MPEG, 48 kHz at most."""
     rate = next((rate for rate in _MPEG_RATES if rate >= sample_rate), _MPEG_RATES[-1])
     stream = io.BytesIO()
     soundfile.write(stream, np.clip(resample(audio, sample_rate, rate), -1, 1), rate, format="MP3")
@@ -54,7 +54,7 @@ def mp3(audio: np.ndarray, sample_rate: int) -> bytes:
 
 
 def render(report: Report) -> str:
-    """The page as HTML."""
+    """Render the report as HTML."""
     voice = str(report.voice.get("name") or "voice")
     facts = " · ".join(f"{key} {value}" for key, value in report.voice.items() if key != "name" and value is not None)
     title = f"{voice}: {report.task}"
@@ -73,17 +73,17 @@ def render(report: Report) -> str:
 <p>{escape(TASKS[report.task])}</p>
 <div class="wide">{_table(report)}</div>
 {_list("Notes", report.notes())}
-<h2>Listen and look</h2>
-{_exhibits(report)}
-<h2>What the figures mean</h2>
-<dl>{"".join(_meaning(key) for key in report.columns())}</dl>
+<h2>Samples</h2>
+{_samples(report)}
+<h2>Metrics</h2>
+<dl>{"".join(_definition(key) for key in report.columns())}</dl>
 </body>
 </html>
 """
 
 
 def _table(report: Report) -> str:
-    head = "".join(f"<th>{escape(text)}</th>" for text in ("clip", *(MEASURES[key].title for key in report.columns())))
+    head = "".join(f"<th>{escape(text)}</th>" for text in ("clip", *(METRICS[key].title for key in report.columns())))
     clips = "".join(_row(name, cells, "") for name, cells in report.rows())
     means = "".join(_row(name, cells, _SUMMARY) for name, cells in report.mean_rows())
     return f"<table><thead><tr>{head}</tr></thead><tbody>{clips}{means}</tbody></table>"
@@ -98,25 +98,25 @@ def _list(title: str, texts: Iterable[str]) -> str:
     return f"<h2>{escape(title)}</h2><ul>{items}</ul>" if items else ""
 
 
-def _exhibits(report: Report) -> str:
-    shown = "".join(_exhibit(exhibit) for exhibit in report.exhibits)
-    rest = len(report.clips) - len(report.exhibits)
-    return shown + (f'<p class="dim">{rest} more clips are in the table alone.</p>' if rest else "")
+def _samples(report: Report) -> str:
+    shown = "".join(_sample(sample) for sample in report.samples)
+    rest = len(report.clips) - len(report.samples)
+    return shown + (f'<p class="dim">{rest} more clips appear in the table only.</p>' if rest else "")
 
 
-def _exhibit(exhibit: ClipSample) -> str:
+def _sample(sample: ClipSample) -> str:
     players = "".join(
         f'<figure><figcaption>{escape(title)}</figcaption><audio controls preload="metadata" '
         f'src="{_data("audio/mpeg", content)}"></audio></figure>'
-        for title, content in exhibit.players.items()
+        for title, content in sample.players.items()
     )
-    picture = f'<img alt="mel spectra and pitch of {escape(exhibit.name)}" src="{_data("image/png", exhibit.picture)}">'
-    return f'<article><h3>{escape(exhibit.name)}</h3><div class="players">{players}</div>{picture}</article>'
+    picture = f'<img alt="mel spectra and pitch of {escape(sample.name)}" src="{_data("image/png", sample.picture)}">'
+    return f'<article><h3>{escape(sample.name)}</h3><div class="players">{players}</div>{picture}</article>'
 
 
-def _meaning(key: str) -> str:
-    measure = MEASURES[key]
-    return f"<dt>{escape(measure.title)}</dt><dd>{escape(measure.meaning)}</dd>"
+def _definition(key: str) -> str:
+    metric = METRICS[key]
+    return f"<dt>{escape(metric.title)}</dt><dd>{escape(metric.description)}</dd>"
 
 
 def _data(kind: str, content: bytes) -> str:

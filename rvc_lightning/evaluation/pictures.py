@@ -1,4 +1,4 @@
-"""Spectra and pitch, drawn.
+"""Plots of spectra and pitch.
 
 Legend: M mel bands, F frames of 10 ms.
 """
@@ -18,12 +18,12 @@ _INCHES_WIDE, _INCHES_EACH = 9.0, 2.3
 
 
 def draw(mels: Mapping[str, np.ndarray], tracks_hz: Mapping[str, np.ndarray], *, log_pitch: bool = False) -> Figure:
-    """Mel spectra one above the other on a common scale, and below them pitch tracks laid over each other.
+    """Plot mel spectra in rows on a common scale, and pitch tracks in a last row.
 
     Args:
-        mels: Logarithmic spectra [M, F] by title.
-        tracks_hz: Pitch in Hz [F] by title, 0 where unvoiced; the first is drawn broad, under the others.
-        log_pitch: Whether equal intervals are equally high.
+        mels: Log-mel spectra [M, F] by title.
+        tracks_hz: Pitch in Hz [F] by title, 0 where unvoiced; the first has a thick line, below the others.
+        log_pitch: Whether the pitch axis is logarithmic.
     """
     rows = len(mels) + 1
     figure = Figure(figsize=(_INCHES_WIDE, _INCHES_EACH * rows), layout="constrained")
@@ -39,7 +39,7 @@ def draw(mels: Mapping[str, np.ndarray], tracks_hz: Mapping[str, np.ndarray], *,
         axes[-1].plot(np.arange(len(voiced_hz)) / FRAMES_PER_SECOND, voiced_hz, label=title, linewidth=width)
     axes[-1].set(ylabel="pitch / Hz", xlabel="seconds", yscale="log" if log_pitch else "linear")
     if log_pitch:
-        # Hz as people write them, not powers of ten.
+        # Plain numbers, not powers of ten.
         axes[-1].yaxis.set_major_formatter("{x:.0f}")
         axes[-1].yaxis.set_minor_formatter("{x:.0f}")
     axes[-1].legend(loc="upper right")
@@ -47,7 +47,7 @@ def draw(mels: Mapping[str, np.ndarray], tracks_hz: Mapping[str, np.ndarray], *,
 
 
 def png(figure: Figure, dots_per_inch: int = 100) -> bytes:
-    """A figure as a PNG file."""
+    """Render a figure as PNG."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=dots_per_inch)
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""Whether it worked: sentences of another voice, converted, written for listening and measured."""
+"""Showcase at the end of a training: a few conversions as audio files, with a comparison."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.evaluation import Comparison, compare, render_table
-from rvc_lightning.evaluation.melody import semitones_between
+from rvc_lightning.evaluation.pitch import semitones_between
 from rvc_lightning.io.files import write_json
 from rvc_lightning.pitch.base import measure
-from rvc_lightning.training.export import ExportedVoice
-from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
 
@@ -32,72 +30,72 @@ _SOURCE_TO_TRUTH = "source to true counterpart"
 _TO_TRUTH = "converted to true counterpart"
 
 
-def show(exported: ExportedVoice, source: Path, counterpart: Path | None, n_clips: int, output: Path) -> None:
-    """Converts the first recordings of `source`, writes what to listen to and prints how far it got.
+def show(converter: VoiceConverter, source: Path, counterpart: Path | None, n_clips: int, output: Path) -> None:
+    """Convert recordings of another voice, write them for listening and log a comparison.
 
     Args:
-        exported: The voice.
-        source: Recordings of another voice.
-        counterpart: Files of the same names where the target voice says the same words, or None.
-        n_clips: How many recordings to convert.
+        converter: Converter to the new voice.
+        source: Folder of recordings of another voice.
+        counterpart: Folder with files of the same names, in which the target says the same words, or None.
+        n_clips: Number of recordings to convert, the first by name.
         output: Folder for source, converted and counterpart of each, and `comparison.json`.
 
     Raises:
-        ConfigurationError: `source` holds no recordings.
+        ConfigurationError: `source` contains no recordings.
     """
-    converter = VoiceConverter(Voice.load(exported.voice), exported.index)
     recordings = [source / name for name in discover_audio(source).recordings[:n_clips]]
     if not recordings:
-        raise ConfigurationError(f"showcase.source='{source}' holds no recordings to convert")
+        raise ConfigurationError(f"showcase.source='{source}' contains no recordings")
     rows: dict[str, list[Comparison]] = defaultdict(list)
     with Progress("converting", len(recordings), "sentences") as progress:
         for recording in recordings:
             truth = None if counterpart is None else counterpart / recording.name
-            for name, comparison in _one(converter, recording, truth, output).items():
+            for name, comparison in _convert(converter, recording, truth, output).items():
                 rows[name].append(comparison)
             progress.update(1)
     means = {name: mean(comparisons) for name, comparisons in rows.items()}
     write_json(output / "comparison.json", {name: asdict(comparison) for name, comparison in means.items()})
-    log.info("%s", _told(means, len(recordings)))
+    log.info("%s", _summary(means, len(recordings)))
     log.info("Listen: %s", output)
 
 
-def _told(means: Mapping[str, Comparison], n_sentences: int) -> str:
-    """What was measured, in words.
+def _summary(means: Mapping[str, Comparison], n_sentences: int) -> str:
+    """Summarize the comparison.
 
-    Without counterparts nothing says how near the voice came: a large distance to the source may be a good conversion.
+    Without counterparts nothing measures similarity to the voice: a large distance to the source may be a good
+    conversion.
     """
     if _TO_TRUTH in means:
-        moved = f"Means of {n_sentences} sentences moved to the voice's pitch; a lower mel distance is nearer."
-        return f"{render_table(means)}\n{moved}"
+        note = f"Means of {n_sentences} sentences, transposed to the voice's pitch; a lower mel distance is closer."
+        return f"{render_table(means)}\n{note}"
     kept = means[_TO_SOURCE]
-    melody = "none" if kept.pitch_correlation is None else f"{kept.pitch_correlation:.2f}"
+    correlation = "none" if kept.pitch_correlation is None else f"{kept.pitch_correlation:.2f}"
     return (
-        f"Converted {n_sentences} sentences of another voice, moved to the voice's pitch: they keep its melody "
-        f"(correlation {melody}) and its voicing ({kept.voicing_agreement:.0%} of the time). How near they are to the "
-        "voice your ears tell, or python -m rvc_lightning.evaluate"
+        f"Converted {n_sentences} sentences of another voice, transposed to the voice's pitch. Pitch correlation with "
+        f"the source: {correlation}; voicing agreement: {kept.voicing_agreement:.0%}. For similarity to the voice, "
+        "listen, or run python -m rvc_lightning.evaluate"
     )
 
 
-def _one(converter: VoiceConverter, recording: Path, counterpart: Path | None, output: Path) -> dict[str, Comparison]:
-    """Converts and writes one recording; gives its comparisons by name."""
+def _convert(
+    converter: VoiceConverter, recording: Path, counterpart: Path | None, output: Path
+) -> dict[str, Comparison]:
+    """Convert and write one recording; return its comparisons by name."""
     semitones = transposition(converter, recording)
     converted, rate = converter.convert(recording, ConversionOptions(transpose_semitones=semitones))
     source, _ = load_audio(recording, rate)
     clips = {"source": source, "converted": converted}
-    if counterpart is not None:
-        clips["counterpart"], _ = load_audio(counterpart, rate)
-    for name, audio in clips.items():
-        write_audio(output / f"{recording.stem}_{name}.wav", audio, rate)
     rows = {_TO_SOURCE: compare(converted, source, rate)}
     if counterpart is not None:
-        rows[_SOURCE_TO_TRUTH] = compare(source, clips["counterpart"], rate)
-        rows[_TO_TRUTH] = compare(converted, clips["counterpart"], rate)
+        clips["counterpart"] = truth = load_audio(counterpart, rate)[0]
+        rows |= {_SOURCE_TO_TRUTH: compare(source, truth, rate), _TO_TRUTH: compare(converted, truth, rate)}
+    for name, audio in clips.items():
+        write_audio(output / f"{recording.stem}_{name}.wav", audio, rate)
     return rows
 
 
 def transposition(converter: VoiceConverter, recording: Path) -> int:
-    """Whole semitones from the recording's median pitch to that of the voice; 0 where either is unknown."""
+    """Return whole semitones from the median pitch of a recording to that of the voice; 0 if either is unknown."""
     target_hz = converter.voice.median_f0_hz
     if target_hz is None or converter.pitch is None:
         return 0
@@ -105,10 +103,10 @@ def transposition(converter: VoiceConverter, recording: Path) -> int:
 
 
 def mean(comparisons: list[Comparison]) -> Comparison:
-    """The mean of each figure, over the comparisons that have it."""
+    """Return the mean of each field over the comparisons that have it."""
 
-    def of(name: str) -> float | None:
-        values = [value for c in comparisons if (value := getattr(c, name)) is not None]
+    def mean_of(name: str) -> float | None:
+        values = [value for one in comparisons if (value := getattr(one, name)) is not None]
         return float(np.mean(values)) if values else None
 
-    return Comparison(**{field.name: of(field.name) for field in fields(Comparison)})  # type: ignore[arg-type]
+    return Comparison(**{field.name: mean_of(field.name) for field in fields(Comparison)})  # type: ignore[arg-type]

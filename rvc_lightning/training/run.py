@@ -34,6 +34,7 @@ from rvc_lightning.config.building import (
     settings,
     voice_facts,
 )
+from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.data.manifest import MANIFEST_NAME, DatasetHeader, read_header
 from rvc_lightning.data.preparation import prepare
 from rvc_lightning.data.preview import Preview, preview
@@ -333,7 +334,8 @@ def _train(config: DictConfig) -> float | None:
         showcase = plain(config.showcase)
         counterpart = showcase["counterpart"] and Path(showcase["counterpart"])
         output = _voice_folder(config) / "listen"
-        show(exported, Path(showcase["source"]), counterpart, showcase["n_clips"], output)
+        converter = VoiceConverter(Voice.load(exported.voice), exported.index)
+        show(converter, Path(showcase["source"]), counterpart, showcase["n_clips"], output)
     _say_where(config, exported)
     return _best_score(trainer)
 

@@ -1,4 +1,4 @@
-"""Comparisons say how far apart recordings are."""
+"""Distances between recordings whose differences are known."""
 
 import numpy as np
 import pytest
@@ -13,35 +13,35 @@ DEMO = next(iter(rvc_lightning.__path__)) + "/assets/demo"
 
 @pytest.fixture(scope="module")
 def speech():
-    """The same sentence by two speakers, and another one by the first, 16 kHz."""
+    """A sentence by two speakers, and another sentence by the first, at 16 kHz."""
     return [
         soundfile.read(f"{DEMO}/{name}.flac", dtype="float32") for name in ("source/01", "counterpart/01", "source/02")
     ]
 
 
-def test_the_same_recording_is_no_distance_away(speech):
+def test_identical_recordings_have_distance_0(speech):
     audio, rate = speech[0]
     same = compare(audio, audio, rate)
-    assert same.mel_distance_db == same.level_free_mel_distance_db == 0
+    assert same.mel_distance_db == same.level_matched_mel_distance_db == 0
     assert same.pitch_correlation == pytest.approx(1)
     assert same.voicing_agreement == 1
 
 
-def test_level_counts_in_one_of_the_two(speech):
+def test_level_affects_only_the_plain_distance(speech):
     audio, rate = speech[0]
     softer = compare(audio / 2, audio, rate)
     assert 3 < softer.mel_distance_db < 6.1
-    assert softer.level_free_mel_distance_db < 0.1
+    assert softer.level_matched_mel_distance_db < 0.1
 
 
-def test_the_same_words_are_nearer_than_others(speech):
+def test_same_words_are_closer_than_other_words(speech):
     (first, rate), (counterpart, _), (other, _) = speech
     same_words, other_words = compare(counterpart, first, rate), compare(other, counterpart, rate)
-    assert 0 < same_words.level_free_mel_distance_db < other_words.level_free_mel_distance_db
+    assert 0 < same_words.level_matched_mel_distance_db < other_words.level_matched_mel_distance_db
     assert same_words.voicing_agreement > other_words.voicing_agreement
 
 
-def test_timing_is_no_distance(speech):
+def test_warping_removes_a_delay(speech):
     audio, rate = speech[0]
     late = np.concatenate([np.zeros(rate // 5, np.float32), audio])
     assert compare(late, audio, rate).mel_distance_db < 1
@@ -58,7 +58,7 @@ def test_pitch_correlation_follows_the_melody():
     assert compare(glide[0], glide[1], rate).pitch_correlation > 0.9
 
 
-def test_silence_has_no_pitch_to_correlate():
+def test_silence_has_no_pitch_correlation():
     silence = np.zeros(8000, np.float32)
     result = compare(silence, silence, 16000)
     assert result == Comparison(0.0, 0.0, None, 1.0)
@@ -67,7 +67,7 @@ def test_silence_has_no_pitch_to_correlate():
 
 
 @pytest.mark.parametrize("rate", [16000, 24000, 40000, 48000])
-def test_log_mel_is_the_same_at_any_rate(rate):
+def test_log_mel_is_independent_of_the_sampling_rate(rate):
     tone = np.sin(2 * np.pi * 1000 * np.arange(rate) / rate).astype(np.float32)
     mel = log_mel(tone, rate)
     assert mel.shape == (80, 101)
@@ -75,7 +75,7 @@ def test_log_mel_is_the_same_at_any_rate(rate):
     assert mel[:, 50].argmax() == log_mel(np.sin(2 * np.pi * np.arange(16000) / 16), 16000)[:, 50].argmax()
 
 
-def test_table():
+def test_table_has_aligned_columns():
     rows = {"to the counterpart": Comparison(6.24, 5.0, 0.876, 0.9), "to the source": Comparison(12, 11, None, 1)}
     lines = render_table(rows).splitlines()
     assert [title.strip() for title in lines[0].split("  ") if title.strip()] == [

@@ -1,4 +1,4 @@
-"""The report in its three forms, of clips with names that mean harm."""
+"""The report as table, JSON and page, of clips with malicious names."""
 
 import io
 import json
@@ -12,26 +12,26 @@ import soundfile
 from evaluation_tools import RATE, sung
 
 from rvc_lightning.audio.discovery import SkippedFile
-from rvc_lightning.evaluation.output import folder_for, has_report, write_report
+from rvc_lightning.evaluation.output import default_folder, has_report, write_report
 from rvc_lightning.evaluation.page import mp3, render
 from rvc_lightning.evaluation.pictures import draw, png
-from rvc_lightning.evaluation.report import MEASURES, ClipReport, ClipSample, Report, mean_figures
+from rvc_lightning.evaluation.report import METRICS, ClipReport, ClipSample, Report, mean_scores
 
-HARMFUL = [
+MALICIOUS = [
     "<script>alert(1)</script>.wav",
     '"><img src=//evil.example/x onerror=alert(1)>.wav',
     "' onmouseover='alert(1).wav",
     "&lt;b&gt; \u202e\x1b[2J.wav",
     "plain.wav",
 ]
-BROUGHT_IN = "script", "link", "iframe", "object", "embed", "base", "form", "svg"
+EMBEDDING_TAGS = "script", "link", "iframe", "object", "embed", "base", "form", "svg"
 
 
 @pytest.fixture(scope="module")
 def report():
-    clips = [ClipReport(name, 1.0, 3.0, {"pitch_correlation": 0.5, "mos_overall": None}, {}) for name in HARMFUL]
+    clips = [ClipReport(name, 1.0, 3.0, {"pitch_correlation": 0.5, "mos_overall": None}, {}) for name in MALICIOUS]
     picture = png(draw({"source": np.zeros((4, 9))}, {"source": np.full(9, 100.0)}, log_pitch=True))
-    exhibits = [ClipSample(name, {"source": mp3(sung(150), RATE)}, picture) for name in HARMFUL[:4]]
+    samples = [ClipSample(name, {"source": mp3(sung(150), RATE)}, picture) for name in MALICIOUS[:4]]
     return Report(
         "conversion",
         {"name": "<b>anna</b>", "file": "</title><script>x</script>.pth"},
@@ -39,12 +39,12 @@ def report():
         clips,
         [SkippedFile("<i>.txt", "not <audio>")],
         ["estimated MOS: not installed"],
-        exhibits=exhibits,
+        samples=samples,
     )
 
 
 class Elements(HTMLParser):
-    """Elements with their attributes, and the text between them."""
+    """Elements with their attributes, and their text."""
 
     def __init__(self, page):
         super().__init__()
@@ -58,32 +58,32 @@ class Elements(HTMLParser):
         self.text += data
 
 
-def test_the_page_has_every_clip_and_asks_no_network(report):
+def test_page_lists_every_clip_and_loads_nothing(report):
     page = render(report)
     elements = Elements(page)
-    for name in HARMFUL:
+    for name in MALICIOUS:
         assert name in elements.text
-    assert not {tag for tag, _ in elements.found} & set(BROUGHT_IN)
+    assert not {tag for tag, _ in elements.found} & set(EMBEDDING_TAGS)
     assert not [attrs for _, attrs in elements.found if any(name.startswith("on") or name == "href" for name in attrs)]
     sources = [attrs["src"] for _, attrs in elements.found if "src" in attrs]
-    assert len(sources) == 2 * len(report.exhibits)
+    assert len(sources) == 2 * len(report.samples)
     assert all(re.match(r"data:(audio/mpeg|image/png);base64,", source) for source in sources)
     without_data = re.sub(r'src="data:[^"]*"', "", page)
     assert "http://" not in without_data and "https://" not in without_data and "url(" not in without_data
     policy = next(attrs["content"] for tag, attrs in elements.found if "http-equiv" in attrs)
     assert policy.startswith("default-src 'none'") and "script-src" not in policy
-    assert "1 more clips are in the table alone" in page
+    assert "1 more clips appear in the table only" in page
     assert "estimated MOS: not installed" in elements.text and "<i>.txt: not <audio>" in elements.text
 
 
-def test_the_json_is_whole_and_plain(report, tmp_path):
+def test_json_contains_clips_means_and_versions(report, tmp_path):
     write_report(report, tmp_path / "new")
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["evaluation.html", "evaluation.json"]
     content = json.loads((tmp_path / "new" / "evaluation.json").read_text())
-    assert [clip["name"] for clip in content["clips"]] == HARMFUL
+    assert [clip["name"] for clip in content["clips"]] == MALICIOUS
     assert content["mean"]["pitch_correlation"] == 0.5
     assert content["mean"]["mos_overall"] is None
-    assert set(content["meaning"]) == set(MEASURES)
+    assert set(content["metrics"]) == set(METRICS)
     assert {"torch", "rvc_lightning", "resemblyzer"} <= set(content["versions"])
     assert (content["task"], content["settings"]) == ("conversion", {"audio": "in"})
 
@@ -99,45 +99,45 @@ def test_the_json_is_whole_and_plain(report, tmp_path):
         ("a" * 999, "a" * 60),
     ],
 )
-def test_no_name_of_a_voice_leads_out_of_the_folder(name, folder):
-    assert folder_for(name) == Path("evaluations") / folder
+def test_default_folder_of_any_voice_name_is_in_the_working_folder(name, folder):
+    assert default_folder(name) == Path("evaluations") / folder
 
 
-def test_the_table_shows_what_there_is_and_moves_no_cursor(report):
+def test_table_omits_empty_columns_and_control_characters(report):
     lines = report.text().splitlines()
     assert lines[0].split() == ["pitch", "corr."]
     assert lines[6].split() == ["mean", "0.500"] and lines[7] == ""
-    assert lines[8] == f"pitch corr.  {MEASURES['pitch_correlation'].meaning}" and lines[9] == ""
+    assert lines[8] == f"pitch corr.  {METRICS['pitch_correlation'].description}" and lines[9] == ""
     assert len(lines) == 10 + 2
     assert "\x1b" not in report.text() and "\u202e" not in report.text()
 
 
-def test_means_of_the_sources_are_shown_where_there_are_any(report):
+def test_source_means_have_a_row_if_any_exist(report):
     clip = ClipReport("a.wav", 1.0, 0.0, {"mos_overall": 3.0, "level_db": 1.0}, {"mos_overall": 2.0})
-    known = Report("conversion", {"name": "anna"}, {}, [clip])
-    assert known.text().splitlines()[2:4] == [
+    report_with_sources = Report("conversion", {"name": "anna"}, {}, [clip])
+    assert report_with_sources.text().splitlines()[2:4] == [
         "mean                     +1.0  3.00",
         "mean of the sources         -  2.00",
     ]
-    assert render(known).count('<tr class="sum">') == 2 and render(report).count('<tr class="sum">') == 1
+    assert render(report_with_sources).count('<tr class="sum">') == 2 and render(report).count('<tr class="sum">') == 1
 
 
-def test_a_report_that_is_there_is_seen(report, tmp_path):
+def test_existing_report_is_found(report, tmp_path):
     assert not has_report(tmp_path) and not has_report(tmp_path / "new")
     write_report(report, tmp_path / "new")
     assert has_report(tmp_path / "new")
 
 
-def test_means_are_of_the_clips_that_have_the_figure():
-    means = mean_figures([{"level_db": 1.0}, {"level_db": None}, {}, {"level_db": 3.0, "mos_overall": 2.0}])
+def test_means_cover_the_clips_that_have_the_metric():
+    means = mean_scores([{"level_db": 1.0}, {"level_db": None}, {}, {"level_db": 3.0, "mos_overall": 2.0}])
     assert means["level_db"] == 2 and means["mos_overall"] == 2
-    assert set(means) == set(MEASURES) and means["phone_error"] is None
+    assert set(means) == set(METRICS) and means["phone_error"] is None
 
 
 @pytest.mark.parametrize(
     ("rate", "coded"), [(8000, 16000), (24000, 24000), (40000, 44100), (48000, 48000), (96000, 48000)]
 )
-def test_players_get_mp3_of_a_rate_that_mpeg_has(rate, coded):
+def test_mp3_uses_a_sampling_rate_of_mpeg(rate, coded):
     audio = np.sin(2 * np.pi * 440 * np.arange(rate) / rate).astype(np.float32)
     decoded, found = soundfile.read(io.BytesIO(mp3(audio, rate)))
     assert found == coded

@@ -1,4 +1,4 @@
-"""An evaluation says what is known of conversions whose answers are known."""
+"""Evaluation of conversions whose scores are known."""
 
 import json
 
@@ -12,16 +12,19 @@ from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import AudioError, ConfigurationError
 from rvc_lightning.evaluation import run
 from rvc_lightning.evaluation.metrics import MetricSuite
-from rvc_lightning.evaluation.quality import Quality
-from rvc_lightning.evaluation.run import EvaluationSettings, Recordings
+from rvc_lightning.evaluation.mos import OpinionScores
+from rvc_lightning.evaluation.settings import EvaluationSettings, Recordings
 
 SAME = KnownConverter(lambda source, options: source)
-BARE = {"judges": [], "page_clips": 0}
+SETTINGS = {
+    "task": "conversion", "transpose_semitones": None, "metrics": [], "require_metrics": False, "n_clips": None,
+    "clip_seconds": 30.0, "reference_clips": 30, "page_clips": 0,
+}  # fmt: skip
 
 
 @pytest.fixture
 def songs(tmp_path):
-    """A folder with a few recordings."""
+    """A folder with two recordings."""
     folder = tmp_path / "songs"
     folder.mkdir()
     for name, hz in (("a", 150), ("b", 220)):
@@ -32,11 +35,11 @@ def songs(tmp_path):
 def evaluate(converter, folder, reference=None, counterpart=None, options=None, **settings):
     recordings = Recordings(folder, reference, counterpart)
     return run.evaluate(
-        converter, recordings, EvaluationSettings(**BARE | settings), ConversionOptions(**options or {})
+        converter, recordings, EvaluationSettings(**SETTINGS | settings), ConversionOptions(**options or {})
     )
 
 
-def test_the_recording_itself_is_a_perfect_resynthesis(songs):
+def test_identity_is_a_perfect_resynthesis(songs):
     report = evaluate(SAME, songs, task="resynthesis")
     assert [clip.name for clip in report.clips] == ["a.wav", "b.wav"]
     assert report.means["mel_distance_db"] == report.means["pitch_error_cents"] == report.means["level_db"] == 0
@@ -45,7 +48,7 @@ def test_the_recording_itself_is_a_perfect_resynthesis(songs):
     assert report.means["speaker_similarity"] is None
 
 
-def test_a_pitch_that_is_100_cents_off_is_100_cents_off(songs):
+def test_pitch_error_is_in_cents(songs):
     report = evaluate(KnownConverter(lambda source, options: sung(150 * 2 ** (1 / 12))), songs / "a.wav")
     (clip,) = report.clips
     assert clip.converted["pitch_error_cents"] == pytest.approx(100, abs=3)
@@ -54,43 +57,43 @@ def test_a_pitch_that_is_100_cents_off_is_100_cents_off(songs):
     assert "mel_distance_db" not in clip.converted
 
 
-def test_recordings_are_moved_to_the_pitch_of_the_voice_or_as_asked(songs):
-    asked = []
-    converter = KnownConverter(lambda source, options: asked.append(options) or source, median_f0_hz=300)
+def test_recordings_are_transposed_to_the_voice_or_as_requested(songs):
+    requested = []
+    converter = KnownConverter(lambda source, options: requested.append(options) or source, median_f0_hz=300)
     report = evaluate(converter, songs, options={"protect": 0.25})
     assert [round(clip.transpose_semitones) for clip in report.clips] == [12, 5]
-    assert [options.transpose_semitones for options in asked] == [12, 5]
-    assert asked[0].protect == 0.25
+    assert [options.transpose_semitones for options in requested] == [12, 5]
+    assert requested[0].protect == 0.25
     assert report.clips[0].converted["pitch_error_cents"] == pytest.approx(1200, abs=3)
     evaluate(converter, songs, transpose_semitones=3.0)
-    assert asked[-1].transpose_semitones == 3
+    assert requested[-1].transpose_semitones == 3
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"proposed_pitch_hz": 151.0}, "by itself; options.transpose_semitones=N moves it otherwise"),
-        ({"autotune": 0.5}, "how well a voice keeps the recording's own melody.*convert with it"),
-        ({"f0_file": "curve.csv"}, "how well a voice keeps the recording's own melody.*convert with it"),
+        ({"proposed_pitch_hz": 151.0}, "voice's pitch; options.transpose_semitones=N sets another shift"),
+        ({"autotune": 0.5}, "recording's own melody.*use it in a conversion"),
+        ({"f0_file": "curve.csv"}, "recording's own melody.*use it in a conversion"),
         ({"write_f0": True}, "convert with write_f0=true"),
-        ({"output_format": "mp3"}, "clips are kept in the page alone"),
+        ({"output_format": "mp3"}, "clips are stored in the page only"),
     ],
 )
-def test_options_that_cannot_be_judged_are_refused_with_why_and_what_serves(songs, options, message):
+def test_unsupported_options_are_rejected_with_an_alternative(songs, options, message):
     ((name, value),) = options.items()
     with pytest.raises(
-        ConfigurationError, match=rf"options\.{name}={value}: an evaluation takes no {name}: .*{message}"
+        ConfigurationError, match=rf"options\.{name}={value}: not supported by an evaluation: .*{message}"
     ):
         evaluate(SAME, songs, options=options)
 
 
-def test_a_voice_that_does_not_tell_its_pitch_is_heard_from_the_reference(songs, tmp_path):
+def test_unknown_pitch_of_a_voice_is_measured_on_the_reference(songs, tmp_path):
     soundfile.write(tmp_path / "target.wav", sung(300), RATE)
     report = evaluate(SAME, songs, reference=tmp_path / "target.wav")
     assert [clip.transpose_semitones for clip in report.clips] == [12, 5]
 
 
-def test_the_counterpart_is_met_after_warping(songs, tmp_path):
+def test_counterparts_are_aligned_by_warping(songs, tmp_path):
     (tmp_path / "true").mkdir()
     silence = np.zeros(RATE // 5, np.float32)
     soundfile.write(songs / "a.wav", np.concatenate([silence, sung(150)]), RATE)
@@ -102,16 +105,16 @@ def test_the_counterpart_is_met_after_warping(songs, tmp_path):
     assert "counterpart_mel_distance_db" not in second.converted
 
 
-def test_counterparts_of_other_names_are_an_error(songs, tmp_path):
+def test_counterparts_without_matching_names_are_an_error(songs, tmp_path):
     (tmp_path / "true").mkdir()
     soundfile.write(tmp_path / "true" / "z.wav", sung(150), RATE)
-    with pytest.raises(ConfigurationError, match=r"has no file of the name of a recording, such as 'a\.wav'"):
+    with pytest.raises(ConfigurationError, match=r"has no file with the name of a recording, such as 'a\.wav'"):
         evaluate(SAME, songs, counterpart=tmp_path / "true")
     with pytest.raises(ConfigurationError, match="resynthesis is compared with the recordings"):
         evaluate(SAME, songs, counterpart=tmp_path / "true", task="resynthesis")
 
 
-def test_what_cannot_be_judged_is_named_and_the_rest_judged(songs):
+def test_unusable_recordings_are_skipped_and_reported(songs):
     (songs / "empty.wav").touch()
     (songs / "broken.flac").write_bytes(b"fLaC and nothing else")
     (songs / "notes.txt").touch()
@@ -125,63 +128,63 @@ def test_what_cannot_be_judged_is_named_and_the_rest_judged(songs):
     assert all(f"skipped: {path}: " in report.text() for path in reasons)
 
 
-def test_nothing_to_judge_is_one_clear_error(tmp_path):
-    with pytest.raises(AudioError, match="audio: there is no file or folder"):
+def test_no_usable_recording_is_an_error(tmp_path):
+    with pytest.raises(AudioError, match="audio: no such file or folder"):
         Recordings(tmp_path / "nowhere")
     (tmp_path / "none").mkdir()
-    with pytest.raises(AudioError, match=r"there is no recording in .* that can be judged"):
+    with pytest.raises(AudioError, match=r"no usable recording in"):
         evaluate(SAME, tmp_path / "none")
     soundfile.write(tmp_path / "none" / "silent.wav", np.zeros(RATE), RATE)
     with pytest.raises(AudioError, match=r"silent\.wav: silent \(peak"):
         evaluate(SAME, tmp_path / "none")
 
 
-def test_long_recordings_are_cut_and_the_report_says_so(songs):
+def test_long_recordings_are_truncated_and_reported(songs):
     report = evaluate(SAME, songs, clip_seconds=0.6, counterpart=songs, n_clips=1)
     (clip,) = report.clips
     assert clip.seconds == pytest.approx(0.6)
     assert "counterpart_mel_distance_db" not in clip.converted
-    assert "a.wav: only its first 0.6 s were judged" in report.text()
-    assert "a.wav: it or its counterpart is too long" in report.text()
+    assert "a.wav: only its first 0.6 s were evaluated" in report.text()
+    assert "a.wav: not compared with its counterpart: one of them is too long" in report.text()
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"task": "copy"}, "there is no task named 'copy'; choose one of: conversion, resynthesis"),
-        ({"n_clips": 0}, "n_clips=0: choose 1 or more"),
-        ({"clip_seconds": "long"}, "clip_seconds='long': expected float"),
-        ({"judges": ["ears"]}, "there is no judge named 'ears'; choose one of: quality, speaker, words"),
+        ({"task": "copy"}, "task='copy': choose one of: conversion, resynthesis"),
+        ({"n_clips": 0}, "n_clips=0: choose a whole number from 1 up or null"),
+        ({"clip_seconds": "long"}, "clip_seconds='long': choose a number from 0.5 up"),
+        ({"metrics": ["ears"]}, "there is no metric named 'ears'; choose one of: quality, speaker, words"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(songs, settings, message):
+def test_invalid_settings_are_rejected(songs, settings, message):
     with pytest.raises(ConfigurationError, match=message):
         evaluate(SAME, songs, **settings)
 
 
 class Loudness:
-    """Stands in for all judges: what they say follows from the loudness alone."""
+    """Stand-in for all optional metrics that depends on the level only."""
 
     def embed(self, wav16k):
         loud = float(np.sqrt(np.mean(np.square(wav16k))))
         return np.array([np.cos(5 * loud), np.sin(5 * loud)])
 
-    def judge(self, wav16k):
-        return Quality(*(1.0 + np.abs(wav16k).max() * number for number in (1, 2, 3)))
+    def estimate(self, wav16k):
+        return OpinionScores(*(1.0 + np.abs(wav16k).max() * number for number in (1, 2, 3)))
 
-    def phones(self, wav16k):
+    def transcribe(self, wav16k):
         return list("abcd" if np.abs(wav16k).max() > 0.3 else "abxd")
 
 
-def test_judges_hear_the_conversion_the_source_and_the_target(songs, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "build_panel", lambda *_: MetricSuite(Loudness(), Loudness(), Loudness()))
+def test_metrics_score_the_conversion_and_the_source(songs, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "build_metrics", lambda *_: MetricSuite(Loudness(), Loudness(), Loudness()))
     (tmp_path / "target").mkdir()
     for name in "yz":
         soundfile.write(tmp_path / "target" / f"{name}.wav", sung(150) / 100, RATE)
     half = KnownConverter(lambda source, options: source / 2)
     report = evaluate(half, songs, reference=tmp_path / "target")
     clip = report.clips[0]
-    assert report.own_similarity == pytest.approx(1)
+    assert report.reference_similarity == pytest.approx(1)
     assert clip.source["speaker_similarity"] < clip.converted["speaker_similarity"] < 1
     nearer = clip.converted["speaker_similarity"] - clip.source["speaker_similarity"]
     assert clip.converted["speaker_gain"] == pytest.approx(nearer / (1 - clip.source["speaker_similarity"]), rel=1e-3)
@@ -190,24 +193,24 @@ def test_judges_hear_the_conversion_the_source_and_the_target(songs, tmp_path, m
     assert clip.converted["level_db"] == pytest.approx(-6.02, abs=0.01)
 
 
-def test_of_a_resynthesis_each_recording_is_compared_with_the_others(songs, monkeypatch):
-    monkeypatch.setattr(run, "build_panel", lambda *_: MetricSuite(speaker=Loudness()))
+def test_resynthesis_compares_each_recording_with_the_others(songs, monkeypatch):
+    monkeypatch.setattr(run, "build_metrics", lambda *_: MetricSuite(speaker=Loudness()))
     report = evaluate(SAME, songs, task="resynthesis")
     first, second = (clip.converted["speaker_similarity"] for clip in report.clips)
-    assert first == second == pytest.approx(report.own_similarity)
+    assert first == second == pytest.approx(report.reference_similarity)
     assert "speaker_gain" not in report.clips[0].converted
 
 
-def test_what_a_strangers_voice_says_of_itself_can_be_written(tmp_path):
+def test_untrusted_entries_of_a_voice_are_valid_json(tmp_path):
     voice = make_voice(quick_config(), model_name="\ud800" + "x" * 999, epoch=[1], step=7)
-    facts = run.facts_about(voice, voice.save(tmp_path / "v.pth"))
+    facts = run.describe_voice(voice, voice.save(tmp_path / "v.pth"))
     assert facts["name"] == "?" + "x" * 199 and facts["epoch"] == "[1]" and facts["step"] == 7
     json.dumps(facts).encode("utf-8")
-    assert run.facts_about(voice, tmp_path)["digest"] is None
+    assert run.describe_voice(voice, tmp_path)["digest"] is None
 
 
-def test_a_missing_reference_is_named(songs, monkeypatch):
-    monkeypatch.setattr(run, "build_panel", lambda *_: MetricSuite(speaker=Loudness()))
+def test_missing_reference_is_reported(songs, monkeypatch):
+    monkeypatch.setattr(run, "build_metrics", lambda *_: MetricSuite(speaker=Loudness()))
     report = evaluate(SAME, songs)
-    assert report.left_out == ["speaker similarity: no clips of the target are named; add reference=FOLDER"]
-    assert "left out: speaker similarity" in report.text()
+    assert report.missing == ["speaker similarity: no clips of the target; add reference=FOLDER"]
+    assert "missing: speaker similarity" in report.text()

@@ -12,7 +12,7 @@ from rvc_lightning.audio.encode import write_audio
 CONVERT = "voice=anna.pth input=in output=out trainer.accelerator=cpu num_workers=0"
 PREPARE = "audio=in prepare_workers=0 trainer.accelerator=cpu"
 TRAIN = f"{PREPARE} pretrained=none model=tiny sample_rate=24k_light discriminator=tiny hydra.run.dir=run"
-EVALUATE = "voice=anna.pth audio=in trainer.accelerator=cpu judges=[]"
+EVALUATE = "voice=anna.pth audio=in trainer.accelerator=cpu metrics=[]"
 STREAM = "voice=anna.pth trainer.accelerator=cpu"
 APP = "voices=. trainer.accelerator=cpu port=0"
 
@@ -124,9 +124,9 @@ WRONG = [
     ("convert", f"{CONVERT} effects=[null]", "None is no effect"),
     ("convert", f"{CONVERT} platform.backends=3", "a table of settings"),
     ("export", "checkpoint=anna.pth index=foo", "foo: a table of settings"),
-    ("evaluate", f"{EVALUATE} judges=3", "judges=3: choose some of"),
+    ("evaluate", f"{EVALUATE} metrics=3", "metrics=3: choose a list"),
     ("evaluate", f"{EVALUATE} options=null", "a table of settings"),
-    ("evaluate", f"{EVALUATE} reference=3", "no file or folder '3'"),
+    ("evaluate", f"{EVALUATE} reference=3", "no such file or folder '3'"),
     (
         "evaluate",
         f"{EVALUATE} platform.float32_matmul_precision=x",

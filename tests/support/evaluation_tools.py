@@ -1,4 +1,4 @@
-"""Recordings of known pitch, and converters whose results are known."""
+"""Recordings of known pitch and converters with known results."""
 
 from types import SimpleNamespace
 
@@ -8,14 +8,14 @@ RATE = 16000
 
 
 def sung(hz, seconds=1.0):
-    """Eight harmonics gliding around `hz`, [N] at 16 kHz."""
+    """Return eight harmonics gliding around `hz`, [N] at 16 kHz."""
     time = np.arange(round(seconds * RATE)) / RATE
     cycles = np.cumsum(hz * (1 + 0.2 * np.sin(2 * np.pi * time))) / RATE
     return (sum(np.sin(2 * np.pi * number * cycles) / number for number in range(1, 9)) / 4).astype(np.float32)
 
 
 class KnownConverter:
-    """Makes of samples and options what `function` does."""
+    """Stand-in for a VoiceConverter that applies `function` to samples and options."""
 
     def __init__(self, function, median_f0_hz=None):
         self.voice = SimpleNamespace(median_f0_hz=median_f0_hz, pitch_guided=True)

@@ -1,0 +1,72 @@
+"""Errors of one pitch track against another, frame by frame.
+
+Legend: F frames of 10 ms. Pitch is in Hz, 0 where unvoiced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rvc_lightning.pitch.decoding import CENTS_PER_OCTAVE
+
+GROSS_ERROR_CENTS = 50
+"""Threshold of a gross error: half a semitone, the tolerance of MIREX's raw pitch accuracy."""
+MIN_VOICED_FRAMES = 10
+"""Frames voiced in both tracks below which pitch is not compared."""
+
+
+@dataclass(frozen=True)
+class PitchErrors:
+    """Errors of a pitch track; None if too few frames are voiced in both."""
+
+    correlation: float | None
+    """Correlation of log pitch, -1 to 1; also None if either pitch is constant."""
+    error_cents: float | None
+    """Median absolute difference."""
+    gross_error: float | None
+    """Share of frames that are 50 cents or more off, 0 to 1."""
+    voicing_error: float
+    """Share of all frames that are voiced in one track only, 0 to 1."""
+
+
+def pitch_errors(predicted_hz: np.ndarray, reference_hz: np.ndarray) -> PitchErrors:
+    """Compare two pitch tracks, [F] and [F'], over their first min(F, F') frames."""
+    frames = min(len(predicted_hz), len(reference_hz))
+    predicted_hz, reference_hz = predicted_hz[:frames], reference_hz[:frames]
+    voicing_error = float(((predicted_hz > 0) != (reference_hz > 0)).mean())
+    both = (predicted_hz > 0) & (reference_hz > 0)
+    if np.count_nonzero(both) < MIN_VOICED_FRAMES:
+        return PitchErrors(None, None, None, voicing_error)
+    cents = CENTS_PER_OCTAVE * np.abs(np.log2(predicted_hz[both] / reference_hz[both]))
+    return PitchErrors(
+        correlation=pitch_correlation(predicted_hz, reference_hz),
+        error_cents=float(np.median(cents)),
+        gross_error=float((cents >= GROSS_ERROR_CENTS).mean()),
+        voicing_error=voicing_error,
+    )
+
+
+def pitch_correlation(first_hz: np.ndarray, second_hz: np.ndarray) -> float | None:
+    """Return Pearson's correlation of log pitch, [F] and [F], over frames voiced in both; None if undefined."""
+    voiced = (first_hz > 0) & (second_hz > 0)
+    if np.count_nonzero(voiced) < MIN_VOICED_FRAMES:
+        return None
+    octaves = np.log2(first_hz[voiced]), np.log2(second_hz[voiced])
+    if min(octave.std() for octave in octaves) < 1e-6:
+        return None
+    return float(np.corrcoef(*octaves)[0, 1])
+
+
+def semitones_between(source_hz: np.ndarray, target_hz: float | None) -> int:
+    """Return whole semitones from the median of a pitch track [F] to `target_hz`; 0 if either is unknown."""
+    median = median_hz([source_hz])
+    return 0 if median is None or target_hz is None else round(12 * np.log2(target_hz / median))
+
+
+def median_hz(tracks_hz: Sequence[np.ndarray]) -> float | None:
+    """Return the median in Hz over the voiced frames of all tracks, each [F]; None without voiced frames."""
+    voiced_hz = np.concatenate([f0_hz[f0_hz > 0] for f0_hz in tracks_hz] or [np.zeros(0)])
+    return float(np.median(voiced_hz)) if len(voiced_hz) else None

@@ -1,0 +1,77 @@
+"""Settings and inputs of an evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rvc_lightning.config.options import Settings, option, option_fields
+from rvc_lightning.conversion.options import ConversionOptions
+from rvc_lightning.errors import AudioError, ConfigurationError
+
+MIN_SECONDS = 0.5
+_OWN_PITCH = "each recording is moved to the voice's pitch; options.transpose_semitones=N sets another shift"
+_OWN_MELODY = (
+    "the metrics compare with the recording's own melody, so another one counts as an error; remove it, and use it in "
+    "a conversion"
+)
+_UNSUPPORTED = {
+    "autotune": _OWN_MELODY,
+    "proposed_pitch_hz": _OWN_PITCH,
+    "f0_file": _OWN_MELODY,
+    "write_f0": "the page plots the pitch of every clip; convert with write_f0=true writes it",
+    "output_format": "clips are stored in the page only; convert with it writes files",
+}
+"""Conversion options that an evaluation rejects: reason and alternative."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings(Settings):
+    """Task, metrics and size of an evaluation; the defaults are in `conf/evaluate.yaml`."""
+
+    task: str = option(choices=("conversion", "resynthesis"))
+    transpose_semitones: float | None
+    """Pitch shift; None shifts by whole semitones to the target's median pitch, or by 0 in a resynthesis."""
+    metrics: list[str]
+    """Optional metrics, keys of `OPTIONAL_METRICS`."""
+    require_metrics: bool
+    """Whether a metric that is not installed is an error."""
+    n_clips: int | None = option(min=1)
+    """Maximum number of recordings, evenly spread over the folder; None for all."""
+    clip_seconds: float = option(min=MIN_SECONDS)
+    """Evaluated length from the start of each recording."""
+    reference_clips: int = option(min=1)
+    """Maximum number of reference clips, evenly spread."""
+    page_clips: int = option(min=0)
+    """Maximum number of clips with players and pictures in the page."""
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Input files and folders.
+
+    Raises:
+        AudioError: A file or folder does not exist.
+    """
+
+    audio: Path
+    """Recordings to convert: a folder or a file."""
+    reference: Path | None = None
+    """Clips of the target speaker."""
+    counterpart: Path | None = None
+    """Files with the names of those in `audio`, in which the target says the same words."""
+
+    def __post_init__(self) -> None:
+        for name, path in vars(self).items():
+            if path is not None and not path.exists():
+                raise AudioError(f"{name}: no such file or folder '{path}'")
+
+
+def check_supported(options: ConversionOptions) -> None:
+    """Raise ConfigurationError for options that the metrics do not allow for."""
+    for one in option_fields(ConversionOptions):
+        value = getattr(options, one.name)
+        if one.name in _UNSUPPORTED and value != one.default:
+            raise ConfigurationError(
+                f"options.{one.name}={value}: not supported by an evaluation: {_UNSUPPORTED[one.name]}"
+            )
