@@ -21,7 +21,8 @@ import numpy as np
 import soundfile
 
 from rvc_lightning.errors import AudioError, ConfigurationError, unknown_choice
-from rvc_lightning.io.files import atomic_path, has_room, out_of_space
+from rvc_lightning.io.disk import has_room, out_of_space
+from rvc_lightning.io.files import atomic_path
 
 WRITE_SUBTYPES = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".mp3": "MPEG_LAYER_III", ".m4a": "AAC"}
 """Extensions that can be written, and the sample format each gets unless another is asked for."""

@@ -15,7 +15,7 @@ from typing import ParamSpec, TypeVar
 from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning.errors import ConfigurationError, RVCError
-from rvc_lightning.io.files import cannot_write
+from rvc_lightning.io.disk import write_error
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -79,7 +79,7 @@ def reported(function: Callable[P, R]) -> Callable[P, R]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(1) from None
         except OSError as error:
-            if (reason := cannot_write(error)) is None:
+            if (reason := write_error(error)) is None:
                 raise
             raise _ended_by(reason) from None
         except KeyboardInterrupt:

@@ -21,7 +21,7 @@ from transformers import HubertConfig, HubertModel
 from rvc_lightning.audio.frames import WINDOW_SAMPLES, content_frames, content_lengths, frame_mask
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.io.hub import fetch_together, known_files
+from rvc_lightning.io.hub import fetch_folder, known_files
 
 _FILES = ("config.json", "pytorch_model.bin")
 _EXPECTED = "config.json and pytorch_model.bin (or model.safetensors)"
@@ -98,7 +98,7 @@ def _fetch(name: str) -> Path:
             f"content.path=FOLDER is missing: '{name}' is a model of your own, a folder with {_EXPECTED}"
         )
     otherwise = f"content.path=FOLDER, a folder with {_EXPECTED}; content=phonetic needs no download"
-    return fetch_together([known_files()[f"content/{name}/{file}"] for file in _FILES], otherwise)
+    return fetch_folder([known_files()[f"content/{name}/{file}"] for file in _FILES], otherwise)
 
 
 @contextmanager

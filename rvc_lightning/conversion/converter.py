@@ -33,11 +33,11 @@ from rvc_lightning.conversion.scratch import scratch_folder
 from rvc_lightning.conversion.source import Source
 from rvc_lightning.conversion.speakers import speaker_number, with_voice
 from rvc_lightning.errors import AssetError, ConfigurationError, RVCError, VoiceError
-from rvc_lightning.io.hub import NotFetchedError
+from rvc_lightning.io.hub import DownloadError
 from rvc_lightning.pitch import DEFAULT_PITCH, build_pitch_extractor
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
 from rvc_lightning.retrieval.index import RetrievalIndex
-from rvc_lightning.retrieval.pairing import check_origin
+from rvc_lightning.retrieval.pairing import FEATURES_KEY, check_origin
 from rvc_lightning.version import __version__
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 from rvc_lightning.voice.voice import Voice, content_hash
@@ -104,7 +104,7 @@ class VoiceConverter:
         if self.index is not None:
             self.index.check_fits(voice.config.content_dim)
             if self.index.path is not None:
-                check_origin(self.index.path, voice)
+                check_origin(self.index.path, voice.content_encoder, voice.own.get(FEATURES_KEY))
         self.trainer = trainer or Trainer(accelerator="auto", devices=1, **_QUIET)
         if self.trainer.precision not in PRECISIONS:
             raise ConfigurationError(
@@ -277,7 +277,7 @@ def _content_of(voice: Voice, path: str | Path | None) -> ContentEncoder:
     needed = f"the voice was trained with the content encoder '{name}' and needs it"
     try:
         return build_content_encoder(name, **options)
-    except NotFetchedError as error:
+    except DownloadError as error:
         raise AssetError(f"{needed}: {error.problem} Or name the folder they lie in: content_path=FOLDER") from error
     except ConfigurationError as error:
         raise VoiceError(f"{needed}: {_in_words_of_conversion(error)}") from error

@@ -25,7 +25,8 @@ from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.prediction import Converted, Task
 from rvc_lightning.conversion.scratch import scratch_folder
 from rvc_lightning.errors import AudioError, ConfigurationError, NotWritableError, OutOfSpaceError, RVCError
-from rvc_lightning.io.files import AFTER_KILL_SECONDS, digest, exclusive_lock, protect_inputs, remove_leftovers
+from rvc_lightning.io.files import digest, protect_inputs, remove_leftovers
+from rvc_lightning.io.locks import KILL_GRACE_SECONDS, exclusive_lock
 from rvc_lightning.pitch.curve import write_curve
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def _alone(converter: VoiceConverter, source: Path, output: Path, jobs: Sequence
         yield
         return
     # The folder is the user's.
-    with exclusive_lock(output, patience_seconds=AFTER_KILL_SECONDS, leave_no_trace=True):
+    with exclusive_lock(output, timeout_seconds=KILL_GRACE_SECONDS, remove_after=True):
         for folder in {target.parent for _, target in jobs}:
             remove_leftovers(folder)
         yield

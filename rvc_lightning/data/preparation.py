@@ -47,7 +47,8 @@ from rvc_lightning.data.report_picture import PICTURE_NAME, write_picture
 from rvc_lightning.data.selection import speaker_numbers
 from rvc_lightning.data.slicing import LeftOut
 from rvc_lightning.errors import ConfigurationError, DatasetError
-from rvc_lightning.io.files import exclusive_lock, read_json, write_json
+from rvc_lightning.io.files import read_json, write_json
+from rvc_lightning.io.locks import exclusive_lock
 from rvc_lightning.pitch import build_pitch_extractor
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,8 @@ from rvc_lightning.data.fingerprints import Source
 from rvc_lightning.data.layout import numbers_in, shard, slice_path
 from rvc_lightning.data.slicing import CutPlan, LeftOut, SlicingConfig, cleaned, cut_parts, plan_cut
 from rvc_lightning.errors import AudioError
-from rvc_lightning.io.files import cannot_write, digest, read_json, remove_leftovers, write_json
+from rvc_lightning.io.disk import write_error
+from rvc_lightning.io.files import digest, read_json, remove_leftovers, write_json
 from rvc_lightning.io.workers import end_with_parent
 
 logger = logging.getLogger(__name__)
@@ -172,7 +173,7 @@ class _SlicingDataset(Dataset):
             return index, SkippedFile(source.name, str(error).removeprefix(f"'{source.path}' "))
         except OSError as error:
             # Told here: on its way from another process, the system's error loses its number.
-            if (reason := cannot_write(error)) is None:
+            if (reason := write_error(error)) is None:
                 raise
             raise reason from error
 

@@ -1,1 +1,1 @@
-"""Files: written whole or not at all, locked, downloaded and unpickled without running code."""
+"""Files: atomic writes, locks, downloads and safe unpickling."""

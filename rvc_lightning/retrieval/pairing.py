@@ -21,15 +21,14 @@ from rvc_lightning.data.manifest import DatasetHeader, read_header, read_manifes
 from rvc_lightning.errors import DatasetError, VoiceError
 from rvc_lightning.io.files import link_or_copy, map_npy, read_json, write_json
 from rvc_lightning.retrieval.index import IndexConfig, build_index, save_index
-from rvc_lightning.voice.rvc_format import OWN_ENTRY
-from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
 
 # Part of every origin: raise it when the same features and settings begin to give another index.
 _REVISION = 1
 _HEAD_BYTES = 1 << 20
-_FEATURES = "features"
+FEATURES_KEY = "features"
+"""Entry of a voice's own information with the fingerprint of the features that it was exported with."""
 
 
 class StoredFeatures(Sequence[np.ndarray]):
@@ -132,40 +131,35 @@ def remove_index(path: Path) -> None:
     _origin_path(path).unlink(missing_ok=True)
 
 
-def check_origin(index: Path, voice: Voice) -> None:
-    """Compares what is known of an index with the voice that is to use it.
+def check_origin(index: Path, content_encoder: str, fingerprint: object) -> None:
+    """Compare an index with the voice that is to use it.
 
-    Features of another encoder are no neighbours of the voice's, whatever their size: the sound would be noise. Other
-    recordings of the same encoder do work, and may be meant, so they are worth a warning only.
+    Features of another encoder are not comparable with the voice's, whatever their size: the result would be noise.
+    Other recordings of the same encoder do work, and may be intended, so they cause a warning only.
+
+    Args:
+        index: Index file.
+        content_encoder: Content encoder of the voice.
+        fingerprint: Fingerprint of the features that the voice was exported with; None, or any other value in a voice
+            from strangers, if unknown.
 
     Raises:
-        VoiceError: The index holds features of another content encoder.
+        VoiceError: The index contains features of another content encoder.
     """
     origin = IndexOrigin.read(index)
     if origin is None:
         return
-    if origin.content != voice.content_encoder:
+    if origin.content != content_encoder:
         raise VoiceError(
-            f"the index '{index}' holds features of content={origin.content}, but the voice takes those of "
-            f"{voice.content_encoder}; export the voice again, or use index_rate=0"
+            f"the index '{index}' contains features of content={origin.content}, but the voice uses {content_encoder}; "
+            "export the voice again, or use index_rate=0"
         )
-    known = fingerprint_of(voice)
-    if known is not None and origin.features != known:
+    if isinstance(fingerprint, str) and origin.features != fingerprint:
         log.warning(
-            "The index '%s' was made of other recordings or features than those that the voice was exported with; if "
-            "that is not meant, export the voice again",
+            "The index '%s' was built from other recordings or features than those that the voice was exported with; "
+            "if that is not intended, export the voice again",
             index,
         )
-
-
-def fingerprint_of(voice: Voice) -> str | None:
-    """That of the features it was exported with; None where the voice does not tell."""
-    return voice.own.get(_FEATURES)
-
-
-def remember_features(voice: Voice, fingerprint: str) -> None:
-    """Notes in a voice what features it is exported with."""
-    voice.information[OWN_ENTRY] = {**voice.own, _FEATURES: fingerprint}
 
 
 def _origin_path(index: Path) -> Path:

@@ -15,16 +15,17 @@ import torch
 from torch import Tensor
 
 from rvc_lightning.errors import DatasetError, VoiceError
-from rvc_lightning.io.files import atomic_path, exclusive_lock, link_or_copy
+from rvc_lightning.io.files import atomic_path, link_or_copy
+from rvc_lightning.io.locks import exclusive_lock
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.retrieval.index import IndexConfig
 from rvc_lightning.retrieval.index_file import INDEX_SUFFIX
 from rvc_lightning.retrieval.pairing import (
+    FEATURES_KEY,
     StoredFeatures,
     keep_index_as,
-    remember_features,
     remove_index,
     update_index,
 )
@@ -82,7 +83,7 @@ def export_checkpoint(
     """
     voice = voice_from_checkpoint(checkpoint, name)
     # So that voice and index are of the same run.
-    with exclusive_lock(folder, leave_no_trace=True):
+    with exclusive_lock(folder, remove_after=True):
         return _export(voice, folder / f"{name}.pth", dataset, seed, index)
 
 
@@ -96,7 +97,7 @@ def _export(voice: Voice, path: Path, dataset: Path | None, seed: int, index: In
         log.warning("The voice has no index: its dataset is gone (%s)", dataset)
         return ExportedVoice(path, None)
     features = _features(dataset, voice.content_encoder, voice.config.content_dim)
-    remember_features(voice, features.fingerprint)
+    voice.information[rvc_format.OWN_ENTRY] = {**voice.own, FEATURES_KEY: features.fingerprint}
     voice.save(path)
     return ExportedVoice(path, update_index(index_path, features, seed, index))
 

@@ -40,7 +40,7 @@ from rvc_lightning.data.preparation import prepare
 from rvc_lightning.data.preview import Preview, preview
 from rvc_lightning.errors import ConfigurationError, DatasetError, RVCError, VoiceError
 from rvc_lightning.evaluation.showcase import show
-from rvc_lightning.io.files import AFTER_KILL_SECONDS, exclusive_lock
+from rvc_lightning.io.locks import KILL_GRACE_SECONDS, exclusive_lock
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.retrieval.index import IndexConfig
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint, stopped_by_signals
@@ -316,7 +316,7 @@ def _remove_if_unused(folder: Path) -> None:
 @contextmanager
 def _alone_in_run(config: DictConfig) -> Iterator[None]:
     """Keeps other runs out of the run's folder. Raises InUseError if one is there."""
-    with exclusive_lock(config.paths.run, patience_seconds=AFTER_KILL_SECONDS) if _is_first_rank() else nullcontext():
+    with exclusive_lock(config.paths.run, timeout_seconds=KILL_GRACE_SECONDS) if _is_first_rank() else nullcontext():
         yield
 
 

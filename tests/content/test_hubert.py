@@ -98,7 +98,7 @@ def test_a_voice_of_another_tool_gets_the_encoder_of_its_version(folder, dim, ve
 
 def test_a_voice_without_a_name_of_its_encoder_means_contentvec(folder, monkeypatch):
     voice = make_voice(quick_config(), embedder_model=None)
-    monkeypatch.setattr("rvc_lightning.content.hubert.fetch_together", lambda files, otherwise: folder)
+    monkeypatch.setattr("rvc_lightning.content.hubert.fetch_folder", lambda files, otherwise: folder)
     assert VoiceConverter(voice, trainer=steady_trainer()).content.name == "contentvec"
 
 

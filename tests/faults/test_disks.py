@@ -55,7 +55,7 @@ WRITERS = {f"a{extension}": lambda path: write_audio(path, NOISE, 24000) for ext
 
 def check_full(path, write):
     path.write_text("old")
-    with pytest.raises(OutOfSpaceError, match=f"no room for .*{path.name}'"):
+    with pytest.raises(OutOfSpaceError, match=f"no space left for .*{path.name}'"):
         write(path)
     assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
 
@@ -98,7 +98,7 @@ def test_a_preparation_without_room_stops_and_goes_on(tmp_path):
     with limited(100_000), pytest.raises(OutOfSpaceError) as raised:
         run(tmp_path / "in", tmp_path / "full", num_workers=1)
     # Also from another process, whose traceback torch puts before it.
-    assert str(raised.value).startswith("there is no room for") and "\n" not in str(raised.value)
+    assert str(raised.value).startswith("no space left for") and "\n" not in str(raised.value)
     assert not (tmp_path / "full/manifest.jsonl").exists()
     run(tmp_path / "in", tmp_path / "full")
     for name in ("manifest.jsonl", "dataset.json"):
@@ -128,7 +128,7 @@ def test_a_conversion_without_room_stops_and_goes_on(tmp_path):
     def convert():
         return convert_files(converter_of(), tmp_path / "in", tmp_path / "out", OPTIONS)
 
-    with limited(30_000), pytest.raises(OutOfSpaceError, match=r"no room for '.*b.wav'"):
+    with limited(30_000), pytest.raises(OutOfSpaceError, match=r"no space left for '.*b.wav'"):
         convert()
     assert {path.name for path in tmp_path.rglob("out/*")} <= {"a.wav", "c.wav", JOURNAL_NAME}
     report = convert()
@@ -153,7 +153,7 @@ def test_other_writers_say_it_in_one_line(tmp_path, caplog):
             stream.write(bytes(ROOM))
 
     with limited(ROOM // 2):
-        assert one_line(write_much, caplog).startswith("Error: there is no room on the disk")
+        assert one_line(write_much, caplog).startswith("Error: no space left on the disk")
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path, caplog):

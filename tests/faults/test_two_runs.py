@@ -12,7 +12,7 @@ from folders import OPTIONS, Doubler, recording
 from rvc_lightning.conversion import folder as folder_conversion
 from rvc_lightning.conversion.folder import convert_files
 from rvc_lightning.errors import InUseError
-from rvc_lightning.io.files import LOCK_NAME, exclusive_lock
+from rvc_lightning.io.locks import LOCK_NAME, exclusive_lock
 from rvc_lightning.training import run as workflow
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -43,11 +43,11 @@ def other():
 
 
 def names(process):
-    return rf"in use by another process \({process.pid} on '{socket.gethostname()}', since .*\d\d:\d\d.*\): two at once"
+    return rf"in use by another process \({process.pid} on '{socket.gethostname()}', since .*\d\d:\d\d.*\), and two"
 
 
 def test_the_second_of_two_trainings_refuses(tmp_path, other, monkeypatch):
-    monkeypatch.setattr(workflow, "AFTER_KILL_SECONDS", 0.1)
+    monkeypatch.setattr(workflow, "KILL_GRACE_SECONDS", 0.1)
     config = composed(f"audio={tmp_path}", f"paths.root={tmp_path}", run=str(tmp_path / "run"))
     process = other(tmp_path / "run")
     with pytest.raises(InUseError, match=names(process)):
@@ -56,7 +56,7 @@ def test_the_second_of_two_trainings_refuses(tmp_path, other, monkeypatch):
 
 
 def test_the_second_of_two_conversions_refuses(tmp_path, other, monkeypatch):
-    monkeypatch.setattr(folder_conversion, "AFTER_KILL_SECONDS", 0.1)
+    monkeypatch.setattr(folder_conversion, "KILL_GRACE_SECONDS", 0.1)
     recording(tmp_path / "in/a.wav")
     process = other(tmp_path / "out")
     with pytest.raises(InUseError, match=names(process)):
@@ -71,14 +71,14 @@ def test_the_second_of_two_conversions_refuses(tmp_path, other, monkeypatch):
 def test_who_waits_says_for_whom(tmp_path, other, caplog):
     caplog.set_level("INFO")
     process = other(tmp_path)
-    with pytest.raises(InUseError), exclusive_lock(tmp_path, patience_seconds=0.1):
+    with pytest.raises(InUseError), exclusive_lock(tmp_path, timeout_seconds=0.1):
         pass
     assert f"Waiting for another process ({process.pid} on '" in caplog.text
     # A holder that has not yet said who it is.
     (tmp_path / ".lock.json").write_text("{")
     with (
-        pytest.raises(InUseError, match="in use by another process: two"),
-        exclusive_lock(tmp_path, patience_seconds=0.1),
+        pytest.raises(InUseError, match="in use by another process, and two"),
+        exclusive_lock(tmp_path, timeout_seconds=0.1),
     ):
         pass
 
@@ -87,6 +87,6 @@ def test_what_is_half_written_in_the_folder_goes_and_no_trace_is_left(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / ".writing-1.wav").touch()
-    with exclusive_lock(folder, leave_no_trace=True):
+    with exclusive_lock(folder, remove_after=True):
         assert sorted(path.name for path in folder.iterdir()) == [LOCK_NAME, f"{LOCK_NAME}.json"]
     assert not folder.exists()

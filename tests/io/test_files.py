@@ -23,8 +23,8 @@ def test_success_replaces_and_leaves_nothing_else(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which nobody can make files")
-def test_a_place_that_takes_no_files_is_no_missing_file():
-    with pytest.raises(NotWritableError, match="'/proc/there/a' cannot be made there"), atomic_path("/proc/there/a"):
+def test_a_file_system_without_files_is_not_writable():
+    with pytest.raises(NotWritableError, match="'/proc/there/a' cannot be created"), atomic_path("/proc/there/a"):
         pass
 
 

@@ -16,7 +16,7 @@ from rvc_lightning.cli.resolvers import ASSETS
 from rvc_lightning.config.building import build_module
 from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
 from rvc_lightning.export import command_from
-from rvc_lightning.io.files import LOCK_NAME
+from rvc_lightning.io.locks import LOCK_NAME
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.training import run as workflow
 from rvc_lightning.training.export import Pair, export_pair, remembered

@@ -20,7 +20,7 @@ from torch.distributed.fsdp.wrap import enable_wrap
 from rvc_lightning.config import building
 from rvc_lightning.config.building import build_predictor, build_trainer, check_ranks
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.io.files import exclusive_lock
+from rvc_lightning.io.locks import exclusive_lock
 from rvc_lightning.models import Discriminator, Synthesizer
 from rvc_lightning.training.strategies import FlatlyShardedNetworks, FullyShardedNetworks
 

@@ -26,7 +26,7 @@ from rvc_lightning.errors import ConfigurationError, DatasetError, RVCError, Voi
 from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.retrieval import index_file
 from rvc_lightning.retrieval.index import IndexConfig
-from rvc_lightning.retrieval.pairing import IndexOrigin, fingerprint_of
+from rvc_lightning.retrieval.pairing import FEATURES_KEY, IndexOrigin
 from rvc_lightning.training import run as workflow
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
 from rvc_lightning.training.callbacks.step_limit import StepLimit
@@ -313,7 +313,7 @@ def test_an_index_is_exported_once_and_alone(make_module, dataset, tmp_path):
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
     trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
     exported = export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset)
-    assert IndexOrigin.read(exported.index).features == fingerprint_of(Voice.load(exported.voice))
+    assert IndexOrigin.read(exported.index).features == Voice.load(exported.voice).own[FEATURES_KEY]
     written = exported.index.stat().st_ino
     assert export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset).index.stat().st_ino == written
     voice = exported.voice.read_bytes()

@@ -196,7 +196,7 @@ def test_an_index_is_called_so(tmp_path, caplog):
     path = save_index(build_index(np.eye(40, 768, dtype=np.float32), 0), tmp_path / "anna.index")
     with pytest.raises(SystemExit):
         main(["info", str(path)])
-    assert f"'{path}' is an index, not a voice" in caplog.text and "run code" not in caplog.text
+    assert f"'{path}' cannot be read as a voice: it is a faiss index" in caplog.text and "run code" not in caplog.text
 
 
 def test_info_of_several_files_one_of_them_broken(voices, tmp_path, capsys, caplog):
@@ -207,7 +207,7 @@ def test_info_of_several_files_one_of_them_broken(voices, tmp_path, capsys, capl
     first, broken, second = json.loads(capsys.readouterr().out)
     assert (first["name"], first["speakers"], second["name"]) == ("anna", 3, "bob")
     assert first["entries"]["author"] == "\x1b[2Jme"
-    assert "broken.pth' is refused as a voice: it is damaged" in broken["error"]
+    assert "broken.pth' cannot be read as a voice" in broken["error"]
     assert "1 of 3 files cannot be used" in caplog.text
 
 

@@ -1,0 +1,89 @@
+"""Folders that one process at a time may write to."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rvc_lightning.errors import InUseError
+from rvc_lightning.io.disk import explain_write_errors
+from rvc_lightning.io.files import make_folder, read_json, remove_leftovers, write_json
+
+log = logging.getLogger(__name__)
+
+LOCK_NAME = ".lock"
+"""File that `exclusive_lock` creates in a folder."""
+
+KILL_GRACE_SECONDS = 15.0
+"""Time after which the worker processes of a killed run have exited and released its locks."""
+
+_HOLDER_NAME = ".lock.json"
+
+
+@contextlib.contextmanager
+def exclusive_lock(
+    folder: Path | str, timeout_seconds: float | None = None, *, remove_after: bool = False
+) -> Iterator[None]:
+    """Hold the lock of a folder, which is created if missing; wait while another process holds it.
+
+    The lock is released when its holder and the processes forked from it exit, for any reason. Unfinished files that a
+    killed holder left directly in the folder are removed.
+
+    Args:
+        folder: Folder to lock.
+        timeout_seconds: Longest time to wait; None waits forever.
+        remove_after: Whether to remove the lock file, and the folder if it is empty then. Not safe where many processes
+            wait for each other: one may acquire the lock just as its file is removed.
+
+    Raises:
+        InUseError: Another process still holds the lock; the message names it.
+        NotWritableError: The folder cannot be created or written to.
+    """
+    folder = Path(folder)
+    make_folder(folder)
+    lock, holder = FileLock(folder / LOCK_NAME), folder / _HOLDER_NAME
+    with explain_write_errors(folder):
+        _acquire(lock, folder, timeout_seconds)
+    try:
+        remove_leftovers(folder)
+        write_json(holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%c}"})
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        if remove_after:
+            # Windows does not remove open files.
+            with contextlib.suppress(OSError):
+                (folder / LOCK_NAME).unlink()
+                folder.rmdir()
+        lock.release()
+
+
+def _acquire(lock: FileLock, folder: Path, timeout_seconds: float | None) -> None:
+    try:
+        lock.acquire(blocking=False)
+        return
+    except Timeout:
+        log.info("Waiting for %s to finish with '%s'", _holder(folder), folder)
+    try:
+        lock.acquire(timeout=-1 if timeout_seconds is None else timeout_seconds)
+    except Timeout:
+        raise InUseError(
+            f"'{folder}' is in use by {_holder(folder)}, and two processes would overwrite each other's files; wait "
+            "until it exits, stop it, or choose another folder"
+        ) from None
+
+
+def _holder(folder: Path) -> str:
+    """Return a description of the process that holds the lock."""
+    try:
+        values = read_json(folder / _HOLDER_NAME)
+        return f"another process ({values['pid']} on '{values['host']}', since {values['since']})"
+    except (OSError, ValueError, KeyError):
+        return "another process"
