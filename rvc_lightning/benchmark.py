@@ -8,8 +8,7 @@ from collections.abc import Callable
 from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning.cli import resolvers
-from rvc_lightning.cli.command_line import configured
-from rvc_lightning.cli.commands import command
+from rvc_lightning.cli.command import command
 from rvc_lightning.config.validation import check_whole
 from rvc_lightning.errors import unknown_choice
 
@@ -18,8 +17,7 @@ log = logging.getLogger(__name__)
 resolvers.register()
 
 
-@configured("benchmark")
-@command
+@command("benchmark")
 def main(config: DictConfig) -> None:
     """Measures and prints the table."""
     if config.measure not in _TABLES:

@@ -9,16 +9,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning.cli import resolvers
-from rvc_lightning.cli.command_line import configured
-from rvc_lightning.cli.commands import command, optional, required, switch
+from rvc_lightning.cli.command import command
+from rvc_lightning.config.values import optional, required, switch
 from rvc_lightning.conversion.options import ConversionOptions, default_values
 
 log = logging.getLogger(__name__)
 resolvers.register()
 
 
-@configured("convert")
-@command
+@command("convert")
 def main(config: DictConfig) -> None:
     """Reads voice and index, converts, writes."""
     voice_path = required(config, "voice", "the voice, a .pth file")
@@ -26,24 +25,26 @@ def main(config: DictConfig) -> None:
     output = required(config, "output", "the file or folder to write")
     options = options_of(config)
     # Imported here so that --help and a mistake need not wait for them.
-    from rvc_lightning.config.building import build_converting_trainer, chosen_pitch, plain, set_up_torch, settings
+    from rvc_lightning.config.values import plain
     from rvc_lightning.conversion.chunking import ChunkLengths
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.folder import convert_files
     from rvc_lightning.conversion.prediction import Throughput
+    from rvc_lightning.pitch import chosen_pitch
+    from rvc_lightning.training.trainer import build_converting_trainer, set_up_torch
     from rvc_lightning.voice.voice import Voice
 
     set_up_torch(config)
     voice = Voice.load(voice_path)
     index = index_of(voice_path, optional(config, "index", "the voice's index, a file")) if options.index_rate else None
-    pitch = chosen_pitch(config)
+    pitch = chosen_pitch(config.pitch)
     converter = VoiceConverter(
         voice,
         index,
         content_path=optional(config, "content_path", "the folder of the content encoder"),
         pitch=pitch,
         trainer=build_converting_trainer(config),
-        lengths=settings(ChunkLengths, "chunks", plain(config.chunks)),
+        lengths=ChunkLengths(**plain(config.chunks)),
         throughput=Throughput(config.batch_seconds, config.num_workers),
     )
     convert_files(converter, source, output, options, redo=switch(config, "redo"))

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, ListConfig
 
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.columns import format_columns
-from rvc_lightning.cli.command_line import configured
-from rvc_lightning.cli.commands import optional, reported
+from rvc_lightning.cli.command import command
+from rvc_lightning.config.values import optional
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +24,7 @@ log = logging.getLogger(__name__)
 resolvers.register()
 
 
-@configured("download")
-@reported
+@command("download", uses_lightning=False)
 def main(config: DictConfig) -> None:
     """Print the table of files, or download those that `files` selects."""
     # Slow to import, and --help does not need it.

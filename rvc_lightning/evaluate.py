@@ -7,28 +7,29 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from rvc_lightning.cli.command_line import configured
-from rvc_lightning.cli.commands import command, optional, required
+from rvc_lightning.cli.command import command
+from rvc_lightning.config.values import optional, required
 from rvc_lightning.convert import index_of
 
 log = logging.getLogger(__name__)
 
 
-@configured("evaluate")
-@command
+@command("evaluate")
 def main(config: DictConfig) -> None:
     """Evaluate a voice on held-out recordings and write the report."""
     path = Path(required(config, "voice", "the voice (.pth), a checkpoint of training (.ckpt) or a run folder"))
     audio = Path(required(config, "audio", "held-out recordings, a folder or a file"))
     # Imported here to keep --help and error messages fast.
-    from rvc_lightning.config.building import build_converting_trainer, chosen_pitch, plain, set_up_torch
     from rvc_lightning.config.options import option_fields
+    from rvc_lightning.config.values import plain
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.options import ConversionOptions
     from rvc_lightning.evaluation.output import default_folder, has_report, write_report
     from rvc_lightning.evaluation.run import describe_voice, evaluate
     from rvc_lightning.evaluation.settings import EvaluationSettings, Recordings
+    from rvc_lightning.pitch import chosen_pitch
     from rvc_lightning.training.export import load_voice
+    from rvc_lightning.training.trainer import build_converting_trainer, set_up_torch
 
     set_up_torch(config)
     values = plain(config)
@@ -47,7 +48,7 @@ def main(config: DictConfig) -> None:
         voice,
         index_of(str(path), optional(config, "index", "the index of the voice, a file")),
         content_path=optional(config, "content_path", "the folder of the content encoder"),
-        pitch=chosen_pitch(config),
+        pitch=chosen_pitch(config.pitch),
         trainer=build_converting_trainer(config),
     )
     report = evaluate(converter, recordings, settings, ConversionOptions.from_values(options))

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning.cli import resolvers
-from rvc_lightning.cli.command_line import configured
-from rvc_lightning.cli.commands import command, optional, required, switch
-from rvc_lightning.config.validation import is_name
+from rvc_lightning.cli.command import command
+from rvc_lightning.cli.resolvers import is_file_name
+from rvc_lightning.config.values import optional, required, switch
 from rvc_lightning.errors import VoiceError
 
 if TYPE_CHECKING:
@@ -25,11 +25,10 @@ log = logging.getLogger(__name__)
 resolvers.register()
 
 
-@configured("export")
-@command
+@command("export")
 def main(config: DictConfig) -> None:
     """Exports the checkpoint and says where the voice lies."""
-    from rvc_lightning.config.building import plain, settings
+    from rvc_lightning.config.values import plain
     from rvc_lightning.retrieval.index import IndexConfig
     from rvc_lightning.training.checkpoints import best_checkpoint
     from rvc_lightning.training.export import export_checkpoint, export_index, export_pair, facts_of, remembered
@@ -39,10 +38,10 @@ def main(config: DictConfig) -> None:
         pair = export_pair(checkpoint, Path(pair_folder))
         log.info("A training that starts from it:\n%s", command_from(pair, remembered(checkpoint)))
         return
-    index = settings(IndexConfig, "index", plain(config.index))
+    index = IndexConfig(**plain(config.index))
     facts = facts_of(checkpoint)
     name = optional(config, "name", "the name of the voice") or facts["name"]
-    if not is_name(name):
+    if not is_file_name(name):
         raise VoiceError(f"'{checkpoint}' calls its voice '{name}', which would lead out of its folder: add name=NAME")
     folder = Path(optional(config, "output", "the folder of the voice") or f"voices/{name}")
     dataset = Path(optional(config, "dataset", "the folder of a prepared dataset") or facts["dataset"])

@@ -1,21 +1,21 @@
-"""`python -m rvc_lightning.prepare audio=FOLDER`: recordings to a prepared dataset, for many runs or a sweep."""
+"""`python -m rvc_lightning.prepare audio=FOLDER`: prepare recordings as a dataset, for several runs or a sweep."""
 
 from __future__ import annotations
 
 from omegaconf import DictConfig
 
 from rvc_lightning.cli import resolvers
-from rvc_lightning.cli.command_line import configured
-from rvc_lightning.cli.commands import command, required, switch
+from rvc_lightning.cli.command import command
+from rvc_lightning.config.values import required, switch
 
 resolvers.register()
 
 
-@configured("prepare")
-@command
+@command("prepare")
 def main(config: DictConfig) -> None:
-    """Prepares and reports, or says what it would do."""
-    from rvc_lightning.training.run import prepare_dataset, preview_dataset
+    """Prepare the recordings, or preview their preparation."""
+    # Imported here, since --help must not wait seconds for torch.
+    from rvc_lightning.training.dataset import prepare_dataset, preview_dataset
 
     required(config, "audio", "a folder of recordings, or one recording")
     if switch(config, "preview"):

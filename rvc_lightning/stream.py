@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from omegaconf import DictConfig
 
-from rvc_lightning.cli.command_line import configured
-from rvc_lightning.cli.commands import command, optional, required
+from rvc_lightning.cli.command import command
 from rvc_lightning.config.validation import check_whole
+from rvc_lightning.config.values import optional, required
 from rvc_lightning.convert import index_of, options_of
 from rvc_lightning.errors import AudioError, ConfigurationError, unknown_choice
 
@@ -31,8 +31,7 @@ _READ_SECONDS = 0.02
 _FULL_SCALE = 32768
 
 
-@configured("stream")
-@command
+@command("stream")
 def main(config: DictConfig) -> None:
     """Reads the voice, then converts until the input ends."""
     voice_path = required(config, "voice", "the voice, a .pth file")
@@ -42,13 +41,15 @@ def main(config: DictConfig) -> None:
     check_whole("input_sample_rate", config.input_sample_rate, 1)
     source, sink = _pipes()
     # Imported here so that --help and a mistake need not wait for them.
-    from rvc_lightning.config.building import chosen_pitch, plain, set_up_torch, settings
+    from rvc_lightning.config.values import plain
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.streaming import StreamingConverter, StreamLengths
+    from rvc_lightning.pitch import chosen_pitch
+    from rvc_lightning.training.trainer import set_up_torch
     from rvc_lightning.voice.voice import Voice
 
     set_up_torch(config)
-    pitch = chosen_pitch(config)
+    pitch = chosen_pitch(config.pitch)
     index = index_of(voice_path, optional(config, "index", "the voice's index, a file"))
     stream = StreamingConverter(
         VoiceConverter(
@@ -59,7 +60,7 @@ def main(config: DictConfig) -> None:
         ),
         options_of(config),
         sample_rate=config.input_sample_rate,
-        lengths=settings(StreamLengths, "stream", plain(config.stream)),
+        lengths=StreamLengths(**plain(config.stream)),
         fabric=_fabric(config),
     )
     log.info(

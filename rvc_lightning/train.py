@@ -1,34 +1,23 @@
-"""`python -m rvc_lightning.train audio=FOLDER`: recordings in, a voice out."""
+"""`python -m rvc_lightning.train audio=FOLDER`: train a voice from recordings."""
 
 from __future__ import annotations
-
-import sys
 
 from omegaconf import DictConfig
 
 from rvc_lightning.cli import resolvers
-from rvc_lightning.cli.command_line import configured
-from rvc_lightning.cli.commands import command
-from rvc_lightning.cli.resume import with_settings_of_run
+from rvc_lightning.cli.command import command
 
 resolvers.register()
 
 
-@configured("train")
-@command
-def train(config: DictConfig) -> float | None:
-    """Composes, builds and trains; gives the best `val/mel` to sweeps."""
-    # torch takes seconds to import, and --help should not.
-    from rvc_lightning.training import run as workflow
+@command("train")
+def main(config: DictConfig) -> float | None:
+    """Train, and return the best `val/mel` to sweeps."""
+    # Imported here, since --help must not wait seconds for torch.
+    from rvc_lightning.cli.resume import with_saved_settings
+    from rvc_lightning.training.run import train
 
-    return workflow.train(config)
-
-
-def main() -> None:
-    """Trains as is typed; a run that goes on has the settings that it was started with."""
-    # Hydra, and the processes of other ranks, read it from there.
-    sys.argv[1:] = with_settings_of_run(sys.argv[1:])  # noqa: TID251
-    train()
+    return train(with_saved_settings(config))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from rvc_lightning.data.manifest import read_header
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.training import run as workflow
+from rvc_lightning.training.dataset import prepare_dataset, preview_dataset
 
 
 @pytest.fixture
@@ -37,12 +37,12 @@ def test_the_settings_reach_the_dataset(recordings, tmp_path):
     overrides = [f"audio={recordings}", f"paths.root={tmp_path}", "sample_rate=24k", "prepare_workers=0", "name=duo",
                  "trainer.accelerator=cpu"]  # fmt: skip
     config = composed(*overrides, "speakers=folders", "exclude=*t.wav", command="prepare")
-    told = workflow.preview_dataset(config)
+    told = preview_dataset(config)
     assert not (tmp_path / "datasets").exists()
-    folder = workflow.prepare_dataset(config)
+    folder = prepare_dataset(config)
     assert read_header(folder).speakers == ["anna", "ben"] == [recording.speaker for recording in told.recordings]
     with pytest.raises(ConfigurationError, match=r"there is no speakers named 'named'; choose one of: folders, numb"):
-        workflow.preview_dataset(composed(*overrides, "speakers=named", command="prepare"))
+        preview_dataset(composed(*overrides, "speakers=named", command="prepare"))
 
 
 def test_train_and_prepare_select_alike():

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from rvc_lightning.cli import resolvers
-from rvc_lightning.cli.command_line import configured
-from rvc_lightning.cli.commands import command, optional, required
+from rvc_lightning.cli.command import command
+from rvc_lightning.config.values import optional, required
 from rvc_lightning.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 resolvers.register()
 
 
-@configured("app")
-@command
+@command("app")
 def main(config: DictConfig) -> None:
     """Lists the voices and serves the page until it is stopped."""
     if find_spec("gradio") is None:
@@ -29,16 +28,18 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.app.catalog import VoiceCatalog
     from rvc_lightning.app.server import serve
     from rvc_lightning.app.service import ConversionService, Limits
-    from rvc_lightning.config.building import build_converting_trainer, chosen_pitch, plain, set_up_torch, settings
+    from rvc_lightning.config.values import plain
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.prediction import Throughput
+    from rvc_lightning.pitch import chosen_pitch
+    from rvc_lightning.training.trainer import build_converting_trainer, set_up_torch
     from rvc_lightning.voice.voice import Voice
 
     set_up_torch(config)
     trainer = build_converting_trainer(config)
     # Without processes of its own: those of a server would outlive what they work for.
     throughput = Throughput(config.batch_seconds, 0)
-    pitch = chosen_pitch(config)
+    pitch = chosen_pitch(config.pitch)
 
     def make_converter(voice: Path, index: Path | None) -> VoiceConverter:
         return VoiceConverter(
@@ -51,7 +52,7 @@ def main(config: DictConfig) -> None:
         )
 
     content_path = optional(config, "content_path", "the folder of the content encoder")
-    limits = settings(Limits, "limits", plain(config.limits))
+    limits = Limits(**plain(config.limits))
     serve(
         ConversionService(
             VoiceCatalog(required(config, "voices", "the folder with the voices")), make_converter, limits

@@ -15,13 +15,14 @@ from omegaconf import DictConfig
 from transformers import HubertConfig, HubertModel
 
 from rvc_lightning.audio.frames import SAMPLE_RATE
-from rvc_lightning.config.building import build_converting_trainer, plain, set_up_torch
+from rvc_lightning.config.values import plain
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.prediction import Throughput
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.pitch import build_pitch_extractor
 from rvc_lightning.retrieval.index import RetrievalIndex, build_index
+from rvc_lightning.training.trainer import build_converting_trainer, set_up_torch
 from rvc_lightning.voice.voice import Voice
 
 

@@ -17,10 +17,12 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from transformers import HubertConfig, HubertModel
 
-from rvc_lightning.config.building import build_predictor, extraction_of, plain, set_up_torch, settings
+from rvc_lightning.config.values import plain
 from rvc_lightning.data.preparation import prepare
 from rvc_lightning.data.recipe import Recipe
 from rvc_lightning.data.slicing import SlicingConfig
+from rvc_lightning.training.dataset import extraction_of
+from rvc_lightning.training.trainer import build_preparing_trainer, set_up_torch
 
 STAGES = ("slicing", "pitch", "content")
 
@@ -58,9 +60,9 @@ def _prepare(config: DictConfig, setup: PreparationSetup, encoder: Path, output:
         sample_rate=config.model.synthesizer.sample_rate,
         pitch=plain(config.pitch),
         content={"name": "hubert", "path": str(encoder)},
-        slicing=settings(SlicingConfig, "slicing", plain(config.slicing)),
+        slicing=SlicingConfig(**plain(config.slicing)),
     )
-    trainer, extraction = build_predictor(of_this_line), extraction_of(of_this_line)
+    trainer, extraction = build_preparing_trainer(of_this_line), extraction_of(of_this_line)
     report = prepare(Path(config.preparation_table.audio), output, recipe, trainer=trainer, extraction=extraction)
     return {} if report is None else report.speeds
 

@@ -28,14 +28,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from rvc_lightning.audio.frames import CONTENT_REPEAT, FRAMES_PER_SECOND, hop_samples
 from rvc_lightning.cli import resolvers
-from rvc_lightning.cli.commands import quieten
-from rvc_lightning.config.building import build_module, make, plain, set_up_torch
+from rvc_lightning.cli.command import silence_libraries
+from rvc_lightning.config.values import instantiate, plain
 from rvc_lightning.data.batch import Batch, Example, collate
 from rvc_lightning.data.manifest import DatasetHeader
 from rvc_lightning.errors import unknown_choice
 from rvc_lightning.models.discriminators import PeriodDiscriminator
 from rvc_lightning.training import losses
 from rvc_lightning.training.module import Generated, RVCModule, SeenLoss
+from rvc_lightning.training.networks import build_module
+from rvc_lightning.training.trainer import set_up_torch
 
 resolvers.register()
 
@@ -181,7 +183,7 @@ def measure(settings: Mapping[str, Any], setup: Setup) -> Measured:
     Raises:
         ConfigurationError: Lightning refuses the devices or the precision.
     """
-    quieten()
+    silence_libraries()
     config = OmegaConf.create(dict(settings))
     assert isinstance(config, DictConfig)
     seed_everything(config.seed, verbose=False)
@@ -192,7 +194,7 @@ def measure(settings: Mapping[str, Any], setup: Setup) -> Measured:
         config.optimizer.fused = None
     timer = StepTimer()
     quiet = {"callbacks": [timer], "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = make(config, "trainer", **quiet, max_epochs=1, limit_val_batches=0)
+    trainer = instantiate(config.trainer, "trainer", **quiet, max_epochs=1, limit_val_batches=0)
     trainer.fit(build(config, setup.loop), random_loader(config, setup.batch_size))
     return Measured(timer.seconds[1:], timer.peak_bytes)
 

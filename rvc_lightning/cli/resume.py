@@ -1,54 +1,137 @@
-"""Going on with a run: what it was started with holds, but for what is typed anew."""
+"""Resume a run with the settings that it was started with, except for those typed anew.
+
+Saved settings are data: a run folder may come from a stranger. Only values of known settings and names of choices are
+read; targets, Hydra's own settings, interpolations and new keys are ignored.
+"""
 
 from __future__ import annotations
 
-from argparse import ArgumentError
-from collections.abc import Sequence
+import logging
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from rvc_lightning.cli.command_line import read_arguments
+from rvc_lightning.cli.overrides import format_override, parse_overrides
 from rvc_lightning.cli.resolvers import run_folder
+from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.io.files import atomic_path
 
-_OVERRIDES = ".hydra/overrides.yaml"
-"""Where Hydra keeps, in the folder of a run, what was typed to start it."""
+log = logging.getLogger(__name__)
+
+OVERRIDES = Path(".hydra") / "overrides.yaml"
+"""The saved settings of a run, in its folder: a list of overrides."""
+
+_ADDED_GROUPS = ("experiment", "debug")
+"""Groups that a command line adds by '+', whose choices are names of files."""
 
 
-def with_settings_of_run(arguments: Sequence[str]) -> list[str]:
-    """The command line of a training that goes on in a run folder, with the settings that the run was started with.
+def with_saved_settings(config: DictConfig, config_name: str = "train") -> DictConfig:
+    """Return the configuration of a run that resumes: saved settings, then the overrides typed now.
 
     Args:
-        arguments: As typed, such as ["checkpoint=runs/anna/monday", "trainer.max_epochs=600"].
+        config: Configuration composed from the overrides typed now.
+        config_name: Name of the command's configuration file.
 
     Returns:
-        The same after the run's own settings, of which those that are typed are left out; the arguments as they are
-        where no run folder is named, for a sweep, or for what Hydra does not understand, which it says itself.
+        A new configuration if `config.checkpoint` names a run folder with saved settings, else `config`.
+
+    Raises:
+        ConfigurationError: The saved settings do not fit this version of the package.
     """
+    path = Path(run_folder(config.checkpoint, "")) / OVERRIDES
+    if config.checkpoint is None or is_sweep() or not path.is_file():
+        return config
+    typed = typed_overrides()
     try:
-        asked, _ = read_arguments(arguments)
-        typed = _parsed(asked.overrides)
-        kept = [] if asked.multirun else _settings_of(typed)
-    except (HydraException, ArgumentError):
-        return list(arguments)
-    first = list(arguments).index(asked.overrides[0]) if asked.overrides else 0
-    return [*arguments[:first], *kept, *arguments[first:]]
+        saved = read_saved_overrides(path)
+        kept = [one.input_line for key, one in saved.items() if key not in parse_overrides(typed)]
+        return compose(config_name, overrides=[*filter(None, kept), *typed])
+    except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(
+            f"the settings saved in '{path}' cannot be used: {reason}. Type the settings of the run and name its "
+            "checkpoint, checkpoint=FOLDER/checkpoints/last.ckpt, or remove the file"
+        ) from error
 
 
-def _parsed(overrides: Sequence[str]) -> dict[str, Override]:
-    """What is typed, by the setting or the group that it is about."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return {override.key_or_group: override for override in parsed}
-
-
-def _settings_of(typed: dict[str, Override]) -> list[str]:
-    """What the run that `checkpoint=` names was started with, but for what is typed."""
-    given = typed["checkpoint"].value() if "checkpoint" in typed else None
-    folder = run_folder(given, "") if isinstance(given, str | int | float) else ""
-    if not folder or not (Path(folder) / _OVERRIDES).is_file():
+def typed_overrides() -> list[str]:
+    """Return the overrides of this command line, with interpolations as typed; none outside of a command."""
+    if not HydraConfig.initialized():
         return []
-    saved = [str(one) for one in OmegaConf.load(Path(folder) / _OVERRIDES)]
-    return [text for text, key in zip(saved, _parsed(saved), strict=True) if key not in typed]
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides, resolve=False)
+    assert isinstance(overrides, dict)
+    return overrides["task"]
+
+
+def is_sweep() -> bool:
+    """Return whether this run is a job of a Hydra sweep (--multirun)."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def read_saved_overrides(path: Path) -> dict[str, Override]:
+    """Read the saved overrides of a run and return those that are data, by key.
+
+    Raises:
+        HydraException: An override is malformed.
+        OmegaConfBaseException: The file is not YAML.
+    """
+    # Unresolved: an interpolation would otherwise read this machine's environment.
+    texts = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    overrides = parse_overrides([text for text in texts if isinstance(text, str)])
+    for key, one in overrides.items():
+        if not _is_data(key, one):
+            log.warning("Ignoring '%s' in '%s': saved settings may only set known values", one.input_line, path)
+    return {key: one for key, one in overrides.items() if _is_data(key, one)}
+
+
+def _is_data(key: str, override: Override) -> bool:
+    """Return whether an override only sets a known setting or chooses a file of a known group."""
+    text = override.input_line or ""
+    adds_choice = override.is_add() and key in _ADDED_GROUPS and str(override.value()).replace("_", "").isalnum()
+    return (
+        "${" not in text
+        and not any(part.startswith(("_", "hydra")) for part in key.replace("/", ".").replace("@", ".").split("."))
+        and not _has_target(override.value())
+        and not override.is_sweep_override()
+        and (adds_choice or not (override.is_add() or override.is_force_add() or override.is_delete()))
+    )
+
+
+def _has_target(value: object) -> bool:
+    """Return whether a value contains a key such as `_target_`, which Hydra would act on."""
+    if isinstance(value, dict):
+        return any(str(key).startswith("_") or _has_target(item) for key, item in value.items())
+    return isinstance(value, list) and any(map(_has_target, value))
+
+
+def save_settings(config: DictConfig, folder: Path) -> None:
+    """Write the settings of a run into its folder: the overrides to resume with, and the whole configuration.
+
+    Interpolations are saved by value, except those that read the environment, which may hold secrets.
+    """
+    if not HydraConfig.initialized():
+        return
+    path = folder / OVERRIDES
+    saved = read_saved_overrides(path) if path.is_file() else {}
+    typed = parse_overrides(typed_overrides())
+    lines = [one.input_line for key, one in saved.items() if key not in typed]
+    lines += [text for key, one in typed.items() if key != "checkpoint" and (text := _saved_form(config, key, one))]
+    for file, content in ((path, OmegaConf.create(lines)), (folder / ".hydra" / "config.yaml", config)):
+        with atomic_path(file) as temporary:
+            temporary.write_text(OmegaConf.to_yaml(content), encoding="utf-8")
+
+
+def _saved_form(config: DictConfig, key: str, override: Override) -> str | None:
+    text = override.input_line or ""
+    if "${" not in text:
+        return text
+    if "oc.env" in text:
+        log.warning("%s is not saved with the run: type it again to resume", key)
+        return None
+    return format_override(key, OmegaConf.select(config, key))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from rvc_lightning.cli import resolvers
-from rvc_lightning.cli.command_line import configured
-from rvc_lightning.cli.commands import command, required
+from rvc_lightning.cli.command import command
+from rvc_lightning.config.values import required
 
 if TYPE_CHECKING:
     from rvc_lightning.data.manifest import DatasetHeader
@@ -20,12 +20,10 @@ log = logging.getLogger("rvc_lightning.importers")
 resolvers.register()
 
 
-@configured("importers")
-@command
+@command("importers")
 def main(config: DictConfig) -> None:
     """Takes over slices, features and the latest pair of networks, and says how to go on."""
     experiment = Path(required(config, "folder", "the tool's folder of the voice, logs/NAME")).expanduser()
-    from rvc_lightning.config.building import voice_facts
     from rvc_lightning.importers.experiment import import_dataset, read_config
     from rvc_lightning.importers.pair import (
         discriminator_of,
@@ -35,6 +33,7 @@ def main(config: DictConfig) -> None:
         sizes_of,
         synthesizer_of,
     )
+    from rvc_lightning.training.networks import voice_metadata
 
     blocks, pair = read_config(experiment), newest_pair(experiment)
     dataset = Path(config.paths.dataset)
@@ -49,7 +48,7 @@ def main(config: DictConfig) -> None:
         return
     synthesizer, (discriminator, sizes) = synthesizer_of(pair), discriminator_of(pair)
     checkpoint = dataset / "taken_over.ckpt"
-    save_as_checkpoint(pair, synthesizer, sizes, blocks, voice_facts(config, taken.header, dataset), checkpoint)
+    save_as_checkpoint(pair, synthesizer, sizes, blocks, voice_metadata(config, taken.header, dataset), checkpoint)
     log.info("checkpoint: %s (epoch %d)", checkpoint, pair.epoch)
     settings = " ".join([*settings_of(synthesizer), f"discriminator={discriminator}"])
     log.info("%s %s checkpoint=%s", go_on, settings, checkpoint)

@@ -39,3 +39,8 @@ def build_pitch_extractor(name: str, **options: Any) -> PitchTracker:
     constructors: Mapping[str, Callable[..., PitchTracker]] = PITCH_EXTRACTORS
     tracker = build("pitch extractor", constructors, name, options)
     return tracker.eval() if isinstance(tracker, PitchNetwork) else tracker
+
+
+def chosen_pitch(settings: Mapping[str, Any] | None) -> PitchTracker | None:
+    """Build the extractor that settings choose; None if they are None. Errors as in `build_pitch_extractor`."""
+    return build_pitch_extractor(**settings) if settings else None

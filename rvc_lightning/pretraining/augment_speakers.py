@@ -17,8 +17,8 @@ from rvc_lightning.audio.decode import load_audio, resample
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.cli import resolvers
-from rvc_lightning.cli.command_line import configured
-from rvc_lightning.cli.commands import command, required
+from rvc_lightning.cli.command import command
+from rvc_lightning.config.values import required
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
 from rvc_lightning.pretraining.recordings import Recording, read_recordings
 from rvc_lightning.pretraining.speakers import FLITE_VOICES, flite
@@ -38,8 +38,7 @@ class Clip(NamedTuple):
     """In Hz; of a recording that is played at another pace, its own times the pace."""
 
 
-@configured("augment_speakers")
-@command
+@command("augment_speakers")
 def main(config: DictConfig) -> None:
     """Writes the speakers and says who there is."""
     required(config, "output", "the folder to write the speakers to")

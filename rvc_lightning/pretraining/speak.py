@@ -11,9 +11,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from rvc_lightning.cli import resolvers
-from rvc_lightning.cli.command_line import configured
-from rvc_lightning.cli.commands import command, required
+from rvc_lightning.cli.command import command
 from rvc_lightning.config.validation import check_whole
+from rvc_lightning.config.values import required
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.pretraining.corpus import Utterance, write_audio, write_manifest
 from rvc_lightning.pretraining.recordings import Recording, aligned, read_recordings
@@ -27,8 +27,7 @@ resolvers.register()
 _REPORT_EVERY = 100
 
 
-@configured("phonetic_speak")
-@command
+@command("phonetic_speak")
 def main(config: DictConfig) -> None:
     """Makes the corpus and says what is in it."""
     required(config, "corpus", "the folder to write speech with known phones to")

@@ -8,16 +8,15 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from rvc_lightning.cli import resolvers
-from rvc_lightning.cli.command_line import configured
-from rvc_lightning.cli.commands import command, optional, required
+from rvc_lightning.cli.command import command
+from rvc_lightning.config.values import optional, required
 
 log = logging.getLogger(__name__)
 
 resolvers.register()
 
 
-@configured("phonetic_train")
-@command
+@command("phonetic_train")
 def main(config: DictConfig) -> float:
     """Composes, builds and trains; gives the share of frames whose phone it mistakes to sweeps."""
     required(config, "corpus", "speech with known phones: python -m rvc_lightning.pretraining.speak corpus=FOLDER")
@@ -36,7 +35,7 @@ def train(config: DictConfig) -> float:
     import lightning
     import torch
 
-    from rvc_lightning.config.building import build_trainer, plain, set_up_torch, settings
+    from rvc_lightning.config.values import plain
     from rvc_lightning.io.files import atomic_path
     from rvc_lightning.io.pickles import read_pickle
     from rvc_lightning.models.phonetic import to_file
@@ -44,14 +43,15 @@ def train(config: DictConfig) -> float:
     from rvc_lightning.pretraining.data import PairDataModule
     from rvc_lightning.pretraining.module import PhoneticTraining
     from rvc_lightning.training.callbacks.last_checkpoint import stopped_by_signals
+    from rvc_lightning.training.trainer import build_trainer, set_up_torch
 
     set_up_torch(config)
     lightning.seed_everything(config.seed, workers=True)
     model = plain(config.model)
-    augment = settings(AugmentConfig, "model.augment", model["augment"])
+    augment = AugmentConfig(**model["augment"])
     values = plain(config.data) | {"folder": Path(config.corpus), "augment": augment, "seed": config.seed}
-    data = settings(PairDataModule, "data", values)
-    module = settings(PhoneticTraining, "model", model)
+    data = PairDataModule(**values)
+    module = PhoneticTraining(**model)
     if config.start_from is not None:
         module.start_from(Path(config.start_from))
     checkpoint = optional(config, "checkpoint", "the .ckpt of a run that goes on")

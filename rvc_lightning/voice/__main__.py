@@ -25,9 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("rvc_lightning").setLevel(logging.INFO)
-    from rvc_lightning.cli.commands import reported
 
-    reported(asked.run)(asked)
+    from rvc_lightning.cli.command import errors_as_exit_status
+
+    with errors_as_exit_status():
+        asked.run(asked)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,17 +9,17 @@ pytest.importorskip("gradio", reason="the extra 'app' is not installed")
 
 from rvc_lightning.app import server
 from rvc_lightning.app.service import Limits
-from rvc_lightning.config.building import plain, settings
+from rvc_lightning.config.values import plain
 from rvc_lightning.errors import ConfigurationError
 
 
 def test_limits_come_from_the_configuration():
     with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
         config = compose("app", overrides=["limits.most_seconds=5"])
-    assert settings(Limits, "limits", plain(config.limits)).most_seconds == 5
+    assert Limits(**plain(config.limits)).most_seconds == 5
     assert (config.host, config.port) == ("127.0.0.1", 7860)
     with pytest.raises(ConfigurationError, match="there is no setting of limits named 'most_secondz'"):
-        settings(Limits, "limits", plain(config.limits) | {"most_secondz": 1})
+        Limits(**plain(config.limits) | {"most_secondz": 1})
 
 
 def test_opening_it_to_the_network_is_warned_of(caplog, monkeypatch, tmp_path):

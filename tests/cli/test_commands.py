@@ -9,7 +9,7 @@ import torch
 from lightning import LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
-from rvc_lightning.cli.commands import reported
+from rvc_lightning.cli.command import errors_as_exit_status
 
 
 class Interrupted(LightningModule):
@@ -31,16 +31,16 @@ def interrupt():
 @pytest.mark.parametrize("function", [interrupt, predict])
 def test_ctrl_c_is_a_line_and_the_status_of_shells(function, caplog):
     with pytest.raises(SystemExit) as end, caplog.at_level(logging.ERROR):
-        reported(function)()
+        errors_as_exit_status()(function)()
     assert end.value.code == 130
-    assert [record.message for record in caplog.records if record.name == "rvc_lightning.cli.commands"] == [
-        "Interrupted. What is finished is kept: the same command goes on from there."
+    assert [record.message for record in caplog.records if record.name == "rvc_lightning.cli.command"] == [
+        "Interrupted. Finished work is kept; repeat the command to continue."
     ]
 
 
 def test_other_ends_are_left_alone():
     with pytest.raises(SystemExit) as end:
-        reported(lambda: sys.exit(7))()
+        errors_as_exit_status()(lambda: sys.exit(7))()
     assert end.value.code == 7
 
 

@@ -1,55 +1,110 @@
-"""A run goes on with what it was started with."""
+"""A run resumes with the settings that it was started with."""
 
 import pytest
+from commanding import command
 from omegaconf import OmegaConf
 
-from rvc_lightning.cli.resume import with_settings_of_run
+from rvc_lightning.cli.resume import read_saved_overrides, save_settings
 
 STARTED = ["+experiment=quickstart", "audio=recordings/anna", "optimizer.lr=1e-4", "data.bucket_boundaries=[1,2]"]
+
+
+def write_saved(folder, overrides):
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (folder / ".hydra").mkdir(exist_ok=True)
+    OmegaConf.save(OmegaConf.create(overrides), folder / ".hydra/overrides.yaml")
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "runs/anna/monday"
-    (folder / "checkpoints").mkdir(parents=True)
-    (folder / ".hydra").mkdir()
-    OmegaConf.save(OmegaConf.create(STARTED), folder / ".hydra/overrides.yaml")
+    write_saved(folder, STARTED)
     return folder
 
 
+@pytest.fixture
+def resumed(monkeypatch):
+    """Run the train command with the given words, and return the configuration it would train with."""
+
+    def resume(*words, save_to=None):
+        found = []
+
+        def train(config):
+            found.append(OmegaConf.create(OmegaConf.to_container(config, resolve=True)))
+            if save_to is not None:
+                save_settings(config, save_to)
+
+        monkeypatch.setattr("rvc_lightning.training.run.train", train)
+        ended = command("train", *words)
+        return found[0] if found else ended
+
+    return resume
+
+
 @pytest.mark.parametrize("given", ["runs/anna/monday", "runs/anna/monday/checkpoints"])
-def test_the_run_alone_says_all(run, given):
-    assert with_settings_of_run([f"checkpoint={given}"]) == [*STARTED, f"checkpoint={given}"]
+def test_settings_of_the_run_apply(run, resumed, given):
+    config = resumed(f"checkpoint={given}")
+    assert (config.audio, config.optimizer.lr, list(config.data.bucket_boundaries)) == ("recordings/anna", 1e-4, [1, 2])
+    assert config.generator if "generator" in config else config.model.synthesizer.generator == "source_filter"
+    assert config.paths.run == str(run)
 
 
-def test_what_is_typed_counts(run):
-    typed = ["--config-dir", "mine", "checkpoint=runs/anna/monday", "optimizer.lr=5e-5", "experiment=mine"]
-    expected = ["--config-dir", "mine", *STARTED[1:2], *STARTED[3:], *typed[2:]]
-    assert with_settings_of_run(typed) == expected
-    # The processes of other ranks are started with this, and add it once more.
-    assert sorted(with_settings_of_run(expected)) == sorted(expected)
+def test_typed_overrides_take_precedence(run, resumed):
+    config = resumed("checkpoint=runs/anna/monday", "optimizer.lr=5e-5", "+experiment=voice")
+    assert (config.audio, config.optimizer.lr) == ("recordings/anna", 5e-5)
+    assert config.model.synthesizer.generator == "hifigan_nsf"
 
 
 @pytest.mark.parametrize(
-    "typed",
-    [
-        [],
-        ["audio=a"],
-        ["checkpoint=null"],
-        ["checkpoint=[a"],
-        ["checkpoint=[a]"],
-        ["checkpoint=runs/anna"],
-        ["checkpoint=runs/anna/monday/checkpoints/last.ckpt"],
-        ["--multirun", "checkpoint=runs/anna/monday", "seed=1,2"],
-        ["--help"],
-        ["checkpoint=runs/anna/monday", "--cfg"],
-    ],
+    "typed", [["audio=a"], ["checkpoint=null"], ["checkpoint=runs/anna/monday/checkpoints/last.ckpt"]]
 )
-def test_everything_else_stays_as_it_is(run, typed):
-    assert with_settings_of_run(typed) == typed
+def test_other_runs_use_no_saved_settings(run, resumed, typed):
+    assert resumed(*typed).optimizer.lr == 1e-4 and resumed(*typed).audio != "recordings/anna"
 
 
-def test_a_run_that_has_lost_them_is_no_error(run):
+def test_a_run_without_saved_settings_resumes_with_defaults(run, resumed):
     (run / ".hydra/overrides.yaml").unlink()
-    assert with_settings_of_run(["checkpoint=runs/anna/monday"]) == ["checkpoint=runs/anna/monday"]
+    assert resumed("checkpoint=runs/anna/monday").audio is None
+
+
+HOSTILE = [
+    "+callbacks.x={_target_: os.system, command: touch hacked}",
+    "trainer.plugins=[{_target_: os.system, command: touch hacked}]",
+    "trainer._target_=os.system",
+    "logger._target_=os.system",
+    "+logger.extra=1",
+    "hydra.run.dir=elsewhere",
+    "hydra/launcher=joblib",
+    "author=${oc.env:HOME}",
+    "seed=1,2",
+    "~callbacks",
+    "+debug=../../evil",
+    "++model.new=1",
+]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_saved_settings_are_data(run, resumed, hostile, caplog):
+    write_saved(run, [*STARTED, hostile])
+    assert list(read_saved_overrides(run / ".hydra/overrides.yaml")) == ["experiment", "audio", "optimizer.lr",
+                                                                        "data.bucket_boundaries"]  # fmt: skip
+    assert "Ignoring" in caplog.text
+    assert resumed("checkpoint=runs/anna/monday").author is None
+
+
+def test_settings_that_no_longer_exist_are_one_error(run, resumed):
+    write_saved(run, ["model.gone=1"])
+    ended = resumed("checkpoint=runs/anna/monday")
+    assert ended.status == 1 and "settings saved in" in ended.told and "Traceback" not in ended.told
+
+
+def test_interpolations_are_saved_by_value_and_the_environment_is_not(run, resumed, monkeypatch):
+    monkeypatch.setenv("SECRET", "token")
+    folder = run.parent / "tuesday"
+    resumed("audio=${demo:target}", "author=${oc.env:SECRET}", "name=007", save_to=folder)
+    text = (folder / ".hydra/overrides.yaml").read_text() + (folder / ".hydra/config.yaml").read_text()
+    assert "token" not in text
+    (folder / "checkpoints").mkdir()
+    config = resumed("checkpoint=runs/anna/tuesday")
+    assert config.audio.endswith("demo/target") and config.name == "007" and config.author is None

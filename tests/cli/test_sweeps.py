@@ -12,12 +12,13 @@ import pytest
 from commanding import command
 from configurations import composed
 from omegaconf import OmegaConf
-from runs import small_run
+from runs import run_training, small_run
 
 from rvc_lightning.cli.resolvers import DEMO_FOLDER
-from rvc_lightning.cli.sweeps import Job, table
+from rvc_lightning.cli.sweeps import Job, job_table
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.training import run as workflow
+from rvc_lightning.training.dataset import prepare_dataset
 
 SMALL = (
     *(f"model.synthesizer.{name}=8" for name in ("hidden_channels", "filter_channels")),
@@ -75,7 +76,7 @@ def test_a_grid_of_two_runs_shares_the_dataset(tmp_path):
     best, other = rows(tmp_path)
     assert 0 < float(best["val/mel"]) <= float(other["val/mel"]) and "error" not in best
     assert {best["optimizer.lr"], other["optimizer.lr"]} == {"0.001", "0.002"} and os.path.isdir(best["folder"])
-    assert "Jobs: all 2 ended well; lowest val/mel first" in printed
+    assert "Jobs: all 2 succeeded; lowest val/mel first" in printed
     # Nobody listens to the runs of a sweep.
     assert not list(tmp_path.rglob("listen"))
     assert printed.count("finding pitch and content of 3 slices") == 1
@@ -158,8 +159,8 @@ def test_a_search_in_which_all_fails_is_told(tmp_path):
 
 
 def test_a_table_leaves_out_what_is_the_same_everywhere():
-    jobs = [Job(0, "a", {"seed": "1", "model": "full"}), Job(1, "b", {"seed": "1", "model": "tiny"}, figure=2.0)]
-    assert table(jobs, "val/mel") == [["job", "val/mel", "model", "folder"], ["1", "2.0000", "tiny", "b"],
+    jobs = [Job(0, "a", {"seed": "1", "model": "full"}), Job(1, "b", {"seed": "1", "model": "tiny"}, score=2.0)]
+    assert job_table(jobs, "val/mel") == [["job", "val/mel", "model", "folder"], ["1", "2.0000", "tiny", "b"],
                                       ["0", "", "full", "a"]]  # fmt: skip
 
 
@@ -175,10 +176,10 @@ def test_optuna_searches_for_the_lowest_val_mel(tmp_path):
 
 def test_a_dataset_that_another_run_prepared_otherwise_is_refused(tmp_path, recordings):
     first = small_run(tmp_path, recordings)
-    dataset = workflow.prepare_dataset(first)
+    prepare_dataset(first)
     second = small_run(tmp_path, recordings, "pitch=pyin")
     with pytest.raises(DatasetError, match=r"pitch=swift_f0 while .*pitch=pyin.*paths\.dataset"):
-        workflow.fit(second, dataset)
+        run_training(second)
 
 
 def test_every_path_and_device_can_come_from_the_environment(monkeypatch, tmp_path):

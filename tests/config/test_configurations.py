@@ -12,11 +12,13 @@ from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import OmegaConf
 
 from rvc_lightning.cli import resolvers
-from rvc_lightning.config.building import build_datamodule, build_module, build_trainer, check_settings, plain
+from rvc_lightning.config.values import instantiate, plain
 from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError
 from rvc_lightning.models import Discriminator, DiscriminatorConfig, Synthesizer, SynthesizerConfig
 from rvc_lightning.models.generators import GENERATORS
+from rvc_lightning.training.networks import build_module, check_networks
+from rvc_lightning.training.trainer import build_trainer
 from rvc_lightning.voice.rvc_format import (
     CONTENT_DIMS,
     config_to_list,
@@ -75,7 +77,7 @@ def test_every_experiment_composes_and_builds(group, choice, tmp_path):
 )
 def test_rates_generators_and_sizes_combine(generator, rate, model):
     config = composed(f"generator={generator}", f"sample_rate={rate}", f"model={model}")
-    check_settings(config)
+    check_networks(config)
     with torch.device("meta"):
         synthesizer = Synthesizer(SynthesizerConfig.from_values(plain(config.model.synthesizer)))
     assert synthesizer.config.sample_rate == int(rate.split("k")[0]) * 1000
@@ -85,7 +87,7 @@ def test_rates_generators_and_sizes_combine(generator, rate, model):
 @pytest.mark.parametrize("discriminator", choices("discriminator"))
 def test_discriminators_and_losses_combine(discriminator, loss):
     config = composed(f"discriminator={discriminator}", f"loss={loss}")
-    check_settings(config)
+    check_networks(config)
     values = plain(config.model.discriminator)
     assert vars(DiscriminatorConfig.from_values(values)) == values
 
@@ -138,14 +140,14 @@ def test_a_guided_generator_without_pitch_is_refused_with_the_choices(generator)
     config = composed("pitch=none", f"generator={generator}")
     choices = f"pitch=none .*generator={generator} .*pitch=swift_f0, .*pitch=pyin, generator=hifigan$"
     with pytest.raises(ConfigurationError, match=choices):
-        check_settings(config)
+        check_networks(config)
     with pytest.raises(ConfigurationError, match=choices):
         build_module(config, header_for(config, pitch={"name": "none"}), {})
 
 
 @pytest.mark.parametrize("pitch", choices("pitch"))
 def test_the_generator_without_pitch_takes_any_extractor(pitch):
-    check_settings(composed("generator=hifigan", f"pitch={pitch}"))
+    check_networks(composed("generator=hifigan", f"pitch={pitch}"))
 
 
 def test_a_typo_names_the_choices():
@@ -189,13 +191,13 @@ def test_contradictions_are_refused(override):
     with pytest.raises(ConfigurationError):
         build_module(config, header_for(config), {})
     with pytest.raises(ConfigurationError):
-        check_settings(config)
+        check_networks(config)
 
 
 def test_segments_too_short_to_be_judged_are_refused():
     for override in ("discriminator=v3", "loss=multi_scale"):
         with pytest.raises(ConfigurationError, match=r"segment_frames=2.*3 frames or more"):
-            check_settings(composed(override, "model.segment_frames=2"))
+            check_networks(composed(override, "model.segment_frames=2"))
 
 
 def test_trainer_strategy_and_precision_reach_lightning_unchanged(tmp_path):
@@ -224,9 +226,9 @@ def test_a_value_of_the_wrong_type_is_named():
     with pytest.raises(ConfigurationError, match=r"threshold_db='loud': expected float"):
         SlicingConfig(threshold_db="loud")
     with pytest.raises(ConfigurationError, match="batch_size=0"):
-        build_datamodule(composed("data.batch_size=0"), Path("unused"))
+        instantiate(composed("data.batch_size=0").data, "data")
     with pytest.raises(ConfigurationError, match="batchsize"):
-        build_datamodule(composed("+data.batchsize=4"), Path("unused"))
+        instantiate(composed("+data.batchsize=4").data, "data")
 
 
 def test_slicing_choices_make_settings():

@@ -8,7 +8,7 @@ import torch
 from preparation import run, speech, write
 from tiny import tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
 
-from rvc_lightning.cli.commands import reported
+from rvc_lightning.cli.command import errors_as_exit_status
 from rvc_lightning.content.spectral import SpectralEncoder
 from rvc_lightning.data import recordings
 from rvc_lightning.data.manifest import read_manifest
@@ -96,7 +96,7 @@ def test_a_slice_that_vanishes_during_a_training_is_one_line(tmp_path, caplog, n
     (tmp_path / "7_c.npy").unlink()
     trainer = tiny_trainer(max_epochs=2)
 
-    @reported
+    @errors_as_exit_status()
     def train():
         trainer.fit(tiny_module(), tiny_data(tmp_path, num_workers=num_workers, held_out=0.0))
 

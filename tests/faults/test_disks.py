@@ -18,7 +18,7 @@ from preparation import run, talk, write
 from tiny import tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
 
 from rvc_lightning.audio.encode import WRITE_SUBTYPES, write_audio
-from rvc_lightning.cli.commands import reported
+from rvc_lightning.cli.command import errors_as_exit_status
 from rvc_lightning.conversion.folder import convert_files
 from rvc_lightning.conversion.journal import JOURNAL_NAME
 from rvc_lightning.errors import NotWritableError, OutOfSpaceError
@@ -27,6 +27,7 @@ from rvc_lightning.retrieval.index import save_index
 from rvc_lightning.training import run as workflow
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
 from rvc_lightning.training.checkpoints import AtomicCheckpointIO, read_checkpoint
+from rvc_lightning.training.dataset import prepare_dataset
 from rvc_lightning.training.module import CHECKPOINT_KEY
 
 ROOM = 20 << 10
@@ -139,7 +140,7 @@ def test_a_conversion_without_room_stops_and_goes_on(tmp_path):
 def one_line(function, caplog):
     """The line that a command ends with, and its exit status."""
     with pytest.raises(SystemExit) as end:
-        reported(function)()
+        errors_as_exit_status()(function)()
     assert end.value.code == 1
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     return line
@@ -164,7 +165,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, caplog):
         for name, write_one in WRITERS.items():
             with pytest.raises(NotWritableError, match=f"new(/{name})?' cannot be written: "):
                 write_one(folder / "new" / name)
-        line = one_line(lambda: workflow.prepare_dataset(data), caplog)
+        line = one_line(lambda: prepare_dataset(data), caplog)
         assert "cannot be written: Read-only file system" in line or "Permission denied" in line
         with pytest.raises(NotWritableError, match=r"out.*cannot be written"):
             convert_files(Doubler(), folder / "in", folder / "out", OPTIONS)

@@ -9,7 +9,7 @@ from peers import write_experiment, write_training_pair
 from runs import FACTS, data_of, trainer_for
 from stubs import quick_config
 
-from rvc_lightning.config.building import build_module, plain
+from rvc_lightning.config.values import plain
 from rvc_lightning.data.dataset import SliceDataset
 from rvc_lightning.data.manifest import read_header, read_manifest
 from rvc_lightning.errors import DatasetError, VoiceError
@@ -24,6 +24,7 @@ from rvc_lightning.importers.pair import (
 )
 from rvc_lightning.models import DiscriminatorConfig, Synthesizer, SynthesizerConfig
 from rvc_lightning.training.checkpoints import read_checkpoint
+from rvc_lightning.training.networks import build_module
 from rvc_lightning.voice.rvc_format import config_from_list, name_from_file
 
 GAMMA = 0.999875
@@ -152,7 +153,7 @@ def test_training_goes_on_in_the_next_epoch(experiment, tmp_path, sizes, discrim
     _, path = taken_over(experiment, tmp_path, sizes, discriminator, epoch=40, steps=3)
     overrides = [f"model.synthesizer.{key}={value}".replace(" ", "") for key, value in changed(sizes).items()]
     config = composed("discriminator=tiny", "model.segment_frames=8", *overrides)
-    module = build_module(config, taken.header, FACTS, speaker_rows=109)
+    module = build_module(config, taken.header, FACTS, min_speaker_rows=109)
     rates, steps = [], []
     step = module.training_step
 

@@ -133,7 +133,7 @@ def write_voice(path):
     from hydra import compose, initialize_config_module
 
     from rvc_lightning.cli import resolvers
-    from rvc_lightning.config.building import plain
+    from rvc_lightning.config.values import plain
     from rvc_lightning.content import build_content_encoder
     from rvc_lightning.models import Synthesizer, SynthesizerConfig
     from rvc_lightning.voice.voice import Voice

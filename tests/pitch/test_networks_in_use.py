@@ -9,12 +9,12 @@ from stubs import StubContent, make_pitch_weights, make_voice, quick_config, ste
 
 from rvc_lightning import VoiceConverter
 from rvc_lightning.audio.encode import write_audio
-from rvc_lightning.config.building import voice_facts
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.data.features import ExtractionConfig, FeatureTask, extract_features
 from rvc_lightning.data.manifest import DatasetHeader
 from rvc_lightning.pitch import build_pitch_extractor
 from rvc_lightning.pitch.base import measure
+from rvc_lightning.training.networks import voice_metadata
 
 SECONDS = (0.5, 0.9, 1.0)
 
@@ -92,6 +92,6 @@ def test_the_converter_follows_it(network, monkeypatch):
 def test_a_voice_does_not_remember_where_the_files_lie(dataset):
     component = {"name": "rmvpe", "options": {"path": "/home/anna/rmvpe.pt", "threshold": 0.05}}
     config = OmegaConf.create({"name": "anna", "author": None, "model": {"noise_scale": 0.3}})
-    facts = voice_facts(config, DatasetHeader(24000, pitch=component, content={**component, "dim": 768}), dataset)
+    facts = voice_metadata(config, DatasetHeader(24000, pitch=component, content={**component, "dim": 768}), dataset)
     assert facts["pitch"] == {"name": "rmvpe", "options": {"threshold": 0.05}}
     assert facts["content"]["options"] == {"threshold": 0.05}

@@ -12,7 +12,7 @@ import torch
 from stubs import StubContent, StubPitch, make_voice, quick_config, steady_trainer
 
 from rvc_lightning import ConversionOptions, VoiceConverter
-from rvc_lightning.cli.commands import reported
+from rvc_lightning.cli.command import errors_as_exit_status
 from rvc_lightning.conversion.chunking import ChunkLengths
 from rvc_lightning.conversion.folder import convert_files
 
@@ -22,7 +22,7 @@ def converter_of(lengths=None, **trainer):
     return VoiceConverter(make_voice(quick_config()), lengths=lengths, **parts)
 
 
-@reported
+@errors_as_exit_status()
 def ranks(folder, strategy):
     converter = converter_of(ChunkLengths(1, 1, 4, 5), devices=2, strategy=strategy)
     convert_files(converter, folder / "in", folder / "out", ConversionOptions())

@@ -11,7 +11,7 @@ from lightning import Callback
 from ranks import STRATEGIES
 from tiny import tiny_data, tiny_module, tiny_trainer
 
-from rvc_lightning.cli.commands import reported
+from rvc_lightning.cli.command import errors_as_exit_status
 from rvc_lightning.training.callbacks.rank_watch import RankWatch
 
 
@@ -27,7 +27,7 @@ class Killed(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-@reported
+@errors_as_exit_status()
 def main():
     parser = ArgumentParser()
     parser.add_argument("dataset", type=Path)

@@ -9,6 +9,8 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from rvc_lightning.data.batch import Example
 from rvc_lightning.data.datamodule import RVCDataModule
+from rvc_lightning.training.dataset import prepare_dataset
+from rvc_lightning.training.run import build_module_from, build_run, fit, read_start
 
 WEIGHTS = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
 
@@ -95,3 +97,12 @@ def small_run(tmp_path, recordings, *overrides):
         *overrides,
         run=str(tmp_path / "run"),
     )
+
+
+def run_training(config):
+    """Prepare, build and fit as `train` does, without the export; return the trainer."""
+    start = read_start(config)
+    trainer, data = build_run(config, start)
+    dataset = prepare_dataset(config, trainer)
+    fit(trainer, build_module_from(start, config, dataset), data, start, config)
+    return trainer

@@ -13,8 +13,8 @@ from tiny import SGD, tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from rvc_lightning.cli.commands import command
-from rvc_lightning.config.building import build_datamodule, build_module
+from rvc_lightning.cli.command import errors_as_exit_status
+from rvc_lightning.config.values import instantiate
 from rvc_lightning.data.batch import collate
 from rvc_lightning.data.buckets import LengthBucketSampler
 from rvc_lightning.data.datamodule import StepCollator
@@ -24,6 +24,7 @@ from rvc_lightning.errors import ConfigurationError, OutOfMemoryError
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
 from rvc_lightning.training.memory import CHECKPOINTED
 from rvc_lightning.training.module import frozen
+from rvc_lightning.training.networks import build_module
 
 
 def weights_after(steps, **training):
@@ -90,7 +91,7 @@ def test_batches_stay_below_the_cap():
     assert all(batch.f0_hz.numel() <= 50 for batch in batches)
     assert [len(batch.ids) for batch in StepCollator(batch_size=4, max_frames=5)(items)] == [1] * 6
     with pytest.raises(ConfigurationError, match="max_batch_frames=0"):
-        build_datamodule(composed("data.max_batch_frames=0"), "unused")
+        instantiate(composed("data.max_batch_frames=0").data, "data")
 
 
 # ------------------------------------------------------------------ activations
@@ -220,7 +221,7 @@ def test_a_lack_of_memory_is_one_clear_error(error, monkeypatch, tmp_path, caplo
 
     monkeypatch.setattr(module, "generate", full)
 
-    @command
+    @errors_as_exit_status()
     def train():
         data = tiny_data(tmp_path, accumulate_grad_batches=2)
         tiny_trainer(max_epochs=9, callbacks=[keep], enable_checkpointing=True).fit(module, data)

@@ -10,10 +10,10 @@ from golden import patch_draws
 from runs import Repeated, noise_batch
 from tiny import HOP, tiny_module, tiny_trainer
 
-from rvc_lightning.config.building import build_trainer, set_up_torch
 from rvc_lightning.data.batch import collate
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models.source import HarmonicSource
+from rvc_lightning.training.trainer import build_trainer, set_up_torch
 
 N_STEPS = 200
 

@@ -9,11 +9,10 @@ import torch
 from configurations import composed, header_for
 from omegaconf import OmegaConf
 from peers import write_pretrained
-from runs import small_run
+from runs import run_training, small_run
 from stubs import make_voice, quick_config
 
 from rvc_lightning.cli.resolvers import ASSETS
-from rvc_lightning.config.building import build_module
 from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
 from rvc_lightning.export import command_from
 from rvc_lightning.io.locks import LOCK_NAME
@@ -21,7 +20,9 @@ from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.training import run as workflow
 from rvc_lightning.training.export import Pair, export_pair, remembered
 from rvc_lightning.training.module import AVERAGED_KEY, RVCModule, TrainingConfig
+from rvc_lightning.training.networks import build_module
 from rvc_lightning.training.pretrained import PretrainedConfig, read_pretrained
+from rvc_lightning.training.run import read_start
 from rvc_lightning.voice.rvc_format import SPEAKER_TABLE
 
 LARGEST_BYTES = 12_000_000
@@ -179,8 +180,10 @@ def test_what_ships_is_small_and_fits_the_quickstart(tmp_path):
     folder = ASSETS / "base"
     assert sum(path.stat().st_size for path in folder.glob("*.pth")) <= LARGEST_BYTES
     assert (folder / "README.md").is_file()
-    pretrained = workflow.pretrained_networks(config)
-    module = build_module(config, header_for(config, content={"dim": 256}), {}, speaker_rows=pretrained.speaker_count)
+    pretrained = read_start(config).pretrained
+    module = build_module(
+        config, header_for(config, content={"dim": 256}), {}, min_speaker_rows=pretrained.speaker_count
+    )
     pretrained.load_into(module)
     table = module.synthesizer.speaker_embedding.weight
     assert torch.equal(table, table[:1].expand_as(table)) and table.any()
@@ -192,7 +195,7 @@ def test_a_run_becomes_a_pair_that_others_start_from(tmp_path, recordings):
         (recordings / f"{name}.flac").rename(recordings / speaker / f"{name}.flac")
     changes = ["callbacks=ema", "showcase=null", "speakers=folders", "trainer.max_epochs=1", "data.held_out=0"]
     config = small_run(tmp_path, recordings, *changes)
-    trainer = workflow.fit(config, workflow.prepare_dataset(config))
+    trainer = run_training(config)
     run, checkpoint = trainer.lightning_module, tmp_path / "run/checkpoints/last.ckpt"
     pair = export_pair(checkpoint, tmp_path / "pair")
 
@@ -202,8 +205,8 @@ def test_a_run_becomes_a_pair_that_others_start_from(tmp_path, recordings):
     assert {"sample_rate=24k_light", "discriminator=small", "content=phonetic"} <= {*typed}
     again = composed(*typed[3:], run=str(tmp_path / "next"))
     header = header_for(again, content={"dim": 256})
-    pretrained = workflow.pretrained_networks(again)
-    pretrained.load_into(build_module(again, header, {}, speaker_rows=pretrained.speaker_count))
+    pretrained = read_start(again).pretrained
+    pretrained.load_into(build_module(again, header, {}, min_speaker_rows=pretrained.speaker_count))
 
     config = replace(run.synthesizer.config, speaker_count=109)
     fresh = module_of(config, run.discriminator.config)
@@ -241,7 +244,7 @@ def test_the_command_for_a_pair_names_choices_where_there_are_such(tmp_path, ove
 
 def test_a_pair_that_diverged_is_not_written(tmp_path, recordings):
     config = small_run(tmp_path, recordings, "showcase=null", "trainer.max_epochs=1", "data.held_out=0")
-    workflow.fit(config, workflow.prepare_dataset(config))
+    run_training(config)
     checkpoint = tmp_path / "run/checkpoints/last.ckpt"
     content = torch.load(checkpoint, weights_only=True)
     next(t for name, t in content["state_dict"].items() if name.startswith("discriminator."))[:] = torch.nan

@@ -17,12 +17,12 @@ from ranks import GLOBAL_BATCH, N_BATCHES
 from tiny import ADAMW, tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
 from torch.distributed.fsdp.wrap import enable_wrap
 
-from rvc_lightning.config import building
-from rvc_lightning.config.building import build_predictor, build_trainer, check_ranks
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.io.locks import exclusive_lock
 from rvc_lightning.models import Discriminator, Synthesizer
+from rvc_lightning.training import trainer as building
 from rvc_lightning.training.strategies import FlatlyShardedNetworks, FullyShardedNetworks
+from rvc_lightning.training.trainer import build_preparing_trainer, build_trainer
 
 RANKS = Path(__file__).parents[1] / "support/ranks.py"
 SEVERAL = ("trainer.accelerator=cpu", "trainer.devices=2")
@@ -91,16 +91,18 @@ def test_an_error_on_one_rank_ends_all(tmp_path):
 def test_strategies_reach_lightning_and_one_device_needs_none(tmp_path, choice, kind):
     run = {"run": str(tmp_path)}
     config = composed(f"strategy={choice}", *SEVERAL, **run)
-    assert check_ranks(config) == 2
+    assert build_trainer(config).world_size == 2
     assert isinstance(build_trainer(config).strategy, kind)
     one = build_trainer(composed(f"strategy={choice}", "trainer.accelerator=cpu", **run))
     assert isinstance(one.strategy, SingleDeviceStrategy)
     # Features are found on all of the run's ranks, whatever the strategy, or on a single one.
-    predictor = build_predictor(config)
+    predictor = build_preparing_trainer(config)
     assert type(predictor.strategy) is DDPStrategy and predictor.world_size == 2
     spawned = isinstance(predictor.strategy.launcher, _MultiProcessingLauncher)
     assert spawned == (choice == "ddp_spawn")
-    predictor = build_predictor(composed(f"strategy={choice}", *SEVERAL, "preparation.all_devices=false", **run))
+    predictor = build_preparing_trainer(
+        composed(f"strategy={choice}", *SEVERAL, "preparation.all_devices=false", **run)
+    )
     assert isinstance(predictor.strategy, SingleDeviceStrategy) and predictor.world_size == 1
 
 
@@ -136,14 +138,14 @@ def test_networks_are_wrapped_apart(monkeypatch):
 )
 def test_what_does_not_go_together_is_refused(overrides, message):
     with pytest.raises(ConfigurationError, match=message):
-        check_ranks(composed(*SEVERAL, *overrides))
+        build_trainer(composed(*SEVERAL, *overrides))
 
 
 def test_a_sweep_starts_its_ranks_itself(monkeypatch):
     monkeypatch.setattr(building, "is_sweep", lambda: True)
     with pytest.raises(ConfigurationError, match="submitit_slurm"):
-        check_ranks(composed(*SEVERAL, "strategy=ddp"))
-    check_ranks(composed(*SEVERAL, "strategy=ddp_spawn"))
+        build_trainer(composed(*SEVERAL, "strategy=ddp"))
+    build_trainer(composed(*SEVERAL, "strategy=ddp_spawn"))
 
 
 def test_fewer_devices_than_processes_are_refused(monkeypatch):
@@ -152,8 +154,8 @@ def test_fewer_devices_than_processes_are_refused(monkeypatch):
     for name, value in (started | {"GROUP_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match="torchrun has started 2 processes"):
-        check_ranks(composed("trainer.accelerator=cpu"))
-    assert check_ranks(composed(*SEVERAL, "strategy=ddp")) == 2
+        build_trainer(composed("trainer.accelerator=cpu"))
+    assert build_trainer(composed(*SEVERAL, "strategy=ddp")).world_size == 2
 
 
 def test_a_module_can_be_sent_to_a_spawned_process():

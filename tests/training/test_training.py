@@ -14,12 +14,12 @@ import torch
 from lightning import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from runs import FACTS, HOP, WEIGHTS, data_of, small_run, trainer_for
+from runs import FACTS, HOP, WEIGHTS, data_of, run_training, small_run, trainer_for
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from rvc_lightning.cli.resolvers import DEMO_FOLDER
-from rvc_lightning.config.building import plain
+from rvc_lightning.config.values import plain
 from rvc_lightning.data.batch import Example, collate
 from rvc_lightning.data.manifest import DatasetHeader, read_header, read_manifest, write_manifest
 from rvc_lightning.errors import ConfigurationError, DatasetError, RVCError, VoiceError
@@ -31,6 +31,7 @@ from rvc_lightning.training import run as workflow
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
 from rvc_lightning.training.callbacks.step_limit import StepLimit
 from rvc_lightning.training.callbacks.throughput import Throughput
+from rvc_lightning.training.dataset import prepare_dataset
 from rvc_lightning.training.export import export_checkpoint, export_index, facts_of, load_voice
 from rvc_lightning.training.module import AVERAGED_KEY, CHECKPOINT_KEY, RVCModule, TrainingConfig
 from rvc_lightning.voice.voice import Voice
@@ -368,7 +369,7 @@ def test_from_a_folder_of_recordings_to_a_converted_voice(tmp_path, recordings, 
     header = read_header(tmp_path / "datasets" / name)
     assert header.sample_rate == plain(config.model)["synthesizer"]["sample_rate"]
     again = small_run(tmp_path, recordings, f"checkpoint={tmp_path}/run/checkpoints/last.ckpt", "trainer.max_epochs=3")
-    trainer = workflow.fit(again, workflow.prepare_dataset(again))
+    trainer = run_training(again)
     assert trainer.current_epoch == 3
     assert "slicing" not in caplog.text and "finding pitch" not in caplog.text
 
@@ -410,7 +411,7 @@ def test_a_run_folder_goes_on_in_place(tmp_path, recordings, caplog):
     caplog.set_level("INFO")
     changes = ["showcase=null", "trainer.max_epochs=2", "callbacks.last.every_n_steps=1"]
     config = small_run(tmp_path, recordings, *changes)
-    folder = workflow.prepare_dataset(config)
+    prepare_dataset(config)
 
     def crash(module, *args):
         if module.optimizer_steps == 1:
@@ -418,11 +419,11 @@ def test_a_run_folder_goes_on_in_place(tmp_path, recordings, caplog):
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(EOFError):
         patch.setattr(RVCModule, "on_train_batch_start", crash)
-        workflow.fit(config, folder)
+        run_training(config)
     checkpoints = tmp_path / "run" / "checkpoints"
     assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
-    trainer = workflow.fit(small_run(tmp_path, recordings, *changes, f'checkpoint="{tmp_path}/run"'), folder)
-    assert "Going on from" in caplog.text and "last.ckpt' with step 1" in caplog.text
+    trainer = run_training(small_run(tmp_path, recordings, *changes, f'checkpoint="{tmp_path}/run"'))
+    assert "Resuming from" in caplog.text and "last.ckpt' with step 1" in caplog.text
     assert trainer.lightning_module.optimizer_steps == 2
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("loss/mel")] == [0, 1]
@@ -436,7 +437,7 @@ def test_a_run_that_goes_on_keeps_its_speakers(tmp_path, recordings):
     (recordings / "10.flac").rename(recordings / "carla" / "10.flac")
     changes = ["speakers=folders", "data.held_out=0", "trainer.max_epochs=1", "name=duo", "data.silent_clips=1"]
     config = small_run(tmp_path, recordings, *changes)
-    workflow.fit(config, workflow.prepare_dataset(config))
+    run_training(config)
     facts = facts_of(tmp_path / "run" / "checkpoints" / "last.ckpt")
     assert facts["speakers"] == ["ben", "carla"]
 
@@ -444,14 +445,14 @@ def test_a_run_that_goes_on_keeps_its_speakers(tmp_path, recordings):
     (recordings / "09.flac").rename(recordings / "anna" / "09.flac")
     again = small_run(tmp_path, recordings, *changes, f'checkpoint="{tmp_path}/run"')
     with pytest.raises(DatasetError, match="speakers are ben, carla, the dataset's anna, ben, carla"):
-        workflow.fit(again, workflow.prepare_dataset(again))
+        run_training(again)
 
 
 @pytest.mark.parametrize("change", ["name=spectral", "edition=1"])
 def test_a_run_goes_on_with_the_content_it_was_trained_with(tmp_path, recordings, change):
     config = small_run(tmp_path, recordings, "showcase=null", "trainer.max_epochs=1")
-    folder = workflow.prepare_dataset(config)
-    workflow.fit(config, folder)
+    prepare_dataset(config)
+    run_training(config)
     checkpoint = tmp_path / "run/checkpoints/last.ckpt"
     content = torch.load(checkpoint, weights_only=True)
     (key, value), voice = change.split("="), content[CHECKPOINT_KEY]["voice"]
@@ -459,12 +460,12 @@ def test_a_run_goes_on_with_the_content_it_was_trained_with(tmp_path, recordings
     place[key] = int(value) if value.isdigit() else value
     torch.save(content, checkpoint)
     with pytest.raises(DatasetError, match=f"content {key} was {value}, is "):
-        workflow.fit(small_run(tmp_path, recordings, f"checkpoint={checkpoint}"), folder)
+        run_training(small_run(tmp_path, recordings, f"checkpoint={checkpoint}"))
 
 
 def test_averaged_weights_are_one_word(tmp_path, recordings):
     config = small_run(tmp_path, recordings, "callbacks=ema", "trainer.max_epochs=1")
-    trainer = workflow.fit(config, workflow.prepare_dataset(config))
+    trainer = run_training(config)
     assert AVERAGED_KEY in torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert trainer.current_epoch == 1
 
@@ -485,13 +486,13 @@ def test_a_users_mistake_is_one_clear_error(tmp_path, recordings, overrides, mes
 
 def test_trains_without_a_log(tmp_path, recordings):
     config = small_run(tmp_path, recordings, "logger=none", "trainer.max_epochs=1")
-    trainer = workflow.fit(config, workflow.prepare_dataset(config))
+    trainer = run_training(config)
     assert trainer.loggers == [] and trainer.current_epoch == 1
 
 
 def test_without_held_out_recordings_the_last_state_is_exported(tmp_path, recordings):
     config = small_run(tmp_path, recordings, "data.held_out=0", "showcase=null", "trainer.max_epochs=1")
-    dataset_folder = workflow.prepare_dataset(config)
-    trainer = workflow.fit(config, dataset_folder)
+    prepare_dataset(config)
+    trainer = run_training(config)
     assert workflow.checkpoint_to_export(trainer).name == "last.ckpt"
     assert any(isinstance(callback, ModelCheckpoint) for callback in trainer.callbacks)

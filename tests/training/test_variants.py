@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from configurations import SMALL_DISCRIMINATOR, composed
-from runs import small_run
+from runs import run_training, small_run
 
 from rvc_lightning import Voice
 from rvc_lightning.cli.resolvers import DEMO_FOLDER
@@ -15,6 +15,7 @@ from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.training import run as workflow
+from rvc_lightning.training.dataset import prepare_dataset
 from rvc_lightning.training.module import RVCModule, TrainingConfig
 
 
@@ -29,7 +30,7 @@ def recordings(tmp_path):
 
 @pytest.fixture
 def prepared(tmp_path, recordings):
-    return workflow.prepare_dataset(small_run(tmp_path, recordings))
+    return prepare_dataset(small_run(tmp_path, recordings))
 
 
 REFINEGAN = ["generator=refinegan", "discriminator=v3", "loss=multi_scale", *SMALL_DISCRIMINATOR]
@@ -66,7 +67,7 @@ def test_from_recordings_to_a_voice_that_speaks(tmp_path, recordings, caplog, ov
 def test_refinegan_trains_in_other_precisions(tmp_path, recordings, prepared, precision):
     sizes = ["model.synthesizer.initial_channels=32", "trainer.max_epochs=1", "+trainer.limit_train_batches=1"]
     config = small_run(tmp_path, recordings, *sizes, *REFINEGAN, f"precision={precision}", "logger=none")
-    trainer = workflow.fit(config, prepared)
+    trainer = run_training(config)
     assert all(parameter.isfinite().all() for parameter in trainer.lightning_module.parameters())
     assert float(trainer.callback_metrics["val/mel"]) > 0
 

@@ -1,0 +1,217 @@
+"""Turn a function of a configuration into a command: one line for a user's mistake, and a truthful exit status."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from importlib import import_module
+from io import TextIOWrapper
+from typing import Any, TypeVar
+
+import hydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from rvc_lightning.cli.overrides import quote_text_settings
+from rvc_lightning.cli.sweeps import in_sweep, report_sweep
+from rvc_lightning.errors import ConfigurationError, RVCError, unknown_choice
+from rvc_lightning.io.files import cannot_write
+
+R = TypeVar("R")
+
+log = logging.getLogger(__name__)
+
+_LIBRARY_WARNINGS = (
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    r"The number of training batches .* is smaller than the logging interval",
+    r"The '\w+_dataloader' does not have many workers",
+    # The schedule of a discriminator that joins later, see model.adversarial_from_step.
+    r"Detected call of `lr_scheduler\.step\(\)` before",
+    r"You defined a `validation_step` but have no `val_dataloader`",
+    # Ranks that find everything prepared.
+    r"Total length of `DataLoader` across ranks is zero",
+    # The folder of a resumed run.
+    r"Checkpoint directory .* exists and is not empty",
+    # The data settings choose few processes, which mostly wait for the disk.
+    r"This DataLoader will create \d+ worker processes",
+    # torchmetrics gathers these from all ranks.
+    r"It is recommended to use `self\.log\('val/",
+    # Nothing here changes the output of a sharded network in place, which is what that warns of.
+    r"FSDP2-wrapped module .* returned a view tensor",
+)
+"""Warnings of libraries that do not concern the user."""
+
+_COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError, OSError)
+"""Exceptions that Hydra was seen to raise for wrong overrides before the job starts."""
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+_RESOLVER_ERROR = "raised while resolving interpolation: "
+
+
+def command(
+    config_name: str, *, uses_lightning: bool = True
+) -> Callable[[Callable[[DictConfig], R]], Callable[[], None]]:
+    """Turn a function into a command that is configured by `conf/CONFIG_NAME.yaml` and the command line.
+
+    Like `hydra.main`, but a user's mistake is one line on the error stream and exit status 1. With HYDRA_FULL_ERROR=1
+    in the environment, Hydra's own errors keep their traceback.
+
+    Args:
+        config_name: Name of the configuration file.
+        uses_lightning: Whether to import Lightning before the function runs, to hide its messages.
+    """
+
+    def decorate(function: Callable[[DictConfig], R]) -> Callable[[], None]:
+        started = False
+
+        @functools.wraps(function)
+        def job(config: DictConfig) -> R:
+            nonlocal started
+            started = True
+            if uses_lightning:
+                silence_libraries()
+            with errors_as_exit_status():
+                return function(config)
+
+        run = hydra.main(version_base="1.3", config_path="pkg://rvc_lightning.conf", config_name=config_name)(job)
+
+        @functools.wraps(function)
+        def main() -> None:
+            nonlocal started
+            started = False
+            _escape_unprintable()
+            # Hydra and the processes of other ranks read the command line from there.
+            sys.argv[1:] = quote_text_settings(sys.argv[1:])  # noqa: TID251
+            full_error = os.environ.get(_FULL_ERROR) == "1"
+            with errors_as_exit_status(), report_sweep(), _raised_by_hydra():
+                try:
+                    run()
+                except BrokenPipeError:
+                    raise
+                except _COMPOSITION_ERRORS as error:
+                    # Raised by the job itself, these are defects and keep their traceback.
+                    if full_error or (started and not in_sweep.get()):
+                        raise
+                    raise explained(error) from None
+
+        return main
+
+    return decorate
+
+
+@contextmanager
+def errors_as_exit_status() -> Iterator[None]:
+    """Turn a user's mistake, a full disk and Ctrl-C into one line on the error stream and an exit status.
+
+    The status is 1, and 130 after Ctrl-C. Other exceptions are defects and keep their traceback. In a job of a sweep an
+    RVCError is raised unchanged.
+    """
+    try:
+        try:
+            yield
+        except OmegaConfBaseException as error:
+            raise explained(error) from None
+        except BrokenPipeError:
+            # `… --help | head`: the reader has closed the pipe. Flushing the rest at exit would fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
+        except OSError as error:
+            if (reason := cannot_write(error)) is None:
+                raise
+            raise reason from None
+    except RVCError as error:
+        if in_sweep.get():
+            raise
+        _print_error(f"Error: {error}")
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise _interrupted() from None
+    except SystemExit as end:
+        # Lightning raises it on Ctrl-C.
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise _interrupted() from None
+        raise
+
+
+def _interrupted() -> SystemExit:
+    _print_error("Interrupted. Finished work is kept; repeat the command to continue.")
+    return SystemExit(130)
+
+
+def _print_error(line: str) -> None:
+    """Log the line, or write it to the error stream before logging is set up."""
+    if logging.getLogger().handlers:
+        log.error("%s", line)
+    else:
+        sys.stderr.write(f"{line}\n")
+
+
+def silence_libraries() -> None:
+    """Hide warnings and messages of libraries that do not concern the user."""
+    for message in _LIBRARY_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        # Imported first: Lightning sets the level of its logger when it is imported.
+        import_module(name)
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _escape_unprintable() -> None:
+    """Escape what the terminal cannot encode, such as file names in bytes that are not text."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _raised_by_hydra() -> Iterator[None]:
+    """Make Hydra raise its errors instead of printing them."""
+    before = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_FULL_ERROR) if before is None else os.environ.update({_FULL_ERROR: before})
+
+
+def explained(error: Exception) -> RVCError:
+    """Return an error of Hydra or OmegaConf as one line, with the choices where they are known."""
+    cause = error.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        return unknown_choice(group, choice, error.options)
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
+        return _unknown_setting(cause)
+    text = _first_lines(error)
+    if _RESOLVER_ERROR in text:
+        # An error of ours, which OmegaConf prefixes with its class.
+        return ConfigurationError(text.partition(_RESOLVER_ERROR)[2])
+    key = f"{error.full_key}: " if isinstance(error, OmegaConfBaseException) and error.full_key else ""
+    because = f": {_first_lines(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
+    return ConfigurationError(f"{key}{text}{because}")
+
+
+def _unknown_setting(error: OmegaConfBaseException) -> ConfigurationError:
+    """Return the error for an unknown setting, with settings of similar names."""
+    *groups, name = str(error.full_key).split(".")
+    names = [str(other) for other in error.parent_node or ()]
+    near = get_close_matches(name, names, cutoff=0.7) or [other for other in names if other.startswith(f"{name}_")]
+    suggestion = f" Did you mean {' or '.join('.'.join([*groups, other]) for other in near)}?" if near else ""
+    return ConfigurationError(f"there is no setting '{error.full_key}'.{suggestion} --cfg job lists all settings")
+
+
+def _first_lines(error: Any) -> str:
+    """Return a message without the lines that list search paths, links and internal types."""
+    kept: list[str] = []
+    for line in filter(None, map(str.strip, str(error).splitlines())):
+        if line.startswith(("Config search path", "See https", "full_key:", "object_type=")):
+            break
+        kept.append(line)
+    return " ".join(kept) or f"Hydra rejects these settings ({type(error).__name__})"

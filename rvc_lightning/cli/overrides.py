@@ -1,0 +1,87 @@
+"""Overrides of Hydra's command line, written so that they can be pasted into a shell."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+_PLAIN_TEXT = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_/.~][\w/.~:@%+-]*", re.IGNORECASE | re.ASCII)
+"""Text that Hydra reads as text without quotes."""
+_NUMBER_LIKE = re.compile(r"[+-]?\.\d")
+
+
+def parse_overrides(texts: Sequence[str]) -> dict[str, Override]:
+    """Parse overrides and return them by the key or group that they set. Raises HydraException if one is malformed."""
+    return {one.key_or_group: one for one in OverridesParser.create().parse_overrides(list(texts))}
+
+
+def format_override(key: str, value: Any) -> str:
+    """Return `key=value` as Hydra parses it, for any value: text is quoted where needed.
+
+    Args:
+        key: Name of the setting.
+        value: A path, text, number, truth value, None, or a list or table of these.
+    """
+    return f"{key}={_format_value(value)}"
+
+
+def _format_value(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str | Path):
+        return _format_text(str(value))
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_format_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, Sequence):
+        return "[" + ",".join(map(_format_value, value)) + "]"
+    return str(value)
+
+
+def _format_text(text: str) -> str:
+    if _PLAIN_TEXT.fullmatch(text) and not _NUMBER_LIKE.match(text):
+        return text
+    # Backslashes are literal in quotes, except before a quote and at the end.
+    escaped = re.sub(r'(\\*)("|$)', lambda match: match[1] * 2 + ('\\"' if match[2] else ""), text)
+    return f'"{escaped}"'.replace("${", "\\${")
+
+
+def format_command(name: str, *overrides: str) -> str:
+    """Return `python -m rvc_lightning.NAME OVERRIDES`, quoted for a POSIX shell."""
+    return " ".join(["python", "-m", f"rvc_lightning.{name}", *map(quote, overrides)])
+
+
+TEXT_SETTINGS = re.compile(
+    r"(audio|author|checkpoint|content_path|content\.path|corpus|counterpart|dataset|f0_file|folder|host|index|input|name|"
+    r"options\.f0_file|output|pair|paths\.\w+|pretrained\.(repository|generator|discriminator)|reference|recordings|"
+    r"start_from|voice|voices)=(.*)",
+    re.DOTALL,
+)
+"""Settings that hold a path or a name, with their value: taken as typed, not as a number or a list."""
+
+
+def quote_text_settings(arguments: Sequence[str]) -> list[str]:
+    """Quote the values of text settings for Hydra, and expand a leading `~`.
+
+    Hydra reads `name=007` as a number, and rejects `audio=José` and `audio='a, b'` unless the value has quotes of its
+    own. Values with quotes or interpolations are left as they are, and so are lists in a sweep.
+    """
+    is_sweep = any(argument in ("-m", "--multirun") for argument in arguments)
+    return [_quoted(argument, is_sweep=is_sweep) for argument in arguments]
+
+
+def _quoted(argument: str, *, is_sweep: bool) -> str:
+    match = TEXT_SETTINGS.fullmatch(argument)
+    if match is None:
+        return argument
+    key, value = match[1], match[match.re.groups]
+    is_grammar = (
+        value[:1] in ("'", '"') or re.search(r"\$\{.+\}", value) or value in ("", "null") or (is_sweep and "," in value)
+    )
+    return argument if is_grammar else f"{key}={_format_text(os.path.expanduser(value))}"

@@ -1,0 +1,142 @@
+"""Prepare the recordings that a configuration names, or preview their preparation."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from shlex import quote
+from time import perf_counter
+
+from hydra.core.hydra_config import HydraConfig
+from lightning import Trainer
+from omegaconf import DictConfig, OmegaConf
+
+from rvc_lightning.cli.resume import typed_overrides
+from rvc_lightning.config.values import optional, plain, required
+from rvc_lightning.data.features import ExtractionConfig
+from rvc_lightning.data.manifest import MANIFEST_NAME, DatasetHeader, read_header
+from rvc_lightning.data.preparation import prepare
+from rvc_lightning.data.preview import Preview, preview
+from rvc_lightning.data.recipe import Recipe
+from rvc_lightning.data.selection import SelectionConfig
+from rvc_lightning.data.slicing import SlicingConfig
+from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.models import SynthesizerConfig
+from rvc_lightning.training.trainer import build_preparing_trainer
+from rvc_lightning.voice.rvc_format import CONTENT_DIMS
+
+log = logging.getLogger(__name__)
+
+_AUDIO = "a folder of recordings, or one recording"
+_DATASET = "the folder of the prepared recordings"
+
+
+def prepare_dataset(config: DictConfig, trainer: Trainer | None = None) -> Path:
+    """Prepare the recordings of `config.audio`; finished work of an earlier run is kept.
+
+    Args:
+        config: Configuration of the command.
+        trainer: Trainer of the run, which prepares as well where it can, see `build_preparing_trainer`.
+
+    Returns:
+        Folder of the prepared dataset.
+
+    Raises:
+        ConfigurationError: No recordings are named, and nothing is prepared.
+        DatasetError: No recording is usable, or the dataset does not match the settings.
+    """
+    folder = Path(required(config, "paths.dataset", _DATASET))
+    audio = optional(config, "audio", _AUDIO)
+    if audio is None:
+        _check_prepared(folder, config)
+        return folder
+    started = perf_counter()
+    trainer = build_preparing_trainer(config, trainer)
+    if trainer.is_global_zero:
+        log.info("Preparing '%s'", audio)
+    report = prepare(
+        Path(audio).expanduser(), folder, recipe_of(config), trainer=trainer, extraction=extraction_of(config)
+    )
+    if report is not None:
+        log.info("%s", report.summary())
+        log.info("Prepared in %.0f s: '%s'", perf_counter() - started, folder)
+    return folder
+
+
+def preview_dataset(config: DictConfig) -> Preview:
+    """Report what `prepare_dataset` would do, without writing anything.
+
+    Raises:
+        DatasetError: There are no such recordings.
+        ConfigurationError: Settings contradict each other.
+    """
+    found = preview(
+        Path(required(config, "audio", _AUDIO)).expanduser(),
+        Path(required(config, "paths.dataset", _DATASET)),
+        recipe_of(config),
+        content_dim=content_dim_of(config),
+        precision=config.preparation.precision,
+    )
+    log.info("%s", found.summary())
+    return found
+
+
+def recipe_of(config: DictConfig) -> Recipe:
+    """Return how recordings become a dataset. Raises ConfigurationError."""
+    selection = OmegaConf.masked_copy(config, ["speakers", "include", "exclude"])
+    return Recipe(
+        sample_rate=config.model.synthesizer.sample_rate,
+        pitch=plain(config.pitch),
+        content=plain(config.content),
+        slicing=SlicingConfig(**plain(config.slicing)),
+        selection=SelectionConfig(**plain(selection)),
+    )
+
+
+def extraction_of(config: DictConfig) -> ExtractionConfig:
+    """Return how slices are batched for the networks. Raises ConfigurationError."""
+    return ExtractionConfig(
+        num_workers=config.prepare_workers,
+        batch_seconds=config.preparation.batch_seconds,
+        batch_slices=config.preparation.batch_slices,
+    )
+
+
+def content_dim_of(config: DictConfig) -> int:
+    """Return the channels of the content that `config.content` produces, without loading the encoder."""
+    return CONTENT_DIMS.get(config.content.get("version"), SynthesizerConfig.content_dim)
+
+
+def _check_prepared(folder: Path, config: DictConfig) -> None:
+    """Check that a dataset is prepared, with the extractors that are typed. Raises ConfigurationError."""
+    if not (folder / MANIFEST_NAME).is_file():
+        raise ConfigurationError(
+            f"no recordings are named, and nothing is prepared in '{folder}': add audio=FOLDER (a folder or a file of "
+            "one voice), or +experiment=quickstart to try the recordings that ship with the package"
+        )
+    if not HydraConfig.initialized():
+        return
+    choices = HydraConfig.get().runtime.choices
+    typed = {text.partition("=")[0] for text in typed_overrides()}
+    for part, prepared in _extractors(read_header(folder)):
+        if part in typed and prepared != config[part]["name"]:
+            raise ConfigurationError(
+                f"{part}={choices[part]}: '{folder}' was prepared with {part}={prepared}; leave it out, or prepare the "
+                f"recordings again with audio=FOLDER {quote(f'{part}={choices[part]}')}"
+            )
+
+
+def check_still_prepared(header: DatasetHeader, config: DictConfig) -> None:
+    """Check that no other run has prepared the dataset differently in the meantime. Raises DatasetError."""
+    if config.audio is None:
+        return
+    for part, prepared in _extractors(header):
+        if prepared != config[part]["name"]:
+            raise DatasetError(
+                f"'{config.paths.dataset}' was prepared again with {part}={prepared} while this run with "
+                f"{part}={config[part]['name']} started: concurrent runs need separate datasets, paths.dataset=FOLDER"
+            )
+
+
+def _extractors(header: DatasetHeader) -> tuple[tuple[str, str], tuple[str, str]]:
+    return ("pitch", header.pitch["name"]), ("content", header.content["name"])

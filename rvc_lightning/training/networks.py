@@ -1,0 +1,163 @@
+"""Build the module of a run from its configuration, and what a voice must record about its training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from rvc_lightning.audio.spectra import MultiScaleMel
+from rvc_lightning.config.values import instantiate, plain
+from rvc_lightning.data.dataset import read_feature
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, open_manifest
+from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
+from rvc_lightning.models.generators import GENERATORS, check_generator, generator_class
+from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
+from rvc_lightning.pitch import PITCH_EXTRACTORS
+from rvc_lightning.training.module import RVCModule, TrainingConfig
+
+_MAX_MEDIAN_ROWS = 500
+
+
+class NetworkConfigs(NamedTuple):
+    """What `config.model` describes."""
+
+    synthesizer: SynthesizerConfig
+    discriminator: DiscriminatorConfig
+    training: TrainingConfig
+
+
+def network_configs(config: DictConfig, **sizes: int) -> NetworkConfigs:
+    """Read sizes of the networks and settings of their training from `config.model`.
+
+    Args:
+        config: Configuration of the run.
+        **sizes: Sizes of the synthesizer that depend on the dataset: content_dim, speaker_count.
+
+    Raises:
+        ConfigurationError: A setting is out of range, or settings contradict each other.
+    """
+    model = plain(config.model)
+    synthesizer = SynthesizerConfig.from_values(model.pop("synthesizer") | sizes)
+    check_generator(synthesizer)
+    discriminator = DiscriminatorConfig.from_values(model.pop("discriminator"))
+    training = TrainingConfig(**model)
+    min_samples = discriminator.min_samples
+    if training.mel_loss != "single":
+        min_samples = max(min_samples, MultiScaleMel.FEWEST_SAMPLES)
+    if training.segment_frames * synthesizer.hop_samples < min_samples:
+        raise ConfigurationError(
+            f"model.segment_frames={training.segment_frames}: the discriminator and the mel loss need "
+            f"{-(-min_samples // synthesizer.hop_samples)} frames or more"
+        )
+    return NetworkConfigs(synthesizer, discriminator, training)
+
+
+def check_networks(config: DictConfig) -> None:
+    """Check networks, optimizer and schedule before hours of preparation. Raises ConfigurationError."""
+    _check_pitch(network_configs(config).synthesizer.generator, config.pitch.name)
+    name = "optimizer"
+    try:
+        optimizer = instantiate(config.optimizer, name)([nn.Parameter(torch.zeros(1))])
+        name = "scheduler"
+        instantiate(config.scheduler, name)(optimizer)
+    except (TypeError, ValueError) as error:
+        given = {key: value for key, value in plain(config[name]).items() if not key.startswith("_")}
+        raise ConfigurationError(f"{name}: {error}; got {given}") from error
+
+
+def build_module(
+    config: DictConfig,
+    header: DatasetHeader,
+    voice: Mapping[str, Any],
+    kind: type[RVCModule] = RVCModule,
+    min_speaker_rows: int = 0,
+) -> RVCModule:
+    """Build the networks and their training for a prepared dataset.
+
+    Args:
+        config: Configuration of the run.
+        header: Header of the dataset, which decides content channels and speakers.
+        voice: What an exported voice must record, see `voice_metadata`.
+        kind: Class of the module.
+        min_speaker_rows: Smallest number of rows of the speaker table, as in the weights that will be loaded.
+
+    Raises:
+        ConfigurationError: A setting is out of range, or settings contradict each other.
+        DatasetError: The dataset has another sampling rate than the model.
+    """
+    synthesizer, discriminator, training = network_configs(
+        config, content_dim=header.content["dim"], speaker_count=max(len(header.speakers), min_speaker_rows)
+    )
+    if header.sample_rate != synthesizer.sample_rate:
+        raise DatasetError(
+            f"the dataset is prepared at {header.sample_rate} Hz, but the model at {synthesizer.sample_rate} Hz: "
+            "prepare it again, or choose the other sample_rate="
+        )
+    _check_pitch(synthesizer.generator, header.pitch.get("name"))
+    return kind(
+        synthesizer,
+        discriminator,
+        training,
+        optimizer=instantiate(config.optimizer, "optimizer"),
+        scheduler=instantiate(config.scheduler, "scheduler"),
+        voice=voice,
+        seed=config.seed,
+    )
+
+
+def _check_pitch(generator: str, pitch: str | None) -> None:
+    """Check that a pitch-guided generator has an extractor that finds pitch. Raises ConfigurationError."""
+    extractor = PITCH_EXTRACTORS.get(pitch or "")
+    if extractor is None or extractor.finds_pitch or not generator_class(generator).pitch_guided:
+        return
+    extractors = [f"pitch={name}" for name, kind in PITCH_EXTRACTORS.items() if kind.finds_pitch]
+    unguided = [f"generator={name}" for name, kind in GENERATORS.items() if not kind.pitch_guided]
+    raise ConfigurationError(
+        f"pitch={pitch} finds no pitch, which generator={generator} requires; choose one of: "
+        f"{', '.join([*extractors, *unguided])}"
+    )
+
+
+def voice_metadata(
+    config: DictConfig, header: DatasetHeader, dataset: Path, noise_scale: float = PRIOR_NOISE_SCALE
+) -> dict[str, Any]:
+    """Return what a checkpoint, and the voice exported from it, must record, as plain values.
+
+    Args:
+        config: Configuration with name and author of the voice.
+        header: Header of the dataset.
+        dataset: Folder of the dataset.
+        noise_scale: Standard deviation of the prior that the voice is trained for; the default is that of other tools.
+    """
+    rows = open_manifest(dataset)
+    return {
+        "name": config.name,
+        "author": config.author,
+        "content": _without_path(header.content),
+        "pitch": _without_path(header.pitch),
+        "speakers": header.speakers,
+        "seconds": float(rows.seconds.sum()),
+        "median_f0_hz": median_f0_hz(dataset, rows),
+        "noise_scale": noise_scale,
+        "dataset": str(dataset.resolve()),
+    }
+
+
+def _without_path(component: Mapping[str, Any]) -> dict[str, Any]:
+    """Return name and options without `path`, which concerns this machine alone."""
+    options = {key: value for key, value in (component.get("options") or {}).items() if key != "path"}
+    return {**component, "options": options}
+
+
+def median_f0_hz(dataset: Path, rows: Sequence[ManifestRow]) -> float:
+    """Return the median pitch of voiced frames in Hz, over slices spread evenly; 0 if no frame is voiced."""
+    tracks = [read_feature(dataset / row.f0, 1) for row in rows[:: max(1, len(rows) // _MAX_MEDIAN_ROWS)]]
+    voiced_hz = np.concatenate([track[track > 0] for track in tracks])
+    return float(np.median(voiced_hz)) if len(voiced_hz) else 0.0
