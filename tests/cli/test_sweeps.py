@@ -12,13 +12,13 @@ import pytest
 from commanding import command
 from configurations import composed
 from omegaconf import OmegaConf
-from runs import run_training, small_run
+from runs import small_run
 
 from rvc_lightning.cli.resolvers import DEMO_FOLDER
 from rvc_lightning.cli.sweeps import Job, job_table
 from rvc_lightning.errors import DatasetError
-from rvc_lightning.training import run as workflow
 from rvc_lightning.training.dataset import prepare_dataset
+from rvc_lightning.training.run import Start, build_module_from
 
 SMALL = (
     *(f"model.synthesizer.{name}=8" for name in ("hidden_channels", "filter_channels")),
@@ -175,11 +175,10 @@ def test_optuna_searches_for_the_lowest_val_mel(tmp_path):
 
 
 def test_a_dataset_that_another_run_prepared_otherwise_is_refused(tmp_path, recordings):
-    first = small_run(tmp_path, recordings)
-    prepare_dataset(first)
+    dataset = prepare_dataset(small_run(tmp_path, recordings))
     second = small_run(tmp_path, recordings, "pitch=pyin")
     with pytest.raises(DatasetError, match=r"pitch=swift_f0 while .*pitch=pyin.*paths\.dataset"):
-        run_training(second)
+        build_module_from(Start(), second, dataset)
 
 
 def test_every_path_and_device_can_come_from_the_environment(monkeypatch, tmp_path):
