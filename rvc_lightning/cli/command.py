@@ -22,7 +22,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from rvc_lightning.cli.overrides import quote_text_settings
 from rvc_lightning.cli.sweeps import in_sweep, report_sweep
 from rvc_lightning.errors import ConfigurationError, RVCError, unknown_choice
-from rvc_lightning.io.files import cannot_write
+from rvc_lightning.io.disk import write_error
 
 R = TypeVar("R")
 
@@ -123,7 +123,7 @@ def errors_as_exit_status() -> Iterator[None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(1) from None
         except OSError as error:
-            if (reason := cannot_write(error)) is None:
+            if (reason := write_error(error)) is None:
                 raise
             raise reason from None
     except RVCError as error:

@@ -238,7 +238,7 @@ def _exclusive_run(config: DictConfig) -> Iterator[None]:
     run = Path(config.paths.run)
     is_new = not (run / _LOG_NAME).exists()
     try:
-        with exclusive_lock(run, patience_seconds=KILL_GRACE_SECONDS), _log_to(run / _LOG_NAME):
+        with exclusive_lock(run, timeout_seconds=KILL_GRACE_SECONDS), _log_to(run / _LOG_NAME):
             yield
     except RVCError:
         if is_new and not (run / ".hydra").exists():
