@@ -61,7 +61,7 @@ def rows(folder):
 
 def quick_sweep(folder, train, *overrides):
     """Runs the command with `train`, a function of the learning rate, in place of training; gives how it ended."""
-    with mock.patch.object(workflow, "train", lambda config: train(config.optimizer.lr)):
+    with mock.patch("rvc_lightning.training.run.train", lambda config: train(config.optimizer.lr)):
         return command("train", "--multirun", "name=anna", f"paths.root={folder}", *overrides)
 
 
