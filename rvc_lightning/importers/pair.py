@@ -23,7 +23,7 @@ from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.files import atomic_path
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models import Discriminator, DiscriminatorConfig, SynthesizerConfig
-from rvc_lightning.models.layers import without_values
+from rvc_lightning.models.layers import build_on_meta
 from rvc_lightning.pitch.none import NoPitch
 from rvc_lightning.training.module import RVCModule, TrainingConfig
 from rvc_lightning.training.pretrained import load_strictly, tensors_of
@@ -107,7 +107,7 @@ def discriminator_of(pair: Pair) -> tuple[str, DiscriminatorConfig]:
     weights = rvc_format.discriminator_weights_from_file(tensors_of(pair.discriminator, pair.discriminator_path))
     for name, values in _choices("discriminator"):
         sizes = DiscriminatorConfig.from_values(values)
-        expected = without_values(partial(Discriminator, sizes)).state_dict()
+        expected = build_on_meta(partial(Discriminator, sizes)).state_dict()
         if not rvc_format.difference(expected, weights):
             return name, sizes
     raise VoiceError(f"'{pair.discriminator_path}' holds a discriminator of an unknown kind")

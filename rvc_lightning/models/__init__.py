@@ -1,4 +1,4 @@
-"""The networks of RVC in plain torch: nothing here knows Lightning, Hydra, files or devices."""
+"""Networks of RVC in plain PyTorch, independent of Lightning, Hydra, files and devices."""
 
 from rvc_lightning.models.config import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.models.discriminators import Discriminator

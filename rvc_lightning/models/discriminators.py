@@ -1,6 +1,6 @@
-"""Discriminators of the waveform: scale and periods (specification 5; HiFi-GAN, Kong et al. 2020), and of its spectra.
+"""Scale, period and resolution discriminators (SPECIFICATION.md, section 5).
 
-The spectra at several resolutions are those of UnivNet (Jang et al. 2021).
+Sources: HiFi-GAN (Kong et al. 2020) for scale and periods, UnivNet (Jang et al. 2021) for resolutions.
 
 Legend: B batch, C channels, N samples, S spectrogram bins, T spectrogram frames.
 """
@@ -20,22 +20,22 @@ from rvc_lightning.models.layers import LEAKY_SLOPE
 
 
 class DiscriminatorOutput(NamedTuple):
-    """What one sub-discriminator says of a batch of waveforms."""
+    """Output of one sub-discriminator for a batch of waveforms."""
 
     score: Tensor
-    """1 for real, 0 for generated is what it is trained to say, [B, places]."""
+    """Scores, trained towards 1 for real and 0 for generated, [B, positions]."""
     features: list[Tensor]
-    """Maps after each activation, and the last convolution's output."""
+    """Feature maps after each activation, and the output of the last convolution."""
 
 
 class SubDiscriminator(nn.Module):
-    """Convolutions with leaky ReLUs; the layers and the view of the waveform are the subclass's."""
+    """Convolutions with leaky ReLUs; subclasses define the layers and the view of the waveform."""
 
     convs: nn.ModuleList
     conv_post: nn.Module
 
     def view(self, waveform: Tensor) -> Tensor:
-        """The input of the first convolution, of the waveform [B, 1, N]."""
+        """Return the input of the first convolution for a waveform [B, 1, N]."""
         return waveform
 
     def forward(self, waveform: Tensor) -> DiscriminatorOutput:
@@ -49,7 +49,7 @@ class SubDiscriminator(nn.Module):
 
 
 class ScaleDiscriminator(SubDiscriminator):
-    """Looks at the waveform as it is, through strided grouped convolutions."""
+    """Strided grouped convolutions over the raw waveform."""
 
     def __init__(self, channels: Sequence[int], groups: Sequence[int]) -> None:
         super().__init__()
@@ -63,17 +63,17 @@ class ScaleDiscriminator(SubDiscriminator):
 
 
 class PeriodDiscriminator(SubDiscriminator):
-    """Looks at every `period`-th sample: the waveform folded to [B, 1, N / period, period].
+    """Convolutions over the waveform folded to [B, 1, N / period, period], so that each sees every `period`-th sample.
 
-    The kernels are one column wide, so it is the same whether time runs down the rows or along them. CPU kernels are
-    fastest along the longer rows: by half for period 2, and no more from about 17 on.
+    The kernels are one column wide, so both orientations of the folded waveform give the same result. On a CPU, time
+    along the rows is faster for short periods: half the time for period 2, no gain from about 17.
     """
 
-    _LARGEST_TRANSPOSED = 11
+    _MAX_TRANSPOSED = 11
 
     def __init__(self, period: int, channels: Sequence[int]) -> None:
         super().__init__()
-        self.period, self.transposed = period, period <= self._LARGEST_TRANSPOSED
+        self.period, self.transposed = period, period <= self._MAX_TRANSPOSED
         inputs = [1, *channels[:-1]]
         strides = [3] * (len(channels) - 1) + [1]
         self.convs = nn.ModuleList(
@@ -83,7 +83,7 @@ class PeriodDiscriminator(SubDiscriminator):
         self.conv_post = weight_norm(nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)))
 
     def view(self, waveform: Tensor) -> Tensor:
-        """[B, 1, N] -> [B, 1, ⌈N / period⌉, period], the end filled by reflection."""
+        """Fold and pad by reflection: [B, 1, N] -> [B, 1, ⌈N / period⌉, period]."""
         missing = -waveform.shape[-1] % self.period
         return F.pad(waveform, (0, missing), mode="reflect").unflatten(-1, (-1, self.period))
 
@@ -100,7 +100,7 @@ class PeriodDiscriminator(SubDiscriminator):
 
 
 class ResolutionDiscriminator(SubDiscriminator):
-    """Looks at the magnitudes of the short-time Fourier transform, its window rectangular."""
+    """Convolutions over the magnitude of a short-time Fourier transform with a rectangular window."""
 
     window: Tensor
 
@@ -117,7 +117,7 @@ class ResolutionDiscriminator(SubDiscriminator):
         self.conv_post = weight_norm(nn.Conv2d(channels[-1], 1, 3, padding=1))
 
     def view(self, waveform: Tensor) -> Tensor:
-        """[B, 1, N] -> [B, 1, S, T], computed in float32."""
+        """Compute the magnitude spectrogram in float32: [B, 1, N] -> [B, 1, S, T]."""
         with torch.autocast(waveform.device.type, enabled=False):
             padding = (self.n_fft - self.hop_samples) // 2
             padded = F.pad(waveform.float(), (padding, padding), mode="reflect").squeeze(1)
@@ -130,12 +130,12 @@ class ResolutionDiscriminator(SubDiscriminator):
                 center=False,
                 return_complex=True,
             )
-            # In silence the gradient of the magnitude of a complex number is 0, where that of a root is infinite.
+            # The gradient of abs() is 0 for silence, where that of a square root would be infinite.
             return spectrum.abs().unsqueeze(1).to(waveform.dtype)
 
 
 class Discriminator(nn.Module):
-    """One scale discriminator, and a discriminator for each period and each resolution."""
+    """One scale discriminator, and one discriminator per period and per resolution."""
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
@@ -152,5 +152,5 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, waveform: Tensor) -> list[DiscriminatorOutput]:
-        """Waveforms [B, 1, N] -> one judgement a sub-discriminator."""
+        """Waveforms [B, 1, N] -> one output per sub-discriminator, scale first, then periods, then resolutions."""
         return [discriminator(waveform) for discriminator in self.discriminators]

@@ -1,4 +1,4 @@
-"""Normalizing flow between the recording's latent and the prior's (specification 4.4; VITS, Kim et al. 2021).
+"""Normalizing flow between posterior and prior latent (SPECIFICATION.md, section 4.4; VITS, Kim et al. 2021).
 
 Legend: B batch, T frames, L latent channels, G speaker channels.
 """
@@ -15,7 +15,7 @@ N_COUPLINGS = 4
 
 
 class Coupling(nn.Module):
-    """Shifts the second half of the channels by a function of the first: mean only, so log-determinant 0."""
+    """Affine coupling that shifts half of the channels by a function of the other half; its log-determinant is 0."""
 
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__()
@@ -36,23 +36,23 @@ class Coupling(nn.Module):
 
 
 class Flow(nn.Module):
-    """Four couplings, the channels reversed after each so that every half is shifted twice."""
+    """Four couplings with the channel order reversed after each, so that each half is shifted twice."""
 
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__()
         self.couplings = nn.ModuleList(Coupling(config) for _ in range(N_COUPLINGS))
 
     def forward(self, x: Tensor, mask: Tensor, speaker_code: Tensor, *, reverse: bool = False) -> Tensor:
-        """Latent of the recording -> latent of the prior, or back if `reverse`.
+        """Map the posterior latent to the prior latent, or back if `reverse`.
 
         Args:
             x: [B, L, T].
             mask: [B, 1, T].
             speaker_code: [B, G, 1].
-            reverse: From the prior to the recording, as in conversion.
+            reverse: Whether to map from prior to posterior, as in conversion.
 
         Returns:
-            [B, L, T], 0 in the padding.
+            [B, L, T], 0 in padded frames.
         """
         for coupling in reversed(self.couplings) if reverse else self.couplings:
             if reverse:

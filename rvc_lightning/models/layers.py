@@ -17,27 +17,29 @@ from torch.nn.utils.parametrizations import weight_norm
 Module = TypeVar("Module", bound=nn.Module)
 
 QUERY_FRAMES = 512
-"""Queries that look for their keys at once."""
+"""Attention queries per block in inference."""
 LEAKY_SLOPE = 0.1
-"""Slope of the leaky ReLUs, save the one before a generator's last convolution."""
+"""Slope of all leaky ReLUs except the one before a generator's last convolution."""
 
 
 def same_padding(kernel_size: int, dilation: int = 1) -> int:
-    """Zeros on each side that keep the length under an odd kernel."""
+    """Return the padding on each side that preserves the length for an odd kernel."""
     return (kernel_size - 1) * dilation // 2
 
 
-def without_values(make: Callable[[], Module]) -> Module:
-    """What `make` builds, names and shapes alone: on torch's meta device, which holds no values and is no place."""
+def build_on_meta(build: Callable[[], Module]) -> Module:
+    """Call `build` on torch's meta device, so that the module has names and shapes but no values."""
     with torch.device("meta"):
-        return make()
+        return build()
 
 
-def along_time(conv: nn.Module, x: Tensor) -> Tensor:
-    """A `Conv1d` or `ConvTranspose1d`: [B, C, N] -> [B, C', N'], or the same of [B, C, 1, N] with channels last.
+def apply_conv1d(conv: nn.Module, x: Tensor) -> Tensor:
+    """Apply a `Conv1d` or `ConvTranspose1d` to [B, C, N], or to [B, C, 1, N] in channels-last format.
 
-    Kernels of a CPU are up to twice as fast where the channels of a sample lie together, which only 2-D convolutions
-    know.
+    CPU kernels are up to twice as fast in channels-last format, which torch supports for 2-D convolutions only.
+
+    Returns:
+        [B, C', N'] or [B, C', 1, N'].
     """
     if x.dim() == 3:
         return conv(x)
@@ -50,22 +52,22 @@ def along_time(conv: nn.Module, x: Tensor) -> Tensor:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """[B, C, N] -> [B, C, 1, N] with channels last, for `along_time`."""
+    """Convert to channels-last format for `apply_conv1d`: [B, C, N] -> [B, C, 1, N]."""
     return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
 def fold_weight_norm(module: nn.Module) -> nn.Module:
-    """Replaces every weight-normed weight of `module` by its value g·v/‖v‖, for inference; returns `module`."""
+    """Replace each weight-normed weight of `module` in place by its value g·v/‖v‖, for inference; return `module`."""
     for child in module.modules():
         if parametrize.is_parametrized(child, "weight"):
             parametrize.remove_parametrizations(child, "weight", leave_parametrized=True)
-            # Weight norm leaves behind a function that reads old files and keeps the module from being pickled.
+            # Weight norm leaves a hook for old state dicts behind, which prevents pickling.
             child._load_state_dict_pre_hooks.clear()
     return module
 
 
 class ChannelNorm(nn.Module):
-    """Layer norm over the channels of [B, C, T], with the parameter names of the voice format."""
+    """Layer norm over channels, with the parameter names of the voice format."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -78,10 +80,10 @@ class ChannelNorm(nn.Module):
 
 
 class RelativeAttention(nn.Module):
-    """Self-attention with learned relative positions inside a window (Shaw et al. 2018; specification 4.1.1).
+    """Self-attention with learned relative positions in a window (Shaw et al. 2018; SPECIFICATION.md, section 4.1.1).
 
-    Outside the window the relative terms are zero; they are not clipped to its edge. Query i and its window of
-    positions j = i-w .. i+w lie on a band of the score matrix:
+    Outside the window the relative terms are zero, not clipped to its edge. The window j = i-w .. i+w of query i is a
+    band of the score matrix:
 
         i=0   w . . .        columns of the padded matrix: i + r, r = 0 .. 2w
         i=1   . w . .        after cutting w columns on both sides: j = i + r - w
@@ -106,7 +108,7 @@ class RelativeAttention(nn.Module):
         """[B, H, T] with mask [B, 1, T] -> [B, H, T]."""
         query, key, value = (self._heads(conv(x)) for conv in (self.conv_q, self.conv_k, self.conv_v))
         query = query / query.shape[-1] ** 0.5
-        # What is not differentiated needs no matrix of all frames by all.
+        # Without gradients, blocks of queries avoid a score matrix of [T, T].
         in_blocks = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
         starts = range(0, query.shape[2], QUERY_FRAMES) if in_blocks else (0,)
         rows = [slice(start, start + QUERY_FRAMES) if in_blocks else slice(None) for start in starts]
@@ -117,7 +119,18 @@ class RelativeAttention(nn.Module):
         return self.conv_o(torch.cat(attended, dim=2).mT.flatten(1, 2))
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, start: int) -> Tensor:
-        """What R queries from frame `start` on find: [B, heads, R, D], 2 of [B, heads, T, D], [B, 1, R, T]."""
+        """Attend from R queries starting at frame `start`.
+
+        Args:
+            query: [B, heads, R, D].
+            key: [B, heads, T, D].
+            value: [B, heads, T, D].
+            mask: [B, 1, R, T].
+            start: Frame of the first query.
+
+        Returns:
+            [B, heads, R, D].
+        """
         columns = self._band_columns(query, start)
         band = query @ self.emb_rel_k.mT
         padded = band.new_zeros(*band.shape[:3], key.shape[2] + 2 * self.window).scatter(-1, columns, band)
@@ -127,18 +140,18 @@ class RelativeAttention(nn.Module):
         return weights @ value + near @ self.emb_rel_v
 
     def _heads(self, x: Tensor) -> Tensor:
-        """[B, H, T] -> [B, heads, T, D]."""
+        """Split into heads: [B, H, T] -> [B, heads, T, D]."""
         return x.unflatten(1, (self.n_heads, -1)).mT
 
     def _band_columns(self, query: Tensor, start: int) -> Tensor:
-        """Columns i + r of the padded matrix for queries i from `start` on, expanded to [B, heads, R, 2w+1]."""
+        """Return the columns i + r of the padded matrix for queries i >= `start`, [B, heads, R, 2w+1]."""
         rows = start + torch.arange(query.shape[2], device=query.device)[:, None]
         columns = rows + torch.arange(2 * self.window + 1, device=query.device)
         return columns.expand(*query.shape[:2], -1, -1)
 
 
 class FeedForward(nn.Module):
-    """Two convolutions with a ReLU between, each seeing masked input (specification 4.1.1)."""
+    """Two convolutions of masked input with a ReLU in between (SPECIFICATION.md, section 4.1.1)."""
 
     def __init__(self, channels: int, filter_channels: int, kernel_size: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -153,7 +166,7 @@ class FeedForward(nn.Module):
 
 
 class WaveNet(nn.Module):
-    """Gated convolutions with skip connections, conditioned on the speaker (specification 4.2)."""
+    """Gated convolutions with skip connections, conditioned on the speaker (SPECIFICATION.md, section 4.2)."""
 
     def __init__(self, hidden_channels: int, kernel_size: int, n_layers: int, speaker_channels: int) -> None:
         super().__init__()

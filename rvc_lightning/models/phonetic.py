@@ -1,9 +1,9 @@
 """The network of the phonetic content encoder: convolutions over log-mel spectra.
 
-Letters: B items, T samples at 16 kHz, J spectra of 10 ms, F content frames of 20 ms, M mel bands, C channels.
+Legend: B items, T samples at 16 kHz, J spectra of 10 ms, F content frames of 20 ms, M mel bands, C channels.
 
-    content frame f          spectrum 2f, of samples [320 f, 320 f + 400)
-    it depends on frames     f - 1 - n_blocks * PAST ... f + 1 + n_blocks * AHEAD, and nothing beyond
+    content frame f      spectrum 2f, of samples [320 f, 320 f + 400)
+    receptive field      frames f - 1 - n_blocks * PAST ... f + 1 + n_blocks * AHEAD
 """
 
 from __future__ import annotations
@@ -25,54 +25,46 @@ from rvc_lightning.audio.frames import (
     content_lengths,
     frame_mask,
 )
+from rvc_lightning.config.options import Settings, option
 
 PAST = 4
 AHEAD = 2
 
 PHONE_SHARE = 0.8
-"""Of the square of a frame's length, what the phones have."""
+"""Share of the phone probabilities in the squared norm of a content frame."""
 
 _FFT_SAMPLES = 512
 _LOWEST_HZ = 60.0
-# Above it, a voice with longer or shorter formants is squeezed or stretched into what is left of the band.
+# Formants are scaled up to this frequency; the remaining band is stretched or compressed.
 _WARPED_TO_HZ = 5500.0
 _FLOOR_POWER = 1e-6
-# Of log-mel spectra of speech, roughly.
+# Approximate statistics of log-mel spectra of speech.
 _MEAN, _DEVIATION = -3.0, 4.0
 
 
-@dataclass(frozen=True)
-class PhoneticConfig:
-    """Sizes of the network.
+@dataclass(frozen=True, kw_only=True)
+class PhoneticConfig(Settings):
+    """Sizes of the network."""
 
-    Attributes:
-        n_mels: M.
-        channels: Width of the blocks.
-        n_blocks: Their number.
-        expansion: How much wider their inner layer is.
-        n_phones: Classes that it tells apart.
-        bottleneck: Width of the layer that they are read from.
-    """
-
-    n_mels: int = 80
-    channels: int = 256
-    n_blocks: int = 6
-    expansion: int = 2
-    n_phones: int = 40
-    bottleneck: int = 216
+    n_mels: int = option(80, "Mel bands.", min=1)
+    channels: int = option(256, "Channels of the blocks.", min=1)
+    n_blocks: int = option(6, "Number of blocks.", min=1)
+    expansion: int = option(2, "Width of the inner layer of a block, as a multiple of its channels.", min=1)
+    n_phones: int = option(40, "Phone classes.", min=1)
+    bottleneck: int = option(216, "Width of the layer before the phone classifier.", min=1)
 
     @property
     def content_dim(self) -> int:
-        """C."""
+        """Channels of the content features."""
         return self.n_phones + self.bottleneck
 
 
 class PhoneticNetwork(nn.Module):
-    """From speech to content: which phone is likely, and the layer below, which knows what lies between phones.
+    """Network from speech to content: phone probabilities and the bottleneck features below them.
 
-    A frame is the square roots of the phones' probabilities and that layer, each of one length, sqrt(C) together. So
-    Euclidean distance and angle order alike, and mean, for the most part, Hellinger's distance of probabilities.
-    An item's content depends on the item alone, and each frame on the frames near it alone.
+    A content frame concatenates the square roots of the phone probabilities and the bottleneck features, scaled to a
+    norm of sqrt(C). Euclidean and cosine distance then give the same order, and mostly measure the Hellinger distance
+    of phone probabilities. Padding does not affect the content of an item.
     """
 
     window: Tensor
@@ -90,36 +82,47 @@ class PhoneticNetwork(nn.Module):
         self.phones = nn.Linear(config.bottleneck, config.n_phones)
 
     def forward(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
-        """Content of speech: [B, T] and samples [B] of 400 or more to [B, F, C], zeros beyond the end of an item."""
-        log_mel = self.log_mel(wav16k)
-        below, log_phones = self.heard(log_mel, lengths)
-        frames = content_lengths(lengths)
-        return self.content(below, log_phones) * frame_mask(frames, below.shape[1]).unsqueeze(2)
-
-    def log_mel(self, wav16k: Tensor, mel: Tensor | None = None) -> Tensor:
-        """Log-mel spectra in the precision of the weights: [B, T] to [B, J, M].
+        """Encode speech.
 
         Args:
-            wav16k: At 16 kHz, full scale 1, 400 samples or more.
-            mel: Filters of each item [B, M, bins], as of another speaker; None for the plain ones.
+            wav16k: [B, T] at 16 kHz, full scale 1, T >= 400.
+            lengths: Samples of each item, [B].
+
+        Returns:
+            Content [B, F, C], zero in padded frames.
+        """
+        log_mel = self.log_mel(wav16k)
+        bottleneck, log_phones = self.encode(log_mel, lengths)
+        frames = content_lengths(lengths)
+        return self.content(bottleneck, log_phones) * frame_mask(frames, bottleneck.shape[1]).unsqueeze(2)
+
+    def log_mel(self, wav16k: Tensor, mel: Tensor | None = None) -> Tensor:
+        """Compute log-mel spectra in the precision of the weights: [B, T] -> [B, J, M].
+
+        Args:
+            wav16k: [B, T] at 16 kHz, full scale 1, T >= 400.
+            mel: Mel filters of each item, [B, M, bins], for speaker augmentation; None for the standard filters.
         """
         frames = wav16k.to(self.window.dtype).unfold(1, WINDOW_SAMPLES, FRAME_SAMPLES) * self.window
         power = torch.fft.rfft(frames, _FFT_SAMPLES).abs().square()
         filtered = power @ (self.mel if mel is None else mel).mT
         return ((filtered + _FLOOR_POWER).log() - _MEAN) / _DEVIATION
 
-    def content(self, below: Tensor, log_phones: Tensor) -> Tensor:
-        """Content of what `heard` gives: [B, F, bottleneck] and [B, F, n_phones] to [B, F, C]."""
+    def content(self, bottleneck: Tensor, log_phones: Tensor) -> Tensor:
+        """Combine the outputs of `encode` into content: [B, F, bottleneck], [B, F, n_phones] -> [B, F, C]."""
         phones = (0.5 * log_phones).exp() * math.sqrt(PHONE_SHARE)
-        rest = below * math.sqrt((1 - PHONE_SHARE) / below.shape[2])
+        rest = bottleneck * math.sqrt((1 - PHONE_SHARE) / bottleneck.shape[2])
         return math.sqrt(self.config.content_dim) * torch.cat([phones, rest], dim=2)
 
-    def heard(self, log_mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """The last layer but one, each frame of length sqrt(bottleneck), and log-probabilities of phones.
+    def encode(self, log_mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute bottleneck features and log probabilities of phones.
 
         Args:
             log_mel: [B, J, M].
-            lengths: Samples of each item [B].
+            lengths: Samples of each item, [B].
+
+        Returns:
+            Bottleneck features [B, F, bottleneck], each frame normalized, and log probabilities [B, F, n_phones].
         """
         count = (lengths - WINDOW_SAMPLES).clamp(min=0) // FRAME_SAMPLES + 1
         spectra = log_mel * frame_mask(count, log_mel.shape[1]).unsqueeze(2)
@@ -128,13 +131,13 @@ class PhoneticNetwork(nn.Module):
         hidden = self.stem(functional.pad(spectra, (0, 0, 2, 3)).mT).mT[:, :total]
         for block in self.blocks:
             hidden = block(hidden, mask)
-        below = self.bottleneck(self.norm(hidden))
-        below = functional.layer_norm(below, below.shape[-1:])
-        return below, self.phones(below).log_softmax(dim=2)
+        bottleneck = self.bottleneck(self.norm(hidden))
+        bottleneck = functional.layer_norm(bottleneck, bottleneck.shape[-1:])
+        return bottleneck, self.phones(bottleneck).log_softmax(dim=2)
 
 
 class Block(nn.Module):
-    """A depthwise convolution over time and two layers at each time, beside the identity (Liu et al. 2022)."""
+    """ConvNeXt block: a depthwise convolution over time, two linear layers and a residual (Liu et al. 2022)."""
 
     def __init__(self, channels: int, expansion: int) -> None:
         super().__init__()
@@ -144,18 +147,18 @@ class Block(nn.Module):
         self.outer = nn.Linear(channels * expansion, channels)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """[B, F, C] to the same, what lies beyond an item being taken as zero."""
+        """[B, F, C] with mask [B, F, 1] -> [B, F, C]."""
         surroundings = self.depthwise(functional.pad((hidden * mask).mT, (PAST, AHEAD))).mT
         return hidden + self.outer(functional.gelu(self.inner(self.norm(surroundings))))
 
 
 def mel_filters(n_mels: int, formant_ratio: float = 1.0) -> Tensor:
-    """Triangles on the mel scale (O'Shaughnessy's), each with its peak at 1: [M, bins].
+    """Return triangular filters on O'Shaughnessy's mel scale with a peak of 1, [M, bins].
 
     Args:
         n_mels: M.
-        formant_ratio: A speaker with formants this much higher looks, through these, as with `formant_ratio` 1 does one
-            with formants where they are (Jaitly and Hinton 2013).
+        formant_ratio: Factor of the frequency axis for vocal tract length perturbation (Jaitly and Hinton 2013): the
+            filters map a speaker whose formants are higher by this factor to the standard positions.
     """
     top_hz = SAMPLE_RATE / 2
     mels = torch.linspace(_to_mel(_LOWEST_HZ), _to_mel(top_hz), n_mels + 2, dtype=torch.float64)
@@ -165,7 +168,7 @@ def mel_filters(n_mels: int, formant_ratio: float = 1.0) -> Tensor:
     edges_hz = torch.where(hz <= bend_hz, hz * formant_ratio, top_hz - (top_hz - hz) * rest)
     bins_hz = torch.linspace(0, top_hz, _FFT_SAMPLES // 2 + 1, dtype=torch.float64)
     below, peak, above = (edges_hz[begin : begin + n_mels, None] for begin in range(3))
-    # A filter narrower than a bin still sees the nearest ones.
+    # A filter is at least one bin wide.
     bin_hz = SAMPLE_RATE / _FFT_SAMPLES
     rising = (bins_hz - below) / (peak - below).clamp(min=bin_hz)
     falling = (above - bins_hz) / (above - peak).clamp(min=bin_hz)
@@ -177,13 +180,13 @@ def _to_mel(hz: float) -> float:
 
 
 def to_file(network: PhoneticNetwork) -> dict[str, Any]:
-    """Sizes and weights as plain values, the weights in half precision."""
+    """Return sizes and weights as plain values, with weights in half precision."""
     weights = {name: weight.half().cpu().contiguous() for name, weight in network.state_dict().items()}
     return {"config": vars(network.config), "weights": weights}
 
 
 def from_file(stored: Mapping[str, Any]) -> PhoneticNetwork:
-    """The network that `to_file` gave, in float32 and evaluation mode."""
-    network = PhoneticNetwork(PhoneticConfig(**stored["config"]))
+    """Build the network from the output of `to_file`, in float32 and evaluation mode."""
+    network = PhoneticNetwork(PhoneticConfig.from_values(stored["config"]))
     network.load_state_dict(stored["weights"])
     return network.eval()

@@ -1,4 +1,4 @@
-"""Posterior encoder: linear spectrogram -> latent; used in training only (specification 4.3).
+"""Posterior encoder: linear spectrogram -> latent, for training only (SPECIFICATION.md, section 4.3).
 
 Legend: B batch, T frames, S spectrogram bins, L latent channels, G speaker channels.
 """
@@ -14,7 +14,7 @@ from rvc_lightning.models.text_encoder import Gaussian
 
 
 class PosteriorEncoder(nn.Module):
-    """The true recording's latent, as in VITS (Kim et al. 2021, section 2.2)."""
+    """Encoder of a recording into its latent, as in VITS (Kim et al. 2021, section 2.2)."""
 
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Harmonic source of the neural source-filter generators (specification 4.5; Wang et al. 2019, NSF).
+"""Harmonic source of the neural source-filter generators (SPECIFICATION.md, section 4.5; NSF, Wang et al. 2019).
 
 Legend: B batch, T frames, N = T·hop samples, K harmonics.
 """
@@ -16,18 +16,18 @@ VOICED_NOISE = 0.003
 UNVOICED_NOISE = SINE_AMPLITUDE / 3
 
 Interpolation: TypeAlias = Literal["nearest", "linear", "voiced"]
-"""Pitch between frames: 'nearest' holds it for a hop, 'linear' glides, also to and from the 0 Hz of unvoiced frames,
-'voiced' glides between voiced frames alone."""
+"""Pitch between frames: 'nearest' holds it for a hop, 'linear' interpolates all frames, including the 0 Hz of unvoiced
+frames, and 'voiced' interpolates between voiced frames only."""
 
 _STEPS_PER_HZ = 2**24
-"""Resolution of the summed pitch: float32 values from 1 Hz on are whole multiples of it."""
+"""Resolution of the summed pitch: float32 values from 1 Hz up are integer multiples of 1 / _STEPS_PER_HZ."""
 
 
 def phase_cycles(f0_hz: Tensor, sample_rate: int) -> Tensor:
-    """Phase of the fundamental in cycles modulo 1: pitch of every sample [B, N] -> float32 [B, N].
+    """Return the phase of the fundamental in cycles modulo 1: pitch per sample [B, N] -> float32 [B, N].
 
-    The sum runs over whole numbers, so it is exact over any length, the same on every device, and deterministic,
-    which float sums on a GPU are not. Half a day of 1100 Hz fits into it.
+    An integer sum is exact for any length and deterministic on every device, unlike float sums on a GPU. It overflows
+    only after half a day of 1100 Hz.
     """
     total = torch.cumsum((f0_hz.float() * _STEPS_PER_HZ).long(), dim=1)
     cycle = sample_rate * _STEPS_PER_HZ
@@ -35,10 +35,10 @@ def phase_cycles(f0_hz: Tensor, sample_rate: int) -> Tensor:
 
 
 def at_sample_rate(f0_hz: Tensor, hop_samples: int, interpolation: Interpolation) -> Tensor:
-    """Pitch of every frame [B, T] (0 = unvoiced) -> of every sample [B, N], see `Interpolation`."""
+    """Upsample pitch per frame [B, T] (0 = unvoiced) to pitch per sample [B, N], see `Interpolation`."""
     if interpolation == "nearest":
         return f0_hz.repeat_interleave(hop_samples, dim=1)
-    # torch's own interpolation counts frames in float32, which a minute later is off by samples.
+    # torch's own interpolation computes positions in float32, which drift by samples within a minute.
     offset = (torch.arange(hop_samples, device=f0_hz.device) + 0.5) / hop_samples - 0.5
     padded = F.pad(f0_hz, (1, 1), mode="replicate")
     rise = torch.diff(padded)
@@ -49,7 +49,7 @@ def at_sample_rate(f0_hz: Tensor, hop_samples: int, interpolation: Interpolation
 
 
 class HarmonicSource(nn.Module):
-    """Sines at the multiples of f0 in voiced frames, noise elsewhere, merged to one channel."""
+    """Sines at multiples of f0 in voiced frames and noise elsewhere, merged to one channel."""
 
     def __init__(
         self,
@@ -60,28 +60,28 @@ class HarmonicSource(nn.Module):
         interpolation: Interpolation = "nearest",
         bias: bool = True,
     ) -> None:
-        """Sizes of the source.
+        """Initialize the source.
 
         Args:
-            sample_rate: In Hz.
-            hop_samples: Samples of a frame.
-            n_harmonics: Sines, the fundamental included.
-            interpolation: Of the pitch between frames.
-            bias: Whether merging adds a constant.
+            sample_rate: Sample rate in Hz.
+            hop_samples: Samples per frame.
+            n_harmonics: Number of sines, including the fundamental.
+            interpolation: Interpolation of pitch between frames.
+            bias: Whether the merging layer has a bias.
         """
         super().__init__()
         self.sample_rate, self.hop_samples, self.n_harmonics = sample_rate, hop_samples, n_harmonics
         self.interpolation = interpolation
         self.merge = nn.Linear(n_harmonics, 1, bias=bias)
-        # From nothing, the pitch is learned soon only if the sines arrive about as loud as everything else.
+        # Training from scratch learns pitch early only if the sines have about the level of the other activations.
         nn.init.constant_(self.merge.weight, 1 / (SINE_AMPLITUDE * n_harmonics))
         if bias:
             nn.init.zeros_(self.merge.bias)
 
     @torch.no_grad()
     def sines(self, f0_hz: Tensor) -> Tensor:
-        """Excitation before merging, always float32: f0_hz [B, T] (0 = unvoiced) -> [B, N, K]."""
-        # Half precision has too few digits for a phase, whatever the rest of the network runs in.
+        """Return the excitation before merging, always float32: f0_hz [B, T] (0 = unvoiced) -> [B, N, K]."""
+        # Half precision is not accurate enough for phases.
         with torch.autocast(f0_hz.device.type, enabled=False):
             f0_hz = at_sample_rate(f0_hz.float(), self.hop_samples, self.interpolation)
             harmonics = torch.arange(1, self.n_harmonics + 1, device=f0_hz.device, dtype=torch.float32)
@@ -94,8 +94,8 @@ class HarmonicSource(nn.Module):
             return sines * voiced + noise_std * torch.randn_like(sines)
 
     def forward(self, f0_hz: Tensor | None) -> Tensor:
-        """f0_hz [B, T] -> source signal [B, 1, N]. Raises ValueError where there is no pitch."""
+        """f0_hz [B, T] (0 = unvoiced) -> source signal [B, 1, N]. Raises ValueError if `f0_hz` is None."""
         if f0_hz is None:
-            raise ValueError("this generator is guided by pitch: f0_hz is needed")
+            raise ValueError("this generator requires f0_hz")
         sines = self.sines(f0_hz).to(self.merge.weight.dtype)
         return torch.tanh(self.merge(sines)).mT

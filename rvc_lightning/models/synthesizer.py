@@ -1,4 +1,4 @@
-"""The synthesizer: content and pitch -> waveform of a voice (specification 4 and 9; VITS, Kim et al. 2021).
+"""Synthesizer: content and pitch -> waveform of a voice (SPECIFICATION.md, sections 4 and 9; VITS, Kim et al. 2021).
 
     recording ──▶ posterior encoder ──▶ z ──────────────▶ generator ──▶ waveform     training
                                         │ flow ▲ flow⁻¹
@@ -21,41 +21,41 @@ from rvc_lightning.models.posterior_encoder import PosteriorEncoder
 from rvc_lightning.models.text_encoder import Gaussian, TextEncoder, sample
 
 PRIOR_NOISE_SCALE = 0.66666
-"""Spread of the prior in conversion, as published voices are used."""
+"""Scale of the prior's standard deviation in conversion, the default of all RVC tools."""
 
 
 class SynthesizerOutput(NamedTuple):
-    """What a training step needs of the synthesizer."""
+    """Output of the training pass."""
 
     waveform: Tensor
     """Generated segments, [B, 1, segment_frames·hop]."""
     start_frames: Tensor
     """First frame of each segment, [B]."""
     prior: Gaussian
-    """Of the latent that the flow reaches, from content and pitch."""
+    """Distribution of the prior latent, from content and pitch."""
     posterior: Gaussian
-    """Of the latent, from the recording."""
+    """Distribution of the latent, from the recording."""
     latent: Tensor
-    """Draw from the posterior, [B, L, T]."""
+    """Sample of the posterior, [B, L, T]."""
     prior_latent: Tensor
-    """The same draw through the flow, [B, L, T]."""
+    """The same sample mapped by the flow, [B, L, T]."""
 
 
 def slice_frames(x: Tensor, start_frames: Tensor, n_frames: int) -> Tensor:
-    """`n_frames` of every item from its own start: [B, ..., T], [B] -> [B, ..., n_frames]."""
+    """Slice `n_frames` from each item at its start frame: [B, ..., T], [B] -> [B, ..., n_frames]."""
     index = start_frames[:, None] + torch.arange(n_frames, device=x.device)
     index = index.reshape(index.shape[0], *(1,) * (x.dim() - 2), n_frames)
     return x.gather(-1, index.expand(*x.shape[:-1], n_frames))
 
 
 def random_starts(lengths: Tensor, n_frames: int) -> Tensor:
-    """Uniformly drawn first frames of segments of `n_frames` that fit in `lengths`: [B] -> int64 [B]."""
+    """Draw uniform start frames of segments of `n_frames` that fit into `lengths`: [B] -> int64 [B]."""
     choices = lengths - n_frames + 1
     return (torch.rand(lengths.shape[0], device=lengths.device) * choices).long().clamp(min=0)
 
 
 class Synthesizer(nn.Module):
-    """All networks that a voice consists of, and the posterior encoder that training needs beside them."""
+    """All networks of a voice, and the posterior encoder for training."""
 
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Synthesizer(nn.Module):
 
     @property
     def pitch_guided(self) -> bool:
-        """Whether the voice follows a pitch contour."""
+        """Whether the networks take pitch as input."""
         return self.generator.pitch_guided
 
     def forward(
@@ -83,38 +83,36 @@ class Synthesizer(nn.Module):
         from_content: Tensor | None = None,
         noise_scale: float = PRIOR_NOISE_SCALE,
     ) -> SynthesizerOutput:
-        """Training pass: encode the whole recordings, generate one random segment of each.
+        """Training pass: encode whole slices and generate one random segment of each.
 
         Args:
             content: Content features, [B, T, C].
-            lengths: Frames of each item, [B]; none below `segment_frames`.
+            lengths: Frames of each item, [B], at least `segment_frames`.
             coarse_pitch: Pitch codes, [B, T].
             f0_hz: Pitch in Hz, 0 = unvoiced, [B, T].
             speaker: Speaker ids, [B].
             spec: Linear spectrogram, [B, S, T].
             segment_frames: Length of the generated segments.
-            from_content: Items whose segment is generated from content and pitch, as in conversion, and not from the
-                recording: bool [B]; None for none.
-            noise_scale: Spread of the prior that those are drawn from.
+            from_content: Whether to generate each item from content and pitch, as in conversion, instead of the
+                recording, bool [B]; None for no item.
+            noise_scale: Scale of the prior's standard deviation for those items.
 
         Raises:
-            RuntimeError: The synthesizer was made for conversion and has no posterior encoder.
+            RuntimeError: The synthesizer was loaded from a voice and has no posterior encoder.
         """
         if self.posterior_encoder is None:
-            raise RuntimeError(
-                "this synthesizer was loaded from a voice: voices carry no posterior encoder to train with"
-            )
+            raise RuntimeError("this synthesizer was loaded from a voice, which has no posterior encoder for training")
         speaker_code = self.speaker_code(speaker)
         prior = self.text_encoder(content, coarse_pitch, lengths)
         posterior = self.posterior_encoder(spec, lengths, speaker_code)
         latent = sample(posterior)
         prior_latent = self.flow(latent, posterior.mask, speaker_code)
-        heard = latent
+        decoded = latent
         if from_content is not None:
             expected = self.flow(sample(prior, noise_scale), prior.mask, speaker_code, reverse=True)
-            heard = torch.where(from_content[:, None, None], expected, latent)
+            decoded = torch.where(from_content[:, None, None], expected, latent)
         starts = random_starts(lengths, segment_frames)
-        segment = slice_frames(heard, starts, segment_frames)
+        segment = slice_frames(decoded, starts, segment_frames)
         segment_f0_hz = None if f0_hz is None else slice_frames(f0_hz, starts, segment_frames)
         waveform = self.generator(segment, segment_f0_hz, speaker_code)
         return SynthesizerOutput(waveform, starts, prior, posterior, latent, prior_latent)
@@ -130,19 +128,19 @@ class Synthesizer(nn.Module):
         noise_scale: float = PRIOR_NOISE_SCALE,
         first_frame: int = 0,
     ) -> Tensor:
-        """Conversion pass (specification 9).
+        """Conversion pass (SPECIFICATION.md, section 9).
 
         Args:
-            content: Content features at 100 frames a second, [B, T, C].
+            content: Content features at 100 frames per second, [B, T, C].
             lengths: Frames of each item, [B].
             coarse_pitch: Pitch codes, [B, T]; None for voices without pitch.
             f0_hz: Pitch in Hz, 0 = unvoiced, [B, T]; None for voices without pitch.
             speaker: Speaker ids, [B].
-            noise_scale: Spread of the prior that is drawn from.
-            first_frame: Where the generator begins; what is before is heard by the other networks alone.
+            noise_scale: Scale of the prior's standard deviation.
+            first_frame: First frame to generate; the frames before are context of the other networks only.
 
         Returns:
-            Waveform in -1..1 from `first_frame` on, [B, 1, (T - first_frame)·hop].
+            Waveform in -1..1 starting at `first_frame`, [B, 1, (T - first_frame)·hop].
         """
         speaker_code = self.speaker_code(speaker)
         prior = self.text_encoder(content, coarse_pitch, lengths)
@@ -151,5 +149,5 @@ class Synthesizer(nn.Module):
         return self.generator(latent[:, :, first_frame:], f0_hz, speaker_code)
 
     def speaker_code(self, speaker: Tensor) -> Tensor:
-        """Speaker ids [B] -> speaker codes [B, G, 1]."""
+        """Look up speaker embeddings: speaker ids [B] -> [B, G, 1]."""
         return self.speaker_embedding(speaker).unsqueeze(-1)

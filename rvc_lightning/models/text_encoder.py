@@ -1,4 +1,4 @@
-"""Text encoder: content features and pitch -> prior of the latent (specification 4.1).
+"""Text encoder: content features and pitch -> prior of the latent (SPECIFICATION.md, section 4.1).
 
 Legend: B batch, T frames, C content channels, H hidden channels, L latent channels.
 """
@@ -28,7 +28,7 @@ class Gaussian(NamedTuple):
 
 
 class Transformer(nn.Module):
-    """Post-norm layers of relative attention and feed-forward (specification 4.1.1)."""
+    """Post-norm layers of relative attention and feed-forward (SPECIFICATION.md, section 4.1.1)."""
 
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Transformer(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """Content features and coarse pitch -> mean and spread of the latent that the flow reaches."""
+    """Encoder of content features and coarse pitch into the distribution of the prior latent."""
 
     def __init__(self, config: SynthesizerConfig, pitch_guided: bool) -> None:
         super().__init__()
@@ -64,17 +64,20 @@ class TextEncoder(nn.Module):
         self.projection = nn.Conv1d(hidden, 2 * config.latent_channels, 1)
 
     def forward(self, content: Tensor, coarse_pitch: Tensor | None, lengths: Tensor) -> Gaussian:
-        """Prior of the latent.
+        """Encode content and pitch into the prior.
 
         Args:
-            content: Features at 100 frames a second, [B, T, C].
-            coarse_pitch: Pitch codes 1..255 (0 in the padding), [B, T]; unused by voices without pitch.
+            content: Features at 100 frames per second, [B, T, C].
+            coarse_pitch: Pitch codes 1..255 (0 in padded frames), [B, T]; unused by voices without pitch.
             lengths: Frames of each item, [B].
+
+        Raises:
+            ValueError: The voice uses pitch, but `coarse_pitch` is None.
         """
         x = self.content_projection(content)
         if self.pitch_embedding is not None:
             if coarse_pitch is None:
-                raise ValueError("this voice is guided by pitch: coarse_pitch is needed")
+                raise ValueError("this voice requires coarse_pitch")
             x = x + self.pitch_embedding(coarse_pitch)
         x = F.leaky_relu(x * x.shape[-1] ** 0.5, LEAKY_SLOPE).mT
         mask = frame_mask(lengths, x.shape[-1]).unsqueeze(1)
@@ -83,6 +86,6 @@ class TextEncoder(nn.Module):
 
 
 def sample(gaussian: Gaussian, noise_scale: float = 1.0) -> Tensor:
-    """A draw from `gaussian`, its standard deviation scaled by `noise_scale`: [B, L, T], 0 in the padding."""
+    """Sample `gaussian` with its standard deviation scaled by `noise_scale`: [B, L, T], 0 in padded frames."""
     mean, log_std, mask = gaussian
     return (mean + torch.randn_like(mean) * torch.exp(log_std) * noise_scale) * mask

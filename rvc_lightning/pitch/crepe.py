@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from rvc_lightning.audio.frames import FRAME_SAMPLES, frame_count, frame_mask
 from rvc_lightning.errors import AssetError, ConfigurationError
-from rvc_lightning.models.layers import without_values
+from rvc_lightning.models.layers import build_on_meta
 from rvc_lightning.pitch.base import PitchNetwork
 from rvc_lightning.pitch.decoding import (
     CENTS_PER_OCTAVE,
@@ -185,7 +185,7 @@ def _load(path: str) -> CrepeNetwork:
     """The network of a file, sizes included. Raises AssetError if it is another one."""
     weights = _renamed(read_weights(path))
     widths = tuple(size_in(weights, f"stages.{stage}.conv.weight", 0, path) for stage in range(_STAGES))
-    return fill(without_values(lambda: CrepeNetwork(widths)), weights, path)
+    return fill(build_on_meta(lambda: CrepeNetwork(widths)), weights, path)
 
 
 def _renamed(stored: Mapping[str, Any]) -> dict[str, Any]:

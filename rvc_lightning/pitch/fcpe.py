@@ -20,7 +20,7 @@ from rvc_lightning.audio.frames import FRAME_SAMPLES, SAMPLE_RATE, frame_count, 
 from rvc_lightning.audio.spectra import mel_filterbank
 from rvc_lightning.errors import AssetError
 from rvc_lightning.io.hub import fetch, known_files
-from rvc_lightning.models.layers import without_values
+from rvc_lightning.models.layers import build_on_meta
 from rvc_lightning.pitch.base import PitchNetwork
 from rvc_lightning.pitch.decoding import peak_pitch
 from rvc_lightning.pitch.mel import MEL_BANDS, N_FFT, FrameMel
@@ -156,7 +156,7 @@ def _load(path: str) -> FcpeNetwork:
     weights = _renamed(stored)
     channels, bins = size_in(weights, "first.weight", 0, path), size_in(weights, "output.weight", 0, path)
     n_layers = sum(name.endswith(".depthwise.weight") for name in weights)
-    return fill(without_values(lambda: FcpeNetwork(channels, n_layers, bins)), weights, path)
+    return fill(build_on_meta(lambda: FcpeNetwork(channels, n_layers, bins)), weights, path)
 
 
 def _renamed(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from rvc_lightning.audio.frames import SAMPLE_RATE, frame_count
 from rvc_lightning.io.hub import fetch, known_files
-from rvc_lightning.models.layers import without_values
+from rvc_lightning.models.layers import build_on_meta
 from rvc_lightning.pitch.base import PitchNetwork
 from rvc_lightning.pitch.decoding import CREPE_BINS, crepe_cents, peak_pitch
 from rvc_lightning.pitch.mel import MEL_BANDS, N_FFT, FrameMel
@@ -244,4 +244,4 @@ def _load(path: str) -> RmvpeNetwork:
     weights: dict[str, Any] = read_weights(path)
     channels = size_in(weights, "unet.encoder.layers.0.conv.0.conv.0.weight", 0, path)
     hidden_channels = size_in(weights, "fc.0.gru.weight_hh_l0", 1, path)
-    return fill(without_values(lambda: RmvpeNetwork(channels, hidden_channels)), weights, path)
+    return fill(build_on_meta(lambda: RmvpeNetwork(channels, hidden_channels)), weights, path)

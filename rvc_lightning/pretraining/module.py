@@ -67,7 +67,7 @@ class PhoneticTraining(LightningModule):
             augment: Of `AugmentConfig`.
         """
         super().__init__()
-        self.network = PhoneticNetwork(PhoneticConfig(**sizes or {}))
+        self.network = PhoneticNetwork(PhoneticConfig.from_values(sizes or {}))
         self.training_config = PhoneticTrainingConfig(**training or {})
         self.augment = AugmentConfig(**augment or {})
         self.save_hyperparameters(
@@ -129,7 +129,7 @@ class PhoneticTraining(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _heard(self, log_mel: Tensor, wav16k: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network.heard(log_mel, torch.full((len(wav16k),), wav16k.shape[1], device=wav16k.device))
+        return self.network.encode(log_mel, torch.full((len(wav16k),), wav16k.shape[1], device=wav16k.device))
 
     def _masked(self, log_mel: Tensor) -> Tensor:
         """Leaves out up to two bands and two times of some examples, [B, J, M] (Park et al. 2019)."""

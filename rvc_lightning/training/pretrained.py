@@ -18,7 +18,7 @@ from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.io.hub import HubFile, fetch, known_files
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
-from rvc_lightning.models.layers import without_values
+from rvc_lightning.models.layers import build_on_meta
 from rvc_lightning.training.module import RVCModule
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.rvc_format import SPEAKER_TABLE
@@ -82,7 +82,7 @@ class Pretrained:
             VoiceError: Names or shapes differ; the message names the setting to change.
         """
         sizes = replace(sizes, speaker_count=self.speaker_count)
-        expected = without_values(lambda: Synthesizer(sizes)).state_dict()
+        expected = build_on_meta(lambda: Synthesizer(sizes)).state_dict()
         if not any(name.startswith(_POSTERIOR) for name in self.synthesizer):
             expected = {name: tensor for name, tensor in expected.items() if not name.startswith(_POSTERIOR)}
         _refuse_misfit(expected, self.synthesizer, self.synthesizer_path, _OTHERWISE)

@@ -1,4 +1,4 @@
-"""Discriminators under odd inputs and precisions (their numbers: test_golden_networks.py)."""
+"""Discriminators with unusual inputs and precisions; values are tested in test_golden_networks.py."""
 
 import pytest
 import torch
@@ -20,27 +20,26 @@ def discriminator():
 
 
 def test_silence_has_finite_gradients(discriminator):
-    """The magnitude of a spectrum has no slope at 0."""
     waveform = torch.zeros(1, 1, 400, requires_grad=True)
-    torch.stack([judgement.score.mean() for judgement in discriminator(waveform)]).sum().backward()
+    torch.stack([output.score.mean() for output in discriminator(waveform)]).sum().backward()
     assert waveform.grad.isfinite().all()
     assert all(parameter.grad.isfinite().all() for parameter in discriminator.parameters())
 
 
 def test_spectra_are_float32_under_autocast(discriminator):
-    waveform, sees = torch.randn(2, 1, 400), discriminator.discriminators[-1].view
+    waveform, view = torch.randn(2, 1, 400), discriminator.discriminators[-1].view
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        spectrum = sees(waveform)
+        spectrum = view(waveform)
     assert spectrum.dtype == torch.float32 and spectrum.shape == (2, 1, 65, 13)
-    assert_close(spectrum, sees(waveform))
+    assert_close(spectrum, view(waveform))
 
 
-def test_the_shortest_waveform(discriminator):
-    fewest = discriminator.config.min_samples
-    assert fewest == (128 - 30) // 2 + 1
-    assert all(j.score.isfinite().all() for j in discriminator(torch.randn(1, 1, fewest)))
+def test_min_samples(discriminator):
+    shortest = discriminator.config.min_samples
+    assert shortest == (128 - 30) // 2 + 1
+    assert all(output.score.isfinite().all() for output in discriminator(torch.randn(1, 1, shortest)))
     with pytest.raises(RuntimeError):
-        discriminator(torch.randn(1, 1, fewest - 1))
+        discriminator(torch.randn(1, 1, shortest - 1))
 
 
 @pytest.mark.parametrize(
@@ -52,6 +51,6 @@ def test_the_shortest_waveform(discriminator):
         ({"resolution_channels": [32, 32]}, "five entries"),
     ],
 )
-def test_contradictions_are_refused(changes, message):
+def test_contradictory_sizes_raise(changes, message):
     with pytest.raises(ConfigurationError, match=message):
         DiscriminatorConfig(**changes)

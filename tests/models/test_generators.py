@@ -1,4 +1,4 @@
-"""What every generator of the registry promises (their numbers: test_golden_networks.py)."""
+"""Contract of every registered generator; values are tested in test_golden_networks.py."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def inputs():
     return torch.randn(2, 4, 7), torch.tensor([[0.0, 100, 100, 120, 0, 0, 90]] * 2), torch.randn(2, 8, 1)
 
 
-def test_one_hop_a_frame_and_gradients_everywhere(config, inputs):
+def test_output_has_one_hop_per_frame_and_gradients_reach_all_parameters(config, inputs):
     generator = build_generator(config)
     waveform = generator(*inputs)
     assert waveform.shape == (2, 1, 7 * 80) and waveform.abs().max() <= 1
@@ -40,8 +40,7 @@ def test_one_hop_a_frame_and_gradients_everywhere(config, inputs):
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
 
-def test_nothing_given_is_heard(config, inputs, no_noise):
-    """Latent, speaker and, where it guides, pitch all reach the waveform of a network without training."""
+def test_every_input_affects_the_waveform(config, inputs, no_noise):
     generator = build_generator(config)
     latent, f0_hz, speaker = inputs
     before = generator(latent, f0_hz, speaker)
@@ -49,7 +48,7 @@ def test_nothing_given_is_heard(config, inputs, no_noise):
     assert not torch.allclose(generator(latent, f0_hz, speaker + 1), before)
     assert torch.allclose(generator(latent, f0_hz * 2, speaker), before) != generator.pitch_guided
     if generator.pitch_guided:
-        with pytest.raises(ValueError, match="f0_hz is needed"):
+        with pytest.raises(ValueError, match="requires f0_hz"):
             generator(latent, None, speaker)
 
 
@@ -65,7 +64,7 @@ def test_folding_weight_norm_keeps_the_waveform(config, monkeypatch):
     assert not any("parametrizations" in name for name in synthesizer.state_dict())
 
 
-def test_bfloat16_stays_near_float32(config, inputs, no_noise):
+def test_bfloat16_is_close_to_float32(config, inputs, no_noise):
     generator = build_generator(config)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = generator(*inputs)
@@ -82,12 +81,12 @@ def test_bfloat16_stays_near_float32(config, inputs, no_noise):
         ({"generator": "refinegann"}, "refinegan"),
     ],
 )
-def test_sizes_that_make_no_generator_are_refused(changes, message):
+def test_unsupported_sizes_raise(changes, message):
     with pytest.raises(ConfigurationError, match=message):
         build_generator(SynthesizerConfig(**SIZES | changes))
 
 
-def test_odd_rates_make_whole_frames(inputs):
+def test_odd_rates_produce_whole_frames(inputs):
     sizes = SIZES | {"sample_rate": 10500, "upsample_rates": (7, 15), "upsample_kernel_sizes": (14, 30)}
     for name in GENERATORS:
         generator = build_generator(SynthesizerConfig(**sizes, generator=name))
@@ -99,7 +98,7 @@ def tone(hz, samples=2000):
 
 
 @pytest.mark.parametrize("factor", [2, 5, 10])
-def test_decimation_keeps_what_is_below_half_the_lower_rate(factor):
+def test_decimation_passes_low_frequencies_and_stops_high_ones(factor):
     decimate = Decimator(factor)
     low, high = 0.4 / factor, 0.6 / factor
     inside = slice(80, -80)
@@ -117,5 +116,5 @@ def test_decimation_by_one_and_in_half_precision():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(decimate(x), lowered)
     assert decimate(x.bfloat16()).dtype == torch.bfloat16
-    # The DC gain of the low-pass is 1.
+    # DC gain
     assert np.isclose(float(decimate.kernel.double().sum()), 1.0, atol=1e-4)

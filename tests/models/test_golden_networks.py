@@ -1,4 +1,4 @@
-"""The networks give the numbers of the reference data (specification sections 4, 5 and 9)."""
+"""Networks against reference values (SPECIFICATION.md, sections 4, 5 and 9)."""
 
 import golden_rule
 import numpy as np
@@ -33,7 +33,7 @@ def close(actual, expected, atol=1e-4):
 
 
 def fill_by_rule(network, seed, vocoder="HiFi-GAN"):
-    """Weights as functions of their stored names, see golden_rule.py."""
+    """Set weights to functions of their names in files, see golden_rule.py."""
     state = network.state_dict()
     filled = {
         name: torch.from_numpy(golden_rule.weight(rvc_format.name_in_file(name, vocoder=vocoder), tensor.shape, seed))
@@ -134,11 +134,11 @@ def test_discriminator(version, golden):
     inputs, outputs = golden.arrays("disc_inputs"), golden.arrays(f"disc_{version}")
     for key, name in (("y", "real"), ("y_hat", "fake"), ("odd", "odd")):
         with torch.no_grad():
-            judgements = discriminator(inputs[key])
-        for index, judgement in enumerate(judgements):
-            assert_close(judgement.score, outputs[f"{name}_{index}"], atol=1e-4, rtol=1e-5)
-        for judgement, maps in zip(judgements, golden.table("disc_meta")[version][name], strict=True):
-            for feature, expected in zip(judgement.features, maps, strict=True):
+            scored = discriminator(inputs[key])
+        for index, output in enumerate(scored):
+            assert_close(output.score, outputs[f"{name}_{index}"], atol=1e-4, rtol=1e-5)
+        for output, maps in zip(scored, golden.table("disc_meta")[version][name], strict=True):
+            for feature, expected in zip(output.features, maps, strict=True):
                 assert list(feature.shape) == expected["shape"]
                 assert float(feature.double().abs().sum()) == pytest.approx(expected["abs_sum"], rel=1e-5)
 
@@ -151,7 +151,7 @@ def test_source_is_exact(golden, no_noise):
     assert_close(many[:, ::25], data["mrf_every_25th"], atol=2e-5, rtol=0)
 
 
-def test_source_keeps_its_phase_over_minutes(no_noise):
+def test_source_phase_is_exact_over_minutes(no_noise):
     frames, hop = 12000, 480
     f0_hz = 200 + 100 * torch.sin(torch.arange(frames) * 0.013)[None] + 50 * torch.rand(1, frames)
     sines = HarmonicSource(48000, hop).sines(f0_hz)[0, :, 0].double()
@@ -160,7 +160,7 @@ def test_source_keeps_its_phase_over_minutes(no_noise):
     assert (sines - exact).abs().max() < 1e-6
 
 
-def test_a_gliding_source_is_exact_over_minutes(no_noise):
+def test_interpolated_source_is_exact_over_minutes(no_noise):
     frames, hop = 12000, 320
     f0_hz = 200 + 100 * torch.sin(torch.arange(frames) * 0.013)[None] + 50 * torch.rand(1, frames)
     f0_hz[:, 100:150] = 0.0
@@ -174,7 +174,7 @@ def test_a_gliding_source_is_exact_over_minutes(no_noise):
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "linear"])
-def test_the_phase_is_float32_under_autocast(interpolation, no_noise):
+def test_source_is_float32_under_autocast(interpolation, no_noise):
     source, f0_hz = HarmonicSource(40000, 400, 9, interpolation=interpolation), torch.full((1, 200), 431.7)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         sines = source.sines(f0_hz)
@@ -182,25 +182,25 @@ def test_the_phase_is_float32_under_autocast(interpolation, no_noise):
     assert torch.equal(sines, source.sines(f0_hz))
 
 
-def test_harmonics_start_at_phases_of_their_own(monkeypatch):
+def test_harmonics_have_random_phases(monkeypatch):
     patch_draws(monkeypatch)
-    still = HarmonicSource(8000, 80, 3).sines(torch.full((2, 5), 100.0))
+    fixed = HarmonicSource(8000, 80, 3).sines(torch.full((2, 5), 100.0))
     monkeypatch.setattr(torch, "rand", lambda *size, **kw: torch.linspace(0, 0.5, 6).view(*size))
-    moved = HarmonicSource(8000, 80, 3).sines(torch.full((2, 5), 100.0))
-    assert torch.equal(moved[..., 0], still[..., 0])
-    assert not torch.allclose(moved[0, :, 1], moved[1, :, 1])
+    random = HarmonicSource(8000, 80, 3).sines(torch.full((2, 5), 100.0))
+    assert torch.equal(random[..., 0], fixed[..., 0])
+    assert not torch.allclose(random[0, :, 1], random[1, :, 1])
 
 
-def test_flow_inverts_itself(tiny_synthesizer):
+def test_flow_is_invertible(tiny_synthesizer):
     flow = Flow(tiny_synthesizer)
     for parameter in flow.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     x, mask = torch.randn(2, 8, 11), torch.ones(2, 1, 11, dtype=torch.bool)
     mask[1, :, 7:] = False
     x, code = x * mask, torch.randn(2, 8, 1)
-    there = flow(x, mask, code)
-    assert (there - x).abs().max() > 0.01
-    assert_close(flow(there, mask, code, reverse=True), x, atol=1e-4, rtol=0)
+    mapped = flow(x, mask, code)
+    assert (mapped - x).abs().max() > 0.01
+    assert_close(flow(mapped, mask, code, reverse=True), x, atol=1e-4, rtol=0)
 
 
 def test_training_pass_with_offsets(golden, monkeypatch):

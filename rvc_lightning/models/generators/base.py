@@ -1,4 +1,7 @@
-"""What every generator promises."""
+"""Interface of the generators.
+
+Legend: B batch, L latent channels, T frames, G speaker channels, N = T·hop samples.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ from rvc_lightning.models.config import SynthesizerConfig
 
 
 class Generator(nn.Module, ABC):
-    """Latent -> waveform. Legend: B batch, L latent channels, T frames, G speaker channels, N = T·hop samples."""
+    """Network from latent and pitch to waveform."""
 
     pitch_guided: ClassVar[bool] = True
-    """Whether the generator (and so the text encoder before it) needs the pitch."""
+    """Whether the generator, and with it the text encoder, takes pitch as input."""
 
     @classmethod
     def check_sizes(cls, config: SynthesizerConfig) -> None:
-        """What only this generator demands of the sizes. Raises ConfigurationError where they make none of it."""
+        """Raise ConfigurationError if this generator does not support the sizes of `config`."""
 
     @abstractmethod
     def __init__(self, config: SynthesizerConfig) -> None:

@@ -1,4 +1,4 @@
-"""HiFi-GAN (Kong et al. 2020) and its source-filter form (specification 4.6 and 4.7).
+"""HiFi-GAN (Kong et al. 2020), with and without a harmonic source (SPECIFICATION.md, sections 4.6 and 4.7).
 
 Legend: B batch, L latent channels, T frames, G speaker channels, N = T·hop samples, C channels of a stage.
 """
@@ -17,17 +17,17 @@ from torch.nn.utils.parametrizations import weight_norm
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models.config import SynthesizerConfig
 from rvc_lightning.models.generators.base import Generator
-from rvc_lightning.models.layers import LEAKY_SLOPE, along_time, channels_last, same_padding
+from rvc_lightning.models.layers import LEAKY_SLOPE, apply_conv1d, channels_last, same_padding
 from rvc_lightning.models.source import HarmonicSource
 
 BLOCK_FRAMES = 400
-"""Length of a block on a CPU. Maps of four seconds are the largest that malloc keeps for the next one."""
+"""Frames per block on a CPU: malloc reuses the memory of feature maps up to this size."""
 LAST_SLOPE = 0.01
 """Slope of the leaky ReLU before the last convolution."""
 
 
 class ResidualBlock(nn.Module):
-    """Rounds of a dilated and a plain convolution, each round added to its input."""
+    """Residual layers of a dilated and an undilated convolution."""
 
     def __init__(self, channels: int, kernel_size: int, dilations: Sequence[int], slope: float = LEAKY_SLOPE) -> None:
         super().__init__()
@@ -41,21 +41,21 @@ class ResidualBlock(nn.Module):
         return weight_norm(nn.Conv1d(channels, channels, kernel_size, dilation=dilation, padding=padding))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, N] -> [B, C, N]; or [B, C, 1, N], see `along_time`."""
+        """[B, C, N] -> [B, C, N], or [B, C, 1, N] as in `apply_conv1d`."""
         for dilated, plain in zip(self.convs1, self.convs2, strict=True):
-            y = along_time(dilated, F.leaky_relu(x, self.slope))
-            x = x + along_time(plain, F.leaky_relu(y, self.slope))
+            y = apply_conv1d(dilated, F.leaky_relu(x, self.slope))
+            x = x + apply_conv1d(plain, F.leaky_relu(y, self.slope))
         return x
 
 
 def residual_blocks(channels: int, config: SynthesizerConfig, slope: float = LEAKY_SLOPE) -> Iterator[ResidualBlock]:
-    """The blocks of one stage, one for each kernel size."""
+    """Yield the residual blocks of one stage, one per kernel size."""
     for kernel_size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilations, strict=True):
         yield ResidualBlock(channels, kernel_size, dilations, slope)
 
 
 class ParallelBlocks(nn.ModuleList):
-    """Blocks side by side; gives the mean of their outputs."""
+    """Parallel blocks whose outputs are averaged."""
 
     def __init__(self, blocks: Iterable[nn.Module]) -> None:
         super().__init__(blocks)
@@ -69,30 +69,30 @@ class ParallelBlocks(nn.ModuleList):
 
 
 class Upsampler(nn.ConvTranspose1d):
-    """Transposed convolution that makes exactly `rate` samples of one.
+    """Transposed convolution whose output has exactly `rate` samples per input sample.
 
-    Odd rates follow the peers' padding rule, which keeps the length for a kernel of twice the rate.
+    Odd rates use the padding of other RVC tools, which preserves the length for a kernel of twice the rate.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, rate: int) -> None:
         odd = rate % 2
         padding = rate // 2 + 1 if odd else (kernel_size - rate) // 2
         super().__init__(in_channels, out_channels, kernel_size, rate, padding, output_padding=odd)
-        # Each output sample is a sum over kernel_size / rate inputs of every channel. torch's default counts the
-        # whole kernel and loses a factor of 3 to 4 a stage, which training from nothing has to make up for.
+        # Each output sample sums kernel_size / rate inputs per channel. torch's default assumes the whole kernel and
+        # attenuates by a factor of 3 to 4 per stage, which slows down training from scratch.
         nn.init.normal_(self.weight, std=(in_channels * kernel_size / rate) ** -0.5)
 
     @staticmethod
     def fits(rate: int, kernel_size: int) -> bool:
-        """Whether the kernel makes exactly `rate` samples of one."""
+        """Whether the output has exactly `rate` samples per input sample."""
         return kernel_size == 2 * rate if rate % 2 else kernel_size >= rate and kernel_size % 2 == 0
 
 
 def source_convolution(channels: int, rates_after: Sequence[int]) -> nn.Conv1d:
-    """Brings the source from sample rate down to a stage that is upsampled by `rates_after` afterwards.
+    """Build the convolution from the source at sample rate to a stage that is upsampled by `rates_after` afterwards.
 
     samples   |----|----|----|----|      stride S = product of the rates after the stage
-    kernel  |---------|                  2S samples, centred on the stage's sample
+    kernel  |---------|                  2S samples, centered on the stage's sample
     """
     stride = prod(rates_after)
     if stride == 1:
@@ -101,29 +101,29 @@ def source_convolution(channels: int, rates_after: Sequence[int]) -> nn.Conv1d:
     return nn.Conv1d(1, channels, kernel_size, stride, padding=(kernel_size - stride) // 2)
 
 
-def reach_frames(config: SynthesizerConfig) -> int:
-    """How many frames to either side a sample of HiFi-GAN depends on, at most."""
+def receptive_frames(config: SynthesizerConfig) -> int:
+    """Return the receptive field of a HiFi-GAN output sample, in frames on each side, rounded up."""
     blocks = max(
         (kernel_size - 1) // 2 * (sum(dilations) + len(dilations))
         for kernel_size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilations, strict=True)
     )
-    # The first and the last convolution, and the source, which a kernel of two samples of its stage is centred on.
-    reach, samples_a_frame = 3.0 + 1.0, 1
+    # Of the first and the last convolution (3 each side) and of the source convolution.
+    reach, samples_per_frame = 3.0 + 1.0, 1
     for rate, kernel_size in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
-        reach += kernel_size / rate / samples_a_frame
-        samples_a_frame *= rate
-        reach += (blocks + 1) / samples_a_frame
+        reach += kernel_size / rate / samples_per_frame
+        samples_per_frame *= rate
+        reach += (blocks + 1) / samples_per_frame
     return ceil(reach)
 
 
 class HiFiGAN(Generator):
-    """The generator without pitch."""
+    """HiFi-GAN without pitch."""
 
     pitch_guided: ClassVar[bool] = False
 
     @classmethod
     def check_sizes(cls, config: SynthesizerConfig) -> None:
-        """Raises ConfigurationError where channels cannot be halved, or kernels do not fit their rates."""
+        """Raise ConfigurationError if channels cannot be halved or kernels do not match their rates."""
         if config.initial_channels % 2 ** len(config.upsample_rates):
             raise ConfigurationError(
                 f"initial_channels={config.initial_channels} cannot be halved {len(config.upsample_rates)} times"
@@ -131,7 +131,7 @@ class HiFiGAN(Generator):
         for rate, kernel_size in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
             if not Upsampler.fits(rate, kernel_size):
                 raise ConfigurationError(
-                    f"upsample_kernel_sizes: {kernel_size} does not fit rate {rate}; twice the rate always does"
+                    f"upsample_kernel_sizes: {kernel_size} does not fit rate {rate}; choose twice the rate"
                 )
 
     def __init__(self, config: SynthesizerConfig) -> None:
@@ -147,7 +147,7 @@ class HiFiGAN(Generator):
             self.blocks.append(ParallelBlocks(residual_blocks(channels, config)))
         self.conv_post = nn.Conv1d(channels, 1, 7, padding=3, bias=False)
         self.source_convs = nn.ModuleList()
-        self.hop_samples, self.reach_frames = config.hop_samples, reach_frames(config)
+        self.hop_samples, self.receptive_frames = config.hop_samples, receptive_frames(config)
 
     def forward(self, latent: Tensor, f0_hz: Tensor | None, speaker_code: Tensor) -> Tensor:
         """Latent [B, L, T], speaker_code [B, G, 1] -> waveform [B, 1, N]; `f0_hz` is not used."""
@@ -156,20 +156,20 @@ class HiFiGAN(Generator):
     def _decode(self, latent: Tensor, speaker_code: Tensor, source: Tensor | None = None) -> Tensor:
         if latent.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self._generate(latent, speaker_code, source)
-        # A batch is no faster on a CPU, and its maps are larger.
+        # On a CPU, single items are as fast as a batch and take less memory.
         sources = [None] * len(latent) if source is None else source.split(1)
         items = zip(latent.split(1), speaker_code.split(1), sources, strict=True)
         return torch.cat([self._in_blocks(*item) for item in items])
 
     def _in_blocks(self, latent: Tensor, speaker_code: Tensor, source: Tensor | None) -> Tensor:
-        """As `_generate`, by stretches of a few seconds: what fits into a CPU's memory close by.
+        """Generate in blocks of a few seconds, whose feature maps fit into the caches of a CPU.
 
-        block             |<- reach ->|<---- kept ---->|<- reach ->|
+        block             |<- context ->|<---- kept ---->|<- context ->|
         """
         pieces, frames = [], latent.shape[2]
         for start in range(0, frames, BLOCK_FRAMES):
             end = min(start + BLOCK_FRAMES, frames)
-            first, last = max(start - self.reach_frames, 0), min(end + self.reach_frames, frames)
+            first, last = max(start - self.receptive_frames, 0), min(end + self.receptive_frames, frames)
             hop = self.hop_samples
             near = None if source is None else channels_last(source[:, :, first * hop : last * hop])
             piece = self._generate(channels_last(latent[:, :, first:last]), speaker_code.unsqueeze(2), near)
@@ -177,17 +177,17 @@ class HiFiGAN(Generator):
         return torch.cat(pieces, dim=2)
 
     def _generate(self, latent: Tensor, speaker_code: Tensor, source: Tensor | None) -> Tensor:
-        x = along_time(self.conv_pre, latent) + along_time(self.cond, speaker_code)
+        x = apply_conv1d(self.conv_pre, latent) + apply_conv1d(self.cond, speaker_code)
         for stage, (upsample, blocks) in enumerate(zip(self.upsamplers, self.blocks, strict=True)):
-            x = along_time(upsample, F.leaky_relu(x, LEAKY_SLOPE))
+            x = apply_conv1d(upsample, F.leaky_relu(x, LEAKY_SLOPE))
             if source is not None:
-                x = x + along_time(self.source_convs[stage], source)
+                x = x + apply_conv1d(self.source_convs[stage], source)
             x = blocks(x)
-        return torch.tanh(along_time(self.conv_post, F.leaky_relu(x, LAST_SLOPE)))
+        return torch.tanh(apply_conv1d(self.conv_post, F.leaky_relu(x, LAST_SLOPE)))
 
 
 class HiFiGANNSF(HiFiGAN):
-    """HiFi-GAN with a harmonic source added at every stage: the generator of most published voices."""
+    """HiFi-GAN with a harmonic source added at each stage, the generator of most published voices."""
 
     pitch_guided: ClassVar[bool] = True
     n_harmonics: ClassVar[int] = 1

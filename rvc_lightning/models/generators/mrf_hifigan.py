@@ -1,4 +1,4 @@
-"""HiFi-GAN as Applio's "MRF HiFi-GAN" (specification 4.8): nine harmonics, and weight norm at both ends."""
+"""Applio's "MRF HiFi-GAN" (SPECIFICATION.md, section 4.8): nine harmonics, weight norm on first and last layer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rvc_lightning.models.generators.hifigan import HiFiGANNSF
 
 
 class MRFHiFiGAN(HiFiGANNSF):
-    """The arithmetic of `HiFiGANNSF` with a richer source; no pretrained weights are published."""
+    """`HiFiGANNSF` with a richer source; no pretrained weights are published."""
 
     n_harmonics: ClassVar[int] = 9
 

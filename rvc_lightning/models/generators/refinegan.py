@@ -1,4 +1,4 @@
-"""RefineGAN as Applio has it (specification 4.9; Xu et al. 2021): a waveform of the pitch, refined into speech.
+"""RefineGAN in Applio's variant (SPECIFICATION.md, section 4.9; Xu et al. 2021): a pitch waveform refined into speech.
 
     source ──▶ ┬ ──▶ ┬ ──▶ … ──▶ ┬ ──▶ at frame rate ─┐      down: low-pass, every r-th sample, convolution
                ▼     ▼           ▼                    ├◀── latent, speaker
@@ -24,13 +24,13 @@ from rvc_lightning.models.resample import Decimator
 from rvc_lightning.models.source import HarmonicSource
 
 SLOPE = 0.2
-"""Slope of all leaky ReLUs."""
+"""Slope of the leaky ReLUs."""
 NOISE_GAIN = 1e-4
-"""Of every channel before training."""
+"""Initial noise gain of each channel."""
 
 
 class NoisyActivation(nn.Module):
-    """Leaky ReLU after noise, drawn in conversion too, whose gain each channel learns."""
+    """Leaky ReLU of the input plus noise with a learned gain per channel, in training and in conversion."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -42,14 +42,14 @@ class NoisyActivation(nn.Module):
 
 
 class Refinement(nn.Module):
-    """One stage up: halves the channels, raises the rate, takes in the source at that rate."""
+    """Upsampling stage: halves the channels, raises the rate and merges the source at that rate."""
 
     def __init__(self, channels: int, rate: int, config: SynthesizerConfig) -> None:
         super().__init__()
         self.rate, half = rate, channels // 2
         self.input_conv = nn.Conv1d(channels + channels // 4, half, 7, padding=3)
-        # torch's default loses a factor of 2 and more a stage, and the latent enters at the first one: training from
-        # nothing starts faster where the level is kept (He et al. 2015).
+        # torch's default attenuates by a factor of 2 or more per stage; preserving the level (He et al. 2015) speeds up
+        # training from scratch.
         nn.init.kaiming_normal_(self.input_conv.weight, a=SLOPE)
         self.blocks = ParallelBlocks(self._with_noise(half, block) for block in residual_blocks(half, config, SLOPE))
 
@@ -64,15 +64,15 @@ class Refinement(nn.Module):
 
 
 class RefineGAN(Generator):
-    """Brings the source down to frame rate, joins it with the latent there, and refines both back up.
+    """Downsamples the source to frame rate, concatenates it with the latent and refines both up to sample rate.
 
-    The source has `initial_channels` / 2 channels when it is down, as the latent has, and half of them one rate
-    higher: 16 at sample rate for the published 512 channels and four rates. `upsample_kernel_sizes` are not used.
+    At frame rate source and latent have `initial_channels` / 2 channels each; every stage towards sample rate halves
+    the channels of the source (16 for 512 channels and four rates). `upsample_kernel_sizes` is unused.
     """
 
     @classmethod
     def check_sizes(cls, config: SynthesizerConfig) -> None:
-        """Raises ConfigurationError where the channels of the source would be no whole number."""
+        """Raise ConfigurationError if the channels of the source cannot be halved at each stage."""
         n_rates = len(config.upsample_rates)
         if config.initial_channels % 2 ** (n_rates + 1):
             raise ConfigurationError(
@@ -100,12 +100,12 @@ class RefineGAN(Generator):
     def forward(self, latent: Tensor, f0_hz: Tensor | None, speaker_code: Tensor) -> Tensor:
         """Latent [B, L, T], f0_hz [B, T] (0 = unvoiced), speaker_code [B, G, 1] -> waveform [B, 1, N]."""
         source = self.source_conv(self.source(f0_hz))
-        passed = []
+        skips = []
         for decimate, conv in zip(self.decimators, self.source_convs, strict=True):
             source = F.leaky_relu(source, SLOPE)
-            passed.append(source)
+            skips.append(source)
             source = conv(decimate(source))
         x = torch.cat([self.latent_conv(latent) + self.cond(speaker_code), source], dim=1)
-        for refine, source in zip(self.refinements, reversed(passed), strict=True):
+        for refine, source in zip(self.refinements, reversed(skips), strict=True):
             x = refine(x, source)
         return torch.tanh(self.conv_post(F.leaky_relu(x, SLOPE)))
