@@ -63,10 +63,10 @@ def index_of(voice: str, index: str | None) -> Path | None:
     """The index to use: the one asked for, else the one beside the voice if there is any; says which."""
     from lightning.pytorch.utilities import rank_zero_only
 
-    from rvc_lightning.retrieval.index_file import find_index
+    from rvc_lightning.retrieval.discovery import explain_no_index, find_index
 
     chosen = find_index(Path(voice)) if index is None else Path(index)
-    rank_zero_only(log.info)("Index: %s", chosen or f"none, there is no index of '{voice}' beside it")
+    rank_zero_only(log.info)("Index: %s", chosen or f"none; {explain_no_index(Path(voice))}")
     return chosen
 
 

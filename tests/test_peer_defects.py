@@ -124,7 +124,7 @@ def test_i10_every_speaker_of_a_voice_and_no_other(tmp_path):
 @pytest.mark.parametrize("dim", [256, 768])
 def test_x3_centres_of_few_rows_and_of_any_dimension(dim):
     features = np.random.default_rng(0).standard_normal((30, dim)).astype(np.float32)
-    index = build_index(features, 0, IndexConfig("kmeans"))
+    index = build_index(features, 0, IndexConfig(kind="kmeans"))
     assert (index.ntotal, index.d) == (30, dim)
 
 

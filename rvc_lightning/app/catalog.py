@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.errors import ConfigurationError, VoiceError
-from rvc_lightning.retrieval.index_file import find_index
+from rvc_lightning.retrieval.discovery import find_index
 from rvc_lightning.voice.info import VoiceFacts, facts_of_voice
 
 _SUFFIX = ".pth"

@@ -1,1 +1,1 @@
-"""The index of a voice: build, read and search it."""
+"""The retrieval index of a voice: built from its dataset, found beside it, and searched."""

@@ -1,8 +1,8 @@
-"""The index beside a voice: made of its dataset's features, and known again by what it was made of.
+"""The index of a voice and its origin: built from a prepared dataset, and rebuilt when its origin changes.
 
-NAME.pth           the voice; its information has the fingerprint of the features
-NAME.index         their index (specification 11.1)
-NAME.index.json    the `IndexOrigin`; other tools pass it over
+NAME.pth           the voice; its information contains the fingerprint of the features
+NAME.index         the index of the features (SPECIFICATION.md, section 11.1)
+NAME.index.json    the `IndexOrigin`; other tools ignore it
 """
 
 from __future__ import annotations
@@ -24,22 +24,19 @@ from rvc_lightning.retrieval.index import IndexConfig, build_index, save_index
 
 log = logging.getLogger(__name__)
 
-# Part of every origin: raise it when the same features and settings begin to give another index.
-_REVISION = 1
-_HEAD_BYTES = 1 << 20
 FEATURES_KEY = "features"
 """Entry of a voice's own information with the fingerprint of the features that it was exported with."""
 
+# Part of every origin: increment it when the same features and settings result in another index.
+_REVISION = 1
+_HEAD_BYTES = 1 << 20
+
 
 class StoredFeatures(Sequence[np.ndarray]):
-    """The content features of a prepared dataset: slice by slice in the order of its manifest, read when asked for."""
+    """The content features of a prepared dataset, in the order of its manifest; a slice is read on access."""
 
     def __init__(self, dataset: Path) -> None:
-        """Reads the manifest.
-
-        Raises:
-            DatasetError: It is no prepared dataset.
-        """
+        """Read the manifest. Raises DatasetError if the folder is not a prepared dataset."""
         self.dataset = dataset
         self.header: DatasetHeader = read_header(dataset)
         self._files = [row.content for row in read_manifest(dataset)]
@@ -48,7 +45,7 @@ class StoredFeatures(Sequence[np.ndarray]):
         return len(self._files)
 
     def __getitem__(self, i: Any) -> Any:
-        """[F, C] as on the disk. Raises DatasetError if the file is missing or damaged."""
+        """Return a slice, [F, C], mapped from disk. Raises DatasetError if the file is missing or damaged."""
         try:
             return map_npy(self.dataset / self._files[i], 2)
         except (OSError, ValueError) as error:
@@ -59,12 +56,12 @@ class StoredFeatures(Sequence[np.ndarray]):
 
     @property
     def content_dim(self) -> int:
-        """C, channels of the first slice; 0 where there is none."""
+        """C, number of channels of the first slice; 0 if there is none."""
         return self[0].shape[1] if len(self) else 0
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hex digits of all features in their order, which are read for it."""
+        """Digest of all features in their order, 32 hex digits; reads all of them."""
         state = hashlib.blake2b(digest_size=16)
         for features in self:
             state.update(f"{features.shape} {features.dtype.str}".encode())
@@ -74,24 +71,24 @@ class StoredFeatures(Sequence[np.ndarray]):
 
 @dataclass(frozen=True)
 class IndexOrigin:
-    """What an index was made of."""
+    """Features and settings that an index was built from."""
 
     features: str
     """Fingerprint of the features."""
     content: str
     """Name of their content encoder."""
     settings: dict[str, Any]
-    """Of building: the fields of `IndexConfig`, and the seed."""
+    """Fields of `IndexConfig`, and the seed."""
     revision: int = _REVISION
-    """Of the way to build."""
+    """Revision of the algorithm."""
 
     def write(self, index: Path) -> None:
-        """Keeps it beside the file `index`, which is there."""
+        """Write the origin beside an existing index file."""
         write_json(_origin_path(index), asdict(self) | {"file": _identity(index)})
 
     @classmethod
     def read(cls, index: Path) -> IndexOrigin | None:
-        """That of the file `index`; None if it is not known, as for one that another tool has put there since."""
+        """Return the origin of an index file; None if unknown, also for an index that another tool wrote since."""
         try:
             values = read_json(_origin_path(index))
             return cls(**values) if values.pop("file", None) == _identity(index) else None
@@ -100,33 +97,33 @@ class IndexOrigin:
 
 
 def update_index(path: Path, features: StoredFeatures, seed: int, config: IndexConfig) -> Path:
-    """Builds the index of `features`, unless `path` is just that; gives the path back.
+    """Build the index of `features`, unless `path` has that origin already, and return `path`.
 
     Raises:
-        VoiceError: The features make no index.
-        DatasetError: One of their files is missing or damaged.
+        VoiceError: An index cannot be built from the features.
+        DatasetError: A feature file is missing or damaged.
     """
     settings = asdict(config) | {"seed": seed}
     origin = IndexOrigin(features.fingerprint, features.header.content["name"], settings)
     if IndexOrigin.read(path) == origin:
-        log.info("The index is that of these features already: '%s'", path)
+        log.info("The index is up to date: '%s'", path)
         return path
     save_index(build_index(features, seed, config), path)
     origin.write(path)
     return path
 
 
-def keep_index_as(path: Path, kept: Path) -> None:
-    """Gives an index, and its origin where that is known, a second name; errors as of `files.link_or_copy`."""
-    link_or_copy(path, kept)
-    if _origin_path(path).is_file():
-        link_or_copy(_origin_path(path), _origin_path(kept))
+def link_index(source: Path, target: Path) -> None:
+    """Give an index and its origin, if known, a second name; errors as of `io.files.link_or_copy`."""
+    link_or_copy(source, target)
+    if _origin_path(source).is_file():
+        link_or_copy(_origin_path(source), _origin_path(target))
     else:
-        _origin_path(kept).unlink(missing_ok=True)
+        _origin_path(target).unlink(missing_ok=True)
 
 
 def remove_index(path: Path) -> None:
-    """Removes an index and its origin, where there are any."""
+    """Remove an index and its origin, where they exist."""
     path.unlink(missing_ok=True)
     _origin_path(path).unlink(missing_ok=True)
 
@@ -167,7 +164,7 @@ def _origin_path(index: Path) -> Path:
 
 
 def _identity(index: Path) -> str:
-    """Tells the file `index` from others: by its size and its first MiB, the centres of its lists or its first rows."""
+    """Return the size of an index file and a digest of its first MiB: list centres, or the first rows."""
     with index.open("rb") as stream:
         head = hashlib.blake2b(stream.read(_HEAD_BYTES), digest_size=16).hexdigest()
     return f"{index.stat().st_size} {head}"

@@ -25,7 +25,7 @@ from rvc_lightning.retrieval.index_file import INDEX_SUFFIX
 from rvc_lightning.retrieval.pairing import (
     FEATURES_KEY,
     StoredFeatures,
-    keep_index_as,
+    link_index,
     remove_index,
     update_index,
 )
@@ -115,7 +115,7 @@ def _keep_what_is_replaced(path: Path, voice: Voice) -> None:
     kept, index = path.with_suffix(f"{_PREVIOUS}{path.suffix}"), path.with_suffix(INDEX_SUFFIX)
     link_or_copy(path, kept)
     if index.is_file():
-        keep_index_as(index, kept.with_suffix(INDEX_SUFFIX))
+        link_index(index, kept.with_suffix(INDEX_SUFFIX))
     old = _age(content) if content else "a file that cannot be read as a voice"
     log.info("Replacing '%s', %s, by %s. The one before is kept as '%s'", path, old, _age(voice.information), kept.name)
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from rvc_lightning.errors import VoiceError
-from rvc_lightning.retrieval.index_file import find_index, read_header
+from rvc_lightning.retrieval.discovery import find_index
+from rvc_lightning.retrieval.index_file import read_header
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.voice import Voice, content_hash
 

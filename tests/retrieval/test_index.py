@@ -1,11 +1,14 @@
-"""The index: built, kept and mixed in as by the peers, without their defects (specification 11)."""
+"""Building, saving and searching an index (SPECIFICATION.md, section 11)."""
 
+import os
 import weakref
+from pathlib import Path
 
 import faiss
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch.testing import assert_close
 
 from rvc_lightning.errors import ConfigurationError, VoiceError
@@ -22,14 +25,14 @@ def reference(golden):
     return RetrievalIndex.load(golden.path("indexes/golden.index"))
 
 
-def test_reference_data_of_v1(golden):
+def test_golden_data_v1(golden):
     data = golden.arrays("retrieval_v1")
     index = RetrievalIndex.load(golden.path("indexes/added_IVF10_Flat_nprobe_1_golden_v1.index"))
     assert_close(index.mix(data["query"], 0.75), data["mixed_075"][0], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(("index_rate", "key"), [(0.75, "mixed_075"), (1.0, "mixed_100")])
-def test_reference_data(golden, reference, index_rate, key):
+def test_golden_data(golden, reference, index_rate, key):
     data = golden.arrays("retrieval_v2")
     assert_close(reference.mix(data["query"], index_rate), data[key][0], atol=1e-4, rtol=0)
     assert_close(reference.mix(data["query"][None], index_rate), data[key], atol=1e-4, rtol=0)
@@ -39,20 +42,20 @@ def test_reference_data(golden, reference, index_rate, key):
     np.testing.assert_allclose(reference.vectors[:4], data["reconstructed_first"])
 
 
-def test_rate_zero_is_the_source(reference):
+def test_index_rate_zero_returns_the_source(reference):
     query = torch.randn(2, 5, 768)
     assert_close(reference.mix(query, 0.0), query, atol=0, rtol=0)
 
 
-def test_a_stored_vector_becomes_itself():
+def test_a_stored_vector_is_unchanged():
     features = features_of(400)
     index = RetrievalIndex(build_index(features, 0))
     np.testing.assert_allclose(index.mix(features, 1.0), features, atol=1e-5)
     np.testing.assert_allclose(RetrievalIndex(build_index(features * 0, 0)).mix(features * 0, 0.5), features * 0)
 
 
-def test_lists_without_neighbours_leave_the_feature_alone():
-    # Lists by hand: one centre near the query, and every vector in the list of the other.
+def test_a_feature_without_neighbours_is_unchanged():
+    # One centre is near the query, but all vectors are in the list of the other.
     quantizer = faiss.IndexFlatL2(2)
     quantizer.add(np.array([[0, 0], [10, 10]], np.float32))
     inverted = faiss.IndexIVFFlat(quantizer, 2, 2)
@@ -73,7 +76,7 @@ def test_number_of_lists(rows, lists):
 
 
 @pytest.mark.parametrize("rows", [1, 3, 38, 500])
-def test_built_saved_and_read_again(tmp_path, rows):
+def test_save_and_load(tmp_path, rows):
     features = features_of(rows)
     path = save_index(build_index(features, 1), tmp_path / "deep" / "voice.index")
     index = RetrievalIndex.load(path)
@@ -83,68 +86,68 @@ def test_built_saved_and_read_again(tmp_path, rows):
     assert [file.name for file in path.parent.iterdir()] == ["voice.index"]
 
 
-def test_the_same_seed_gives_the_same_index():
+def test_equal_seeds_build_equal_indexes():
     first, again, other = (faiss.serialize_index(build_index(features_of(300), seed)) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-def test_the_rows_lie_in_random_order_decided_by_the_seed():
+def test_rows_are_shuffled_by_the_seed():
     features = features_of(300)
     stored = RetrievalIndex(build_index(features, 7)).vectors
     assert np.array_equal(stored, np.random.default_rng(7).permutation(features))
 
 
 @pytest.mark.parametrize("kind", ["auto", "kmeans", "flat"])
-def test_pieces_of_any_size_make_the_index_of_the_whole(kind):
+def test_arrays_of_any_size_build_the_same_index(kind):
     features = features_of(700)
-    config = IndexConfig(kind, most_rows=1000, centres=1000)
+    config = IndexConfig(kind=kind, max_rows=1000, centres=1000)
     pieces = [piece.astype(np.float64) for piece in np.split(features, [0, 1, 150, 650])]
     whole, streamed = (faiss.serialize_index(build_index(parts, 3, config)) for parts in (features, pieces))
     assert np.array_equal(whole, streamed)
 
 
 @pytest.mark.parametrize(("kind", "rows", "stored"), [("auto", 500, 500), ("auto", 501, 60), ("kmeans", 61, 60)])
-def test_many_rows_become_centres(kind, rows, stored):
-    config = IndexConfig(kind, most_rows=500, centres=60)
+def test_many_rows_are_replaced_by_centres(kind, rows, stored):
+    config = IndexConfig(kind=kind, max_rows=500, centres=60)
     index = build_index(features_of(rows), 0, config)
     assert isinstance(index, faiss.IndexIVFFlat) and index.ntotal == stored
     again = build_index(features_of(rows), 0, config)
     assert np.array_equal(faiss.serialize_index(index), faiss.serialize_index(again))
 
 
-def test_fewer_rows_than_centres_are_their_own_centres():
-    index = RetrievalIndex(build_index(features_of(60), 0, IndexConfig("kmeans", centres=60)))
+def test_no_centres_for_as_many_rows():
+    index = RetrievalIndex(build_index(features_of(60), 0, IndexConfig(kind="kmeans", centres=60)))
     assert sorted(map(tuple, index.vectors)) == sorted(map(tuple, features_of(60)))
 
 
-class Watched(list):
-    """Pieces that say how many of their rows are held at once."""
+class CountingList(list):
+    """Arrays; `max_held` is the largest number of their rows in memory."""
 
     def __init__(self, pieces):
         super().__init__(pieces)
-        self.held, self.most, self.read = 0, 0, set()
+        self.held, self.max_held, self.read = 0, 0, set()
 
     def __getitem__(self, i):
         piece = super().__getitem__(i).copy()
         self.read.add(i)
         self.held += len(piece)
-        self.most = max(self.most, self.held)
-        weakref.finalize(piece, self._let_go, len(piece))
+        self.max_held = max(self.max_held, self.held)
+        weakref.finalize(piece, self._release, len(piece))
         return piece
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
 
-    def _let_go(self, rows):
+    def _release(self, rows):
         self.held -= rows
 
 
-def test_centres_of_clusters_are_found_without_holding_the_corpus():
+def test_centres_are_found_in_batches():
     sounds = 100 * features_of(25)
-    pieces = Watched([sounds[i % 25] + features_of(100, seed=i) for i in range(600)])
-    index = build_index(pieces, 0, IndexConfig("auto", most_rows=1000, centres=200))
-    assert pieces.most <= 4096 + 100 < 60_000 and len(pieces.read) > 100
+    pieces = CountingList([sounds[i % 25] + features_of(100, seed=i) for i in range(600)])
+    index = build_index(pieces, 0, IndexConfig(kind="auto", max_rows=1000, centres=200))
+    assert pieces.max_held <= 4096 + 100 < 60_000 and len(pieces.read) > 100
     centres = RetrievalIndex(index).vectors
     nearest = np.square(centres[:, None] - sounds).sum(2).argmin(1)
     # Every sound has centres, nearer to its middle than its frames, which are 16 (squared) away.
@@ -152,9 +155,9 @@ def test_centres_of_clusters_are_found_without_holding_the_corpus():
     assert np.square(centres - sounds[nearest]).sum(1).mean() < 16
 
 
-def test_a_flat_index_is_exact_and_as_the_peers_read_it(tmp_path):
+def test_a_flat_index_is_exact(tmp_path):
     features = features_of(3000)
-    path = save_index(build_index(features, 0, IndexConfig("flat")), tmp_path / "a.index")
+    path = save_index(build_index(features, 0, IndexConfig(kind="flat")), tmp_path / "a.index")
     theirs = faiss.read_index(str(path))
     assert np.array_equal(theirs.reconstruct_n(0, theirs.ntotal), features)
     query = features_of(50, seed=1)
@@ -173,7 +176,7 @@ def test_long_recordings_are_mixed_in_blocks(monkeypatch):
     np.testing.assert_allclose(index.mix(query, 0.5), whole, atol=1e-6)
 
 
-def test_an_index_is_read_when_it_is_needed(tmp_path):
+def test_an_index_file_is_read_on_first_use(tmp_path):
     path = save_index(build_index(features_of(80), 0), tmp_path / "a.index")
     index = RetrievalIndex.load(path)
     assert (index.rows, index.content_dim) == (80, 16)
@@ -184,37 +187,37 @@ def test_an_index_is_read_when_it_is_needed(tmp_path):
         index.mix(query, 0.5)
 
 
-@pytest.mark.parametrize("wrong", [{"kind": "ivf"}, {"most_rows": 0}, {"centres": 0}, {"centres": 1.5}])
-def test_settings_that_are_wrong(wrong):
+@pytest.mark.parametrize("wrong", [{"kind": "ivf"}, {"max_rows": 0}, {"centres": 0}, {"centres": 1.5}])
+def test_invalid_settings(wrong):
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         IndexConfig(**wrong)
 
 
-def test_pieces_of_several_sizes():
+def test_arrays_of_different_sizes():
     with pytest.raises(VoiceError, match=r"channels \[4, 5\]|of \[4, 5\] channels"):
         build_index([np.zeros((2, 4)), np.zeros((2, 5))], 0)
 
 
 @pytest.mark.parametrize("features", [np.zeros((0, 4), np.float32), np.zeros(4, np.float32)])
-def test_nothing_to_index(features):
-    with pytest.raises(VoiceError, match="make no index"):
+def test_no_features(features):
+    with pytest.raises(VoiceError, match="an index cannot be built from"):
         build_index(features, 0)
 
 
-@pytest.mark.parametrize("config", [IndexConfig(), IndexConfig("kmeans", centres=10), IndexConfig("flat")])
-def test_nan_is_not_indexed(config):
+@pytest.mark.parametrize("config", [IndexConfig(), IndexConfig(kind="kmeans", centres=10), IndexConfig(kind="flat")])
+def test_nan_in_features(config):
     with pytest.raises(VoiceError, match="NaN"):
         build_index(np.full((40, 4), np.nan, np.float32), 0, config)
 
 
-def test_nan_in_an_index_is_not_mixed(tmp_path):
+def test_nan_in_an_index():
     index = faiss.IndexFlatL2(4)
     index.add(np.full((40, 4), np.nan, np.float32))
     with pytest.raises(VoiceError, match="NaN"):
         RetrievalIndex(index).mix(np.ones((1, 4), np.float32), 0.5)
 
 
-def test_files_that_are_no_index(tmp_path, golden):
+def test_files_of_other_kinds(tmp_path, golden):
     whole = golden.path("indexes/golden.index").read_bytes()
     for name, content in {"cut": whole[: len(whole) // 2], "text": b"not an index", "empty": b""}.items():
         path = tmp_path / f"{name}.index"
@@ -227,14 +230,26 @@ def test_files_that_are_no_index(tmp_path, golden):
         RetrievalIndex.load(tmp_path)
 
 
-def test_an_index_without_vectors(tmp_path):
+def test_an_empty_index(tmp_path):
     index = build_index(features_of(80), 0)
     index.reset()
-    with pytest.raises(VoiceError, match="holds no vectors"):
+    with pytest.raises(VoiceError, match="contains no vectors"):
         RetrievalIndex.load(save_index(index, tmp_path / "trained.index"))
 
 
-def test_dimension_is_checked(reference):
+def test_number_of_channels_is_checked(reference):
     reference.check_fits(768)
-    with pytest.raises(VoiceError, match="768 channels, but the voice takes 256"):
+    with pytest.raises(VoiceError, match="768 channels, but the voice uses 256"):
         reference.check_fits(256)
+
+
+def test_a_folder_name_that_is_not_utf8(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    features = features_of(80)
+    index = RetrievalIndex.load(save_index(build_index(features, 0), folder / "a.index"))
+    assert sorted(map(tuple, index.vectors)) == sorted(map(tuple, features))
+
+
+def test_settings_in_the_configuration_are_the_defaults():
+    config = OmegaConf.load(Path(__file__).parents[2] / "conf" / "indexing.yaml")
+    assert IndexConfig.from_values(config) == IndexConfig()

@@ -9,7 +9,7 @@ from commanding import command
 from runs import data_of, trainer_for
 
 from rvc_lightning import Voice
-from rvc_lightning.retrieval.index_file import find_index
+from rvc_lightning.retrieval.discovery import find_index
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
 from rvc_lightning.training.export import export_checkpoint
 

@@ -318,7 +318,7 @@ def test_an_index_is_exported_once_and_alone(make_module, dataset, tmp_path):
     written = exported.index.stat().st_ino
     assert export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset).index.stat().st_ino == written
     voice = exported.voice.read_bytes()
-    flat = export_index(keep.path, tmp_path / "voice", "anna", dataset, index=IndexConfig("flat"))
+    flat = export_index(keep.path, tmp_path / "voice", "anna", dataset, index=IndexConfig(kind="flat"))
     assert index_file.read_header(flat).lists is None and exported.voice.read_bytes() == voice
     other = tmp_path / "other"
     shutil.copytree(dataset, other)

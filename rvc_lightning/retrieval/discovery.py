@@ -1,0 +1,110 @@
+"""The index beside a voice, found by the names that RVC tools give it (SPECIFICATION.md, section 11.1)."""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from rvc_lightning.retrieval.index_file import INDEX_SUFFIX
+
+log = logging.getLogger(__name__)
+
+# Exports of training: NAME_e100_s2000 (WebUI), NAME_100e_2000s and NAME_100e_2000s_best_epoch (Applio), NAME_best
+# (ultimate-rvc).
+_EXPORT = re.compile(r"(?P<name>.+?)(_e\d+(_s\d+)?|_\d+e(_\d+s)?|_best(_epoch)?)+", re.IGNORECASE)
+# Copies of a download: 'NAME (1)', 'NAME(1)', 'NAME - Copy', 'NAME copy 2', 'Copy of NAME'.
+_COPY = re.compile(r"(copy of )?(?P<name>.+?)(\s*\(\d+\)|\s-\scopy|\scopy(\s\d+)?)*", re.IGNORECASE)
+_LISTS, _VERSION = r"IVF\d+_Flat(_nprobe_\d+)?", r"(_v\d+)?"
+_UNNAMED = re.compile(rf"(added|index|(added_)?{_LISTS}){_VERSION}", re.IGNORECASE)
+# Of each pair that the WebUI writes, this index has no vectors. G_ and D_ files are checkpoints of training.
+_EMPTY = re.compile(r"trained_.*", re.IGNORECASE)
+_TRAINING = re.compile(r"[GD]_\d+", re.IGNORECASE)
+
+
+def find_index(voice: Path) -> Path | None:
+    """Return the index that certainly belongs to a voice; None if there is none, or if that is uncertain.
+
+    In order of preference, for a voice NAME.pth:
+
+        NAME.index
+        added_IVF…_Flat_nprobe_…_NAME_v2.index and added_NAME_v2.index
+        NAME_IVF…_Flat_nprobe_….index
+
+    and then the same for NAME without the suffix of an export of training, such as NAME_e100_s2000. After exact names,
+    names match that differ in case, in underscores for spaces, or in marks of copies, such as 'NAME (1)'. An index
+    without a name, such as added_IVF…_Flat_nprobe_1.index, belongs to the only voice in its folder.
+
+    Of several equally good matches the last by name is returned, with a warning.
+    """
+    files = indexes_beside(voice)
+    for name in dict.fromkeys((_normalized(voice.stem), _base_name(voice.stem))):
+        for normalize, flags in ((_normalized, 0), (_loose, re.IGNORECASE)):
+            for pattern in _patterns(normalize(name), flags):
+                if found := [path for path in files if pattern.fullmatch(normalize(path.stem))]:
+                    return _choose(voice, found)
+    unnamed = [path for path in files if _UNNAMED.fullmatch(_loose(path.stem))]
+    if unnamed and len({_loose(_base_name(path.stem)) for path in _voices_beside(voice)}) <= 1:
+        return _choose(voice, unnamed)
+    return None
+
+
+def indexes_beside(voice: Path) -> list[Path]:
+    """Return all indexes in the folder of a voice, sorted, without the empty ones of the WebUI."""
+    files = sorted(path for path in voice.parent.glob("*") if path.suffix.lower() == INDEX_SUFFIX and path.is_file())
+    return [path for path in files if not _EMPTY.fullmatch(path.stem)]
+
+
+def explain_no_index(voice: Path) -> str:
+    """Explain to a user why `find_index` returned None, with the candidates and how to choose one."""
+    candidates = indexes_beside(voice)
+    if not candidates:
+        return f"there is no index beside '{voice}'"
+    names = ", ".join(path.name for path in candidates)
+    return f"none beside '{voice}' certainly belongs to it; if it is one of {names}, choose it by index=FILE"
+
+
+def _choose(voice: Path, found: list[Path]) -> Path:
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        log.warning(
+            "Several indexes match '%s': %s; the last is used. To choose another: index=FILE", voice.name, names
+        )
+    return found[-1]
+
+
+def _voices_beside(voice: Path) -> Iterator[Path]:
+    return (path for path in voice.parent.glob("*.pth") if not _TRAINING.fullmatch(path.stem))
+
+
+def _base_name(stem: str) -> str:
+    """Return the name of a voice without the suffixes of copies and exports."""
+    name = _normalized(stem)
+    for pattern in (_COPY, _EXPORT):
+        if match := pattern.fullmatch(name):
+            name = match["name"]
+    return name
+
+
+def _normalized(name: str) -> str:
+    """Return a name in one Unicode normalization: macOS decomposes accents (NFD), others do not (NFC)."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _loose(name: str) -> str:
+    """Return a name without case, marks of copies, and the difference between spaces and underscores."""
+    match = _COPY.fullmatch(_normalized(name))
+    return (match["name"] if match else name).casefold().replace(" ", "_")
+
+
+def _patterns(name: str, flags: int) -> list[re.Pattern[str]]:
+    """Return patterns for the stems of indexes of a voice, best first."""
+    escaped = re.escape(name)
+    spellings = (
+        escaped,
+        rf"added_({_LISTS}_)?{escaped}{_VERSION}",
+        rf"{escaped}_({_LISTS})(_{escaped})?{_VERSION}",
+    )
+    return [re.compile(spelling, flags) for spelling in spellings]
