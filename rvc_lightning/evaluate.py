@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from rvc_lightning.cli.command import command
 from rvc_lightning.config.values import optional, required
-from rvc_lightning.convert import index_of
+from rvc_lightning.convert import index_for
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def main(config: DictConfig) -> None:
         log.info("Replacing the report in '%s'; output=FOLDER keeps both", output)
     converter = VoiceConverter(
         voice,
-        index_of(str(path), optional(config, "index", "the index of the voice, a file")),
+        index_for(str(path), optional(config, "index", "the index of the voice, a file")),
         content_path=optional(config, "content_path", "the folder of the content encoder"),
         pitch=chosen_pitch(config.pitch),
         trainer=build_converting_trainer(config),

@@ -1,4 +1,4 @@
-"""`python -m rvc_lightning.convert`, run as a user runs it."""
+"""`python -m rvc_lightning.convert` as a process."""
 
 import os
 import subprocess
@@ -11,8 +11,10 @@ import soundfile
 from stubs import make_pitch_weights, make_voice, quick_config
 
 from rvc_lightning.audio.encode import write_audio
-from rvc_lightning.convert import index_of
+from rvc_lightning.convert import index_for
 from rvc_lightning.retrieval.index import build_index, save_index
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def files(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_converts_and_leaves_nothing_else(folder):
+def test_converts_and_writes_nothing_else(folder):
     features = np.random.default_rng(0).standard_normal((50, 768)).astype(np.float32)
     save_index(build_index(features, 0), folder / "voices" / "anna.index")
     before = files(folder)
@@ -58,7 +60,7 @@ def test_converts_and_leaves_nothing_else(folder):
     ]
 
 
-def test_pitch_by_another_extractor_and_an_index_that_is_not_asked_for(folder):
+def test_another_pitch_extractor_and_an_unused_index(folder):
     path = make_pitch_weights(folder, "rmvpe")
     chosen = "pitch=rmvpe", f"pitch.path={path}", "index=gone.index", "index_rate=0"
     done = run(folder, "voice=voices/anna.pth", "input=in", "output=out", *chosen, "trainer.accelerator=cpu")
@@ -66,7 +68,7 @@ def test_pitch_by_another_extractor_and_an_index_that_is_not_asked_for(folder):
     assert soundfile.info(folder / "out" / "a.wav").frames == 4000
 
 
-def test_every_kind_of_option_on_the_command_line(folder):
+def test_options_on_the_command_line(folder):
     (folder / "curve.txt").write_text("0,150\n0.4,300\n")
     options = "f0_file=curve.txt", "write_f0=true", "clean_noise=0.5", "output_sample_rate=22050", "output_format=flac"
     done = run(folder, "voice=voices/anna.pth", "input=in", "output=out", "trainer.accelerator=cpu", *options)
@@ -77,20 +79,20 @@ def test_every_kind_of_option_on_the_command_line(folder):
     assert (folder / "out" / "a.f0.csv").read_text().startswith("seconds,hz\n0.00,150\n")
 
 
-def test_an_option_that_makes_no_sense_is_one_line(folder):
+def test_an_invalid_option_is_one_line(folder):
     done = run(folder, "voice=voices/anna.pth", "input=in", "output=out", "effects=[reverb,{name:gain,db:3}]")
-    message = "Error: there is no parameter of the effect 'gain' named 'db'; choose one of: gain_db"
+    message = "Error: there is no setting of gain named 'db'; choose one of: gain_db"
     assert (done.returncode, done.stdout, done.stderr.strip()) == (1, "", message)
     assert not (folder / "out").exists()
 
 
-def test_help_says_what_options_mean(folder):
+def test_help_describes_options(folder):
     done = run(folder, "--help")
     assert "  protect=0.5 (0 to 0.5)\n      share of those features in consonants" in done.stdout
-    assert "  reverb: a room\n      room_size=0.5 (0 to 1): how long it rings" in done.stdout
+    assert "  reverb: reverberation of a room\n      room_size=0.5 (0 to 1): size of the room" in done.stdout
 
 
-def test_a_mistake_is_one_line_and_exit_status_1(folder):
+def test_an_error_is_one_line_and_exit_status_1(folder):
     done = run(folder, "voice=voices/anna.pth")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.strip() == "Error: input=... is missing: a recording or a folder"
@@ -99,9 +101,9 @@ def test_a_mistake_is_one_line_and_exit_status_1(folder):
 def test_the_index_beside_the_voice(tmp_path, caplog):
     caplog.set_level("INFO")
     voice = str(tmp_path / "anna.pth")
-    assert index_of(voice, None) is None
+    assert index_for(voice, None) is None
     assert "Index: none, there is no index of" in caplog.text
     (tmp_path / "anna.index").touch()
-    assert index_of(voice, None) == tmp_path / "anna.index"
-    assert index_of(voice, "other.index").name == "other.index"
+    assert index_for(voice, None) == tmp_path / "anna.index"
+    assert index_for(voice, "other.index").name == "other.index"
     assert "Index: other.index" in caplog.text

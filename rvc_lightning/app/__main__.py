@@ -30,7 +30,7 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.app.service import ConversionService, Limits
     from rvc_lightning.config.values import plain
     from rvc_lightning.conversion.converter import VoiceConverter
-    from rvc_lightning.conversion.prediction import Throughput
+    from rvc_lightning.conversion.tasks import Throughput
     from rvc_lightning.pitch import chosen_pitch
     from rvc_lightning.training.trainer import build_converting_trainer, set_up_torch
     from rvc_lightning.voice.voice import Voice

@@ -18,7 +18,7 @@ from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.config.values import plain
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.conversion.converter import VoiceConverter
-from rvc_lightning.conversion.prediction import Throughput
+from rvc_lightning.conversion.tasks import Throughput
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.pitch import build_pitch_extractor
 from rvc_lightning.retrieval.index import RetrievalIndex, build_index

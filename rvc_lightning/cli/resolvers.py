@@ -108,16 +108,3 @@ def register() -> None:
     """Register the resolvers with OmegaConf."""
     for resolver in (name_of, folder_name, user_path, demo, shipped, counterpart_of, run_folder, cores, help_page):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
-
-
-# Temporary until conversion registers its own options.
-def _register_conversion() -> None:
-    from hydra.core.config_store import ConfigStore
-
-    from rvc_lightning.conversion.options import default_values, help_text
-
-    OmegaConf.register_new_resolver("conversion_help", lambda: help_text().replace("$", "$$"), replace=True)
-    ConfigStore.instance().store("conversion_options", default_values())
-
-
-_register_conversion()

@@ -1,1 +1,1 @@
-"""Conversion: any recording spoken by a voice."""
+"""Conversion of recordings and streams to a voice."""

@@ -1,19 +1,18 @@
-"""Cutting a long recording into chunks and joining what they become: pure arithmetic on whole samples and frames.
+"""Cut a long recording into chunks and join their outputs, in whole samples and frames.
 
-A chunk is converted together with what surrounds it, so that every part of the result was made knowing both sides.
-The context is dropped afterwards, but for a few milliseconds in which neighbours fade into each other:
+A chunk is converted together with context on both sides. The context is then dropped, except for a few milliseconds in
+which neighbours are cross-faded:
 
     source        |<-------- chunk 0 -------->|<---- chunk 1 ---->|<--- chunk 2 --->|
     window 1                       |<-context>|<----------------->|<-context>|
     kept of it                               <======================>            fades around each cut
 
-The outer contexts are the recording reflected at its ends. Cuts lie where the recording is quiet, and on multiples of
-20 ms, so that content and pitch frames of a chunk are those of the whole.
+The recording is reflected at its ends. Cuts lie in quiet places and on multiples of 20 ms, so that the content and
+pitch frames of a chunk are those of the whole recording.
 
-Where nothing is quiet, a cut goes through sound, and no later than the search for it ends. Neighbours go on with the
-phase of the pitch and the random draws of the whole recording, so they are nearly the same signal where they overlap.
-Fades of signals that agree must sum to one, as linear ones do: equal power is for signals that have nothing in common,
-and would lift a steady tone by 3 dB.
+Where no place is quiet, a cut goes through sound. Neighbours share the phase of the pitch and the random numbers of the
+whole recording, so they nearly agree where they overlap, and linear fades, which sum to one, keep the level. Fades of
+equal power are for uncorrelated signals, and would raise a steady tone by 3 dB.
 
 Legend: N source samples, F frames of 10 ms, S output samples.
 """
@@ -28,7 +27,7 @@ import numpy as np
 
 from rvc_lightning.audio.frames import CONTENT_SAMPLES, FRAME_SAMPLES, SAMPLE_RATE
 from rvc_lightning.audio.samples import Growing, Samples, spans
-from rvc_lightning.config.validation import check_whole
+from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import ConfigurationError
 
 FADE_FRAMES = 4
@@ -36,82 +35,79 @@ FADE_FRAMES = 4
 
 
 @dataclass(frozen=True)
-class ChunkLengths:
-    """How long recordings are cut.
+class ChunkLengths(Settings, group="chunks"):
+    """Lengths of chunks and of their context.
 
-    The peers cut every 38 s (specification 10.1). Memory grows with the length of a chunk, and the work of attention
-    with its square, while what an encoder hears of speech lies within seconds.
+    Other tools cut every 38 s (SPECIFICATION.md, section 10.1). Memory grows with the length of a chunk and the cost of
+    attention with its square, while content depends on a few seconds of speech.
 
     Raises:
-        ConfigurationError: Cuts could meet, or fades would reach beyond the context.
+        ConfigurationError: Cuts could meet, or fades would exceed the context.
     """
 
-    context_seconds: int = 1
-    """Converted on either side of a chunk, in seconds."""
-    search_seconds: int = 4
-    """A cut is sought this far to either side of where it is due, in seconds."""
-    spacing_seconds: int = 24
-    """Cuts are due at multiples of this, in seconds."""
-    longest_seconds: int = 28
-    """What is no longer than this is not cut, in seconds."""
+    context_seconds: int = option(1, "context on either side of a chunk, dropped from the output", unit="s", min=1)
+    search_seconds: int = option(4, "largest distance of a cut from where it is due", unit="s", min=1)
+    spacing_seconds: int = option(24, "distance between the places where cuts are due", unit="s", min=1)
+    longest_seconds: int = option(28, "longest recording that is not cut", unit="s", min=0)
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            check_whole(f"chunks.{name}", value, 0)
-        if self.context_seconds < 1 or not 1 <= self.search_seconds < self.spacing_seconds / 2:
-            raise ConfigurationError(f"{self}: context and search take at least 1 s, spacing over twice the search")
+        super().__post_init__()
+        if self.search_seconds >= self.spacing_seconds / 2:
+            raise ConfigurationError(
+                f"chunks.search_seconds={self.search_seconds}: choose less than half of "
+                f"chunks.spacing_seconds={self.spacing_seconds}"
+            )
 
     @property
     def context_samples(self) -> int:
-        """Samples of source on either side of a chunk."""
+        """Source samples of context on either side of a chunk."""
         return self.context_seconds * SAMPLE_RATE
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A stretch of the source, in samples at 16 kHz; starts lie on multiples of 320."""
+    """Part of the source, in samples at 16 kHz; starts at a multiple of 320."""
 
     start: int
     end: int
 
     def window(self, audio: Samples, context_samples: int) -> np.ndarray:
-        """The chunk with `context_samples` of what surrounds it on either side, of the recording [N]."""
+        """Return the chunk of the recording [N] with `context_samples` on either side."""
         return reflected(audio, self.start - context_samples, self.end + context_samples)
 
 
-def split(audio: Samples, lengths: ChunkLengths, stretches: Sequence[tuple[int, int]] | None = None) -> list[Chunk]:
-    """Chunks that cover `audio` [N], or the stretches of it, without gap or overlap, cut at quiet places.
+def split(audio: Samples, lengths: ChunkLengths, parts: Sequence[tuple[int, int]] | None = None) -> list[Chunk]:
+    """Return chunks that cover `audio` [N], or parts of it, without gap or overlap, cut at quiet places.
 
     Args:
-        audio: The recording.
-        lengths: How long chunks are.
-        stretches: (start, end) of what to cover, in order and apart, on multiples of 320 but for the end of `audio`;
-            None is all of it.
+        audio: Recording.
+        lengths: Lengths of the chunks.
+        parts: (start, end) of each part to cover, in order and without overlap, at multiples of 320 except for the end
+            of `audio`; None covers all of it.
     """
     chunks = []
-    for start, end in [(0, len(audio))] if stretches is None else stretches:
+    for start, end in [(0, len(audio))] if parts is None else parts:
         borders = [start, *cut_points(audio, lengths, start, end), end]
         chunks += [Chunk(first, last) for first, last in itertools.pairwise(borders)]
     return chunks
 
 
 def cut_points(audio: Samples, lengths: ChunkLengths, start: int = 0, end: int | None = None) -> list[int]:
-    """Increasing multiples of 320 inside `audio` [start, end): the quietest places near every multiple of the spacing.
+    """Return the quietest place of `audio` [start, end) near each multiple of the spacing, as multiples of 320.
 
-    Quiet is where the absolute samples of 10 ms sum to the least (defect I3: the peers sum the samples themselves, so
-    that a loud hum counts as quiet).
+    The quietest place has the smallest sum of absolute samples over 10 ms (SPECIFICATION.md, section 10.3).
     """
     end = len(audio) if end is None else end
     if end - start <= lengths.longest_seconds * SAMPLE_RATE:
         return []
     search, spacing = lengths.search_seconds * SAMPLE_RATE, lengths.spacing_seconds * SAMPLE_RATE
-    # The last chunk is never shorter than a second: fades must fit into it.
+    # The last chunk is at least a second long: fades must fit into it.
     due = range(start + spacing, end - search - SAMPLE_RATE, spacing)
     return [_quietest(audio, place - search, place + search) for place in due]
 
 
 def _quietest(audio: Samples, first: int, last: int) -> int:
-    """The multiple of 320 next below the middle of the quietest 10 ms of audio [first, last)."""
+    """Return the middle of the quietest 10 ms of audio [first, last), rounded down to a multiple of 320."""
     half = FRAME_SAMPLES // 2
     total = np.concatenate([[0.0], np.abs(audio[first - half : last + half], dtype=np.float64).cumsum()])
     loudness = total[FRAME_SAMPLES:] - total[:-FRAME_SAMPLES]
@@ -119,10 +115,10 @@ def _quietest(audio: Samples, first: int, last: int) -> int:
 
 
 def reflected(audio: Samples, start: int, stop: int) -> np.ndarray:
-    """Samples `start` to `stop` of `audio` [N], N >= 1, reflected at both ends as often as it takes: [stop - start]."""
+    """Return samples `start` to `stop` of `audio` [N], N >= 1, reflected at both ends as often as needed."""
     if start >= 0 and stop <= len(audio):
         return audio[start:stop]
-    # numpy.pad would take a turn for every reflection, and the whole recording.
+    # numpy.pad would loop over the reflections, and load the whole recording.
     period = max(2 * (len(audio) - 1), 1)
     place = np.arange(start, stop) % period
     place = np.minimum(place, period - place)
@@ -131,16 +127,16 @@ def reflected(audio: Samples, start: int, stop: int) -> np.ndarray:
 
 
 class Joiner:
-    """Puts together what the chunks of a recording became, as they come."""
+    """Joins the outputs of consecutive chunks."""
 
     def __init__(self, joined: Growing, context_samples: int, hop_samples: int, samples: int) -> None:
-        """Begins with nothing.
+        """Start with an empty output.
 
         Args:
-            joined: Where the result goes.
+            joined: Destination of the output.
             context_samples: Context on either side of each chunk, in source samples.
-            hop_samples: Output samples of a frame of 10 ms.
-            samples: Length of the result.
+            hop_samples: Output samples per frame of 10 ms.
+            samples: Length of the output.
         """
         self.joined = joined
         self._context = context_samples // FRAME_SAMPLES * hop_samples
@@ -149,17 +145,17 @@ class Joiner:
         self._fading: np.ndarray | None = None
 
     def end(self) -> None:
-        """Makes what is left silence."""
-        self._be_silent_until(self._samples)
+        """Fill the rest of the output with silence."""
+        self._append_silence_until(self._samples)
 
     def add(self, piece: np.ndarray, chunk: Chunk, *, is_followed: bool) -> None:
-        """Adds the output of the next chunk. Where no chunk is, there is silence.
+        """Add the output of the next chunk; gaps between chunks are silent.
 
         Args:
-            piece: Of the chunk with its contexts, [S]; frame-aligned at the start, and reaching at least half a fade
-                beyond the chunk's end.
-            chunk: Which.
-            is_followed: Whether the next one begins where this one ends.
+            piece: Output of the chunk with its context, [S]; starts at a frame, and extends at least half a fade beyond
+                the end of the chunk.
+            chunk: The chunk.
+            is_followed: Whether the next chunk starts where this one ends.
         """
         start = chunk.start // FRAME_SAMPLES * self._hop_samples
         end = min(-(-chunk.end // FRAME_SAMPLES) * self._hop_samples, self._samples)
@@ -173,12 +169,12 @@ class Joiner:
         if last < self._samples:
             part[-len(ramp) :] *= 1 - ramp[-len(part) :]
         if self._fading is None:
-            self._be_silent_until(first)
+            self._append_silence_until(first)
         else:
             part[: len(ramp)] += self._fading
         part, self._fading = np.split(part, [-len(ramp)]) if is_followed else (part, None)
         self.joined.append(part)
 
-    def _be_silent_until(self, end: int) -> None:
+    def _append_silence_until(self, end: int) -> None:
         for span in spans(end - len(self.joined)):
             self.joined.append(np.zeros(span.stop - span.start, np.float32))

@@ -1,10 +1,10 @@
-"""The pitch that a voice is given, from the pitch of the source and the options (specification 10.2).
+"""Pitch contour of the output, from the pitch of the source and the options (SPECIFICATION.md, section 10.2).
 
-    measured ─▶ f0_file in its place ─▶ transpose_semitones ─▶ autotune, or the shift to proposed_pitch_hz ─▶ voice
+    measured ─▶ replaced by f0_file ─▶ transpose_semitones ─▶ autotune, or the shift to proposed_pitch_hz ─▶ voice
 
-Unvoiced stays unvoiced all the way.
+Unvoiced frames stay unvoiced.
 
-Letters: F frames of 10 ms.
+Legend: F frames of 10 ms.
 """
 
 from __future__ import annotations
@@ -18,38 +18,34 @@ from rvc_lightning.pitch.curve import PitchCurve
 from rvc_lightning.pitch.scale import autotune, proposed_shift, transpose
 
 
-def shaped_contour(
+def shape_contour(
     f0_hz: np.ndarray, options: ConversionOptions, curve: PitchCurve | None = None, first_seconds: float = 0.0
 ) -> np.ndarray:
-    """The pitch to be sung. It takes the whole recording only where `proposed_pitch_hz` is chosen.
+    """Apply the pitch options to a contour; `proposed_pitch_hz` requires that of the whole recording.
 
     Args:
-        f0_hz: Measured, float32 [F], 0 = unvoiced.
-        options: Of the conversion.
-        curve: What `options.f0_file` holds.
-        first_seconds: When the first frame is; below 0 where frames stand before the recording.
+        f0_hz: Measured pitch in Hz, float32 [F], 0 = unvoiced.
+        options: Options of the conversion.
+        curve: Content of `options.f0_file`.
+        first_seconds: Time of the first frame; negative if frames precede the recording.
 
     Returns:
-        float32 [F].
+        Pitch in Hz, float32 [F].
     """
     if curve is not None:
         f0_hz = curve.laid_over(f0_hz, first_seconds)
     semitones = options.transpose_semitones
     if options.proposed_pitch_hz is not None:
         semitones += proposed_shift(f0_hz, options.proposed_pitch_hz)
-    shaped = autotune(transpose(torch.from_numpy(f0_hz), semitones), options.autotune)
-    return shaped.numpy()
+    return autotune(transpose(torch.from_numpy(f0_hz), semitones), options.autotune).numpy()
 
 
 def check_pitch_options(options: ConversionOptions, pitch_guided: bool) -> None:
-    """Raises VoiceError if an option shapes the pitch of a voice that was trained without.
+    """Raise VoiceError if an option changes the pitch of a voice without pitch.
 
-    Transposition alone is let through: a run over many voices asks all of them for it.
+    Transposition is allowed, so that one command can convert to many voices.
     """
-    chosen = [
-        f"{name}={value}"
-        for name in ("autotune", "proposed_pitch_hz", "f0_file", "write_f0")
-        if (value := getattr(options, name))
-    ]
+    names = ("autotune", "proposed_pitch_hz", "f0_file", "write_f0")
+    chosen = [f"{name}={value}" for name in names if (value := getattr(options, name))]
     if chosen and not pitch_guided:
-        raise VoiceError(f"the voice was trained without pitch, so it cannot follow {', '.join(chosen)}; leave it out")
+        raise VoiceError(f"the voice has no pitch, which {', '.join(chosen)} would change: leave it out")

@@ -1,9 +1,10 @@
-"""Which pitch curve belongs to which recording of a run."""
+"""Names of the outputs and pitch curves of a folder of recordings."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,47 +15,38 @@ from rvc_lightning.pitch.curve import CURVE_SUFFIXES
 log = logging.getLogger(__name__)
 
 
-def with_curve_of(options: ConversionOptions, recording: Path) -> ConversionOptions:
-    """`options` for one recording: where `f0_file` is a folder, with the file of it that belongs to the recording.
+def unique_stems(recordings: Sequence[Path]) -> dict[Path, Path]:
+    """Return a name without extension for each recording, different for each.
 
-    Args:
-        options: Of a run.
-        recording: Its path below the folder that is converted, or the name of a single file.
-
-    Returns:
-        Without a file where the folder has none of this name.
-
-    Raises:
-        ConfigurationError: The folder has several files of this name, differing in how they end.
+    The name is that of the recording without its extension, or with it where others have the same: `a.wav` and `a.flac`
+    become `a.wav` and `a.flac`, and `b.ogg` becomes `b`.
     """
-    if options.f0_file is None or not Path(options.f0_file).is_dir():
-        return options
-    stem = Path(options.f0_file) / recording.with_suffix("")
-    found = [path for suffix in CURVE_SUFFIXES if (path := stem.with_name(stem.name + suffix)).is_file()]
-    if len(found) > 1:
-        names = ", ".join(f"'{path}'" for path in found)
-        raise ConfigurationError(f"f0_file: several files belong to '{recording}': {names}; leave one")
-    return replace(options, f0_file=str(found[0]) if found else None)
+    stems = {recording: recording.with_suffix("") for recording in recordings}
+    while repeated := {stem for stem, count in Counter(stems.values()).items() if count > 1}:
+        stems = {recording: recording if stem in repeated else stem for recording, stem in stems.items()}
+    return stems
 
 
-def curve_beside(output: Path) -> Path:
-    """Where `write_f0` writes the pitch of the recording that is written to `output`."""
+def curve_path(output: Path) -> Path:
+    """Return the path that `write_f0` writes the pitch of `output` to."""
     return output.with_name(output.stem + CURVE_SUFFIXES[0])
 
 
-def check_curves(recordings: Sequence[Path], options: ConversionOptions) -> None:
-    """Compares the curves with the recordings of a run, and says what has no counterpart.
+def match_curves(recordings: Sequence[Path], options: ConversionOptions) -> dict[Path, ConversionOptions]:
+    """Return the options of each recording: where `f0_file` is a folder, with the file for this recording.
+
+    Logs recordings without a file and files without a recording.
 
     Args:
-        recordings: Their paths below the folder that is converted, or the name of a single file.
-        options: Of the run.
+        recordings: Paths relative to the folder that is converted, or the name of a single file.
+        options: Options of the run.
 
     Raises:
-        ConfigurationError: `f0_file` does not exist, is one file for several recordings, or a folder in which nothing
-            belongs to any of them.
+        ConfigurationError: `f0_file` does not exist, is one file for several recordings, is a folder without a file for
+            any of them, or contains several files for one recording.
     """
     if options.f0_file is None:
-        return
+        return dict.fromkeys(recordings, options)
     path = Path(options.f0_file)
     if not path.exists():
         raise ConfigurationError(f"f0_file: there is no file or folder '{path}'")
@@ -63,16 +55,44 @@ def check_curves(recordings: Sequence[Path], options: ConversionOptions) -> None
             raise ConfigurationError(
                 f"f0_file: '{path}' is one file for {len(recordings)} recordings; choose a folder with one for each"
             )
-        return
-    chosen = {recording: with_curve_of(options, recording).f0_file for recording in recordings}
-    used = {Path(curve) for curve in chosen.values() if curve is not None}
-    if not used:
-        raise ConfigurationError(
-            f"f0_file: nothing in '{path}' belongs to '{recordings[0]}' or another recording; choose a folder of files "
-            f"that are named as these, ending in {', '.join(CURVE_SUFFIXES)}"
-        )
-    for recording in (recording for recording, curve in chosen.items() if curve is None):
-        log.info("No pitch in '%s' for %s: its own is used", path, recording)
+        return dict.fromkeys(recordings, options)
+    curves = _curves_in(path, recordings)
+    for recording in recordings:
+        if recording not in curves:
+            log.info("No pitch in '%s' for %s: using the measured pitch", path, recording)
     for curve in sorted(path.rglob("*")):
-        if curve.name.endswith(CURVE_SUFFIXES) and curve not in used:
-            log.warning("No recording belongs to '%s'", curve)
+        if curve.name.endswith(CURVE_SUFFIXES) and curve not in curves.values():
+            log.warning("No recording matches '%s'", curve)
+    return {
+        recording: replace(options, f0_file=str(curves[recording]) if recording in curves else None)
+        for recording in recordings
+    }
+
+
+def _curves_in(folder: Path, recordings: Sequence[Path]) -> Mapping[Path, Path]:
+    """Return the curve in `folder` of each recording that has one."""
+    stems = unique_stems(recordings)
+    # `song.f0.csv` belongs to `song.wav`, also where there is a recording `song.f0.wav`.
+    owners = {_named(folder / stem, CURVE_SUFFIXES[0]): recording for recording, stem in stems.items()}
+    curves = {}
+    for recording, stem in stems.items():
+        # A curve written together with those of other recordings may have the full name.
+        for name in dict.fromkeys([stem, recording]):
+            paths = [_named(folder / name, suffix) for suffix in CURVE_SUFFIXES]
+            found = [path for path in paths if path.is_file() and owners.get(path, recording) == recording]
+            if len(found) > 1:
+                names = ", ".join(f"'{path}'" for path in found)
+                raise ConfigurationError(f"f0_file: several files match '{recording}': {names}; keep one")
+            if found:
+                curves[recording] = found[0]
+                break
+    if not curves:
+        raise ConfigurationError(
+            f"f0_file: no file in '{folder}' matches '{recordings[0]}' or another recording; choose a folder of files "
+            f"with the names of the recordings, ending in {', '.join(CURVE_SUFFIXES)}"
+        )
+    return curves
+
+
+def _named(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)

@@ -1,4 +1,4 @@
-"""Effects made heard, by pedalboard (an extra of its own: `pip install -e ".[effects]"`, licensed under the GPL 3).
+"""Apply effects by pedalboard, an optional dependency under the GPL 3 (`pip install -e ".[effects]"`).
 
 Legend: N samples.
 """
@@ -21,20 +21,20 @@ _BUFFER_SAMPLES = 8192
 
 
 def effect_stages(effects: Sequence[Effect], sample_rate: int) -> list[Stage]:
-    """The stages that make `effects` heard, in their order; each keeps the length, and tells time to the sample.
+    """Return the stages that apply `effects` in their order, each without changing length or timing.
 
     Args:
         effects: The chain.
-        sample_rate: Of the audio, in Hz.
+        sample_rate: Sampling rate in Hz.
 
     Raises:
-        ConfigurationError: pedalboard is not installed; the message says how it is.
+        ConfigurationError: pedalboard is not installed.
     """
     return [_stage(effect, sample_rate) for effect in effects]
 
 
 def check_installed(effects: Sequence[Effect]) -> None:
-    """Raises ConfigurationError if there are effects, but no pedalboard to make them."""
+    """Raise ConfigurationError if `effects` is not empty and pedalboard is not installed."""
     if effects:
         _pedalboard(effects)
 
@@ -42,12 +42,12 @@ def check_installed(effects: Sequence[Effect]) -> None:
 def _stage(effect: Effect, sample_rate: int) -> Stage:
     make = getattr(_pedalboard([effect]), effect.pedalboard_name)
     if isinstance(effect, PitchShift):
-        return Parts(partial(_shifted, make, effect, sample_rate), sample_rate)
+        return Parts(partial(_shift, make, effect, sample_rate), sample_rate)
     return _Plugin(make(**asdict(effect)), sample_rate)
 
 
-def _shifted(stretch: Callable[..., np.ndarray], effect: PitchShift, sample_rate: int, audio: np.ndarray) -> np.ndarray:
-    """[N] -> [N]."""
+def _shift(stretch: Callable[..., np.ndarray], effect: PitchShift, sample_rate: int, audio: np.ndarray) -> np.ndarray:
+    """Shift the pitch of audio: [N] -> [N]."""
     shifted = stretch(
         audio,
         sample_rate,
@@ -58,7 +58,7 @@ def _shifted(stretch: Callable[..., np.ndarray], effect: PitchShift, sample_rate
 
 
 class _Plugin(Stage):
-    """An effect of pedalboard that gives as many samples as it gets, and remembers what went before."""
+    """An effect of pedalboard that returns as many samples as it gets and keeps its state between blocks."""
 
     def __init__(self, plugin: Any, sample_rate: int) -> None:
         self._plugin, self._sample_rate = plugin, sample_rate
@@ -78,6 +78,6 @@ def _pedalboard(effects: Sequence[Effect]) -> Any:
     except ImportError as error:
         names = ", ".join(effect.name for effect in effects)
         raise ConfigurationError(
-            f"effects=[{names}] need the package pedalboard, which is not installed ({error}): "
+            f"effects=[{names}] require the package pedalboard, which is not installed ({error}): "
             'pip install -e ".[effects]"'
         ) from error

@@ -1,10 +1,10 @@
-"""What happens to a converted recording before it is written, block by block.
+"""Processing of the converted audio before it is written, block by block.
 
     voice ─▶ clean_noise ─▶ tail ─▶ effects ─▶ output_sample_rate ─▶ clipped to full scale ─▶ cut to length
 
-Nothing at all happens where no option asks for it.
+Stages that no option requests are left out.
 
-Letters: N samples.
+Legend: N samples.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from rvc_lightning.conversion.options import ConversionOptions
 log = logging.getLogger(__name__)
 
 
-def finishing(options: ConversionOptions, sample_rate: int, samples: int | None = None) -> Chain:
-    """The stages that the options ask for.
+def finishing_chain(options: ConversionOptions, sample_rate: int, samples: int | None = None) -> Chain:
+    """Return the stages that the options request.
 
     Args:
-        options: Of the conversion.
-        sample_rate: Of the voice, in Hz.
-        samples: Length of the result, `finished_samples`; None where it is not known beforehand.
+        options: Options of the conversion.
+        sample_rate: Sampling rate of the voice in Hz.
+        samples: Length of the result, from `output_samples`; None if it is not known yet.
 
     Raises:
-        ConfigurationError: There are effects, but pedalboard is not installed.
+        ConfigurationError: An effect is requested and pedalboard is not installed.
     """
     stages: list[Stage] = []
     if options.clean_noise:
@@ -39,8 +39,8 @@ def finishing(options: ConversionOptions, sample_rate: int, samples: int | None 
     if options.tail_seconds:
         stages.append(_Tail(math.ceil(options.tail_seconds * sample_rate)))
     stages += effect_stages(options.effects, sample_rate)
-    if finished_rate(options, sample_rate) != sample_rate:
-        stages.append(Resampler(sample_rate, finished_rate(options, sample_rate)))
+    if output_rate(options, sample_rate) != sample_rate:
+        stages.append(Resampler(sample_rate, output_rate(options, sample_rate)))
     if stages:
         stages.append(_Clipper())
     if samples is not None:
@@ -48,26 +48,26 @@ def finishing(options: ConversionOptions, sample_rate: int, samples: int | None 
     return Chain(stages)
 
 
-def finished_rate(options: ConversionOptions, sample_rate: int) -> int:
-    """Sampling rate of the result in Hz; `sample_rate` is that of the voice."""
+def output_rate(options: ConversionOptions, sample_rate: int) -> int:
+    """Return the sampling rate of the result in Hz; `sample_rate` is that of the voice."""
     return options.output_sample_rate or sample_rate
 
 
-def finished_samples(options: ConversionOptions, sample_rate: int, source_samples: int, source_rate: int) -> int:
-    """Length of the result: that of the source, rounded up to a sample, and the tail where one is asked for.
+def output_samples(options: ConversionOptions, sample_rate: int, source_samples: int, source_rate: int) -> int:
+    """Return the length of the result: that of the source, rounded up to a sample, plus the tail.
 
     Args:
-        options: Of the conversion.
-        sample_rate: Of the voice, in Hz.
-        source_samples: Of the recording.
-        source_rate: Of the recording, in Hz.
+        options: Options of the conversion.
+        sample_rate: Sampling rate of the voice in Hz.
+        source_samples: Samples of the source.
+        source_rate: Sampling rate of the source in Hz.
     """
-    rate = finished_rate(options, sample_rate)
+    rate = output_rate(options, sample_rate)
     return -(-source_samples * rate // source_rate) + int(options.tail_seconds * rate)
 
 
 class _Tail(Stage):
-    """Silence after the end, for effects to ring in."""
+    """Silence after the end, in which effects decay."""
 
     def __init__(self, samples: int) -> None:
         self._samples = samples
@@ -80,7 +80,7 @@ class _Tail(Stage):
 
 
 class _Clipper(Stage):
-    """Cuts what effects have made too loud, and says so."""
+    """Clips samples beyond full scale, and logs how many there were."""
 
     def __init__(self) -> None:
         self._clipped = 0
@@ -91,12 +91,12 @@ class _Clipper(Stage):
 
     def finish(self) -> np.ndarray:
         if self._clipped:
-            log.warning("%d samples beyond full scale are clipped: add the effect limiter as the last", self._clipped)
+            log.warning("%d samples exceeded full scale and were clipped: end effects with limiter", self._clipped)
         return np.zeros(0, dtype=np.float32)
 
 
 class _Cut(Stage):
-    """The first samples of what comes."""
+    """Drops samples beyond a length."""
 
     def __init__(self, samples: int) -> None:
         self._missing = samples

@@ -1,4 +1,4 @@
-"""The networks that say a stretch of a recording with a voice: the only part of a conversion that needs a device.
+"""Networks that convert one window of audio: the only part of a conversion that runs on a device.
 
     window, 16 kHz ─▶ content ─▶ index, protect ─┐
     its pitch ───────────────────────────────────┴─▶ voice ─▶ audio
@@ -25,7 +25,7 @@ from rvc_lightning.audio.frames import (
 )
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.conversion.positional_noise import Place, PositionalNoise
+from rvc_lightning.conversion.positional_noise import Position, PositionalNoise
 from rvc_lightning.models import Synthesizer
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.pitch.base import PitchNetwork
@@ -34,24 +34,23 @@ from rvc_lightning.retrieval.index import RetrievalIndex
 
 
 class Window(NamedTuple):
-    """A stretch of a recording."""
+    """Part of a recording, with its context."""
 
     audio: np.ndarray
-    """At 16 kHz, float32 [N]."""
+    """Audio at 16 kHz, float32 [N]."""
     f0_hz: np.ndarray | None
-    """Pitch from its first sample on, 0 = unvoiced, [at least T]; None for voices without."""
-    place: Place
-    """Where it lies, which decides its random draws."""
+    """Pitch in Hz from the first sample on, 0 = unvoiced, [at least T]; None for voices without pitch."""
+    position: Position
+    """Position in the recording, which determines the random numbers."""
     start_cycles: float = 0.0
-    """Phase of the pitch before the frame that the generator begins with, in cycles; the pitch of that frame is bent to
-    reach it."""
+    """Phase of the pitch, in cycles, before the first frame of the generator."""
 
 
 class VoiceInference(nn.Module):
-    """Content encoder, pitch network and synthesizer; they go to a device together, and the index stays on the host.
+    """Content encoder, pitch network and synthesizer, moved to a device together; the index stays on the host.
 
-    Encoder and pitch compute in float32 under any precision: features are compared with those of the index, and half
-    the cents count.
+    Encoder and pitch network run in float32 under any precision: features are compared with those of the index, and
+    pitch must be accurate to fractions of a cent.
     """
 
     def __init__(self, synthesizer: Synthesizer, content: ContentEncoder, pitch: PitchNetwork | None = None) -> None:
@@ -59,7 +58,7 @@ class VoiceInference(nn.Module):
         self.synthesizer, self.content, self.pitch = synthesizer, content, pitch
 
     @torch.inference_mode()
-    def speak(
+    def convert(
         self,
         windows: Sequence[Window],
         options: ConversionOptions,
@@ -67,42 +66,47 @@ class VoiceInference(nn.Module):
         first_frame: int = 0,
         samples: int = 0,
     ) -> list[np.ndarray]:
-        """Says windows of any lengths; what becomes of one does not depend on the others.
+        """Convert windows of any lengths, each independently of the others.
 
         Args:
-            windows: B of them, at least one.
-            options: Of which index rate, protection, noise scale and speaker, by its number, count here.
-            index: None goes without.
-            first_frame: Where the generator begins, in frames of 10 ms; what is before it takes less work and is heard
-                by the other networks alone.
-            samples: N that the windows are padded to, if it is more than that of the longest.
+            windows: B windows, at least one.
+            options: Options, of which index rate, protection, noise scale and speaker (a number) are used.
+            index: Index of the voice; None converts without.
+            first_frame: First frame of the generator, in frames of 10 ms. The frames before it are context of the other
+                networks only, which costs less.
+            samples: Smallest N to pad the windows to.
 
         Returns:
-            Audio of each from `first_frame` on, float32 [(T - first_frame)·hop]. The content frames decide T,
-            so that it ends up to 35 ms before its window.
+            Audio of each window from `first_frame` on, float32 [(T - first_frame)·hop]. T follows from the content
+            frames, so the audio ends up to 35 ms before its window.
         """
         wav16k, lengths = self._batch([window.audio for window in windows], samples)
-        f0_hz = self._pitch_of(windows, CONTENT_REPEAT * content_frames(wav16k.shape[1]))
+        f0_hz = self._pitch_batch(windows, CONTENT_REPEAT * content_frames(wav16k.shape[1]))
         with torch.autocast(wav16k.device.type, enabled=False):
             content = self.content(wav16k, lengths)
-            content = enrich(content, content_lengths(lengths), f0_hz, index, options)
+            content = retrieve(content, content_lengths(lengths), f0_hz, index, options)
         frames = CONTENT_REPEAT * content_lengths(lengths)
         coarse = None if f0_hz is None else coarse_pitch(f0_hz)
         if f0_hz is not None:
-            # A frame lasts a hundredth of a second. Only the phase gets out of it: it lies where nothing is kept.
+            # The pitch of one frame, which lies in the dropped context, is changed to advance the phase.
             f0_hz[:, first_frame] += FRAMES_PER_SECOND * f0_hz.new_tensor([window.start_cycles for window in windows])
         speaker = torch.full_like(lengths, int(options.speaker))
         noise_scale = PRIOR_NOISE_SCALE if options.noise_scale is None else options.noise_scale
-        with PositionalNoise([window.place for window in windows], content.shape[1], first_frame):
+        with PositionalNoise([window.position for window in windows], content.shape[1], first_frame):
             audio = self.synthesizer.infer(content, frames, coarse, f0_hz, speaker, noise_scale, first_frame)
         ends = ((frames - first_frame) * self.synthesizer.config.hop_samples).tolist()
         return [item[0, :end].numpy() for item, end in zip(audio.float().cpu(), ends, strict=True)]
 
     @torch.inference_mode()
-    def measure(self, waves: Sequence[np.ndarray], samples: int = 0) -> list[np.ndarray]:
-        """Pitch of stretches of a good minute at most by the network, [N] each: f0_hz [N // 160 + 1] of each.
+    def measure_pitch(self, waves: Sequence[np.ndarray], samples: int = 0) -> list[np.ndarray]:
+        """Measure the pitch of audio of up to about a minute with the pitch network.
 
-        They are padded to `samples` if that is more than the longest has.
+        Args:
+            waves: Audio at 16 kHz, float32 [N] each.
+            samples: Smallest N to pad the audio to.
+
+        Returns:
+            Pitch in Hz of each, float32 [N // 160 + 1], 0 = unvoiced.
         """
         assert self.pitch is not None
         wav16k, lengths = self._batch(waves, samples)
@@ -111,37 +115,36 @@ class VoiceInference(nn.Module):
         return [track[: frame_count(len(wave))] for track, wave in zip(tracks, waves, strict=True)]
 
     def _batch(self, waves: Sequence[np.ndarray], samples: int) -> tuple[Tensor, Tensor]:
-        """On the device of the networks, [B, N] and [B]; N is `samples` at least."""
-        there = self.synthesizer.speaker_embedding.weight
+        """Return padded audio [B, N] and lengths [B] on the device of the networks."""
         lengths = [len(wave) for wave in waves]
         padded = np.zeros((len(waves), max(samples, *lengths)), np.float32)
         for row, wave in zip(padded, waves, strict=True):
             row[: len(wave)] = wave
-        return there.new_tensor(padded), there.new_tensor(lengths, dtype=torch.long)
+        weight = self.synthesizer.speaker_embedding.weight
+        return weight.new_tensor(padded), weight.new_tensor(lengths, dtype=torch.long)
 
-    def _pitch_of(self, windows: Sequence[Window], frames: int) -> Tensor | None:
-        """f0_hz [B, T] on the device of the networks, 0 beyond the end of a contour; None for voices without."""
-        contours = [window.f0_hz for window in windows if window.f0_hz is not None]
+    def _pitch_batch(self, windows: Sequence[Window], frames: int) -> Tensor | None:
+        """Return f0_hz [B, T] on the device of the networks, padded with 0; None for voices without pitch."""
         if not self.synthesizer.pitch_guided:
             return None
-        there = self.synthesizer.speaker_embedding.weight
-        f0_hz = np.zeros((len(contours), frames), np.float32)
-        for row, contour in zip(f0_hz, contours, strict=True):
-            row[: len(contour)] = contour[:frames]
-        return there.new_tensor(f0_hz)
+        f0_hz = np.zeros((len(windows), frames), np.float32)
+        for row, window in zip(f0_hz, windows, strict=True):
+            assert window.f0_hz is not None
+            row[: len(window.f0_hz)] = window.f0_hz[:frames]
+        return self.synthesizer.speaker_embedding.weight.new_tensor(f0_hz)
 
 
-def enrich(
+def retrieve(
     content: Tensor, frames: Tensor, f0_hz: Tensor | None, index: RetrievalIndex | None, options: ConversionOptions
 ) -> Tensor:
-    """What the voice is given for the content of a source.
+    """Mix content with features of the index, and repeat it to the frame rate of the voice.
 
     Args:
-        content: [B, F, C].
+        content: Content of the source, [B, F, C].
         frames: Content frames of each item, [B].
-        f0_hz: Pitch, 0 = unvoiced, [B, T]; None for voices without.
-        index: None leaves the content alone.
-        options: Of which index rate and protection count here.
+        f0_hz: Pitch in Hz, 0 = unvoiced, [B, T]; None for voices without pitch.
+        index: Index of the voice; None leaves the content unchanged.
+        options: Options, of which index rate and protection are used.
 
     Returns:
         [B, T, C].
@@ -157,13 +160,13 @@ def enrich(
 
 
 def protect_unvoiced(mixed: Tensor, original: Tensor, f0_hz: Tensor, protect: float) -> Tensor:
-    """Keeps consonants and breaths closer to the source (specification 10.4).
+    """Keep consonants and breaths closer to the source (SPECIFICATION.md, section 10.4).
 
     Args:
         mixed: Features after retrieval, [B, T, C].
         original: Features of the source, [B, T, C].
-        f0_hz: Pitch, 0 = unvoiced, [B, T].
-        protect: Share of `mixed` in unvoiced frames, 0 to 0.5; 0.5 means all of it, that is no protection.
+        f0_hz: Pitch in Hz, 0 = unvoiced, [B, T].
+        protect: Share of `mixed` in unvoiced frames, 0 to 0.5; 0.5 disables the protection.
 
     Returns:
         [B, T, C].
@@ -175,5 +178,5 @@ def protect_unvoiced(mixed: Tensor, original: Tensor, f0_hz: Tensor, protect: fl
 
 
 def cycles_before(f0_hz: np.ndarray, frame: int) -> float:
-    """Phase that a pitch contour [F] has run through before a frame, in cycles, 0 to 1."""
+    """Return the phase of a pitch contour [F] before a frame, in cycles, 0 to 1."""
     return float(f0_hz[:frame].sum(dtype=np.float64) / FRAMES_PER_SECOND % 1.0)

@@ -1,8 +1,8 @@
-"""What has become of each recording of a folder, kept beside the results, so that a run can go on where one ended.
+"""Journal of a folder conversion, from which an interrupted run resumes.
 
-Every rank of every run adds lines to one file. A line is trusted only where recording and result are still those that
-it tells of, byte for byte, and voice and settings are those of this run: a line that is cut short, or out of date,
-makes that recording be converted again, and nothing else.
+All ranks of all runs append lines to one file beside the results. An entry counts only if the recording and the result
+still have its digests and the run has the same voice and settings. A damaged or outdated entry makes that one recording
+be converted again.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ JOURNAL_NAME = ".converted.jsonl"
 
 @dataclass(frozen=True)
 class Entry:
-    """What has become of a recording."""
+    """Outcome of the conversion of one recording."""
 
     run: str
-    """A name of the run."""
+    """Identifier of the run."""
     source: str
-    """The recording, as it is called in messages."""
+    """Recording, as named in messages."""
     target: str
-    """The file that was to be written."""
+    """Output file."""
     failure: str | None = None
-    """Why it was not; None where it was."""
-    made_by: str = ""
-    """Digest of voice and settings."""
+    """Reason of a failure; None on success."""
+    settings_digest: str = ""
+    """Digest of the voice and the settings."""
     source_digest: str = ""
-    """Of the recording."""
+    """Digest of the recording."""
     target_digest: str = ""
-    """Of what was written."""
+    """Digest of the output file."""
 
-    def holds(self, source: Path, target: Path, made_by: str) -> bool:
-        """Whether the result of the entry is there, and would be made again the same."""
+    def is_current(self, source: Path, target: Path, settings_digest: str) -> bool:
+        """Whether the output file exists and converting again would give the same."""
         return (
             self.failure is None
-            and self.made_by == made_by
+            and self.settings_digest == settings_digest
             and target.is_file()
             and digest(target) == self.target_digest
             and digest(source) == self.source_digest
@@ -51,29 +51,29 @@ class Entry:
 
 
 class Journal:
-    """The file."""
+    """File with one entry per line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def add(self, entry: Entry) -> None:
-        """Adds an entry, in one go: lines of several processes do not mix."""
+        """Append an entry in one write, so that lines of several processes do not mix."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab", buffering=0) as file:
             file.write((json.dumps(asdict(entry)) + "\n").encode())
 
     def entries(self) -> Iterator[Entry]:
-        """All entries in the order in which they were added; damaged ones are left out."""
+        """Yield all entries in the order in which they were added, except damaged ones."""
         if not self.path.is_file():
             return
         for line in self.path.read_bytes().splitlines():
             try:
                 yield Entry(**json.loads(line))
             except (ValueError, TypeError):
-                log.warning("A line of '%s' is damaged and left out", self.path)
+                log.warning("Ignored a damaged line of '%s'", self.path)
 
-    def keep(self, entries: Iterable[Entry]) -> None:
-        """Leaves only these entries, whole or as it was; without any, no file."""
+    def rewrite(self, entries: Iterable[Entry]) -> None:
+        """Replace the content with these entries, atomically; remove the file if there are none."""
         lines = [json.dumps(asdict(entry)) + "\n" for entry in entries]
         if not lines:
             self.path.unlink(missing_ok=True)

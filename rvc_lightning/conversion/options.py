@@ -1,12 +1,12 @@
-"""What can be chosen for a conversion, and where each choice acts.
+"""Options of a conversion, and where each of them acts.
 
     source ─▶ 16 kHz, high-pass ─┬─▶ pitch ─▶ f0_file ─▶ transpose ─▶ autotune | proposed pitch ─┬─▶ write_f0
                                  └─▶ split_on_silence ─▶ content ─▶ index_rate, protect ────────┴─▶ voice ─┐
                                                                                            (speaker, seed) │
     file ◀─ output_format ◀─ output_sample_rate ◀─ effects, tail ◀─ clean_noise ◀─ volume_envelope ◀───────┘
 
-Everything that the project says about an option is here, once: the checks, the command's help, the README's table and
-the widgets read it from these fields (`option_fields`).
+Each option is described here once: the checks, the help of the commands, the tables of the documentation and the
+widgets read these fields (`option_fields`).
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rvc_lightning.config.options import OptionField, check_options, option, option_fields, options_from
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from rvc_lightning.config.options import OptionField, Settings, option, option_fields
 from rvc_lightning.conversion.effects import EFFECTS, Effect, effects_from
 from rvc_lightning.errors import ConfigurationError
-
-__all__ = ["ConversionOptions", "OptionField", "default_values", "help_text", "markdown_table", "option_fields"]
 
 FORMATS = ("wav", "flac", "mp3", "ogg", "m4a")
 """Audio formats that can be written."""
@@ -30,96 +31,96 @@ _HELP_WIDTH = 110
 
 
 @dataclass(frozen=True)
-class ConversionOptions:
-    """How a recording is converted (specification section 10).
+class ConversionOptions(Settings):
+    """Options of the conversion of one recording (SPECIFICATION.md, section 10).
 
     Raises:
-        ConfigurationError: A value is of the wrong kind or out of range, or two contradict each other; the message
-            names them and what is allowed.
+        ConfigurationError: A value has the wrong type or is out of range, or two options contradict each other.
     """
 
     transpose_semitones: float = option(
         0.0,
-        "shift of the pitch, 12 to the octave; about 12 from a low to a high voice, -12 back; a voice without pitch "
-        "has none to shift",
+        "shift of the pitch, 12 to the octave: about 12 from a low to a high voice, -12 back; without effect on voices "
+        "without pitch",
         unit="semitones", min=-48, max=48,
     )  # fmt: skip
     autotune: float = option(
         0.0,
-        "how far the pitch is pulled to the nearest note: 0 not at all, 1 onto it",
+        "strength of the pull to the nearest note: 0 none, 1 exactly onto the note",
         min=0, max=1,
     )  # fmt: skip
     proposed_pitch_hz: float | None = option(
         None,
-        "pitch to move the recording to, by whole semitones, an octave at most; 155 suits low voices, 255 high ones",
+        "median pitch to shift the recording to, by whole semitones and at most an octave; 155 suits low voices, 255 "
+        "high ones",
         unit="Hz", min=50, max=1100,
     )  # fmt: skip
     f0_file: str | None = option(
         None,
-        "pitch from a file of lines 'seconds,Hz' in place of the recording's own where the file covers it, 0 for "
-        "unvoiced; for a folder of recordings, a folder of such files with the same names",
+        "file of lines 'seconds,Hz' that replaces the measured pitch where it covers the recording, 0 for unvoiced; "
+        "for a folder of recordings, a folder of such files with the same names",
     )
     write_f0: bool = option(
         False,
-        "writes the pitch that was used beside the audio, as NAME.f0.csv, a file for f0_file",
+        "whether to write the pitch of the result beside the audio, as NAME.f0.csv, a file for f0_file",
     )
     index_rate: float = option(
         0.75,
-        "share of the features taken from the voice's own recordings, if there is an index",
+        "share of the features that comes from the recordings of the voice, if it has an index",
         min=0, max=1,
     )  # fmt: skip
     protect: float = option(
         0.5,
-        "share of those features in consonants and breaths: 0 keeps them nearest to the source, 0.5 is no protection",
+        "share of those features in consonants and breaths: 0 keeps them closest to the source, 0.5 is no protection",
         min=0, max=0.5,
     )  # fmt: skip
     volume_envelope: float = option(
         1.0,
-        "loudness over time: 1 the voice's own, 0 the source's",
+        "loudness over time: 1 as the voice gives it, 0 that of the source",
         min=0, max=1,
     )  # fmt: skip
     speaker: int | str = option(
         0,
-        "speaker of a voice that has several, by number or by name",
+        "speaker of a voice with several, by number or by name",
         min=0,
     )  # fmt: skip
     noise_scale: float | None = option(
         None,
-        "how widely the voice draws from what it has learned: 0 the most probable, 1 all of it; null as it was "
-        "trained, which is 0.66666 for voices of other tools",
+        "spread of the random features: 0 the most probable ones, 1 the full spread; null as the voice was trained, "
+        "which is 0.66666 for voices of other tools",
         min=0, max=1,
     )  # fmt: skip
     seed: int = option(
         0,
-        "of the noise that is drawn; the same seed gives the same audio",
+        "seed of the random numbers; the same seed gives the same audio",
         min=0,
     )  # fmt: skip
     split_on_silence: bool = option(
         False,
-        "converts only where there is sound (60 dB below the loudest and above); the rest becomes exact silence",
+        "whether to convert only parts with sound (down to 60 dB below the loudest); the rest becomes exact silence",
     )
     clean_noise: float = option(
         0.0,
-        "how much of the steady noise is removed from the result: 0 none, 1 as much as can be told from the voice",
+        "strength of the removal of steady noise from the result: 0 none, 1 the most",
         min=0, max=1,
     )  # fmt: skip
-    effects: tuple[Effect, ...] = option(
+    effects: tuple[Any, ...] = option(
         (),
         "effects in their order, each a name, or a table of its name and parameters",
     )
     tail_seconds: float = option(
         0.0,
-        "how much longer the result is, for what chorus, delay and reverb leave; 0 keeps the length",
+        "time added to the end for chorus, delay and reverb to decay; 0 keeps the length",
         unit="s", min=0, max=60,
     )  # fmt: skip
     output_sample_rate: int | None = option(
         None,
-        "sampling rate of the result; null is that of the voice, or in files the next that the format takes",
+        "sampling rate of the result; null is that of the voice, or in files the next one that the format supports",
         unit="Hz", min=8000, max=192000,
     )  # fmt: skip
     output_format: str | None = option(
         None,
-        "format of the files that are written; null goes by the name of an output file, and is wav in a folder",
+        "format of written files; null follows the name of an output file, and is wav for a folder",
         choices=FORMATS,
     )
 
@@ -127,76 +128,83 @@ class ConversionOptions:
         object.__setattr__(self, "effects", effects_from(self.effects))
         if isinstance(self.f0_file, os.PathLike):
             object.__setattr__(self, "f0_file", os.fspath(self.f0_file))
-        check_options(self)
-        self._refuse_contradictions()
+        super().__post_init__()
+        self._check_contradictions()
 
-    def _refuse_contradictions(self) -> None:
-        chosen = {
-            name: value for name in ("autotune", "proposed_pitch_hz", "f0_file") if (value := getattr(self, name))
-        }
+    def _check_contradictions(self) -> None:
+        pitch_options = ("autotune", "proposed_pitch_hz", "f0_file")
+        chosen = [f"{name}={value}" for name in pitch_options if (value := getattr(self, name))]
         if len(chosen) > 1:
-            given = " and ".join(f"{name}={value}" for name, value in chosen.items())
-            raise ConfigurationError(f"{given} contradict each other: each decides the pitch; choose one of them")
-        if self.tail_seconds and not any(effect.rings for effect in self.effects):
-            rings = ", ".join(name for name, effect in EFFECTS.items() if effect.rings)
+            raise ConfigurationError(f"{' and '.join(chosen)} exclude each other: choose one")
+        if self.tail_seconds and not any(effect.has_tail for effect in self.effects):
+            with_tail = " or ".join(name for name, effect in EFFECTS.items() if effect.has_tail)
             raise ConfigurationError(
-                f"tail_seconds={self.tail_seconds:g} and effects={[effect.name for effect in self.effects]} contradict "
-                f"each other: nothing rings on; add one of {rings}, or choose tail_seconds=0"
+                f"tail_seconds={self.tail_seconds:g} requires an effect with a tail: add {with_tail} to effects, or "
+                "choose tail_seconds=0"
             )
-
-    @classmethod
-    def from_values(cls, values: Mapping[str, Any]) -> ConversionOptions:
-        """Options from names and values as YAML, JSON or widgets give them; what is left out has its default.
-
-        Raises:
-            ConfigurationError: As the class, and for a name that is no option.
-        """
-        return options_from(cls, values)
 
 
 def default_values() -> dict[str, Any]:
-    """Every option and its default, in plain types: what the command is configured by."""
+    """Return the default of each option in plain types."""
     return {
-        one.name: list(one.default) if one.default == () else one.default for one in option_fields(ConversionOptions)
+        one.name: list(one.default) if isinstance(one.default, tuple) else one.default
+        for one in option_fields(ConversionOptions)
     }
 
 
+def options_from(config: Mapping[str, Any]) -> ConversionOptions:
+    """Return the options among the settings of a command. Raises ConfigurationError as `ConversionOptions`."""
+    return ConversionOptions.from_values({name: config[name] for name in default_values()})
+
+
+def register() -> None:
+    """Register the defaults with Hydra as `conversion_options`, and the help text as the resolver `conversion_help`.
+
+    Configuration files refer to both by these names.
+    """
+    ConfigStore.instance().store("conversion_options", default_values())
+    OmegaConf.register_new_resolver("conversion_help", lambda: help_text().replace("$", "$$"), replace=True)
+
+
 def help_text() -> str:
-    """Every option, then every effect with its parameters, for a terminal."""
-    lines = [line for one in option_fields(ConversionOptions) for line in _lines(one, "  ")]
+    """Return a description of all options and effects for a terminal."""
+    lines = [line for one in option_fields(ConversionOptions) for line in _help_lines(one)]
     lines += ["", "Effects, as in 'effects=[compressor,{name:reverb,room_size:0.8},limiter]':", ""]
     for name, effect in EFFECTS.items():
         lines.append(f"  {name}: {effect.about}")
-        lines += [f"      {_parameter(one, '')}: {one.help}" for one in option_fields(effect)]
+        lines += [f"      {_signature(one)}: {one.help}" for one in option_fields(effect)]
     return "\n".join(lines)
 
 
 def markdown_table() -> str:
-    """Every option, then every effect with its parameters, as two tables for the README."""
-    rows = [(f"`{one.name}={one.default_text}`", _range(one), one.help) for one in option_fields(ConversionOptions)]
-    parameters = [
-        (f"`{name}`", ", ".join(_parameter(one) for one in option_fields(effect)), effect.about)
-        for name, effect in EFFECTS.items()
-    ]
+    """Return a table of all options and one of all effects for the documentation."""
+    options = [(f"`{one.name}={one.default_text}`", _range(one), one.help) for one in option_fields(ConversionOptions)]
+    effects = [(f"`{name}`", _parameters(effect), effect.about) for name, effect in EFFECTS.items()]
     return "\n\n".join(
         (
-            _table(("option and default", "takes", "meaning"), rows),
-            _table(("effect", "parameters", "what it does"), parameters),
+            _table(("option and default", "values", "meaning"), options),
+            _table(("effect", "parameters", "meaning"), effects),
         )
     )
 
 
-def _lines(one: OptionField, indent: str) -> list[str]:
-    more = textwrap.wrap(one.help, _HELP_WIDTH, initial_indent=indent + "    ", subsequent_indent=indent + "    ")
-    return [f"{indent}{one.name}={one.default_text} ({_range(one)})", *more]
+def _help_lines(one: OptionField) -> list[str]:
+    indent = " " * 6
+    return [
+        f"  {_signature(one)}",
+        *textwrap.wrap(one.help, _HELP_WIDTH, initial_indent=indent, subsequent_indent=indent),
+    ]
 
 
-def _parameter(one: OptionField, quote: str = "`") -> str:
-    return f"{quote}{one.name}={one.default_text}{quote} ({_range(one)})"
+def _signature(one: OptionField) -> str:
+    return f"{one.name}={one.default_text} ({_range(one)})"
+
+
+def _parameters(effect: type[Effect]) -> str:
+    return ", ".join(f"`{one.name}={one.default_text}` ({_range(one)})" for one in option_fields(effect))
 
 
 def _range(one: OptionField) -> str:
-    """What an option takes, without words that a reader of a table needs not."""
     return one.allowed.removeprefix("a number from ")
 
 

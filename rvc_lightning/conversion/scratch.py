@@ -1,8 +1,8 @@
-"""Where samples of long recordings lie while they are converted: folders that go with the process that made them."""
+"""Temporary folders for samples of long recordings, also removed after the process that made them was killed."""
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,38 +11,39 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from rvc_lightning.io.files import make_folder
+
 _FOLDER_PREFIX = ".converting-"
 _LOCK_NAME = "lock"
 
 
 @contextmanager
 def scratch_folder(parent: Path | None) -> Iterator[Path]:
-    """A folder, removed at the end; what killed processes have left in `parent` is removed as well.
+    """Make a temporary folder, and remove those that killed processes left in `parent`.
 
     Args:
-        parent: Where it is made, beside what the samples become: on a disk with room for them. None takes the folder
-            of the system for temporary files.
+        parent: Parent folder, on a disk with room for the samples; None is the system's folder for temporary files.
     """
-    if parent is not None:
-        parent.mkdir(parents=True, exist_ok=True)
-        for leftover in parent.glob(f"{_FOLDER_PREFIX}*"):
-            _remove_if_left(leftover)
+    parent = Path(tempfile.gettempdir()) if parent is None else parent
+    make_folder(parent)
+    for leftover in parent.glob(f"{_FOLDER_PREFIX}*"):
+        _remove_if_unused(leftover)
     folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=parent))
     lock = FileLock(folder / _LOCK_NAME)
     lock.acquire()
     try:
         yield folder
     finally:
-        lock.release()
         shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
 
 
-def _remove_if_left(folder: Path) -> None:
-    """Removes a folder whose process has ended."""
-    if not os.access(folder / _LOCK_NAME, os.W_OK):
-        return
-    try:
-        with FileLock(folder / _LOCK_NAME).acquire(blocking=False):
-            shutil.rmtree(folder, ignore_errors=True)
-    except Timeout:
-        return
+def _remove_if_unused(folder: Path) -> None:
+    """Remove a folder unless a process holds its lock."""
+    with contextlib.suppress(OSError, Timeout):
+        if any(folder.iterdir()):
+            with FileLock(folder / _LOCK_NAME).acquire(blocking=False):
+                shutil.rmtree(folder, ignore_errors=True)
+        else:
+            # Its owner was killed before it locked the folder; a living one makes the folder again.
+            folder.rmdir()

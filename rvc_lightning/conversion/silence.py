@@ -1,11 +1,11 @@
-"""Where a recording sounds (specification 10.6): levels every 125 ms, compared with the loudest.
+"""Detection of sound in a recording (SPECIFICATION.md, section 10.6): levels every 125 ms relative to the loudest.
 
     samples   |....|....|....|....|....|        hop of 2000 samples at 16 kHz
-    window    1 hop before ... 1 hop after the level's place, zeros outside the recording
+    window    1 hop before ... 1 hop after each level, zeros outside the recording
 
-What lies 60 dB or more below the loudest level is silent.
+Levels 60 dB or more below the loudest are silent.
 
-Letters: N samples at 16 kHz.
+Legend: N samples at 16 kHz.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SILENT_DB = -60.0
 
 
 class SoundDetector:
-    """Finds the stretches of a recording, taken block by block, that are not silent."""
+    """Finds the parts of a recording that are not silent, block by block."""
 
     def __init__(self) -> None:
         self._energies: list[np.ndarray] = []
@@ -25,7 +25,7 @@ class SoundDetector:
         self._samples = 0
 
     def push(self, block: np.ndarray) -> None:
-        """Takes the next samples, float32 [N]."""
+        """Add the next samples, float32 [N]."""
         self._samples += len(block)
         audio = np.concatenate([self._rest, block])
         whole = len(audio) // HOP_SAMPLES * HOP_SAMPLES
@@ -33,11 +33,11 @@ class SoundDetector:
         self._energies.append(np.einsum("ij,ij->i", hops, hops, dtype=np.float64))
         self._rest = audio[whole:]
 
-    def stretches(self, grid_samples: int = 1) -> list[tuple[int, int]]:
-        """(start, end) of each stretch with sound of what was taken, in order and apart; [] if all of it is silent.
+    def parts(self, grid_samples: int = 1) -> list[tuple[int, int]]:
+        """Return (start, end) of each part with sound, in order and without overlap; [] if all samples are silent.
 
         Args:
-            grid_samples: Borders lie on multiples of this, but for that at the end; stretches reach out to them.
+            grid_samples: Parts are extended to multiples of this, except at the end of the recording.
         """
         energies = np.concatenate([*self._energies, [np.sum(np.square(self._rest, dtype=np.float64))]])
         windows = energies + np.concatenate([[0.0], energies[:-1]])

@@ -1,4 +1,4 @@
-"""Speakers of a voice by number or by name, and what else of a conversion the voice decides."""
+"""Options that depend on the voice: the speaker by number or name, and the noise scale."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rvc_lightning.voice.voice import Voice
 
 
 def speaker_number(voice: Voice, speaker: int | str) -> int:
-    """The number of a speaker of `voice`.
+    """Return the number of a speaker of `voice`.
 
     Args:
         voice: The voice.
-        speaker: A number from 0, or a name; a name of digits that no speaker has is a number.
+        speaker: Number from 0, or name; digits that are no name are a number.
 
     Raises:
-        VoiceError: The voice was trained with no such speaker; the message has those that there are.
+        VoiceError: The voice has no such speaker; the message lists the choices.
     """
     names = voice.speaker_names
     if isinstance(speaker, str):
@@ -33,8 +33,8 @@ def speaker_number(voice: Voice, speaker: int | str) -> int:
     return number
 
 
-def with_voice(options: ConversionOptions, voice: Voice) -> ConversionOptions:
-    """Options that leave nothing to the voice: the speaker by number, and the voice's noise where none is chosen.
+def resolve_options(options: ConversionOptions, voice: Voice) -> ConversionOptions:
+    """Return options with the number of the speaker, and with the noise scale of the voice if none is chosen.
 
     Raises:
         VoiceError: The voice has no such speaker.
@@ -47,5 +47,5 @@ def _choices(voice: Voice) -> str:
     last = voice.speaker_numbers[-1]
     names = voice.speaker_names
     named = f", by name: {', '.join(names)}" if names else "; it stores no names"
-    # One speaker alone is often called by its number.
+    # A single speaker often has its number as its name.
     return f"choose 0{f' to {last}' if last else ''}{'' if names == ['0'] else named}"

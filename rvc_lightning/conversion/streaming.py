@@ -1,11 +1,11 @@
-"""Conversion of sound as it comes in: a block in, a block out, a fixed time later.
+"""Conversion of audio as it arrives: a block in, a block out, with a fixed latency.
 
-    heard      ....|<--- context --->|<-- block -->|<lookahead>|          at 16 kHz
-    said                           ><|<----------->|><                    fades around the borders of blocks
-    given                                                        ....|    what was said, at an even pace
+    input      ....|<--- context --->|<-- block -->|<lookahead>|          at 16 kHz
+    converted                      ><|<----------->|><                    fades around the borders of blocks
+    output                                                       ....|    converted audio, at a steady rate
 
-Each block is said together with what surrounds it, as a chunk of a recording is. Pitch that was used once stays, so
-that the phase of the voice goes on where the last block has left it.
+Each block is converted together with its context, as is a chunk of a recording. The pitch of a frame never changes
+after its first use, so that the phase of the voice continues from block to block.
 
 Legend: N samples, F frames of 10 ms.
 """
@@ -22,79 +22,72 @@ from rvc_lightning.audio.filters import highpass_zero_phase
 from rvc_lightning.audio.frames import CONTENT_SAMPLES, FRAME_SAMPLES, FRAMES_PER_SECOND, SAMPLE_RATE
 from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
 from rvc_lightning.audio.stages import Resampler, Stage
-from rvc_lightning.config.validation import check_types
+from rvc_lightning.config.options import Settings, option, option_fields
 from rvc_lightning.conversion.chunking import FADE_FRAMES, Chunk, Joiner, reflected
-from rvc_lightning.conversion.contour import shaped_contour
+from rvc_lightning.conversion.contour import shape_contour
 from rvc_lightning.conversion.converter import VoiceConverter
-from rvc_lightning.conversion.finishing import finished_rate, finishing
-from rvc_lightning.conversion.inference import Window
-from rvc_lightning.conversion.options import ConversionOptions, option_fields
-from rvc_lightning.conversion.positional_noise import Place
-from rvc_lightning.conversion.speakers import with_voice
+from rvc_lightning.conversion.finishing import finishing_chain, output_rate
+from rvc_lightning.conversion.inference import Window, cycles_before
+from rvc_lightning.conversion.levels import NOT_FINITE
+from rvc_lightning.conversion.options import ConversionOptions
+from rvc_lightning.conversion.positional_noise import Position
+from rvc_lightning.conversion.speakers import resolve_options
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
 from rvc_lightning.pitch.base import PitchNetwork, measure
 
-_NEEDS_THE_WHOLE = (
+_UNSUPPORTED_OPTIONS = (
     *("proposed_pitch_hz", "f0_file", "write_f0", "volume_envelope", "split_on_silence", "clean_noise"),
     *("tail_seconds", "output_format"),
 )
-"""Options that ask for more of a recording than has been heard, or for a file."""
+"""Options that require the whole recording, or a file."""
 
 _ENDLESS = 1 << 62
 _GENERATOR_FRAMES = 24
-"""More than a HiFi-GAN generator hears on either side of a frame."""
+"""More than the receptive field of a HiFi-GAN generator on either side of a frame."""
 
-_LEAST_LOOKAHEAD_SECONDS = 0.06
-"""The last content frame ends up to 35 ms before its window, and the fade reaches 10 ms beyond the block."""
+_MIN_LOOKAHEAD_SECONDS = 0.06
+"""The last content frame ends up to 35 ms before its window, and the fade extends 10 ms beyond the block."""
 
 
 @dataclass(frozen=True)
-class StreamLengths:
-    """How much is worked on at once; all are rounded up to 20 ms.
+class StreamLengths(Settings, group="stream"):
+    """Length of a block and of its context; all are rounded up to 20 ms.
 
     Raises:
-        ConfigurationError: A length is too short.
+        ConfigurationError: A length is out of range.
     """
 
-    block_seconds: float = 0.24
-    """What is said at once. Longer blocks take less work a second, and more time until they are heard."""
-    context_seconds: float = 1.0
-    """Of what came before, heard again with each block."""
-    lookahead_seconds: float = 0.1
-    """Of what comes after, waited for. Where it is short, the ends of blocks are said less surely."""
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        demands = {
-            "block_seconds": (self.block_seconds, 0.04),
-            "context_seconds": (self.context_seconds, 0.1),
-            "lookahead_seconds": (self.lookahead_seconds, _LEAST_LOOKAHEAD_SECONDS),
-        }
-        for name, (value, least) in demands.items():
-            if not least <= value <= 60:
-                raise ConfigurationError(f"{name}={value}: choose {least} to 60 seconds")
+    block_seconds: float = option(
+        0.24, "audio converted at a time; longer blocks cost less and add latency", unit="s", min=0.04, max=60
+    )
+    context_seconds: float = option(1.0, "preceding audio converted again with each block", unit="s", min=0.1, max=60)
+    lookahead_seconds: float = option(
+        0.1,
+        "following audio to wait for; a short lookahead makes the ends of blocks less accurate",
+        unit="s", min=_MIN_LOOKAHEAD_SECONDS, max=60,
+    )  # fmt: skip
 
     @property
     def block_samples(self) -> int:
-        """At 16 kHz."""
+        """Block length at 16 kHz."""
         return _on_grid(self.block_seconds)
 
     @property
     def context_samples(self) -> int:
-        """At 16 kHz."""
+        """Context length at 16 kHz."""
         return _on_grid(self.context_seconds)
 
     @property
     def lookahead_samples(self) -> int:
-        """At 16 kHz."""
+        """Lookahead length at 16 kHz."""
         return _on_grid(self.lookahead_seconds)
 
 
 class StreamingConverter(Stage):
-    """Says what comes in with a voice: `push` a block of any length, get as much of the result.
+    """Converts a stream: `push` takes a block of any length and returns as much of the output.
 
-    The result comes `latency_seconds` late: the first samples are silence, and `finish` gives what is still owed.
-    Levels are left alone, for the loudest place is not known yet; what exceeds ±1 is clipped.
+    The output is `latency_seconds` late: it starts with silence, and `finish` returns the remainder. Levels are not
+    adjusted, because the loudest place is not known yet; samples beyond ±1 are clipped.
     """
 
     def __init__(
@@ -106,146 +99,142 @@ class StreamingConverter(Stage):
         lengths: StreamLengths | None = None,
         fabric: Fabric | None = None,
     ) -> None:
-        """Gets ready for one stream.
+        """Prepare for one stream.
 
         Args:
-            converter: With the voice.
-            options: Those that need no more than has been heard.
-            sample_rate: Of what comes in, in Hz.
-            lengths: How much is worked on at once.
-            fabric: Device and precision; by default the accelerator there is, in float32.
+            converter: Converter with the voice.
+            options: Options that do not require the whole recording.
+            sample_rate: Sampling rate of the input in Hz.
+            lengths: Lengths of block, context and lookahead.
+            fabric: Device and precision; by default one accelerator in float32.
 
         Raises:
-            ConfigurationError: An option needs the whole recording, or the rate is out of range.
+            ConfigurationError: An option requires the whole recording, or the rate is out of range.
             VoiceError: The voice has no such speaker or no pitch to change, or the index does not fit.
         """
         options = options or ConversionOptions()
         _check(options, converter, sample_rate)
-        self._options = with_voice(options, converter.voice)
-        self._speaker, self._pitch = converter.speaker, converter.pitch
+        self._options = resolve_options(options, converter.voice)
+        self._inference, self._pitch = converter.inference, converter.pitch
         self._index = converter.index_for(self._options)
         self._lengths = lengths or StreamLengths()
         self._fabric = fabric or Fabric(accelerator="auto", devices=1)
-        self._fabric.to_device(self._speaker.eval())
+        self._fabric.to_device(self._inference.eval())
         voice_rate = converter.voice.sample_rate
-        self.sample_rate = finished_rate(self._options, voice_rate)
+        self.sample_rate = output_rate(self._options, voice_rate)
         self._source_rate = sample_rate
         self._resampler = Resampler(sample_rate, SAMPLE_RATE)
-        self._finishing = finishing(self._options, voice_rate)
-        self._said = _Queue()
-        # The generator hears less of what came before than the networks that are given words.
-        heard_frames = min(_GENERATOR_FRAMES, self._lengths.context_samples // FRAME_SAMPLES)
-        self._first_frame = self._lengths.context_samples // FRAME_SAMPLES - heard_frames
+        self._finishing = finishing_chain(self._options, voice_rate)
+        self._joined = _Queue()
+        # The generator needs less context than the other networks.
+        generator_frames = min(_GENERATOR_FRAMES, self._lengths.context_samples // FRAME_SAMPLES)
+        self._first_frame = self._lengths.context_samples // FRAME_SAMPLES - generator_frames
         self._hop_samples = converter.voice.config.hop_samples
-        self._joiner = Joiner(self._said, heard_frames * FRAME_SAMPLES, self._hop_samples, _ENDLESS)
-        # What was heard, from sample `_first` on; the next block starts at `_next`.
-        self._heard, self._first, self._next = np.zeros(0, np.float32), 0, 0
-        # Pitch of the context of the next block, and the phase that it starts with.
-        self._used_f0_hz: np.ndarray | None = None
+        self._joiner = Joiner(self._joined, generator_frames * FRAME_SAMPLES, self._hop_samples, _ENDLESS)
+        # Input from sample `_first` on; the next block starts at `_next`.
+        self._input, self._first, self._next = np.zeros(0, np.float32), 0, 0
+        # Pitch of the context of the next block, and the phase before it.
+        self._context_f0_hz = np.zeros(0, np.float32)
         self._cycles = 0.0
-        self._ready = _Queue()
+        self._output = _Queue()
         self._latency_samples = self._latency(voice_rate)
-        self._ready.append(np.zeros(self._latency_samples, np.float32))
+        self._output.append(np.zeros(self._latency_samples, np.float32))
         self._taken = self._given = 0
 
     @property
     def latency_seconds(self) -> float:
-        """How much later the result is than what it was made of, the time of the computation not counted."""
+        """Delay of the output, not counting the time of the computation."""
         return self._latency_samples / self.sample_rate
 
     def push(self, block: np.ndarray) -> np.ndarray:
-        """Takes the next samples and gives as many of the result.
+        """Take the next samples and return as much of the output.
 
         Args:
-            block: Mono at full scale 1, float [N], of any length.
+            block: Mono audio at full scale 1, float [N], of any length.
 
         Returns:
-            Float32, as many samples as the block has at the rate of the result.
+            Float32 samples, as many as the block has at the rate of the output.
 
         Raises:
-            AudioError: The block is not mono, or holds NaN or infinity.
+            AudioError: The block is not mono, or contains NaN or infinity.
             VoiceError: The voice gives NaN or infinity.
         """
         block = np.asarray(block, dtype=np.float32)
         if block.ndim != 1 or not np.isfinite(block).all():
-            raise AudioError(f"a block of shape {block.shape} is not mono, or holds NaN or infinity")
+            raise AudioError(f"a block of shape {block.shape} is not mono, or contains NaN or infinity")
         self._taken += len(block)
-        self._hear(self._resampler.push(block))
-        while self._next + self._lengths.block_samples + self._lengths.lookahead_samples <= self._heard_until:
-            self._say()
-        return self._give(self._taken * self.sample_rate // self._source_rate - self._given)
+        self._append(self._resampler.push(block))
+        while self._next + self._lengths.block_samples + self._lengths.lookahead_samples <= self._input_end:
+            self._convert_block()
+        return self._take(self._taken * self.sample_rate // self._source_rate - self._given)
 
     def finish(self) -> np.ndarray:
-        """Ends the stream and gives the rest, so that the result is as long as what came in and the latency."""
-        self._hear(self._resampler.finish())
-        while self._next < self._heard_until:
-            self._say()
-        self._ready.append(self._finishing.finish())
-        whole = -(-self._taken * self.sample_rate // self._source_rate)
-        return self._give(whole + self._latency_samples - self._given)
+        """End the stream and return the rest, so that the output is as long as the input and the latency."""
+        self._append(self._resampler.finish())
+        while self._next < self._input_end:
+            self._convert_block()
+        self._output.append(self._finishing.finish())
+        total = -(-self._taken * self.sample_rate // self._source_rate)
+        return self._take(total + self._latency_samples - self._given)
 
     @property
-    def _heard_until(self) -> int:
-        """Samples at 16 kHz since the beginning."""
-        return self._first + len(self._heard)
+    def _input_end(self) -> int:
+        """Samples of input at 16 kHz so far."""
+        return self._first + len(self._input)
 
-    def _hear(self, audio: np.ndarray) -> None:
-        """Adds samples at 16 kHz, and drops what no block needs any more."""
+    def _append(self, audio: np.ndarray) -> None:
+        """Append samples at 16 kHz, and drop those that precede the context of the next block."""
         keep = max(self._next - self._lengths.context_samples - self._first, 0)
-        self._heard = np.concatenate([self._heard[keep:], audio])
+        self._input = np.concatenate([self._input[keep:], audio])
         self._first += keep
 
-    def _say(self) -> None:
-        """Says the next block; beyond the ends of the stream it is reflected."""
+    def _convert_block(self) -> None:
+        """Convert the next block; beyond its ends the stream is reflected."""
         chunk = Chunk(self._next, self._next + self._lengths.block_samples)
         start, stop = chunk.start - self._lengths.context_samples, chunk.end + self._lengths.lookahead_samples
-        # Not what happens to be there already beyond it: how blocks are cut must not count.
-        known = self._heard[: stop - self._first]
-        heard = reflected(known, start - self._first, stop - self._first)
-        window = self._window(highpass_zero_phase(heard, SAMPLE_RATE), chunk)
-        if peak_of(heard) < SILENT_PEAK:
-            piece = np.zeros((len(heard) // FRAME_SAMPLES - self._first_frame) * self._hop_samples, np.float32)
+        # Input beyond the lookahead is ignored: the result must not depend on the lengths of pushed blocks.
+        audio = reflected(self._input[: stop - self._first], start - self._first, stop - self._first)
+        window = self._window(highpass_zero_phase(audio, SAMPLE_RATE), chunk)
+        if peak_of(audio) < SILENT_PEAK:
+            piece = np.zeros((len(audio) // FRAME_SAMPLES - self._first_frame) * self._hop_samples, np.float32)
         else:
             with self._fabric.autocast():
-                piece = self._speaker.speak([window], self._options, self._index, self._first_frame)[0]
+                (piece,) = self._inference.convert([window], self._options, self._index, self._first_frame)
         if not np.isfinite(piece).all():
-            raise VoiceError("the voice gives NaN or infinity; if the precision is not '32-true', try that")
+            raise VoiceError(NOT_FINITE)
         self._joiner.add(piece, chunk, is_followed=True)
-        self._ready.append(self._finishing.push(self._said.take()))
+        self._output.append(self._finishing.push(self._joined.take()))
         self._next = chunk.end
 
-    def _window(self, heard: np.ndarray, chunk: Chunk) -> Window:
-        """What the speaker is given for a block; keeps the pitch that the next one begins with."""
-        frame = chunk.start // FRAME_SAMPLES
-        place = Place(f"{self._options.seed} stream", frame)
+    def _window(self, audio: np.ndarray, chunk: Chunk) -> Window:
+        """Return the input of the networks for a block, and keep the pitch of the next block's context."""
+        position = Position(f"{self._options.seed} stream", chunk.start // FRAME_SAMPLES)
         if self._pitch is None:
-            return Window(heard, None, place)
-        f0_hz = shaped_contour(self._measured(heard), self._options)
-        if self._used_f0_hz is not None:
-            f0_hz[: len(self._used_f0_hz)] = self._used_f0_hz
-        start_cycles = self._cycles + float(f0_hz[: self._first_frame].sum(dtype=np.float64)) / FRAMES_PER_SECOND
-        window = Window(heard, f0_hz, place, start_cycles % 1)
+            return Window(audio, None, position)
+        f0_hz = shape_contour(self._measure_pitch(audio), self._options)
+        f0_hz[: len(self._context_f0_hz)] = self._context_f0_hz
+        window = Window(audio, f0_hz, position, (self._cycles + cycles_before(f0_hz, self._first_frame)) % 1)
         block, context = (
             samples // FRAME_SAMPLES for samples in (self._lengths.block_samples, self._lengths.context_samples)
         )
-        self._used_f0_hz = f0_hz[block : block + context].copy()
-        self._cycles = (self._cycles + float(f0_hz[:block].sum(dtype=np.float64)) / FRAMES_PER_SECOND) % 1.0
+        self._context_f0_hz = f0_hz[block : block + context].copy()
+        self._cycles = (self._cycles + cycles_before(f0_hz, block)) % 1
         return window
 
-    def _measured(self, heard: np.ndarray) -> np.ndarray:
-        """Pitch of a window [N] at 16 kHz, f0_hz [N // 160 + 1]."""
+    def _measure_pitch(self, audio: np.ndarray) -> np.ndarray:
+        """Return the pitch of a window [N] at 16 kHz in Hz, [N // 160 + 1]."""
         if isinstance(self._pitch, PitchNetwork):
-            return self._speaker.measure([heard])[0]
+            return self._inference.measure_pitch([audio])[0]
         assert self._pitch is not None
-        return measure(self._pitch, heard)
+        return measure(self._pitch, audio)
 
-    def _give(self, samples: int) -> np.ndarray:
-        """The next samples of the result."""
+    def _take(self, samples: int) -> np.ndarray:
+        """Return the next samples of the output."""
         self._given += samples
-        return np.clip(self._ready.take(samples), -1, 1)
+        return np.clip(self._output.take(samples), -1, 1)
 
     def _latency(self, voice_rate: int) -> int:
-        """Samples that the result must be late by, so that there is always enough of it."""
+        """Return the delay in output samples with which the output never runs dry."""
         lengths = self._lengths
         seconds = (lengths.block_samples + lengths.lookahead_samples) / SAMPLE_RATE
         seconds += FADE_FRAMES / 2 / FRAMES_PER_SECOND
@@ -254,53 +243,50 @@ class StreamingConverter(Stage):
 
 
 class _Queue:
-    """Samples that wait: appended at one end, taken from the other."""
+    """Queue of samples."""
 
     def __init__(self) -> None:
         self._waiting = np.zeros(0, np.float32)
         self._taken = 0
 
     def __len__(self) -> int:
+        """Samples appended so far."""
         return self._taken + len(self._waiting)
 
     def append(self, block: np.ndarray) -> None:
         self._waiting = np.concatenate([self._waiting, block])
 
     def take(self, samples: int | None = None) -> np.ndarray:
-        """The next samples, or all that wait."""
+        """Remove and return the next samples, or all of them."""
         taken, self._waiting = np.split(self._waiting, [len(self._waiting) if samples is None else samples])
         self._taken += len(taken)
         return taken
 
 
 def lag_seconds(from_rate: int, to_rate: int) -> float:
-    """How much a resampler keeps back at most, in seconds."""
+    """Return the largest delay of a resampler in seconds."""
     if from_rate == to_rate:
         return 0.0
-    resampler, given, most = Resampler(from_rate, to_rate), 0, 0.0
+    resampler, given, lag = Resampler(from_rate, to_rate), 0, 0.0
     step = max(from_rate // 1000, 1)
     for taken in range(step, from_rate, step):
         given += len(resampler.push(np.zeros(step, np.float32)))
-        most = max(most, taken / from_rate - given / to_rate)
-    return most
+        lag = max(lag, taken / from_rate - given / to_rate)
+    return lag
 
 
 def _check(options: ConversionOptions, converter: VoiceConverter, sample_rate: int) -> None:
-    """Refuses what cannot be done to a stream, before anything is heard."""
+    """Raise an error if the stream cannot be converted with these options."""
     converter.check(options)
-    chosen = [
-        one.name
-        for one in option_fields(ConversionOptions)
-        if one.name in _NEEDS_THE_WHOLE and getattr(options, one.name) != one.default
-    ]
-    chosen += [f"effects={effect.name}" for effect in options.effects if not effect.is_live]
-    if chosen:
-        raise ConfigurationError(
-            f"{', '.join(chosen)}: not in a stream, for it takes the whole recording; leave it out"
-        )
+    defaults = {one.name: one.default for one in option_fields(ConversionOptions)}
+    unsupported = [name for name in _UNSUPPORTED_OPTIONS if getattr(options, name) != defaults[name]]
+    unsupported += [f"effects={effect.name}" for effect in options.effects if not effect.is_live]
+    if unsupported:
+        raise ConfigurationError(f"{', '.join(unsupported)}: not in a stream, only for whole recordings; leave it out")
     if not 8000 <= sample_rate <= 192_000:
         raise ConfigurationError(f"sample_rate={sample_rate}: choose 8000 to 192000 Hz")
 
 
 def _on_grid(seconds: float) -> int:
+    """Return samples at 16 kHz, rounded up to 20 ms."""
     return math.ceil(seconds * SAMPLE_RATE / CONTENT_SAMPLES - 1e-9) * CONTENT_SAMPLES

@@ -1,4 +1,4 @@
-"""Chunks lose nothing and join without a seam (defects I1, I2, I3 of the peers)."""
+"""Chunks cover the whole recording and join without a seam."""
 
 import itertools
 
@@ -19,7 +19,7 @@ def audio_of(seconds):
 
 
 def local_network(padded):
-    """A rate change from 16 to 24 kHz that ends 30 ms early, as the network does."""
+    """Resample from 16 to 24 kHz, ending 30 ms early as the network does."""
     frames = len(padded) // 160 - 3
     return np.interp(np.arange(frames * HOP) / 1.5, np.arange(len(padded)), padded).astype(np.float32)
 
@@ -41,7 +41,7 @@ def test_chunks_cover_the_recording_on_the_grid(seconds):
     assert max(chunk.end - chunk.start for chunk in chunks) <= 7 * 16000
 
 
-def test_cuts_lie_in_the_pauses():
+def test_cuts_lie_in_pauses():
     time = np.arange(16000 * 12) / 16000
     audio = np.sin(2 * np.pi * 100 * time).astype(np.float32)
     pauses = [3.7, 8.4]
@@ -52,7 +52,7 @@ def test_cuts_lie_in_the_pauses():
 
 
 def test_a_hum_is_not_quiet():
-    # Its samples sum to nothing over 10 ms; those of the soft noise after it do not.
+    # Over 10 ms its samples sum to zero, and those of the soft noise after it do not.
     time = np.arange(16000 * 8) / 16000
     audio = 0.8 * np.sin(2 * np.pi * 100 * time)
     audio[72000:76000] = 0.001
@@ -61,7 +61,7 @@ def test_a_hum_is_not_quiet():
 
 
 @pytest.mark.parametrize("seconds", [0.0007, 0.4, 5.0, 6.013, 17.77])
-def test_chunked_is_whole(seconds, tmp_path):
+def test_joined_chunks_equal_the_whole(seconds, tmp_path):
     audio = audio_of(seconds)
     samples = -(-len(audio) * 24000 // 16000)
     context = SHORT.context_samples
@@ -74,11 +74,11 @@ def test_chunked_is_whole(seconds, tmp_path):
     assert seconds < 6 or len(chunks) > 1
 
 
-def test_stretches_are_joined_with_silence_between(tmp_path):
+def test_gaps_between_parts_are_silent(tmp_path):
     audio = audio_of(20.0)
-    stretches = [(3200, 35200), (48000, 208000), (240000, len(audio))]
+    parts = [(3200, 35200), (48000, 208000), (240000, len(audio))]
     samples, context = len(audio) * 3 // 2, SHORT.context_samples
-    chunks, joiner = split(audio, SHORT, stretches), Joiner(SpillBuffer(tmp_path), context, HOP, samples)
+    chunks, joiner = split(audio, SHORT, parts), Joiner(SpillBuffer(tmp_path), context, HOP, samples)
     starts = {chunk.start for chunk in chunks}
     assert starts > {3200, 48000, 240000}
     for chunk in chunks:
@@ -87,9 +87,9 @@ def test_stretches_are_joined_with_silence_between(tmp_path):
     joined = joiner.joined[:]
     whole = local_network(reflected(audio, -context, len(audio) + context))[100 * HOP : 100 * HOP + samples]
     outside = np.ones(samples, bool)
-    for start, end in stretches:
+    for start, end in parts:
         outside[start * 3 // 2 : end * 3 // 2] = False
-        # But for the fades at the borders.
+        # Except for the fades at the borders.
         inside = slice(start * 3 // 2 + 4 * HOP, end * 3 // 2 - 4 * HOP)
         np.testing.assert_allclose(joined[inside], whole[inside], atol=2e-6)
         assert abs(joined[start * 3 // 2]) < 0.01
@@ -110,6 +110,6 @@ def test_reflection_of_few_samples(samples, start, stop):
 
 
 @pytest.mark.parametrize("values", [{"context_seconds": 0}, {"search_seconds": 19}, {"search_seconds": 0}])
-def test_lengths_that_make_no_sense(values):
-    with pytest.raises(ConfigurationError, match="at least 1 s"):
+def test_invalid_lengths_are_rejected(values):
+    with pytest.raises(ConfigurationError, match=r"chunks\.\w+_seconds=\d+: choose"):
         ChunkLengths(**values)

@@ -1,4 +1,4 @@
-"""The pitch that is sung: order of what changes it, and what does not."""
+"""Pitch contour of the output: order and effect of the pitch options."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rvc_lightning import ConversionOptions
-from rvc_lightning.conversion.contour import check_pitch_options, shaped_contour
+from rvc_lightning.conversion.contour import check_pitch_options, shape_contour
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.pitch.curve import PitchCurve
 from rvc_lightning.pitch.scale import NOTES_HZ
@@ -15,27 +15,27 @@ F0_HZ = np.array([0, 100, 110, 120, 0, 130], np.float32)
 
 
 def shaped(curve=None, first_seconds=0.0, **options):
-    return shaped_contour(F0_HZ, ConversionOptions(**options), curve, first_seconds)
+    return shape_contour(F0_HZ, ConversionOptions(**options), curve, first_seconds)
 
 
 def test_without_options_nothing_changes():
     np.testing.assert_array_equal(shaped(), F0_HZ)
 
 
-def test_transposition_comes_before_the_notes():
+def test_transposition_precedes_autotune():
     tuned = shaped(autotune=1.0, transpose_semitones=7.5)
     assert (np.isin(tuned, np.array([0, *NOTES_HZ], np.float32))).all()
     assert np.abs(12 * np.log2(tuned[1:4] / F0_HZ[1:4]) - 7.5).max() < 0.6
     assert tuned[0] == tuned[4] == 0
 
 
-def test_the_proposed_pitch_is_that_before_transposition():
+def test_transposition_adds_to_the_proposed_pitch():
     moved, both = shaped(proposed_pitch_hz=230), shaped(proposed_pitch_hz=230, transpose_semitones=2)
     np.testing.assert_allclose(moved, F0_HZ * 2, rtol=1e-6)
     np.testing.assert_allclose(both, moved * 2 ** (2 / 12), rtol=1e-6)
 
 
-def test_a_curve_stands_for_what_was_measured():
+def test_a_curve_replaces_measured_pitch():
     curve = PitchCurve(Path("x"), np.array([0.01, 0.02]), np.array([200.0, 0.0]))
     np.testing.assert_array_equal(shaped(curve), [0, 200, 0, 120, 0, 130])
     np.testing.assert_array_equal(shaped(curve, first_seconds=-0.03), [0, 100, 110, 120, 200, 0])
@@ -43,8 +43,8 @@ def test_a_curve_stands_for_what_was_measured():
 
 
 @pytest.mark.parametrize("options", [{"autotune": 0.5}, {"proposed_pitch_hz": 200}, {"write_f0": True}])
-def test_a_voice_without_pitch_says_so(options):
+def test_pitch_options_are_rejected_for_a_voice_without_pitch(options):
     check_pitch_options(ConversionOptions(**options), pitch_guided=True)
     check_pitch_options(ConversionOptions(transpose_semitones=3), pitch_guided=False)
-    with pytest.raises(VoiceError, match=rf"without pitch, so it cannot follow {next(iter(options))}="):
+    with pytest.raises(VoiceError, match=rf"no pitch, which {next(iter(options))}="):
         check_pitch_options(ConversionOptions(**options), pitch_guided=False)

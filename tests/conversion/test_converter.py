@@ -1,4 +1,4 @@
-"""Conversion of anything: length, silence, speakers, encoders, chunks."""
+"""Conversion of recordings in memory: length, silence, speakers, encoders, chunks, options."""
 
 import math
 import warnings
@@ -32,7 +32,7 @@ def converter(voice):
 
 @pytest.mark.parametrize("sample_rate", [8000, 16000, 44100])
 @pytest.mark.parametrize("samples", [1, 4801, 10007])
-def test_output_is_in_time(converter, samples, sample_rate):
+def test_output_is_aligned_with_the_source(converter, samples, sample_rate):
     audio = golden_rule.stub_audio("time", 0.7, 48000)[:samples] + np.float32(0.1)
     converted, rate = converter.convert(audio, sample_rate=sample_rate)
     assert rate == RATE
@@ -54,8 +54,8 @@ def test_loud_audio_is_limited(converter):
     assert np.isfinite(converted).all() and np.abs(converted).max() <= 0.99 + 1e-6
 
 
-def test_without_noise_the_seed_is_not_heard(converter):
-    """hifigan_nsf draws for its source too, so what is left differs a little."""
+def test_seed_has_little_effect_without_noise(converter):
+    """The harmonic source of hifigan_nsf still draws noise."""
     audio = golden_rule.stub_audio("seed", 0.3)
     noisy, still = (
         [
@@ -67,7 +67,7 @@ def test_without_noise_the_seed_is_not_heard(converter):
     assert np.abs(still[0] - still[1]).max() < 0.2 * np.abs(noisy[0] - noisy[1]).max()
 
 
-def test_the_seed_decides_and_the_callers_draws_are_left_alone(converter):
+def test_seed_determines_the_result_and_the_global_generator_is_unchanged(converter):
     audio = golden_rule.stub_audio("seed", 0.3)
     torch.manual_seed(5)
     expected = torch.rand(1)
@@ -108,26 +108,26 @@ def test_files_and_arrays(converter, tmp_path):
     write_audio(tmp_path / "in.wav", audio, 22050, "FLOAT")
     from_file, _ = converter.convert(tmp_path / "in.wav")
     assert np.array_equal(from_file, converter.convert(audio, sample_rate=22050)[0])
-    with pytest.raises(ConfigurationError, match="a file brings its own rate"):
+    with pytest.raises(ConfigurationError, match="a file has its own rate"):
         converter.convert(tmp_path / "in.wav", sample_rate=22050)
 
 
 @pytest.mark.parametrize(
     ("audio", "sample_rate", "error", "message"),
     [
-        (np.zeros(9, np.float32), None, ConfigurationError, "need their rate"),
-        (np.zeros(9, np.float32), 0, ConfigurationError, "need their rate"),
+        (np.zeros(9, np.float32), None, ConfigurationError, "require their rate"),
+        (np.zeros(9, np.float32), 0, ConfigurationError, "require their rate"),
         (np.zeros((2, 9), np.float32), 16000, AudioError, "expected mono"),
         (np.zeros(9, np.int16), 16000, AudioError, "type int16"),
         (np.full(9, np.nan, np.float32), 16000, AudioError, "NaN"),
     ],
 )
-def test_arrays_that_are_no_recording(converter, audio, sample_rate, error, message):
+def test_invalid_arrays_are_rejected(converter, audio, sample_rate, error, message):
     with pytest.raises(error, match=message):
         converter.convert(audio, sample_rate=sample_rate)
 
 
-def test_the_voice_brings_its_encoder_and_pitch():
+def test_encoder_and_pitch_default_to_those_of_the_voice():
     own = {"content": {"name": "spectral", "options": {}}, "pitch": {"name": "pyin", "options": {"fmin_hz": 70.0}}}
     converter = VoiceConverter(make_voice(quick_config(), rvc_lightning=own), trainer=steady_trainer())
     assert converter.content.name == "spectral"
@@ -138,27 +138,27 @@ def test_the_voice_brings_its_encoder_and_pitch():
 @pytest.mark.parametrize(
     ("information", "message"),
     [
-        ({"embedder_model": "my-own"}, "content encoder 'my-own' and needs it: .*choose one of: .*contentvec"),
+        ({"embedder_model": "my-own"}, "requires the content encoder 'my-own': .*choose one of: .*contentvec"),
         (
             {"rvc_lightning": {"pitch": {"name": "ear"}}},
-            "'ear'.*choose one of: .*swift_f0.* Any other serves it.*: pitch=swift_f0",
+            "'ear'.*choose one of: .*swift_f0.* Any other works: pitch=swift_f0",
         ),
         ({"rvc_lightning": {"pitch": {"name": "pyin", "options": {"volume": 3}}}}, "does not take these options"),
-        ({"rvc_lightning": {"pitch": {"name": "pyin", "options": [1]}}}, "are no table"),
-        ({"rvc_lightning": {"content": "os.system"}}, "does not name its content"),
+        ({"rvc_lightning": {"pitch": {"name": "pyin", "options": [1]}}}, "are not a table"),
+        ({"rvc_lightning": {"content": "os.system"}}, "stores its content without a name"),
     ],
 )
-def test_encoders_that_do_not_exist_here(information, message):
+def test_unknown_encoders_are_rejected(information, message):
     with pytest.raises(VoiceError, match=message):
         VoiceConverter(make_voice(quick_config(), **information), trainer=steady_trainer())
 
 
-def test_an_encoder_of_another_size(voice):
-    with pytest.raises(VoiceError, match="768 channels, but the content encoder 'stub' gives 256"):
+def test_an_encoder_with_other_channels_is_rejected(voice):
+    with pytest.raises(VoiceError, match="768 channels, but the content encoder 'stub' has 256"):
         VoiceConverter(voice, content=StubContent(256), trainer=steady_trainer())
 
 
-def test_an_index_of_another_voice(voice, tmp_path):
+def test_an_index_of_another_voice_is_rejected(voice, tmp_path):
     path = save_index(build_index(np.eye(40, 256, dtype=np.float32), 0), tmp_path / "other.index")
     with pytest.raises(VoiceError, match=r"other.index' holds features of 256 channels, but the voice takes 768"):
         VoiceConverter(voice, path)
@@ -166,7 +166,7 @@ def test_an_index_of_another_voice(voice, tmp_path):
         VoiceConverter(voice, tmp_path / "gone.index")
 
 
-def test_the_index_is_used(voice, converter):
+def test_index_changes_the_result(voice, converter):
     features = np.random.default_rng(0).standard_normal((100, 768)).astype(np.float32)
     indexed = VoiceConverter(
         voice,
@@ -181,7 +181,7 @@ def test_the_index_is_used(voice, converter):
     assert not np.array_equal(indexed.convert(audio, sample_rate=16000)[0], plain)
 
 
-def test_envelope_of_the_source(converter):
+def test_volume_envelope_of_the_source(converter):
     audio = np.concatenate([0.05 * golden_rule.stub_audio("env", 1.3), golden_rule.stub_audio("env", 1.3)])
     converted, _ = converter.convert(audio, ConversionOptions(volume_envelope=0.0), sample_rate=16000)
     middle = len(converted) // 2
@@ -195,7 +195,7 @@ def test_precision_comes_from_the_trainer(precision):
     audio = golden_rule.stub_audio("precision", 0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        # Of Lightning about itself.
+        # Of Lightning.
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
         converter = VoiceConverter(make_voice(quick_config()), pitch=StubPitch(), trainer=trainer)
         converted, _ = converter.convert(audio, sample_rate=16000)
@@ -204,14 +204,13 @@ def test_precision_comes_from_the_trainer(precision):
     np.testing.assert_allclose(converted, exact.convert(audio, sample_rate=16000)[0], atol=0.05)
 
 
-def test_several_devices_are_refused(voice):
-    with pytest.raises(ConfigurationError, match="on one device, not on 2"):
+def test_several_devices_are_rejected(voice):
+    with pytest.raises(ConfigurationError, match=r"devices=2: .*on one device"):
         VoiceConverter(voice, trainer=steady_trainer(devices=2, strategy="ddp_spawn")).convert("a.wav")
 
 
 def test_a_long_recording_in_chunks(no_noise):
-    # Attention sees the whole or the chunk, so that the two agree closely, not exactly; test_chunking.py has the seams
-    # of a network that looks only near.
+    # Attention depends on the chunk, so the two agree closely, not exactly; test_chunking.py tests a local network.
     voice = make_voice(quick_config(generator="hifigan"))
     lengths = ChunkLengths(context_seconds=1, search_seconds=1, spacing_seconds=4, longest_seconds=5)
     audio = golden_rule.stub_audio("long", 6.3)
@@ -224,7 +223,7 @@ def test_a_long_recording_in_chunks(no_noise):
     assert chunked.shape == whole.shape == (math.ceil(6.3 * RATE),)
     error = chunked - whole
     assert np.sqrt(np.mean(error**2)) < 0.03 * np.std(whole)
-    # No jump at a join: no step between samples is larger than those of the whole.
+    # No jump at a border.
     assert np.abs(np.diff(chunked)).max() < 1.05 * np.abs(np.diff(whole)).max()
 
 
@@ -253,7 +252,7 @@ ELSEWHERE = {
 
 @pytest.fixture
 def full_converter(tmp_path, monkeypatch):
-    """With an index, named speakers, and a curve in the working folder."""
+    """Converter with an index, named speakers, and a curve in the working folder."""
     monkeypatch.chdir(tmp_path)
     write_curve("curve.csv", np.full(200, 321, np.float32))
     features = np.random.default_rng(0).standard_normal((100, 768)).astype(np.float32)
@@ -279,7 +278,7 @@ def test_every_option_changes_the_result(full_converter, name):
     assert rate != plain_rate if name == "output_sample_rate" else np.abs(changed - plain).max() > 1e-4
 
 
-def test_a_speaker_by_name_is_the_one_by_number(full_converter):
+def test_a_speaker_by_name(full_converter):
     audio = golden_rule.stub_audio("names", 0.3)
     by_name, by_number = (
         full_converter.convert(audio, ConversionOptions(speaker=speaker), sample_rate=16000)[0]
@@ -288,41 +287,41 @@ def test_a_speaker_by_name_is_the_one_by_number(full_converter):
     np.testing.assert_array_equal(by_name, by_number)
 
 
-def test_silence_between_and_after_stays_exact_and_in_time(full_converter):
+def test_split_on_silence_gives_exact_silence(full_converter):
     sound = golden_rule.stub_audio("pauses", 1.0)
     audio = np.concatenate([np.zeros(24000), sound, np.zeros(32000), sound, np.zeros(20001)]).astype(np.float32)
     converted, _ = full_converter.convert(audio, ConversionOptions(split_on_silence=True), sample_rate=16000)
     assert len(converted) == math.ceil(len(audio) / 2)
     sounds = np.abs(converted.reshape(-1)[: len(converted) // 1000 * 1000].reshape(-1, 1000)).max(axis=1) > 0
-    # Eighths of a second: sound from 1.5 to 2.5 s and from 4.5 to 5.5 s, and what is measured around it.
+    # Eighths of a second: sound from 1.5 to 2.5 s and from 4.5 to 5.5 s, with a margin.
     assert set(np.flatnonzero(sounds)) <= {*range(10, 23), *range(34, 47)}
     assert sounds[13:19].all() and sounds[37:43].all()
 
 
-def test_the_pitch_written_is_the_pitch_read(full_converter):
+def test_pitch_of_the_output_serves_as_f0_file(full_converter):
     audio = golden_rule.stub_audio("contour", 0.7)
-    sung = full_converter.conversion(audio, ConversionOptions(transpose_semitones=2, autotune=0.4), 16000)
-    assert sung.f0_hz.shape == (71,) and sung.f0_hz.dtype == np.float32
-    write_curve("sung.csv", sung.f0_hz)
-    again = full_converter.conversion(audio, ConversionOptions(f0_file="sung.csv"), 16000)
-    np.testing.assert_array_equal(again.f0_hz, sung.f0_hz)
+    (first,) = full_converter.convert_many([audio], ConversionOptions(transpose_semitones=2, autotune=0.4), 16000)
+    assert first.f0_hz.shape == (71,) and first.f0_hz.dtype == np.float32
+    write_curve("first.csv", first.f0_hz)
+    (again,) = full_converter.convert_many([audio], ConversionOptions(f0_file="first.csv"), 16000)
+    np.testing.assert_array_equal(again.f0_hz, first.f0_hz)
 
 
-def test_a_curve_of_another_recording_is_refused(full_converter):
+def test_a_curve_of_another_recording_is_rejected(full_converter):
     with open("late.csv", "w") as stream:
         stream.write("5,100\n6,100\n")
     with pytest.raises(ConfigurationError, match=r"late.csv' covers 5 to 6 s, but the recording ends at 0.30 s"):
         full_converter.convert(golden_rule.stub_audio("x", 0.3), ConversionOptions(f0_file="late.csv"), 16000)
 
 
-def test_silence_has_the_length_that_is_asked_for(full_converter):
+def test_silence_has_the_requested_rate(full_converter):
     options = ConversionOptions(output_sample_rate=44100)
-    silent = full_converter.conversion(np.zeros(16001, np.float32), options, 16000)
+    (silent,) = full_converter.convert_many([np.zeros(16001, np.float32)], options, 16000)
     assert (len(silent.audio), silent.sample_rate, len(silent.f0_hz)) == (math.ceil(16001 * 44100 / 16000), 44100, 101)
 
 
-def test_a_voice_without_pitch_refuses_what_changes_it():
+def test_pitch_options_are_rejected_for_a_voice_without_pitch():
     voice = make_voice(quick_config(generator="hifigan"))
     converter = VoiceConverter(voice, content=StubContent(), trainer=steady_trainer())
-    with pytest.raises(VoiceError, match="without pitch, so it cannot follow autotune=1; leave it out"):
+    with pytest.raises(VoiceError, match="no pitch, which autotune=1 would change: leave it out"):
         converter.convert(np.ones(1600, np.float32) / 2, ConversionOptions(autotune=1), 16000)

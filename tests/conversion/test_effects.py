@@ -1,4 +1,4 @@
-"""Effects are heard, keep the time, and do not depend on how a recording is cut into blocks."""
+"""Effects are audible, keep the timing, and do not depend on how a recording is cut into blocks."""
 
 import importlib.util
 import sys
@@ -10,7 +10,7 @@ from rvc_lightning.audio.stages import run
 from rvc_lightning.config.options import option_fields
 from rvc_lightning.conversion.effect_stages import check_installed, effect_stages
 from rvc_lightning.conversion.effects import EFFECTS, Delay, Gain, PitchShift, Reverb
-from rvc_lightning.conversion.finishing import finished_samples, finishing
+from rvc_lightning.conversion.finishing import finishing_chain, output_samples
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError
 
@@ -29,7 +29,7 @@ def voice(seconds=2.0):
     return (0.6 * wave).astype(np.float32)
 
 
-def heard(effects, audio, block=None, sample_rate=RATE):
+def apply(effects, audio, block=None, sample_rate=RATE):
     blocks = [audio] if block is None else np.split(audio, range(block, len(audio), block))
     for stage in effect_stages(effects, sample_rate):
         blocks = list(run(stage, blocks))
@@ -38,9 +38,9 @@ def heard(effects, audio, block=None, sample_rate=RATE):
 
 @needs_pedalboard
 @pytest.mark.parametrize("name", EFFECTS)
-def test_every_effect_is_heard_and_keeps_the_length(name):
+def test_every_effect_is_audible_and_keeps_the_length(name):
     audio = voice()
-    changed = heard([EFFECTS[name]()], audio)
+    changed = apply([EFFECTS[name]()], audio)
     assert changed.dtype == np.float32 and changed.shape == audio.shape and np.isfinite(changed).all()
     assert np.std(changed - audio) > 1e-3 and np.std(changed) > 0.01
 
@@ -50,29 +50,29 @@ def test_every_effect_is_heard_and_keeps_the_length(name):
     ("effect", "parameter"), [(effect, one) for effect in EFFECTS.values() for one in option_fields(effect)],
     ids=lambda value: value.name,
 )  # fmt: skip
-def test_every_parameter_is_heard(effect, parameter):
-    # A delay that is heard within the recording, and a threshold that is reached.
+def test_every_parameter_is_audible(effect, parameter):
+    # A delay shorter than the recording, and a threshold below its level.
     base = {"delay": {"delay_seconds": 0.1, "feedback": 0.3}, "limiter": {"threshold_db": -12}}.get(effect.name, {})
     bounds = (False, True) if bool in parameter.kinds else (parameter.min, parameter.max)
-    least, most = (heard([effect(**base | {parameter.name: value})], voice()) for value in bounds)
-    assert np.isfinite(least).all() and np.isfinite(most).all()
-    assert np.abs(least - most).max() > 1e-4
+    lowest, highest = (apply([effect(**base | {parameter.name: value})], voice()) for value in bounds)
+    assert np.isfinite(lowest).all() and np.isfinite(highest).all()
+    assert np.abs(lowest - highest).max() > 1e-4
 
 
 @needs_pedalboard
 @pytest.mark.parametrize("name", EFFECTS)
-def test_blocks_give_what_the_whole_gives(name):
+def test_results_do_not_depend_on_blocks(name):
     audio = voice(1.3)
-    whole = heard([EFFECTS[name]()], audio)
+    whole = apply([EFFECTS[name]()], audio)
     for block in (333, 16000):
-        np.testing.assert_array_equal(heard([EFFECTS[name]()], audio, block), whole)
+        np.testing.assert_array_equal(apply([EFFECTS[name]()], audio, block), whole)
 
 
 @needs_pedalboard
 @pytest.mark.parametrize("name", EFFECTS)
 @pytest.mark.parametrize("samples", [0, 1, 100, RATE])
 def test_silence_stays_silent(name, samples):
-    changed = heard([EFFECTS[name]()], np.zeros(samples, np.float32))
+    changed = apply([EFFECTS[name]()], np.zeros(samples, np.float32))
     assert len(changed) == samples and not changed.any()
 
 
@@ -80,8 +80,8 @@ def test_silence_stays_silent(name, samples):
 @pytest.mark.parametrize("semitones", [-7, 5])
 def test_a_long_recording_is_shifted_in_time(semitones):
     audio = voice(25.0)
-    shifted = heard([PitchShift(semitones=semitones)], audio, 50000)
-    # In time within 20 ms, all along: two parts were joined.
+    shifted = apply([PitchShift(semitones=semitones)], audio, 50000)
+    # Aligned within 20 ms in both of the two joined parts.
     levels, before = (np.sqrt(np.mean(np.square(part.reshape(-1, 320)), axis=1)) for part in (shifted, audio))
     for half in (slice(50, 600), slice(-600, -50)):
         likeness = [np.corrcoef(np.roll(levels, lag)[half], before[half])[0, 1] for lag in range(-20, 21)]
@@ -93,33 +93,33 @@ def test_a_long_recording_is_shifted_in_time(semitones):
 @needs_pedalboard
 def test_the_order_matters():
     effects = [Gain(gain_db=20), EFFECTS["clipping"]()]
-    assert np.abs(heard(effects, voice())).max() < 0.51 < np.abs(heard(effects[::-1], voice())).max()
+    assert np.abs(apply(effects, voice())).max() < 0.51 < np.abs(apply(effects[::-1], voice())).max()
 
 
 @needs_pedalboard
-def test_a_tail_only_where_it_is_asked_for():
+def test_tail_extends_the_result():
     for tail_seconds, samples in ((0, RATE), (1.5, 2.5 * RATE)):
         options = ConversionOptions(effects=[Delay(mix=1.0, delay_seconds=1.0)], tail_seconds=tail_seconds)
-        length = finished_samples(options, RATE, RATE, RATE)
-        finished = np.concatenate(list(run(finishing(options, RATE, length), [voice(1.0)])))
+        length = output_samples(options, RATE, RATE, RATE)
+        finished = np.concatenate(list(run(finishing_chain(options, RATE, length), [voice(1.0)])))
         assert len(finished) == length == samples
     np.testing.assert_allclose(finished[RATE : 2 * RATE], voice(1.0), atol=1e-5)
 
 
 @needs_pedalboard
-def test_what_is_too_loud_is_clipped_and_said(caplog):
+def test_clipping_is_logged(caplog):
     def finished(*effects):
-        return np.concatenate(list(run(finishing(ConversionOptions(effects=effects), RATE), [voice()])))
+        return np.concatenate(list(run(finishing_chain(ConversionOptions(effects=effects), RATE), [voice()])))
 
     assert np.abs(finished(Gain(gain_db=20))).max() == 1
-    assert "samples beyond full scale are clipped: add the effect limiter" in caplog.text
+    assert "samples exceeded full scale and were clipped: end effects with limiter" in caplog.text
     caplog.clear()
     assert 0.5 < np.abs(finished(Gain(gain_db=20), "limiter")).max() <= 1
     assert not caplog.text
 
 
-def test_without_pedalboard_the_error_says_what_to_do(monkeypatch):
+def test_a_missing_pedalboard_is_an_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "pedalboard", None)
     check_installed([])
-    with pytest.raises(ConfigurationError, match=r'effects=\[gain, reverb\] need .*pip install -e "\.\[effects\]"'):
+    with pytest.raises(ConfigurationError, match=r'effects=\[gain, reverb\] require .*pip install -e "\.\[effects\]"'):
         check_installed([Gain(), Reverb()])

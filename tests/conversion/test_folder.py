@@ -1,4 +1,4 @@
-"""Files and folders: everything is converted or named, and nothing of the source is replaced."""
+"""Conversion of files and folders: every file is converted or reported, and the source is never changed."""
 
 import logging
 import shutil
@@ -34,7 +34,7 @@ def convert(source, output, redo=False, **options):
 
 
 def names(folder):
-    """What is written, without the journal."""
+    """Return the files in a folder without the journal."""
     found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return [name for name in found if name != JOURNAL_NAME]
 
@@ -54,7 +54,7 @@ def test_other_formats(source, tmp_path):
         convert(source / "b.wav", tmp_path / "x.wav", output_format="flac")
 
 
-def test_the_name_of_a_recording_that_cannot_be_written_is_no_folder(source, tmp_path):
+def test_an_output_format_that_cannot_be_written_is_rejected(source, tmp_path):
     match = r"output=.*x\.AAC: \.aac cannot be written; choose one of: \.wav, \.flac, \.ogg, \.mp3, \.m4a, or a folder"
     with pytest.raises(ConfigurationError, match=match):
         convert(source / "b.wav", tmp_path / "x.AAC")
@@ -65,7 +65,7 @@ def test_the_name_of_a_recording_that_cannot_be_written_is_no_folder(source, tmp
     assert names(tmp_path / "x.aac") == names(tmp_path / "version.2") == ["b.wav"]
 
 
-def test_a_rate_that_the_format_takes(source, tmp_path, monkeypatch):
+def test_sample_rate_fits_the_format(source, tmp_path, monkeypatch):
     monkeypatch.setattr(Doubler, "voice", SimpleNamespace(sample_rate=40000))
     convert(source / "b.wav", tmp_path / "a.mp3")
     assert soundfile.info(tmp_path / "a.mp3").samplerate == 44100
@@ -75,12 +75,12 @@ def test_a_rate_that_the_format_takes(source, tmp_path, monkeypatch):
         convert(source / "b.wav", tmp_path / "b.mp3", output_sample_rate=40000)
 
 
-def test_what_cannot_be_written_is_said_before_anything_is(source, tmp_path, monkeypatch):
+def test_missing_dependencies_are_reported_before_the_conversion(source, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda program: None)
     with pytest.raises(AudioError, match=r"m4a takes the program ffmpeg, which is not installed"):
         convert(source, tmp_path / "out", output_format="m4a")
     monkeypatch.setitem(sys.modules, "pedalboard", None)
-    with pytest.raises(ConfigurationError, match=r'effects=\[reverb\] need .*pip install -e "\.\[effects\]"'):
+    with pytest.raises(ConfigurationError, match=r'effects=\[reverb\] require .*pip install -e "\.\[effects\]"'):
         convert(source, tmp_path / "out", effects=["reverb"])
     assert not (tmp_path / "out").exists()
 
@@ -91,21 +91,21 @@ def test_pitch_is_written_beside_the_audio(source, tmp_path):
     assert read_curve(tmp_path / "out/deep/er/c.f0.csv").hz.tolist() == [100] * 11
 
 
-def test_a_folder_of_curves_goes_by_name(source, tmp_path, caplog):
+def test_curves_in_a_folder_are_matched_by_name(source, tmp_path, caplog):
     for name, hz in {"b.f0.csv": 200, "deep/er/c.txt": 300, "other.csv": 400}.items():
         write_curve(tmp_path / "curves" / name, np.full(3, hz, np.float32))
     with caplog.at_level(logging.INFO):
         convert(source, tmp_path / "out", f0_file=tmp_path / "curves", write_f0=True)
     used = {name: read_curve(tmp_path / f"out/{name}.f0.csv").hz[0] for name in ("a", "b", "deep/er/c")}
     assert used == {"a": 100, "b": 200, "deep/er/c": 300}
-    assert f"No pitch in '{tmp_path / 'curves'}' for a.flac: its own is used" in caplog.text
-    assert f"No recording belongs to '{tmp_path / 'curves' / 'other.csv'}'" in caplog.text
+    assert f"No pitch in '{tmp_path / 'curves'}' for a.flac: using the measured pitch" in caplog.text
+    assert f"No recording matches '{tmp_path / 'curves' / 'other.csv'}'" in caplog.text
 
 
-def test_curves_that_belong_to_nothing(source, tmp_path):
+def test_curves_that_match_nothing_are_rejected(source, tmp_path):
     folder = tmp_path / "curves"
     write_curve(folder / "x.csv", np.ones(3) * 100)
-    with pytest.raises(ConfigurationError, match=r"nothing in '.*curves' belongs to 'a.flac' or another.*f0.csv, .csv"):
+    with pytest.raises(ConfigurationError, match=r"no file in '.*curves' matches 'a.flac' or another.*f0.csv, .csv"):
         convert(source, tmp_path / "out", f0_file=folder)
     with pytest.raises(ConfigurationError, match=r"x.csv' is one file for 3 recordings"):
         convert(source, tmp_path / "out", f0_file=folder / "x.csv")
@@ -113,27 +113,27 @@ def test_curves_that_belong_to_nothing(source, tmp_path):
         convert(source, tmp_path / "out", f0_file=folder / "y.csv")
     write_curve(folder / "a.csv", np.ones(3) * 100)
     write_curve(folder / "a.f0.csv", np.ones(3) * 100)
-    with pytest.raises(ConfigurationError, match=r"several files belong to 'a.flac': .*a.f0.csv', .*a.csv'; leave one"):
+    with pytest.raises(ConfigurationError, match=r"several files match 'a.flac': .*a.f0.csv', .*a.csv'; keep one"):
         convert(source, tmp_path / "out", f0_file=folder)
     with pytest.raises(ConfigurationError, match=r"a.f0.csv' is the same file as"):
         convert(source / "a.flac", folder / "a.wav", f0_file=folder / "a.f0.csv", write_f0=True)
 
 
-def test_names_that_differ_in_their_extension(source, tmp_path):
+def test_names_that_differ_in_their_extension_only(source, tmp_path):
     recording(source / "b.flac")
     convert(source, tmp_path / "out")
     assert names(tmp_path / "out") == ["a.wav", "b.flac.wav", "b.wav.wav", "deep/er/c.wav"]
 
 
 @pytest.mark.parametrize(("output", "expected"), [("x/y.flac", "x/y.flac"), ("folder", "folder/b.wav"), ("", "b.wav")])
-def test_a_file(source, tmp_path, output, expected):
+def test_a_single_file(source, tmp_path, output, expected):
     (tmp_path / "out").mkdir()
     report = convert(source / "b.wav", tmp_path / "out" / output)
     assert report.converted == [tmp_path / "out" / expected]
     assert names(tmp_path / "out") == [expected]
 
 
-def test_what_is_no_recording_is_named(source, tmp_path, caplog):
+def test_skipped_files_are_reported(source, tmp_path, caplog):
     (source / "notes.txt").write_text("hello")
     (source / ".hidden.wav").write_bytes(b"x")
     with caplog.at_level(logging.INFO):
@@ -150,14 +150,14 @@ def test_a_failing_file_does_not_stop_the_others(source, tmp_path):
     assert names(tmp_path / "out") == ["a.wav", "b.wav", "deep/er/c.wav"]
 
 
-def test_all_fail(source, tmp_path):
+def test_failure_of_all_files(source, tmp_path):
     with pytest.raises(AudioError, match="3 of 3 recordings failed"):
         convert_files(Doubler(), source, tmp_path / "out", ConversionOptions(speaker=9))
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("output", [".", "../in", "link"])
-def test_a_recording_of_the_source_is_not_replaced(source, output):
+def test_recordings_of_the_source_are_not_replaced(source, output):
     (source.parent / "in" / "link").symlink_to(source)
     before = {name: (source / name).read_bytes() for name in ("a.flac", "b.wav")}
     with pytest.raises(ConfigurationError, match=r"b.wav' is one of the recordings to convert"):
@@ -167,13 +167,13 @@ def test_a_recording_of_the_source_is_not_replaced(source, output):
     assert before == {name: (source / name).read_bytes() for name in before}
 
 
-def test_an_output_inside_the_source_is_not_converted_again(source):
+def test_an_output_folder_inside_the_source_is_excluded(source):
     assert len(convert(source, source / "out").converted) == 3
     again = convert(source, source / "out")
     assert again.converted == [] and len(again.kept) == 3
 
 
-def test_nothing_to_convert(tmp_path):
+def test_sources_without_recordings_are_rejected(tmp_path):
     (tmp_path / "in").mkdir()
     with pytest.raises(AudioError, match=r"there is no recording in '.*in'$"):
         convert(tmp_path / "in", tmp_path / "out")
@@ -184,24 +184,24 @@ def test_nothing_to_convert(tmp_path):
         convert(tmp_path / "none", tmp_path / "out")
 
 
-def test_a_folder_into_a_file(source, tmp_path):
+def test_a_file_as_output_of_a_folder_is_rejected(source, tmp_path):
     recording(tmp_path / "out.wav")
     with pytest.raises(ConfigurationError, match="is a file, but"):
         convert(source, tmp_path / "out.wav")
 
 
-def test_what_is_done_is_not_done_again(source, tmp_path, caplog):
+def test_results_of_an_earlier_run_are_kept(source, tmp_path, caplog):
     convert(source, tmp_path / "out")
     caplog.set_level(logging.INFO)
     again = Doubler()
     report = convert_files(again, source, tmp_path / "out", OPTIONS)
     assert again.done == [] and report.converted == [] and len(report.kept) == 3
-    assert "Converted 0 of 3 recordings to" in caplog.text and "3 were done before" in caplog.text
+    assert "Converted 0 of 3 recordings to" in caplog.text and "kept 3 of an earlier run" in caplog.text
     assert len(convert(source, tmp_path / "out", redo=True).converted) == 3
 
 
 @pytest.mark.parametrize("change", ["input", "output", "lost", "settings", "journal"])
-def test_what_is_out_of_date_is_not_trusted(source, tmp_path, change):
+def test_outdated_results_are_converted_again(source, tmp_path, change):
     convert(source, tmp_path / "out")
     options = OPTIONS
     if change == "input":
@@ -221,7 +221,7 @@ def test_what_is_out_of_date_is_not_trusted(source, tmp_path, change):
     assert again.done == (["a.flac", "b.wav", "c.ogg"] if change == "settings" else ["a.flac"])
 
 
-def test_a_killed_run_goes_on(source, tmp_path):
+def test_a_killed_run_is_resumed(source, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         convert_files(Doubler(killed_after=2), source, tmp_path / "out", OPTIONS)
     assert names(tmp_path / "out") == ["a.wav", "b.wav"]
@@ -231,7 +231,7 @@ def test_a_killed_run_goes_on(source, tmp_path):
     assert names(tmp_path / "out") == ["a.wav", "b.wav", "deep/er/c.wav"]
 
 
-def test_a_failure_is_tried_again(source, tmp_path):
+def test_failed_files_are_tried_again(source, tmp_path):
     broken = source / "aa.wav"
     broken.write_bytes(b"this is no wave file at all")
     for _ in range(2):
@@ -242,7 +242,7 @@ def test_a_failure_is_tried_again(source, tmp_path):
     assert [path.name for path in convert(source, tmp_path / "out").converted] == ["aa.wav"]
 
 
-def test_a_curve_that_has_changed_is_followed_again(source, tmp_path):
+def test_a_changed_curve_is_applied(source, tmp_path):
     write_curve(tmp_path / "curves" / "b.csv", np.full(3, 200, np.float32))
     options = replace(OPTIONS, f0_file=str(tmp_path / "curves"))
     convert_files(Doubler(), source, tmp_path / "out", options)

@@ -1,4 +1,4 @@
-"""Whole conversions give the numbers of the reference data (specification 10)."""
+"""Whole conversions equal the reference data (SPECIFICATION.md, section 10)."""
 
 import golden_rule
 import numpy as np
@@ -9,14 +9,14 @@ from stubs import StubContent, StubPitch, steady_trainer
 from torch.testing import assert_close
 
 from rvc_lightning import ConversionOptions, Voice, VoiceConverter
-from rvc_lightning.conversion.envelope import EnvelopeMix
 from rvc_lightning.conversion.inference import protect_unvoiced
+from rvc_lightning.conversion.levels import VolumeEnvelope
 from rvc_lightning.conversion.source import read_recording
 from rvc_lightning.retrieval.index import RetrievalIndex
 
 HOP = 400
-PEER_FRAMES = 82
-"""The peers lose the last frame of the 83 (defect I2); ours follows after theirs."""
+REFERENCE_FRAMES = 82
+"""Frames of the reference, which lacks the last of 83."""
 
 
 def convert(golden, case, **changes):
@@ -41,16 +41,15 @@ def test_whole_conversion(golden, no_noise, case):
     assert sample_rate == 40000
     assert audio.shape == (83 * HOP,) and audio.dtype == np.float32
     expected = golden.arrays("pipeline")[f"out_{case}"].numpy()
-    np.testing.assert_allclose(audio[: PEER_FRAMES * HOP], expected, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(audio[: REFERENCE_FRAMES * HOP], expected, atol=1e-4, rtol=0)
 
 
 def test_whole_conversion_with_index_protect_and_envelope(golden, no_noise, tmp_path):
-    # The envelopes are stretched over the whole output, which is a frame longer here than the peers': it is imposed on
-    # as many samples as theirs to compare numbers.
+    # The envelope is stretched over the whole output, which is one frame longer than the reference.
     audio, _ = convert(golden, "index_protect_envelope", volume_envelope=1.0)
     source = read_recording(golden.arrays("pipeline")["short"].numpy(), 16000, tmp_path).audio
-    theirs = audio[: PEER_FRAMES * HOP]
-    mixed = theirs * EnvelopeMix(theirs, 40000, source, 16000, 0.25).gain(slice(0, len(theirs)))
+    trimmed = audio[: REFERENCE_FRAMES * HOP]
+    mixed = trimmed * VolumeEnvelope(trimmed, 40000, source, 16000, 0.25).gain(slice(0, len(trimmed)))
     assert_close(torch.from_numpy(mixed), golden.arrays("pipeline")["out_index_protect_envelope"], atol=1e-4, rtol=0)
 
 

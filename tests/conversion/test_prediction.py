@@ -1,4 +1,4 @@
-"""Many recordings, chunks and ranks: what becomes of a recording depends on itself alone, and nothing is lost."""
+"""Conversion in batches, chunks and ranks: results do not depend on them, and no recording is lost."""
 
 import os
 import subprocess
@@ -23,8 +23,8 @@ from rvc_lightning.conversion.chunking import ChunkLengths
 from rvc_lightning.conversion.folder import convert_files
 from rvc_lightning.conversion.inference import Window
 from rvc_lightning.conversion.journal import JOURNAL_NAME
-from rvc_lightning.conversion.positional_noise import Place, PositionalNoise
-from rvc_lightning.conversion.prediction import Task, Throughput, fitting, padded_samples, share
+from rvc_lightning.conversion.positional_noise import Position, PositionalNoise
+from rvc_lightning.conversion.tasks import Task, Throughput, fitting_count, padded_samples, share_tasks
 from rvc_lightning.errors import AudioError, OutOfMemoryError
 from rvc_lightning.models import Synthesizer
 from rvc_lightning.retrieval.index import RetrievalIndex, build_index
@@ -49,8 +49,8 @@ def sounds(n, shortest=0.3, step=0.41):
 
 
 @pytest.mark.parametrize("generator", ["hifigan_nsf", "mrf_hifigan", "hifigan", "refinegan", "source_filter"])
-def test_a_batch_is_each_by_itself(generator, tmp_path):
-    """Also through HuBERT, with an index, and with the random draws."""
+def test_results_do_not_depend_on_the_batch(generator, tmp_path):
+    """Includes HuBERT, an index, and random numbers."""
     content = build_content_encoder("contentvec", path=str(make_hubert(tmp_path, layers=2)))
     rows = content(torch.randn(1, 48000), torch.tensor([48000]))[0].numpy()
     index = RetrievalIndex(build_index(rows, 0))
@@ -59,18 +59,18 @@ def test_a_batch_is_each_by_itself(generator, tmp_path):
     alone = converter_of(voice, content=content, index=index, lengths=SHORT, throughput=Throughput(1))
     sources = [*sounds(3), golden_rule.stub_audio("long", 9.7)]
     options = ConversionOptions(index_rate=0.5, protect=0.2)
-    for one, (audio, rate) in zip(sources, together.convert_many(sources, options, 16000), strict=True):
-        expected, _ = alone.convert(one, options, 16000)
-        assert rate == 8000 and audio.std() > 1e-4
-        np.testing.assert_allclose(audio, expected, atol=1e-5, rtol=0)
+    for source, result in zip(sources, together.convert_many(sources, options, 16000), strict=True):
+        expected, _ = alone.convert(source, options, 16000)
+        assert result.sample_rate == 8000 and result.audio.std() > 1e-4
+        np.testing.assert_allclose(result.audio, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("generator", ["hifigan_nsf", "mrf_hifigan", "refinegan", "source_filter"])
 @pytest.mark.parametrize("kind", ["tone", "speech"])
-def test_borders_are_not_heard(generator, kind, monkeypatch):
-    """Nothing is quiet in the tone. Phase and draws go on across the cuts; attention alone tells chunks from the whole.
+def test_chunk_borders_are_inaudible(generator, kind):
+    """Phase and random numbers continue across cuts, also through sound.
 
-    The attention of random weights looks everywhere, so it is switched off: then chunked is whole.
+    The attention of random weights spans everything and would differ between chunks and the whole, so it is disabled.
     """
     voice = make_voice(quick_config(generator=generator))
     for layer in voice.synthesizer.text_encoder.transformer.attn_layers:
@@ -86,8 +86,8 @@ def test_borders_are_not_heard(generator, kind, monkeypatch):
     assert np.abs(np.diff(chunked)).max() < 1.01 * np.abs(np.diff(whole)).max()
 
 
-def test_draws_belong_to_a_place():
-    def drawn(places, frames, draw):
+def test_noise_depends_on_the_position():
+    def draw_at(places, frames, draw):
         with PositionalNoise(places, frames):
             torch.rand(len(places), 1, 3)
             return draw(len(places), frames)
@@ -99,32 +99,31 @@ def test_draws_belong_to_a_place():
         return torch.randn(items, 1, frames * 80)
 
     for draw, values in ((latent, 1), (samples, 80)):
-        both = drawn([Place("a", 700), Place("b", 0)], 900, draw)
-        (alone,) = drawn([Place("a", 0)], 2000, draw)
+        both = draw_at([Position("a", 700), Position("b", 0)], 900, draw)
+        (alone,) = draw_at([Position("a", 0)], 2000, draw)
         assert torch.equal(both[0], alone[:, 700 * values : 1600 * values])
         assert not torch.equal(both[0], both[1])
         assert abs(float(alone.std()) - 1) < 0.05
-    with PositionalNoise([Place("a", 0), Place("a", 512), Place("b", 0)], 900):
+    with PositionalNoise([Position("a", 0), Position("a", 512), Position("b", 0)], 900):
         starts = torch.rand(3, 1, 9)
     assert torch.equal(starts[0], starts[1]) and not torch.equal(starts[0], starts[2])
 
 
-def test_constant_draws_stay_constant(monkeypatch):
+def test_noise_calls_the_functions_of_torch(monkeypatch):
     patch_draws(monkeypatch, normal=2.0)
-    with PositionalNoise([Place("a", 3)], 5):
+    with PositionalNoise([Position("a", 3)], 5):
         assert torch.equal(torch.randn_like(torch.zeros(1, 5)), torch.full((1, 5), 2.0))
 
 
-def test_a_window_needs_no_trainer():
-    """What a streaming converter builds on."""
+def test_a_window_is_converted_without_a_trainer():
     converter = converter_of(make_voice(quick_config()))
     wave = golden_rule.stub_audio("window", 0.5)
-    window = Window(wave, np.full(60, 150, np.float32), Place("here", 40))
-    (audio,) = converter.speaker.speak([window], OPTIONS)
+    window = Window(wave, np.full(60, 150, np.float32), Position("here", 40))
+    (audio,) = converter.inference.convert([window], OPTIONS)
     assert audio.shape == ((8000 - 400) // 320 * 160 + 160,) and np.isfinite(audio).all()
 
 
-def test_without_a_share_of_it_the_index_is_not_read(tmp_path, monkeypatch):
+def test_index_is_only_read_if_used(tmp_path, monkeypatch):
     from rvc_lightning.retrieval.index import save_index
 
     path = save_index(build_index(np.eye(40, 768, dtype=np.float32), 0), tmp_path / "a.index")
@@ -139,34 +138,34 @@ def test_without_a_share_of_it_the_index_is_not_read(tmp_path, monkeypatch):
     assert read == [str(path)]
 
 
-def test_memory_that_runs_out_halves_the_batch(monkeypatch, caplog):
+def test_batches_are_halved_when_memory_runs_out(monkeypatch, caplog):
     voice, sources = make_voice(quick_config()), sounds(5, shortest=1.0, step=0.0)
     expected = converter_of(voice).convert_many(sources, OPTIONS, 16000)
     infer, sizes = Synthesizer.infer, []
 
-    def poor(self, content, *rest):
+    def infer_with_little_memory(self, content, *rest):
         sizes.append(len(content))
         if len(content) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return infer(self, content, *rest)
 
-    monkeypatch.setattr(Synthesizer, "infer", poor)
+    monkeypatch.setattr(Synthesizer, "infer", infer_with_little_memory)
     results = converter_of(voice).convert_many(sources, OPTIONS, 16000)
-    assert sizes == [5, 2, 2, 1] and "Memory ran out with 5 chunks at once; going on with 2" in caplog.text
-    for (audio, _), (wanted, _) in zip(results, expected, strict=True):
-        np.testing.assert_allclose(audio, wanted, atol=1e-5, rtol=0)
+    assert sizes == [5, 2, 2, 1] and "Out of memory with 5 chunks per batch; continuing with 2" in caplog.text
+    for result, wanted in zip(results, expected, strict=True):
+        np.testing.assert_allclose(result.audio, wanted.audio, atol=1e-5, rtol=0)
 
 
-def test_memory_that_a_single_chunk_exceeds(monkeypatch):
-    def poor(*args):
+def test_a_single_chunk_that_exceeds_memory_is_an_error(monkeypatch):
+    def infer_with_little_memory(*args):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(Synthesizer, "infer", poor)
+    monkeypatch.setattr(Synthesizer, "infer", infer_with_little_memory)
     with pytest.raises(OutOfMemoryError, match=r"single chunk.*chunks.spacing_seconds=10"):
         converter_of(make_voice(quick_config())).convert(sounds(1)[0], OPTIONS, 16000)
 
 
-def test_progress_counts_the_seconds_of_recordings_silence_and_failures(monkeypatch, tmp_path):
+def test_progress_counts_silence_and_failures(monkeypatch, tmp_path):
     made = []
 
     class Watched(Progress):
@@ -195,8 +194,8 @@ def test_progress_counts_the_seconds_of_recordings_silence_and_failures(monkeypa
 @pytest.mark.parametrize(
     ("seconds", "count"), [([5.0], 1), ([3, 3, 3, 3], 3), ([1, 9, 1], 1), ([1, 2, 3, 4], 3), ([99, 1], 1)]
 )
-def test_as_many_as_fit(seconds, count):
-    assert fitting(seconds, 9.0) == fitting([5.0, *seconds], 9.0, 1) == count
+def test_fitting_count(seconds, count):
+    assert fitting_count(seconds, 9.0) == fitting_count([5.0, *seconds], 9.0, 1) == count
 
 
 @pytest.mark.parametrize("samples", [1, 7, 8, 9, 15, 17, 3519, 32768, 32769, 428160])
@@ -205,8 +204,8 @@ def test_lengths_are_padded_by_less_than_an_eighth(samples):
     assert len({padded_samples(length) for length in range(samples, 2 * samples)}) <= 9
 
 
-def test_many_lengths_are_few_shapes(monkeypatch):
-    """Each shape costs time, and memory that is not given back."""
+def test_many_lengths_give_few_shapes(monkeypatch):
+    """torch caches kernels for each shape."""
     infer, shapes = Synthesizer.infer, set()
 
     def watched(self, content, *rest, **others):
@@ -219,13 +218,13 @@ def test_many_lengths_are_few_shapes(monkeypatch):
     assert len(shapes) <= 5
 
 
-def test_ranks_share_evenly_and_nothing_twice():
+def test_tasks_are_shared_evenly():
     tasks = [Task(f"{n}.wav", None, float(seconds), OPTIONS) for n, seconds in enumerate([1, 90, 3, 3, 2, 40, 41, 5])]
     for ranks in (1, 2, 3):
-        shares = share(tasks, 60.0, ranks)
-        names = [task.source for groups in shares for group in groups for task in group]
+        shards = share_tasks(tasks, 60.0, ranks)
+        names = [task.source for batches in shards for batch in batches for task in batch]
         assert sorted(names) == sorted(task.source for task in tasks)
-        loads = [sum(task.seconds for group in groups for task in group) for groups in shares]
+        loads = [sum(task.seconds for batch in batches for task in batch) for batches in shards]
         assert max(loads) <= max(90, sum(loads) / ranks + 60)
 
 
@@ -242,7 +241,7 @@ def outputs(folder):
     return {path.name: soundfile.read(path)[0] for path in sorted(folder.glob("*.wav"))}
 
 
-def test_a_broken_file_does_not_harm_its_batch(folder):
+def test_a_broken_file_does_not_affect_its_batch(folder):
     converter = converter_of(make_voice(quick_config()), throughput=Throughput(60, num_workers=1))
     with pytest.raises(AudioError, match=r"1 of 6 recordings failed:\n.*broken.wav: .*cannot be decoded"):
         convert_files(converter, folder / "in", folder / "out", OPTIONS)
@@ -250,8 +249,9 @@ def test_a_broken_file_does_not_harm_its_batch(folder):
     assert sorted(os.listdir(folder / "out")) == [JOURNAL_NAME, *(f"{number}.wav" for number in range(5))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
-def test_two_ranks_do_what_one_does(folder, strategy):
+def test_two_ranks_give_the_results_of_one(folder, strategy):
     with pytest.raises(AudioError, match="1 of 6"):
         convert_files(converter_of(make_voice(quick_config())), folder / "in", folder / "one", OPTIONS)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parent)}
@@ -262,13 +262,14 @@ def test_two_ranks_do_what_one_does(folder, strategy):
     assert list(one) == list(two)
     for name, audio in one.items():
         np.testing.assert_allclose(two[name], audio, atol=1e-4)
-    # Each was written once. What spawned processes do is logged where logging was set up, which is not there.
+    # Each is written once. Logging is not configured in spawned processes.
     assert done.stderr.count("Wrote ") == (5 if strategy == "ddp" else 0)
     assert len((folder / "out" / JOURNAL_NAME).read_text().splitlines()) == 5
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_recording(tmp_path):
-    """From a file and to a file; what is longer than a minute lies on the disk."""
+    """From a file to a file; samples beyond a minute are on the disk."""
     peaks = []
     for minutes in (2, 6):
         command = [sys.executable, str(SCRIPT), str(tmp_path), "long", "--minutes", str(minutes)]
@@ -278,5 +279,5 @@ def test_memory_does_not_grow_with_the_recording(tmp_path):
         peaks.append(int(done.stdout.split()[-1]))
         info = soundfile.info(tmp_path / "long_out.wav")
         assert info.frames == minutes * 60 * 8000
-    # Four minutes are 15 MB at 16 kHz, and as much again in every copy; who reads files whole has many.
+    # Four minutes are 15 MB at 16 kHz, and as much in every copy.
     assert peaks[1] - peaks[0] < 60 * 1024

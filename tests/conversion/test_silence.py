@@ -1,4 +1,4 @@
-"""Where a recording sounds."""
+"""Detection of sound in a recording."""
 
 import librosa
 import numpy as np
@@ -10,7 +10,7 @@ RATE = 16000
 
 
 def recording(*parts):
-    """Noise of (seconds, level) after each other."""
+    """Return consecutive noise of (seconds, level)."""
     noise = np.random.default_rng(0)
     return np.concatenate([level * noise.standard_normal(round(s * RATE)) for s, level in parts]).astype(np.float32)
 
@@ -18,35 +18,35 @@ def recording(*parts):
 AUDIO = recording((0.7, 0), (1.3, 0.1), (2, 1e-6), (0.3, 0.02), (0.5, 0), (1.111, 0.1))
 
 
-def sounding_stretches(audio, grid_samples=1):
+def sounding_parts(audio, grid_samples=1):
     detector = SoundDetector()
     detector.push(audio)
-    return detector.stretches(grid_samples)
+    return detector.parts(grid_samples)
 
 
 @pytest.mark.parametrize("audio", [AUDIO, AUDIO[:40000], recording((2, 0.1), (3.05, 0)), AUDIO[-999:]])
-def test_stretches_are_those_of_librosa(audio):
+def test_parts_equal_those_of_librosa(audio):
     expected = librosa.effects.split(audio, top_db=60, frame_length=4000, hop_length=2000)
-    assert sounding_stretches(audio) == [tuple(pair) for pair in expected.tolist()]
+    assert sounding_parts(audio) == [tuple(pair) for pair in expected.tolist()]
 
 
 @pytest.mark.parametrize("block", [1, 777, 16000])
-def test_blocks_do_not_matter(block):
+def test_parts_do_not_depend_on_blocks(block):
     detector = SoundDetector()
     for start in range(0, len(AUDIO[:20000]), block):
         detector.push(AUDIO[:20000][start : start + block])
-    assert detector.stretches() == sounding_stretches(AUDIO[:20000])
+    assert detector.parts() == sounding_parts(AUDIO[:20000])
 
 
-def test_nothing_of_the_sound_is_left_out():
-    for start, end in sounding_stretches(AUDIO, 320):
+def test_parts_contain_all_sound():
+    for start, end in sounding_parts(AUDIO, 320):
         assert start % 320 == 0 and (end % 320 == 0 or end == len(AUDIO))
     silent = np.ones(len(AUDIO), bool)
-    for start, end in sounding_stretches(AUDIO, 320):
+    for start, end in sounding_parts(AUDIO, 320):
         silent[start:end] = False
     assert np.abs(AUDIO[silent]).max() < 1e-5 and silent.mean() > 0.3
 
 
 @pytest.mark.parametrize("samples", [0, 1, 5000])
-def test_silence_has_no_stretches(samples):
-    assert sounding_stretches(np.zeros(samples, np.float32)) == []
+def test_silence_has_no_parts(samples):
+    assert sounding_parts(np.zeros(samples, np.float32)) == []

@@ -1,4 +1,4 @@
-"""A stream gives what a whole conversion gives, a fixed time later."""
+"""A stream gives the output of a whole conversion with a fixed latency."""
 
 import io
 import subprocess
@@ -22,7 +22,7 @@ RATE = 8000
 
 
 class LocalContent(ContentEncoder):
-    """Samples of the frame itself, so that nothing around it counts."""
+    """Encoder that returns the samples of each frame, independently of its surroundings."""
 
     name, dim = "local", 768
 
@@ -36,7 +36,7 @@ class LocalContent(ContentEncoder):
 
 
 class LocalPitch(PitchExtractor):
-    """A pitch that follows the level of the frame."""
+    """Extractor whose pitch follows the level of each frame."""
 
     name = "local"
 
@@ -60,7 +60,7 @@ def stream(converter, options=None, sample_rate=16000, **lengths):
 
 
 def streamed(streaming, audio, *block_lengths):
-    """All that a stream gives for audio cut into blocks of these lengths, over and over; each block is checked."""
+    """Return the output of a stream for audio in blocks of these lengths, repeated."""
     blocks, start = [], 0
     while start < len(audio):
         block = audio[start : start + block_lengths[len(blocks) % len(block_lengths)]]
@@ -74,7 +74,7 @@ def speech(seconds=4.0, rate=16000):
 
 
 class SteadyPitch(PitchExtractor):
-    """200 Hz: whole cycles in a second, so that a stream and a whole recording begin with the same phase."""
+    """200 Hz: whole cycles per second, so that a stream and a whole recording start with the same phase."""
 
     name = "steady"
 
@@ -83,7 +83,7 @@ class SteadyPitch(PitchExtractor):
 
 
 @pytest.mark.parametrize("sample_rate", [16000, 44100])
-def test_a_stream_gives_what_the_whole_gives(no_noise, sample_rate):
+def test_stream_equals_the_whole_conversion(no_noise, sample_rate):
     voice = make_voice(quick_config())
     converter = VoiceConverter(voice, content=LocalContent(), pitch=SteadyPitch(), trainer=steady_trainer())
     audio = speech(rate=sample_rate)
@@ -98,7 +98,7 @@ def test_a_stream_gives_what_the_whole_gives(no_noise, sample_rate):
     assert error < 0.02
 
 
-def test_borders_of_blocks_make_no_jumps(converter, no_noise):
+def test_block_borders_are_inaudible(converter, no_noise):
     tone = (0.5 * np.sin(2 * np.pi * 200 * np.arange(4 * 16000) / 16000)).astype(np.float32)
     streaming = stream(converter)
     live = streamed(streaming, tone, 320)[round(streaming.latency_seconds * RATE) :][RATE:-RATE]
@@ -109,7 +109,7 @@ def test_borders_of_blocks_make_no_jumps(converter, no_noise):
     assert jumps[borders].max() <= 1.05 * jumps[~borders].max()
 
 
-def test_the_result_does_not_depend_on_how_the_blocks_are_cut(converter):
+def test_result_does_not_depend_on_the_block_lengths(converter):
     audio = speech(2.0)
     expected = streamed(stream(converter), audio, 320)
     for lengths in ((1, 4000, 77), (len(audio),), (160,)):
@@ -117,7 +117,7 @@ def test_the_result_does_not_depend_on_how_the_blocks_are_cut(converter):
 
 
 @pytest.mark.parametrize("sample_rate, output_rate", [(16000, 8000), (48000, 44100), (8000, 48000), (44100, 8000)])
-def test_every_block_gives_as_much_as_it_takes(converter, sample_rate, output_rate):
+def test_every_block_returns_its_length(converter, sample_rate, output_rate):
     streaming = stream(converter, ConversionOptions(output_sample_rate=output_rate), sample_rate)
     audio = speech(1.5, sample_rate)
     taken = given = 0
@@ -130,7 +130,7 @@ def test_every_block_gives_as_much_as_it_takes(converter, sample_rate, output_ra
     assert rest.any()
 
 
-def test_a_resampler_that_keeps_nothing_back_has_no_lag():
+def test_lag_of_a_resampler():
     assert lag_seconds(16000, 16000) == 0
     assert 0 < lag_seconds(48000, 16000) < 0.1
 
@@ -139,12 +139,12 @@ def test_silence_gives_silence(converter):
     assert not streamed(stream(converter), np.zeros(16000, np.float32), 320).any()
 
 
-def test_a_stream_of_nothing_is_the_latency_alone(converter):
+def test_an_empty_stream_returns_the_latency(converter):
     streaming = stream(converter)
     assert len(streaming.finish()) == round(streaming.latency_seconds * RATE)
 
 
-def test_options_act(converter):
+def test_options_change_the_result(converter):
     audio = speech(1.0)
     plain = streamed(stream(converter), audio, 320)
     assert not np.allclose(streamed(stream(converter, ConversionOptions(transpose_semitones=7)), audio, 320), plain)
@@ -155,12 +155,12 @@ def test_options_act(converter):
     "options",
     [{"proposed_pitch_hz": 200.0}, {"volume_envelope": 0.5}, {"clean_noise": 0.5}, {"split_on_silence": True}],
 )
-def test_what_needs_the_whole_recording_is_refused(converter, options):
+def test_options_for_whole_recordings_are_rejected(converter, options):
     with pytest.raises(ConfigurationError, match=f"{next(iter(options))}: not in a stream"):
         stream(converter, ConversionOptions(**options))
 
 
-def test_mistakes_are_named(converter):
+def test_invalid_arguments_are_rejected(converter):
     with pytest.raises(VoiceError, match="speaker=99"):
         stream(converter, ConversionOptions(speaker=99))
     with pytest.raises(ConfigurationError, match="sample_rate=100"):
@@ -173,15 +173,15 @@ def test_mistakes_are_named(converter):
         stream(converter).push(np.zeros((10, 2)))
 
 
-def test_a_stub_that_looks_at_places_in_the_window_still_has_a_steady_phase():
-    """The stub's pitch depends on where the window begins: what was used once stays used."""
+def test_pitch_that_depends_on_the_window():
+    """The pitch of a frame does not change after its first use."""
     voice = make_voice(quick_config())
     streaming = stream(VoiceConverter(voice, content=LocalContent(), pitch=StubPitch(), trainer=steady_trainer()))
     assert np.isfinite(streamed(streaming, speech(2.0), 320)).all()
 
 
 @pytest.mark.parametrize("encoding", ["s16le", "f32le"])
-def test_raw_samples_go_through_pipes(converter, encoding):
+def test_raw_samples(converter, encoding):
     audio = speech(1.0)
     dtype = ENCODINGS[encoding]
     raw = (np.round(audio * 32768).astype(dtype) if encoding == "s16le" else audio.astype(dtype)).tobytes()
@@ -203,7 +203,8 @@ def command(tmp_path):
     ]
 
 
-def test_the_command(command):
+@pytest.mark.slow
+def test_command(command):
     raw = np.round(speech(1.0) * 32767).astype("<i2").tobytes()
     done = subprocess.run(command, input=raw, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
@@ -214,11 +215,12 @@ def test_the_command(command):
     assert wrong.returncode == 1 and b"s16le" in wrong.stderr and b"Traceback" not in wrong.stderr and not wrong.stdout
 
 
-def test_a_reader_that_ends_is_named(command):
+@pytest.mark.slow
+def test_a_closed_reader_is_an_error(command):
     raw = np.zeros(16000 * 20, "<i2").tobytes()
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     process.stdout = None
     _, errors = process.communicate(raw)
     assert process.returncode == 1
-    assert b"nobody reads" in errors and b"Traceback" not in errors
+    assert b"standard output is closed" in errors and b"Traceback" not in errors

@@ -6,9 +6,11 @@ from hydra import compose, initialize_config_module
 
 import rvc_lightning
 from rvc_lightning.cli import resolvers
+from rvc_lightning.conversion import options as conversion_options
 from rvc_lightning.data.manifest import DatasetHeader
 
 resolvers.register()
+conversion_options.register()
 
 
 ROOT = Path(rvc_lightning.__file__).parents[1]

@@ -1,4 +1,4 @@
-"""What tests of conversion run in processes of their own: conversion_ranks.py FOLDER STRATEGY, or long --minutes."""
+"""Conversions that tests run in other processes: conversion_ranks.py FOLDER STRATEGY, or FOLDER long --minutes N."""
 
 import logging
 import resource
@@ -33,7 +33,7 @@ def long(folder, minutes):
     with soundfile.SoundFile(folder / "long.wav", "w", 16000, 1) as file:
         for _ in range(minutes):
             file.write(block)
-    # Short chunks, so that how long they happen to be makes little difference.
+    # Short chunks, so that their length makes little difference to the memory.
     convert_files(
         converter_of(ChunkLengths(1, 1, 6, 8)),
         folder / "long.wav",

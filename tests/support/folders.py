@@ -1,4 +1,4 @@
-"""A stand-in for a converter, and recordings for it."""
+"""A stub of a converter, and recordings for it."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from rvc_lightning import ConversionOptions
 from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.conversion.effect_stages import check_installed
-from rvc_lightning.conversion.prediction import Converted
+from rvc_lightning.conversion.tasks import ConvertedBlocks
 from rvc_lightning.errors import AudioError, VoiceError
 from rvc_lightning.io.files import digest
 from rvc_lightning.pitch.curve import read_curve
@@ -18,7 +18,7 @@ OPTIONS = ConversionOptions()
 
 
 class Doubler:
-    """In place of a converter: gives every sample twice, sings the curve's first pitch, and refuses speaker 9."""
+    """Stub of a converter: repeats every sample, returns the first pitch of the curve, and has no speaker 9."""
 
     voice = SimpleNamespace(sample_rate=32000)
     trainer = SimpleNamespace(is_global_zero=True)
@@ -32,15 +32,15 @@ class Doubler:
     def fingerprint(self, options):
         return repr(options)
 
-    def run(self, tasks, options, delivery, folder):
+    def run(self, tasks, options, sink, folder):
         for task in tasks:
             if len(self.done) == self.killed_after:
                 raise KeyboardInterrupt
             try:
-                delivery.deliver(task, self.converted(task, options))
+                sink.write(task, self.converted(task, options))
                 self.done.append(task.source.name)
             except (AudioError, VoiceError) as error:
-                delivery.fail(task, error)
+                sink.fail(task, error)
 
     def converted(self, task, options):
         name, (audio, _) = digest(task.source), load_audio(task.source)
@@ -48,7 +48,7 @@ class Doubler:
             raise VoiceError("no speaker 9")
         hz = read_curve(task.options.f0_file).hz[0] if task.options.f0_file else 100
         f0_hz = np.full(11, hz, np.float32)
-        return Converted(iter([np.repeat(audio, 2) / 2]), task.options.output_sample_rate, f0_hz, name)
+        return ConvertedBlocks(iter([np.repeat(audio, 2) / 2]), task.options.output_sample_rate, f0_hz, name)
 
 
 def recording(path, seconds=0.1):

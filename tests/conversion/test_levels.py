@@ -1,35 +1,35 @@
-"""Loudness of the source imposed on the output (specification 10.5)."""
+"""Volume envelope of the source (SPECIFICATION.md, section 10.5)."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from rvc_lightning.conversion.envelope import EnvelopeMix, rms_envelope
+from rvc_lightning.conversion.levels import VolumeEnvelope, rms_envelope
 
 
-def mixed(converted, rate, source, source_rate, share):
-    mix = EnvelopeMix(converted, rate, source, source_rate, share)
+def mixed(converted, rate, source, source_rate, mix):
+    envelope = VolumeEnvelope(converted, rate, source, source_rate, mix)
     borders = [0, len(converted) // 3, len(converted)]
     spans = [slice(*pair) for pair in itertools.pairwise(borders)]
-    return np.concatenate([converted[span] * mix.gain(span) for span in spans])
+    return np.concatenate([converted[span] * envelope.gain(span) for span in spans])
 
 
-@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
-def test_reference_data(golden, share):
+@pytest.mark.parametrize("mix", [0.0, 0.25, 0.5, 1.0])
+def test_reference_data(golden, mix):
     data = golden.arrays("rms_mix")
     rates = int(data["target_rate"]), int(data["source_rate"])
-    result = mixed(data["target"].numpy(), rates[0], data["source"].numpy(), rates[1], share)
+    result = mixed(data["target"].numpy(), rates[0], data["source"].numpy(), rates[1], mix)
     assert result.dtype == np.float32
-    np.testing.assert_allclose(result, data[f"rate_{share}"], atol=1e-5, rtol=0)
+    np.testing.assert_allclose(result, data[f"rate_{mix}"], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5])
-def test_silence_makes_silence(share):
+@pytest.mark.parametrize("mix", [0.0, 0.5])
+def test_silence_makes_silence(mix):
     silence, tone = np.zeros(20000, np.float32), np.sin(np.arange(40000, dtype=np.float32) / 10)
-    assert not mixed(tone, 40000, silence, 16000, share).any()
-    assert not mixed(silence, 40000, tone, 16000, share).any()
-    assert mixed(silence[:0], 40000, tone, 16000, share).shape == (0,)
+    assert not mixed(tone, 40000, silence, 16000, mix).any()
+    assert not mixed(silence, 40000, tone, 16000, mix).any()
+    assert mixed(silence[:0], 40000, tone, 16000, mix).shape == (0,)
 
 
 def test_loudness_follows_the_source():
@@ -40,7 +40,7 @@ def test_loudness_follows_the_source():
 
 
 @pytest.mark.parametrize("samples", [1, 7999, 8000, 23999, 24000, 24001, 8000 * 130 + 5])
-def test_the_envelope_is_that_of_all_samples_at_once(samples):
+def test_envelope_does_not_depend_on_blocks(samples):
     audio = np.random.default_rng(0).standard_normal(samples).astype(np.float32)
     padded = np.pad(audio.astype(np.float64), (8000, 16000))
     expected = [np.sqrt(np.mean(padded[k * 8000 : k * 8000 + 16000] ** 2)) for k in range(samples // 8000 + 1)]

@@ -1,0 +1,64 @@
+"""Content encoder and pitch extractor that a voice was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rvc_lightning.content import build_content_encoder
+from rvc_lightning.content.base import ContentEncoder
+from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
+from rvc_lightning.io.hub import DownloadError
+from rvc_lightning.pitch import DEFAULT_PITCH, build_pitch_extractor
+from rvc_lightning.pitch.base import PitchTracker
+from rvc_lightning.voice.rvc_format import CONTENT_DIMS
+from rvc_lightning.voice.voice import Voice
+
+
+def content_encoder_for(voice: Voice, path: str | Path | None) -> ContentEncoder:
+    """Build the content encoder of `voice`, from the files at `path` if given.
+
+    Raises:
+        VoiceError: The encoder is unknown, or `path` does not contain its files.
+        AssetError: Its files cannot be downloaded.
+    """
+    name, options = _stored_component(voice, "content", voice.content_encoder)
+    if voice.config.content_dim == CONTENT_DIMS["v1"]:
+        options = {"version": "v1"} | options
+    if path is not None:
+        options["path"] = str(path)
+    required = f"the voice requires the content encoder '{name}'"
+    try:
+        return build_content_encoder(name, **options)
+    except DownloadError as error:
+        raise AssetError(f"{required}: {error.problem} Or name the folder of its files: content_path=FOLDER") from error
+    except ConfigurationError as error:
+        # In training the same setting is content.path.
+        message = str(error)
+        if message.startswith("content.path="):
+            message = message.replace("content.path=", "content_path=", 1)
+        raise VoiceError(f"{required}: {message}") from error
+
+
+def pitch_extractor_for(voice: Voice) -> PitchTracker:
+    """Build the pitch extractor of `voice`. Raises VoiceError if it is unknown."""
+    name, options = _stored_component(voice, "pitch", DEFAULT_PITCH)
+    try:
+        return build_pitch_extractor(name, **options)
+    except ConfigurationError as error:
+        raise VoiceError(
+            f"the voice was trained with the pitch extractor '{name}': {error}. Any other works: "
+            f"pitch={DEFAULT_PITCH} on the command line, pitch=build_pitch_extractor('{DEFAULT_PITCH}') in Python"
+        ) from error
+
+
+def _stored_component(voice: Voice, component: str, default: str) -> tuple[str, dict[str, Any]]:
+    """Return the registered name and the options that a voice stores of a component, or raise VoiceError."""
+    entry = voice.own.get(component, {"name": default})
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
+        raise VoiceError(f"the voice stores its {component} without a name: {entry!r}")
+    options = entry.get("options") or {}
+    if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
+        raise VoiceError(f"the voice stores options of its {component} that are not a table: {options!r}")
+    return entry["name"], dict(options)
