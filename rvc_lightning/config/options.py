@@ -106,8 +106,9 @@ class OptionField:
     def _bounds(self) -> str:
         if self.min is None:
             return ""
-        end = "up" if self.max is None else f"to {self.max:g}"
-        return f" from {self.min:g} {end} {self.unit}".rstrip()
+        if self.max is None:
+            return f" from {self.min:g} {self.unit}".rstrip() + " up"
+        return f" from {self.min:g} to {self.max:g} {self.unit}".rstrip()
 
 
 def option(
@@ -176,6 +177,8 @@ class Settings:
             ConfigurationError: A name is unknown, a value is missing, of the wrong type or out of range.
         """
         prefix = f"{cls.group}." if cls.group else ""
+        if not isinstance(values, Mapping):
+            raise ConfigurationError(f"{cls.group}={values}: choose a table of settings, such as {{name:value}}")
         try:
             merged = OmegaConf.merge(OmegaConf.structured(cls), values)
             return cls(**{str(name): _container(merged[name]) for name in merged})
@@ -193,18 +196,3 @@ class Settings:
 
 def _container(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def check_options(options: Any, prefix: str = "") -> None:
-    """Check every field of a dataclass instance. Raises ConfigurationError. Use `Settings` instead."""
-    for one in option_fields(type(options)):
-        one.check(getattr(options, one.name), prefix)
-
-
-def options_from(owner: Any, values: Mapping[str, Any], kind: str = "option") -> Any:
-    """Build `owner` from names and values. Use `Settings.from_values` instead."""
-    names = [one.name for one in option_fields(owner)]
-    for name in values:
-        if name not in names:
-            raise unknown_choice(kind, name, names)
-    return owner(**values)

@@ -112,18 +112,18 @@ def test_without_a_network_the_error_says_what_to_do_in_a_conversion():
     with pytest.raises(AssetError) as caught:
         VoiceConverter(voice, trainer=steady_trainer())
     said = str(caught.value)
-    assert said.startswith("the voice was trained with the content encoder 'spin-v2' and needs it: 'Resources/embed")
+    assert said.startswith("the voice requires the content encoder 'spin-v2': 'Resources/embed")
     assert "files=spin-v2 folder=FOLDER" in said
-    assert said.endswith("Or name the folder they lie in: content_path=FOLDER")
+    assert said.endswith("Or name the folder of its files: content_path=FOLDER")
     assert "content.path" not in said and "phonetic" not in said
 
 
 @pytest.mark.parametrize(
     ("encoder", "path", "message"),
     [
-        ("contentvec", "nowhere", r"'contentvec' and needs it: content_path=nowhere: a folder with a HuBERT model is"),
-        ("hubert", None, "needs it: content_path=FOLDER is missing: 'hubert' is a model of your own"),
-        ("phonetic", "nowhere", "needs it: content_path=nowhere is no phonetic encoder"),
+        ("contentvec", "nowhere", r"'contentvec': content_path=nowhere: a folder with a HuBERT model is"),
+        ("hubert", None, "'hubert': content_path=FOLDER is missing: 'hubert' is a model of your own"),
+        ("phonetic", "nowhere", "'phonetic': content_path=nowhere is no phonetic encoder"),
     ],
 )
 def test_a_conversion_calls_the_folder_as_its_own_setting(encoder, path, message):
