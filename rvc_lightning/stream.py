@@ -13,8 +13,8 @@ import numpy as np
 from omegaconf import DictConfig
 
 from rvc_lightning.cli.command import command
-from rvc_lightning.config.values import optional, required
 from rvc_lightning.config.options import Settings, option
+from rvc_lightning.config.values import optional, required
 from rvc_lightning.conversion.options import options_from
 from rvc_lightning.convert import index_for
 from rvc_lightning.errors import AudioError, ConfigurationError, unknown_choice

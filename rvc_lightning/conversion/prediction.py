@@ -46,9 +46,9 @@ from rvc_lightning.conversion.tasks import (
     share_tasks,
 )
 from rvc_lightning.errors import OutOfMemoryError, RVCError
+from rvc_lightning.models.memory import is_out_of_memory
 from rvc_lightning.pitch.base import Part, PitchExtractor, parts
 from rvc_lightning.retrieval.index import RetrievalIndex
-from rvc_lightning.models.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
