@@ -1,58 +1,37 @@
-"""`python -m rvc_lightning.benchmark`: what training takes, or with measure=…, preparation or conversion."""
+"""Measure speed: `python -m rvc_lightning.benchmark`, of training or, with measure=…, preparation or conversion."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
-from rvc_lightning.config.validation import check_whole
-from rvc_lightning.errors import unknown_choice
+from rvc_lightning.config.options import Settings, option, option_fields
 
 log = logging.getLogger(__name__)
 
 resolvers.register()
 
 
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkSettings(Settings):
+    """Settings of all measurements; the defaults are in `conf/benchmark.yaml`."""
+
+    measure: str = option(choices=("training", "preparation", "conversion"))
+    rounds: int = option(min=1)
+    steps: int = option(min=1)
+
+
 @command("benchmark")
 def main(config: DictConfig) -> None:
-    """Measures and prints the table."""
-    if config.measure not in _TABLES:
-        raise unknown_choice("measure", config.measure, _TABLES)
-    for name, least in (("rounds", 1), ("steps", 1), ("conversion.clips", 1), ("conversion.index_rows", 0)):
-        check_whole(name, OmegaConf.select(config, name), least)
-    log.info("%s", _TABLES[config.measure](config))
-
-
-# torch and transformers take seconds to import, and --help should not.
-
-
-def _training(config: DictConfig) -> str:
-    from rvc_lightning.benchmarks.training import as_table, run_table
-
-    return as_table(run_table(config), config.seconds)
-
-
-def _preparation(config: DictConfig) -> str:
-    from rvc_lightning.benchmarks.preparation import as_table, run_table
-
-    return as_table(run_table(config))
-
-
-def _conversion(config: DictConfig) -> str:
-    from rvc_lightning.benchmarks.conversion import as_table, clips_of, run_table
-
-    return as_table(run_table(config), clips_of(config))
-
-
-_TABLES: dict[str, Callable[[DictConfig], str]] = {
-    "training": _training,
-    "preparation": _preparation,
-    "conversion": _conversion,
-}
+    """Measure and print the table."""
+    settings = BenchmarkSettings.from_values({one.name: config[one.name] for one in option_fields(BenchmarkSettings)})
+    # Imported here to keep --help and error messages fast.
+    log.info("%s", import_module(f"rvc_lightning.benchmarks.{settings.measure}").run(config))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What is measured by `python -m rvc_lightning.benchmark`: training, preparation, conversion."""
+"""Measurements of `python -m rvc_lightning.benchmark`: training, preparation and conversion."""

@@ -1,7 +1,7 @@
-"""What the stages of preparation take: `python -m rvc_lightning.benchmark measure=preparation`.
+"""Speed of the stages of preparation: `python -m rvc_lightning.benchmark measure=preparation`.
 
-The recordings are those of the demo, prepared as anyone's are. The content encoder is HuBERT of the size that voices
-use, or smaller, with random weights: they do not change the work.
+By default the recordings of the demo are prepared. The content encoder is HuBERT, by default of the usual size, with
+random weights: their values do not affect the speed.
 """
 
 from __future__ import annotations
@@ -28,17 +28,22 @@ STAGES = ("slicing", "pitch", "content")
 
 
 class PreparationSetup(NamedTuple):
-    """A line of the table: what is measured."""
+    """A row of the table."""
 
     precision: str
     batch_slices: int
 
 
-def run_table(config: DictConfig) -> dict[PreparationSetup, dict[str, list[float]]]:
-    """Seconds of audio a second of each stage, by setup and round; the setups take turns."""
+def run(config: DictConfig) -> str:
+    """Measure preparation; return a table in Markdown."""
+    return as_table(measure(config))
+
+
+def measure(config: DictConfig) -> dict[PreparationSetup, dict[str, list[float]]]:
+    """Return the speed of each stage in seconds of audio per second, by setup and round; the setups alternate."""
     set_up_torch(config)
     table = config.preparation_table
-    setups = [PreparationSetup(*line) for line in product(table.precision, table.batch_slices)]
+    setups = [PreparationSetup(*row) for row in product(table.precision, table.batch_slices)]
     results: dict[PreparationSetup, dict[str, list[float]]] = {s: {stage: [] for stage in STAGES} for s in setups}
     with TemporaryDirectory() as folder:
         encoder = Path(folder) / "encoder"
@@ -53,23 +58,23 @@ def run_table(config: DictConfig) -> dict[PreparationSetup, dict[str, list[float
 
 
 def _prepare(config: DictConfig, setup: PreparationSetup, encoder: Path, output: Path) -> dict[str, float]:
-    """Prepares the recordings from nothing; gives the speeds of its stages."""
-    of_this_line = OmegaConf.merge(config, {"preparation": setup._asdict()})
-    assert isinstance(of_this_line, DictConfig)
+    """Prepare the recordings in an empty folder; return the speed of each stage."""
+    row_config = OmegaConf.merge(config, {"preparation": setup._asdict()})
+    assert isinstance(row_config, DictConfig)
     recipe = Recipe(
         sample_rate=config.model.synthesizer.sample_rate,
         pitch=plain(config.pitch),
         content={"name": "hubert", "path": str(encoder)},
         slicing=SlicingConfig(**plain(config.slicing)),
     )
-    trainer, extraction = build_preparing_trainer(of_this_line), extraction_of(of_this_line)
+    trainer, extraction = build_preparing_trainer(row_config), extraction_of(row_config)
     report = prepare(Path(config.preparation_table.audio), output, recipe, trainer=trainer, extraction=extraction)
     return {} if report is None else report.speeds
 
 
 def as_table(results: Mapping[PreparationSetup, Mapping[str, list[Any]]]) -> str:
-    """The medians in Markdown, in seconds of audio a second; content also against the first line."""
-    lines = ["| precision | slices a batch | slicing | pitch | content | x first |", "|---|---|---|---|---|---|"]
+    """Format the medians in Markdown, in seconds of audio per second; content also relative to the first row."""
+    lines = ["| precision | slices per batch | slicing | pitch | content | x first |", "|---|---|---|---|---|---|"]
     first = None
     for setup, stages in results.items():
         slicing, pitch, content = (median(stages[stage]) for stage in STAGES)

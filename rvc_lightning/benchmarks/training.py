@@ -1,11 +1,11 @@
-"""What a training step takes of time and memory: `python -m rvc_lightning.benchmark`.
+"""Time and memory of a training step: `python -m rvc_lightning.benchmark`.
 
-The batches are random and the weights too: neither changes the work. Every line of the table is measured in processes
-of its own, so that its memory is its own, and the lines take turns, so that what else the machine does meets all.
+Batches and weights are random: their values do not affect the result. Every row of the table is measured in separate
+processes, to measure its memory alone, and the rows alternate, so that other load on the machine affects all.
 
-The first line for each batch size is the loop that RVC tools run, in float32: in it the discriminator collects
-gradients in the generator's pass, the real features are propagated through as well, every loss is read back at every
-step, AdamW is not fused, and all 2-D convolutions run down the columns.
+The first row for each batch size is the baseline, the loop of RVC tools in float32: the discriminator accumulates
+gradients in the generator's pass, the real features are in the graph as well, every loss is copied to the host at
+every step, AdamW is not fused, and all 2-D convolutions are vertical.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ resolvers.register()
 
 
 class RandomSlices(Dataset[Example]):
-    """Noise with a pitch, as many examples as are asked for."""
+    """Noise with a pitch, `n_examples` examples."""
 
     def __init__(self, n_examples: int, frames: int, hop_samples: int, content_dim: int) -> None:
         self.n_examples, self.frames, self.hop_samples, self.content_dim = n_examples, frames, hop_samples, content_dim
@@ -63,19 +63,19 @@ class RandomSlices(Dataset[Example]):
 
 
 def one_batch(examples: Sequence[Example]) -> list[Batch]:
-    """The batches of an optimizer step: a single one."""
+    """Collate the batches of an optimizer step: a single one."""
     return [collate(examples)]
 
 
-class PlainLoop(RVCModule):
-    """The same networks and losses in the loop that RVC tools run."""
+class BaselineLoop(RVCModule):
+    """The same networks and losses in the loop of RVC tools."""
 
     def training_step(self, batches: Sequence[Batch], batch_idx: int) -> dict[str, list[SeenLoss]]:
-        """One step without any of our savings."""
+        """Run one step without our optimizations."""
         discriminator_optimizer, generator_optimizer = self._optimizers()
         (batch,) = batches
         generated = self.generate(batch)
-        loss = self._plain_discriminator_loss(generated)
+        loss = self._baseline_discriminator_loss(generated)
         discriminator_optimizer.zero_grad()
         self.manual_backward(loss)
         discriminator_optimizer.step()
@@ -88,13 +88,13 @@ class PlainLoop(RVCModule):
             value.item()
         return {"losses": []}
 
-    def _plain_discriminator_loss(self, generated: Generated) -> Tensor:
+    def _baseline_discriminator_loss(self, generated: Generated) -> Tensor:
         real = [j.score for j in self.discriminator(generated.real)]
         fake = [j.score for j in self.discriminator(generated.fake.detach())]
         return losses.discriminator_loss(real, fake)
 
     def generator_losses(self, generated: Generated, *, adversarial: bool = True) -> dict[str, Tensor]:
-        """As ours, but the real features are part of the graph and the discriminator is not frozen."""
+        """Return the losses with the real features in the graph and the discriminator not frozen."""
         real, fake = self.discriminator(generated.real), self.discriminator(generated.fake)
         return super().generator_losses(generated, adversarial=False) | {
             "adversarial": losses.adversarial_loss([j.score for j in fake]),
@@ -103,7 +103,7 @@ class PlainLoop(RVCModule):
 
 
 class StepTimer(Callback):
-    """Notes when each step begins and ends, the device's work included, and the peak of memory."""
+    """Record the duration of each step, including the work of the device, and peak memory."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -111,12 +111,12 @@ class StepTimer(Callback):
         self._since = 0.0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        """Starts the clock."""
+        """Start the clock."""
         self._wait(pl_module)
         self._since = perf_counter()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        """Stops the clock."""
+        """Stop the clock."""
         self._wait(pl_module)
         self.seconds.append(perf_counter() - self._since)
         self.peak_bytes = (
@@ -131,12 +131,12 @@ class StepTimer(Callback):
             torch.cuda.synchronize(module.device)
 
 
-LOOPS = {"ours": RVCModule, "plain": PlainLoop}
+LOOPS = {"ours": RVCModule, "plain": BaselineLoop}
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A line of the table: what is measured."""
+    """A row of the table."""
 
     loop: str
     precision: str
@@ -146,23 +146,23 @@ class Setup:
 
 
 @dataclass
-class Measured:
-    """What was measured of a line, over all rounds."""
+class Measurement:
+    """Measurement of a row, over all rounds."""
 
     seconds: list[float] = field(default_factory=list)
     peak_bytes: int = 0
 
-    def add(self, other: Measured) -> None:
-        """Takes in another round."""
+    def add(self, other: Measurement) -> None:
+        """Add another round."""
         self.seconds += other.seconds
         self.peak_bytes = max(self.peak_bytes, other.peak_bytes)
 
 
 def setups(config: DictConfig) -> list[Setup]:
-    """The lines of the table: the plain loop for each batch size, if asked for, then all combinations for ours.
+    """Return the rows of the table: the baseline for each batch size, then all combinations for our loop.
 
     Raises:
-        ConfigurationError: There is no such loop.
+        ConfigurationError: A loop is unknown.
     """
     if unknown := sorted(set(config.loops) - set(LOOPS)):
         raise unknown_choice("loop", unknown[0], LOOPS)
@@ -177,12 +177,8 @@ def setups(config: DictConfig) -> list[Setup]:
     return base + ours
 
 
-def measure(settings: Mapping[str, Any], setup: Setup) -> Measured:
-    """Trains as many steps as a round has, in this process. The first one warms up and does not count.
-
-    Raises:
-        ConfigurationError: Lightning refuses the devices or the precision.
-    """
+def measure(settings: Mapping[str, Any], setup: Setup) -> Measurement:
+    """Train for one round in this process. The first step warms up and is not measured."""
     silence_libraries()
     config = OmegaConf.create(dict(settings))
     assert isinstance(config, DictConfig)
@@ -196,11 +192,11 @@ def measure(settings: Mapping[str, Any], setup: Setup) -> Measured:
     quiet = {"callbacks": [timer], "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = instantiate(config.trainer, "trainer", **quiet, max_epochs=1, limit_val_batches=0)
     trainer.fit(build(config, setup.loop), random_loader(config, setup.batch_size))
-    return Measured(timer.seconds[1:], timer.peak_bytes)
+    return Measurement(timer.seconds[1:], timer.peak_bytes)
 
 
 def build(config: DictConfig, loop: str) -> RVCModule:
-    """The networks in the loop of that name; the plain one without what we do for speed, see the head of this file."""
+    """Build the module of a loop; the baseline lacks our optimizations, see the head of this file."""
     header = DatasetHeader(config.model.synthesizer.sample_rate, {}, {"dim": config.content_dim})
     module = build_module(config, header, voice={}, kind=LOOPS[loop])
     if loop == "plain":
@@ -211,26 +207,31 @@ def build(config: DictConfig, loop: str) -> RVCModule:
 
 
 def random_loader(config: DictConfig, batch_size: int) -> DataLoader:
-    """As many random batches as a round has steps."""
+    """Return a loader of one random batch for each step of a round."""
     sample_rate, frames = config.model.synthesizer.sample_rate, round(config.seconds * FRAMES_PER_SECOND)
     slices = RandomSlices(config.steps * batch_size, frames, hop_samples(sample_rate), config.content_dim)
     return DataLoader(slices, batch_size=batch_size, collate_fn=one_batch)
 
 
-def run_table(config: DictConfig) -> dict[Setup, Measured]:
-    """Measures every line, round by round, each in a fresh process."""
+def run(config: DictConfig) -> str:
+    """Measure training; return a table in Markdown."""
+    return as_table(measure_all(config), config.seconds)
+
+
+def measure_all(config: DictConfig) -> dict[Setup, Measurement]:
+    """Measure every row, round by round, each in a new process."""
     settings = plain(config)
-    results = {setup: Measured() for setup in setups(config)}
+    results = {setup: Measurement() for setup in setups(config)}
     for _ in range(config.rounds):
         for setup, result in results.items():
-            with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
-                result.add(fresh.submit(measure, settings, setup).result())
+            with ProcessPoolExecutor(1, get_context("spawn")) as process:
+                result.add(process.submit(measure, settings, setup).result())
     return results
 
 
-def as_table(results: Mapping[Setup, Measured], clip_seconds: float) -> str:
-    """The results in Markdown; medians, with the time of the plain loop at that batch size divided by ours."""
-    plain_seconds = {
+def as_table(results: Mapping[Setup, Measurement], clip_seconds: float) -> str:
+    """Format the medians in Markdown, with the speedup over the baseline at that batch size."""
+    baseline_seconds = {
         setup.batch_size: median(result.seconds) for setup, result in results.items() if setup.loop == "plain"
     }
     lines = [
@@ -239,10 +240,10 @@ def as_table(results: Mapping[Setup, Measured], clip_seconds: float) -> str:
     ]
     for setup, result in results.items():
         seconds = median(result.seconds)
-        faster = plain_seconds.get(setup.batch_size, float("nan")) / seconds
+        speedup = baseline_seconds.get(setup.batch_size, float("nan")) / seconds
         lines.append(
             f"| {setup.loop} | {setup.precision} | {'yes' if setup.compiled else 'no'} "
             f"| {setup.checkpoint_activations} | {setup.batch_size} | {seconds:.3f} | {result.peak_bytes / 2**30:.2f} "
-            f"| {setup.batch_size * clip_seconds / seconds:.2f} | {faster:.2f} |"
+            f"| {setup.batch_size * clip_seconds / seconds:.2f} | {speedup:.2f} |"
         )
     return "\n".join(lines)

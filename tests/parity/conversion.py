@@ -3,7 +3,8 @@
     python tests/parity/conversion.py SOURCES TARGET... [--train +experiment=quickstart ...] [--work FOLDER]
 
 Each TARGET is a folder of recordings of one speaker. A voice is trained on it, and `rvc_lightning.evaluate` converts
-the recordings in SOURCES with it, each transposed to the pitch of the target. Requires the extra `evaluate` and resemblyzer.
+the recordings in SOURCES with it, transposed to the pitch of the target. Requires the extra `evaluate` and
+resemblyzer.
 
 gain: change in speaker similarity relative to the target's own clips, 0 to 1, mean and lowest clip.
 phone error: against the source; a vocoder that only shifts the pitch has 0.34, the target saying the same words 0.56.
