@@ -1,13 +1,14 @@
-"""The commands, a line each: `python -m rvc_lightning`."""
+"""`python -m rvc_lightning` lists the commands; `rvc-lightning NAME …` runs one."""
 
 from __future__ import annotations
 
-import argparse
+import runpy
 import sys
 
 from rvc_lightning.cli.columns import format_columns
+from rvc_lightning.cli.command import errors_as_exit_status
 from rvc_lightning.cli.help_page import summary
-from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.errors import unknown_choice
 
 COMMANDS = (
     "train",
@@ -21,46 +22,44 @@ COMMANDS = (
     "importers",
     "voice",
     "benchmark",
-    "phonetic.speak",
-    "phonetic.train",
-    "phonetic.crowd",
+    "pretraining.speak",
+    "pretraining.train",
+    "pretraining.augment_speakers",
 )
-"""Modules that are commands, those needed first in front."""
+"""Modules that are commands, in the order of the list."""
 
-_HEAD = "Voice conversion that you train yourself: python -m rvc_lightning.COMMAND, where COMMAND is one of"
-_ENDING = """Each explains itself and its settings: python -m rvc_lightning.train --help
-A first voice, in minutes and offline:     python -m rvc_lightning.train +experiment=quickstart"""
-_VOICE = "Tells of voices, blends them, writes them for other tools or as ONNX."
-"""Of the one command without a configuration file."""
+_HEAD = (
+    "Voice conversion that you train yourself. rvc-lightning COMMAND, or python -m rvc_lightning.COMMAND, with one of"
+)
+_TAIL = """Help of a command and its settings: rvc-lightning train --help
+A first voice in minutes, offline:   rvc-lightning train +experiment=quickstart"""
+_VOICE = "List, blend and edit voices, and write them for other tools or as ONNX."
+"""Summary of the one command without a configuration file."""
 
 
 def main() -> None:
-    """Lists the commands; what is asked of the list itself is answered with how a command is run."""
-    _, words = argparse.ArgumentParser(add_help=False).parse_known_args()
-    if words and words[0] not in ("--help", "-h", "help"):
-        sys.stderr.write(f"Error: {_refusal(words[0])}\n")
-        raise SystemExit(1)
-    sys.stdout.write(overview())
+    """Run the command that the first argument names, or list the commands."""
+    # The command reads the rest from there, and so do the processes of other ranks.
+    program, *arguments = sys.argv  # noqa: TID251
+    name = arguments[0] if arguments else "--help"
+    if name in ("--help", "-h", "help"):
+        sys.stdout.write(overview())
+        return
+    with errors_as_exit_status():
+        if name not in COMMANDS:
+            raise unknown_choice("command", name, COMMANDS)
+    sys.argv[:] = [program, *arguments[1:]]  # noqa: TID251
+    runpy.run_module(f"rvc_lightning.{name}", run_name="__main__", alter_sys=True)
 
 
 def overview() -> str:
-    """Every command and what it is for, and how to get help."""
+    """Return the list of commands with their summaries."""
     lines = format_columns([(f"  {name}", _summary(name)) for name in COMMANDS], numbers=False)
-    return "\n".join([_HEAD, "", *lines, "", _ENDING, ""])
+    return "\n".join([_HEAD, "", *lines, "", _TAIL, ""])
 
 
 def _summary(name: str) -> str:
     return _VOICE if name == "voice" else summary(name.replace(".", "_"))
-
-
-def _refusal(word: str) -> ConfigurationError:
-    """Why a word is no use here, and the remedy."""
-    if word in COMMANDS:
-        return ConfigurationError(f"{word}: a command is run by its whole name: python -m rvc_lightning.{word}")
-    choices = ", ".join(COMMANDS)
-    return ConfigurationError(
-        f"there is no command '{word}'; choose one of: {choices}; each explains itself with --help"
-    )
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class Clip(NamedTuple):
     """In Hz; of a recording that is played at another pace, its own times the pace."""
 
 
-@command("augment_speakers")
+@command("pretraining_augment_speakers")
 def main(config: DictConfig) -> None:
     """Writes the speakers and says who there is."""
     required(config, "output", "the folder to write the speakers to")
@@ -47,7 +47,7 @@ def main(config: DictConfig) -> None:
 
 
 def write_augmented_speakers(config: DictConfig) -> None:
-    """Writes the speakers that `conf/augment_speakers.yaml` describes, a folder each.
+    """Writes the speakers that `conf/pretraining_augment_speakers.yaml` describes, a folder each.
 
     Raises:
         ConfigurationError: A pace makes no sense, there is no such synthesizer, or the folder is not empty.

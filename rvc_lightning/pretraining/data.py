@@ -167,7 +167,7 @@ class PairDataModule(lightning.LightningDataModule):
         num_workers: int,
         seed: int,
     ) -> None:
-        """Keeps the settings, see `conf/phonetic_train.yaml`.
+        """Keeps the settings, see `conf/pretraining_train.yaml`.
 
         Raises:
             DatasetError: The folder is no corpus.

@@ -27,7 +27,7 @@ resolvers.register()
 _REPORT_EVERY = 100
 
 
-@command("phonetic_speak")
+@command("pretraining_speak")
 def main(config: DictConfig) -> None:
     """Makes the corpus and says what is in it."""
     required(config, "corpus", "the folder to write speech with known phones to")

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 resolvers.register()
 
 
-@command("phonetic_train")
+@command("pretraining_train")
 def main(config: DictConfig) -> float:
     """Composes, builds and trains; gives the share of frames whose phone it mistakes to sweeps."""
     required(config, "corpus", "speech with known phones: python -m rvc_lightning.pretraining.speak corpus=FOLDER")
@@ -24,7 +24,7 @@ def main(config: DictConfig) -> float:
 
 
 def train(config: DictConfig) -> float:
-    """Trains as `conf/phonetic_train.yaml` describes and writes the encoder; gives the last `val/frame_error`.
+    """Trains as `conf/pretraining_train.yaml` describes and writes the encoder; gives the last `val/frame_error`.
 
     Raises:
         ConfigurationError: A setting makes no sense.

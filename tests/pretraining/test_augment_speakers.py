@@ -32,7 +32,7 @@ def crowd_of(tmp_path):
     def run(*overrides):
         overrides = [f"output={tmp_path / 'crowd'}", f"recordings={tmp_path / 'table.csv'}", *overrides]
         with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
-            write_augmented_speakers(compose("augment_speakers", overrides=overrides))
+            write_augmented_speakers(compose("pretraining_augment_speakers", overrides=overrides))
         return tmp_path / "crowd"
 
     return run

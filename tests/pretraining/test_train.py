@@ -32,7 +32,7 @@ def composed(folder, *overrides):
         *(f"corpus={folder / 'corpus'}", f"paths.run={folder}"),
     ]
     with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
-        return compose("phonetic_train", overrides=[*settings, *overrides])
+        return compose("pretraining_train", overrides=[*settings, *overrides])
 
 
 def test_a_run_writes_an_encoder_that_learned_something_and_goes_on(tmp_path):
@@ -79,7 +79,7 @@ def test_a_run_may_start_from_an_encoder(tmp_path):
 
 def test_settings_of_the_configuration_are_those_of_the_code():
     with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
-        model = compose("phonetic_train", overrides=["paths.run=unused"]).model
+        model = compose("pretraining_train", overrides=["paths.run=unused"]).model
     assert dict(model.sizes) == vars(PhoneticConfig())
     module = PhoneticTraining(dict(model.sizes), dict(model.training), dict(model.augment))
     default = PhoneticTraining()
