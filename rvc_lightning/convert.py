@@ -42,7 +42,7 @@ def main(config: DictConfig) -> None:
         voice,
         index,
         content_path=optional(config, "content_path", "the folder of the content encoder"),
-        pitch=chosen_pitch(config.pitch),
+        pitch=chosen_pitch(config.get("pitch")),
         trainer=build_converting_trainer(config),
         lengths=ChunkLengths.from_values(config.chunks),
         throughput=Throughput.from_values({key: config[key] for key in ("batch_seconds", "num_workers")}),

@@ -48,7 +48,7 @@ def main(config: DictConfig) -> None:
         voice,
         index_for(str(path), optional(config, "index", "the index of the voice, a file")),
         content_path=optional(config, "content_path", "the folder of the content encoder"),
-        pitch=chosen_pitch(config.pitch),
+        pitch=chosen_pitch(config.get("pitch")),
         trainer=build_converting_trainer(config),
     )
     report = evaluate(converter, recordings, settings, ConversionOptions.from_values(options))

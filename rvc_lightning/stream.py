@@ -61,7 +61,7 @@ def main(config: DictConfig) -> None:
             Voice.load(voice_path),
             index,
             content_path=optional(config, "content_path", "the folder of the content encoder"),
-            pitch=chosen_pitch(config.pitch),
+            pitch=chosen_pitch(config.get("pitch")),
         ),
         options_from(config),
         sample_rate=audio.input_sample_rate,

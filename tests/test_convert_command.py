@@ -102,7 +102,7 @@ def test_the_index_beside_the_voice(tmp_path, caplog):
     caplog.set_level("INFO")
     voice = str(tmp_path / "anna.pth")
     assert index_for(voice, None) is None
-    assert "Index: none, there is no index of" in caplog.text
+    assert "Index: none; there is no index beside" in caplog.text
     (tmp_path / "anna.index").touch()
     assert index_for(voice, None) == tmp_path / "anna.index"
     assert index_for(voice, "other.index").name == "other.index"

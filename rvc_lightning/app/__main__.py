@@ -39,7 +39,7 @@ def main(config: DictConfig) -> None:
     trainer = build_converting_trainer(config)
     # Without processes of its own: those of a server would outlive what they work for.
     throughput = Throughput(config.batch_seconds, 0)
-    pitch = chosen_pitch(config.pitch)
+    pitch = chosen_pitch(config.get("pitch"))
 
     def make_converter(voice: Path, index: Path | None) -> VoiceConverter:
         return VoiceConverter(
