@@ -1,4 +1,4 @@
-"""`python -m rvc_lightning.prepare`, run as a user runs it."""
+"""`python -m rvc_lightning.prepare` on the command line."""
 
 import subprocess
 import sys
@@ -23,29 +23,30 @@ def recordings(tmp_path):
     return tmp_path / "in"
 
 
-def test_a_preview_writes_nothing(recordings):
+@pytest.mark.slow
+def test_preview_writes_nothing(recordings):
     command = [sys.executable, "-m", "rvc_lightning.prepare", f"audio={recordings}", "speakers=folders",
                "include=[anna/*,ben]", "exclude=[draft*]", "slicing.noise_reduction=0.5", "preview=true"]  # fmt: skip
     done = subprocess.run(command, cwd=recordings.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for part in ("anna/a.wav", "ben/b.wav", "ben/draft.wav: left out by exclude 'draft*'", "Nothing was written"):
+    for part in ("anna/a.wav", "ben/b.wav", "ben/draft.wav: excluded by exclude 'draft*'", "Nothing was written"):
         assert part in done.stderr
     assert [path.name for path in recordings.parent.iterdir()] == ["in"]
 
 
-def test_the_settings_reach_the_dataset(recordings, tmp_path):
+def test_settings_reach_the_dataset(recordings, tmp_path):
     overrides = [f"audio={recordings}", f"paths.root={tmp_path}", "sample_rate=24k", "prepare_workers=0", "name=duo",
                  "trainer.accelerator=cpu"]  # fmt: skip
     config = composed(*overrides, "speakers=folders", "exclude=*t.wav", command="prepare")
-    told = preview_dataset(config)
+    planned = preview_dataset(config)
     assert not (tmp_path / "datasets").exists()
     folder = prepare_dataset(config)
-    assert read_header(folder).speakers == ["anna", "ben"] == [recording.speaker for recording in told.recordings]
-    with pytest.raises(ConfigurationError, match=r"there is no speakers named 'named'; choose one of: folders, numb"):
+    assert read_header(folder).speakers == ["anna", "ben"] == [recording.speaker for recording in planned.recordings]
+    with pytest.raises(ConfigurationError, match=r"speakers='named': choose one of: numbered, folders, one"):
         preview_dataset(composed(*overrides, "speakers=named", command="prepare"))
 
 
-def test_train_and_prepare_select_alike():
+def test_train_and_prepare_have_the_same_selection():
     selections = [
         {key: OmegaConf.to_container(composed(command=command))[key] for key in ("speakers", "include", "exclude")}
         for command in ("train", "prepare")

@@ -20,6 +20,7 @@ from transformers import HubertConfig, HubertModel
 from rvc_lightning.config.values import plain
 from rvc_lightning.data.preparation import prepare
 from rvc_lightning.data.recipe import Recipe
+from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.training.dataset import extraction_of
 from rvc_lightning.training.trainer import build_preparing_trainer, set_up_torch
@@ -65,7 +66,8 @@ def _prepare(config: DictConfig, setup: PreparationSetup, encoder: Path, output:
         sample_rate=config.model.synthesizer.sample_rate,
         pitch=plain(config.pitch),
         content={"name": "hubert", "path": str(encoder)},
-        slicing=SlicingConfig(**plain(config.slicing)),
+        slicing=SlicingConfig.from_values(config.slicing),
+        selection=SelectionConfig(speakers="one"),
     )
     trainer, extraction = build_preparing_trainer(row_config), extraction_of(row_config)
     report = prepare(Path(config.preparation_table.audio), output, recipe, trainer=trainer, extraction=extraction)

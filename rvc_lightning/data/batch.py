@@ -1,4 +1,4 @@
-"""What one training example and one batch hold (specification 8.3).
+"""Training examples and batches (SPECIFICATION.md, section 8.3).
 
 Legend: B batch, F content frames (20 ms), T frames (10 ms), N samples, C content channels.
 """
@@ -25,7 +25,7 @@ class Example(NamedTuple):
     f0_hz: Tensor
     """Pitch at 100 Hz, 0 = unvoiced, [T]."""
     waveform: Tensor
-    """Samples at the voice's rate, [N]."""
+    """Samples at the rate of the voice, [N]."""
     frames: int
     """Frames that content, pitch and waveform all cover."""
     speaker: int
@@ -33,7 +33,7 @@ class Example(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Examples of similar length, longest first, zeros behind the end of each."""
+    """Examples of similar length, longest first, padded with zeros at the end."""
 
     ids: tuple[str, ...]
     content: Tensor
@@ -50,12 +50,12 @@ class Batch(NamedTuple):
     """[B]."""
 
     def first(self, n_items: int) -> Batch:
-        """The batch's first items, which are its longest."""
+        """Return the first items, which are the longest."""
         return Batch(*(part[:n_items] for part in self))  # type: ignore[arg-type]
 
 
 def collate(examples: Sequence[Example]) -> Batch:
-    """Sorts `examples` by length, longest first, and pads them with zeros on the right."""
+    """Sort `examples` by length, longest first, and pad them with zeros at the end."""
     ordered = sorted(examples, key=lambda example: example.frames, reverse=True)
     content = [example.content[: -(-example.frames // CONTENT_REPEAT)] for example in ordered]
     return Batch(
@@ -70,5 +70,5 @@ def collate(examples: Sequence[Example]) -> Batch:
 
 
 def content_at_frame_rate(content: Tensor, frames: int) -> Tensor:
-    """Repeats every content frame for the two frames it covers: [B, F, C] -> [B, frames, C]."""
+    """Repeat every content frame for the two frames it covers: [B, F, C] -> [B, frames, C]."""
     return content.repeat_interleave(CONTENT_REPEAT, dim=1)[:, :frames]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +18,16 @@ from rvc_lightning.errors import DatasetError
 from rvc_lightning.io.files import read_npy
 
 CACHES = ("none", "memory")
-"""Where slices may be kept once they are read."""
+"""Where slices can be cached after reading."""
 
-_REMEDY = "delete that file if it is there, and prepare again: what is missing is made again"
+_REMEDY = "delete that file if it exists and prepare again, which creates missing files"
 
 
 def read_feature(path: Path, dimensions: int) -> np.ndarray:
     """Read a feature file of a prepared dataset, as `rvc_lightning.io.files.read_npy`.
 
     Raises:
-        DatasetError: it is missing or damaged; the message says how it is made again.
+        DatasetError: The file is missing or damaged; the message gives the remedy.
     """
     try:
         return read_npy(path, dimensions)
@@ -36,15 +36,15 @@ def read_feature(path: Path, dimensions: int) -> np.ndarray:
 
 
 class SliceDataset(Dataset[Example]):
-    """Reads one slice with its pitch and content features at a time."""
+    """Reads slices with their pitch and content features from disk."""
 
     def __init__(self, folder: Path, rows: Sequence[ManifestRow], max_frames: int) -> None:
-        """Prepares to read.
+        """Store what to read.
 
         Args:
-            folder: The prepared dataset, which the rows' paths are relative to.
+            folder: The prepared dataset; paths of the rows are relative to it.
             rows: The slices.
-            max_frames: Longer slices are cut to this many frames of 10 ms.
+            max_frames: Maximum length in frames of 10 ms; longer slices are truncated.
         """
         self.folder, self.rows, self.max_frames = folder, rows, max_frames
 
@@ -52,7 +52,7 @@ class SliceDataset(Dataset[Example]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Example:
-        """The slice at `index`, cut to the frames that all of its parts cover.
+        """Read a slice, truncated to the frames that audio, pitch and content all cover.
 
         Raises:
             DatasetError: A file of the slice is missing or damaged.
@@ -67,7 +67,7 @@ class SliceDataset(Dataset[Example]):
             content = read_npy(path, 2).astype(np.float32)
         except (OSError, ValueError, soundfile.LibsndfileError) as error:
             raise DatasetError(
-                f"slice '{row.id}' in '{self.folder}' cannot be read, for '{path}': {error}; {_REMEDY}"
+                f"slice '{row.id}' in '{self.folder}' cannot be read from '{path}': {error}; {_REMEDY}"
             ) from error
         frames = min(CONTENT_REPEAT * len(content), len(f0_hz), row.frames, self.max_frames)
         return Example(
@@ -81,23 +81,23 @@ class SliceDataset(Dataset[Example]):
 
 
 class SilentClips(Dataset[Example]):
-    """The same clip of digital silence for each speaker, as often as asked for; only its content is on disk.
+    """Clips of digital silence for each speaker.
 
-    Networks that have never seen silence may hum or hiss where a source has none of it, such as between the phrases of
-    a song whose vocals were separated. The other RVC tools add such clips too (specification 14.4).
+    Networks trained without silence may hum or hiss where the input is silent, for example between the phrases of
+    separated vocals. Other RVC tools add such clips, too (SPECIFICATION.md, section 14.4).
     """
 
     def __init__(
-        self, content: Path, speaker_count: int, clips_per_speaker: int, sample_rate: int, max_frames: int
+        self, content: Path, speakers: Iterable[int], clips_per_speaker: int, sample_rate: int, max_frames: int
     ) -> None:
-        """Reads the content of silence.
+        """Read the content of silence.
 
         Args:
-            content: npy [F, C], what the encoder makes of silence.
-            speaker_count: Speakers 0 .. speaker_count - 1 get clips.
-            clips_per_speaker: How many each.
-            sample_rate: Of the voice, Hz.
-            max_frames: Longer clips are cut to this many frames of 10 ms.
+            content: Path of the content of silence, npy [F, C].
+            speakers: Numbers of the speakers.
+            clips_per_speaker: Number of clips of each speaker.
+            sample_rate: Rate of the voice in Hz.
+            max_frames: Maximum length in frames of 10 ms.
 
         Raises:
             DatasetError: The file is missing or damaged.
@@ -105,13 +105,13 @@ class SilentClips(Dataset[Example]):
         self.content = torch.from_numpy(read_feature(content, 2).astype(np.float32))
         self.frames = min(CONTENT_REPEAT * len(self.content), max_frames)
         self.samples = self.frames * hop_samples(sample_rate)
-        self.speakers = [speaker for speaker in range(speaker_count) for _ in range(clips_per_speaker)]
+        self.speakers = [speaker for speaker in speakers for _ in range(clips_per_speaker)]
 
     def __len__(self) -> int:
         return len(self.speakers)
 
     def __getitem__(self, index: int) -> Example:
-        """A clip of the speaker at `index`."""
+        """Return a clip."""
         return Example(
             id=f"silence/{index}",
             content=self.content,
@@ -123,43 +123,42 @@ class SilentClips(Dataset[Example]):
 
 
 class CachedSlices(Dataset[Example]):
-    """All slices of a dataset, read once.
+    """All slices of a dataset, cached in memory.
 
-    They lie in a few long tensors in shared memory, so that all loading processes use the same copy, however they are
-    started. A cache on the device would spare nothing that is noticed: batches are copied there while the step before
-    runs.
+    They are stored in a few long tensors in shared memory, so that all workers use the same copy, whether they are
+    forked or spawned. A cache on the device would gain little, since batches are copied there during the previous step.
     """
 
     def __init__(self, slices: Dataset[Example]) -> None:
-        """Reads all of `slices`, which has a length.
+        """Read all of `slices`, which must have a length.
 
         Raises:
             DatasetError: A file is missing or damaged.
         """
         examples = [slices[index] for index in range(len(slices))]  # type: ignore[arg-type]
-        self.facts = [(example.id, example.frames, example.speaker) for example in examples]
-        self.content = _Joined([_smallest(example.content) for example in examples])
-        self.f0_hz = _Joined([example.f0_hz for example in examples])
-        self.waveform = _Joined([example.waveform for example in examples])
+        self.rows = [(example.id, example.frames, example.speaker) for example in examples]
+        self.content = _ConcatTensors([_compact(example.content) for example in examples])
+        self.f0_hz = _ConcatTensors([example.f0_hz for example in examples])
+        self.waveform = _ConcatTensors([example.waveform for example in examples])
 
     def __len__(self) -> int:
-        return len(self.facts)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> Example:
-        """The slice at `index`."""
-        name, frames, speaker = self.facts[index]
+        """Return a slice."""
+        name, frames, speaker = self.rows[index]
         content, f0_hz, waveform = self.content[index].float(), self.f0_hz[index], self.waveform[index]
         return Example(name, content, f0_hz, waveform, frames, speaker)
 
 
-def _smallest(values: Tensor) -> Tensor:
-    """`values` in half precision, as features are stored, if that loses nothing."""
+def _compact(values: Tensor) -> Tensor:
+    """Convert to half precision, as features are stored, if that is exact."""
     half = values.half()
     return half if torch.equal(half.float(), values) else values
 
 
-class _Joined:
-    """Tensors [T, ...] one behind the other in shared memory."""
+class _ConcatTensors:
+    """Tensors [T, ...], concatenated in shared memory."""
 
     def __init__(self, parts: Sequence[Tensor]) -> None:
         self.values = torch.cat(list(parts)).share_memory_()

@@ -1,21 +1,20 @@
-"""Pitch and content of slices, computed through `Trainer.predict` and written one file each.
+"""Pitch and content of slices, computed by `Trainer.predict` and written to one file each.
 
-The content encoder and a pitch network are submodules of a LightningModule, so devices, precision and strategy are the
-trainer's settings. A pitch extractor of the host runs in the data loader's workers, so all cores work.
+The content encoder, and a pitch extractor that is a network, are submodules of a LightningModule, so device, precision
+and strategy are settings of the trainer. Other pitch extractors run in the workers of the data loader.
 
-    slices that lack features ──▶ longest first ──▶ batches of like length ──▶ dealt to ranks by stride
+    slices without features ──▶ longest first ──▶ batches of similar length ──▶ dealt to ranks by stride
 
-Letters: B slices, T samples at 16 kHz, F pitch frames of 10 ms, C channels.
+Legend: B slices, T samples at 16 kHz, F pitch frames of 10 ms.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import lightning
 import numpy as np
@@ -28,83 +27,39 @@ from torch.utils.data import DataLoader, Dataset
 from rvc_lightning.audio.decode import resample
 from rvc_lightning.audio.frames import SAMPLE_RATE, content_lengths, frame_count
 from rvc_lightning.cli.progress import Progress
-from rvc_lightning.config.validation import check_types, check_whole
+from rvc_lightning.config.options import Settings, option
 from rvc_lightning.content.base import ContentEncoder
-from rvc_lightning.errors import ConfigurationError, DatasetError, OutOfMemoryError
-from rvc_lightning.io.files import read_json, write_json, write_npy
+from rvc_lightning.data.pending import FeatureTask
+from rvc_lightning.errors import DatasetError, OutOfMemoryError
+from rvc_lightning.io.files import write_npy
 from rvc_lightning.io.workers import end_with_parent
 from rvc_lightning.models.memory import is_out_of_memory
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
 
 
-@dataclass(frozen=True)
-class ExtractionConfig:
-    """How slices are read and batched for the networks.
+@dataclass(frozen=True, kw_only=True)
+class ExtractionConfig(Settings, group="preparation"):
+    """How slices are read and batched for the networks."""
 
-    Attributes:
-        batch_seconds: audio of a batch with its padding; a longer slice is a batch of its own.
-        batch_slices: most slices of a batch.
-        num_workers: processes that read slices and find pitch, of each rank; 0 does it in the rank's own process.
-
-    Raises:
-        ConfigurationError: a value that makes no batch.
-    """
-
-    batch_seconds: float = 48.0
-    batch_slices: int = 16
-    num_workers: int = 0
-
-    def __post_init__(self) -> None:
-        check_whole("preparation.batch_slices", self.batch_slices, 1)
-        check_whole("preparation.num_workers", self.num_workers, 0)
-        check_types(self)
-        if not (self.batch_seconds > 0 and math.isfinite(self.batch_seconds)):
-            raise ConfigurationError(f"preparation.batch_seconds={self.batch_seconds}: choose a number above 0")
-
-
-class FeatureTask(NamedTuple):
-    """A slice and where its features belong.
-
-    A tuple, since Lightning takes no frozen dataclass within a batch.
-
-    Attributes:
-        audio: the slice.
-        seconds: its length.
-        f0: file to write, or None where the pitch is there already.
-        content: file to write, or None where the content is there already.
-    """
-
-    audio: Path
-    seconds: float
-    f0: Path | None
-    content: Path | None
-
-
-class FeatureTasks(Protocol):
-    """All that is to be done.
-
-    Attributes:
-        seconds: length of each slice.
-        lacks_content: whether it lacks its content.
-    """
-
-    seconds: np.ndarray
-    lacks_content: np.ndarray
-
-    def __getitem__(self, index: int, /) -> FeatureTask:
-        """One of them."""
+    batch_seconds: float = option(
+        help="Audio in a batch, padding included; a longer slice is its own batch", unit="s", min=1e-3, max=86_400
+    )
+    batch_slices: int = option(help="Maximum number of slices in a batch", min=1)
+    num_workers: int = option(
+        help="Processes of each rank that read slices and extract pitch; 0 uses the process of the rank", min=0
+    )
 
 
 @dataclass
 class FeatureBatch:
-    """Slices on their way to the networks.
+    """Slices for the networks.
 
     Attributes:
-        tasks: B of them.
-        f0_hz: float32 [F] of each, or None where it is there already or a network will find it.
-        wav16k: float32 [B, T].
-        lengths: int64 [B].
-        pitch_seconds: what finding the pitch took.
+        tasks: B slices and the files to write.
+        f0_hz: Pitch of each slice, float32 [F]; None if it exists or a network extracts it.
+        wav16k: Audio, float32 [B, T].
+        lengths: Samples of each slice, int64 [B].
+        pitch_seconds: Time spent on pitch in the worker.
     """
 
     tasks: list[FeatureTask]
@@ -114,15 +69,15 @@ class FeatureBatch:
     pitch_seconds: float
 
 
-@dataclass
+@dataclass(frozen=True)
 class Timing:
-    """What the features took, on one rank or on all.
+    """Time that features took, summed over all ranks.
 
     Attributes:
-        pitch_audio_seconds: audio whose pitch was found.
-        pitch_seconds: that took, in one process or on one device at a time.
-        content_audio_seconds: audio whose content was found.
-        content_seconds: that took, on one device at a time.
+        pitch_audio_seconds: Audio whose pitch was extracted.
+        pitch_seconds: Time for it, of one process or device at a time.
+        content_audio_seconds: Audio whose content was encoded.
+        content_seconds: Time for it, of one device at a time.
     """
 
     pitch_audio_seconds: float = 0.0
@@ -130,142 +85,161 @@ class Timing:
     content_audio_seconds: float = 0.0
     content_seconds: float = 0.0
 
-    def __add__(self, other: Timing) -> Timing:
-        return Timing(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+class FeatureTasks(Protocol):
+    """A sequence of tasks with their lengths and gaps as a structured array, see `PendingSlices`."""
+
+    slices: np.ndarray
+
+    def __getitem__(self, index: int, /) -> FeatureTask:
+        """Return one task."""
 
 
 class FeatureExtraction(lightning.LightningModule):
-    """Encodes content and finds pitch, and writes both with the pitch that came along.
+    """Extracts pitch and content of slices, and writes them.
 
-    Values that are not finite are not written: the slice then lacks its features, which the caller reports.
+    Values that are not finite are not written: the slice then lacks features, which the caller reports.
     """
 
-    def __init__(self, encoder: ContentEncoder, pitch: PitchNetwork | None = None, efforts: Path | None = None) -> None:
-        """Takes the networks.
+    def __init__(
+        self, tasks: FeatureTasks | None, encoder: ContentEncoder, pitch: PitchTracker, config: ExtractionConfig
+    ) -> None:
+        """Store the networks.
 
         Args:
-            encoder: of content.
-            pitch: a network, or None where the pitch comes along.
-            efforts: folder where each rank notes what its work took, see `read_timings`.
+            tasks: Slices without features; None on all ranks except the first, which sends them.
+            encoder: The content encoder.
+            pitch: A network, or an extractor that runs in the workers.
+            config: How slices are read and batched.
         """
         super().__init__()
-        # A rank may have nothing to do where slices are few.
+        # With few slices a rank may have no batch.
         self.allow_zero_length_dataloader_with_multiple_devices = True
+        self.tasks, self.config = tasks, config
         self.encoder = encoder
-        self.pitch = pitch
-        self.efforts = efforts
-        self.effort = Timing()
-        self._progress: Progress | None = None
+        is_network = isinstance(pitch, PitchNetwork)
+        self.pitch_network = pitch if is_network else None
+        self.pitch_extractor = None if is_network else pitch
+        # In shared memory, so that strategies that spawn processes return it.
+        self.timing = torch.zeros(4, dtype=torch.float64).share_memory_()
+        self._seconds = np.zeros(4)
 
-    def on_predict_start(self) -> None:
-        """Shows on the first rank how far it is, which is how far all are."""
-        batches: Any = self.trainer.predict_dataloaders
-        seconds = sum(batches.dataset.seconds)
-        self._progress = Progress("finding pitch and content", seconds, "s", enabled=self.trainer.is_global_zero)
+    def setup(self, stage: str) -> None:
+        """Receive the tasks from the first rank."""
+        self.tasks = self.trainer.strategy.broadcast(self.tasks)
+
+    def predict_dataloader(self) -> DataLoader:
+        """Return the batches of this rank, `FeatureBatch`."""
+        assert self.tasks is not None
+        batches = batch_slices(self.tasks.slices, self.config)[self.trainer.global_rank :: self.trainer.world_size]
+        seconds = float(sum(self.tasks.slices["seconds"][batch].sum() for batch in batches))
+        self._progress = Progress("pitch and content", seconds, "s", enabled=self.trainer.is_global_zero)
+        return DataLoader(
+            _BatchDataset(self.tasks, batches, self.pitch_extractor),
+            batch_size=None,
+            num_workers=self.config.num_workers,
+            collate_fn=_unchanged,
+            worker_init_fn=end_with_parent,
+        )
 
     def predict_step(self, batch: FeatureBatch, batch_idx: int) -> float:
-        """Finds what the tasks of [B, T] ask for and the workers have not found, and writes each file atomically.
-
-        Gives the seconds of audio.
+        """Compute and write the missing features of a batch, and return its seconds of audio.
 
         Raises:
-            OutOfMemoryError: the device, or the host, has no memory for the batch.
+            OutOfMemoryError: The memory of device or host does not suffice for the batch.
         """
         try:
-            return self._find(batch)
+            return self._extract(batch)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             n_slices, longest = batch.wav16k.shape[0], batch.wav16k.shape[1] / SAMPLE_RATE
             raise OutOfMemoryError(
-                f"memory ran out while features of {n_slices} slices of up to {longest:.1f} s were found: "
+                f"out of memory while extracting features of {n_slices} slices of up to {longest:.1f} s: "
                 f"{str(error).splitlines()[0]} Use smaller batches: preparation.batch_slices={max(n_slices // 2, 1)}. "
-                "What is found is kept"
+                "Finished features are kept"
             ) from error
 
-    def _find(self, batch: FeatureBatch) -> float:
-        """The work of a step; gives the seconds of audio."""
-        seconds = sum(task.seconds for task in batch.tasks)
-        if any(task.f0 is not None for task in batch.tasks):
+    def _extract(self, batch: FeatureBatch) -> float:
+        audio_seconds = sum(task.seconds for task in batch.tasks)
+        if any(task.f0 for task in batch.tasks):
             started = perf_counter()
-            f0_hz = batch.f0_hz if self.pitch is None else _by_slice(self.pitch, batch, frame_count)
-            self.effort.pitch_seconds += batch.pitch_seconds + perf_counter() - started
-            self.effort.pitch_audio_seconds += seconds
-            for task, values in zip(batch.tasks, f0_hz, strict=True):
-                if task.f0 is not None and values is not None:
-                    _write_finite(task.f0, values.astype(np.float32))
-        if any(task.content is not None for task in batch.tasks):
+            network = self.pitch_network
+            f0_hz = batch.f0_hz if network is None else _by_slice(network, batch, frame_count)
+            self._seconds[:2] += audio_seconds, batch.pitch_seconds + perf_counter() - started
+            _write([task.f0 for task in batch.tasks], f0_hz, np.float32)
+        if any(task.content for task in batch.tasks):
             started = perf_counter()
-            content = _by_slice(lambda waves, lengths: self.encoder(waves, lengths).half(), batch, content_lengths)
-            self.effort.content_seconds += perf_counter() - started
-            self.effort.content_audio_seconds += seconds
-            for task, values in zip(batch.tasks, content, strict=True):
-                if task.content is not None:
-                    _write_finite(task.content, values)
-        if self._progress is not None:
-            self._progress.update(seconds)
-        return seconds
+            content = _by_slice(self.encoder, batch, content_lengths)
+            self._seconds[2:] += audio_seconds, perf_counter() - started
+            _write([task.content for task in batch.tasks], content, np.float16)
+        self._progress.update(audio_seconds)
+        return audio_seconds
 
     def on_predict_end(self) -> None:
-        """Notes what it took."""
-        if self._progress is not None:
-            self._progress.close()
-        if self.efforts is not None:
-            write_json(self.efforts / f"rank-{self.global_rank}.json", vars(self.effort))
+        """Sum the time over all ranks."""
+        self._progress.close()
+        seconds = torch.tensor(self._seconds, dtype=torch.float32, device=self.device)
+        self.timing.copy_(self.trainer.strategy.reduce(seconds, reduce_op="sum"))
 
 
-def read_timings(folder: Path) -> Timing:
-    """What the ranks have noted there, together."""
-    return sum((Timing(**read_json(path)) for path in sorted(folder.glob("rank-*.json"))), Timing())
+def _write(paths: list[Path | None], values: list[Any], dtype: type) -> None:
+    """Write the values that have a path and are finite in `dtype`."""
+    for path, array in zip(paths, values, strict=True):
+        # Values beyond float16 become infinite, and are not written.
+        with np.errstate(over="ignore"):
+            converted = None if path is None or array is None else array.astype(dtype)
+        if path is not None and converted is not None and np.isfinite(converted).all():
+            write_npy(path, converted)
 
 
 def _by_slice(
     network: Callable[[Tensor, Tensor], Tensor], batch: FeatureBatch, frames: Callable[[Tensor], Tensor]
 ) -> list[np.ndarray]:
-    """What a network makes of [B, T] and [B], [frames, ...] of each slice.
+    """Apply a network to [B, T] and [B], and return [frames, ...] of each slice.
 
-    On the CPU one slice at a time, which takes no longer there: the last bits depend on how a batch is padded, and a
-    preparation that was killed, or is shared by ranks, has other batches.
+    On the CPU each slice is its own batch, which takes no longer there: the last bits depend on the padding, and the
+    batches of a resumed or shared preparation differ.
     """
     waves, lengths = batch.wav16k, batch.lengths
     if waves.device.type != "cpu":
-        return _items(network(waves, lengths), frames(lengths))
-    alone = [
-        (wave[None, :length], lengths[i : i + 1])
-        for i, (wave, length) in enumerate(zip(waves, lengths.tolist(), strict=True))
-    ]
-    return [_items(network(wave, length), frames(length))[0] for wave, length in alone]
+        return _unpad(network(waves, lengths), frames(lengths))
+    singles = [(waves[i : i + 1, :length], lengths[i : i + 1]) for i, length in enumerate(lengths.tolist())]
+    return [_unpad(network(wave, length), frames(length))[0] for wave, length in singles]
 
 
-def _items(values: Tensor, lengths: Tensor) -> list[np.ndarray]:
-    """[B, frames, ...] -> B of [length, ...]."""
-    return [item[:length].numpy() for item, length in zip(values.cpu(), lengths.tolist(), strict=True)]
+def _unpad(values: Tensor, lengths: Tensor) -> list[np.ndarray]:
+    """[B, frames, ...] -> B arrays [length, ...]."""
+    return [item[:length].numpy() for item, length in zip(values.float().cpu(), lengths.tolist(), strict=True)]
 
 
-def batches_of_like_length(tasks: FeatureTasks, config: ExtractionConfig) -> list[np.ndarray]:
-    """Indices of the slices of each batch; longest first, so that a lack of memory shows at once.
+def batch_slices(slices: np.ndarray, config: ExtractionConfig) -> list[np.ndarray]:
+    """Return the indices of the slices of each batch, longest first, so that a lack of memory shows early.
 
-    What lacks its pitch alone is kept apart from what an encoder has to read.
+    Slices that lack only their pitch are batched separately from those for the encoder.
+
+    Args:
+        slices: Structured array [N], see `PendingSlices`.
+        config: Limits of a batch.
     """
-    order = np.lexsort((np.arange(len(tasks.seconds)), -tasks.seconds, ~tasks.lacks_content))
-    borders = np.flatnonzero(np.diff(tasks.lacks_content[order])) + 1
+    order = np.lexsort((np.arange(len(slices)), -slices["seconds"], ~slices["content"]))
+    borders = np.flatnonzero(np.diff(slices["content"][order])) + 1
     batches: list[np.ndarray] = []
-    for part in np.split(order, borders):
+    for group in np.split(order, borders):
         first = 0
-        while first < len(part):
-            fitting = int(config.batch_seconds // max(float(tasks.seconds[part[first]]), 1e-3))
+        while first < len(group):
+            fitting = int(config.batch_seconds // max(float(slices["seconds"][group[first]]), 1e-3))
             n_slices = min(max(fitting, 1), config.batch_slices)
-            batches.append(part[first : first + n_slices])
+            batches.append(group[first : first + n_slices])
             first += n_slices
     return batches
 
 
 class _BatchDataset(Dataset):
-    """Batches of slices at 16 kHz with the pitch that an extractor of the host finds in them."""
+    """Batches of slices at 16 kHz, with their pitch if an extractor without a network finds it."""
 
     def __init__(self, tasks: FeatureTasks, batches: list[np.ndarray], pitch: PitchExtractor | None) -> None:
         self.tasks, self.batches, self.pitch = tasks, batches, pitch
-        self.seconds = [float(tasks.seconds[batch].sum()) for batch in batches]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -288,78 +262,44 @@ class _BatchDataset(Dataset):
 
 
 def _wav16k(task: FeatureTask) -> np.ndarray:
-    """float32 [T] of a slice. Raises DatasetError if it cannot be read."""
+    """Read a slice as float32 [T]. Raises DatasetError if it cannot be read."""
     try:
         audio, sample_rate = soundfile.read(task.audio, dtype="float32")
     except (OSError, soundfile.LibsndfileError) as error:
         raise DatasetError(
-            f"the slice '{task.audio}' cannot be read ({error}). Each rank has to see the dataset's folder; if this "
-            "one does, prepare again"
+            f"the slice '{task.audio}' cannot be read ({error}). The folder of the dataset must be on a disk that all "
+            "ranks share; if it is, prepare again"
         ) from error
     return resample(audio, sample_rate, SAMPLE_RATE)
 
 
-class FeatureData(lightning.LightningDataModule):
-    """This rank's share of the batches."""
-
-    def __init__(
-        self, read_tasks: Callable[[], FeatureTasks], pitch: PitchExtractor | None, config: ExtractionConfig
-    ) -> None:
-        """Remembers what to read; it is read in `setup`, which every rank calls once all are there."""
-        super().__init__()
-        self.read_tasks, self.pitch, self.config = read_tasks, pitch, config
-        self.batches: _BatchDataset | None = None
-
-    def setup(self, stage: str) -> None:
-        """Reads what is to be done. Raises DatasetError if this rank cannot."""
-        assert self.trainer is not None
-        tasks = self.read_tasks()
-        batches = batches_of_like_length(tasks, self.config)
-        self.batches = _BatchDataset(tasks, batches[self.trainer.global_rank :: self.trainer.world_size], self.pitch)
-
-    def predict_dataloader(self) -> DataLoader:
-        """Batches, `FeatureBatch`."""
-        assert self.batches is not None
-        return DataLoader(
-            self.batches,
-            batch_size=None,
-            num_workers=self.config.num_workers,
-            collate_fn=_as_it_is,
-            worker_init_fn=end_with_parent,
-        )
-
-
-def _as_it_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch
 
 
 def extract_features(
-    read_tasks: Callable[[], FeatureTasks],
+    tasks: FeatureTasks | None,
     pitch: PitchTracker,
     encoder: ContentEncoder,
     trainer: lightning.Trainer,
     config: ExtractionConfig,
-    efforts: Path | None = None,
-) -> None:
-    """Compute and write the features that are asked for; every rank does its share and waits for the others.
+) -> Timing:
+    """Compute and write missing features; every rank does its share and waits for the others.
 
     Args:
-        read_tasks: gives what is to be done, the same on every rank.
-        pitch: runs in the workers, or on the trainer's device if it is a network.
-        encoder: runs on the trainer's device.
-        trainer: a fresh one, or one of which nothing is expected later.
-        config: how slices are read and batched.
-        efforts: folder where each rank notes what its work took.
+        tasks: The slices that lack features; None on all ranks except the first.
+        pitch: Runs in the workers, or on the trainer's device if it is a network.
+        encoder: Runs on the trainer's device.
+        trainer: Runs the networks; its state is not needed afterwards.
+        config: How slices are read and batched.
+
+    Returns:
+        The time of all ranks.
 
     Raises:
-        DatasetError: a slice cannot be read.
+        DatasetError: A slice cannot be read.
     """
-    network, on_host = (pitch, None) if isinstance(pitch, PitchNetwork) else (None, pitch)
-    data = FeatureData(read_tasks, on_host, config)
-    trainer.predict(FeatureExtraction(encoder, network, efforts), data, return_predictions=False)
+    extraction = FeatureExtraction(tasks, encoder, pitch, config)
+    trainer.predict(extraction, return_predictions=False)
     trainer.strategy.barrier("features")
-
-
-def _write_finite(path: Path, values: np.ndarray) -> None:
-    if np.isfinite(values).all():
-        write_npy(path, values)
+    return Timing(*extraction.timing.tolist())

@@ -1,16 +1,16 @@
-"""Where the files of a prepared dataset lie.
+"""Paths of the files of a prepared dataset.
 
     OUTPUT/
-      slices-HASH/ab/c/RECORDING/0000.wav ...    float32, at the rate to train at; HASH: slicing settings and rate
-      slices-HASH/ab/c/RECORDING/recording.json  written last: this recording is done
+      slices-HASH/ab/c/RECORDING/0000.wav ...    float32, at the rate of the voice; HASH: slicing settings and rate
+      slices-HASH/ab/c/RECORDING/recording.json  written last: marks the recording as done
       pitch-NAME-HASH/ab/c/RECORDING/0000.npy    f0_hz float32 [F] at 100 Hz; HASH: pitch settings and slices
       content-NAME-HASH/ab/c/RECORDING/0000.npy  float16 [F / 2, C] at 50 Hz; HASH: content settings and slices
 
-      slices-HASH/silence.wav content-NAME-HASH/silence.npy  what the encoder makes of three seconds of nothing
+      slices-HASH/silence.wav content-NAME-HASH/silence.npy  three seconds of silence and its content
 
-RECORDING is the file's stem with a hash of its content and its path, and abc are the first digits of that hash; slices
-from 0500 on are in folders of their own, RECORDING/1/0500.wav. So no folder holds more than a thousand entries, up to
-four million recordings, each with as many as a quarter of a million slices.
+RECORDING is the stem of the file with a hash of its content and path, and abc are the first digits of that hash. Slices
+from 0500 on lie in numbered subfolders: RECORDING/1/0500.wav. So no folder has more than a thousand entries, for up to
+four million recordings of up to a quarter of a million slices each.
 """
 
 from __future__ import annotations
@@ -27,24 +27,26 @@ from rvc_lightning.pitch import PITCH_EXTRACTORS
 from rvc_lightning.pitch.base import PitchNetwork
 
 REVISION = 2
-"""Part of every hash: raised when the same settings begin to give other files, or files elsewhere."""
+"""Part of every hash: increment it when the same settings produce other files or paths."""
 
-_FOLDER_SLICES = 500
+SILENCE = "silence"
+"""Stands for the folder of a recording in `Layout.slice_paths`."""
+
+_SLICES_PER_FOLDER = 500
 _HASH_BYTES = 8
-_SILENCE = "silence"
-_EXACT = "32-true"
+_EXACT_PRECISION = "32-true"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders of a dataset under the present settings.
+    """The folders of a dataset for one recipe.
 
     Attributes:
-        output: of the dataset.
-        sample_rate: of the slices, Hz.
-        slices: of the audio.
-        pitch: of f0_hz.
-        content: of the content features.
+        output: Folder of the dataset.
+        sample_rate: Rate of the slices in Hz.
+        slices: Folder of the audio.
+        pitch: Folder of f0_hz.
+        content: Folder of the content features.
     """
 
     output: Path
@@ -55,81 +57,74 @@ class Layout:
 
     @classmethod
     def of(cls, output: Path, recipe: Recipe, precision: str) -> Layout:
-        """The folders for a recipe, and networks in a precision as Lightning names it."""
+        """Return the folders for a recipe; `precision` is that of the networks, as Lightning names it."""
         pitch, content = recipe.pitch, recipe.content
-        slices = f"slices-{digits(4, REVISION, recipe.sample_rate, asdict(recipe.slicing))}"
-        # Networks give slightly other values in other precisions; extractors of the host do not.
-        rounding = [] if precision == _EXACT else [precision]
-        of_pitch = rounding if issubclass(PITCH_EXTRACTORS.get(pitch["name"], object), PitchNetwork) else []
+        slices = f"slices-{short_hash(4, REVISION, recipe.sample_rate, asdict(recipe.slicing))}"
+        # The results of networks depend slightly on the precision; those of signal processing do not.
+        rounding = [] if precision == _EXACT_PRECISION else [precision]
+        is_network = issubclass(PITCH_EXTRACTORS.get(pitch["name"], object), PitchNetwork)
+        pitch_hash = short_hash(4, REVISION, slices, dict(pitch), *(rounding if is_network else []))
+        content_hash = short_hash(4, REVISION, slices, dict(content), *rounding)
         return cls(
             output=output,
             sample_rate=recipe.sample_rate,
             slices=output / slices,
-            pitch=output / f"pitch-{pitch['name']}-{digits(4, REVISION, slices, dict(pitch), *of_pitch)}",
-            content=output / f"content-{content['name']}-{digits(4, REVISION, slices, dict(content), *rounding)}",
+            pitch=output / f"pitch-{pitch['name']}-{pitch_hash}",
+            content=output / f"content-{content['name']}-{content_hash}",
         )
 
-    @property
-    def silence(self) -> tuple[Path, Path]:
-        """Audio and content of silence."""
-        return self.slices / f"{_SILENCE}.wav", self.content / f"{_SILENCE}.npy"
+    def slice_paths(self, folder: str, number: int) -> tuple[Path, Path, Path]:
+        """Return the paths of audio, pitch and content of a slice.
 
-    def files(self, recording: str, number: int) -> tuple[Path, Path, Path]:
-        """Audio, pitch and content of a slice of the recording whose folder is called `recording`."""
-        folder, name = shard(recording), slice_path(number)
-        return (
-            self.slices / folder / f"{name}.wav",
-            self.pitch / folder / f"{name}.npy",
-            self.content / folder / f"{name}.npy",
-        )
+        Args:
+            folder: Name of the recording's folder, or `SILENCE`.
+            number: Number of the slice in its recording.
+        """
+        name = SILENCE if folder == SILENCE else f"{recording_path(folder)}/{slice_path(number)}"
+        return self.slices / f"{name}.wav", self.pitch / f"{name}.npy", self.content / f"{name}.npy"
 
 
 def folder_name(stem: str, *identity: object) -> str:
-    """The name of a recording's folder: `stem` and a hash of `identity`."""
-    return f"{stem}-{digits(_HASH_BYTES, *identity)}"
+    """Return the name of a recording's folder: `stem` and a hash of `identity`."""
+    return f"{stem}-{short_hash(_HASH_BYTES, *identity)}"
 
 
-def shard(recording: str) -> str:
-    """Where the folder of a recording lies in each of the dataset's folders."""
-    identity = recording[-2 * _HASH_BYTES :]
-    return f"{identity[:2]}/{identity[2]}/{recording}"
+def recording_path(folder: str) -> str:
+    """Return the path of a recording's folder in the folder of slices, pitch or content."""
+    identity = folder[-2 * _HASH_BYTES :]
+    return f"{identity[:2]}/{identity[2]}/{folder}"
 
 
 def slice_path(number: int) -> str:
-    """Path of a slice in the folder of its recording, without extension."""
-    name = slice_name(number)
-    return name if number < _FOLDER_SLICES else f"{number // _FOLDER_SLICES}/{name}"
+    """Return the path of a slice in the folder of its recording, without extension."""
+    name = f"{number:04}"
+    return name if number < _SLICES_PER_FOLDER else f"{number // _SLICES_PER_FOLDER}/{name}"
 
 
-def slice_name(number: int) -> str:
-    """Name of a slice within its recording."""
-    return f"{number:04}"
-
-
-def numbers_in(folder: Path, clear: bool = False) -> set[int]:
-    """Numbers of the slices of which there are files in the folder of a recording.
+def existing_slices(folder: Path, clean: bool = False) -> set[int]:
+    """Return the numbers of the slices that have a file in the folder of a recording.
 
     Args:
-        folder: of the recording, or below it.
-        clear: whether to take away what a killed process has left unfinished.
+        folder: Folder of a recording, or one of its subfolders.
+        clean: Whether to delete temporary files that a killed process has left.
     """
-    numbers: set[int] = set()
     try:
         entries = list(os.scandir(folder))
     except FileNotFoundError:
-        return numbers
-    if clear and any(entry.name.startswith(TEMPORARY_PREFIX) for entry in entries):
+        return set()
+    if clean and any(entry.name.startswith(TEMPORARY_PREFIX) for entry in entries):
         remove_leftovers(folder)
+    numbers: set[int] = set()
     for entry in entries:
         stem, extension = os.path.splitext(entry.name)
-        if extension in (".wav", ".npy") and stem.isdecimal():
+        if stem.isdecimal() and extension in (".wav", ".npy"):
             numbers.add(int(stem))
-        elif not extension and stem.isdecimal():
-            numbers |= numbers_in(Path(entry.path), clear)
+        elif stem.isdecimal() and not extension:
+            numbers |= existing_slices(Path(entry.path), clean)
     return numbers
 
 
-def digits(n_bytes: int, *values: object) -> str:
-    """Twice as many hex digits as `n_bytes`, which stand for plain values."""
+def short_hash(n_bytes: int, *values: object) -> str:
+    """Return a hash of plain values as hex digits, two a byte."""
     text = json.dumps(values, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=n_bytes).hexdigest()

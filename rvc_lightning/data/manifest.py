@@ -1,21 +1,21 @@
-"""The manifest of a prepared dataset: one JSON line a slice, and a header that says how all of them were made.
+"""The manifest of a prepared dataset: one JSON line a slice, and a header that describes how all were made.
 
     manifest.jsonl    one `ManifestRow` a line
     dataset.json      the `DatasetHeader`
 
-Paths in it are relative to the folder of the manifest and have forward slashes, so a dataset can be moved.
+Paths are relative to the folder of the manifest, with forward slashes, so a dataset can be moved.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -25,10 +25,8 @@ from rvc_lightning.io.files import atomic_path, read_json, write_json
 MANIFEST_NAME = "manifest.jsonl"
 HEADER_NAME = "dataset.json"
 
-_NUMBERS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float)}
-# Beyond a year of frames, and more samples than a wav file holds.
-_TOO_LARGE = 2**40
-_BLOCK_LINES = 32
+# More than a year of frames, and more samples than a WAV file can hold.
+_MAX_NUMBER = 2**40
 
 
 @dataclass(frozen=True)
@@ -36,16 +34,16 @@ class ManifestRow:
     """One slice.
 
     Attributes:
-        id: unique in the dataset.
-        recording: the source file, relative to the audio folder; slices of one recording share it.
-        speaker: 0 .. number of speakers - 1.
-        sample_rate: Hz.
-        audio: float32 wav [samples].
-        f0: npy, f0_hz float32 at 100 Hz, at least `frames` values; 0 = unvoiced.
-        content: npy, float16 [about frames / 2, C] at 50 Hz.
-        samples: length of the audio.
-        frames: whole frames of 10 ms in the audio.
-        seconds: length of the audio in seconds.
+        id: Name of the slice, unique in the dataset.
+        recording: Source file, relative to the audio folder; the same for all slices of a recording.
+        speaker: Row of the speaker table, 0 .. number of speakers - 1.
+        sample_rate: Rate of the audio in Hz.
+        audio: Path of the audio, float32 WAV [samples].
+        f0: Path of the pitch, npy, f0_hz float32 at 100 Hz, at least `frames` values; 0 = unvoiced.
+        content: Path of the content, npy, float16 [about frames / 2, C] at 50 Hz.
+        samples: Length of the audio in samples.
+        frames: Length of the audio in whole frames of 10 ms.
+        seconds: Length of the audio in seconds.
     """
 
     id: str
@@ -60,9 +58,9 @@ class ManifestRow:
     seconds: float
 
 
-_EXPECTED = {item.name for item in fields(ManifestRow)}
-_TEXTS = [item.name for item in fields(ManifestRow) if item.type == "str"]
-_TYPES = {item.name: _NUMBERS[str(item.type)] for item in fields(ManifestRow) if item.type != "str"}
+_TYPES: dict[str, Any] = {
+    one.name: {"str": str, "int": int, "float": (int, float)}[str(one.type)] for one in fields(ManifestRow)
+}
 
 
 @dataclass(frozen=True)
@@ -70,18 +68,18 @@ class DatasetHeader:
     """How a dataset was made.
 
     Attributes:
-        sample_rate: Hz.
+        sample_rate: Rate of the slices in Hz.
         pitch: {"name": ..., "options": {...}}.
         content: {"name": ..., "options": {...}, "dim": C}.
-        slicing: the fields of `SlicingConfig`.
-        speakers: name of each speaker, by its number.
-        precision: of the networks that found pitch and content, as Lightning names it.
-        revision: of the folders' layout; 0 where other tools have made them.
-        silence: npy, the content of three seconds of silence; None where there is none, as in datasets taken over.
-        slices: rows of the manifest, see `write_manifest`; None where an earlier version has not counted them.
+        slicing: The fields of `SlicingConfig`.
+        speakers: Name of each speaker, by its number.
+        precision: Precision of the networks for pitch and content, as Lightning names it.
+        revision: Revision of the layout; 0 for datasets that other tools have made.
+        silence: Path of the content of three seconds of silence, npy; None for datasets without it.
+        slices: Number of rows of the manifest; None in datasets of earlier versions.
 
     Raises:
-        TypeError: a value is of another type.
+        TypeError: A value has the wrong type.
     """
 
     sample_rate: int
@@ -95,14 +93,14 @@ class DatasetHeader:
     slices: int | None = None
 
     def __post_init__(self) -> None:
-        kinds = {"sample_rate": int, "pitch": Mapping, "content": Mapping, "slicing": Mapping, "speakers": list}
-        for name, kind in kinds.items():
-            if not isinstance(value := getattr(self, name), kind):
+        types = {"sample_rate": int, "pitch": Mapping, "content": Mapping, "slicing": Mapping, "speakers": list}
+        for name, expected in types.items():
+            if not isinstance(value := getattr(self, name), expected):
                 raise TypeError(f"{name} is {value!r}")
 
 
 def write_manifest(folder: Path | str, header: DatasetHeader, rows: Iterable[ManifestRow]) -> None:
-    """Write manifest and header, with the number of rows, so that none is used without the other, or in part."""
+    """Write manifest and header, so that a reader never finds one without the other, or a part of the rows."""
     n_rows, path = 0, Path(folder) / HEADER_NAME
     with atomic_path(Path(folder) / MANIFEST_NAME) as temporary:
         with temporary.open("w", encoding="utf-8") as stream:
@@ -110,224 +108,159 @@ def write_manifest(folder: Path | str, header: DatasetHeader, rows: Iterable[Man
                 stream.write(_line(row))
                 n_rows += 1
         header = replace(header, slices=n_rows)
-        if not _is_at(path, header):
-            # A header speaks of the manifest beside it: while that is replaced there is none.
+        if not _is_stored(path, header):
+            # A header describes the manifest beside it, so the old one is deleted before the manifest is replaced.
             path.unlink(missing_ok=True)
     write_json(path, asdict(header))
 
 
-def _is_at(path: Path, header: DatasetHeader) -> bool:
+def _is_stored(path: Path, header: DatasetHeader) -> bool:
     try:
         return read_header(path.parent) == header
     except DatasetError:
         return False
 
 
-def read_manifest(folder: Path | str) -> Iterator[ManifestRow]:
-    """Read the rows one by one.
-
-    Args:
-        folder: of the prepared dataset.
-
-    Raises:
-        DatasetError: no manifest, or a line that is no row; the message names file, line and what is wrong. At the
-            end, if there are less rows than the header says, or more.
-    """
-    number = 0
-    with _opened(folder) as stream:
-        for number, line in enumerate(stream, start=1):
-            yield ManifestRow(**_values(line, f"'{stream.name}', line {number}"))
-    _check_count(folder, number)
-
-
-def _opened(folder: Path | str) -> BinaryIO:
-    try:
-        return (Path(folder) / MANIFEST_NAME).open("rb")
-    except FileNotFoundError as error:
-        raise DatasetError(f"'{folder}' is no prepared dataset: it has no {MANIFEST_NAME}; prepare it first") from error
-
-
-class ManifestTable(Sequence[ManifestRow]):
-    """All rows of a manifest, or some of them, however many: some 150 bytes each, and little to do for most questions.
-
-    A sequence of rows, each made of its line when it is asked for; what is asked of all of them is there as arrays.
-    Parts of a table share its lines.
-
-    Attributes:
-        frames: of each slice, int64 [N].
-        seconds: of each slice, float64 [N].
-        recording: a number of its recording, which hangs on the recording's name alone, uint64 [N].
-    """
-
-    def __init__(self, lines: _Lines, columns: _Columns) -> None:
-        """Takes what `open_manifest` and `ManifestTable.of` have read."""
-        self._lines, self._columns = lines, columns
-
-    @classmethod
-    def of(cls, rows: Iterable[ManifestRow]) -> ManifestTable:
-        """The table of rows that are there already."""
-        return cls._read((_line(row).encode() for row in rows), "row")
-
-    @classmethod
-    def _read(cls, lines: Iterable[bytes], where: str) -> ManifestTable:
-        """Parses every line once. Raises DatasetError, which says `where`, if one is no row."""
-        kept = _Lines()
-        columns = array("q"), array("d"), array("Q")
-        for number, line in enumerate(lines, start=1):
-            values = _values(line, f"{where}, line {number}")
-            of_row = values["frames"], values["seconds"], _number_of(values["recording"])
-            for column, value in zip(columns, of_row, strict=True):
-                column.append(value)  # type: ignore[attr-defined]
-            kept.append(line)
-        frames, seconds, recording = map(np.array, columns)
-        return cls(kept, _Columns(np.arange(len(frames)), frames, seconds, recording))
-
-    @property
-    def frames(self) -> np.ndarray:
-        """Whole frames of each slice."""
-        return self._columns.frames
-
-    @property
-    def seconds(self) -> np.ndarray:
-        """Seconds of each slice."""
-        return self._columns.seconds
-
-    @property
-    def recording(self) -> np.ndarray:
-        """Number of each slice's recording."""
-        return self._columns.recording
-
-    def part(self, chosen: np.ndarray) -> ManifestTable:
-        """The rows at these indices, or those where this is true."""
-        return ManifestTable(self._lines, _Columns(*(column[chosen] for column in self._columns)))
-
-    def __len__(self) -> int:
-        return len(self._columns.line)
-
-    @overload
-    def __getitem__(self, index: int) -> ManifestRow: ...
-    @overload
-    def __getitem__(self, index: slice) -> ManifestTable: ...
-    def __getitem__(self, index: int | slice) -> ManifestRow | ManifestTable:
-        """A row, or a part."""
-        if isinstance(index, slice):
-            return self.part(np.arange(len(self))[index])
-        return ManifestRow(**json.loads(self._lines[int(self._columns.line[index])]))
-
-
-class _Columns(NamedTuple):
-    """Arrays [N]: the number of each row's line, and what is asked of all rows."""
-
-    line: np.ndarray
-    frames: np.ndarray
-    seconds: np.ndarray
-    recording: np.ndarray
-
-
-class _Lines:
-    """Lines of a manifest, compressed some at a time: each repeats most of itself and of the one before."""
-
-    def __init__(self) -> None:
-        self._packed, self._ends = bytearray(), array("Q", [0])
-        self._last: list[bytes] = []
-        self._read: tuple[int, list[bytes]] = -1, []
-
-    def append(self, line: bytes) -> None:
-        """Adds a line, which may end with a newline."""
-        self._last.append(line.rstrip(b"\n"))
-        if len(self._last) == _BLOCK_LINES:
-            self._packed += zlib.compress(b"\n".join(self._last), level=1)
-            self._ends.append(len(self._packed))
-            self._last = []
-
-    def __getitem__(self, index: int) -> bytes:
-        """A line by its number from 0, without a newline."""
-        block, place = divmod(index, _BLOCK_LINES)
-        if block == len(self._ends) - 1:
-            return self._last[place]
-        # Kept for who reads one line after the other.
-        number, lines = self._read
-        if number != block:
-            packed = memoryview(self._packed)[self._ends[block] : self._ends[block + 1]]
-            lines = zlib.decompress(packed).split(b"\n")
-            self._read = block, lines
-        return lines[place]
-
-
-def _number_of(recording: str) -> int:
-    """A number of 64 bits: millions of recordings have different ones but for bad luck, which no result hangs on."""
-    return int.from_bytes(hashlib.sha256(recording.encode()).digest()[:8], "big")
-
-
-def open_manifest(folder: Path | str) -> ManifestTable:
-    """Read and check all rows, into a table that has room for millions.
-
-    Raises:
-        DatasetError: as in `read_manifest`.
-    """
-    with _opened(folder) as stream:
-        table = ManifestTable._read(stream, f"'{stream.name}'")
-    _check_count(folder, len(table))
-    return table
-
-
-def _check_count(folder: Path | str, n_rows: int) -> None:
-    """Raises DatasetError if there are not as many rows as were written: the end was cut off, or it was edited."""
-    expected = read_header(folder).slices
-    if expected not in (None, n_rows):
-        raise DatasetError(
-            f"'{Path(folder) / MANIFEST_NAME}' has {n_rows} slices where {expected} were written: it was cut short or "
-            "changed; prepare the dataset again"
-        )
-
-
 def read_header(folder: Path | str) -> DatasetHeader:
     """Read how a dataset was made.
 
     Raises:
-        DatasetError: no header, or not one that this version reads.
+        DatasetError: There is no header, or it is damaged.
     """
     path = Path(folder) / HEADER_NAME
     try:
         return DatasetHeader(**read_json(path))
     except FileNotFoundError as error:
-        raise DatasetError(f"'{folder}' is no prepared dataset: it has no {HEADER_NAME}; prepare it first") from error
+        raise _not_prepared(folder, HEADER_NAME) from error
     except (ValueError, TypeError) as error:
         raise DatasetError(f"'{path}' is damaged or of another version ({error}); prepare the dataset again") from error
+
+
+def read_manifest(folder: Path | str) -> Manifest:
+    """Read and check all rows of a prepared dataset.
+
+    Raises:
+        DatasetError: There is no manifest, a line is not a row, or rows are missing; the message names file, line and
+            defect.
+    """
+    path = Path(folder) / MANIFEST_NAME
+    try:
+        manifest = Manifest(path.read_bytes(), f"'{path}'")
+    except FileNotFoundError as error:
+        raise _not_prepared(folder, MANIFEST_NAME) from error
+    expected = read_header(folder).slices
+    if expected not in (None, len(manifest)):
+        raise DatasetError(
+            f"'{path}' has {len(manifest)} slices, but {expected} were written: it was truncated or edited; "
+            "prepare the dataset again"
+        )
+    return manifest
+
+
+class Manifest(Sequence[ManifestRow]):
+    """The rows of a manifest as a sequence; a row is parsed when it is accessed.
+
+    All rows are kept as the bytes of the file, about 600 a row, which forked workers of data loaders share. So do
+    selections of rows.
+
+    Attributes:
+        frames: Frames of each slice, int64 [N].
+        seconds: Length of each slice in seconds, float64 [N].
+        recording: Hash of the name of each slice's recording, uint64 [N].
+    """
+
+    def __init__(self, text: bytes, source: str = "manifest") -> None:
+        """Check and index the lines of a manifest.
+
+        Args:
+            text: Content of the file.
+            source: Name of the file for error messages.
+
+        Raises:
+            DatasetError: A line is not a row.
+        """
+        starts, frames, seconds, recording = array("q"), array("q"), array("d"), array("Q")
+        start = number = 0
+        while start < len(text):
+            number += 1
+            end = _line_end(text, start)
+            values = _parse(text[start:end], f"{source}, line {number}")
+            starts.append(start)
+            frames.append(values["frames"])
+            seconds.append(values["seconds"])
+            recording.append(_hash(values["recording"]))
+            start = end + 1
+        self._text = text
+        self._starts, self.frames, self.seconds, self.recording = map(np.array, (starts, frames, seconds, recording))
+
+    @classmethod
+    def of(cls, rows: Iterable[ManifestRow]) -> Manifest:
+        """Return a manifest of the given rows."""
+        return cls("".join(map(_line, rows)).encode())
+
+    def select(self, rows: np.ndarray) -> Manifest:
+        """Return the rows with the given indices, or for which a boolean array is true."""
+        selection = copy(self)
+        for column in ("_starts", "frames", "seconds", "recording"):
+            setattr(selection, column, getattr(self, column)[rows])
+        return selection
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, index: int) -> ManifestRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> Manifest: ...
+    def __getitem__(self, index: int | slice) -> ManifestRow | Manifest:
+        if isinstance(index, slice):
+            return self.select(np.arange(len(self))[index])
+        start = int(self._starts[index])
+        return ManifestRow(**json.loads(self._text[start : _line_end(self._text, start)]))
+
+
+def _not_prepared(folder: Path | str, missing: str) -> DatasetError:
+    return DatasetError(f"'{folder}' is not a prepared dataset: it has no {missing}; prepare it first")
+
+
+def _line_end(text: bytes, start: int) -> int:
+    end = text.find(b"\n", start)
+    return len(text) if end < 0 else end
 
 
 def _line(row: ManifestRow) -> str:
     return json.dumps(vars(row), ensure_ascii=False) + "\n"
 
 
-def _values(line: bytes, where: str) -> dict[str, Any]:
-    """The fields of a row. Raises DatasetError if the line is none."""
+def _hash(recording: str) -> int:
+    """Return 64 bits that depend on the name alone; a collision would only keep two recordings together."""
+    return int.from_bytes(hashlib.sha256(recording.encode()).digest()[:8], "big")
+
+
+def _parse(line: bytes, source: str) -> dict[str, Any]:
+    """Return the fields of a row. Raises DatasetError if the line is not a row."""
     try:
         values = json.loads(line)
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{where}: not UTF-8 text ({error}); prepare the dataset again") from error
+        defect = _defect(values)
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{where}: not JSON ({error}); prepare the dataset again") from error
-    problem = _problem(values)
-    if problem:
-        raise DatasetError(f"{where}: {problem}; prepare the dataset again")
+        defect = f"not JSON in UTF-8 ({error})"
+    if defect:
+        raise DatasetError(f"{source}: {defect}; prepare the dataset again")
     return values
 
 
-def _problem(values: object) -> str | None:
-    """What keeps a parsed line from being a row."""
-    if not isinstance(values, Mapping):
+def _defect(values: Any) -> str | None:
+    """Return why a parsed line is not a row, or None."""
+    if not isinstance(values, dict):
         return f"expected an object, got {type(values).__name__}"
-    if values.keys() != _EXPECTED:
-        missing, unknown = sorted(_EXPECTED - values.keys()), sorted(values.keys() - _EXPECTED)
-        return f"missing {', '.join(missing)}" if missing else f"unknown {', '.join(unknown)}"
-    for name in _TEXTS:
-        if type(values[name]) is not str:
-            return f"{name} is {values[name]!r}, not str"
-    for name, types in _TYPES.items():
+    if missing := _TYPES.keys() - values.keys():
+        return f"missing {', '.join(sorted(missing))}"
+    if unknown := values.keys() - _TYPES.keys():
+        return f"unknown {', '.join(sorted(unknown))}"
+    for name, expected in _TYPES.items():
         value = values[name]
-        if type(value) not in types:
-            return f"{name} is {value!r}, not {types[-1].__name__}"
-        if not 0 <= value < _TOO_LARGE:
-            return f"{name} is {value!r}, below 0" if value < 0 else f"{name} is {value!r}, which no slice has"
+        if not isinstance(value, expected) or isinstance(value, bool):
+            return f"{name} is {value!r}"
+        if expected is not str and not 0 <= value < _MAX_NUMBER:
+            return f"{name} is {value!r}, out of range"
     return None

@@ -1,6 +1,6 @@
-"""How often which pitch occurs, counted file by file: memory does not grow with the corpus.
+"""Histogram of pitch, updated file by file, so that memory does not grow with the dataset.
 
-Letters: F pitch frames of 10 ms.
+Legend: F pitch frames of 10 ms.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _EDGES_HZ = LOWEST_HZ * 2 ** (np.arange(_SEMITONES + 1) / 12)
 
 
 class PitchHistogram:
-    """Frames by semitone, from 50 Hz up; what lies outside the scale counts for its ends."""
+    """Frames by semitone, from 50 Hz up; pitch outside the scale counts for its first or last semitone."""
 
     def __init__(self) -> None:
         self.voiced_frames = np.zeros(_SEMITONES, dtype=np.int64)
@@ -32,23 +32,23 @@ class PitchHistogram:
 
     @property
     def voiced_share(self) -> float:
-        """Share of the frames that have a pitch."""
+        """Share of voiced frames."""
         voiced = int(self.voiced_frames.sum())
         return voiced / max(voiced + self.unvoiced_frames, 1)
 
     @property
-    def centres_hz(self) -> np.ndarray:
-        """The middle of each semitone, Hz."""
+    def centers_hz(self) -> np.ndarray:
+        """Center of each semitone in Hz."""
         return np.sqrt(_EDGES_HZ[:-1] * _EDGES_HZ[1:])
 
     @property
     def seconds(self) -> np.ndarray:
-        """Time on each semitone."""
+        """Seconds of each semitone."""
         return self.voiced_frames / FRAMES_PER_SECOND
 
     @property
     def range_hz(self) -> tuple[float, float, float]:
-        """What 5 %, a half and 95 % of the voiced frames lie below, to about a fifth of a semitone; 0 for none."""
+        """5 %, 50 % and 95 % quantiles of the voiced frames, to about a fifth of a semitone; 0 if there are none."""
         reached = np.concatenate([[0], np.cumsum(self.voiced_frames)])
         if reached[-1] == 0:
             return (0.0, 0.0, 0.0)
@@ -56,7 +56,7 @@ class PitchHistogram:
         return float(2**low), float(2**median), float(2**high)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values: range, share of voiced frames, seconds by semitone without empty ends."""
+        """Return range, share of voiced frames, and seconds by semitone without empty ends, as plain values."""
         low, median, high = self.range_hz
         used = np.flatnonzero(self.voiced_frames)
         span = slice(used[0], used[-1] + 1) if len(used) else slice(0, 0)
@@ -67,6 +67,6 @@ class PitchHistogram:
             "voiced_share": self.voiced_share,
             "histogram": [
                 {"hz": round(float(hz), 1), "seconds": float(seconds)}
-                for hz, seconds in zip(self.centres_hz[span], self.seconds[span], strict=True)
+                for hz, seconds in zip(self.centers_hz[span], self.seconds[span], strict=True)
             ],
         }

@@ -1,45 +1,34 @@
-"""How recordings become a dataset: the settings that decide what its files hold."""
+"""The settings that determine the content of a prepared dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from rvc_lightning.audio.frames import FRAMES_PER_SECOND
-from rvc_lightning.config.validation import check_whole
+from rvc_lightning.config.options import Settings, option
 from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.errors import ConfigurationError
 
-# No device records at more.
-_HIGHEST_RATE = 768_000
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is made of recordings.
-
-    Attributes:
-        sample_rate: of the slices, Hz; a multiple of 100, as one frame is 10 ms.
-        pitch: {"name": ..., options}, see `rvc_lightning.pitch`.
-        content: {"name": ..., options}, see `rvc_lightning.content`.
-        slicing: how to clean, level and cut.
-        selection: which recordings are used, and who speaks in them; by default all, and speakers by number.
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Settings):
+    """How recordings become a dataset.
 
     Raises:
-        ConfigurationError: no recording has such a rate, or a frame of 10 ms no whole number of samples at it.
+        ConfigurationError: The sampling rate is out of range or not a multiple of 100 Hz.
     """
 
-    sample_rate: int
-    pitch: Mapping[str, Any]
-    content: Mapping[str, Any]
-    slicing: SlicingConfig = field(default_factory=SlicingConfig)
-    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    sample_rate: int = option(help="Sampling rate of the slices", unit="Hz", min=FRAMES_PER_SECOND, max=768_000)
+    pitch: dict[str, Any] = option(help="Name and options of the pitch extractor, see `rvc_lightning.pitch`")
+    content: dict[str, Any] = option(help="Name and options of the content encoder, see `rvc_lightning.content`")
+    slicing: SlicingConfig = option(help="How recordings are cut")
+    selection: SelectionConfig = option(help="Which recordings are used, and their speakers")
 
     def __post_init__(self) -> None:
-        check_whole("sample_rate", self.sample_rate, 1, _HIGHEST_RATE)
+        super().__post_init__()
         if self.sample_rate % FRAMES_PER_SECOND:
             raise ConfigurationError(
-                f"sample_rate must be a multiple of {FRAMES_PER_SECOND} Hz: a frame is 10 ms; got {self.sample_rate}"
+                f"sample_rate={self.sample_rate}: choose a multiple of {FRAMES_PER_SECOND} Hz, since a frame is 10 ms"
             )

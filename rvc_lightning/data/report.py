@@ -1,4 +1,4 @@
-"""What became of every file of an audio folder, and what the result is like."""
+"""The report of a preparation: what became of every file of an audio folder, and figures of each speaker."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from rvc_lightning.audio.discovery import SkippedFile
 from rvc_lightning.audio.levels import LOWEST_DB, Levels
 from rvc_lightning.cli.columns import format_columns, pluralize
 from rvc_lightning.data.pitch_histogram import PitchHistogram
-from rvc_lightning.data.slicing import LeftOut
+from rvc_lightning.data.slicing import SkippedPart
 
 REPORT_NAME = "report.json"
-_LONGEST_LIST = 20
-_FOLDED_FROM = 5
+
+_MAX_LINES = 20
+_MIN_GROUP = 5
 _EXAMPLES = 3
-_REMARKABLE_CLIPPING = 1e-3
 
 
 @dataclass(frozen=True)
 class UsedRecording:
-    """A recording of which at least one slice is used.
+    """A recording with at least one slice in the dataset.
 
     Attributes:
-        recording: path relative to the audio folder.
-        speaker: number of its speaker.
-        seconds: length of the recording.
-        slices: how many slices it gave.
-        slice_seconds: their lengths together; overlaps count twice.
-        silence_seconds: silence that was dropped.
-        levels: loudness, clipping and silence of the recording as it was found.
-        left_out: stretches that would be slices but for their reason.
-        notes: what is worth knowing (truncated, clipped, the same sound as another file).
+        recording: Path relative to the audio folder.
+        speaker: Number of its speaker.
+        seconds: Length of the recording.
+        slices: Number of its slices.
+        slice_seconds: Length of all slices; overlaps count twice.
+        silence_seconds: Length of the silence that was dropped.
+        levels: Loudness, clipping and silence of the original recording.
+        left_out: Parts that are not used.
+        notes: Remarks: truncated, clipped, or the same sound as another file.
     """
 
     recording: str
@@ -45,21 +45,21 @@ class UsedRecording:
     slice_seconds: float
     silence_seconds: float
     levels: Levels
-    left_out: list[LeftOut] = field(default_factory=list)
+    left_out: list[SkippedPart] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class SpeakerSummary:
-    """What there is of a speaker.
+    """Figures of a speaker.
 
     Attributes:
-        name: of the speaker; its number is its place in the list.
-        recordings: how many are used.
-        slices: how many they gave.
-        seconds: length of the slices.
-        pitch: of the slices.
-        levels: means over the recordings, by their lengths; loudness as the mean of its power.
+        name: Name of the speaker; its number is its index in the list.
+        recordings: Number of recordings used.
+        slices: Number of slices.
+        seconds: Length of the slices.
+        pitch: Pitch of the slices.
+        levels: Means over the recordings, weighted by length; loudness as mean power.
     """
 
     name: str
@@ -69,25 +69,37 @@ class SpeakerSummary:
     pitch: PitchHistogram
     levels: Levels
 
+    @classmethod
+    def of(cls, name: str, recordings: Sequence[UsedRecording], pitch: PitchHistogram) -> SpeakerSummary:
+        """Summarize the recordings of a speaker."""
+        return cls(
+            name=name,
+            recordings=len(recordings),
+            slices=sum(recording.slices for recording in recordings),
+            seconds=sum(recording.slice_seconds for recording in recordings),
+            pitch=pitch,
+            levels=_mean_levels(recordings),
+        )
+
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain values; pitch as its range and as seconds by semitone."""
+        """Return plain values; the pitch as its range and as seconds by semitone."""
         return {**asdict(self), "pitch": self.pitch.to_dict()}
 
 
 @dataclass(frozen=True)
 class PreparationReport:
-    """The outcome of a preparation: each file of the input is in `used` or in `skipped`.
+    """The result of a preparation: each file of the input is in `used` or in `skipped`.
 
     Attributes:
-        audio: the folder or file that was prepared.
-        output: the folder of the prepared dataset.
-        used: recordings, sorted.
-        skipped: all other files with their reasons, sorted.
-        speakers: by their numbers.
-        duplicates: recordings that are used although they sound the same as an earlier one: (recording, earlier one).
-        notes: what is worth knowing about the whole.
-        speeds: seconds of audio a second of each stage that had something to do: slicing by all processes together,
-            pitch and content by one process or device.
+        audio: Folder or file that was prepared.
+        output: Folder of the prepared dataset.
+        used: Recordings, sorted.
+        skipped: All other files with their reasons, sorted.
+        speakers: Figures of the speakers, by number.
+        duplicates: Recordings that are used although they sound like an earlier one: (recording, earlier one).
+        notes: Remarks on the whole folder.
+        speeds: Seconds of audio per second of each stage that had work: slicing by all processes together, pitch and
+            content by one process or device.
     """
 
     audio: str
@@ -106,7 +118,7 @@ class PreparationReport:
 
     @property
     def slices(self) -> int:
-        """Number of slices to train on."""
+        """Number of slices."""
         return sum(recording.slices for recording in self.used)
 
     @property
@@ -115,25 +127,29 @@ class PreparationReport:
         return sum(recording.slice_seconds for recording in self.used)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain values, for JSON."""
-        totals = {"seconds": self.seconds, "slices": self.slices, "slice_seconds": self.slice_seconds}
-        parts = {name: getattr(self, name) for name in ("audio", "output", "notes", "speeds")}
+        """Return plain values for JSON."""
         return {
-            **totals,
-            **parts,
+            "seconds": self.seconds,
+            "slices": self.slices,
+            "slice_seconds": self.slice_seconds,
+            "audio": self.audio,
+            "output": self.output,
+            "notes": self.notes,
+            "speeds": self.speeds,
             "speakers": [speaker.to_dict() for speaker in self.speakers],
-            "duplicates": [{"recording": name, "same_as": twin} for name, twin in self.duplicates],
+            "duplicates": [{"recording": name, "same_as": original} for name, original in self.duplicates],
             "used": [asdict(recording) for recording in self.used],
             "skipped": [asdict(file) for file in self.skipped],
         }
 
     def summary(self) -> str:
-        """The report in words for the console; long lists fold and point to the report file."""
-        twice = ": what neighbours share counts twice" if self.slice_seconds > self.seconds else ""
+        """Return the report as text for the console; long lists are shortened and refer to the report file."""
+        overlap = ", overlaps counted twice" if self.slice_seconds > self.seconds else ""
+        verb = "is" if len(self.skipped) == 1 else "are"
         head = (
-            f"{pluralize(len(self.used), 'recording')} ({duration(self.seconds)}) of '{self.audio}' gave"
-            f" {pluralize(self.slices, 'slice')} ({duration(self.slice_seconds)}{twice});"
-            f" {pluralize(len(self.skipped), 'file')} {'is' if len(self.skipped) == 1 else 'are'} not used"
+            f"{pluralize(len(self.used), 'recording')} ({format_duration(self.seconds)}) of '{self.audio}' gave"
+            f" {pluralize(self.slices, 'slice')} ({format_duration(self.slice_seconds)}{overlap});"
+            f" {pluralize(len(self.skipped), 'file')} {verb} not used"
         )
         parts = [
             f"left out of {recording.recording}: {part.start_seconds:.1f} to"
@@ -142,68 +158,50 @@ class PreparationReport:
             for part in recording.left_out
         ]
         remarks = [f"{recording.recording}: {note}" for recording in self.used for note in recording.notes]
-        groups = (not_used(self.skipped), parts, remarks, self.notes)
-        lines = [*_speaker_table(self.speakers), *(line for group in groups for line in self._folded(group))]
+        lines = _speaker_table(self.speakers)
+        for group in (skipped_lines(self.skipped), parts, remarks, self.notes):
+            lines += group[:_MAX_LINES]
+            if len(group) > _MAX_LINES:
+                lines.append(f"... and {len(group) - _MAX_LINES} more: see {self.output}/{REPORT_NAME}")
         if self.speeds:
-            lines.append("audio per second of work: " + ", ".join(f"{k} {v:.1f} s" for k, v in self.speeds.items()))
+            speeds = ", ".join(f"{stage} {speed:.1f} s" for stage, speed in self.speeds.items())
+            lines.append(f"audio processed per second: {speeds}")
         return "\n".join([head, *(f"  {line}" for line in lines)])
-
-    def _folded(self, lines: Sequence[str]) -> list[str]:
-        if len(lines) <= _LONGEST_LIST:
-            return list(lines)
-        return [*lines[:_LONGEST_LIST], f"... and {len(lines) - _LONGEST_LIST} more: see {self.output}/{REPORT_NAME}"]
 
 
 def summarize_speakers(
     names: Sequence[str], used: Iterable[UsedRecording], pitch: Mapping[int, PitchHistogram]
 ) -> list[SpeakerSummary]:
-    """A line for each speaker.
+    """Return the figures of each speaker.
 
     Args:
-        names: of the speakers, by their numbers.
-        used: all recordings.
-        pitch: by the speaker's number.
+        names: Names of the speakers, by number.
+        used: All recordings used.
+        pitch: Pitch of the slices by the number of the speaker.
     """
     by_speaker: dict[int, list[UsedRecording]] = defaultdict(list)
     for recording in used:
         by_speaker[recording.speaker].append(recording)
-    return [
-        SpeakerSummary(
-            name=name,
-            recordings=len(by_speaker[number]),
-            slices=sum(recording.slices for recording in by_speaker[number]),
-            seconds=sum(recording.slice_seconds for recording in by_speaker[number]),
-            pitch=pitch[number],
-            levels=_mean_levels(by_speaker[number]),
-        )
-        for number, name in enumerate(names)
-    ]
+    return [SpeakerSummary.of(name, by_speaker[number], pitch[number]) for number, name in enumerate(names)]
 
 
-def remarks_on(levels: Levels) -> list[str]:
-    """What is wrong with a recording by its figures."""
-    if levels.clipped_share < _REMARKABLE_CLIPPING:
-        return []
-    return [f"clipped: {levels.clipped_share:.2%} of its samples are at full scale; record it at a lower level"]
-
-
-def not_used(files: Iterable[SkippedFile]) -> list[str]:
-    """A line for each skipped file; many with the same reason share one, which names the first of them."""
+def skipped_lines(files: Iterable[SkippedFile]) -> list[str]:
+    """Return a line for each skipped file, or for each reason that many files have in common."""
     by_reason: dict[str, list[str]] = defaultdict(list)
     for file in files:
         by_reason[file.reason].append(file.path)
     lines = []
     for reason, paths in by_reason.items():
-        if len(paths) < _FOLDED_FROM:
+        if len(paths) < _MIN_GROUP:
             lines += [f"not used: {path}: {reason}" for path in paths]
         else:
-            more = f"{', '.join(paths[:_EXAMPLES])} and {len(paths) - _EXAMPLES} more"
-            lines.append(f"not used: {len(paths)} files ({more}): {reason}")
+            examples = f"{', '.join(paths[:_EXAMPLES])} and {len(paths) - _EXAMPLES} more"
+            lines.append(f"not used: {len(paths)} files ({examples}): {reason}")
     return lines
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+def format_duration(seconds: float) -> str:
+    """Return a duration in seconds, minutes or hours."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -225,13 +223,12 @@ def _mean_levels(recordings: Sequence[UsedRecording]) -> Levels:
 
 
 def _speaker_table(speakers: Sequence[SpeakerSummary]) -> list[str]:
-    if not speakers:
-        return []
     head = ("speaker", "minutes", "recordings", "slices", "pitch Hz (5 to 95 %)", "voiced", "level dB", "clipped",
             "silent")  # fmt: skip
-    rows = [_speaker_row(speaker) for speaker in speakers[:_LONGEST_LIST]]
-    more = len(speakers) - len(rows)
-    return [*format_columns([head, *rows]), *([f"... and {more} more speakers"] if more else [])]
+    rows = [_speaker_row(speaker) for speaker in speakers if speaker.recordings]
+    more = len(rows) - _MAX_LINES
+    table = format_columns([head, *rows[:_MAX_LINES]]) if rows else []
+    return [*table, *([f"... and {more} more speakers"] if more > 0 else [])]
 
 
 def _speaker_row(speaker: SpeakerSummary) -> tuple[str, ...]:

@@ -1,64 +1,54 @@
-"""Which recordings of a folder are used, and who speaks in them.
+"""Which recordings of a folder are used, and their speakers.
 
     audio/anna/a.wav        speakers=folders: speaker "anna"      numbered: speaker "0"      one: speaker "0"
     audio/5/b.wav           speakers=folders: speaker "5"         numbered: speaker "5"      one: speaker "0"
     audio/c.wav             speakers=folders: not used            numbered: speaker "0"      one: speaker "0"
 
-Only the topmost sub-folder counts.
+The speaker depends on the topmost subfolder only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePath
+from pathlib import Path
+from typing import Any
 
 from rvc_lightning.audio.discovery import Discovery, SkippedFile, display_name
-from rvc_lightning.config.validation import check_types
-from rvc_lightning.errors import ConfigurationError, unknown_choice
+from rvc_lightning.config.options import Settings, option
 
 SPEAKER_RULES = ("numbered", "folders", "one")
 FIRST_SPEAKER = "0"
 
 
-@dataclass(frozen=True)
-class SelectionConfig:
-    """What is taken of an audio folder.
+@dataclass(frozen=True, kw_only=True)
+class SelectionConfig(Settings):
+    """Which recordings of a folder are used, and their speakers.
 
-    A pattern is a glob (`*` any text, `/` included; `?` one character; `[ab]` either): one without a slash means the
-    name of a file or of a folder at any depth, one with a slash the path below the audio folder. A folder that matches
-    stands for all that it holds. Upper and lower case differ.
-
-    Attributes:
-        speakers: "numbered" takes sub-folders named by a whole number for speakers, all else belongs to speaker 0, as
-            the other RVC tools have it; "folders" takes every sub-folder for a speaker of its name; "one" takes all
-            recordings for the same speaker's.
-        include: patterns, one of which a recording has to match; none lets all pass.
-        exclude: patterns of which a recording must match none.
-
-    Raises:
-        ConfigurationError: there is no such rule, or a pattern is no text.
+    A pattern is a glob (`*` any text, `/` included; `?` one character; `[ab]` either). Without a slash it matches names
+    of files and folders at any depth, with a slash the path below the audio folder. A folder that matches includes
+    everything below it. Matching is case-sensitive.
     """
 
-    speakers: str = "numbered"
-    include: Sequence[str] = ()
-    exclude: Sequence[str] = ()
+    speakers: str = option(
+        help="numbered: subfolders named by a whole number are speakers, all other recordings belong to speaker 0, as "
+        "in other RVC tools; folders: each subfolder is a speaker of that name; one: all recordings have one speaker",
+        choices=SPEAKER_RULES,
+    )
+    include: list[str] = option([], help="Patterns, one of which a recording must match; empty includes all")
+    exclude: list[str] = option([], help="Patterns, none of which a recording may match")
 
-    def __post_init__(self) -> None:
-        check_types(self)
-        if self.speakers not in SPEAKER_RULES:
-            raise unknown_choice("speakers", self.speakers, SPEAKER_RULES)
-        for setting in ("include", "exclude"):
-            given = getattr(self, setting)
-            patterns = (given,) if isinstance(given, str) else given if isinstance(given, list | tuple) else (given,)
-            if given is not None and not all(isinstance(pattern, str) and pattern for pattern in patterns):
-                raise ConfigurationError(f"{setting}={given}: expected patterns such as '*.mp3' or [anna/*,take-*]")
-            object.__setattr__(self, setting, () if given is None else tuple(patterns))
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> SelectionConfig:
+        """Build the settings as `Settings.from_values`; one pattern needs no list, and null is no pattern."""
+        lists = {name: values.get(name) or [] for name in ("include", "exclude")}
+        lists = {name: [patterns] if isinstance(patterns, str) else patterns for name, patterns in lists.items()}
+        return super().from_values({**values, **lists})
 
     def apply(self, discovery: Discovery) -> Discovery:
-        """What was found, without the recordings that are not wanted: those are skipped with the reason."""
-        reasons = {path: self._reason_to_skip(path) for path in discovery.recordings}
+        """Return the files found, with the recordings that are not selected moved to the skipped files."""
+        reasons = {path: self._skip_reason(path) for path in discovery.recordings}
         skipped = [SkippedFile(display_name(path), reason) for path, reason in reasons.items() if reason]
         return Discovery(
             recordings=[path for path, reason in reasons.items() if reason is None],
@@ -66,7 +56,7 @@ class SelectionConfig:
         )
 
     def speaker(self, relative: Path) -> str:
-        """Name of who speaks in a recording, by its path below the audio folder; one that `apply` has let pass."""
+        """Return the name of a selected recording's speaker, given its path below the audio folder."""
         top = relative.parts[0] if len(relative.parts) > 1 else ""
         if self.speakers == "folders":
             return display_name(Path(top))
@@ -75,41 +65,43 @@ class SelectionConfig:
         return FIRST_SPEAKER
 
     def notes(self, discovery: Discovery) -> list[str]:
-        """What may have been meant otherwise: patterns that match nothing, folders that are no speakers."""
+        """Return hints at possible mistakes: patterns without a match, and folders that are not speakers."""
         found = discovery.recordings
-        idle = [
+        notes = [
             f"{setting}: '{pattern}' matches no recording"
             for setting in ("include", "exclude")
             for pattern in getattr(self, setting)
             if not any(_matches(path, pattern) for path in found)
         ]
         folders = sorted({path.parts[0] for path in found if len(path.parts) > 1 and not path.parts[0].isdecimal()})
-        if self.speakers != "numbered" or not folders:
-            return idle
-        names = ", ".join(display_name(Path(folder)) for folder in folders)
-        what = "sub-folders belong to speaker 0 unless their name is a whole number"
-        return [*idle, f"{what}; with speakers=folders each would be a speaker. These belong to 0: {names}"]
+        if self.speakers == "numbered" and folders:
+            names = ", ".join(display_name(Path(folder)) for folder in folders)
+            notes.append(
+                f"these subfolders belong to speaker 0, since their names are not whole numbers: {names}; "
+                "speakers=folders makes each of them a speaker"
+            )
+        return notes
 
-    def _reason_to_skip(self, path: Path) -> str | None:
+    def _skip_reason(self, path: Path) -> str | None:
         for pattern in self.exclude:
             if _matches(path, pattern):
-                return f"left out by exclude '{pattern}'"
+                return f"excluded by exclude '{pattern}'"
         if self.include and not any(_matches(path, pattern) for pattern in self.include):
             return f"matches no pattern of include ({', '.join(self.include)})"
         if self.speakers == "folders" and len(path.parts) == 1:
-            return "in no speaker's folder, which speakers=folders needs: move it into one, or set speakers=one"
+            return "not in the folder of a speaker, as speakers=folders requires: move it into one, or set speakers=one"
         return None
 
 
 def speaker_numbers(names: Iterable[str]) -> dict[str, int]:
-    """Speakers by name: 0 .. n - 1, whole numbers first and by value, then names by the alphabet."""
+    """Number the speakers from 0: whole numbers first, by value, then names in alphabetical order."""
     ordered = sorted(set(names), key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
     return {name: number for number, name in enumerate(ordered)}
 
 
-def _matches(path: PurePath, pattern: str) -> bool:
-    """Whether a path, or a folder on it, matches a pattern."""
-    on_the_way = [path, *path.parents[:-1]]
+def _matches(path: Path, pattern: str) -> bool:
+    """Return whether a path, or one of its parent folders, matches a pattern."""
+    parts = [path, *path.parents[:-1]]
     if "/" in pattern:
-        return any(fnmatchcase(display_name(Path(part)), pattern.rstrip("/")) for part in on_the_way)
-    return any(fnmatchcase(display_name(Path(part.name)), pattern) for part in on_the_way)
+        return any(fnmatchcase(display_name(part), pattern.rstrip("/")) for part in parts)
+    return any(fnmatchcase(display_name(Path(part.name)), pattern) for part in parts)

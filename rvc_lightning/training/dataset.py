@@ -88,17 +88,19 @@ def recipe_of(config: DictConfig) -> Recipe:
         sample_rate=config.model.synthesizer.sample_rate,
         pitch=plain(config.pitch),
         content=plain(config.content),
-        slicing=SlicingConfig(**plain(config.slicing)),
-        selection=SelectionConfig(**plain(selection)),
+        slicing=SlicingConfig.from_values(config.slicing),
+        selection=SelectionConfig.from_values(plain(selection)),
     )
 
 
 def extraction_of(config: DictConfig) -> ExtractionConfig:
     """Return how slices are batched for the networks. Raises ConfigurationError."""
-    return ExtractionConfig(
-        num_workers=config.prepare_workers,
-        batch_seconds=config.preparation.batch_seconds,
-        batch_slices=config.preparation.batch_slices,
+    return ExtractionConfig.from_values(
+        {
+            "num_workers": config.prepare_workers,
+            "batch_seconds": config.preparation.batch_seconds,
+            "batch_slices": config.preparation.batch_slices,
+        }
     )
 
 

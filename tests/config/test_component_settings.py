@@ -50,4 +50,4 @@ def test_content(name):
 def test_slicing_states_every_field(name):
     settings = load("slicing", name)
     assert list(settings) == [field.name for field in fields(SlicingConfig)]
-    assert SlicingConfig(**settings) == SlicingConfig(mode=name)
+    assert SlicingConfig.from_values(settings).mode == name

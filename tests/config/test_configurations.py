@@ -223,8 +223,8 @@ def test_what_lightning_refuses_is_one_clear_error(tmp_path):
 
 
 def test_a_value_of_the_wrong_type_is_named():
-    with pytest.raises(ConfigurationError, match=r"threshold_db='loud': expected float"):
-        SlicingConfig(threshold_db="loud")
+    with pytest.raises(ConfigurationError, match=r"slicing.threshold_db='loud': choose a number from -120"):
+        SlicingConfig.from_values({"threshold_db": "loud"})
     with pytest.raises(ConfigurationError, match="batch_size=0"):
         instantiate(composed("data.batch_size=0").data, "data")
     with pytest.raises(ConfigurationError, match="batchsize"):

@@ -1,4 +1,4 @@
-"""The distribution of pitch, counted file by file."""
+"""Histogram of pitch."""
 
 import numpy as np
 import pytest
@@ -18,13 +18,13 @@ def test_range_and_shares_of_a_known_distribution():
     assert sum(bar["seconds"] for bar in histogram.to_dict()["histogram"]) == pytest.approx(300)
 
 
-def test_what_is_beyond_the_scale_is_counted_at_its_ends():
+def test_pitch_outside_the_scale_counts_at_its_ends():
     histogram = PitchHistogram()
     histogram.add(np.array([1.0, 30.0, 5000.0]))
     assert histogram.voiced_frames[[0, -1]].tolist() == [2, 1]
 
 
-def test_no_pitch_at_all():
+def test_unvoiced():
     histogram = PitchHistogram()
     histogram.add(np.zeros(10))
     assert histogram.range_hz == (0.0, 0.0, 0.0) and histogram.to_dict()["histogram"] == []

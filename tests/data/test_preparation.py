@@ -1,4 +1,4 @@
-"""From untidy folders to a dataset: every file used or named, nothing done twice."""
+"""From untidy folders to a dataset: every file is used or reported, nothing is done twice."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from defaults import make_slicing
 from PIL import Image
 from preparation import RATE, all_files, run, speech, write
 
@@ -18,12 +19,12 @@ from rvc_lightning.content import CONTENT_ENCODERS
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.data.manifest import read_header, read_manifest
 from rvc_lightning.data.selection import SelectionConfig
-from rvc_lightning.data.slicing import SlicingConfig
+from rvc_lightning.data.slice_files import SlicingResult
 from rvc_lightning.errors import ConfigurationError, DatasetError
 
 
 def features(folder):
-    """Files that cost work: everything but the three that are always written again."""
+    """All files except those that every run writes."""
     return {path: time for path, time in all_files(folder).items() if len(path.parts) > 1}
 
 
@@ -34,7 +35,7 @@ def recordings(tmp_path):
     return tmp_path / "in"
 
 
-def test_dataset_is_whole(recordings, tmp_path):
+def test_dataset_is_complete(recordings, tmp_path):
     report = run(recordings, tmp_path / "out")
     rows = list(read_manifest(tmp_path / "out"))
     assert [row.recording for row in rows] == ["a.flac", "a.flac", "b.wav", "b.wav"]
@@ -74,7 +75,7 @@ def test_second_run_redoes_nothing(recordings, tmp_path):
     assert features(tmp_path / "out") == before
 
 
-def test_only_what_a_change_touches_is_redone(recordings, tmp_path):
+def test_a_change_redoes_only_what_depends_on_it(recordings, tmp_path):
     run(recordings, tmp_path / "out")
     before = features(tmp_path / "out")
     run(recordings, tmp_path / "out", pitch={"name": "swift_f0", "threshold": 0.6})
@@ -86,7 +87,7 @@ def test_only_what_a_change_touches_is_redone(recordings, tmp_path):
     run(recordings, tmp_path / "out")
     assert {path.parts[3].split("-")[0] for path in features(tmp_path / "out").keys() - after.keys()} == {"b"}
 
-    run(recordings, tmp_path / "out", slicing=SlicingConfig(normalization="none"))
+    run(recordings, tmp_path / "out", slicing=make_slicing(normalization="none"))
     assert len(list((tmp_path / "out").glob("slices-*"))) == 2
     rows = list(read_manifest(tmp_path / "out"))
     assert len({Path(row.audio).parts[0] for row in rows}) == 1
@@ -106,7 +107,7 @@ def test_an_interrupted_run_is_completed(recordings, tmp_path):
 
 
 def test_untidy_folder(tmp_path):
-    """The files that real folders hold: each is used or named, in one run, without an error."""
+    """Files found in real folders: each is used or reported, in one run, without an error."""
     folder = tmp_path / "in"
     write(folder / "good.wav", speech())
     write(folder / "twin.wav", speech())
@@ -177,7 +178,7 @@ def test_m4a(tmp_path):
     assert run(tmp_path / "in", tmp_path / "out").slices == 1
 
 
-def test_p5_order_depends_on_names_alone(tmp_path):
+def test_order_depends_on_names_alone(tmp_path):
     names = ["b.wav", "a.wav", "c/a.wav", "B.wav"]
     for folder, order in (("x", names), ("y", names[::-1])):
         for name in order:
@@ -187,7 +188,7 @@ def test_p5_order_depends_on_names_alone(tmp_path):
     assert [row.recording for row in read_manifest(tmp_path / "out x")] == sorted(names)
 
 
-def test_p6_speakers_are_numbered_without_gaps(tmp_path):
+def test_numbered_folders_are_speakers(tmp_path):
     for seed, name in enumerate(["0/a.wav", "5/a.wav", "5/sub/b.wav", "root.wav", "other/c.wav"]):
         write(tmp_path / "in" / name, speech(0.6, seed=seed))
     run(tmp_path / "in", tmp_path / "out")
@@ -196,25 +197,25 @@ def test_p6_speakers_are_numbered_without_gaps(tmp_path):
     assert read_header(tmp_path / "out").speakers == ["0", "5"]
 
 
-def test_a_peak_loses_one_slice_of_its_recording(tmp_path):
+def test_excessive_peak_skips_one_slice(tmp_path):
     audio = speech(8.0)
     audio[100] = 5.0
     write(tmp_path / "in/a.wav", audio, subtype="FLOAT")
-    report = run(tmp_path / "in", tmp_path / "out", slicing=SlicingConfig(highpass_hz=0))
+    report = run(tmp_path / "in", tmp_path / "out", slicing=make_slicing(highpass_hz=0))
     assert report.slices == 2 and len(report.used[0].left_out) == 1
     assert "left out of a.wav: 0.0 to 3.0 s" in report.summary()
 
 
-def test_output_within_input_and_single_file(recordings):
+def test_output_inside_input_and_single_file(recordings):
     run(recordings, recordings / "out")
     report = run(recordings, recordings / "out")
     assert len(report.used) == 2 and report.skipped == []
     assert [file.recording for file in run(recordings / "b.wav", recordings / "out").used] == ["b.wav"]
 
 
-def test_nothing_usable_is_one_clear_error(tmp_path):
+def test_nothing_usable_is_one_error(tmp_path):
     (tmp_path / "in").mkdir()
-    with pytest.raises(DatasetError, match=r"in' can be trained on; found: no file at all"):
+    with pytest.raises(DatasetError, match=r"in' contains nothing to train on; found: no files"):
         run(tmp_path / "in", tmp_path / "out")
     (tmp_path / "in" / "notes.txt").touch()
     write(tmp_path / "in" / "silent.wav", np.zeros(RATE, np.float32))
@@ -226,30 +227,29 @@ def test_nothing_usable_is_one_clear_error(tmp_path):
         run(tmp_path / "in" / "notes.txt", tmp_path / "out")
 
 
-def test_what_is_wrong_with_a_file_is_said_where_nothing_of_it_is_usable(tmp_path):
+def test_defect_of_an_unusable_file_is_reported(tmp_path):
     cut = write(tmp_path / "in" / "cut.wav", np.zeros(2 * RATE, np.float32)).read_bytes()
     (tmp_path / "in" / "cut.wav").write_bytes(cut[: len(cut) // 2])
     with pytest.raises(DatasetError, match=r"cut\.wav: nothing usable: truncated: only the first .*; silent: its"):
         run(tmp_path / "in", tmp_path / "out")
 
 
-def test_the_summary_counts_one_as_one_and_says_what_counts_twice(tmp_path):
+def test_summary_uses_singular_and_mentions_overlaps(tmp_path):
     write(tmp_path / "in/a.wav", speech(0.6))
     (tmp_path / "in/notes.txt").touch()
     head = run(tmp_path / "in", tmp_path / "out").summary().splitlines()[0]
     assert head.startswith("1 recording (0.6 s) of ") and head.endswith("gave 1 slice (0.6 s); 1 file is not used")
     write(tmp_path / "in/b.wav", speech(8.0, seed=2))
     head = run(tmp_path / "in", tmp_path / "out").summary().splitlines()[0]
-    assert "2 recordings (8.6 s)" in head and "9.2 s: what neighbours share counts twice);" in head
+    assert "2 recordings (8.6 s)" in head and "9.2 s, overlaps counted twice);" in head
 
 
-def test_long_lists_fold(tmp_path):
+def test_long_lists_are_shortened(tmp_path):
     write(tmp_path / "in/a.wav", speech(0.6))
     for number in range(30):
         (tmp_path / f"in/{number:02}.txt").touch()
         (tmp_path / f"in/{number:02}.x{number}").touch()
     summary = run(tmp_path / "in", tmp_path / "out").summary()
-    # One reason is one line; many reasons end in the report file.
     assert "30 files (00.txt, 01.txt, 02.txt and 27 more): not audio by its extension '.txt'" in summary
     assert "18.x18" in summary and "19.x19" not in summary and "and 11 more: see" in summary
 
@@ -265,7 +265,7 @@ def test_speakers_as_named_folders(tmp_path):
     assert read_header(tmp_path / "out").speakers == ["9", "10", "anna", "ben"]
     speakers = {row.recording: row.speaker for row in read_manifest(tmp_path / "out")}
     assert speakers == {"9/a.wav": 0, "10/a.wav": 1, "anna/sub/a.wav": 2, "ben/a.wav": 3}
-    assert [(file.path, "no speaker's folder" in file.reason) for file in report.skipped] == [("root.wav", True)]
+    assert [(file.path, "not in the folder" in file.reason) for file in report.skipped] == [("root.wav", True)]
     assert "\n  anna " in report.summary() and report.notes == []
 
     before = features(tmp_path / "out")
@@ -275,22 +275,22 @@ def test_speakers_as_named_folders(tmp_path):
     assert {path.name.split("-")[0] for path in new} <= {"0000.wav", "0000.npy", "recording.json"} and len(new) == 4
 
 
-def test_patterns_leave_out_and_are_named(tmp_path):
+def test_patterns_exclude_and_are_reported(tmp_path):
     for seed, name in enumerate(["a.wav", "b.wav", "drafts/c.wav", "more/d.wav"]):
         write(tmp_path / "in" / name, speech(0.6, seed=seed))
-    selection = SelectionConfig(include=["*.wav", "*.flac"], exclude=["drafts", "b.*"])
+    selection = SelectionConfig(speakers="numbered", include=["*.wav", "*.flac"], exclude=["drafts", "b.*"])
     report = run(tmp_path / "in", tmp_path / "out", selection=selection)
     assert [recording.recording for recording in report.used] == ["a.wav", "more/d.wav"]
     assert {file.path: file.reason for file in report.skipped} == {
-        "b.wav": "left out by exclude 'b.*'",
-        "drafts/c.wav": "left out by exclude 'drafts'",
+        "b.wav": "excluded by exclude 'b.*'",
+        "drafts/c.wav": "excluded by exclude 'drafts'",
     }
     assert "include: '*.flac' matches no recording" in report.notes
     with pytest.raises(DatasetError, match="matches no pattern of include"):
-        run(tmp_path / "in", tmp_path / "out", selection=SelectionConfig(include="e.wav"))
+        run(tmp_path / "in", tmp_path / "out", selection=SelectionConfig(speakers="numbered", include=["e.wav"]))
 
 
-def test_the_report_says_what_the_recordings_are_like(tmp_path):
+def test_report_describes_the_recordings(tmp_path):
     write(tmp_path / "in/0/quiet.wav", np.concatenate([speech(2.0, level=0.05), np.zeros(2 * RATE, np.float32)]))
     loud = (32767 * speech(2.0, level=0.5)).astype(np.int16)
     write(tmp_path / "in/0/loud.wav", loud)
@@ -322,12 +322,12 @@ def test_the_report_says_what_the_recordings_are_like(tmp_path):
         assert picture.width > 500 and len(picture.convert("L").getcolors()) > 50
 
 
-def test_noise_reduction_changes_the_slices_and_nothing_else_is_redone(tmp_path):
+def test_noise_reduction(tmp_path):
     noisy = np.concatenate([speech(2.0), np.random.default_rng(0).normal(0, 0.01, 2 * RATE).astype(np.float32)])
     write(tmp_path / "in/a.wav", noisy)
     ends = []
     for strength in (0.0, 1.0):
-        slicing = SlicingConfig(mode="skip", normalization="none", noise_reduction=strength)
+        slicing = make_slicing(mode="skip", normalization="none", noise_reduction=strength)
         run(tmp_path / "in", tmp_path / "out", slicing=slicing)
         (row,) = read_manifest(tmp_path / "out")
         ends.append(float(np.abs(soundfile.read(tmp_path / "out" / row.audio)[0][-24000:]).mean()))
@@ -342,7 +342,7 @@ def test_wrong_settings(recordings, tmp_path, changes):
         run(recordings, tmp_path / "out", **changes)
 
 
-class _NotFinite(ContentEncoder):
+class NotFiniteEncoder(ContentEncoder):
     name = "broken"
     dim = 4
 
@@ -353,8 +353,8 @@ class _NotFinite(ContentEncoder):
         return content
 
 
-def test_features_that_are_not_finite_are_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(CONTENT_ENCODERS, "broken", _NotFinite)
+def test_features_that_are_not_finite_are_reported(tmp_path, monkeypatch):
+    monkeypatch.setitem(CONTENT_ENCODERS, "broken", NotFiniteEncoder)
     write(tmp_path / "in/a.wav", speech(0.8))
     write(tmp_path / "in/b.wav", speech(2.0))
     report = run(tmp_path / "in", tmp_path / "out", content={"name": "broken"})
@@ -362,7 +362,7 @@ def test_features_that_are_not_finite_are_named(tmp_path, monkeypatch):
     assert report.skipped[0].path == "b.wav" and "not finite" in report.skipped[0].reason
 
 
-def test_a_dataset_does_not_become_that_of_other_recordings(tmp_path):
+def test_other_recordings_do_not_replace_a_dataset(tmp_path):
     for voice, seed in (("mine/kath", 1), ("yours/kath", 2)):
         for number in range(3):
             write(tmp_path / voice / f"{number}.wav", speech(1.0, seed=10 * seed + number))
@@ -371,8 +371,36 @@ def test_a_dataset_does_not_become_that_of_other_recordings(tmp_path):
     with pytest.raises(DatasetError, match=r"of its 3 recordings 0 are in '.*yours/kath': choose another name=NAME"):
         run(tmp_path / "yours/kath", tmp_path / "out")
     assert {path: path.read_bytes() for path in (tmp_path / "out").glob("*.json*")} == before
-    # Moved, with another recording and without one: the same voice.
+    # Moved, with one recording added and one removed: the same voice.
     moved = (tmp_path / "mine").rename(tmp_path / "ours") / "kath"
     (moved / "0.wav").unlink()
     write(moved / "3.wav", speech(1.0, seed=9))
     assert [used.recording for used in run(moved, tmp_path / "out").used] == ["1.wav", "2.wav", "3.wav"]
+
+
+def test_dataset_of_an_earlier_version_is_prepared_again_with_a_warning(tmp_path, caplog):
+    write(tmp_path / "in/a.wav", speech(0.6))
+    (tmp_path / "out/slices-0123abcd/a-89abcdef").mkdir(parents=True)
+    header = '{"sample_rate": 24000, "pitch": {}, "content": {"dim": 768}, "slicing": {}, "speakers": ["0"]}'
+    (tmp_path / "out/dataset.json").write_text(header)
+    assert read_header(tmp_path / "out").revision == 0
+    run(tmp_path / "in", tmp_path / "out")
+    assert "earlier version" in caplog.text and "'slices-0123abcd'" in caplog.text
+    caplog.clear()
+    run(tmp_path / "in", tmp_path / "out")
+    assert "earlier version" not in caplog.text
+
+
+def test_removed_slices_are_one_error(tmp_path, monkeypatch):
+    write(tmp_path / "in/a.wav", speech(0.6))
+    monkeypatch.setattr(SlicingResult, "read", classmethod(lambda *args: None))
+    with pytest.raises(DatasetError, match="were removed"):
+        run(tmp_path / "in", tmp_path / "out")
+
+
+def test_report_contains_speeds(tmp_path):
+    write(tmp_path / "in/a.wav", speech(2.0))
+    report = run(tmp_path / "in", tmp_path / "out")
+    assert set(report.speeds) == {"slicing", "pitch", "content"} and min(report.speeds.values()) > 0
+    assert "audio processed per second" in report.summary()
+    assert run(tmp_path / "in", tmp_path / "out").speeds == {}

@@ -1,26 +1,21 @@
-"""A preview tells what would happen, and lets nothing happen."""
+"""A preview predicts a preparation without writing anything."""
 
 import shutil
 
 import numpy as np
 import pytest
+from defaults import make_recipe
 from preparation import RATE, all_files, run, speech, write
 
 from rvc_lightning.data.manifest import read_manifest
 from rvc_lightning.data.preview import preview
-from rvc_lightning.data.recipe import Recipe
 from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.errors import DatasetError
 
 
-def look(audio, output, **changes):
-    settings = {
-        "sample_rate": 24000,
-        "pitch": {"name": "swift_f0"},
-        "content": {"name": "spectral"},
-        "selection": SelectionConfig(speakers="folders"),
-    }
-    return preview(audio, output, Recipe(**settings | changes), content_dim=768, precision="32-true")
+def look_ahead(audio, output, **changes):
+    recipe = make_recipe(**{"selection": SelectionConfig(speakers="folders")} | changes)
+    return preview(audio, output, recipe, content_dim=768, precision="32-true")
 
 
 @pytest.fixture
@@ -33,62 +28,64 @@ def recordings(tmp_path):
     return tmp_path / "in"
 
 
-def test_what_is_told_is_what_happens(recordings, tmp_path):
+def test_preview_predicts_the_preparation(recordings, tmp_path):
     before = all_files(tmp_path)
-    told = look(recordings, tmp_path / "out")
+    found = look_ahead(recordings, tmp_path / "out")
     assert all_files(tmp_path) == before and not (tmp_path / "out").exists()
-    assert [(r.recording, r.speaker, r.seconds, r.is_done) for r in told.recordings] == [
+    assert [(r.recording, r.speaker, r.seconds, r.is_done) for r in found.recordings] == [
         ("anna/long.wav", "anna", 7.0, False),
         ("ben/short.flac", "ben", 2.0, False),
     ]
-    summary = told.summary()
-    for part in ("anna/long.wav", "notes.txt: not audio", "empty.wav: is empty", "words.mp3", "7.0 s", "0 are done"):
+    summary = found.summary()
+    for part in ("anna/long.wav", "notes.txt: not audio", "empty.wav: is empty", "words.mp3", "7.0 s", "0 done"):
         assert part in summary
 
     report = run(recordings, tmp_path / "out", selection=SelectionConfig(speakers="folders"))
-    assert [r.slices for r in told.recordings] == [used.slices for used in report.used]
-    assert [file.path for file in told.skipped] == [file.path for file in report.skipped]
+    assert [r.slices for r in found.recordings] == [used.slices for used in report.used]
+    assert [file.path for file in found.skipped] == [file.path for file in report.skipped]
     files = [path for path in tmp_path.glob("out/*-*/*/*/*/*") if path.suffix in (".wav", ".npy")]
-    assert told.needed_bytes == pytest.approx(sum(path.stat().st_size for path in files), rel=0.02)
+    assert found.needed_bytes == pytest.approx(sum(path.stat().st_size for path in files), rel=0.02)
 
 
-def test_what_is_done_is_known(recordings, tmp_path):
+def test_finished_recordings_are_recognized(recordings, tmp_path):
     run(recordings, tmp_path / "out", selection=SelectionConfig(speakers="folders"))
     before = all_files(tmp_path)
-    told = look(recordings, tmp_path / "out")
-    assert all(recording.is_done for recording in told.recordings) and told.needed_bytes == 0
-    assert "2 are done" in told.summary() and all_files(tmp_path) == before
+    found = look_ahead(recordings, tmp_path / "out")
+    assert all(recording.is_done for recording in found.recordings) and found.needed_bytes == 0
+    assert "2 done" in found.summary() and all_files(tmp_path) == before
 
     row = next(row for row in read_manifest(tmp_path / "out") if row.recording == "anna/long.wav")
     (tmp_path / "out" / row.content).unlink()
     write(recordings / "ben/short.flac", speech(3.5, seed=3))
     write(recordings / "ben/silent.wav", np.zeros(RATE, np.float32))
-    told = look(recordings, tmp_path / "out")
-    assert [(r.recording, r.is_done, r.slices) for r in told.recordings] == [
+    found = look_ahead(recordings, tmp_path / "out")
+    assert [(r.recording, r.is_done, r.slices) for r in found.recordings] == [
         ("anna/long.wav", False, 3),
         ("ben/short.flac", False, 2),
         ("ben/silent.wav", False, 1),
     ]
     run(recordings, tmp_path / "out", selection=SelectionConfig(speakers="folders"))
-    reasons = {file.path: file.reason for file in look(recordings, tmp_path / "out").skipped}
+    reasons = {file.path: file.reason for file in look_ahead(recordings, tmp_path / "out").skipped}
     assert "silent" in reasons["ben/silent.wav"]
 
 
 @pytest.mark.skipif(shutil.which("ffprobe") is None, reason="the program ffprobe is not installed")
-def test_headers_that_only_ffmpeg_reads(recordings, tmp_path):
+def test_headers_of_compressed_files(recordings, tmp_path):
     import subprocess
 
     source, target = recordings / "anna/long.wav", recordings / "anna/long.m4a"
     subprocess.run(["ffmpeg", "-v", "error", "-i", source, target], check=True)
-    seconds = {recording.recording: recording.seconds for recording in look(recordings, tmp_path / "out").recordings}
+    seconds = {
+        recording.recording: recording.seconds for recording in look_ahead(recordings, tmp_path / "out").recordings
+    }
     assert seconds["anna/long.m4a"] == pytest.approx(7.0, abs=0.1)
 
 
-def test_too_little_room_is_said(recordings, tmp_path, monkeypatch):
+def test_lack_of_disk_space_is_reported(recordings, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
-    assert "too little" in look(recordings, tmp_path / "out").summary()
+    assert "not enough" in look_ahead(recordings, tmp_path / "out").summary()
 
 
-def test_no_such_folder(tmp_path):
+def test_missing_folder(tmp_path):
     with pytest.raises(DatasetError, match="does not exist"):
-        look(tmp_path / "nowhere", tmp_path / "out")
+        look_ahead(tmp_path / "nowhere", tmp_path / "out")

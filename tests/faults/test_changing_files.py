@@ -1,4 +1,4 @@
-"""Files that are removed, replaced or cut short while they are in use: named, never taken for what they were."""
+"""Files that are removed, replaced or truncated while they are in use are reported."""
 
 import os
 import re
@@ -10,14 +10,14 @@ from tiny import tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
 
 from rvc_lightning.cli.command import errors_as_exit_status
 from rvc_lightning.content.spectral import SpectralEncoder
-from rvc_lightning.data import recordings
+from rvc_lightning.data import slice_files
 from rvc_lightning.data.manifest import read_manifest
 from rvc_lightning.errors import DatasetError, OutOfMemoryError
 
 
 def during_slicing(monkeypatch, name, change):
-    """Does `change` once the recording of this name has been read."""
-    plan_cut = recordings.plan_cut
+    """Call `change` once the recording of this name has been read."""
+    plan_cut = slice_files.plan_cut
     opened = []
 
     def open_audio(path, **options):
@@ -29,9 +29,9 @@ def during_slicing(monkeypatch, name, change):
             change(opened[-1])
         return plan_cut(*args)
 
-    original = recordings.open_audio
-    monkeypatch.setattr(recordings, "open_audio", open_audio)
-    monkeypatch.setattr(recordings, "plan_cut", plan)
+    original = slice_files.open_audio
+    monkeypatch.setattr(slice_files, "open_audio", open_audio)
+    monkeypatch.setattr(slice_files, "plan_cut", plan)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def during_slicing(monkeypatch, name, change):
     ],
     ids=["removed", "replaced"],
 )
-def test_a_recording_that_changes_while_it_is_sliced_is_named(tmp_path, monkeypatch, change, reason):
+def test_recording_that_changes_during_slicing_is_reported(tmp_path, monkeypatch, change, reason):
     for seed in range(2):
         write(tmp_path / f"in/{seed}.wav", speech(2.0, seed=seed))
     with monkeypatch.context() as patch:
@@ -54,23 +54,23 @@ def test_a_recording_that_changes_while_it_is_sliced_is_named(tmp_path, monkeypa
     assert [file.recording for file in run(tmp_path / "in", tmp_path / "out").used] == ["0.wav", "1.wav"]
 
 
-def test_a_recording_that_is_gone_before_it_is_sliced_is_named(tmp_path, monkeypatch):
+def test_recording_that_is_removed_before_slicing_is_reported(tmp_path, monkeypatch):
     for seed in range(2):
         write(tmp_path / f"in/{seed}.wav", speech(2.0, seed=seed))
-    slice_recording = recordings.slice_recording
+    slice_recording = slice_files.slice_recording
 
-    def gone(source, *args):
-        if source.relative == "1.wav":
-            source.path.unlink()
-        return slice_recording(source, *args)
+    def remove(recording, *args):
+        if recording.relative == "1.wav":
+            recording.path.unlink()
+        return slice_recording(recording, *args)
 
-    monkeypatch.setattr(recordings, "slice_recording", gone)
+    monkeypatch.setattr(slice_files, "slice_recording", remove)
     report = run(tmp_path / "in", tmp_path / "out")
     assert [file.path for file in report.skipped] == ["1.wav"] and "No such file" in report.skipped[0].reason
 
 
 @pytest.mark.parametrize("kind", ["pitch", "content", "slices"])
-def test_a_truncated_feature_says_how_it_is_made_again(tmp_path, kind):
+def test_truncated_feature_names_the_remedy(tmp_path, kind):
     write(tmp_path / "in/a.wav", speech(3.0))
     run(tmp_path / "in", tmp_path / "out")
     (row,) = list(read_manifest(tmp_path / "out"))[:1]
@@ -78,20 +78,20 @@ def test_a_truncated_feature_says_how_it_is_made_again(tmp_path, kind):
     whole = path.read_bytes()
     os.truncate(path, 40)
     data = tiny_data(tmp_path / "out", held_out=0.0)
-    with pytest.raises(DatasetError, match=rf"'{re.escape(str(path))}'.*delete that file if it is there, and prepare"):
+    with pytest.raises(DatasetError, match=rf"'{re.escape(str(path))}'.*delete that file if it exists and prepare"):
         if kind == "pitch":
-            # It is read for the report.
+            # The pitch is read for the report.
             run(tmp_path / "in", tmp_path / "out")
         data.setup("fit")
         next(iter(data.train_dataloader()))
-    # What the message says helps.
+    # The remedy works.
     path.unlink()
     run(tmp_path / "in", tmp_path / "out")
     assert len(path.read_bytes()) == len(whole)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_slice_that_vanishes_during_a_training_is_one_line(tmp_path, caplog, num_workers):
+def test_slice_that_is_removed_during_training_is_one_line(tmp_path, caplog, num_workers):
     write_tiny_dataset(tmp_path)
     (tmp_path / "7_c.npy").unlink()
     trainer = tiny_trainer(max_epochs=2)
@@ -107,7 +107,7 @@ def test_a_slice_that_vanishes_during_a_training_is_one_line(tmp_path, caplog, n
     assert line.startswith("Error: slice '7' in ") and "7_c.npy" in line and "\n" not in line
 
 
-def test_a_lack_of_memory_while_features_are_found_is_one_error(tmp_path, monkeypatch):
+def test_lack_of_memory_for_features_is_one_error(tmp_path, monkeypatch):
     def full(self, wav16k, lengths):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
@@ -115,13 +115,13 @@ def test_a_lack_of_memory_while_features_are_found_is_one_error(tmp_path, monkey
         write(tmp_path / f"in/{seed}.wav", speech(2.0, seed=seed))
     with monkeypatch.context() as patch:
         patch.setattr(SpectralEncoder, "forward", full)
-        with pytest.raises(OutOfMemoryError, match=r"slices of up to 3.0 s .*2.00 GiB\. .*preparation\.batch_slices=2"):
+        with pytest.raises(OutOfMemoryError, match=r"slices of up to 3.0 s: .*2.00 GiB.*preparation\.batch_slices=2"):
             run(tmp_path / "in", tmp_path / "out")
     assert run(tmp_path / "in", tmp_path / "out").slices == 4
 
 
-def test_a_wrong_clock_changes_nothing(tmp_path, monkeypatch):
-    """One that stands at 1970, and recordings from the future."""
+def test_wrong_clock_changes_nothing(tmp_path, monkeypatch):
+    """The clock is at 1970, and a recording is from the future."""
     write(tmp_path / "in/a.wav", speech(2.0))
     write(tmp_path / "in/b.wav", speech(2.0, seed=1))
     os.utime(tmp_path / "in/b.wav", (5e9, 5e9))
@@ -133,7 +133,7 @@ def test_a_wrong_clock_changes_nothing(tmp_path, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "wrong").rglob("*.npy")}
     run(tmp_path / "in", tmp_path / "wrong")
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "wrong").rglob("*.npy")}
-    # A recording that changes under such a clock is noticed.
+    # Changes are noticed nevertheless.
     write(tmp_path / "in/b.wav", speech(2.0, seed=2))
     os.utime(tmp_path / "in/b.wav", (5e9, 5e9))
     run(tmp_path / "in", tmp_path / "wrong")

@@ -10,6 +10,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from cutting import cut_recording
+from defaults import make_slicing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,7 @@ from rvc_lightning.audio.samples import Growing
 from rvc_lightning.audio.slicer import Slicer
 from rvc_lightning.conversion.chunking import FADE_FRAMES, ChunkLengths, Joiner, reflected, split
 from rvc_lightning.data.buckets import LengthBucketSampler
-from rvc_lightning.data.slicing import MODES, SlicingConfig
+from rvc_lightning.data.slicing import MODES
 from rvc_lightning.errors import AudioError
 
 settings.register_profile("few", max_examples=30, deadline=None, derandomize=True)
@@ -67,7 +68,7 @@ def loudest_lost(audio, kept, rate):
 
 @given(recordings(6), st.sampled_from(MODES), st.sampled_from([0.0, 0.3]), st.floats(0.1, 1.5))
 def test_every_sample_is_in_a_slice_or_named_or_silence(audio, mode, overlap_seconds, min_seconds):
-    slicing = SlicingConfig(
+    slicing = make_slicing(
         mode=mode, normalization="none", highpass_hz=0, overlap_seconds=overlap_seconds, min_seconds=min_seconds
     )
     cut = cut_recording(audio, RATE, slicing)

@@ -113,13 +113,13 @@ def write_rows(work, rows, slices):
 
 def read_rows(work):
     """Up to the rows of the first batch."""
-    from rvc_lightning.data.datamodule import RVCDataModule
+    from defaults import make_data
 
-    data = RVCDataModule(work, segment_frames=36, num_workers=0, bucket_boundaries=[50, 100, 150, 200, 250, 300])
+    data = make_data(work)
     data.setup()
     training, _ = data.train_dataloader(), data.val_dataloader()
     rows = [data.training_rows[index] for index in next(iter(training.batch_sampler))]
-    assert len(rows) == data.batch_size
+    assert len(rows) == data.config.batch_size
 
 
 def start(rows, work, slices):

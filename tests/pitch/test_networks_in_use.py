@@ -4,14 +4,16 @@ import lightning
 import numpy as np
 import pytest
 import torch
+from defaults import make_extraction
 from omegaconf import OmegaConf
 from stubs import StubContent, make_pitch_weights, make_voice, quick_config, steady_trainer
 
 from rvc_lightning import VoiceConverter
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.content import build_content_encoder
-from rvc_lightning.data.features import ExtractionConfig, FeatureTask, extract_features
+from rvc_lightning.data.features import extract_features
 from rvc_lightning.data.manifest import DatasetHeader
+from rvc_lightning.data.pending import FeatureTask
 from rvc_lightning.pitch import build_pitch_extractor
 from rvc_lightning.pitch.base import measure
 from rvc_lightning.training.networks import voice_metadata
@@ -44,12 +46,9 @@ class Tasks(list):
     """All that is to be done, as a list."""
 
     @property
-    def seconds(self):
-        return np.array([task.seconds for task in self])
-
-    @property
-    def lacks_content(self):
-        return np.array([task.content is not None for task in self])
+    def slices(self):
+        lengths = [(task.seconds, task.content is not None) for task in self]
+        return np.array(lengths, [("seconds", float), ("content", bool)])
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
@@ -61,7 +60,7 @@ def test_slices_of_several_lengths_get_their_own_pitch(network, tmp_path, precis
         # What is there already is not asked for again.
         tasks.append(FeatureTask(tmp_path / f"{number}.wav", seconds, None if number == 1 else f0, content))
     encoder = build_content_encoder("spectral")
-    extract_features(lambda: Tasks(tasks), network, encoder, trainer(precision), ExtractionConfig())
+    extract_features(Tasks(tasks), network, encoder, trainer(precision), make_extraction())
     assert not (tmp_path / "1-f0.npy").exists() and all(task.content.exists() for task in tasks)
     for number in (0, 2):
         f0_hz = np.load(tmp_path / f"{number}-f0.npy")

@@ -3,16 +3,15 @@
 import lightning
 import numpy as np
 import soundfile
+from defaults import make_extraction, make_recipe
 
-from rvc_lightning.data.features import ExtractionConfig
 from rvc_lightning.data.preparation import prepare
-from rvc_lightning.data.recipe import Recipe
 
 RATE = 16000
 
 
 def speech(seconds=2.0, sample_rate=RATE, seed=0, level=0.3):
-    """Something voiced: a buzz with noise."""
+    """A buzz with noise."""
     time = np.arange(round(seconds * sample_rate)) / sample_rate
     buzz = sum(np.sin(2 * np.pi * (120 + 10 * seed) * k * time) / k for k in range(1, 6))
     return (level * (0.5 * buzz + 0.1 * np.random.default_rng(seed).normal(0, 1, len(time)))).astype(np.float32)
@@ -33,10 +32,10 @@ def run(audio, output, **changes):
         enable_model_summary=False,
         enable_checkpointing=False,
     )
-    settings = {"sample_rate": 24000, "pitch": {"name": "swift_f0"}, "content": {"name": "spectral"}}
-    batches = {name: changes.pop(name) for name in ("num_workers", "batch_slices") if name in changes}
-    extraction = ExtractionConfig(**batches)
-    return prepare(audio, output, Recipe(**settings | changes), trainer=trainer, extraction=extraction)
+    extraction = make_extraction(
+        **{name: changes.pop(name) for name in ("num_workers", "batch_slices") if name in changes}
+    )
+    return prepare(audio, output, make_recipe(**changes), trainer=trainer, extraction=extraction)
 
 
 def all_files(folder):

@@ -1,16 +1,14 @@
-"""Prepares in a process that may be killed, and notes which rank wrote what: prepare_worker.py INPUT OUTPUT RANKS."""
+"""Prepare a dataset and records which rank wrote which file: prepare_worker.py INPUT OUTPUT RANKS STRATEGY."""
 
 from argparse import ArgumentParser
 from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch.strategies import DDPStrategy
+from defaults import make_extraction, make_recipe
 
 from rvc_lightning.data import features
-from rvc_lightning.data.features import ExtractionConfig
 from rvc_lightning.data.preparation import prepare
-from rvc_lightning.data.recipe import Recipe
 
 
 def main():
@@ -18,12 +16,13 @@ def main():
     parser.add_argument("audio", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("ranks", type=int)
+    parser.add_argument("strategy")
     arguments = parser.parse_args()
     output, ranks = arguments.output, arguments.ranks
     trainer = lightning.Trainer(
         accelerator="cpu",
         devices=ranks,
-        strategy=DDPStrategy() if ranks > 1 else "auto",
+        strategy=arguments.strategy if ranks > 1 else "auto",
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -32,19 +31,19 @@ def main():
     )
     write_npy = features.write_npy
 
-    def noted(path, values):
+    def write_and_record(path, values):
         write_npy(path, values)
         if ranks > 1 and "content-" in str(path):
             with (output / f"by-rank-{trainer.global_rank}").open("a") as stream:
                 stream.write(f"{path.relative_to(output)}\n")
 
-    features.write_npy = noted
+    features.write_npy = write_and_record
     prepare(
         arguments.audio,
         output,
-        Recipe(sample_rate=24000, pitch={"name": "swift_f0"}, content={"name": "spectral"}),
+        make_recipe(),
         trainer=trainer,
-        extraction=ExtractionConfig(batch_slices=2),
+        extraction=make_extraction(batch_slices=2),
     )
 
 

@@ -4,11 +4,11 @@ from functools import partial
 
 import torch
 from configurations import composed
+from defaults import make_data
 from lightning import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from rvc_lightning.data.batch import Example
-from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.training.dataset import prepare_dataset
 from rvc_lightning.training.run import build_module_from, build_run, fit, read_start
 
@@ -43,7 +43,7 @@ def trainer_for(**changes):
 
 def data_of(folder, **changes):
     settings = {"segment_frames": 8, "batch_size": 4, "num_workers": 0, "held_out": 0.2}
-    return RVCDataModule(folder, **(settings | changes))
+    return make_data(folder, **settings | changes)
 
 
 def noise_batch(n_items=2, frames=8, first_frames=None):

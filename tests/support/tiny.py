@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from defaults import make_data
 from lightning import Trainer
 
-from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.training.module import RVCModule, TrainingConfig
@@ -54,7 +54,7 @@ def tiny_trainer(**changes):
 
 def tiny_data(folder, **changes):
     settings = {"segment_frames": 8, "batch_size": 4, "num_workers": 0, "held_out": 0.1}
-    return RVCDataModule(folder, **(settings | changes))
+    return make_data(folder, **settings | changes)
 
 
 def write_tiny_dataset(folder: Path, n_slices=16):

@@ -277,7 +277,7 @@ def test_slices_in_memory_are_those_on_disk(tmp_path):
     for path in tmp_path.glob("*.wav"):
         path.unlink()
     assert len(cached) == 16 and cached.waveform.values.is_shared()
-    with pytest.raises(ConfigurationError, match="memory, none"):
+    with pytest.raises(ConfigurationError, match="none, memory"):
         tiny_data(tmp_path, cache="disk")
     write_tiny_dataset(tmp_path)
     for index in range(len(cached)):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from configurations import SMALL_DISCRIMINATOR, composed
+from defaults import make_data
 from runs import run_training, small_run
 
 from rvc_lightning import Voice
 from rvc_lightning.cli.resolvers import DEMO_FOLDER
-from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.training import run as workflow
@@ -102,7 +102,7 @@ def test_only_slices_that_hold_a_segment_are_trained_on(tmp_path, segment_frames
         for n in range(segment_frames - 3, segment_frames + 4)
     ]  # fmt: skip
     write_manifest(tmp_path, DatasetHeader(32000, {}, {}), rows)
-    data = RVCDataModule(tmp_path, segment_frames=segment_frames, held_out=0.0)
+    data = make_data(tmp_path, segment_frames=segment_frames, held_out=0.0)
     data.setup()
     kept = [row.frames for row in data.training_rows]
     assert kept and max(kept) == segment_frames + 3

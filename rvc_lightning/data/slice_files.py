@@ -1,0 +1,226 @@
+"""The first stage of preparation: cut recordings into slices, in several processes.
+
+Each recording has its own folder, see `rvc_lightning.data.layout`. `recording.json` in it is written last, so a folder
+with that file is complete. It is read when it is needed, so memory does not grow with the number of slices. A long
+recording is read, filtered and cut in blocks, with the same result as in one piece.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+from torch.utils.data import DataLoader, Dataset
+
+from rvc_lightning.audio.decode import open_audio
+from rvc_lightning.audio.discovery import SkippedFile
+from rvc_lightning.audio.encode import write_audio
+from rvc_lightning.audio.levels import LevelMeter, Levels
+from rvc_lightning.audio.samples import collected
+from rvc_lightning.audio.stages import Resampler, run
+from rvc_lightning.cli.columns import pluralize
+from rvc_lightning.cli.progress import Progress
+from rvc_lightning.data.layout import existing_slices, recording_path, slice_path
+from rvc_lightning.data.recordings import Recording
+from rvc_lightning.data.slicing import CutPlan, SkippedPart, SlicingConfig, clean_blocks, cut, plan_cut
+from rvc_lightning.errors import AudioError
+from rvc_lightning.io.disk import write_error
+from rvc_lightning.io.files import digest, read_json, remove_leftovers, write_json
+from rvc_lightning.io.workers import end_with_parent
+
+logger = logging.getLogger(__name__)
+
+_RESULT_NAME = "recording.json"
+
+
+@dataclass(frozen=True)
+class SliceEntry:
+    """Number of a slice in its recording, from 0, its length, and where it starts in the recording."""
+
+    number: int
+    samples: int
+    start_seconds: float
+
+
+@dataclass(frozen=True)
+class SlicingResult:
+    """The result of slicing a recording, stored as `recording.json`.
+
+    Attributes:
+        recording: Path of the recording below the input.
+        seconds: Its length.
+        sample_rate: Its original rate in Hz.
+        warning: Defect of the file; None if there is none.
+        slices: The slices, in order of time.
+        left_out: Parts that are not used.
+        silence_seconds: Length of the silence that was dropped.
+        levels: Levels of the original recording.
+        sound: Digest of the samples, the same for every lossless copy of the recording.
+    """
+
+    recording: str
+    seconds: float
+    sample_rate: int
+    warning: str | None
+    slices: list[SliceEntry]
+    left_out: list[SkippedPart]
+    silence_seconds: float
+    levels: Levels
+    sound: str
+
+    @property
+    def skip_reason(self) -> str:
+        """Why there are no slices: the defect of the file, then each reason once."""
+        defects = [self.warning] if self.warning else []
+        return "nothing usable: " + "; ".join([*defects, *dict.fromkeys(part.reason for part in self.left_out)])
+
+    @classmethod
+    def read(cls, slices: Path, recording: Recording) -> SlicingResult | None:
+        """Read the result for a recording from the folder of all slices; None if there is none."""
+        try:
+            values = read_json(slices / recording_path(recording.folder) / _RESULT_NAME)
+            values["slices"] = [SliceEntry(**entry) for entry in values["slices"]]
+            values["left_out"] = [SkippedPart(**part) for part in values["left_out"]]
+            values["levels"] = Levels(**values["levels"])
+            return cls(**values)
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+
+@dataclass(frozen=True)
+class SlicingRun:
+    """Summary of `slice_recordings`.
+
+    Attributes:
+        failed: Recordings that cannot be decoded, by their folder.
+        audio_seconds: Length of the recordings that were sliced.
+        seconds: Duration of the work.
+    """
+
+    failed: dict[str, SkippedFile] = field(default_factory=dict)
+    audio_seconds: float = 0.0
+    seconds: float = 0.0
+
+
+def slice_recordings(
+    recordings: Sequence[Recording], slices: Path, sample_rate: int, slicing: SlicingConfig, num_workers: int
+) -> SlicingRun:
+    """Slice the recordings that are not sliced yet; `SlicingResult.read` returns the result for each.
+
+    Args:
+        recordings: The recordings.
+        slices: Folder of all slices.
+        sample_rate: Rate of the slices in Hz.
+        slicing: How to cut and normalize.
+        num_workers: Number of processes; 0 slices in this process.
+    """
+    pending = [recording for recording in recordings if not _is_complete(slices, recording)]
+    if not pending:
+        return SlicingRun()
+    n_done = len(recordings) - len(pending)
+    logger.info("slicing %s; %d are already sliced", pluralize(len(pending), "recording"), n_done)
+    dataset = _SlicingDataset(pending, slices, sample_rate, slicing)
+    loader = DataLoader(
+        dataset, batch_size=None, num_workers=num_workers, in_order=False, worker_init_fn=end_with_parent
+    )
+    failed: dict[str, SkippedFile] = {}
+    audio_seconds, started = 0.0, perf_counter()
+    with Progress("slicing", sum(recording.size_bytes for recording in pending) / 1e6, "MB") as progress:
+        for index, result in loader:
+            progress.update(pending[index].size_bytes / 1e6)
+            if isinstance(result, SkippedFile):
+                failed[pending[index].folder] = result
+            else:
+                audio_seconds += result
+    return SlicingRun(failed, audio_seconds, perf_counter() - started)
+
+
+def _is_complete(slices: Path, recording: Recording) -> bool:
+    result = SlicingResult.read(slices, recording)
+    existing = existing_slices(slices / recording_path(recording.folder))
+    return result is not None and {entry.number for entry in result.slices} <= existing
+
+
+class _SlicingDataset(Dataset):
+    """Slices a recording for each index, so that the workers of a data loader serve as a process pool."""
+
+    def __init__(self, recordings: Sequence[Recording], slices: Path, sample_rate: int, slicing: SlicingConfig) -> None:
+        self.recordings = recordings
+        self.slices = slices
+        self.sample_rate = sample_rate
+        self.slicing = slicing
+
+    def __len__(self) -> int:
+        return len(self.recordings)
+
+    def __getitem__(self, index: int) -> tuple[int, float | SkippedFile]:
+        recording = self.recordings[index]
+        folder = self.slices / recording_path(recording.folder)
+        try:
+            return index, slice_recording(recording, folder, self.sample_rate, self.slicing)
+        except AudioError as error:
+            return index, SkippedFile(recording.name, str(error).removeprefix(f"'{recording.path}' "))
+        except OSError as error:
+            # Converted in this process, since an OSError loses its errno on the way to another one.
+            if (reason := write_error(error)) is None:
+                raise
+            raise reason from error
+
+
+def slice_recording(recording: Recording, folder: Path, sample_rate: int, slicing: SlicingConfig) -> float:
+    """Slice a recording of any length into its folder, and return its length in seconds.
+
+    Raises:
+        AudioError: The recording cannot be decoded, or was changed or removed since it was identified.
+        OutOfSpaceError, NotWritableError: The slices cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
+    with open_audio(recording.path, scratch=folder) as stream:
+        meter = LevelMeter(stream.sample_rate, slicing.threshold_db)
+        blocks = run(Resampler(stream.sample_rate, sample_rate), meter.watch(stream))
+        with collected(clean_blocks(blocks, sample_rate, slicing), scratch=folder) as audio:
+            plan = plan_cut(audio, sample_rate, slicing)
+            entries, left_out = _write_slices(plan, folder, sample_rate, slicing)
+        result = SlicingResult(
+            recording=recording.name,
+            seconds=len(audio) / sample_rate,
+            sample_rate=stream.sample_rate,
+            warning=stream.warning,
+            slices=entries,
+            left_out=left_out,
+            silence_seconds=plan.silence_seconds,
+            levels=meter.levels,
+            sound=meter.sound,
+        )
+    _check_unchanged(recording)
+    write_json(folder / _RESULT_NAME, asdict(result))
+    return result.seconds
+
+
+def _check_unchanged(recording: Recording) -> None:
+    """Raise AudioError if the file has changed: its slices may belong to another recording."""
+    try:
+        is_unchanged = digest(recording.path) == recording.digest
+    except OSError as error:
+        raise AudioError(f"'{recording.path}' cannot be read to its end: {error.strerror}") from error
+    if not is_unchanged:
+        raise AudioError(f"'{recording.path}' was changed while it was read; prepare again once it is complete")
+
+
+def _write_slices(
+    plan: CutPlan, folder: Path, sample_rate: int, slicing: SlicingConfig
+) -> tuple[list[SliceEntry], list[SkippedPart]]:
+    """Cut and write one slice at a time."""
+    entries: list[SliceEntry] = []
+    left_out: list[SkippedPart] = []
+    for part in cut(plan, sample_rate, slicing):
+        if isinstance(part, SkippedPart):
+            left_out.append(part)
+            continue
+        write_audio(folder / f"{slice_path(len(entries))}.wav", part.audio, sample_rate, subtype="FLOAT")
+        entries.append(SliceEntry(len(entries), len(part.audio), part.start_seconds))
+    return entries, left_out

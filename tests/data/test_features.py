@@ -1,0 +1,55 @@
+"""Batches for the networks."""
+
+import numpy as np
+import pytest
+import torch
+from defaults import make_extraction
+from preparation import run, talk, write
+
+from rvc_lightning.audio.frames import content_frames
+from rvc_lightning.content import CONTENT_ENCODERS
+from rvc_lightning.content.base import ContentEncoder
+from rvc_lightning.data.features import batch_slices
+from rvc_lightning.errors import ConfigurationError
+
+
+class BatchDependentEncoder(ContentEncoder):
+    """Exaggerates networks whose last bits depend on the padding."""
+
+    name = "batch_dependent"
+    dim = 4
+
+    def forward(self, wav16k, lengths):
+        return torch.full((len(wav16k), content_frames(wav16k.shape[1]), 4), wav16k.numel() / 1000)
+
+
+def test_features_do_not_depend_on_their_batch(tmp_path, monkeypatch):
+    """A resumed preparation has other batches, and training must still be the same to the last bit."""
+    monkeypatch.setitem(CONTENT_ENCODERS, "batch_dependent", BatchDependentEncoder)
+    for seed in range(3):
+        write(tmp_path / f"in/{seed}.wav", talk(4.0 + seed, seed))
+    found = []
+    for name, n_slices in (("together", 16), ("single", 1)):
+        run(tmp_path / "in", tmp_path / name, content={"name": "batch_dependent"}, batch_slices=n_slices)
+        files = (tmp_path / name).rglob("*.npy")
+        found.append({path.relative_to(tmp_path / name): path.read_bytes() for path in files})
+    assert len(found[0]) > 6 and found[0] == found[1]
+
+
+def slices(*seconds_and_content):
+    return np.array(list(seconds_and_content), [("seconds", float), ("content", bool)])
+
+
+def test_batches_have_similar_lengths_within_the_limits():
+    pending = slices((1.0, True), (3.0, True), (2.9, True), (40.0, True), (3.0, False), (0.5, True))
+    batches = batch_slices(pending, make_extraction(batch_seconds=6.0, batch_slices=3))
+    assert [batch.tolist() for batch in batches] == [[3], [1, 2], [0, 5], [4]]
+    assert batch_slices(slices(), make_extraction()) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batch_seconds": 0}, {"batch_slices": 0}, {"num_workers": -1}, {"batch_seconds": float("nan")}]
+)
+def test_wrong_limits_are_named(wrong):
+    with pytest.raises(ConfigurationError, match=f"preparation.{next(iter(wrong))}"):
+        make_extraction(**wrong)

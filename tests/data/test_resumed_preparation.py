@@ -1,0 +1,74 @@
+"""Preparation in several processes: killed and resumed, or shared by ranks."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from preparation import all_files, run, talk, write
+
+from rvc_lightning.data.manifest import read_manifest
+
+pytestmark = pytest.mark.slow
+
+WORKER = Path(__file__).parents[1] / "support/prepare_worker.py"
+
+
+def start_worker(source, output, ranks=1, strategy="ddp"):
+    command = [sys.executable, str(WORKER), str(source), str(output), str(ranks), strategy]
+    paths = os.pathsep.join([str(WORKER.parent), str(WORKER.parent.parent)])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(pattern, folder, process):
+    """Wait until a matching file exists, or the process has ended."""
+    while not any(folder.glob(pattern)) and process.poll() is None:
+        time.sleep(0.005)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_killed_run_resumes_to_the_same_manifest(tmp_path):
+    for seed in range(4):
+        write(tmp_path / f"in/{seed}.wav", talk(6.0, seed))
+    run(tmp_path / "in", tmp_path / "whole")
+    reached = 0
+    for pattern in (
+        "slices-*/*/*/*/*.wav",
+        "slices-*/*/*/2*/recording.json",
+        "pitch-*/*/*/*/*.npy",
+        "content-*/*/*/3*/*.npy",
+    ):
+        process = start_worker(tmp_path / "in", tmp_path / "killed")
+        wait_for(pattern, tmp_path / "killed", process)
+        reached += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert reached
+    run(tmp_path / "in", tmp_path / "killed")
+    for name in ("manifest.jsonl", "dataset.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    whole, killed = (
+        {path for path in all_files(tmp_path / name) if len(path.parts) > 1} for name in ("whole", "killed")
+    )
+    assert killed == whole
+
+
+def test_two_ranks_share_the_slices(tmp_path):
+    for seed in range(3):
+        write(tmp_path / f"in/{seed}.wav", talk(6.0, seed))
+    run(tmp_path / "in", tmp_path / "one")
+    # Lightning starts the second rank.
+    process = start_worker(tmp_path / "in", tmp_path / "two", ranks=2)
+    _, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors[-3000:]
+    assert (tmp_path / "one/manifest.jsonl").read_bytes() == (tmp_path / "two/manifest.jsonl").read_bytes()
+    written = [(tmp_path / f"two/by-rank-{rank}").read_text().split() for rank in (0, 1)]
+    assert all(written) and not set(written[0]) & set(written[1])
+    assert len(written[0]) + len(written[1]) == len(list(read_manifest(tmp_path / "two"))) + 1
+    report = json.loads((tmp_path / "two/report.json").read_text())
+    assert set(report["speeds"]) == {"slicing", "pitch", "content"} and min(report["speeds"].values()) > 0
