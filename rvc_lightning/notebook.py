@@ -1,12 +1,13 @@
-"""What the notebooks call: commands that show what they say, controls of the options, players and pictures.
+"""Functions for the notebooks: run commands, choose options by widgets, play and plot audio.
 
-Needs the extra `rvc_lightning[notebook]`. Nothing here is used by the rest of the package.
+Requires the extra `rvc_lightning[notebook]`.
 """
 
 from __future__ import annotations
 
 import codecs
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,31 +34,31 @@ from rvc_lightning.evaluation.pictures import draw, png
 from rvc_lightning.pitch.swift_f0 import SwiftF0Extractor
 
 Sounds = Mapping[str, tuple[np.ndarray, int]]
-"""Mono audio [N] and its rate in Hz, by title."""
+"""Mono audio [N] and its sampling rate in Hz, by title."""
 
 _READ_BYTES = 4096
-_OF_FILES = ("write_f0", "output_format")
-"""Options that decide what files are written: in a notebook there are none."""
+_FILE_OPTIONS = ("write_f0", "output_format")
+"""Options of written files, which `VoiceConverter.convert` ignores."""
 _EVENTS = "events.out.tfevents.*"
 
 
 def run(command: str, *words: str, **settings: Any) -> None:
-    """Runs `python -m rvc_lightning.COMMAND` and shows what it says while it runs.
+    """Run `python -m rvc_lightning.COMMAND` and show its output.
 
-    Interrupting the cell interrupts the command, which then ends in its own time: training saves itself.
+    Interrupting the cell interrupts the command and waits for its end, so that training saves a checkpoint.
 
     Args:
-        command: Such as train.
-        words: Of its command line, such as "+experiment=quickstart".
-        settings: More of them, in which any text is a value, blanks and all; None is left out.
+        command: Name of the command, such as train.
+        words: Arguments, such as "+experiment=quickstart".
+        settings: Settings whose values may be any text; None omits a setting.
 
     Raises:
-        RVCError: It has not succeeded.
+        RVCError: The command failed.
     """
-    given = [f"{name}={_quoted(value)}" for name, value in settings.items() if value is not None]
-    # A session of its own: it hears of an interruption once, from here.
+    overrides = [f"{name}={_quoted(value)}" for name, value in settings.items() if value is not None]
+    # In a new session, so that an interruption reaches it only from here.
     process = subprocess.Popen(
-        [sys.executable, "-m", f"rvc_lightning.{command}", *words, *given],
+        [sys.executable, "-m", f"rvc_lightning.{command}", *words, *overrides],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
@@ -68,11 +69,11 @@ def run(command: str, *words: str, **settings: Any) -> None:
         process.send_signal(signal.SIGINT)
         _relay(process)
     if process.wait():
-        raise RVCError(f"{command} has ended with exit status {process.returncode}; it says why above")
+        raise RVCError(f"{command} failed with exit status {process.returncode}; see its output above")
 
 
 def _relay(process: subprocess.Popen[bytes]) -> None:
-    """Shows what a process says until it says no more."""
+    """Show the output of a process until it ends."""
     assert process.stdout is not None
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     while content := os.read(process.stdout.fileno(), _READ_BYTES):
@@ -81,55 +82,55 @@ def _relay(process: subprocess.Popen[bytes]) -> None:
 
 
 def _quoted(value: Any) -> str:
-    """A value as Hydra's grammar takes any text."""
+    """Quote text for Hydra's grammar, in which backslashes only escape before a quote."""
     if not isinstance(value, str | Path):
         return str(value)
-    text = str(value).replace("'", r"\'")
+    text = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + match[2].replace("'", r"\'"), str(value))
     return f"'{text}'"
 
 
 def listen(sounds: Sounds) -> None:
-    """Shows a player for each sound."""
+    """Show a player for each sound."""
     for title, (audio, sample_rate) in sounds.items():
         display(HTML(f"<b>{escape(title)}</b>"))
-        # As loud as they are: normalized, a voice that is too soft could not be told.
+        # Without normalization, so that levels can be compared.
         display(Audio(np.clip(audio, -1, 1), rate=sample_rate, normalize=False))
 
 
 def look(sounds: Sounds) -> None:
-    """Shows the mel spectra of sounds, and their pitch laid over each other."""
-    heard = {title: resample(audio, sample_rate, SAMPLE_RATE) for title, (audio, sample_rate) in sounds.items()}
+    """Plot the mel spectra of sounds, and their pitch in one plot."""
+    wav16k = {title: resample(audio, sample_rate, SAMPLE_RATE) for title, (audio, sample_rate) in sounds.items()}
     extract = SwiftF0Extractor()
-    mels = {title: log_mel(audio, SAMPLE_RATE) for title, audio in heard.items()}
-    tracks_hz = {title: extract(audio) for title, audio in heard.items()}
+    mels = {title: log_mel(audio, SAMPLE_RATE) for title, audio in wav16k.items()}
+    tracks_hz = {title: extract(audio) for title, audio in wav16k.items()}
     display(Image(png(draw(mels, tracks_hz, log_pitch=True))))
 
 
 def tensorboard_program() -> str:
-    """Path of TensorBoard, also where the environment that the notebook runs in is not on the search path."""
+    """Return the path of TensorBoard, including environments that are not on the search path."""
     return shutil.which("tensorboard") or str(Path(sys.executable).with_name("tensorboard"))
 
 
 def plot_training(folder: str | Path, prefixes: Collection[str] = ("train/", "val/")) -> None:
-    """Shows what TensorBoard would of the newest run below `folder`: its curves over the steps.
+    """Plot the curves that TensorBoard shows of the newest run below `folder`.
 
     Args:
-        folder: A run folder, or one with several.
-        prefixes: What the names of the curves begin with.
+        folder: A run folder, or a folder with several.
+        prefixes: Prefixes of the names of the curves.
 
     Raises:
-        ConfigurationError: There is no run in it.
+        ConfigurationError: `folder` contains no run.
     """
     events = max(Path(folder).rglob(_EVENTS), key=lambda path: path.stat().st_mtime, default=None)
     if events is None:
-        raise ConfigurationError(f"there is no run in '{folder}', which TensorBoard could show")
+        raise ConfigurationError(f"there is no run in '{folder}'")
     log = EventAccumulator(str(events.parent)).Reload()
     names = [name for name in log.Tags()["scalars"] if name.startswith(tuple(prefixes))]
     display(Image(png(_curves({name: [(e.step, e.value) for e in log.Scalars(name)] for name in names}))))
 
 
 def _curves(curves: Mapping[str, list[tuple[int, float]]]) -> Figure:
-    """A small plot of each curve of steps and values, three in a row."""
+    """Plot curves of steps and values, three in a row."""
     rows = -(-len(curves) // 3)
     figure = Figure(figsize=(10, 2.2 * max(rows, 1)), layout="constrained")
     axes = figure.subplots(max(rows, 1), 3, squeeze=False).ravel()
@@ -142,28 +143,28 @@ def _curves(curves: Mapping[str, list[tuple[int, float]]]) -> Figure:
 
 
 class OptionControls:
-    """A control for each option of a conversion, made of what the options say of themselves.
+    """Widgets for the options of a conversion, from their descriptions.
 
-    In a notebook, naming it as the last line of a cell shows it.
+    As the last line of a cell it shows the widgets.
     """
 
-    def __init__(self, leave_out: Collection[str] = _OF_FILES, **values: Any) -> None:
-        """Makes the controls.
+    def __init__(self, exclude: Collection[str] = _FILE_OPTIONS, **values: Any) -> None:
+        """Build the widgets.
 
         Args:
-            leave_out: Options that get none, and keep their defaults.
-            values: What controls begin with, where that is not the default.
+            exclude: Options without a widget, which keep their defaults.
+            values: Initial values other than the defaults.
 
         Raises:
-            ConfigurationError: There is no such option, or it does not take the value.
+            ConfigurationError: An option is unknown or its value is not allowed.
         """
         start = ConversionOptions.from_values(values)
-        self._fields = [one for one in option_fields(ConversionOptions) if one.name not in leave_out]
+        self._fields = [one for one in option_fields(ConversionOptions) if one.name not in exclude]
         self.widgets = {one.name: _widget(one, values.get(one.name, getattr(start, one.name))) for one in self._fields}
         self.box = ipywidgets.VBox([_row(one, self.widgets[one.name]) for one in self._fields])
 
     def options(self) -> ConversionOptions:
-        """What is chosen. Raises ConfigurationError where that is not allowed."""
+        """Return the chosen options. Raises ConfigurationError if a value is not allowed."""
         return ConversionOptions.from_values({one.name: self._value(one) for one in self._fields})
 
     def _value(self, one: OptionField) -> Any:
@@ -175,7 +176,7 @@ class OptionControls:
 
 
 def _widget(one: OptionField, value: Any) -> Any:
-    """A box to tick, a list, a slider where both ends are known, else a line of text."""
+    """Return a checkbox, a list, a slider if there are bounds, else a text field."""
     if one.kinds == (bool,):
         return ipywidgets.Checkbox(value=value, indent=False)
     if one.choices:
@@ -191,28 +192,28 @@ def _widget(one: OptionField, value: Any) -> Any:
 
 
 def _row(one: OptionField, widget: Any) -> Any:
-    """A control with its name before it and its meaning behind it."""
+    """Return a widget between the name and the meaning of its option."""
     meaning = f"{one.help}{f' ({one.unit})' if one.unit else ''}"
     layout = ipywidgets.Layout(width="12em"), ipywidgets.Layout(width="40em")
     name, text = (
-        ipywidgets.HTML(escape(of), layout=size) for of, size in zip((one.name, meaning), layout, strict=True)
+        ipywidgets.HTML(escape(label), layout=size) for label, size in zip((one.name, meaning), layout, strict=True)
     )
     widget.layout.width = "20em"
     return ipywidgets.HBox([name, widget, text])
 
 
 def _as_yaml(value: Any) -> str:
-    """A value as it is written on the command line; a list in brackets."""
+    """Return a value as on the command line, with lists in brackets."""
     plain = list(value) if isinstance(value, tuple) else value
     return yaml.safe_dump(plain, default_flow_style=True).removesuffix("\n").removesuffix("\n...").strip()
 
 
 def _parsed(one: OptionField, text: str) -> Any:
-    """The value that a line of text stands for; an empty one for what is off, or the default."""
+    """Return the value of a text field; an empty one is None, or the default."""
     if not text.strip():
         return None if one.optional else one.default
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{one.name}={text}: it cannot be read as a value") from error
+        raise ConfigurationError(f"{one.name}={text}: not a valid value") from error
     return tuple(value) if isinstance(value, list) else value

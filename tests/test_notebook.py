@@ -1,4 +1,4 @@
-"""What the notebooks call."""
+"""Functions for the notebooks."""
 
 import sys
 
@@ -18,7 +18,7 @@ def controls():
     return notebook.OptionControls()
 
 
-def test_there_is_a_control_for_every_option_that_says_what_it_does(controls):
+def test_every_option_has_a_described_widget(controls):
     names = [one.name for one in option_fields(ConversionOptions) if one.name not in ("write_f0", "output_format")]
     assert list(controls.widgets) == names
     assert controls.options() == ConversionOptions()
@@ -26,7 +26,7 @@ def test_there_is_a_control_for_every_option_that_says_what_it_does(controls):
         assert row.children[0].value == name and row.children[1] is controls.widgets[name] and row.children[2].value
 
 
-def test_bounds_are_those_of_the_options(controls):
+def test_widgets_have_the_bounds_of_the_options(controls):
     bounded = [one for one in option_fields(ConversionOptions) if one.kinds in ((float,), (int,)) and not one.optional]
     found = [one for one in bounded if one.max is not None]
     assert {"transpose_semitones", "index_rate", "protect"} <= {one.name for one in found}
@@ -34,7 +34,7 @@ def test_bounds_are_those_of_the_options(controls):
         assert (controls.widgets[one.name].min, controls.widgets[one.name].max) == (one.min, one.max)
 
 
-def test_what_is_chosen_is_what_is_converted_with(controls):
+def test_options_have_the_values_of_the_widgets(controls):
     controls.widgets["transpose_semitones"].value = -3
     controls.widgets["index_rate"].value = 0.25
     controls.widgets["speaker"].value = "1"
@@ -46,7 +46,7 @@ def test_what_is_chosen_is_what_is_converted_with(controls):
     assert [effect.name for effect in chosen.effects] == ["limiter", "reverb"]
 
 
-def test_controls_begin_with_what_is_named():
+def test_initial_values():
     controls = notebook.OptionControls(protect=0.1, proposed_pitch_hz=200, effects=["limiter"])
     assert controls.widgets["effects"].value == "[limiter]"
     assert controls.options() == ConversionOptions(protect=0.1, proposed_pitch_hz=200, effects=["limiter"])
@@ -57,7 +57,7 @@ def test_controls_begin_with_what_is_named():
 
 
 @pytest.mark.parametrize(("name", "text"), [("proposed_pitch_hz", "high"), ("effects", "[limiter"), ("effects", "[x]")])
-def test_what_cannot_be_is_named(controls, name, text):
+def test_invalid_values_are_rejected(controls, name, text):
     controls.widgets[name].value = text
     with pytest.raises(ConfigurationError, match=r"proposed_pitch_hz|effect"):
         controls.options()
@@ -69,7 +69,7 @@ def shown(monkeypatch):
     return found
 
 
-def test_players_and_pictures_are_shown_and_titles_escaped(monkeypatch):
+def test_players_and_plots(monkeypatch):
     found = shown(monkeypatch)
     sounds = {"<b>": (np.zeros(800, np.float32), 8000), "b": (np.full(1600, 2.0, np.float32), 16000)}
     notebook.listen(sounds)
@@ -80,7 +80,7 @@ def test_players_and_pictures_are_shown_and_titles_escaped(monkeypatch):
     assert found[4].data.startswith(b"\x89PNG")
 
 
-def test_the_curves_of_the_newest_run(monkeypatch, tmp_path):
+def test_curves_of_the_newest_run(monkeypatch, tmp_path):
     found = shown(monkeypatch)
     with pytest.raises(ConfigurationError, match="there is no run in"):
         notebook.plot_training(tmp_path)
@@ -95,25 +95,27 @@ def test_the_curves_of_the_newest_run(monkeypatch, tmp_path):
     assert type(found[0]).__name__ == "Image"
 
 
-def test_a_picture_of_any_number_of_curves():
+def test_plots_of_any_number_of_curves():
     curve = [(0, 1.0), (1, 2.0)]
     for count in (0, 1, 4):
         figure = notebook._curves({str(number): curve for number in range(count)})
         assert sum(bool(axis.lines) for axis in figure.axes) == count
 
 
-def test_a_command_shows_what_it_says_and_fails_aloud(capsys, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_run_shows_output_and_raises_on_failure(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RVCError, match="export has ended with exit status 1; it says why above"):
+    with pytest.raises(RVCError, match="export failed with exit status 1; see its output above"):
         notebook.run("export", checkpoint=tmp_path / "it's gone, [so] it = is.ckpt", name=None)
     assert "it's gone, [so] it = is.ckpt'" in capsys.readouterr().out
     notebook.run("export", "--cfg", "job", seed=7)
     assert "seed: 7" in capsys.readouterr().out
 
 
-def test_an_interruption_reaches_the_command_and_its_last_words_are_shown(capsys, monkeypatch):
+@pytest.mark.slow
+def test_an_interrupted_command_shows_its_last_output(capsys, monkeypatch):
     script = (
-        # What was started in the background ignores the signal otherwise.
+        # Background processes ignore the signal otherwise.
         "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "try: print('began', flush=True); time.sleep(60)\nexcept KeyboardInterrupt: print('saved'); sys.exit(130)"
     )

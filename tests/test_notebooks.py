@@ -1,4 +1,4 @@
-"""The notebooks run as they stand, but for the variables in the cell that is tagged `parameters`."""
+"""Run the notebooks with other values in the cell tagged `parameters`."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ DEMO = Path(rvc_lightning.__file__).parent / "assets" / "demo"
 
 
 def execute(name, folder, parameters):
-    """The notebook's code cells after running it in `folder` with other parameters."""
+    """Run a notebook in `folder` with other parameters, and return its code cells."""
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     (variables,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]
@@ -27,7 +27,7 @@ def execute(name, folder, parameters):
 
 
 def shown(cells):
-    """Kinds of what the cells show."""
+    """Count the players, pictures and widgets that the cells show."""
     data = [output.get("data", {}) for cell in cells for output in cell.outputs]
     return {
         "players": sum("<audio" in one.get("text/html", "") for one in data),
@@ -36,6 +36,7 @@ def shown(cells):
     }
 
 
+@pytest.mark.slow
 def test_convert(tmp_path):
     make_voice(quick_config()).save(tmp_path / "anna.pth")
     parameters = {
@@ -59,6 +60,7 @@ QUICK = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_train(tmp_path):
     (tmp_path / "her recordings").mkdir()
     for number in ("09", "10", "11"):
@@ -74,7 +76,7 @@ def test_train(tmp_path):
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
-def test_notebooks_hold_calls_only(path):
+def test_notebooks_contain_calls_only(path):
     for cell in json.loads(path.read_text())["cells"]:
         if cell["cell_type"] == "code":
             assert not cell["outputs"] and cell["execution_count"] is None
