@@ -33,7 +33,7 @@ def shape_contour(
         Pitch in Hz, float32 [F].
     """
     if curve is not None:
-        f0_hz = curve.laid_over(f0_hz, first_seconds)
+        f0_hz = curve.overlay(f0_hz, first_seconds)
     semitones = options.transpose_semitones
     if options.proposed_pitch_hz is not None:
         semitones += proposed_shift(f0_hz, options.proposed_pitch_hz)

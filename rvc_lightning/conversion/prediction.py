@@ -152,13 +152,15 @@ class ConversionModule(LightningModule):
         items = [(one, part) for one in sounding for part in parts(len(one.audio) + 2 * context)]
 
         def measure(batch: Sequence[tuple[Recording, Part]]) -> list[np.ndarray]:
-            waves = [reflected(one.audio, part.heard.start - context, part.heard.stop - context) for one, part in batch]
+            waves = [
+                reflected(one.audio, part.samples.start - context, part.samples.stop - context) for one, part in batch
+            ]
             return self.inference.measure_pitch(waves, padded_samples(max(map(len, waves))))
 
         tracks: dict[int, list[np.ndarray]] = {}
-        seconds = [padded_samples(part.heard.stop - part.heard.start) / SAMPLE_RATE for _, part in items]
+        seconds = [padded_samples(part.samples.stop - part.samples.start) / SAMPLE_RATE for _, part in items]
         for (recording, part), f0_hz in zip(items, self._in_batches(measure, items, seconds), strict=True):
-            tracks.setdefault(id(recording), []).append(f0_hz[part.kept])
+            tracks.setdefault(id(recording), []).append(f0_hz[part.frames])
         for recording in sounding:
             recording.f0_hz = np.concatenate(tracks[id(recording)])
 

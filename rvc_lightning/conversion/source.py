@@ -155,7 +155,7 @@ def measure_on_host(pitch: PitchExtractor, audio: Samples, context_samples: int)
         Pitch in Hz, float32 [F], 0 = unvoiced.
     """
     tracks = [
-        pitch(reflected(audio, part.heard.start - context_samples, part.heard.stop - context_samples))[part.kept]
+        pitch(reflected(audio, part.samples.start - context_samples, part.samples.stop - context_samples))[part.frames]
         for part in parts(len(audio) + 2 * context_samples)
     ]
     return np.concatenate(tracks).astype(np.float32)

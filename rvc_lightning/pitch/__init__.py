@@ -1,6 +1,7 @@
-"""Pitch extractors by name.
+"""Registry of pitch extractors.
 
-To add one: a file with a `PitchExtractor` or `PitchNetwork`, a line in `PITCH_EXTRACTORS` and a YAML in `conf/pitch/`.
+To add one, write a file with a `PitchExtractor` or `PitchNetwork`, and add a line to `PITCH_EXTRACTORS` and a YAML file
+to `conf/pitch/`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from rvc_lightning.pitch.rmvpe import Rmvpe
 from rvc_lightning.pitch.swift_f0 import SwiftF0Extractor
 
 DEFAULT_PITCH = SwiftF0Extractor.name
-"""Of voices that do not name theirs: any exact extractor serves any voice."""
+"""Extractor for voices that do not name one; every accurate extractor works with every voice."""
 
 PITCH_EXTRACTORS: dict[str, type[PitchExtractor] | type[PitchNetwork]] = {
     extractor.name: extractor for extractor in (SwiftF0Extractor, Rmvpe, Fcpe, Crepe, CrepeTiny, PyinExtractor, NoPitch)
@@ -26,15 +27,15 @@ PITCH_EXTRACTORS: dict[str, type[PitchExtractor] | type[PitchNetwork]] = {
 
 
 def build_pitch_extractor(name: str, **options: Any) -> PitchTracker:
-    """Build the extractor of that name, a network in evaluation mode.
+    """Build a pitch extractor; networks are in evaluation mode.
 
     Args:
-        name: a key of `PITCH_EXTRACTORS`.
-        options: what its constructor takes.
+        name: Key of `PITCH_EXTRACTORS`.
+        options: Arguments of its constructor.
 
     Raises:
-        ConfigurationError: no such name or option, or a value it refuses.
-        AssetError: its weights cannot be had.
+        ConfigurationError: The name or an option is unknown, or a value is out of range.
+        AssetError: The weights cannot be downloaded or read.
     """
     constructors: Mapping[str, Callable[..., PitchTracker]] = PITCH_EXTRACTORS
     tracker = build("pitch extractor", constructors, name, options)

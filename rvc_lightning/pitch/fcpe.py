@@ -1,9 +1,9 @@
-"""Pitch by FCPE: convolutions of wide reach over the mel spectrum (specification 13.2).
+"""Pitch by FCPE: wide convolutions over the mel spectrum (SPECIFICATION.md, section 13.2).
 
-Source: Y. Luo et al., "FCPE: A Fast Context-based Pitch Estimation Model", 2025. The weights lie inside the wheel of
-the package `torchfcpe`, which is not imported.
+Source: Y. Luo et al., "FCPE: A Fast Context-based Pitch Estimation Model", 2025. The weights are read from the package
+`torchfcpe` without importing it.
 
-Letters: B items, T samples at 16 kHz, F frames of 10 ms, M = 128 mel bands, C channels.
+Legend: B items, T samples at 16 kHz, F frames of 10 ms, M = 128 mel bands, C channels.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from rvc_lightning.audio.spectra import mel_filterbank
 from rvc_lightning.errors import AssetError
 from rvc_lightning.io.hub import fetch, known_files
 from rvc_lightning.models.layers import build_on_meta
-from rvc_lightning.pitch.base import PitchNetwork
+from rvc_lightning.pitch.base import PitchNetwork, check_threshold
 from rvc_lightning.pitch.decoding import peak_pitch
 from rvc_lightning.pitch.mel import MEL_BANDS, N_FFT, FrameMel
-from rvc_lightning.pitch.weights import check_threshold, fill, packaged_file, read_weights, size_in
+from rvc_lightning.pitch.weights import fill, packaged_file, read_weights, size_in
 
 _PACKAGED = ("torchfcpe", "assets/fcpe_c_v001.pt")
-_OTHERWISE = (
-    "'pip install --no-deps torchfcpe' brings the weights, or name a file: pitch=fcpe pitch.path=FILE; "
+_ALTERNATIVES = (
+    "'pip install --no-deps torchfcpe' installs the weights, or set pitch=fcpe pitch.path=FILE; "
     "pitch=swift_f0 needs no download"
 )
 _GROUPS = 4
 _KERNEL = 31
 
 _NAMES = (
-    # (in files, here)
+    # (name in files, name here)
     (r"input_stack\.0\.", "first."),
     (r"input_stack\.1\.", "group_norm."),
     (r"input_stack\.3\.", "second."),
@@ -51,50 +51,50 @@ _UNUSED = re.compile(r"net\.encoder_layers\.\d+\.norm\.(weight|bias)|gaussian_bl
 class Fcpe(PitchNetwork):
     """FCPE with the weights of its authors.
 
-    A normalization averages over all frames of an item: beyond a minute, over those of each part.
+    One normalization averages over all frames of an item, or of a part of recordings over a minute.
     """
 
     name: ClassVar[str] = "fcpe"
 
     def __init__(self, path: str | None = None, threshold: float = 0.3) -> None:
-        """Loads the network.
+        """Load the network.
 
         Args:
-            path: A file of weights; None takes that of an installed `torchfcpe`, or else fetches it from the hub.
-            threshold: Salience above which a frame is voiced, 0 to 1.
+            path: File of weights; None for the file of an installed `torchfcpe`, or else a download from the hub.
+            threshold: Salience that voiced frames exceed, 0 to 1.
 
         Raises:
             ConfigurationError: The threshold is out of range.
-            AssetError: The file cannot be had, or holds another network.
+            AssetError: The file cannot be downloaded or contains another network.
         """
         super().__init__()
         check_threshold(threshold)
         self.path, self.threshold = path, threshold
         bands = mel_filterbank(SAMPLE_RATE, N_FFT, MEL_BANDS)
         self.mel = FrameMel(bands, pad_samples=(N_FFT - FRAME_SAMPLES) // 2, power_floor=1e-9)
-        found = path or packaged_file(*_PACKAGED) or fetch(known_files()["pitch/fcpe/fcpe.pt"], _OTHERWISE)
+        found = path or packaged_file(*_PACKAGED) or fetch(known_files()["pitch/fcpe/fcpe.pt"], _ALTERNATIVES)
         self.network = _load(str(found))
 
     def track(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
-        """As `PitchNetwork.track`."""
+        """Estimate the pitch, as `PitchNetwork.track`."""
         return self.decode(self.network(self.mel(wav16k, lengths), frame_count(lengths)))
 
     def decode(self, salience: Tensor) -> Tensor:
-        """Salience [B, F, 360] -> f0_hz [B, F], 0 where unvoiced."""
+        """Decode salience [B, F, 360] into f0_hz [B, F], 0 where unvoiced."""
         return peak_pitch(salience, self.network.cent_table.float(), self.threshold, repeat_edges=True)
 
 
 class FcpeNetwork(nn.Module):
-    """Log-mel spectrum to the salience of bins evenly spaced in cents."""
+    """Network from log-mel spectra to the salience of S bins evenly spaced in cents."""
 
     cent_table: Tensor
 
     def __init__(self, channels: int = 512, n_layers: int = 6, bins: int = 360) -> None:
-        """Builds it.
+        """Build the network.
 
         Args:
             channels: C.
-            n_layers: Of the wide convolutions.
+            n_layers: Number of wide convolutions.
             bins: S.
         """
         super().__init__()
@@ -118,10 +118,10 @@ class FcpeNetwork(nn.Module):
 
 
 class _MaskedGroupNorm(nn.GroupNorm):
-    """Group norm (Wu and He 2018) whose averages leave out the frames beyond an item's end, in float32."""
+    """Group norm (Wu and He 2018) over unpadded frames, in float32."""
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
-        """[B, C, F], [B, F] -> [B, C, F]."""
+        """[B, C, F] with mask [B, F] -> [B, C, F]."""
         with torch.autocast(x.device.type, enabled=False):
             grouped = x.float().unflatten(1, (self.num_groups, -1))
             inside = mask[:, None, None]
@@ -133,7 +133,7 @@ class _MaskedGroupNorm(nn.GroupNorm):
 
 
 class _WideConvolution(nn.Module):
-    """A conformer's convolution module (Gulati et al. 2020) over 31 frames, [B, F, C] -> [B, F, C]."""
+    """Convolution module of a conformer (Gulati et al. 2020) over 31 frames."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -144,15 +144,16 @@ class _WideConvolution(nn.Module):
         self.project = nn.Linear(inner, channels)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[B, F, C] with mask [B, F] -> [B, F, C]."""
         x = functional.glu(self.expand(self.norm(x))) * mask[:, :, None]
         return self.project(functional.silu(self.depthwise(x.mT).mT))
 
 
 def _load(path: str) -> FcpeNetwork:
-    """The network of a file, sizes included. Raises AssetError if it is another one."""
+    """Load a network, with the sizes of the file. Raises AssetError if the file contains another network."""
     stored = read_weights(path).get("model")
     if not isinstance(stored, Mapping):
-        raise AssetError(f"pitch: '{path}' does not hold the network that is expected: it has no entry 'model'")
+        raise AssetError(f"pitch.path: '{path}' is not an FCPE network: it has no entry 'model'")
     weights = _renamed(stored)
     channels, bins = size_in(weights, "first.weight", 0, path), size_in(weights, "output.weight", 0, path)
     n_layers = sum(name.endswith(".depthwise.weight") for name in weights)
@@ -160,7 +161,7 @@ def _load(path: str) -> FcpeNetwork:
 
 
 def _renamed(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Tensors by their names here: weight norm folded, convolutions over one frame as matrices."""
+    """Map the names of the file to ours, fold weight norm, and turn convolutions over one frame into matrices."""
     weights = {}
     for name, tensor in stored.items():
         if _UNUSED.fullmatch(name):

@@ -1,6 +1,6 @@
-"""Mel spectra as the pitch networks hear them (specification 13.1, 13.2), in float32 under any precision.
+"""Mel spectra for the pitch networks (SPECIFICATION.md, sections 13.1 and 13.2), always in float32.
 
-Letters: B items, T samples at 16 kHz, F frames of 10 ms, S = 513 bins of the Fourier transform, M mel bands.
+Legend: B items, T samples at 16 kHz, F frames of 10 ms, S = 513 bins of the Fourier transform, M mel bands.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ MEL_BANDS = 128
 
 
 class FrameMel(nn.Module):
-    """Natural logarithm of the mel spectrum of the frames that pitch is found in.
+    """Log-mel spectrum (natural logarithm) on the grid of pitch frames.
 
-    The ends of an item are filled by reflection, or by zeros where it is too short to be reflected. Where the filling
-    leaves less frames than F, the last one stands in.
+    Items are padded by reflection, or by zeros if too short. If padding yields fewer than F frames, the last frame is
+    repeated.
     """
 
     window: Tensor
     filterbank: Tensor
 
     def __init__(self, filterbank: Tensor, pad_samples: int, power_floor: float) -> None:
-        """Sets the scale and the padding.
+        """Initialize the transform.
 
         Args:
-            filterbank: [M, S].
-            pad_samples: What is filled in on both sides.
-            power_floor: Added to the power of every bin.
+            filterbank: Mel filters, [M, S].
+            pad_samples: Padding on both sides.
+            power_floor: Constant added to the power of every bin.
         """
         super().__init__()
         self.pad_samples, self.power_floor = pad_samples, power_floor
@@ -40,7 +40,7 @@ class FrameMel(nn.Module):
         self.register_buffer("filterbank", filterbank, persistent=False)
 
     def forward(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
-        """[B, T], zeros beyond the lengths [B] -> float32 [B, M, F]."""
+        """[B, T], zero in padded samples, with lengths [B] -> float32 [B, M, F]."""
         with torch.autocast(wav16k.device.type, enabled=False):
             padded = self._pad(wav16k.float(), lengths)
             spectrum = torch.stft(
@@ -54,7 +54,7 @@ class FrameMel(nn.Module):
         return log_mel.gather(2, index[:, None].expand(-1, log_mel.shape[1], -1))
 
     def _pad(self, wave: Tensor, lengths: Tensor) -> Tensor:
-        """[B, T] -> [B, T + 2 * pad], one window at least."""
+        """[B, T] -> [B, T + 2 * pad], at least one window."""
         long_enough = (lengths > self.pad_samples)[:, None]
         with_zeros = functional.pad(wave, (self.pad_samples, self.pad_samples))
         padded = torch.where(long_enough, reflect_pad(wave, lengths, self.pad_samples), with_zeros)

@@ -1,4 +1,4 @@
-"""No pitch: for voices whose generator is not guided by it."""
+"""Placeholder for voices without pitch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rvc_lightning.pitch.base import PitchExtractor
 
 
 class NoPitch(PitchExtractor):
-    """Takes everything for unvoiced."""
+    """Extractor that marks every frame as unvoiced."""
 
     name: ClassVar[str] = "none"
     finds_pitch: ClassVar[bool] = False
 
     def __call__(self, wav16k: np.ndarray) -> np.ndarray:
-        """Zeros, as `PitchExtractor.__call__`."""
+        """Return zeros, as `PitchExtractor.__call__`."""
         return np.zeros(frame_count(len(wav16k)), np.float32)

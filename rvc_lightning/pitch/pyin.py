@@ -1,4 +1,4 @@
-"""Pitch by probabilistic YIN, without any model: slower and less exact than the networks.
+"""Pitch by probabilistic YIN, which needs no model but is slower and less accurate than the networks.
 
 Source: M. Mauch and S. Dixon, "pYIN: A Fundamental Frequency Estimator Using Probabilistic Threshold
 Distributions", ICASSP 2014, as implemented by librosa.
@@ -12,11 +12,10 @@ import librosa
 import numpy as np
 
 from rvc_lightning.audio.frames import FRAME_SAMPLES, SAMPLE_RATE
-from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.pitch.base import PitchExtractor
+from rvc_lightning.pitch.base import PitchExtractor, check_range
 
 _FRAME_SAMPLES = 1024
-# Two periods of the lowest pitch must fit into the frame.
+# A frame must contain two periods of the lowest pitch.
 _LOWEST_HZ = 2 * SAMPLE_RATE / _FRAME_SAMPLES
 
 
@@ -26,24 +25,20 @@ class PyinExtractor(PitchExtractor):
     name: ClassVar[str] = "pyin"
 
     def __init__(self, fmin_hz: float = 50.0, fmax_hz: float = 1100.0) -> None:
-        """Set what to look for.
+        """Set the search range.
 
         Args:
-            fmin_hz: lowest pitch in Hz.
-            fmax_hz: highest pitch in Hz.
+            fmin_hz: Lowest pitch in Hz.
+            fmax_hz: Highest pitch in Hz.
 
         Raises:
-            ConfigurationError: the range is empty or out of reach.
+            ConfigurationError: The range is invalid.
         """
-        if not _LOWEST_HZ <= fmin_hz < fmax_hz <= SAMPLE_RATE / 4:
-            raise ConfigurationError(
-                f"pitch: fmin_hz {fmin_hz} and fmax_hz {fmax_hz} must be in order and within"
-                f" {_LOWEST_HZ:.1f} to {SAMPLE_RATE / 4:.0f} Hz"
-            )
+        check_range(fmin_hz, fmax_hz, _LOWEST_HZ, SAMPLE_RATE / 4)
         self.fmin_hz, self.fmax_hz = fmin_hz, fmax_hz
 
     def __call__(self, wav16k: np.ndarray) -> np.ndarray:
-        """Measure the pitch, as `PitchExtractor.__call__`."""
+        """Estimate the pitch, as `PitchExtractor.__call__`."""
         pitch_hz, voiced, _ = librosa.pyin(
             wav16k,
             fmin=self.fmin_hz,

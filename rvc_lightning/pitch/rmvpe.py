@@ -1,9 +1,9 @@
-"""Pitch by RMVPE: a U-Net over the mel spectrum and a recurrent layer (specification 13.1).
+"""Pitch by RMVPE: a U-Net over the mel spectrum and a recurrent layer (SPECIFICATION.md, section 13.1).
 
 Source: H. Wei, X. Cao, T. Dan and Y. Chen, "RMVPE: A Robust Model for Vocal Pitch Estimation in Polyphonic Music",
-Interspeech 2023. The modules are called what the community's `rmvpe.pt` calls them.
+Interspeech 2023. Module names match the published file `rmvpe.pt`.
 
-Letters: B items, T samples at 16 kHz, F frames of 10 ms, M = 128 mel bands, C channels.
+Legend: B items, T samples at 16 kHz, F frames of 10 ms, M = 128 mel bands, C channels.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from torch import Tensor, nn
 from rvc_lightning.audio.frames import SAMPLE_RATE, frame_count
 from rvc_lightning.io.hub import fetch, known_files
 from rvc_lightning.models.layers import build_on_meta
-from rvc_lightning.pitch.base import PitchNetwork
+from rvc_lightning.pitch.base import PitchNetwork, check_threshold
 from rvc_lightning.pitch.decoding import CREPE_BINS, crepe_cents, peak_pitch
 from rvc_lightning.pitch.mel import MEL_BANDS, N_FFT, FrameMel
-from rvc_lightning.pitch.weights import check_threshold, fill, read_weights, size_in
+from rvc_lightning.pitch.weights import fill, read_weights, size_in
 
 _LEVELS = 5
 _GRID_FRAMES = 2**_LEVELS
 _GROUPS = 4
 _BLOCKS = 4
 _FEATURE_MAPS = 3
-_OTHERWISE = "name the file where it lies: pitch=rmvpe pitch.path=FILE; pitch=swift_f0 needs no download"
+_ALTERNATIVES = "set pitch=rmvpe pitch.path=FILE; pitch=swift_f0 needs no download"
 
 
 class Rmvpe(PitchNetwork):
-    """RMVPE with the community's weights.
+    """RMVPE with the published weights.
 
-    The network halves the frame rate five times, so an item is filled up to a multiple of 32 frames: by reflection of
-    its spectrum, as the weights have mostly been used, or by zeros where it is too short to be reflected.
+    The network halves the frame rate five times, so the spectrum of an item is padded to a multiple of 32 frames, by
+    reflection, or by zeros if too short.
     """
 
     name: ClassVar[str] = "rmvpe"
@@ -43,15 +43,15 @@ class Rmvpe(PitchNetwork):
     cents: Tensor
 
     def __init__(self, path: str | None = None, threshold: float = 0.03) -> None:
-        """Loads the network.
+        """Load the network.
 
         Args:
-            path: The file `rmvpe.pt`; None fetches it from the hub.
-            threshold: Salience above which a frame is voiced, 0 to 1.
+            path: File `rmvpe.pt`; None for a download from the hub.
+            threshold: Salience that voiced frames exceed, 0 to 1.
 
         Raises:
             ConfigurationError: The threshold is out of range.
-            AssetError: The file cannot be had, or holds another network.
+            AssetError: The file cannot be downloaded or contains another network.
         """
         super().__init__()
         check_threshold(threshold)
@@ -59,53 +59,53 @@ class Rmvpe(PitchNetwork):
         bands = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=MEL_BANDS, fmin=30, fmax=8000, htk=True)
         self.mel = FrameMel(torch.from_numpy(bands), pad_samples=N_FFT // 2, power_floor=0.0)
         self.register_buffer("cents", crepe_cents(), persistent=False)
-        self.network = _load(str(path or fetch(known_files()["pitch/rmvpe/rmvpe.pt"], _OTHERWISE)))
+        self.network = _load(str(path or fetch(known_files()["pitch/rmvpe/rmvpe.pt"], _ALTERNATIVES)))
 
     def track(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
-        """As `PitchNetwork.track`; items that fill up to the same number of frames share a batch."""
+        """Estimate the pitch, as `PitchNetwork.track`; items of the same padded length share a batch."""
         log_mel, frames = self.mel(wav16k, lengths), frame_count(lengths)
-        filled = (frames + _GRID_FRAMES - 1) // _GRID_FRAMES * _GRID_FRAMES
-        f0_hz = log_mel.new_zeros(len(lengths), int(filled.max()))
-        for total in filled.unique().tolist():
-            items = filled == total
-            salience = self.network(fill_up(log_mel[items], frames[items], total))
+        padded = (frames + _GRID_FRAMES - 1) // _GRID_FRAMES * _GRID_FRAMES
+        f0_hz = log_mel.new_zeros(len(lengths), int(padded.max()))
+        for total in padded.unique().tolist():
+            items = padded == total
+            salience = self.network(pad_spectrum(log_mel[items], frames[items], total))
             f0_hz[items, :total] = self.decode(salience)
         return f0_hz[:, : log_mel.shape[2]]
 
     def decode(self, salience: Tensor) -> Tensor:
-        """Salience [B, F, 360] -> f0_hz [B, F], 0 where unvoiced."""
+        """Decode salience [B, F, 360] into f0_hz [B, F], 0 where unvoiced."""
         return peak_pitch(salience, self.cents.float(), self.threshold, repeat_edges=False)
 
 
-def fill_up(log_mel: Tensor, frames: Tensor, total: int) -> Tensor:
-    """Fills every item up at its own end, by reflection or by zeros where that is too short.
+def pad_spectrum(log_mel: Tensor, frames: Tensor, total: int) -> Tensor:
+    """Pad each item at its end by reflection, or by zeros if it is too short.
 
     Args:
-        log_mel: [B, M, at least `frames`].
-        frames: int64 [B], of each item.
-        total: Frames to have.
+        log_mel: [B, M, F], F >= max(frames).
+        frames: Frames of each item, int64 [B].
+        total: Padded length in frames.
 
     Returns:
         [B, M, total].
     """
     position = torch.arange(total, device=log_mel.device)
     last = (frames - 1)[:, None]
-    beyond = position > last
-    index = torch.where(beyond, 2 * last - position, position).clamp(min=0)
-    filled = log_mel.gather(2, index[:, None].expand(-1, log_mel.shape[1], -1))
+    is_padding = position > last
+    index = torch.where(is_padding, 2 * last - position, position).clamp(min=0)
+    reflected = log_mel.gather(2, index[:, None].expand(-1, log_mel.shape[1], -1))
     too_short = 2 * last < total - 1
-    return filled.masked_fill((beyond & too_short)[:, None], 0.0)
+    return reflected.masked_fill((is_padding & too_short)[:, None], 0.0)
 
 
 class RmvpeNetwork(nn.Module):
-    """Log-mel spectrum to the salience of 360 bins, 20 cents apart."""
+    """Network from log-mel spectra to the salience of 360 bins, 20 cents apart."""
 
     def __init__(self, channels: int = 16, hidden_channels: int = 256) -> None:
-        """Builds it.
+        """Build the network.
 
         Args:
-            channels: Of the first level; each further one has twice as many.
-            hidden_channels: Of the recurrent layer, in each direction.
+            channels: Channels of the first level, doubled at each further level.
+            hidden_channels: Channels of the recurrent layer in each direction.
         """
         super().__init__()
         self.unet = _UNet(channels)
@@ -121,7 +121,7 @@ class RmvpeNetwork(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two convolutions beside a shortcut."""
+    """Two convolutions with a residual connection."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ class _Group(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """[B, 1, F, M] -> [B, 16 C, F / 32, M / 32] and the maps of every level."""
+    """[B, 1, F, M] -> [B, 16 C, F / 32, M / 32] and the feature maps of every level."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -186,7 +186,7 @@ class _Intermediate(nn.Module):
 
 
 class _DecoderLevel(nn.Module):
-    """Twice the resolution, joined with the encoder's maps there."""
+    """Upsampling by 2, concatenated with the feature maps of the encoder."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -194,21 +194,21 @@ class _DecoderLevel(nn.Module):
         self.conv1 = nn.Sequential(*_normed(upsample))
         self.conv2 = _blocks(2 * channels, channels)
 
-    def forward(self, x: Tensor, kept: Tensor) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """[B, 2 C, F / 2, M / 2], [B, C, F, M] -> [B, C, F, M]."""
-        return self.conv2(torch.cat([self.conv1(x), kept], dim=1))
+        return self.conv2(torch.cat([self.conv1(x), skip], dim=1))
 
 
 class _Decoder(nn.Module):
-    """[B, 32 C, F / 32, M / 32] and the maps of the encoder's levels -> [B, C, F, M]."""
+    """[B, 32 C, F / 32, M / 32] and the feature maps of the encoder -> [B, C, F, M]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(_DecoderLevel(channels << level) for level in reversed(range(_LEVELS)))
 
     def forward(self, x: Tensor, maps: list[Tensor]) -> Tensor:
-        for layer, kept in zip(self.layers, reversed(maps), strict=True):
-            x = layer(x, kept)
+        for layer, skip in zip(self.layers, reversed(maps), strict=True):
+            x = layer(x, skip)
         return x
 
 
@@ -227,20 +227,20 @@ class _UNet(nn.Module):
 
 
 class _Recurrent(nn.Module):
-    """A bidirectional GRU in the precision of its weights, [B, F, C] -> [B, F, 2 C']."""
+    """Bidirectional GRU in the precision of its weights, [B, F, C] -> [B, F, 2 C']."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
         self.gru = nn.GRU(in_channels, channels, batch_first=True, bidirectional=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Automatic casts stop at recurrent layers on some devices.
+        # Autocast does not support recurrent layers on some devices.
         with torch.autocast(x.device.type, enabled=False):
             return self.gru(x.to(next(self.gru.parameters())))[0]
 
 
 def _load(path: str) -> RmvpeNetwork:
-    """The network of a file, sizes included. Raises AssetError if it is another one."""
+    """Load a network, with the sizes of the file. Raises AssetError if the file contains another network."""
     weights: dict[str, Any] = read_weights(path)
     channels = size_in(weights, "unet.encoder.layers.0.conv.0.conv.0.weight", 0, path)
     hidden_channels = size_in(weights, "fc.0.gru.weight_hh_l0", 1, path)

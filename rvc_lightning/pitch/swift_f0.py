@@ -1,4 +1,4 @@
-"""Pitch by SwiftF0, a small convolutional network that ships inside the wheel of the package `swift-f0`.
+"""Pitch by SwiftF0, a small convolutional network included in the package `swift-f0`.
 
 Source: L. Nieradzik, "SwiftF0: Fast and Accurate Monophonic Pitch Detection", 2025.
 """
@@ -11,19 +11,17 @@ import numpy as np
 from swift_f0 import FMAX, FMIN, FRAME_PERIOD, SwiftF0
 
 from rvc_lightning.audio.frames import FRAME_SAMPLES, SAMPLE_RATE, frame_count
-from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.pitch.base import PitchExtractor
+from rvc_lightning.pitch.base import PitchExtractor, check_range, check_threshold
 
-# Neighbours further apart than this are an octave error or two notes, not a glide to interpolate.
+# Neighbors further apart are an octave error or two notes, and are not interpolated.
 _GLIDE_OCTAVES = 0.25
 
 
 class SwiftF0Extractor(PitchExtractor):
-    """SwiftF0, put on the 10 ms grid.
+    """SwiftF0, interpolated to frames of 10 ms.
 
-    The network's own frames are 16 ms apart, the first centred on sample 0 (gliding tones show it to within
-    2 ms). Confidence is interpolated linearly; where it reaches the threshold the pitch is interpolated in
-    log frequency between voiced neighbours, and held where only one of them is voiced.
+    The network has frames of 16 ms, the first centered on sample 0. Confidence is interpolated linearly. If it reaches
+    the threshold, pitch is interpolated in log frequency between voiced neighbors, or copied if only one is voiced.
 
         network   0 ms        16 ms        32 ms        48 ms
         grid      0 ms   10 ms    20 ms   30 ms   40 ms
@@ -32,37 +30,33 @@ class SwiftF0Extractor(PitchExtractor):
     name: ClassVar[str] = "swift_f0"
 
     def __init__(self, fmin_hz: float = 50.0, fmax_hz: float = 1100.0, threshold: float = 0.5) -> None:
-        """Set what to look for.
+        """Set search range and threshold.
 
         Args:
-            fmin_hz: lowest pitch in Hz.
-            fmax_hz: highest pitch in Hz.
-            threshold: confidence from which a frame is voiced, 0 to 1; the network is calibrated to 0.5.
+            fmin_hz: Lowest pitch in Hz.
+            fmax_hz: Highest pitch in Hz.
+            threshold: Minimum confidence of voiced frames, 0 to 1; the network is calibrated to 0.5.
 
         Raises:
-            ConfigurationError: the range is empty or beyond the network's, or the threshold is.
+            ConfigurationError: The range or the threshold is invalid.
         """
-        if not FMIN <= fmin_hz < fmax_hz <= FMAX:
-            raise ConfigurationError(
-                f"pitch: fmin_hz {fmin_hz} and fmax_hz {fmax_hz} must be in order and within {FMIN} to {FMAX} Hz"
-            )
-        if not 0 < threshold < 1:
-            raise ConfigurationError(f"pitch: threshold {threshold} must lie between 0 and 1")
+        check_range(fmin_hz, fmax_hz, FMIN, FMAX)
+        check_threshold(threshold)
         self.fmin_hz, self.fmax_hz, self.threshold = fmin_hz, fmax_hz, threshold
         self._detector: SwiftF0 | None = None
 
     def __call__(self, wav16k: np.ndarray) -> np.ndarray:
-        """Measure the pitch, as `PitchExtractor.__call__`."""
+        """Estimate the pitch, as `PitchExtractor.__call__`."""
         if self._detector is None:
             self._detector = SwiftF0(threads=1, spin=False)
-        # Network frames come per whole hop only: two more hops reach beyond the last grid point.
+        # The network drops incomplete hops; two more hops cover the last frame.
         padded = np.pad(wav16k, (0, 2 * round(FRAME_PERIOD * SAMPLE_RATE)))
         result = self._detector.detect(padded, SAMPLE_RATE, fmin=self.fmin_hz, fmax=self.fmax_hz)
         position = np.arange(frame_count(len(wav16k))) * (FRAME_SAMPLES / SAMPLE_RATE / FRAME_PERIOD)
         return _on_grid(result.pitch_hz, result.confidence, position, self.threshold)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the session behind: it belongs to one process."""
+        """Drop the inference session, which cannot be pickled."""
         return {**self.__dict__, "_detector": None}
 
 

@@ -1,4 +1,4 @@
-"""Pitch of audio that a network made."""
+"""Pitch of generated audio."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rvc_lightning.pitch.base import PitchTracker, measure
 
 
 def track(extract: PitchTracker, waveform: Tensor, sample_rate: int) -> Tensor:
-    """Measures pitch on the host, where extractors run.
+    """Estimate the pitch of a waveform at any sample rate.
 
     Args:
-        extract: The extractor.
-        waveform: Mono, [N], on any device.
-        sample_rate: Its rate in Hz.
+        extract: Extractor or network.
+        waveform: Mono waveform, [N], on any device.
+        sample_rate: Sample rate in Hz.
 
     Returns:
         f0_hz on the host, [N * 100 / sample_rate + 1]; 0 where unvoiced.

@@ -1,4 +1,4 @@
-"""Weights of pitch networks: where they lie, and loading them strictly."""
+"""Locating and strict loading of the weights of pitch networks."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
+from rvc_lightning.errors import AssetError, VoiceError
 from rvc_lightning.io.pickles import read_pickle
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
 def packaged_file(package: str, file: str) -> Path | None:
-    """A file inside an installed package, which is not imported; None where the package or the file is not there.
+    """Find a file of an installed package without importing it; None if the package or the file is missing.
 
     Args:
-        package: A top-level package: finding a deeper one would import those above it.
-        file: Its path inside.
+        package: Name of a top-level package; finding a subpackage would import its parents.
+        file: Path inside the package.
     """
     spec = find_spec(package)
     folders = spec.submodule_search_locations if spec else None
@@ -29,23 +29,26 @@ def packaged_file(package: str, file: str) -> Path | None:
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
-    """What `torch.save` wrote to a file, without running any code. Raises AssetError if it cannot be read."""
+    """Read a file of `torch.save` without running code in it. Raises AssetError if it cannot be read."""
     try:
         return read_pickle(Path(path).expanduser(), "pitch network")
     except VoiceError as error:
-        raise AssetError(f"pitch: {error}") from error
+        raise AssetError(f"pitch.path: {error}") from error
 
 
 def fill(network: Network, weights: Mapping[str, Any], path: str | Path) -> Network:
-    """Gives a network, made without values, the weights of a file, as float32 and fixed.
+    """Load weights into a network that was built on the meta device, as float32 and without gradients.
 
     Args:
-        network: As it should be.
-        weights: By the network's own names.
-        path: Where they come from, for the message.
+        network: Network to fill.
+        weights: Tensors by the names of the network.
+        path: File of the weights, for messages.
+
+    Returns:
+        The network.
 
     Raises:
-        AssetError: A tensor is missing, left over or of another shape.
+        AssetError: Tensors are missing, unexpected or of the wrong shape.
     """
     expected = network.state_dict()
     wrong = sorted(
@@ -53,25 +56,19 @@ def fill(network: Network, weights: Mapping[str, Any], path: str | Path) -> Netw
     )
     if wrong:
         raise AssetError(
-            f"pitch: '{path}' does not hold the network that is expected: {len(wrong)} tensors are missing, left over "
-            f"or of another shape ({', '.join(wrong[:5])})"
+            f"pitch.path: '{path}' contains another network: {len(wrong)} tensors are missing, unexpected or of the "
+            f"wrong shape ({', '.join(wrong[:5])})"
         )
     network.load_state_dict(weights, assign=True)
     return network.float().requires_grad_(False)
 
 
 def size_in(weights: Mapping[str, Any], name: str, dimension: int, path: str | Path) -> int:
-    """A size that the file decides. Raises AssetError where it holds no such tensor."""
+    """Return a dimension of the tensor `name`. Raises AssetError if there is no such tensor."""
     shape = _shape(weights.get(name))
     if shape is None or len(shape) <= dimension:
-        raise AssetError(f"pitch: '{path}' does not hold the network that is expected: it has no tensor '{name}'")
+        raise AssetError(f"pitch.path: '{path}' contains another network: it has no tensor '{name}'")
     return shape[dimension]
-
-
-def check_threshold(threshold: float) -> None:
-    """Refuses what no salience can reach. Raises ConfigurationError."""
-    if not 0 <= threshold < 1:
-        raise ConfigurationError(f"pitch: threshold {threshold} must lie between 0 and 1")
 
 
 def _shape(value: Any) -> torch.Size | None:

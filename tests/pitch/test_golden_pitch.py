@@ -1,4 +1,4 @@
-"""The pitch networks give the numbers of the peers (specification section 13)."""
+"""Pitch networks against the values of other RVC tools (SPECIFICATION.md, section 13)."""
 
 import golden_rule
 import numpy as np
@@ -9,13 +9,13 @@ from torch.testing import assert_close
 from rvc_lightning.pitch import build_pitch_extractor
 from rvc_lightning.pitch.base import measure
 from rvc_lightning.pitch.decoding import best_path, crepe_cents, peak_pitch, triangular_steps
-from rvc_lightning.pitch.rmvpe import Rmvpe, RmvpeNetwork, fill_up
+from rvc_lightning.pitch.rmvpe import Rmvpe, RmvpeNetwork, pad_spectrum
 from rvc_lightning.pitch.weights import fill, packaged_file
 
 
 def needs(package, file):
     missing = packaged_file(package, f"assets/{file}") is None
-    return pytest.mark.skipif(missing, reason=f"pip install --no-deps {package} for its weights")
+    return pytest.mark.skipif(missing, reason=f"requires the weights of {package}: pip install --no-deps {package}")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_rmvpe(rmvpe, golden):
     assert_close(rmvpe.mel.filterbank, data["mel_filterbank"])
     log_mel = rmvpe.mel(data["audio"][None], torch.tensor([len(data["audio"])]))
     assert_close(log_mel, data["mel"], atol=2e-4, rtol=0)
-    salience = rmvpe.network(fill_up(log_mel, frames, 96))[:, : frames[0]]
+    salience = rmvpe.network(pad_spectrum(log_mel, frames, 96))[:, : frames[0]]
     assert_close(salience, data["hidden"], atol=1e-4, rtol=0)
     with_zeros = rmvpe.network(torch.nn.functional.pad(log_mel, (0, 5)))[:, : frames[0]]
     assert_close(with_zeros, data["hidden_zero_pad"], atol=1e-4, rtol=0)
@@ -46,16 +46,16 @@ def test_rmvpe(rmvpe, golden):
     assert_close(torch.from_numpy(measure(rmvpe, data["audio"].numpy())), expected_hz, atol=1e-2, rtol=0)
 
 
-def test_peaks_at_the_edges_and_ties_with_the_threshold(golden):
+def test_peak_pitch_at_the_edges_and_at_the_threshold(golden):
     data = golden.arrays("rmvpe")
     f0_hz = peak_pitch(data["salience"][None], crepe_cents(), 0.03, repeat_edges=False)[0]
     assert_close(f0_hz, data["decoded"].float(), atol=1e-2, rtol=0)
     assert ((f0_hz > 0) == (data["decoded"] > 0)).all()
 
 
-def test_a_short_spectrum_is_filled_with_zeros_and_a_longer_one_by_reflection():
+def test_short_spectra_are_padded_by_zeros_and_longer_ones_by_reflection():
     log_mel, frames = torch.arange(1.0, 18.0).expand(2, 1, 17), torch.tensor([16, 17])
-    short, long = fill_up(log_mel, frames, 32)[:, 0]
+    short, long = pad_spectrum(log_mel, frames, 32)[:, 0]
     assert short.tolist() == [*range(1, 17), *[0.0] * 16]
     assert long.tolist() == [*range(1, 18), *range(16, 1, -1)]
 
@@ -91,7 +91,7 @@ def dense_viterbi(log_likelihood, log_steps):
     return [int(state) for state in reversed(path)]
 
 
-def test_the_best_path_is_that_of_the_whole_table_of_steps():
+def test_best_path_equals_dense_viterbi():
     torch.manual_seed(0)
     bins, lengths = 40, torch.tensor([30, 1, 17])
     likelihood = torch.rand(3, 30, bins, dtype=torch.float64).softmax(dim=2)

@@ -1,4 +1,4 @@
-"""A pitch network runs in preparation by Lightning's trainer and in conversion by Fabric."""
+"""Pitch networks in preparation (Lightning's Trainer) and in conversion (Fabric)."""
 
 import lightning
 import numpy as np
@@ -43,7 +43,7 @@ def trainer(precision):
 
 
 class Tasks(list):
-    """All that is to be done, as a list."""
+    """Feature tasks as a list."""
 
     @property
     def slices(self):
@@ -52,12 +52,12 @@ class Tasks(list):
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_slices_of_several_lengths_get_their_own_pitch(network, tmp_path, precision):
+def test_preparation_extracts_the_pitch_of_each_slice(network, tmp_path, precision):
     tasks = []
     for number, seconds in enumerate(SECONDS):
         write_audio(tmp_path / f"{number}.wav", noise(seconds), 16000)
         f0, content = (tmp_path / f"{number}-{kind}.npy" for kind in ("f0", "content"))
-        # What is there already is not asked for again.
+        # Slice 1 needs no pitch.
         tasks.append(FeatureTask(tmp_path / f"{number}.wav", seconds, None if number == 1 else f0, content))
     encoder = build_content_encoder("spectral")
     extract_features(Tasks(tasks), network, encoder, trainer(precision), make_extraction())
@@ -70,25 +70,25 @@ def test_slices_of_several_lengths_get_their_own_pitch(network, tmp_path, precis
             np.testing.assert_allclose(f0_hz, expected_hz, rtol=1e-4)
 
 
-def test_the_converter_follows_it(network, monkeypatch):
+def test_conversion_uses_the_network(network, monkeypatch):
     converter = VoiceConverter(
         make_voice(quick_config()), content=StubContent(), pitch=network, trainer=steady_trainer()
     )
-    heard = []
+    contours = []
     infer = converter.voice.synthesizer.infer
     monkeypatch.setattr(
         converter.voice.synthesizer,
         "infer",
-        lambda c, n, code, f0_hz, *rest: heard.append(f0_hz) or infer(c, n, code, f0_hz, *rest),
+        lambda c, n, code, f0_hz, *rest: contours.append(f0_hz) or infer(c, n, code, f0_hz, *rest),
     )
     audio, rate = converter.convert(noise(1.0), sample_rate=16000)
     assert len(audio) == rate == 8000
-    # The second, and one of its surroundings on each side; what is behind it is padding.
-    window = heard[0][:, :297]
-    assert window.shape == (1, 297) and (window > 0).all() and torch.isfinite(heard[0]).all()
+    # One second of audio with one second of context on each side, then padding
+    window = contours[0][:, :297]
+    assert window.shape == (1, 297) and (window > 0).all() and torch.isfinite(contours[0]).all()
 
 
-def test_a_voice_does_not_remember_where_the_files_lie(dataset):
+def test_voice_metadata_has_no_paths(dataset):
     component = {"name": "rmvpe", "options": {"path": "/home/anna/rmvpe.pt", "threshold": 0.05}}
     config = OmegaConf.create({"name": "anna", "author": None, "model": {"noise_scale": 0.3}})
     facts = voice_metadata(config, DatasetHeader(24000, pitch=component, content={**component, "dim": 768}), dataset)

