@@ -28,9 +28,7 @@ COMMANDS = (
 )
 """Modules that are commands, in the order of the list."""
 
-_HEAD = (
-    "Voice conversion that you train yourself: rvc-lightning COMMAND, or python -m rvc_lightning.COMMAND"
-)
+_HEAD = "Voice conversion that you train yourself: rvc-lightning COMMAND, or python -m rvc_lightning.COMMAND"
 _TAIL = """Help of a command and its settings: rvc-lightning train --help
 A first voice in minutes, offline:   rvc-lightning train +experiment=quickstart"""
 _VOICE = "List, blend and edit voices, and write them for other tools or as ONNX."

@@ -212,6 +212,8 @@ def _parsed(one: OptionField, text: str) -> Any:
     """Return the value of a text field; an empty one is None, or the default."""
     if not text.strip():
         return None if one.optional else one.default
+    if str in one.kinds:
+        return text.strip()
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:

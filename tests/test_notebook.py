@@ -37,11 +37,11 @@ def test_widgets_have_the_bounds_of_the_options(controls):
 def test_options_have_the_values_of_the_widgets(controls):
     controls.widgets["transpose_semitones"].value = -3
     controls.widgets["index_rate"].value = 0.25
-    controls.widgets["speaker"].value = "1"
+    controls.widgets["speaker"].value = "01"
     controls.widgets["proposed_pitch_hz"].value = "155"
     controls.widgets["effects"].value = "[limiter, {name: reverb, room_size: 0.8}]"
     chosen = controls.options()
-    assert (chosen.transpose_semitones, chosen.index_rate, chosen.speaker) == (-3, 0.25, 1)
+    assert (chosen.transpose_semitones, chosen.index_rate, chosen.speaker) == (-3, 0.25, "01")
     assert chosen.proposed_pitch_hz == 155
     assert [effect.name for effect in chosen.effects] == ["limiter", "reverb"]
 

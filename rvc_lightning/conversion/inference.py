@@ -90,7 +90,7 @@ class VoiceInference(nn.Module):
         if f0_hz is not None:
             # The pitch of one frame, which lies in the dropped context, is changed to advance the phase.
             f0_hz[:, first_frame] += FRAMES_PER_SECOND * f0_hz.new_tensor([window.start_cycles for window in windows])
-        speaker = torch.full_like(lengths, int(options.speaker))
+        speaker = torch.full_like(lengths, int(options.speaker or 0))
         noise_scale = PRIOR_NOISE_SCALE if options.noise_scale is None else options.noise_scale
         with PositionalNoise([window.position for window in windows], content.shape[1], first_frame):
             audio = self.synthesizer.infer(content, frames, coarse, f0_hz, speaker, noise_scale, first_frame)

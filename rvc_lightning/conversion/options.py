@@ -79,9 +79,10 @@ class ConversionOptions(Settings):
         "loudness over time: 1 as the voice gives it, 0 that of the source",
         min=0, max=1,
     )  # fmt: skip
-    speaker: int | str = option(
-        0,
-        "speaker of a voice with several, by number or by name",
+    speaker: int | str | None = option(
+        None,
+        "speaker of a voice with several, by name, by the number of its folder if folders were numbered, or else by "
+        "number from 0; null is the first",
         min=0,
     )  # fmt: skip
     noise_scale: float | None = option(

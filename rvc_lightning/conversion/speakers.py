@@ -10,31 +10,33 @@ from rvc_lightning.errors import VoiceError
 from rvc_lightning.voice.voice import Voice
 
 
-def speaker_number(voice: Voice, speaker: int | str) -> int:
-    """Return the number of a speaker of `voice`.
+def speaker_number(voice: Voice, speaker: int | str | None) -> int:
+    """Return the row of the speaker table for a speaker of `voice`.
 
     Args:
         voice: The voice.
-        speaker: Number from 0, or name; digits that are no name are a number.
+        speaker: Name, or number from 0; None is the first speaker. If speakers have numbers as names, as after training
+            on numbered folders, a number is such a name and never a row.
 
     Raises:
         VoiceError: The voice has no such speaker; the message lists the choices.
     """
-    names = voice.speaker_names
-    if isinstance(speaker, str):
-        if names.count(speaker) == 1:
-            return names.index(speaker)
-        if not speaker.isdecimal():
-            raise VoiceError(f"speaker={speaker}: the voice has no single speaker of this name, {_choices(voice)}")
-    number = int(speaker)
-    if number not in voice.speaker_numbers:
-        count = pluralize(len(voice.speaker_numbers), "speaker")
-        raise VoiceError(f"speaker={number}: the voice has {count}, {_choices(voice)}")
-    return number
+    if speaker is None:
+        return 0
+    names, text = voice.speaker_names, str(speaker)
+    if names.count(text) == 1:
+        return names.index(text)
+    number, numbers = _number(text), [_number(name) for name in names]
+    if number is not None and numbers.count(number) == 1:
+        return numbers.index(number)
+    rows = {str(row) for row in voice.speaker_numbers}
+    if number in rows and (numbers.count(None) == len(names) or len(rows) == 1):
+        return int(text)
+    raise VoiceError(f"speaker={speaker}: the voice has {pluralize(len(rows), 'speaker')}; {_choices(voice)}")
 
 
 def resolve_options(options: ConversionOptions, voice: Voice) -> ConversionOptions:
-    """Return options with the number of the speaker, and with the noise scale of the voice if none is chosen.
+    """Return options with the row of the speaker, and with the noise scale of the voice if none is chosen.
 
     Raises:
         VoiceError: The voice has no such speaker.
@@ -43,9 +45,17 @@ def resolve_options(options: ConversionOptions, voice: Voice) -> ConversionOptio
     return replace(options, speaker=speaker_number(voice, options.speaker), noise_scale=noise_scale)
 
 
+def _number(text: str) -> str | None:
+    """Return a whole number without leading zeros; None for other text."""
+    return text.lstrip("0") or "0" if text.isascii() and text.isdecimal() else None
+
+
 def _choices(voice: Voice) -> str:
     last = voice.speaker_numbers[-1]
     names = voice.speaker_names
-    named = f", by name: {', '.join(names)}" if names else "; it stores no names"
-    # A single speaker often has its number as its name.
-    return f"choose 0{f' to {last}' if last else ''}{'' if names == ['0'] else named}"
+    numbers = f"choose 0{f' to {last}' if last else ''}"
+    if not names:
+        return f"{numbers}; it stores no names"
+    if any(_number(name) for name in names):
+        return f"choose one of: {', '.join(names)}"
+    return f"{numbers}, or by name: {', '.join(names)}"

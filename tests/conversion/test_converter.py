@@ -99,7 +99,7 @@ def test_speakers(converter):
     audio = golden_rule.stub_audio("speaker", 0.3)
     first, second = (converter.convert(audio, ConversionOptions(speaker=n), sample_rate=16000)[0] for n in (0, 1))
     assert not np.array_equal(first, second)
-    with pytest.raises(VoiceError, match="speaker=2: the voice has 2 speakers, choose 0 to 1"):
+    with pytest.raises(VoiceError, match="speaker=2: the voice has 2 speakers; choose 0 to 1"):
         converter.convert(audio, ConversionOptions(speaker=2), sample_rate=16000)
 
 
@@ -160,7 +160,7 @@ def test_an_encoder_with_other_channels_is_rejected(voice):
 
 def test_an_index_of_another_voice_is_rejected(voice, tmp_path):
     path = save_index(build_index(np.eye(40, 256, dtype=np.float32), 0), tmp_path / "other.index")
-    with pytest.raises(VoiceError, match=r"other.index' holds features of 256 channels, but the voice takes 768"):
+    with pytest.raises(VoiceError, match=r"other.index' has features of 256 channels, but the voice uses 768"):
         VoiceConverter(voice, path)
     with pytest.raises(VoiceError, match=r"there is no index at .*gone.index"):
         VoiceConverter(voice, tmp_path / "gone.index")

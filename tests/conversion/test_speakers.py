@@ -13,25 +13,51 @@ def voice(*names):
     return make_voice(quick_config(), rvc_lightning={"speakers": list(names)})
 
 
-def test_by_number_and_by_name():
-    anna_and_ben = voice("anna", "ben")
-    assert [speaker_number(anna_and_ben, speaker) for speaker in (1, "anna", "ben", "1")] == [1, 0, 1, 1]
-    # A name has precedence: speaker 0 has the name 1.
-    assert speaker_number(voice("1", "0"), "1") == 0
-    assert speaker_number(make_voice(quick_config()), "1") == 1
+@pytest.mark.parametrize(
+    ("names", "speaker", "row"),
+    [
+        ([], None, 0),
+        ([], 1, 1),
+        ([], "1", 1),
+        (["anna", "ben"], None, 0),
+        (["anna", "ben"], 1, 1),
+        (["anna", "ben"], "1", 1),
+        (["anna", "ben"], "ben", 1),
+        # Numbers of folders are names, not rows.
+        (["1", "2"], None, 0),
+        (["1", "2"], 1, 0),
+        (["1", "2"], "2", 1),
+        (["1", "0"], 1, 0),
+        (["225", "226"], 226, 1),
+        (["225", "226"], "225", 0),
+        (["001", "002"], 2, 1),
+        (["001", "002"], "001", 0),
+        (["1", "anna"], 1, 0),
+        # A single speaker is also the speaker 0 of other tools.
+        (["225"], 0, 0),
+        (["anna"], 0, 0),
+    ],
+)
+def test_speakers_by_name_and_by_number(names, speaker, row):
+    assert speaker_number(voice(*names), speaker) == row
 
 
 @pytest.mark.parametrize(
     ("names", "speaker", "message"),
     [
-        (["anna", "ben"], 2, r"speaker=2: the voice has 2 speakers, choose 0 to 1, by name: anna, ben"),
-        (["anna", "ben"], "cleo", r"speaker=cleo: the voice has no single speaker of this name, choose .*anna, ben"),
-        (["anna", "anna"], "anna", "no single speaker of this name"),
+        (["anna", "ben"], 2, r"speaker=2: the voice has 2 speakers; choose 0 to 1, or by name: anna, ben"),
+        (["anna", "ben"], "cleo", r"speaker=cleo: the voice has 2 speakers; choose 0 to 1, or by name: anna, ben"),
+        (["anna", "anna"], "anna", "speaker=anna"),
         ([], "anna", "choose 0 to 1; it stores no names"),
         ([], "7", "speaker=7: the voice has 2 speakers"),
+        (["1", "2"], 0, "speaker=0: the voice has 2 speakers; choose one of: 1, 2"),
+        (["225", "226"], 1, "speaker=1: the voice has 2 speakers; choose one of: 225, 226"),
+        (["3", "anna"], 1, "speaker=1: the voice has 2 speakers; choose one of: 3, anna"),
+        (["1", "01"], 2, "choose one of: 1, 01"),
+        (["9" * 5000, "2"], "9" * 4999, "speaker=9"),
         # The second row of the table is unused.
-        (["anna"], 1, "speaker=1: the voice has 1 speaker, choose 0, by name: anna$"),
-        (["0"], 1, "speaker=1: the voice has 1 speaker, choose 0$"),
+        (["anna"], 1, "speaker=1: the voice has 1 speaker; choose 0, or by name: anna$"),
+        (["0"], 1, "speaker=1: the voice has 1 speaker; choose one of: 0$"),
     ],
 )
 def test_unknown_speakers_are_rejected(names, speaker, message):
