@@ -22,7 +22,7 @@ COMMANDS = (
     "importers",
     "voice",
     "benchmark",
-    "pretraining.speak",
+    "pretraining.synthesize",
     "pretraining.train",
     "pretraining.augment_speakers",
 )

@@ -1,8 +1,6 @@
-"""How the phonetic content encoder is made: speech with known phones, and the training on it.
+"""Training of the phonetic content encoder that ships with the package, on speech with known phones.
 
-    speakers.py + sentences.py + recordings.py  ──speak──▶  corpus.py  ──train──▶  assets/phonetic/phonetic.pt
+    synthesizers.py + sentences.py + recordings.py  ──synthesize──▶  corpus.py  ──train──▶  assets/phonetic/phonetic.pt
 
-and, for the base voice that others start from, many speakers made of a few: `crowd.py`.
-
-Nothing here is needed to use the encoder.
+`augment_speakers.py` derives many speakers from a few, to train the base voice. Nothing here is needed to use either.
 """

@@ -1,4 +1,4 @@
-"""Speech with known phones on disk: FLAC files at 16 kHz and `manifest.jsonl`, one line an utterance."""
+"""A corpus of speech with known phones: FLAC files at 16 kHz, and `manifest.jsonl` with one line per utterance."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Utterance:
     """A line of the manifest.
 
     Attributes:
-        audio: Path below the corpus.
-        speaker: Who speaks; `recorded-...` for people.
-        sentence: What is said: the same number, the same words.
-        phones: Names of `PHONES`.
-        ends_s: The second each ends at; the first begins at 0.
+        audio: Path in the corpus.
+        speaker: Name of the speaker; `recorded-...` for people.
+        sentence: Number of the sentence; utterances of the same words share it.
+        phones: Names from `PHONES`.
+        ends_s: End of each phone in seconds; the first phone starts at 0.
     """
 
     audio: str
@@ -39,22 +39,24 @@ class Utterance:
 
 
 def write_manifest(folder: Path, utterances: Sequence[Utterance]) -> None:
-    """Writes the manifest of a corpus, whole or not at all."""
+    """Write the manifest of a corpus atomically."""
     with atomic_path(folder / MANIFEST) as path:
         path.write_text("".join(json.dumps(dataclasses.asdict(utterance)) + "\n" for utterance in utterances))
 
 
 def read_manifest(folder: Path) -> list[Utterance]:
-    """The utterances of a corpus.
+    """Return the utterances of a corpus.
 
     Raises:
-        DatasetError: There is no manifest, or a line is none of ours.
+        DatasetError: The manifest is missing or invalid.
     """
     try:
         lines = (folder / MANIFEST).read_text().splitlines()
         utterances = [Utterance(**json.loads(line)) for line in lines]
     except (OSError, ValueError, TypeError) as error:
-        raise DatasetError(f"'{folder}' is no corpus: {error}; python -m rvc_lightning.pretraining.speak") from error
+        raise DatasetError(
+            f"'{folder}' is not a corpus: {error}; make one with python -m rvc_lightning.pretraining.synthesize"
+        ) from error
     unknown = {phone for utterance in utterances for phone in utterance.phones} - set(PHONES)
     if unknown:
         raise DatasetError(f"'{folder / MANIFEST}' has unknown phones: {', '.join(sorted(unknown))}")
@@ -62,13 +64,13 @@ def read_manifest(folder: Path) -> list[Utterance]:
 
 
 def write_audio(path: Path, audio: np.ndarray) -> None:
-    """Writes float audio [T] at 16 kHz as FLAC of 16 bits."""
+    """Write float audio [T] at 16 kHz as 16-bit FLAC."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, np.clip(audio, -1, 1), SAMPLE_RATE, subtype="PCM_16")
 
 
 def read_audio(path: Path) -> np.ndarray:
-    """Int16 [T] at 16 kHz. Raises DatasetError if it cannot be read."""
+    """Return audio as int16 [T] at 16 kHz. Raises DatasetError if it cannot be read."""
     try:
         return soundfile.read(path, dtype="int16")[0]
     except (OSError, soundfile.SoundFileError) as error:

@@ -1,6 +1,6 @@
-"""Training of the phonetic encoder: phones, and the same content from whoever says it.
+"""Training of the phonetic encoder: recognize phones, and encode all speakers alike.
 
-Letters: N pairs, F frames, C channels, A anchors.
+Legend: N pairs, F frames, C channels, A anchors.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional
 
+from rvc_lightning.config.options import Settings, option
 from rvc_lightning.content.phonetic import load_network
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models.phonetic import PhoneticConfig, PhoneticNetwork, mel_filters
@@ -27,31 +28,21 @@ _SPEAKERS = 25
 _NEIGHBOURS = 3
 
 
-@dataclass(frozen=True)
-class PhoneticTrainingConfig:
-    """How the encoder is trained.
+@dataclass(frozen=True, kw_only=True)
+class PhoneticTrainingConfig(Settings, group="model.training"):
+    """Hyperparameters of the training."""
 
-    Attributes:
-        lr: Highest learning rate.
-        weight_decay: Of AdamW.
-        warmup_steps: Until `lr` is reached; it then falls to nothing along a cosine.
-        agreement: Weight of the agreement between speakers, beside the phones' 1.
-        temperature: Of the agreement.
-        anchors: A, the moments of a batch that are told apart for it.
-        label_smoothing: Of the phones.
-    """
-
-    lr: float = 2e-3
-    weight_decay: float = 0.02
-    warmup_steps: int = 200
-    agreement: float = 0.5
-    temperature: float = 0.1
-    anchors: int = 512
-    label_smoothing: float = 0.1
+    lr: float = option(2e-3, "highest learning rate", min=0)
+    weight_decay: float = option(0.02, "weight decay of AdamW", min=0)
+    warmup_steps: int = option(200, "steps until `lr` is reached; it then decays along a cosine", min=1)
+    agreement: float = option(0.5, "weight of the agreement loss; that of the phones is 1", min=0)
+    temperature: float = option(0.1, "temperature of the agreement loss", min=1e-3)
+    anchors: int = option(512, "A, frames of a batch in the agreement loss", min=1)
+    label_smoothing: float = option(0.1, "label smoothing of the phones", min=0, max=1)
 
 
 class PhoneticTraining(LightningModule):
-    """Two losses: each frame's phone, and which of many moments said by one speaker is that said by another."""
+    """Two losses: the phone of each frame, and which frame of one speaker is the partner of a frame of another."""
 
     speakers: Tensor
 
@@ -59,17 +50,17 @@ class PhoneticTraining(LightningModule):
         self, sizes: Mapping[str, Any] | None = None, training: Mapping[str, Any] | None = None,
         augment: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        """Makes the network.
+        """Build the network.
 
         Args:
-            sizes: Of `PhoneticConfig`.
-            training: Of `PhoneticTrainingConfig`.
-            augment: Of `AugmentConfig`.
+            sizes: Fields of `PhoneticConfig`.
+            training: Fields of `PhoneticTrainingConfig`.
+            augment: Fields of `AugmentConfig`.
         """
         super().__init__()
         self.network = PhoneticNetwork(PhoneticConfig.from_values(sizes or {}))
-        self.training_config = PhoneticTrainingConfig(**training or {})
-        self.augment = AugmentConfig(**augment or {})
+        self.training_config = PhoneticTrainingConfig.from_values(training or {})
+        self.augment = AugmentConfig.from_values(augment or {})
         self.save_hyperparameters(
             {
                 "sizes": asdict(self.network.config),
@@ -82,10 +73,10 @@ class PhoneticTraining(LightningModule):
         self.register_buffer("speakers", filters, persistent=False)
 
     def start_from(self, path: Path) -> None:
-        """Takes the weights of an encoder.
+        """Load the weights of an encoder.
 
         Raises:
-            ConfigurationError: There is none at `path`, or it has other sizes.
+            ConfigurationError: There is no encoder at `path`, or its sizes differ.
         """
         network = load_network(path, "start_from")
         if network.config != self.network.config:
@@ -93,26 +84,26 @@ class PhoneticTraining(LightningModule):
         self.network.load_state_dict(network.state_dict())
 
     def training_step(self, batch: Pairs, _: int) -> Tensor:
-        """The sum of both losses."""
+        """Return the weighted sum of both losses."""
         wav16k = batch.wav16k.flatten(0, 1)
         speakers = self.speakers[torch.randint(_SPEAKERS, (len(wav16k),), device=wav16k.device)]
-        log_mel = self._masked(self.network.log_mel(wav16k, speakers))
-        phones, agreement = self._losses(*self._heard(log_mel, wav16k), batch)
+        log_mel = self._mask(self.network.log_mel(wav16k, speakers))
+        phones, agreement = self._losses(*self._encode(log_mel, wav16k), batch)
         self.log_dict({"train/phones": phones, "train/agreement": agreement}, prog_bar=True)
         return phones + self.training_config.agreement * agreement
 
     def validation_step(self, batch: Pairs, _: int) -> None:
-        """Share of frames with the wrong phone, and both losses."""
+        """Log the share of frames with a wrong phone, and both losses."""
         wav16k = batch.wav16k.flatten(0, 1)
-        below, log_phones = self._heard(self.network.log_mel(wav16k), wav16k)
+        bottleneck, log_phones = self._encode(self.network.log_mel(wav16k), wav16k)
         labels = batch.phones.flatten(0, 1)
         error = (log_phones.argmax(dim=2) != labels)[labels != NO_FRAME].float().mean()
-        phones, agreement = self._losses(below, log_phones, batch)
+        phones, agreement = self._losses(bottleneck, log_phones, batch)
         figures = {"val/frame_error": error, "val/phones": phones, "val/agreement": agreement}
         self.log_dict(figures, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, its rate rising and then falling over all steps of the trainer."""
+        """Return AdamW with a linear warm-up and a cosine decay over all steps."""
         total = self.trainer.estimated_stepping_batches
         warmup = self.training_config.warmup_steps
 
@@ -128,34 +119,34 @@ class PhoneticTraining(LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _heard(self, log_mel: Tensor, wav16k: Tensor) -> tuple[Tensor, Tensor]:
+    def _encode(self, log_mel: Tensor, wav16k: Tensor) -> tuple[Tensor, Tensor]:
         return self.network.encode(log_mel, torch.full((len(wav16k),), wav16k.shape[1], device=wav16k.device))
 
-    def _masked(self, log_mel: Tensor) -> Tensor:
-        """Leaves out up to two bands and two times of some examples, [B, J, M] (Park et al. 2019)."""
+    def _mask(self, log_mel: Tensor) -> Tensor:
+        """Mask up to two bands and two times of some examples, [B, J, M] (Park et al. 2019)."""
         examples, spectra, bands = log_mel.shape
-        masked = torch.rand(examples, 1, 1, device=log_mel.device) < self.augment.p_mask
+        chosen = torch.rand(examples, 1, 1, device=log_mel.device) < self.augment.p_mask
         for _ in range(2):
             times, channels = _span(examples, spectra, 10, log_mel), _span(examples, bands, bands // 8, log_mel)
-            log_mel = log_mel.masked_fill(masked & (times[:, :, None] | channels[:, None]), 0.0)
+            log_mel = log_mel.masked_fill(chosen & (times[:, :, None] | channels[:, None]), 0.0)
         return log_mel
 
-    def _losses(self, below: Tensor, log_phones: Tensor, batch: Pairs) -> tuple[Tensor, Tensor]:
-        """Of phones and of agreement, for what the network heard of 2 N examples."""
+    def _losses(self, bottleneck: Tensor, log_phones: Tensor, batch: Pairs) -> tuple[Tensor, Tensor]:
+        """Return the losses of phones and agreement, of 2 N examples."""
         phones = functional.cross_entropy(
             log_phones.flatten(0, 1).float(),
             batch.phones.flatten(),
             ignore_index=NO_FRAME,
             label_smoothing=self.training_config.label_smoothing,
         )
-        content = self.network.content(below, log_phones)
+        content = self.network.content(bottleneck, log_phones)
         first, second = content.unflatten(0, (-1, 2)).float().unbind(1)
         return phones, self._agreement(first, second, batch.partners)
 
     def _agreement(self, first: Tensor, second: Tensor, partners: Tensor) -> Tensor:
-        """Cross-entropy of finding a moment of one among many of the other (van den Oord et al. 2018), both ways.
+        """Return the cross-entropy of finding the partner of a frame (van den Oord et al. 2018), in both directions.
 
-        Frames of the same utterance within three of each other are no mistake for one another.
+        Frames of the same utterance within three frames of each other do not count as mistakes.
         """
         item, frame = (partners != NO_FRAME).nonzero(as_tuple=True)
         if not len(item):
@@ -174,8 +165,8 @@ class PhoneticTraining(LightningModule):
 
 
 def _span(examples: int, total: int, longest: int, like: Tensor) -> Tensor:
-    """Boolean [examples, total], True within a stretch of up to `longest` somewhere."""
+    """Return a boolean mask [examples, total], True in a random span of up to `longest`."""
     length = torch.rand(examples, 1, device=like.device) * longest
-    begin = torch.rand(examples, 1, device=like.device) * (total - length)
+    start = torch.rand(examples, 1, device=like.device) * (total - length)
     position = torch.arange(total, device=like.device)
-    return (position >= begin) & (position < begin + length)
+    return (position >= start) & (position < start + length)

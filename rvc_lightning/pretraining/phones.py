@@ -1,6 +1,6 @@
-"""The phones that the encoder tells apart, and the names that synthesizers have for them.
+"""The phones of the encoder, and their names in synthesizers.
 
-The set is ARPAbet's 39 without stress, and silence. What another set cuts finer is folded into the nearest.
+The set is the 39 phones of ARPAbet without stress, and silence. Finer distinctions of other sets are merged.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ PHONES = (
     "k", "l", "m", "n", "ng", "ow", "oy", "p", "r", "s", "sh", "t", "th", "uh", "uw", "v", "w", "y", "z", "zh"
 )  # fmt: skip
 
-# Flite and Festival (radio and CMU sets), and the CMU dictionary in lower case, where they differ from the above.
-_FOLDED = {
+# Names in Flite and Festival (radio and CMU sets), and in the CMU dictionary in lower case, that differ from the above.
+_ARPABET = {
     "ax": "ah",
     "axr": "er",
     "ix": "ih",
@@ -33,8 +33,8 @@ _FOLDED = {
     "ssil": SILENCE,
 }
 
-# eSpeak NG's mnemonics for English, after `#` and digits that tell variants apart have no entry of their own.
-# Several phones share the time of one mnemonic.
+# Mnemonics of eSpeak NG for English. Variants, marked by `#` and digits, are listed only where they differ. Several
+# phones share the duration of one mnemonic.
 _ESPEAK = {
     "_": SILENCE,
     "_:": SILENCE,
@@ -95,32 +95,32 @@ _ESPEAK = {
 } | {phone: phone for phone in "bdfgklmnprstvwz"}
 
 Segment = tuple[str, float]
-"""A phone and the second it ends at; the first begins at 0."""
+"""A phone and its end in seconds; the first phone starts at 0."""
 
 
-def folded(segments: Iterable[Segment]) -> list[Segment]:
-    """Segments in the names of Flite, Festival or the CMU dictionary, in those of `PHONES`.
+def from_arpabet(segments: Iterable[Segment]) -> list[Segment]:
+    """Convert segments of Flite, Festival or the CMU dictionary to `PHONES`.
 
     Raises:
-        KeyError: There is no such phone.
+        KeyError: A phone is unknown.
     """
-    return _merged((_known(_FOLDED.get(name, name)), end_s) for name, end_s in segments)
+    return _merged((_known(_ARPABET.get(name, name)), end_s) for name, end_s in segments)
 
 
 def from_espeak(segments: Iterable[Segment]) -> list[Segment]:
-    """Segments in eSpeak NG's mnemonics for English, in the names of `PHONES`.
+    """Convert segments of eSpeak NG to `PHONES`.
 
     Raises:
-        KeyError: There is no such phone.
+        KeyError: A mnemonic is unknown.
     """
     return _merged(_split(segments))
 
 
 def _split(segments: Iterable[Segment]) -> Iterator[Segment]:
-    """Each mnemonic as the phones it stands for, in equal shares of its time."""
+    """Yield the phones of each mnemonic, in equal shares of its duration."""
     start_s = 0.0
     for mnemonic, end_s in segments:
-        # `;` palatalizes what comes before.
+        # `;` palatalizes the phone before it.
         if mnemonic != ";":
             name = mnemonic if mnemonic in _ESPEAK else mnemonic.rstrip("#0123456789")
             phones = _ESPEAK[name].split()
@@ -130,7 +130,7 @@ def _split(segments: Iterable[Segment]) -> Iterator[Segment]:
 
 
 def _merged(segments: Iterable[Segment]) -> list[Segment]:
-    """Neighbouring silences as one, and what lasts no time left out."""
+    """Merge adjacent silences and drop segments without duration."""
     merged: list[Segment] = []
     for phone, end_s in segments:
         if merged and end_s <= merged[-1][1]:

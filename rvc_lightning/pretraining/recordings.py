@@ -1,4 +1,4 @@
-"""Phones of recorded speech whose words are known, found with pocketsphinx and its English model (both BSD)."""
+"""Phones of recordings with transcripts, aligned by pocketsphinx and its English model (both BSD)."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ import numpy as np
 from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.errors import ConfigurationError, DatasetError
-from rvc_lightning.pretraining.phones import PHONES, SILENCE, Segment, folded
-from rvc_lightning.pretraining.speakers import Spoken
+from rvc_lightning.pretraining.phones import PHONES, SILENCE, Segment, from_arpabet
+from rvc_lightning.pretraining.synthesizers import AlignedSpeech
 
 _FRAME_S = 0.01
 _PHONE_MARK = "+"
-# Pauses are <sil>, noises [noise] and ++nsn++.
+# Pauses are <sil>; noises are [noise] and ++nsn++.
 _FILLER = ("<", "[", "++")
 
 
 @dataclass
-class Recording:
-    """A row of the table of recordings: columns path, speaker, transcript.
+class TranscribedRecording:
+    """A row of the table of recordings.
 
     Attributes:
-        path: Of the audio, below the folder of the table.
-        speaker: Who speaks.
-        transcript: What is said, in English.
+        path: Audio file.
+        speaker: Name of the speaker.
+        transcript: Words, in English.
     """
 
     path: Path
@@ -38,24 +38,26 @@ class Recording:
     transcript: str
 
 
-def read_recordings(table: Path) -> list[Recording]:
-    """The rows of a CSV with the columns path, speaker and transcript; others are passed over.
+def read_recordings(table: Path) -> list[TranscribedRecording]:
+    """Return the rows of a CSV with the columns path (relative to its folder), speaker and transcript.
 
     Raises:
-        DatasetError: It cannot be read, or lacks a column.
+        DatasetError: The table cannot be read, or lacks a column.
     """
     try:
         with table.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        return [Recording(table.parent / row["path"], row["speaker"], row["transcript"]) for row in rows]
+        return [TranscribedRecording(table.parent / row["path"], row["speaker"], row["transcript"]) for row in rows]
     except (OSError, ValueError, KeyError) as error:
         raise DatasetError(
-            f"recordings={table}: a CSV with path, speaker and transcript is expected: {error}"
+            f"recordings={table}: expected a CSV with the columns path, speaker and transcript: {error}"
         ) from error
 
 
-def aligned(recordings: list[Recording]) -> Iterator[tuple[Recording, Spoken | None]]:
-    """Each recording with its phones, or None where its words are not in the dictionary or not heard.
+def align_recordings(
+    recordings: list[TranscribedRecording],
+) -> Iterator[tuple[TranscribedRecording, AlignedSpeech | None]]:
+    """Yield each recording with its phones, or None if its words are not in the dictionary or not recognized.
 
     Raises:
         ConfigurationError: pocketsphinx is not installed.
@@ -64,19 +66,19 @@ def aligned(recordings: list[Recording]) -> Iterator[tuple[Recording, Spoken | N
     for recording in recordings:
         audio = load_audio(recording.path, SAMPLE_RATE)[0].astype(np.float32)
         segments = _align(decoder, audio, _words(recording.transcript))
-        yield recording, Spoken(f"recorded-{recording.speaker}", audio, segments) if segments else None
+        yield recording, AlignedSpeech(f"recorded-{recording.speaker}", audio, segments) if segments else None
 
 
 def _decoder() -> Any:
-    """Pocketsphinx's decoder, to whose dictionary each phone is added as a word.
+    """Return a pocketsphinx decoder with each phone as a word of its dictionary.
 
-    Its own way from words to phones fails where a word that it heard is shorter than three frames a phone.
+    Its built-in alignment of phones fails for words shorter than three frames per phone.
     """
     try:
         from pocketsphinx import Decoder
     except ImportError as error:
-        raise ConfigurationError("recordings=...: pip install pocketsphinx, which finds their phones") from error
-    # Wide beams: the words are known, so all that counts is that they are not lost.
+        raise ConfigurationError("recordings=...: alignment requires pocketsphinx; pip install pocketsphinx") from error
+    # Wide beams: the words are known, and must not be pruned.
     decoder = Decoder(loglevel="FATAL", beam=1e-80, wbeam=1e-80, pbeam=1e-80)
     for phone in PHONES:
         if phone != SILENCE:
@@ -89,21 +91,23 @@ def _words(transcript: str) -> list[str]:
 
 
 def _align(decoder: Any, audio: np.ndarray, words: list[str]) -> list[Segment]:
-    """Phones with their ends in seconds; nothing where the words cannot be followed.
+    """Return phones with their ends in seconds; [] if the words cannot be aligned.
 
-    The words come first, with the pronunciation that was heard and the pauses between them, then their phones.
+    Words are aligned first, to find pauses and pronunciations, and then their phones.
     """
     if not words or any(decoder.lookup_word(word) is None for word in words):
         return []
     pcm = (np.clip(audio, -1, 1) * (2**15 - 1)).astype(np.int16).tobytes()
-    said = [name for name, _ in _heard(decoder, pcm, words) if not name.startswith(_FILLER)]
-    phones = [_PHONE_MARK + phone.lower() for word in said for phone in decoder.lookup_word(word).split()]
-    heard = _heard(decoder, pcm, phones) if phones else []
-    return folded((SILENCE if name.startswith(_FILLER) else name[len(_PHONE_MARK) :], end_s) for name, end_s in heard)
+    spoken = [name for name, _ in _align_words(decoder, pcm, words) if not name.startswith(_FILLER)]
+    phones = [_PHONE_MARK + phone.lower() for word in spoken for phone in decoder.lookup_word(word).split()]
+    segments = _align_words(decoder, pcm, phones) if phones else []
+    return from_arpabet(
+        (SILENCE if name.startswith(_FILLER) else name[len(_PHONE_MARK) :], end_s) for name, end_s in segments
+    )
 
 
-def _heard(decoder: Any, pcm: bytes, words: list[str]) -> list[Segment]:
-    """Words, pauses among them, and the second each ends at; nothing where they are lost."""
+def _align_words(decoder: Any, pcm: bytes, words: list[str]) -> list[Segment]:
+    """Return words and pauses with their ends in seconds; [] if they cannot be aligned."""
     decoder.set_align_text(" ".join(words))
     decoder.start_utt()
     decoder.process_raw(pcm, full_utt=True)

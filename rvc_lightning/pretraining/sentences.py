@@ -1,4 +1,4 @@
-"""Sentences to be read: any words in plausible order, so that phones meet in many ways."""
+"""Random sentences: words in plausible order, for many combinations of phones."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ _PREPOSITIONS = (
 
 
 def sentences(words: Sequence[str], seed: int) -> Iterator[str]:
-    """Sentences without end, the same for the same seed.
+    """Yield sentences without end.
 
     Args:
-        words: What fills them.
-        seed: Of the choice.
+        words: Words to fill in.
+        seed: Seed of the choice.
     """
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     while True:
         parts = []
-        for piece in draw.choice(_PATTERNS).split(" "):
+        for piece in rng.choice(_PATTERNS).split(" "):
             parts.append(
-                piece.replace("{w}", draw.choice(words))
-                .replace("{v}", draw.choice(_VERBS))
-                .replace("{p}", draw.choice(_PREPOSITIONS))
-                .replace("{n}", str(draw.choice((draw.randrange(20), draw.randrange(100), draw.randrange(5000)))))
+                piece.replace("{w}", rng.choice(words))
+                .replace("{v}", rng.choice(_VERBS))
+                .replace("{p}", rng.choice(_PREPOSITIONS))
+                .replace("{n}", str(rng.choice((rng.randrange(20), rng.randrange(100), rng.randrange(5000)))))
             )
         yield " ".join(parts)

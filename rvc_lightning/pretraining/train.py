@@ -1,4 +1,4 @@
-"""`python -m rvc_lightning.pretraining.train corpus=FOLDER`: speech with known phones in, a content encoder out."""
+"""`python -m rvc_lightning.pretraining.train corpus=FOLDER`: train the phonetic content encoder."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ resolvers.register()
 
 @command("pretraining_train")
 def main(config: DictConfig) -> float:
-    """Composes, builds and trains; gives the share of frames whose phone it mistakes to sweeps."""
-    required(config, "corpus", "speech with known phones: python -m rvc_lightning.pretraining.speak corpus=FOLDER")
+    """Train, and return the share of frames with a wrong phone to sweeps."""
+    required(config, "corpus", "speech with known phones: python -m rvc_lightning.pretraining.synthesize corpus=FOLDER")
     return train(config)
 
 
 def train(config: DictConfig) -> float:
-    """Trains as `conf/pretraining_train.yaml` describes and writes the encoder; gives the last `val/frame_error`.
+    """Train an encoder as `conf/pretraining_train.yaml` describes, write it, and return `val/frame_error`.
 
     Raises:
-        ConfigurationError: A setting makes no sense.
+        ConfigurationError: A setting is out of range.
         DatasetError: The corpus cannot be read.
-        VoiceError: The checkpoint to go on from cannot be read.
+        VoiceError: The checkpoint to resume cannot be read.
     """
-    # torch takes seconds to import, and --help should not.
+    # Imported here, since --help must not wait seconds for torch.
     import lightning
     import torch
 
@@ -48,24 +48,25 @@ def train(config: DictConfig) -> float:
     set_up_torch(config)
     lightning.seed_everything(config.seed, workers=True)
     model = plain(config.model)
-    augment = AugmentConfig(**model["augment"])
+    augment = AugmentConfig.from_values(model["augment"])
     values = plain(config.data) | {"folder": Path(config.corpus), "augment": augment, "seed": config.seed}
     data = PairDataModule(**values)
     module = PhoneticTraining(**model)
     if config.start_from is not None:
         module.start_from(Path(config.start_from))
-    checkpoint = optional(config, "checkpoint", "the .ckpt of a run that goes on")
+    checkpoint = optional(config, "checkpoint", "the .ckpt of a run to resume")
     if checkpoint is not None:
-        # So that a file which is none is told before the corpus is read.
+        # Checked before the corpus is read.
         read_pickle(Path(checkpoint), "checkpoint")
     trainer = build_trainer(config)
     with stopped_by_signals(f"the same command and checkpoint={config.paths.run}/checkpoints/last.ckpt"):
-        # As all files from strangers, a checkpoint is never unpickled.
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     if trainer.is_global_zero:
         with atomic_path(Path(config.output)) as path:
             torch.save(to_file(module.network), path)
-        log.info("%s: mistakes %.1f %% of frames", config.output, 100 * trainer.callback_metrics["val/frame_error"])
+        log.info(
+            "%s: %.1f %% of frames have a wrong phone", config.output, 100 * trainer.callback_metrics["val/frame_error"]
+        )
     return float(trainer.callback_metrics["val/frame_error"])
 
 

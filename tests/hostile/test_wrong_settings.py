@@ -99,7 +99,7 @@ WRONG = [
     ("app", f"{APP} voices=nope", "no such folder"),
     ("app", f"{APP} host=", "host=: expected"),
     ("phonetic.speak", "corpus=c words=nope", "words=nope"),
-    ("phonetic.crowd", "output=o recordings=in", "recordings=in"),
+    ("pretraining.augment_speakers", "output=o recordings=in", "recordings=in"),
     # Values.
     ("prepare", f"{PREPARE} slicing.slice_seconds=abc", "slice_seconds='abc'"),
     ("prepare", f"{PREPARE} slicing.threshold_db=nan", "threshold_db"),

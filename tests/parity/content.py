@@ -1,6 +1,6 @@
 """How well content encoders keep what is said and drop who says it, on recordings whose words are known.
 
-    python -m rvc_lightning.pretraining.speak corpus=CORPUS sentences=0 readers=0 recordings=TABLE.csv
+    python -m rvc_lightning.pretraining.synthesize corpus=CORPUS sentences=0 readers=0 recordings=TABLE.csv
     python tests/parity/content.py CORPUS [--encoders mel_cepstra spectral phonetic phonetic:FILE contentvec]
 
 Of every encoder:

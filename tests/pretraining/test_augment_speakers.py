@@ -1,4 +1,4 @@
-"""Many speakers made of a few."""
+"""Speakers derived from a few recordings."""
 
 import csv
 import shutil
@@ -18,8 +18,8 @@ RATE, TONE_HZ = 16000, 300
 
 
 @pytest.fixture
-def crowd_of(tmp_path):
-    """Runs the command on three recordings of two people, each a second of a tone."""
+def augment(tmp_path):
+    """Run the command on three recordings of two people, a second of a tone each."""
     rows = [("anna", "1"), ("anna", "2"), ("ben", "3")]
     with (tmp_path / "table.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -30,16 +30,16 @@ def crowd_of(tmp_path):
         soundfile.write(tmp_path / f"{name}.wav", tone, RATE)
 
     def run(*overrides):
-        overrides = [f"output={tmp_path / 'crowd'}", f"recordings={tmp_path / 'table.csv'}", *overrides]
+        overrides = [f"output={tmp_path / 'speakers'}", f"recordings={tmp_path / 'table.csv'}", *overrides]
         with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
             write_augmented_speakers(compose("pretraining_augment_speakers", overrides=overrides))
-        return tmp_path / "crowd"
+        return tmp_path / "speakers"
 
     return run
 
 
-def test_a_pace_makes_another_speaker(crowd_of):
-    folder = crowd_of("synthesizers=[]", "paces=[0.8,1.25]")
+def test_each_pace_derives_a_speaker(augment):
+    folder = augment("synthesizers=[]", "paces=[0.8,1.25]")
     assert {path.name for path in folder.iterdir()} == {
         *("anna", "anna_0.8", "anna_1.25", "ben", "ben_0.8", "ben_1.25")
     }
@@ -51,37 +51,37 @@ def test_a_pace_makes_another_speaker(crowd_of):
         assert loudest_hz == pytest.approx(TONE_HZ * pace, abs=2)
 
 
-def test_minutes_bound_those_that_are_made(crowd_of):
-    folder = crowd_of("synthesizers=[]", "paces=[0.9]", f"minutes={0.5 / 60}")
+def test_minutes_limit_derived_speakers(augment):
+    folder = augment("synthesizers=[]", "paces=[0.9]", f"minutes={0.5 / 60}")
     assert len([*(folder / "anna").iterdir()]) == 2 and len([*(folder / "anna_0.9").iterdir()]) == 1
 
 
 @pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
-def test_synthesizers_read_what_people_said(crowd_of):
-    folder = crowd_of("synthesizers=[slt]", "paces=[]")
+def test_synthesizers_read_the_transcripts(augment):
+    folder = augment("synthesizers=[slt]", "paces=[]")
     clips = sorted((folder / "flite_slt").iterdir())
     assert len(clips) == 3 and all(soundfile.info(clip).samplerate == 24000 for clip in clips)
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("paces=[1.1,3]", "between 0.5 and 2"), ("paces=[1]", "not be 1"), ("synthesizers=[siri]", "'siri'.*slt")],
+    [("paces=[1.1,3]", "from 0.5 to 2"), ("paces=[1]", "other than 1"), ("synthesizers=[siri]", "'siri'.*slt")],
 )
-def test_what_makes_no_sense_is_refused_first(crowd_of, override, message, tmp_path):
+def test_invalid_settings_write_nothing(augment, override, message, tmp_path):
     with pytest.raises(ConfigurationError, match=message):
-        crowd_of(override)
-    assert not (tmp_path / "crowd").exists()
+        augment(override)
+    assert not (tmp_path / "speakers").exists()
 
 
-def test_a_folder_that_is_not_empty_is_left_alone(crowd_of):
-    folder = crowd_of("synthesizers=[]", "paces=[]")
+def test_a_folder_that_is_not_empty(augment):
+    folder = augment("synthesizers=[]", "paces=[]")
     before = sorted(folder.rglob("*"))
     with pytest.raises(ConfigurationError, match="is not empty"):
-        crowd_of("synthesizers=[]", "paces=[0.9]")
+        augment("synthesizers=[]", "paces=[0.9]")
     assert sorted(folder.rglob("*")) == before
 
 
-def test_a_table_without_recordings_is_an_error(crowd_of, tmp_path):
+def test_an_empty_table(augment, tmp_path):
     (tmp_path / "table.csv").write_text("path,speaker,transcript\n")
-    with pytest.raises(DatasetError, match="names no recordings"):
-        crowd_of()
+    with pytest.raises(DatasetError, match="lists no recordings"):
+        augment()

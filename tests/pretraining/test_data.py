@@ -1,3 +1,5 @@
+"""The corpus and its examples."""
+
 from collections import Counter
 
 import numpy as np
@@ -7,9 +9,9 @@ from corpora import make_corpus
 
 from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.errors import DatasetError
-from rvc_lightning.pretraining.augment import AugmentConfig, augmented
+from rvc_lightning.pretraining.augment import AugmentConfig, augment_speech
 from rvc_lightning.pretraining.corpus import read_manifest
-from rvc_lightning.pretraining.data import NO_FRAME, PairDataModule, Speech, View, _partners, _phones, matched
+from rvc_lightning.pretraining.data import NO_FRAME, PairDataModule, Speech, View, _partners, _phones, match_phones
 from rvc_lightning.pretraining.phones import PHONES, SILENCE
 
 FRAMES = 24
@@ -30,13 +32,13 @@ def corpus(tmp_path_factory):
     return folder
 
 
-def test_the_manifest_comes_back(tmp_path):
+def test_write_and_read_a_manifest(tmp_path):
     written = make_corpus(tmp_path)
     assert read_manifest(tmp_path) == written
 
 
-def test_no_corpus_is_a_clear_error(tmp_path):
-    with pytest.raises(DatasetError, match="is no corpus"):
+def test_a_folder_that_is_not_a_corpus(tmp_path):
+    with pytest.raises(DatasetError, match="is not a corpus"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.jsonl").write_text(
         '{"audio": "a", "speaker": "b", "sentence": 0, "phones": ["qq"], "ends_s": [1]}'
@@ -45,7 +47,7 @@ def test_no_corpus_is_a_clear_error(tmp_path):
         read_manifest(tmp_path)
 
 
-def test_batches_have_phones_and_partners_of_the_same_phone(corpus):
+def test_partners_have_the_same_phone(corpus):
     batch = next(iter(datamodule(corpus).train_dataloader()))
     assert batch.wav16k.shape == (4, 2, (FRAMES - 1) * 320 + 400) and batch.wav16k.dtype == torch.float32
     assert batch.phones.shape == (4, 2, FRAMES) and batch.partners.shape == (4, FRAMES)
@@ -54,50 +56,50 @@ def test_batches_have_phones_and_partners_of_the_same_phone(corpus):
     there = batch.phones[item, 1, batch.partners[item, frame]]
     here = batch.phones[item, 0, frame]
     assert len(item) > 20 and (here != PHONES.index(SILENCE)).all()
-    # The nearest frame may lie just over the edge of a phone.
+    # The nearest frame may lie just beyond the edge of a phone.
     assert (here == there).float().mean() > 0.8
 
 
-def test_validation_is_the_same_each_time_and_of_other_sentences(corpus):
+def test_validation_is_repeatable_and_held_out(corpus):
     module = datamodule(corpus, held_out_speakers=["recorded-anna"])
     first, again = (next(iter(module.val_dataloader())) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    trained = [speech.speaker for said in module.training.sentences for speech in said]
+    trained = [speech.speaker for sentence in module.training.sentences for speech in sentence]
     assert Counter(trained) == {"tone-a": 5, "tone-b": 5}
     assert [speech.speaker for speech in module.validation.sentences[0]] == ["recorded-anna", "tone-a", "tone-b"]
 
 
-def test_frames_meet_at_the_same_share_of_a_phone():
+def test_partners_are_at_the_same_position_in_a_phone():
     ramp = np.arange(SAMPLE_RATE * 2, dtype=np.int16)
     aa, iy = PHONES.index("aa"), PHONES.index("iy")
     slow = Speech("a", ramp, np.array([aa, iy]), np.array([0.0, 1.0, 2.0]))
     quick = Speech("b", ramp, np.array([aa, iy]), np.array([0.0, 0.5, 1.0]))
     partners = _partners(View(slow, 0.0, 1.0), View(quick, 0.0, 1.0), 90)
     frames = np.arange(90)
-    # Middles are at 20 f + 12.5 ms, and half as late in the other.
+    # The middle of frame f is at 20 f + 12.5 ms, and at half that time in the other utterance.
     np.testing.assert_allclose(partners, (frames * 20 + 12.5) / 40 - 0.625, atol=0.51)
     assert _phones(View(slow, 0.5, 1.0), 90).tolist() == [aa] * 25 + [iy] * 50 + [NO_FRAME] * 15
-    # Twice as fast is half as many frames.
+    # At twice the speed a phone has half as many frames.
     assert _phones(View(slow, 0.5, 2.0), 90).tolist() == [aa] * 12 + [iy] * 25 + [NO_FRAME] * 53
 
 
-def test_a_view_is_resampled_in_place():
+def test_a_view_is_resampled():
     speech = Speech("a", np.arange(1000, dtype=np.int16), np.array([0]), np.array([0.0, 1.0]))
     audio = View(speech, 100 / SAMPLE_RATE, 1.5).audio(800) * 2**15
     np.testing.assert_allclose(audio[:599], 100 + 1.5 * np.arange(599), rtol=1e-6)
     assert not audio[601:].any()
 
 
-def test_phones_that_only_one_says_have_no_partner():
-    assert matched(np.array([1, 2, 3, 4]), np.array([1, 9, 3, 4])) == [(0, 0), (2, 2), (3, 3)]
+def test_phones_of_one_utterance_alone_have_no_partner():
+    assert match_phones(np.array([1, 2, 3, 4]), np.array([1, 9, 3, 4])) == [(0, 0), (2, 2), (3, 3)]
 
 
 def test_augmentation_keeps_length_and_peak():
     draw = np.random.default_rng(0)
     speech = np.sin(np.arange(8000) / 5).astype(np.float32)
-    versions = [augmented(speech, speech[::-1], AugmentConfig(), draw) for _ in range(40)]
+    versions = [augment_speech(speech, speech[::-1], AugmentConfig(), draw) for _ in range(40)]
     for version in versions:
         assert version.shape == speech.shape and version.dtype == np.float32
         assert 10 ** (-35 / 20) * 0.99 < np.abs(version).max() <= 1.001
-    silent = augmented(np.zeros_like(speech), speech, AugmentConfig(), draw)
+    silent = augment_speech(np.zeros_like(speech), speech, AugmentConfig(), draw)
     assert np.isfinite(silent).all()

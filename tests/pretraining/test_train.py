@@ -1,4 +1,4 @@
-"""From a corpus to an encoder that is used."""
+"""Training of the phonetic encoder."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ resolvers.register()
 
 
 def composed(folder, *overrides):
-    """A small run in a folder, on the corpus there."""
+    """Compose a small run in a folder, on its corpus."""
     settings = [
         *(f"model.sizes.{name}={value}" for name, value in (SMALL | {"channels": 32, "bottleneck": 16}).items()),
         *("model.training.lr=0.01", "model.training.warmup_steps=5", "model.augment.p_noise=0", "precision=32-true"),
@@ -35,7 +35,8 @@ def composed(folder, *overrides):
         return compose("pretraining_train", overrides=[*settings, *overrides])
 
 
-def test_a_run_writes_an_encoder_that_learned_something_and_goes_on(tmp_path):
+@pytest.mark.slow
+def test_train_and_resume(tmp_path):
     make_corpus(tmp_path / "corpus")
     assert train(composed(tmp_path)) < 0.5
     encoder = build_content_encoder("phonetic", path=str(tmp_path / "phonetic.pt"))
@@ -45,7 +46,7 @@ def test_a_run_writes_an_encoder_that_learned_something_and_goes_on(tmp_path):
     assert torch.load(last, weights_only=True)["epoch"] == 2
 
 
-def test_what_is_no_checkpoint_is_told_and_no_code_of_it_run(tmp_path):
+def test_a_hostile_checkpoint_runs_no_code(tmp_path):
     class Calling:
         def __reduce__(self):
             return Path.touch, (tmp_path / "ran",)
@@ -58,7 +59,8 @@ def test_what_is_no_checkpoint_is_told_and_no_code_of_it_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_run_that_is_stopped_saves_itself(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_an_interrupted_run_is_saved(tmp_path, monkeypatch):
     make_corpus(tmp_path / "corpus")
     monkeypatch.setattr(PhoneticTraining, "on_train_batch_end", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(SystemExit) as end:
@@ -67,7 +69,7 @@ def test_a_run_that_is_stopped_saves_itself(tmp_path, monkeypatch):
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] > 0
 
 
-def test_a_run_may_start_from_an_encoder(tmp_path):
+def test_start_from_an_encoder(tmp_path):
     donor, module = PhoneticTraining(SMALL).network, PhoneticTraining(SMALL)
     torch.save(to_file(donor), tmp_path / "donor.pt")
     module.start_from(tmp_path / "donor.pt")
@@ -77,7 +79,7 @@ def test_a_run_may_start_from_an_encoder(tmp_path):
         PhoneticTraining(SMALL | {"n_blocks": 1}).start_from(tmp_path / "donor.pt")
 
 
-def test_settings_of_the_configuration_are_those_of_the_code():
+def test_configured_settings_are_the_defaults():
     with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
         model = compose("pretraining_train", overrides=["paths.run=unused"]).model
     assert dict(model.sizes) == vars(PhoneticConfig())
@@ -86,7 +88,7 @@ def test_settings_of_the_configuration_are_those_of_the_code():
     assert module.training_config == default.training_config and module.augment == default.augment
 
 
-def test_agreement_is_low_where_both_say_the_same_and_blind_to_neighbours():
+def test_agreement_loss():
     module = PhoneticTraining(SMALL, {"anchors": 100})
     first = torch.nn.functional.one_hot(torch.arange(12), 12).float()[None]
     partners = torch.arange(12)[None]
@@ -97,7 +99,7 @@ def test_agreement_is_low_where_both_say_the_same_and_blind_to_neighbours():
     assert module._agreement(first, first, torch.full((1, 12), NO_FRAME)) == 0
 
 
-def test_every_parameter_gets_a_gradient():
+def test_every_parameter_has_a_gradient():
     module = PhoneticTraining(SMALL)
     samples = 23 * 320 + 400
     batch = Pairs(torch.randn(2, 2, samples), torch.randint(40, (2, 2, 24)), torch.arange(24).expand(2, -1))
@@ -106,7 +108,7 @@ def test_every_parameter_gets_a_gradient():
     assert all(p.grad is not None and p.grad.any() for p in module.network.parameters())
 
 
-def test_a_damaged_file_and_another_version_are_refused(tmp_path):
+def test_a_damaged_file_and_another_version(tmp_path):
     (tmp_path / "broken.pt").write_bytes(b"nothing")
     with pytest.raises(ConfigurationError, match=r"broken\.pt is no phonetic encoder"):
         build_content_encoder("phonetic", path=str(tmp_path / "broken.pt"))

@@ -1,4 +1,4 @@
-"""A corpus small enough for a test: tones that stand for phones."""
+"""A corpus small enough for a test: a tone for each phone."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def tones(phones, seconds_each):
 
 
 def make_corpus(folder, sentences=6, speakers=("recorded-anna", "tone-a", "tone-b")):
-    """Each speaker says each sentence at a pace of their own."""
+    """Write a corpus in which each speaker speaks each sentence at another pace."""
     draw, utterances = np.random.default_rng(0), []
     for sentence in range(sentences):
         phones = ["pau", *draw.choice(["aa", "iy", "s", "m"], 8).tolist(), "pau"]

@@ -1,6 +1,6 @@
-"""Speech synthesizers that say which phone they speak when: flite, Festival and eSpeak NG, as Debian has them.
+"""Speech synthesizers that report the times of phones: flite, Festival and eSpeak NG, as packaged by Debian.
 
-Each is a program or a library of the system, found when it is first asked to speak.
+Each is a program or a library of the system, found on first use.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import soundfile
 from rvc_lightning.audio.decode import resample
 from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.pretraining.phones import Segment, folded, from_espeak
+from rvc_lightning.pretraining.phones import Segment, from_arpabet, from_espeak
 
 FLITE_VOICES = ("kal16", "awb", "rms", "slt")
 FESTIVAL_VOICES = ("ked_diphone", "cmu_us_slt_arctic_hts")
@@ -35,7 +35,7 @@ ESPEAK_VARIANTS = (
     "paul", "pedro", "quincy", "rob", "robert", "sandro", "steph", "travis", "victor", "whisper", "whisperf", "zac"
 )  # fmt: skip
 
-_PATIENCE_S = 60
+_TIMEOUT_S = 60
 
 _FESTIVAL_SCRIPT = """
 (voice_{voice})
@@ -48,13 +48,13 @@ _FESTIVAL_SCRIPT = """
 
 
 @dataclass
-class Spoken:
-    """A sentence that was read aloud.
+class AlignedSpeech:
+    """A spoken sentence with its phones.
 
     Attributes:
-        speaker: Who reads.
+        speaker: Name of the speaker.
         audio: Float32 [T] at 16 kHz.
-        segments: Phones, and the second each ends at.
+        segments: Phones with their ends in seconds.
     """
 
     speaker: str
@@ -62,66 +62,68 @@ class Spoken:
     segments: list[Segment]
 
 
-Speaker = Callable[[str, random.Random], Spoken]
-"""From a sentence, and what decides pace and the like, to speech. Raises ConfigurationError where it is not installed,
-KeyError for a phone that is not known and TimeoutError where it does not come to an end."""
+Synthesizer = Callable[[str, random.Random], AlignedSpeech]
+"""Function from a sentence and a source of random choices to speech.
+
+Raises ConfigurationError if it is not installed, KeyError for an unknown phone, and TimeoutError.
+"""
 
 
-def speakers() -> list[Speaker]:
-    """All there are, eSpeak NG with its many variants as three of them."""
-    flite_voices = [functools.partial(flite, voice) for voice in FLITE_VOICES]
-    festival_voices = [functools.partial(festival, voice) for voice in FESTIVAL_VOICES]
-    return [*flite_voices, *festival_voices, espeak, espeak, espeak]
+def all_synthesizers() -> list[Synthesizer]:
+    """Return all synthesizers; eSpeak NG has many variants and is listed three times."""
+    flite_voices = [functools.partial(synthesize_flite, voice) for voice in FLITE_VOICES]
+    festival_voices = [functools.partial(synthesize_festival, voice) for voice in FESTIVAL_VOICES]
+    return [*flite_voices, *festival_voices, *(3 * [synthesize_espeak])]
 
 
-def flite(voice: str, text: str, draw: random.Random) -> Spoken:
-    """Reads with one of flite's own voices, at a pace of 0.75 to 1.25."""
+def synthesize_flite(voice: str, text: str, rng: random.Random) -> AlignedSpeech:
+    """Synthesize with a voice of flite, at a random pace of 0.75 to 1.25."""
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder) / "speech.wav"
-        stretch = f"duration_stretch={draw.uniform(0.75, 1.25):.3f}"
-        printed = _run("flite", "-voice", voice, "-psdur", "--setf", stretch, "-t", text, "-o", str(wav))
-        return Spoken(f"flite-{voice}", _read(wav), folded(_pairs(printed)))
+        stretch = f"duration_stretch={rng.uniform(0.75, 1.25):.3f}"
+        output = _run("flite", "-voice", voice, "-psdur", "--setf", stretch, "-t", text, "-o", str(wav))
+        return AlignedSpeech(f"flite-{voice}", _read(wav), from_arpabet(_parse_segments(output)))
 
 
-def festival(voice: str, text: str, draw: random.Random) -> Spoken:
-    """Reads with a voice of Festival's, at a pace of 0.75 to 1.25."""
+def synthesize_festival(voice: str, text: str, rng: random.Random) -> AlignedSpeech:
+    """Synthesize with a voice of Festival, at a random pace of 0.75 to 1.25."""
     with tempfile.TemporaryDirectory() as folder:
         wav, script = Path(folder) / "speech.wav", Path(folder) / "speak.scm"
         quoted = text.replace("\\", "").replace('"', "")
-        stretch = f"{draw.uniform(0.75, 1.25):.3f}"
+        stretch = f"{rng.uniform(0.75, 1.25):.3f}"
         script.write_text(_FESTIVAL_SCRIPT.format(voice=voice, stretch=stretch, text=quoted, wav=wav))
-        printed = _run("festival", "-b", str(script))
-        return Spoken(f"festival-{voice}", _read(wav), folded(_pairs(printed)))
+        output = _run("festival", "-b", str(script))
+        return AlignedSpeech(f"festival-{voice}", _read(wav), from_arpabet(_parse_segments(output)))
 
 
-def espeak(text: str, draw: random.Random) -> Spoken:
-    """Reads with any accent and variant of eSpeak NG's, at 110 to 210 words a minute."""
-    variant = draw.choice(ESPEAK_VARIANTS)
+def synthesize_espeak(text: str, rng: random.Random) -> AlignedSpeech:
+    """Synthesize with a random accent and variant of eSpeak NG, at 110 to 210 words a minute."""
+    variant = rng.choice(ESPEAK_VARIANTS)
     library = _espeak()
-    audio, segments = library.say(
-        text, f"{draw.choice(ESPEAK_ACCENTS)}+{variant}", draw.randrange(110, 211), draw.randrange(20, 85)
+    audio, segments = library.synthesize(
+        text, f"{rng.choice(ESPEAK_ACCENTS)}+{variant}", rng.randrange(110, 211), rng.randrange(20, 85)
     )
-    return Spoken(f"espeak-{variant}", resample(audio, library.sample_rate, SAMPLE_RATE), from_espeak(segments))
+    return AlignedSpeech(f"espeak-{variant}", resample(audio, library.sample_rate, SAMPLE_RATE), from_espeak(segments))
 
 
 def _run(*command: str) -> str:
-    """What a program prints.
+    """Run a program and return its output.
 
     Raises:
-        ConfigurationError: There is no such program, or it fails.
-        TimeoutError: It does not end.
+        ConfigurationError: The program is not installed, or fails.
+        TimeoutError: The program does not exit in time.
     """
     try:
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=_PATIENCE_S).stdout
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S).stdout
     except subprocess.TimeoutExpired as error:
-        raise TimeoutError(f"{command[0]} did not end within {_PATIENCE_S} s") from error
+        raise TimeoutError(f"{command[0]} did not exit within {_TIMEOUT_S} s") from error
     except (OSError, subprocess.SubprocessError) as error:
-        raise ConfigurationError(f"{command[0]} is needed to make speech, and does not run here: {error}") from error
+        raise ConfigurationError(f"synthesis requires the program {command[0]}, which fails: {error}") from error
 
 
-def _pairs(printed: str) -> list[Segment]:
-    """`pau:0.184 dh:0.251 ...` as names and seconds."""
-    pairs = (item.rsplit(":", 1) for item in printed.split())
+def _parse_segments(output: str) -> list[Segment]:
+    """Parse `pau:0.184 dh:0.251 ...`."""
+    pairs = (item.rsplit(":", 1) for item in output.split())
     return [(name, float(end_s)) for name, end_s in pairs]
 
 
@@ -151,28 +153,28 @@ _RATE, _PITCH = 1, 3
 
 
 class _Espeak:
-    """The library of eSpeak NG, which tells the sample each phone begins at; the program does not."""
+    """The library of eSpeak NG, which reports the first sample of each phone; the program does not."""
 
     def __init__(self) -> None:
         try:
             self._library = ctypes.CDLL("libespeak-ng.so.1")
         except OSError as error:
-            raise ConfigurationError(f"eSpeak NG is needed to make speech: {error}") from error
+            raise ConfigurationError(f"synthesis requires the library eSpeak NG: {error}") from error
         self.sample_rate: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, None, _PHONEME_EVENTS)
         self._audio: list[np.ndarray] = []
-        self._begins: list[tuple[str, int]] = []
-        # Kept, since the library holds no reference.
-        self._callback = _CALLBACK(self._take)
+        self._starts: list[tuple[str, int]] = []
+        # The library keeps no reference to the callback.
+        self._callback = _CALLBACK(self._on_events)
         self._library.espeak_SetSynthCallback(self._callback)
 
-    def say(self, text: str, voice: str, words_per_minute: int, pitch: int) -> tuple[np.ndarray, list[Segment]]:
-        """Audio [T] at `sample_rate`, and mnemonics with the second each ends at.
+    def synthesize(self, text: str, voice: str, words_per_minute: int, pitch: int) -> tuple[np.ndarray, list[Segment]]:
+        """Return audio [T] at `sample_rate`, and mnemonics with their ends in seconds.
 
         Raises:
-            ConfigurationError: There is no such voice.
+            ConfigurationError: The voice does not exist.
         """
         self._audio.clear()
-        self._begins.clear()
+        self._starts.clear()
         if self._library.espeak_SetVoiceByName(voice.encode()):
             raise ConfigurationError(f"eSpeak NG has no voice '{voice}'")
         self._library.espeak_SetParameter(_RATE, words_per_minute, 0)
@@ -181,17 +183,17 @@ class _Espeak:
         self._library.espeak_Synth(encoded, len(encoded), 0, 1, 0, _UTF8, None, None)
         self._library.espeak_Synchronize()
         audio = np.concatenate(self._audio).astype(np.float32) / 2**15
-        ends = [*(begin for _, begin in self._begins[1:]), len(audio)]
-        names = [name for name, _ in self._begins]
+        ends = [*(start for _, start in self._starts[1:]), len(audio)]
+        names = [name for name, _ in self._starts]
         return audio, [(name, end / self.sample_rate) for name, end in zip(names, ends, strict=True)]
 
-    def _take(self, wav: ctypes._Pointer, samples: int, events: ctypes._Pointer) -> int:
+    def _on_events(self, wav: ctypes._Pointer, samples: int, events: ctypes._Pointer) -> int:
         if wav and samples > 0:
             self._audio.append(np.ctypeslib.as_array(wav, (samples,)).copy())
         position = 0
         while events[position].type != _LIST_END:
             if events[position].type == _PHONEME:
-                self._begins.append((bytes(events[position].id.string).decode(), events[position].sample))
+                self._starts.append((bytes(events[position].id.string).decode(), events[position].sample))
             position += 1
         return 0
 
