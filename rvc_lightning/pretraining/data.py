@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from rvc_lightning.audio.frames import CONTENT_SAMPLES, SAMPLE_RATE, WINDOW_SAMPLES
+from rvc_lightning.config.options import Settings, option
 from rvc_lightning.pretraining.augment import AugmentConfig, augment_speech
 from rvc_lightning.pretraining.corpus import Utterance, read_audio, read_manifest
 from rvc_lightning.pretraining.phones import PHONES, SILENCE
@@ -151,57 +152,51 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
         return augment_speech(audio, View(noise, 0.0, 1.0).audio(self.samples), self.augment, rng)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PairDataConfig(Settings, group="data"):
+    """Examples and their loading."""
+
+    batch_size: int = option(help="N, pairs of utterances in a batch", min=1)
+    frames: int = option(help="F, frames of each utterance", min=1)
+    examples: int = option(help="pairs in an epoch", min=1)
+    recorded_share: float = option(help="share of pairs with a recorded person, if there are recordings", min=0, max=1)
+    held_out_sentences: float = option(help="share of sentences held out for validation", min=0, max=1)
+    held_out_speakers: list[str] = option(help="speakers held out for validation")
+    num_workers: int = option(help="loading processes; 0 loads in the training process", min=0)
+
+
 class PairDataModule(lightning.LightningDataModule):
     """Pairs from a corpus; some sentences, and optionally some speakers, are held out for validation."""
 
-    def __init__(
-        self,
-        folder: Path,
-        batch_size: int,
-        frames: int,
-        examples: int,
-        recorded_share: float,
-        held_out_sentences: float,
-        held_out_speakers: Sequence[str],
-        augment: AugmentConfig,
-        num_workers: int,
-        seed: int,
-    ) -> None:
-        """Read the manifest; see `conf/pretraining_train.yaml` for the settings.
-
-        Raises:
-            DatasetError: The folder is not a corpus.
-        """
+    def __init__(self, folder: Path, config: PairDataConfig, augment: AugmentConfig, seed: int) -> None:
+        """Read the manifest. Raises DatasetError if the folder is not a corpus."""
         super().__init__()
-        self.folder, self.batch_size, self.num_workers = folder, batch_size, num_workers
+        self.folder, self.config, self.augment, self.seed = folder, config, augment, seed
         self.utterances = read_manifest(folder)
-        self.held_out_speakers = set(held_out_speakers)
-        self.held_out_sentences = held_out_sentences
-        self.frames, self.examples, self.recorded_share = frames, examples, recorded_share
-        self.augment, self.seed = augment, seed
 
     def setup(self, stage: str) -> None:
         """Read the corpus into memory."""
         kept, held = self._split()
-        self.training = PairDataset(
-            kept, self.frames, self.examples, self.augment, recorded_share=self.recorded_share, seed=self.seed
-        )
+        frames, examples, share = self.config.frames, self.config.examples, self.config.recorded_share
+        self.training = PairDataset(kept, frames, examples, self.augment, recorded_share=share, seed=self.seed)
         self.validation = PairDataset(
-            held, self.frames, _VALIDATION_EXAMPLES, augment=None, recorded_share=1.0, seed=self.seed
+            held, frames, _VALIDATION_EXAMPLES, augment=None, recorded_share=1.0, seed=self.seed
         )
 
     def _split(self) -> tuple[list[list[Speech]], list[list[Speech]]]:
         """Return the sentences for training, and those for validation, by held-out speakers if there are any."""
         numbers = sorted({utterance.sentence for utterance in self.utterances})
         rng = np.random.default_rng(self.seed)
-        held_out = set(rng.permutation(numbers)[: max(1, round(len(numbers) * self.held_out_sentences))].tolist())
+        held_out = set(
+            rng.permutation(numbers)[: max(1, round(len(numbers) * self.config.held_out_sentences))].tolist()
+        )
         kept: dict[int, list[Speech]] = defaultdict(list)
         held: dict[int, list[Speech]] = defaultdict(list)
         for utterance in self.utterances:
             validates = utterance.sentence in held_out
-            if validates or utterance.speaker not in self.held_out_speakers:
+            if validates or utterance.speaker not in self.config.held_out_speakers:
                 (held if validates else kept)[utterance.sentence].append(_speech(self.folder, utterance))
-        unseen = [one for one in held.values() if any(s.speaker in self.held_out_speakers for s in one)]
+        unseen = [one for one in held.values() if any(s.speaker in self.config.held_out_speakers for s in one)]
         return list(kept.values()), unseen or list(held.values())
 
     def train_dataloader(self) -> DataLoader[tuple[np.ndarray, ...]]:
@@ -215,11 +210,11 @@ class PairDataModule(lightning.LightningDataModule):
     def _loader(self, dataset: PairDataset) -> DataLoader[tuple[np.ndarray, ...]]:
         return DataLoader(
             dataset,
-            self.batch_size,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            self.config.batch_size,
+            num_workers=self.config.num_workers,
+            persistent_workers=self.config.num_workers > 0,
             collate_fn=_collate,
-            drop_last=len(dataset) > self.batch_size,
+            drop_last=len(dataset) > self.config.batch_size,
         )
 
 

@@ -40,7 +40,7 @@ def train(config: DictConfig) -> float:
     from rvc_lightning.io.pickles import read_pickle
     from rvc_lightning.models.phonetic import to_file
     from rvc_lightning.pretraining.augment import AugmentConfig
-    from rvc_lightning.pretraining.data import PairDataModule
+    from rvc_lightning.pretraining.data import PairDataConfig, PairDataModule
     from rvc_lightning.pretraining.module import PhoneticTraining
     from rvc_lightning.training.callbacks.last_checkpoint import stopped_by_signals
     from rvc_lightning.training.trainer import build_trainer, set_up_torch
@@ -49,8 +49,7 @@ def train(config: DictConfig) -> float:
     lightning.seed_everything(config.seed, workers=True)
     model = plain(config.model)
     augment = AugmentConfig.from_values(model["augment"])
-    values = plain(config.data) | {"folder": Path(config.corpus), "augment": augment, "seed": config.seed}
-    data = PairDataModule(**values)
+    data = PairDataModule(Path(config.corpus), PairDataConfig.from_values(config.data), augment, config.seed)
     module = PhoneticTraining(**model)
     if config.start_from is not None:
         module.start_from(Path(config.start_from))

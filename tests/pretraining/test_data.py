@@ -11,7 +11,16 @@ from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.pretraining.augment import AugmentConfig, augment_speech
 from rvc_lightning.pretraining.corpus import read_manifest
-from rvc_lightning.pretraining.data import NO_FRAME, PairDataModule, Speech, View, _partners, _phones, match_phones
+from rvc_lightning.pretraining.data import (
+    NO_FRAME,
+    PairDataConfig,
+    PairDataModule,
+    Speech,
+    View,
+    _partners,
+    _phones,
+    match_phones,
+)
 from rvc_lightning.pretraining.phones import PHONES, SILENCE
 
 FRAMES = 24
@@ -19,8 +28,8 @@ FRAMES = 24
 
 def datamodule(folder, **changes):
     options = {"batch_size": 4, "frames": FRAMES, "examples": 40, "recorded_share": 0.5, "held_out_sentences": 0.2,
-               "held_out_speakers": [], "augment": AugmentConfig(), "num_workers": 0, "seed": 1}  # fmt: skip
-    module = PairDataModule(folder, **options | changes)
+               "held_out_speakers": [], "num_workers": 0}  # fmt: skip
+    module = PairDataModule(folder, PairDataConfig(**options | changes), AugmentConfig(), seed=1)
     module.setup("fit")
     return module
 
