@@ -10,7 +10,7 @@ import soundfile
 from stubs import make_voice, quick_config
 
 from rvc_lightning import Voice
-from rvc_lightning.voice.rvc_format import OWN_ENTRY
+from rvc_lightning.voice.rvc_format import PROJECT_ENTRY
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +50,7 @@ def test_report_is_the_only_output(folder):
 def test_pitch_extractor_of_the_voice_can_be_replaced(folder):
     words = "voice=anna.pth", "audio=in", "metrics=[]", "trainer.accelerator=cpu", "task=resynthesis"
     voice = Voice.load(folder / "anna.pth")
-    voice.information[OWN_ENTRY] = {"pitch": {"name": "magic"}}
+    voice.information[PROJECT_ENTRY] = {"pitch": {"name": "magic"}}
     voice.save(folder / "anna.pth")
     done = run(folder, *words)
     assert done.returncode == 1 and "pitch=swift_f0 on the command line" in done.stderr

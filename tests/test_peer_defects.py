@@ -22,7 +22,7 @@ from rvc_lightning.retrieval.index import IndexConfig, RetrievalIndex, build_ind
 from rvc_lightning.voice.voice import content_hash
 
 ELSEWHERE = {
-    "L1 non-strict loading": ["voice/test_voice.py::test_what_does_not_fit_is_named"],
+    "L1 non-strict loading": ["voice/test_voice.py::test_mismatch_is_named"],
     "L2 pickles are run": [
         "test_hostile_files.py::test_code_in_a_pickle_is_not_run_but_named",
         "test_architecture.py::test_nothing_is_placed_or_unpickled_by_hand",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.retrieval.discovery import find_index
-from rvc_lightning.voice.info import VoiceFacts, facts_of_voice
+from rvc_lightning.voice.info import VoiceInfo, read_voice_info
 
 _SUFFIX = ".pth"
 
@@ -49,7 +49,7 @@ class VoiceCatalog:
             )
         self._paths: dict[str, Path] = {}
         self._unfollowed: dict[str, str] = {}
-        self._examined: dict[str, tuple[Stamp, VoiceFacts | str]] = {}
+        self._examined: dict[str, tuple[Stamp, VoiceInfo | str]] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -94,7 +94,7 @@ class VoiceCatalog:
         index = find_index(self.path(name))
         return None if index is None or not self._holds(index) else index
 
-    def facts(self, name: str) -> VoiceFacts:
+    def facts(self, name: str) -> VoiceInfo:
         """What is known of a voice; it is read once, and again when its file changes.
 
         Raises:
@@ -124,10 +124,10 @@ class VoiceCatalog:
                 yield name
                 self._examined[name] = Stamp.of(path), self._examine(name, path)
 
-    def _examine(self, name: str, path: Path) -> VoiceFacts | str:
+    def _examine(self, name: str, path: Path) -> VoiceInfo | str:
         """Facts under names that may be shown, or why there are none."""
         try:
-            facts, index = facts_of_voice(path), self.index(name)
+            facts, index = read_voice_info(path), self.index(name)
         except (VoiceError, OSError) as error:
             return str(error).replace(f"'{path}'", f"'{name}'")
         if index is None:

@@ -16,7 +16,7 @@ from gradio.components import Component
 from rvc_lightning.app.controls import Controls
 from rvc_lightning.app.service import ConversionService
 from rvc_lightning.errors import RVCError
-from rvc_lightning.voice.info import VoiceFacts, as_rows
+from rvc_lightning.voice.info import VoiceInfo, as_rows
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class Page:
         }
 
 
-def _speakers(facts: VoiceFacts) -> list[tuple[str, int]]:
+def _speakers(facts: VoiceInfo) -> list[tuple[str, int]]:
     named = dict(enumerate(facts.speaker_names))
     return [
         (f"{number}: {named[number]}" if number in named else str(number), number) for number in range(facts.speakers)

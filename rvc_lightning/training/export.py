@@ -33,7 +33,7 @@ from rvc_lightning.training.checkpoints import CHECKPOINT_SUFFIX, best_checkpoin
 from rvc_lightning.training.module import AVERAGED_KEY, CHECKPOINT_KEY
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.rvc_format import SPEAKER_TABLE
-from rvc_lightning.voice.voice import Voice, in_half
+from rvc_lightning.voice.voice import Voice, to_half
 
 log = logging.getLogger(__name__)
 
@@ -199,9 +199,9 @@ def export_pair(checkpoint: Path, folder: Path) -> Pair:
     generator[SPEAKER_TABLE] = table[:speakers].mean(0, keepdim=True).repeat(rows, 1)
     discriminator = _below(_DISCRIMINATOR_PREFIX, content["state_dict"])
     pair = Pair(folder / "G.pth", folder / "D.pth")
-    stored = rvc_format.weights_for_file(generator, config), rvc_format.discriminator_weights_for_file(discriminator)
+    stored = rvc_format.weights_for_file(generator, config), rvc_format.weights_for_file(discriminator)
     # Both before either is written.
-    halves = [in_half(weights, "this training has diverged; take an earlier checkpoint") for weights in stored]
+    halves = [to_half(weights, "this training has diverged; take an earlier checkpoint") for weights in stored]
     for path, weights in zip(pair, halves, strict=True):
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
             torch.save({"model": weights}, stream)
@@ -250,7 +250,7 @@ def _information(name: str, config: SynthesizerConfig, saved: Mapping[str, Any],
         "speakers_id": len(training["speakers"]),
         "dataset_length": str(timedelta(seconds=round(training["seconds"]))).zfill(8),
         "model_hash": hashlib.sha256(identity.encode()).hexdigest(),
-        rvc_format.OWN_ENTRY: {
+        rvc_format.PROJECT_ENTRY: {
             **{key: training[key] for key in ("content", "pitch", "speakers", "median_f0_hz")},
             # Checkpoints from before it could be chosen have none.
             "noise_scale": training.get("noise_scale", PRIOR_NOISE_SCALE),

@@ -19,10 +19,10 @@ from rvc_lightning.io.hub import HubFile, fetch, known_files
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.models.layers import build_on_meta
+from rvc_lightning.models.states import nonfinite_names, state_difference
 from rvc_lightning.training.module import RVCModule
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.rvc_format import SPEAKER_TABLE
-from rvc_lightning.voice.voice import names_not_finite
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def read_pretrained(config: PretrainedConfig, sizes: SynthesizerConfig) -> Pretr
     weights = rvc_format.weights_from_file(_stored(generator), n_blocks)
     if SPEAKER_TABLE not in weights:
         raise VoiceError(f"'{generator}' is no generator: it has no speaker table; is it the discriminator's file?")
-    judge = None if discriminator is None else rvc_format.discriminator_weights_from_file(_stored(discriminator))
+    judge = None if discriminator is None else rvc_format.weights_from_file(_stored(discriminator))
     return Pretrained(weights, generator, judge, discriminator)
 
 
@@ -185,13 +185,13 @@ def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path,
         VoiceError: Names or shapes differ, or values are not finite; the message names the setting to change.
     """
     _refuse_misfit(network.state_dict(), weights, path, otherwise)
-    if broken := names_not_finite(weights):
+    if broken := nonfinite_names(weights):
         raise VoiceError(f"'{path}' holds NaN or infinity ({broken}): the training that made it had diverged")
     network.load_state_dict(dict(weights))
 
 
 def _refuse_misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, otherwise: str) -> None:
-    if difference := rvc_format.difference(expected, found, limit=1):
+    if difference := state_difference(expected, found, limit=1):
         settings = ", ".join(_settings_of(expected, found))
         raise VoiceError(
             f"'{path}' does not fit the networks of this run: look at {settings}{otherwise} (tensors: {difference})"

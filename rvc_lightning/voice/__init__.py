@@ -1,1 +1,1 @@
-"""Voices: what training exports, conversion uses and every RVC tool reads."""
+"""Voices: exported by training, used by conversion, readable by every RVC tool."""

@@ -1,4 +1,4 @@
-"""A voice between two others (specification 1.5)."""
+"""The weighted mean of two voices (SPECIFICATION.md, section 1.5)."""
 
 from __future__ import annotations
 
@@ -11,86 +11,85 @@ from torch import Tensor
 
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.io.files import protect_inputs
+from rvc_lightning.models.states import state_difference
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.rvc_format import STORED_SPEAKER_TABLE
-from rvc_lightning.voice.voice import Voice, content_hash, finite_halves
+from rvc_lightning.voice.voice import Voice, content_hash, to_half
 
 log = logging.getLogger(__name__)
 
 
 def blend_files(first: Path, second: Path, ratio: float, output: Path, name: str | None = None) -> Path:
-    """Writes the blend of two voices, see `blend`; gives the path back.
+    """Write the blend of two voices, see `blend`; return the path.
+
+    Args:
+        first: The voice of ratio 1.
+        second: The voice of ratio 0.
+        ratio: 0 to 1.
+        output: The voice to write.
+        name: Name of the blend; by default that of the output.
 
     Raises:
-        VoiceError: One cannot be read, or they cannot be blended.
-        ConfigurationError: The ratio is out of range, or the output is one of the two.
+        VoiceError: A voice cannot be read, or they cannot be blended.
+        ConfigurationError: The ratio is out of range, or the output is one of the inputs.
     """
     protect_inputs(output, (first, second))
     voice = blend(Voice.load(first), Voice.load(second), ratio, name or output.stem)
-    log.info("The blend has no index of its own; that of either voice can be tried with index=FILE")
+    log.info("The blend has no index; try that of either voice with index=FILE")
     return voice.save(output)
 
 
 def blend(first: Voice, second: Voice, ratio: float, name: str) -> Voice:
-    """Ratio · first + (1 - ratio) · second, value by value, in float32 and stored as float16.
+    """Return ratio · first + (1 - ratio) · second, computed in float32 and stored as float16.
 
     Voices are compatible if they were trained from the same pretrained networks: same version, generator, sizes and
-    content encoder. Of speaker tables of different length the shorter counts.
+    content encoder. The longer speaker table is truncated.
 
     Args:
-        first: What ratio 1 gives; its configuration is kept.
-        second: What ratio 0 gives.
+        first: The voice of ratio 1; its configuration is kept.
+        second: The voice of ratio 0.
         ratio: 0 to 1.
-        name: Of the blend.
+        name: Name of the blend.
 
     Raises:
-        VoiceError: They are of different kinds, or the result does not fit into half precision.
+        VoiceError: The voices are of different kinds, or the result is not finite in half precision.
         ConfigurationError: The ratio is out of range.
     """
     if not 0 <= ratio <= 1:
-        raise ConfigurationError(f"ratio={ratio}: choose a number from 0 (all of the second) to 1 (all of the first)")
+        raise ConfigurationError(f"ratio={ratio}: choose a number from 0 (only the second) to 1 (only the first)")
     _check_compatible(first, second)
-    both = [_same_names(voice) for voice in (first, second)]
-    rows = min(len(weights[STORED_SPEAKER_TABLE]) for weights in both)
-    mine, theirs = ({**weights, STORED_SPEAKER_TABLE: weights[STORED_SPEAKER_TABLE][:rows]} for weights in both)
-    if difference := rvc_format.difference(mine, theirs):
-        raise VoiceError(f"the second voice differs from the first in its tensors: {difference}")
-    mixed = {key: ratio * tensor.float() + (1 - ratio) * theirs[key].float() for key, tensor in mine.items()}
-    weights = finite_halves(mixed, "these voices cannot be blended at this ratio")
+    a, b = (rvc_format.normalize_names(voice.weights, voice.config) for voice in (first, second))
+    rows = min(len(a[STORED_SPEAKER_TABLE]), len(b[STORED_SPEAKER_TABLE]))
+    a, b = ({**weights, STORED_SPEAKER_TABLE: weights[STORED_SPEAKER_TABLE][:rows]} for weights in (a, b))
+    if difference := state_difference(a, b):
+        raise VoiceError(f"these voices cannot be blended, the tensors of the second differ: {difference}")
+    mixed = {key: ratio * tensor.float() + (1 - ratio) * b[key].float() for key, tensor in a.items()}
+    weights = to_half(mixed, "these voices cannot be blended at this ratio")
     return Voice.from_file_content({"weight": weights, **_entries(first, weights, ratio, name)})
 
 
 def _check_compatible(first: Voice, second: Voice) -> None:
-    """Raises VoiceError naming the first things in which two voices differ and must not."""
-    mine, theirs = asdict(first.config), asdict(second.config)
-    differing = [key for key in mine if key != "speaker_count" and mine[key] != theirs[key]]
-    told = [f"{key} {mine[key]} and {theirs[key]}" for key in differing[:5]]
-    encoders = [_content(voice) for voice in (first, second)]
-    if encoders[0] != encoders[1]:
-        # Features of different encoders have nothing in common: no ratio of the two can be spoken to.
-        told.append(f"content encoder {encoders[0]} and {encoders[1]}")
-    if told:
-        raise VoiceError(f"these voices cannot be blended, they differ: {'; '.join(told)}")
+    """Raise VoiceError that names the first differences of two voices."""
+    a, b = asdict(first.config), asdict(second.config)
+    differences = [f"{key} {a[key]} and {b[key]}" for key in a if key != "speaker_count" and a[key] != b[key]][:5]
+    if _encoder(first) != _encoder(second):
+        # Features of different encoders have nothing in common.
+        differences.append(f"content encoder {_encoder(first)} and {_encoder(second)}")
+    if differences:
+        raise VoiceError(f"these voices cannot be blended, they differ: {'; '.join(differences)}")
 
 
-def _content(voice: Voice) -> str:
-    """The content encoder with its options, if it has any."""
-    content = voice.own.get("content")
+def _encoder(voice: Voice) -> str:
+    """Return the content encoder with its options."""
+    content = voice.training_info.get("content")
     options = content.get("options") if isinstance(content, dict) else None
     return f"{voice.content_encoder} {options}" if options else voice.content_encoder
 
 
-def _same_names(voice: Voice) -> dict[str, Tensor]:
-    """Stored tensors under the names of the format, whichever spelling of weight norm the file has."""
-    return rvc_format.normal_names(voice.weights, voice.config)
-
-
 def _entries(first: Voice, weights: dict[str, Tensor], ratio: float, name: str) -> dict[str, Any]:
-    """The entries of the blend beside its weights, all of which are about the first voice's kind or about the blend."""
     vocoder, pitch_guided = rvc_format.vocoder_of(first.config)
-    config = first.information.get("config") or rvc_format.config_to_list(first.config)
     entries = {
-        "config": config,
+        "config": first.information.get("config") or rvc_format.config_to_list(first.config),
         "sr": str(first.sample_rate),
         "f0": pitch_guided,
         "version": rvc_format.version_of(first.config),
@@ -100,4 +99,4 @@ def _entries(first: Voice, weights: dict[str, Tensor], ratio: float, name: str) 
         "model_name": name,
         "content_hash": content_hash(weights),
     }
-    return entries | ({rvc_format.OWN_ENTRY: first.own} if first.own else {})
+    return entries | ({rvc_format.PROJECT_ENTRY: first.training_info} if first.training_info else {})

@@ -1,10 +1,8 @@
-"""What is known of a voice: `python -m rvc_lightning.voice info FILE...`."""
+"""Facts about a voice file: `python -m rvc_lightning.voice info FILE...`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +10,18 @@ import torch
 
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.retrieval.discovery import find_index
-from rvc_lightning.retrieval.index_file import read_header
+from rvc_lightning.retrieval.index_file import IndexHeader, read_header
 from rvc_lightning.voice import rvc_format
+from rvc_lightning.voice.entries import as_count, as_json, as_text, printable
 from rvc_lightning.voice.voice import Voice, content_hash
 
 _EXPECTED = ("version", "f0", "sr")
-"""Entries that every tool since version 2 of the format writes, see specification 1.1."""
+"""Entries that every tool since version 2 of the format writes (SPECIFICATION.md, section 1.1)."""
 
 
 @dataclass(frozen=True)
-class VoiceFacts:
-    """What a voice file tells, and what is found beside it."""
+class VoiceInfo:
+    """Facts about a voice file and the index beside it."""
 
     file: str
     name: str
@@ -30,17 +29,17 @@ class VoiceFacts:
     generator: str
     pitch_guided: bool
     sample_rate: int
-    """In Hz."""
+    """Rate in Hz."""
     speakers: int
-    """Those that it was trained with, numbered from 0."""
+    """Number of trained speakers, numbered from 0."""
     speaker_names: list[str]
-    """As far as the file knows them."""
+    """Names by number; empty if the file has none."""
     speaker_rows: int
-    """Of its table; those beyond `speakers` are nobody."""
+    """Rows of the speaker table; rows past `speakers` are unused."""
     pitch_extractor: str | None
-    """That it was trained with."""
+    """Pitch extractor of the training."""
     median_f0_hz: float | None
-    """Median pitch of what it was trained on, in Hz."""
+    """Median pitch of the training recordings in Hz."""
     content_encoder: str
     content_dim: int
     epoch: int | None
@@ -48,42 +47,36 @@ class VoiceFacts:
     author: str | None
     creation_date: str | None
     dataset_length: str | None
-    """HH:MM:SS."""
+    """Duration of the training recordings, HH:MM:SS."""
     values: int
-    """Numbers in the stored tensors."""
+    """Number of values in the stored tensors."""
     size_bytes: int
     content_hash: str
     """SHA-256 of names and values of the weights."""
     index: str | None
-    """The index beside the voice."""
+    """Path of the index beside the voice."""
     index_rows: int | None
     index_dim: int | None
     unusual: list[str]
-    """What differs from a file as the tools write it today; empty for most."""
+    """Differences to the files that tools write today; empty for most voices."""
     entries: dict[str, Any]
-    """Everything in the file but the tensors."""
+    """All entries of the file except the tensors, as JSON values."""
 
 
-def facts_of_voice(path: Path) -> VoiceFacts:
-    """Reads a voice and looks for its index.
+def read_voice_info(path: Path) -> VoiceInfo:
+    """Read a voice and look for its index.
 
     Raises:
-        VoiceError: It is no voice, or damaged.
+        VoiceError: The file is damaged or not a voice.
     """
     voice = Voice.load(path)
-    entries = {str(key): _plain(value) for key, value in voice.information.items()}
-    index, header, trouble = find_index(path), None, []
-    if index is not None:
-        try:
-            header = read_header(index)
-        except VoiceError as error:
-            trouble.append(str(error))
-    if header and header.content_dim != voice.config.content_dim:
-        trouble.append(f"the index beside it is of another voice: {header.content_dim} channels")
+    entries = voice.information
+    index = find_index(path)
+    header, index_problems = _read_index_header(index, voice.config.content_dim)
     vocoder, pitch_guided = rvc_format.vocoder_of(voice.config)
-    return VoiceFacts(
+    return VoiceInfo(
         file=str(path),
-        name=_text(entries.get("model_name")) or path.stem,
+        name=voice.name or path.stem,
         version=rvc_format.version_of(voice.config),
         generator=vocoder,
         pitch_guided=pitch_guided,
@@ -95,139 +88,121 @@ def facts_of_voice(path: Path) -> VoiceFacts:
         median_f0_hz=voice.median_f0_hz,
         content_encoder=voice.content_encoder,
         content_dim=voice.config.content_dim,
-        epoch=_whole(entries.get("epoch")),
-        step=_whole(entries.get("step")),
-        author=_text(entries.get("author")),
-        creation_date=_text(entries.get("creation_date")),
-        dataset_length=_text(entries.get("dataset_length")),
+        epoch=as_count(entries.get("epoch")),
+        step=as_count(entries.get("step")),
+        author=as_text(entries.get("author")),
+        creation_date=as_text(entries.get("creation_date")),
+        dataset_length=as_text(entries.get("dataset_length")),
         values=sum(tensor.numel() for tensor in voice.weights.values()),
         size_bytes=path.stat().st_size,
         content_hash=content_hash(voice.weights),
         index=None if index is None else str(index),
         index_rows=header.rows if header else None,
         index_dim=header.content_dim if header else None,
-        unusual=_unusual(voice) + trouble,
-        entries=entries,
+        unusual=_unusual_entries(voice) + _unusual_weights(voice) + index_problems,
+        entries=as_json(entries),
     )
 
 
-def _unusual(voice: Voice) -> list[str]:
-    """In what the file differs from what the tools write, in words."""
+def _read_index_header(index: Path | None, content_dim: int) -> tuple[IndexHeader | None, list[str]]:
+    """Return the header of an index if it can be read, and the problems found."""
+    if index is None:
+        return None, []
+    try:
+        header = read_header(index)
+    except VoiceError as error:
+        return None, [str(error)]
+    fits = header.content_dim == content_dim
+    return header, [] if fits else [f"the index beside it is of another voice: {header.content_dim} channels"]
+
+
+def _unusual_entries(voice: Voice) -> list[str]:
     entries, found = voice.information, []
     if missing := [key for key in _EXPECTED if entries.get(key) is None]:
         found.append(f"no entry {', '.join(missing)}: the oldest form of the format is assumed")
     if entries.get("embedder_model") is None:
         found.append("no entry embedder_model: contentvec is assumed")
-    if entries.get("sr") is not None and not _same_rate(entries["sr"], voice.sample_rate):
-        found.append(f"the entry sr says {entries['sr']}, the configuration {voice.sample_rate}; the latter is true")
-    stored = entries.get("config")
-    if isinstance(stored, list | tuple) and stored[-3] != voice.config.speaker_count:
-        found.append(f"the configuration says {stored[-3]} speakers, the table has {voice.config.speaker_count}")
-    if types := sorted({str(tensor.dtype) for tensor in voice.weights.values()} - {str(torch.float16)}):
-        found.append(f"weights of type {', '.join(types)} instead of torch.float16")
-    if any("parametrizations" in name for name in voice.weights):
-        found.append("weights under the names of newer torch, which other tools do not read; convert-format mends it")
-    said = entries.get("content_hash")
-    if said is not None and said != content_hash(voice.weights):
-        found.append("the weights are not those its content_hash was made of")
+    rate = entries.get("sr")
+    if rate is not None and not _is_rate(rate, voice.sample_rate):
+        found.append(f"the entry sr is {as_text(rate)}, but the configuration, which counts, has {voice.sample_rate}")
+    config, rows = entries.get("config"), voice.config.speaker_count
+    if isinstance(config, list | tuple) and config[-3] != rows:
+        found.append(f"the configuration has {config[-3]} speakers, the table {rows} rows")
     return found
 
 
-def _same_rate(said: object, sample_rate: int) -> bool:
+def _unusual_weights(voice: Voice) -> list[str]:
+    found = []
+    if types := sorted({str(tensor.dtype) for tensor in voice.weights.values()} - {str(torch.float16)}):
+        found.append(f"weights of type {', '.join(types)} instead of torch.float16")
+    if any("parametrizations" in name for name in voice.weights):
+        found.append(
+            "weights under the names of newer torch, which other tools cannot read; convert-format renames them"
+        )
+    if (stored := voice.information.get("content_hash")) is not None and stored != content_hash(voice.weights):
+        found.append("the weights do not match the entry content_hash: they were changed")
+    return found
+
+
+def _is_rate(value: object, sample_rate: int) -> bool:
     try:
-        return rvc_format.parse_rate(said) == sample_rate
+        return rvc_format.parse_rate(value) == sample_rate
     except VoiceError:
         return False
 
 
-def as_table(facts: VoiceFacts) -> str:
-    """The facts for people, a line each."""
-    return "\n".join(f"{label:16}{_printable(value)}" for label, value in as_rows(facts))
+def as_table(info: VoiceInfo) -> str:
+    """Format the facts for people, one per line."""
+    return "\n".join(f"{label:16}{printable(value)}" for label, value in as_rows(info))
 
 
-def as_rows(facts: VoiceFacts) -> list[tuple[str, str]]:
-    """The facts for people, each with its label; text that strangers wrote is as they wrote it."""
-    pitch = "with pitch" if facts.pitch_guided else "without pitch"
-    index = "none beside it" if facts.index is None else facts.index
+def as_rows(info: VoiceInfo) -> list[tuple[str, str]]:
+    """Return the facts for people as label and text."""
+    pitch = "with pitch" if info.pitch_guided else "without pitch"
     rows = [
-        ("file", facts.file),
-        ("name", facts.name),
-        ("version", facts.version),
-        ("generator", f"{facts.generator}, {pitch}"),
-        ("sampling rate", f"{facts.sample_rate} Hz"),
-        ("speakers", _speakers(facts)),
-        ("content encoder", f"{facts.content_encoder}, {facts.content_dim} channels"),
-        ("pitch extractor", facts.pitch_extractor),
-        ("median pitch", _median_pitch(facts)),
-        ("training", _training(facts)),
-        ("author", facts.author),
-        ("creation date", facts.creation_date),
-        ("dataset length", facts.dataset_length),
-        ("values", f"{facts.values:,}"),
-        ("size", f"{facts.size_bytes / 1e6:.1f} MB"),
-        ("content hash", facts.content_hash),
-        ("index", index),
-        ("", f"{facts.index_rows:,} vectors of {facts.index_dim} channels" if facts.index_rows else None),
-        *(("unusual", line) for line in facts.unusual),
+        ("file", info.file),
+        ("name", info.name),
+        ("version", info.version),
+        ("generator", f"{info.generator}, {pitch}"),
+        ("sample rate", f"{info.sample_rate} Hz"),
+        ("speakers", _speakers(info)),
+        ("content encoder", f"{info.content_encoder}, {info.content_dim} channels"),
+        ("pitch extractor", info.pitch_extractor),
+        ("median pitch", _median_pitch(info)),
+        ("training", _training(info)),
+        ("author", info.author),
+        ("creation date", info.creation_date),
+        ("dataset length", info.dataset_length),
+        ("values", f"{info.values:,}"),
+        ("size", f"{info.size_bytes / 1e6:.1f} MB"),
+        ("content hash", info.content_hash),
+        ("index", info.index or "none beside it"),
+        ("", f"{info.index_rows:,} vectors of {info.index_dim} channels" if info.index_rows else None),
+        *(("unusual", line) for line in info.unusual),
     ]
     return [(label, value) for label, value in rows if value]
 
 
-def as_json(facts: VoiceFacts) -> dict[str, Any]:
-    """The facts for programs."""
-    return asdict(facts)
-
-
-def _speakers(facts: VoiceFacts) -> str:
-    """How many there are, what chooses each, and how many rows of the table are nobody."""
-    if facts.speaker_names:
-        named = ((number, "" if name == str(number) else f" {name}") for number, name in enumerate(facts.speaker_names))
-        told = ", ".join(f"speaker={number}{name}" for number, name in named)
+def _speakers(info: VoiceInfo) -> str:
+    """Return the number of speakers, the option for each, and the number of unused rows."""
+    if info.speaker_names:
+        labels = ((number, "" if name == str(number) else f" {name}") for number, name in enumerate(info.speaker_names))
+        choices = ", ".join(f"speaker={number}{name}" for number, name in labels)
     else:
-        told = f"speaker=0{f' to {facts.speakers - 1}' if facts.speakers > 1 else ''}, without names"
-    spare = facts.speaker_rows - facts.speakers
-    return f"{facts.speakers}: {told}{f'; {spare} more rows of its table are not trained' if spare else ''}"
+        choices = f"speaker=0{f' to {info.speakers - 1}' if info.speakers > 1 else ''}, without names"
+    unused = info.speaker_rows - info.speakers
+    return f"{info.speakers}: {choices}{f'; {unused} more rows of the table are unused' if unused else ''}"
 
 
-def _median_pitch(facts: VoiceFacts) -> str | None:
-    if facts.median_f0_hz is None:
+def _median_pitch(info: VoiceInfo) -> str | None:
+    if info.median_f0_hz is None:
         return None
-    # Of several speakers it is the pitch of none.
-    wanted = facts.pitch_guided and facts.speakers == 1
-    option = f", which proposed_pitch_hz={facts.median_f0_hz:.0f} brings speech to" if wanted else ""
-    return f"{facts.median_f0_hz:.0f} Hz{option}"
+    # The median over several speakers is the pitch of none of them.
+    applies = info.pitch_guided and info.speakers == 1
+    option = f"; proposed_pitch_hz={info.median_f0_hz:.0f} shifts recordings to it" if applies else ""
+    return f"{info.median_f0_hz:.0f} Hz{option}"
 
 
-def _training(facts: VoiceFacts) -> str | None:
-    parts = [f"{number:,} {what}" for number, what in ((facts.epoch, "epochs"), (facts.step, "steps")) if number]
+def _training(info: VoiceInfo) -> str | None:
+    parts = [f"{number:,} {unit}" for number, unit in ((info.epoch, "epochs"), (info.step, "steps")) if number]
     return ", ".join(parts) or None
-
-
-def _text(value: Any) -> str | None:
-    return None if value in (None, "") else str(value)
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _printable(text: str) -> str:
-    """What a stranger wrote into a file, without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(text))
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it: tensors are left at their shape, numbers that are not finite become text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if isinstance(value, str | int | float | None) else f"<{_described(value)}>"
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, torch.Tensor):
-        return f"tensor {tuple(value.shape)}"
-    return type(value).__name__

@@ -1,25 +1,25 @@
-"""A voice as an ONNX graph, for programs without torch.
+"""Export of a voice as an ONNX graph, for programs without torch.
 
-The contract. Inputs, in this order; those in brackets only where the voice has them:
+Inputs, in this order; the ones in brackets exist only if the voice uses them:
 
-    name            type     shape        meaning
-    content         float32  [B, T, C]    content features at 100 frames a second (each of the encoder's 50, twice)
-    lengths         int64    [B]          frames of each item
-    [coarse_pitch]  int64    [B, T]       pitch codes 1..255, from f0_hz by `pitch.scale.coarse_pitch`
-    [f0_hz]         float32  [B, T]       pitch in Hz, 0 = unvoiced
-    speaker         int64    [B]          speaker ids
-    noise           float32  [B, L, T]    of the latent, standard normal; scaled inside as the voice is
-    [source_noise]  float32  [B, T, hop·K]  of the harmonic source, standard normal, by sample and harmonic
-    [source_phase]  float32  [B, K]       start of each harmonic in cycles, uniform in 0..1; only if K > 1
+    name            type     shape          meaning
+    content         float32  [B, T, C]      content features at 100 frames per second (each of the encoder's 50, twice)
+    lengths         int64    [B]            frames of each item
+    [coarse_pitch]  int64    [B, T]         pitch codes 1..255, computed from f0_hz by `pitch.scale.coarse_pitch`
+    [f0_hz]         float32  [B, T]         pitch in Hz, 0 = unvoiced
+    speaker         int64    [B]            speaker numbers
+    noise           float32  [B, L, T]      noise of the latent, standard normal; the graph applies the voice's scale
+    [source_noise]  float32  [B, T, hop·K]  noise of the harmonic source, standard normal, by sample and harmonic
+    [source_phase]  float32  [B, K]         initial phase of each harmonic in cycles, uniform in 0..1; only if K > 1
 
 Output: audio, float32 [B, 1, T·hop] in -1..1.
 
-Everything random is an input, so the graph itself is deterministic: zeros give the most probable audio. Voices without
-pitch have neither coarse_pitch, f0_hz nor the two of the source. RefineGAN's noise between its layers is left out, that
-is, held at its mean. The metadata of the graph tell sample_rate, hop_samples, content_encoder, content_dim,
+All random numbers are inputs, so the graph is deterministic; with zeros it returns the most probable audio. Voices
+without pitch have neither coarse_pitch, f0_hz nor the inputs of the source. The noise between layers of RefineGAN is
+replaced by its mean. The metadata of the graph contain sample_rate, hop_samples, content_encoder, content_dim,
 latent_channels, speaker_count, harmonics, pitch_guided, name and the version of this contract.
 
-Legend: B batch, T frames of 10 ms, C content channels, L latent channels, K harmonics that the source draws noise for.
+Legend: B batch, T frames of 10 ms, C content channels, L latent channels, K harmonics with noise.
 """
 
 from __future__ import annotations
@@ -46,28 +46,30 @@ from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.voice.voice import Voice
 
 CONTRACT = "1"
+"""Version of the inputs and metadata."""
 TOLERANCE = 1e-4
-_NEEDED = ("onnx", "onnxscript", "onnxruntime")
-_TRACED = (2, 40)
-_CHECKED = ((1, 61), (3, 17))
-"""Batch and frames of the inputs that the graph is made from, and of those that it is checked with."""
+"""Largest difference to torch that is accepted."""
+_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+_TRACED_SIZES = (2, 40)
+_CHECKED_SIZES = ((1, 61), (3, 17))
+"""Batch and frames of the inputs for tracing and for the comparison with torch."""
 
 
 def export_onnx(path: Path, output: Path) -> float:
-    """Writes the graph of a voice, checked against torch with other lengths than it was made from.
+    """Write the graph of a voice and compare it with torch, at other sizes than those traced.
 
     Args:
         path: The voice.
         output: The `.onnx` file.
 
     Returns:
-        The largest difference of an output sample to torch's.
+        The largest difference of an output sample to torch.
 
     Raises:
-        VoiceError: The voice cannot be read, or the graph does not compute what torch does; nothing is written.
-        ConfigurationError: The packages for it are not installed.
+        VoiceError: The voice cannot be read, or the graph differs from torch; nothing is written.
+        ConfigurationError: The required packages are not installed.
     """
-    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+    if missing := [name for name in _PACKAGES if find_spec(name) is None]:
         raise ConfigurationError(f"ONNX export needs {', '.join(missing)}: python -m pip install 'rvc-lightning[onnx]'")
     voice = Voice.load(path)
     graph = VoiceGraph(voice.synthesizer, voice.noise_scale)
@@ -80,32 +82,32 @@ def export_onnx(path: Path, output: Path) -> float:
 
 
 class GraphInput(NamedTuple):
-    """What a graph is to be given."""
+    """Name, type and shape of an input."""
 
     name: str
     type: str
-    """As numpy calls it: float32, int64."""
+    """Name of the numpy type: float32 or int64."""
     shape: tuple[str | int, ...]
-    """Sizes; those that are free by their names, batch and frames."""
+    """Sizes; free ones by name, batch or frames."""
 
 
-def inputs_of(path: Path) -> list[GraphInput]:
-    """The inputs of the graph in a file that `export_onnx` wrote, in its order."""
+def graph_inputs(path: Path) -> list[GraphInput]:
+    """Return the inputs of a graph that `export_onnx` wrote, in order."""
     import onnx
 
-    given = onnx.load(str(path), load_external_data=False).graph.input
+    inputs = onnx.load(str(path), load_external_data=False).graph.input
     return [
         GraphInput(
             value.name,
             onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
             tuple(size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim),
         )
-        for value in given
+        for value in inputs
     ]
 
 
 class VoiceGraph(nn.Module):
-    """A synthesizer whose random draws are inputs."""
+    """A synthesizer that takes its random numbers as inputs."""
 
     def __init__(self, synthesizer: Synthesizer, noise_scale: float = PRIOR_NOISE_SCALE) -> None:
         super().__init__()
@@ -113,7 +115,7 @@ class VoiceGraph(nn.Module):
 
     @property
     def harmonics(self) -> int:
-        """K, what the source draws for a sample: one for each sine, or one for its noise; 0 without a source."""
+        """K, random numbers of the source per sample: one per harmonic, or one for its noise; 0 without a source."""
         sources = [module for module in self.modules() if isinstance(module, HarmonicSource)]
         return sources[0].n_harmonics if sources else int(self.synthesizer.pitch_guided)
 
@@ -128,20 +130,20 @@ class VoiceGraph(nn.Module):
         source_noise: Tensor | None = None,
         source_phase: Tensor | None = None,
     ) -> Tensor:
-        """Conversion as in `Synthesizer.infer`; inputs and output are those of the contract."""
+        """Convert as `Synthesizer.infer`; see the top of the module for shapes."""
         normal = [noise] if source_noise is None else [noise, source_noise]
-        with _Drawn(normal, source_phase):
+        with _GivenNoise(normal, source_phase):
             return self.synthesizer.infer(content, lengths, coarse_pitch, f0_hz, speaker, self.noise_scale)
 
     def inputs(self, batch: int, frames: int) -> dict[str, Tensor]:
-        """Random inputs of the contract, by name and in its order."""
-        config, draws = self.synthesizer.config, torch.Generator().manual_seed(batch * frames)
+        """Return random inputs by name, in order."""
+        config, random = self.synthesizer.config, torch.Generator().manual_seed(batch * frames)
 
         def normal(*shape: int) -> Tensor:
-            return torch.empty(shape).normal_(generator=draws)
+            return torch.empty(shape).normal_(generator=random)
 
         def uniform(*shape: int) -> Tensor:
-            return torch.empty(shape).uniform_(generator=draws)
+            return torch.empty(shape).uniform_(generator=random)
 
         f0_hz = (uniform(batch, frames) * 500 - 100).clamp(min=0)
         source = normal(batch, frames, config.hop_samples * max(self.harmonics, 1))
@@ -158,8 +160,8 @@ class VoiceGraph(nn.Module):
         return {name: value for name, value in given.items() if value is not None}
 
 
-class _Drawn(TorchFunctionMode):
-    """While it is entered, given values take the place of random draws, and zeros that of all further ones."""
+class _GivenNoise(TorchFunctionMode):
+    """While active, given values replace random numbers, and zeros replace all further ones."""
 
     def __init__(self, normal: Sequence[Tensor], uniform: Tensor | None) -> None:
         super().__init__()
@@ -173,20 +175,20 @@ class _Drawn(TorchFunctionMode):
             given = next(self._normal, None)
             return torch.zeros_like(args[0]) if given is None else given.reshape(args[0].shape)
         if func is torch.rand:
-            # A copy, for the source sets the fundamental's in place.
+            # A copy, since the source overwrites the phase of the fundamental in place.
             return torch.zeros(*args, **kwargs) if self._uniform is None else self._uniform.reshape(args).clone()
         return func(*args, **kwargs)
 
 
 def _write(graph: VoiceGraph, metadata: Mapping[str, str], path: Path) -> None:
-    """Traces the graph and writes it."""
-    inputs = graph.inputs(*_TRACED)
+    """Trace the graph and write it."""
+    inputs = graph.inputs(*_TRACED_SIZES)
     batch, frames = torch.export.Dim("batch"), torch.export.Dim("frames")
     axes = {name: {0: batch} if value.dim() == 1 else {0: batch, 1: frames} for name, value in inputs.items()}
     axes["noise"] = {0: batch, 2: frames}
     if "source_phase" in axes:
         axes["source_phase"] = {0: batch}
-    with _quiet():
+    with _silence_exporter():
         program = torch.onnx.export(
             graph.eval(),
             (),
@@ -198,16 +200,16 @@ def _write(graph: VoiceGraph, metadata: Mapping[str, str], path: Path) -> None:
             verbose=False,
         )
     if program is None:
-        raise VoiceError("torch gave no graph of this voice")
+        raise VoiceError("torch could not trace this voice")
     program.model.metadata_props.update(metadata)
     program.save(str(path))
 
 
 def _metadata(voice: Voice, graph: VoiceGraph, name: str) -> dict[str, str]:
     config = voice.config
-    facts = {
+    values = {
         "contract": CONTRACT,
-        "name": voice.information.get("model_name") or name,
+        "name": voice.name or name,
         "sample_rate": config.sample_rate,
         "hop_samples": config.hop_samples,
         "content_encoder": voice.content_encoder,
@@ -217,16 +219,16 @@ def _metadata(voice: Voice, graph: VoiceGraph, name: str) -> dict[str, str]:
         "harmonics": graph.harmonics,
         "pitch_guided": int(voice.pitch_guided),
     }
-    return {f"rvc_lightning.{key}": str(value) for key, value in facts.items()}
+    return {f"rvc_lightning.{key}": str(value) for key, value in values.items()}
 
 
 def _largest_difference(graph: VoiceGraph, path: Path) -> float:
-    """Between the graph at `path` and torch, over lengths and batches of other sizes than it was made from."""
+    """Return the largest difference between the graph at `path` and torch."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     largest = 0.0
-    for batch, frames in _CHECKED:
+    for batch, frames in _CHECKED_SIZES:
         inputs = graph.inputs(batch, frames)
         (audio,) = session.run(["audio"], {name: value.numpy() for name, value in inputs.items()})
         largest = max(largest, float(np.abs(audio - graph(**inputs).numpy()).max()))
@@ -234,8 +236,8 @@ def _largest_difference(graph: VoiceGraph, path: Path) -> float:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what torch's exporter says of packages and of itself."""
+def _silence_exporter() -> Iterator[None]:
+    """Suppress warnings of torch's exporter."""
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
     exporter.setLevel(logging.ERROR)

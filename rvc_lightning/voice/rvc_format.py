@@ -1,12 +1,12 @@
-"""The file formats of RVC: the one place that knows positional configurations and old weight names.
+"""File formats of RVC: the only module with positional configurations and the names of stored tensors.
 
-Specification sections 0 (weight norm), 1 (voice files), 2 (checkpoints), 4.10 (names).
+SPECIFICATION.md, sections 0 (weight norm), 1 (voice files), 2 (checkpoints) and 4.10 (names).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -20,22 +20,22 @@ CONTENT_DIMS = {"v1": 256, "v2": 768}
 """Channels of the content features of each version of the format."""
 
 CONFIG_SEGMENT_FRAMES = 32
-"""Second entry of a stored configuration: always this number, whatever was trained (defect T16 of the peers)."""
+"""Position 1 of a stored configuration, independent of the trained segment (SPECIFICATION.md, section 1.2)."""
 
 SPEAKER_TABLE = "speaker_embedding.weight"
-"""Our name of the table of speaker codes."""
+"""Name of the speaker embedding in this project."""
 
 STORED_SPEAKER_TABLE = "emb_g.weight"
-"""The same table in files."""
+"""Name of the speaker embedding in files."""
 
-OWN_ENTRY = "rvc_lightning"
-"""Entry of a file for what only this project tells of a voice; other tools pass it over."""
+PROJECT_ENTRY = "rvc_lightning"
+"""Entry of a voice file that only this project writes and reads (SPECIFICATION.md, section 1.1)."""
 
-POSTERIOR_PREFIX = "enc_q."
-"""Tensors that voices leave out: only training needs them."""
+_POSTERIOR = "enc_q."
+"""Part of the names of the posterior encoder, which only training needs; voices omit it."""
 
 _RENAMES: tuple[tuple[str, str], ...] = (
-    # (name in files, name here); a trailing dot marks a prefix of everything below it
+    # (prefix in files, prefix here)
     ("emb_g.", "speaker_embedding."),
     ("enc_p.emb_phone.", "text_encoder.content_projection."),
     ("enc_p.emb_pitch.", "text_encoder.pitch_embedding."),
@@ -47,9 +47,9 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     ("flow.flows.{2n}.enc.", "flow.couplings.{n}.wavenet."),
     ("flow.flows.{2n}.", "flow.couplings.{n}."),
 )
-"""Names outside the generator. One table for both directions; the first line that fits wins. `{2n}` and, below,
-`{3i+b}` are positions that files count otherwise: reversals of the flow take every second place, and residual blocks
-are numbered through."""
+"""Names outside the generator, in both directions; the first match wins. `{2n}` and, below, `{3i+b}` are numbers that
+differ between the two: in files, reversals take every second position of the flow, and residual blocks are numbered
+across stages."""
 
 _GENERATOR_RENAMES: dict[str, tuple[tuple[str, str], ...]] = {
     "HiFi-GAN": (
@@ -76,11 +76,11 @@ _GENERATOR_RENAMES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "Source-Filter": (),
 }
-"""Names of the generator's tensors by what files call the generator. No name of a file means different things in two of
-them, so reading needs no choice."""
+"""Names of the generator's tensors by the file's name of the generator. No stored name has two meanings, so reading
+does not depend on the generator."""
 
 _REST = ("dec.", "generator.")
-"""Whatever else is in a generator is called the same."""
+"""All other names of a generator are the same below this prefix."""
 
 _WEIGHT_NORM = (
     (".weight_g", ".parametrizations.weight.original0"),
@@ -89,110 +89,111 @@ _WEIGHT_NORM = (
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    """Matches names that begin with `template`, its placeholders being numbers."""
-    escaped = re.escape(template)
-    return re.compile(re.sub(r"\\\{.+?\\\}", r"(\\d+)", escaped))
+    """Compile a pattern for names that start with `template`, with a number in place of each placeholder."""
+    return re.compile(re.sub(r"\\\{.+?\\\}", r"(\\d{1,6})", re.escape(template)))
 
 
-_TO_HERE = [
-    (_pattern(theirs), theirs, ours)
-    for theirs, ours in (*_RENAMES, *chain.from_iterable(_GENERATOR_RENAMES.values()), _REST)
+_FROM_FILE = [
+    (_pattern(stored), stored, name)
+    for stored, name in (*_RENAMES, *chain.from_iterable(_GENERATOR_RENAMES.values()), _REST)
 ]
 _TO_FILE = {
-    vocoder: [(_pattern(ours), theirs, ours) for theirs, ours in (*_RENAMES, *lines, _REST)]
+    vocoder: [(_pattern(name), stored, name) for stored, name in (*_RENAMES, *lines, _REST)]
     for vocoder, lines in _GENERATOR_RENAMES.items()
 }
 
 
 def name_from_file(name: str, n_blocks: int = 3) -> str:
-    """Our name of the tensor that files call `name`; either spelling of weight norm is understood.
+    """Return the name in this project of a stored tensor.
 
     Args:
-        name: As in the file, a voice's, a checkpoint's of the generator or of the discriminator.
-        n_blocks: Residual blocks of one generator stage.
+        name: Name in a voice or in a checkpoint of the synthesizer or discriminator, in either spelling of weight norm.
+        n_blocks: Residual blocks of each generator stage.
     """
     for old, new in _WEIGHT_NORM:
         name = name.removesuffix(old) + new if name.endswith(old) else name
-    for pattern, theirs, ours in _TO_HERE:
+    for pattern, stored, ours in _FROM_FILE:
         if match := pattern.match(name):
             numbers = [int(group) for group in match.groups()]
-            if "{3i+b}" in theirs:
+            if "{3i+b}" in stored:
                 numbers = list(divmod(numbers[0], n_blocks))
-            elif "{2n}" in theirs:
+            elif "{2n}" in stored:
                 numbers = [numbers[0] // 2]
             return _fill(ours, numbers) + name[match.end() :]
     return name
 
 
 def name_in_file(name: str, n_blocks: int = 3, vocoder: str = "HiFi-GAN") -> str:
-    """The name under which files store our tensor `name`; the inverse of `name_from_file`.
+    """Return the name in files of a tensor of this project; the inverse of `name_from_file`.
 
     Args:
-        name: As in the state dict of a synthesizer or of a discriminator.
-        n_blocks: Residual blocks of one generator stage.
-        vocoder: What files call the generator.
+        name: Name in the state dict of a synthesizer or discriminator.
+        n_blocks: Residual blocks of each generator stage.
+        vocoder: The file's name of the generator.
     """
     for old, new in _WEIGHT_NORM:
         name = name.removesuffix(new) + old if name.endswith(new) else name
-    for pattern, theirs, _ in _TO_FILE[vocoder]:
+    for pattern, stored, _ in _TO_FILE[vocoder]:
         if match := pattern.match(name):
             numbers = [int(group) for group in match.groups()]
-            if "{3i+b}" in theirs:
+            if "{3i+b}" in stored:
                 numbers = [numbers[0] * n_blocks + numbers[1]]
-            elif "{2n}" in theirs:
+            elif "{2n}" in stored:
                 numbers = [2 * numbers[0]]
-            return _fill(theirs, numbers) + name[match.end() :]
+            return _fill(stored, numbers) + name[match.end() :]
     return name
 
 
 def _fill(template: str, numbers: Sequence[int]) -> str:
-    """Puts `numbers` into the placeholders of `template`."""
+    """Replace the placeholders of `template` by `numbers`."""
     values = iter(numbers)
     return re.sub(r"\{.+?\}", lambda _: str(next(values)), template)
 
 
 def weights_from_file(weights: Mapping[str, Tensor], n_blocks: int = 3) -> dict[str, Tensor]:
-    """Stored tensors of a synthesizer under our names, as float32 copies."""
+    """Return stored tensors of a synthesizer or discriminator under the names of this project, as float32 copies."""
     return {name_from_file(name, n_blocks): tensor.to(torch.float32, copy=True) for name, tensor in weights.items()}
 
 
-def weights_for_file(state: Mapping[str, Tensor], config: SynthesizerConfig) -> dict[str, Tensor]:
-    """Our tensors of the synthesizer of that configuration under the names of the files, values untouched."""
+def weights_for_file(state: Mapping[str, Tensor], config: SynthesizerConfig | None = None) -> dict[str, Tensor]:
+    """Return a state dict under the names of files, values unchanged.
+
+    Args:
+        state: State dict of a synthesizer or discriminator.
+        config: Sizes of the synthesizer; None for a discriminator.
+    """
+    if config is None:
+        return {name_in_file(name): tensor for name, tensor in state.items()}
     n_blocks, (vocoder, _) = len(config.resblock_kernel_sizes), vocoder_of(config)
     return {name_in_file(name, n_blocks, vocoder): tensor for name, tensor in state.items()}
 
 
-def normal_names(weights: Mapping[str, Tensor], config: SynthesizerConfig) -> dict[str, Tensor]:
-    """Stored tensors under the names that every tool reads, whichever spelling of weight norm they have."""
+def normalize_names(weights: Mapping[str, Tensor], config: SynthesizerConfig) -> dict[str, Tensor]:
+    """Return stored tensors in the spelling of weight norm that every tool reads."""
     n_blocks = len(config.resblock_kernel_sizes)
     return weights_for_file({name_from_file(name, n_blocks): tensor for name, tensor in weights.items()}, config)
 
 
-def discriminator_weights_from_file(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Stored tensors of a discriminator (specification 2 and 5) under our names, as float32 copies."""
-    return weights_from_file(weights)
-
-
-def discriminator_weights_for_file(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our tensors of a discriminator under the names of the files, values untouched."""
-    return {name_in_file(name): tensor for name, tensor in state.items()}
+def without_posterior(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return stored tensors of a synthesizer without its posterior encoder."""
+    return {name: tensor for name, tensor in weights.items() if _POSTERIOR not in name}
 
 
 def parse_rate(value: object) -> int:
-    """A sampling rate in Hz from any of its spellings: 40000, '40k', '40000' (specification 1.3).
+    """Parse a sample rate in Hz: 40000, '40000' or '40k' (SPECIFICATION.md, section 1.3).
 
     Raises:
-        VoiceError: It is none of these.
+        VoiceError: `value` has none of these spellings.
     """
     text = str(value).strip().lower()
     digits, factor = (text[:-1], 1000) if text.endswith("k") else (text, 1)
     if not digits.isdigit():
-        raise VoiceError(f"'{value}' is no sampling rate; expected a number such as 40000 or '40k'")
+        raise VoiceError(f"'{value}' is not a sample rate; expected a number such as 40000 or '40k'")
     return int(digits) * factor
 
 
 _CONFIG_FIELDS = (
-    None,  # spec_channels, from n_fft
+    None,  # spec_channels, derived from n_fft
     None,  # segment frames, constant
     "latent_channels",
     "hidden_channels",
@@ -211,43 +212,43 @@ _CONFIG_FIELDS = (
     "speaker_channels",
     "sample_rate",
 )
-"""The 18 positions of a stored configuration (specification 1.2)."""
+"""The 18 positions of a stored configuration (SPECIFICATION.md, section 1.2)."""
 
 GENERATORS = {
-    # (vocoder in files, guided by pitch) -> name of the generator here
+    # (vocoder in files, pitch guidance) -> registered name of the generator
     ("HiFi-GAN", True): "hifigan_nsf",
     ("HiFi-GAN", False): "hifigan",
     ("MRF HiFi-GAN", True): "mrf_hifigan",
     ("RefineGAN", True): "refinegan",
-    # Ours: other tools do not know it.
+    # Written by this project only.
     ("Source-Filter", True): "source_filter",
 }
-"""One table for both directions."""
 
 
 def config_from_list(
     values: Sequence[Any], *, content_dim: int, vocoder: str, pitch_guided: bool, speaker_count: int
 ) -> SynthesizerConfig:
-    """The sizes of a stored voice.
+    """Return the sizes of a stored voice.
 
     Args:
         values: The 18 positional values of the file.
-        content_dim: Channels of its content features.
+        content_dim: Channels of the content features.
         vocoder: The file's name of the generator.
-        pitch_guided: Whether the voice follows pitch.
-        speaker_count: Rows of its speaker table, which overrule the stored count.
+        pitch_guided: Whether the generator takes a pitch contour.
+        speaker_count: Rows of the speaker embedding, which override the stored count.
 
     Raises:
-        VoiceError: The list has another length, a residual block of another kind or an unknown generator.
+        VoiceError: The list has another length, or names residual blocks or a generator that are not supported.
+        ConfigurationError: The sizes contradict each other.
+        TypeError, ValueError, ArithmeticError: A value is of another type.
     """
     if len(values) != len(_CONFIG_FIELDS):
-        raise VoiceError(f"its configuration has {len(values)} values where the format has {len(_CONFIG_FIELDS)}")
+        raise VoiceError(f"its configuration has {len(values)} values instead of {len(_CONFIG_FIELDS)}")
     if str(values[9]) != "1":
-        raise VoiceError(f"its residual blocks are of kind '{values[9]}'; only kind '1' exists in published voices")
+        raise VoiceError(f"its residual blocks are of kind '{values[9]}'; only kind '1' is supported")
     if (vocoder, pitch_guided) not in GENERATORS:
-        known = sorted(f"{name} {'with' if pitch else 'without'} pitch" for name, pitch in GENERATORS)
-        asked = f"{vocoder} {'with' if pitch_guided else 'without'} pitch"
-        raise VoiceError(f"its generator is '{asked}'; this version reads: {', '.join(known)}")
+        supported = ", ".join(sorted(generator_label(*key) for key in GENERATORS))
+        raise VoiceError(f"its generator is '{generator_label(vocoder, pitch_guided)}'; supported are: {supported}")
     fields = {name: value for name, value in zip(_CONFIG_FIELDS, values, strict=True) if name}
     fields |= {
         "n_fft": 2 * (int(values[0]) - 1),
@@ -265,61 +266,48 @@ _EXPERIMENT_FIELDS = (
     *("resblock", "resblock_kernel_sizes", "resblock_dilation_sizes", "upsample_rates", "upsample_initial_channel"),
     *("upsample_kernel_sizes", "spk_embed_dim", "gin_channels"),
 )
-"""Block `model` of an experiment's config.json, in the order of the positions."""
+"""Keys of the block `model` in an experiment's config.json, in the order of the positions."""
 
 
 def config_of_experiment(blocks: Mapping[str, Any]) -> list[Any]:
-    """The 18 positional values of an experiment's `config.json` (specification 3.2).
+    """Return the 18 positional values of an experiment's `config.json` (SPECIFICATION.md, section 3.2).
 
     Raises:
-        VoiceError: It lacks a value.
+        VoiceError: A value is missing or of another type.
     """
     try:
         data, model = blocks["data"], blocks["model"]
-        # The tools spell the rate's name in two ways.
+        # The WebUI writes sampling_rate.
         rate = data["sample_rate"] if "sample_rate" in data else data["sampling_rate"]
         stored = [model[name] for name in _EXPERIMENT_FIELDS]
         return [int(data["filter_length"]) // 2 + 1, CONFIG_SEGMENT_FRAMES, *stored, parse_rate(rate)]
     except (KeyError, TypeError, ValueError) as error:
-        raise VoiceError(f"config.json is not that of an RVC experiment: it lacks {error}") from error
+        raise VoiceError(f"config.json is not that of an RVC experiment: missing or invalid {error}") from error
 
 
 def config_to_list(config: SynthesizerConfig) -> list[Any]:
-    """The 18 positional values that files store for `config`."""
+    """Return the 18 positional values that files store for `config`."""
     fixed = iter((config.spec_channels, CONFIG_SEGMENT_FRAMES, "1"))
     return [getattr(config, name) if name else next(fixed) for name in _CONFIG_FIELDS]
 
 
 def vocoder_of(config: SynthesizerConfig) -> tuple[str, bool]:
-    """What files call the generator of `config`, and whether it is guided by pitch."""
+    """Return the file's name of the generator of `config` and whether it takes a pitch contour."""
     return next(key for key, name in GENERATORS.items() if name == config.generator)
 
 
+def generator_label(vocoder: str, pitch_guided: bool) -> str:
+    """Return, for example, 'HiFi-GAN with pitch'."""
+    return f"{vocoder} {'with' if pitch_guided else 'without'} pitch"
+
+
 def version_of(config: SynthesizerConfig) -> str:
-    """'v1' or 'v2', which the content features decide.
+    """Return 'v1' or 'v2', which depends on the content features.
 
     Raises:
-        VoiceError: The features have neither 256 nor 768 channels, so no other tool could read the voice.
+        VoiceError: The features have neither 256 nor 768 channels.
     """
     for version, dim in CONTENT_DIMS.items():
         if config.content_dim == dim:
             return version
-    raise VoiceError(f"content features of {config.content_dim} channels fit no version of the format: {CONTENT_DIMS}")
-
-
-def difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], limit: int = 5) -> str:
-    """What keeps `found` from being loaded as `expected`: first missing, unexpected and misshapen names, or ''."""
-    missing = [name for name in expected if name not in found]
-    extra = [name for name in found if name not in expected]
-    shapes = [
-        f"{name} {tuple(found[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in found and found[name].shape != tensor.shape
-    ]
-    kinds = (("missing", missing), ("unexpected", extra), ("of another shape", shapes))
-    return "; ".join(f"{len(names)} {kind}: {_some(names, limit)}" for kind, names in kinds if names)
-
-
-def _some(names: Iterable[str], limit: int) -> str:
-    names = list(names)
-    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
+    raise VoiceError(f"no version of the format has content features of {config.content_dim} channels: {CONTENT_DIMS}")

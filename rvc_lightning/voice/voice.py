@@ -1,4 +1,4 @@
-"""A voice: the networks that speak it, and what must be known to use them (specification section 1)."""
+"""A voice: the networks of one `.pth` file and its entries (SPECIFICATION.md, section 1)."""
 
 from __future__ import annotations
 
@@ -19,112 +19,123 @@ from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.models.generators import check_generator
 from rvc_lightning.models.layers import fold_weight_norm
+from rvc_lightning.models.states import nonfinite_names, state_difference
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.voice import rvc_format
-from rvc_lightning.voice.skeleton import empty_synthesizer
+from rvc_lightning.voice.empty_init import empty_synthesizer
+from rvc_lightning.voice.entries import as_number, as_text, without_tensors
 
 DEFAULT_CONTENT = "contentvec"
-"""Content encoder of voices that do not name theirs (specification 12.2)."""
+"""Content encoder of voices that do not name one (SPECIFICATION.md, section 12.2)."""
 
-_MOST_SAMPLE_RATE = 192_000
+_MAX_SAMPLE_RATE = 192_000
+_MAX_F0_HZ = 20_000.0
 
 
 @dataclass(repr=False)
 class Voice:
-    """What `NAME.pth` holds, ready to speak."""
+    """A trained voice, ready for conversion.
+
+    Attributes:
+        synthesizer: The networks, in evaluation mode, float32, with weight norm folded.
+    """
 
     config: SynthesizerConfig
     """Sizes of the networks."""
     weights: dict[str, Tensor]
-    """Tensors as stored: the format's names, float16."""
+    """Tensors as stored: names of the format, float16 in most files."""
     information: dict[str, Any] = field(default_factory=dict)
-    """Every other entry of the file, known to us or not, kept when the voice is saved again. A voice that was read
-    keeps the file's `config` here too: its spelling differs between tools."""
+    """All other entries of the file, known or not; `save` writes them again. A voice that was read from a file keeps
+    its `config` here too, since tools spell it differently."""
 
     def __post_init__(self) -> None:
         self.synthesizer = self._build()
 
     def __repr__(self) -> str:
-        """What kind of voice it is, in a line: its tensors would fill screens."""
+        """Return one line; the tensors would fill screens."""
         speakers = reprlib.repr(self.speaker_names) if self.speaker_names else len(self.speaker_numbers)
         return (
-            f"Voice(name={reprlib.repr(self.information.get('model_name'))}, generator={self.config.generator!r}, "
+            f"Voice(name={reprlib.repr(self.name)}, generator={self.config.generator!r}, "
             f"sample_rate={self.sample_rate}, content_encoder={self.content_encoder!r}, speakers={speakers})"
         )
 
     @property
+    def name(self) -> str | None:
+        """Name in the file, printable; None if there is none."""
+        return as_text(self.information.get("model_name"))
+
+    @property
     def sample_rate(self) -> int:
-        """Rate in Hz of the audio it makes."""
+        """Rate of the output in Hz."""
         return self.config.sample_rate
 
     @property
     def pitch_guided(self) -> bool:
-        """Whether it follows a pitch contour."""
+        """Whether the voice takes a pitch contour."""
         return self.synthesizer.pitch_guided
 
     @property
     def content_encoder(self) -> str:
-        """Name of the content encoder it was trained with, and must be used with."""
-        return str(self.information.get("embedder_model") or DEFAULT_CONTENT)
+        """Name of the content encoder of the training, which conversion requires as well."""
+        return as_text(self.information.get("embedder_model")) or DEFAULT_CONTENT
 
     @property
-    def own(self) -> Mapping[str, Any]:
-        """What only voices of this project tell: encoder and pitch with their options, speakers, pitch, noise.
+    def training_info(self) -> Mapping[str, Any]:
+        """Entry that only this project writes: content encoder, pitch extractor, speakers, median pitch, noise scale.
 
-        A file from strangers may hold anything there: what is no table tells nothing.
+        Empty if the file has none, or anything other than a dict.
         """
-        own = self.information.get(rvc_format.OWN_ENTRY)
-        return own if isinstance(own, Mapping) else {}
+        info = self.information.get(rvc_format.PROJECT_ENTRY)
+        return info if isinstance(info, Mapping) else {}
 
     @property
     def speaker_names(self) -> list[str]:
-        """Names of the speakers by their numbers; [] where the file does not tell."""
-        names = self.own.get("speakers")
+        """Names of the speakers by number; [] if the file has none."""
+        names = self.training_info.get("speakers")
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             return []
         return list(names)[: self.config.speaker_count]
 
     @property
     def speaker_numbers(self) -> range:
-        """Numbers of the speakers that it was trained with: those named, or all of its table where none is named.
+        """Numbers of the trained speakers: those with a name, or all rows of the table if there are no names.
 
-        A table has more rows than the voice has speakers where training started from a published pair.
+        The table has more rows than speakers if training started from a published pair.
         """
         return range(len(self.speaker_names) or self.config.speaker_count)
 
     @property
     def pitch_extractor(self) -> str | None:
-        """Name of the pitch extractor that it was trained with; None where the file does not tell."""
-        pitch = self.own.get("pitch")
+        """Name of the pitch extractor of the training; None if the file has none."""
+        pitch = self.training_info.get("pitch")
         name = pitch.get("name") if isinstance(pitch, Mapping) else None
         return name if isinstance(name, str) else None
 
     @property
     def median_f0_hz(self) -> float | None:
-        """Median pitch of the recordings that it was made of, in Hz; None where the file does not tell."""
-        value = self.own.get("median_f0_hz")
-        return float(value) if isinstance(value, int | float) and value > 0 else None
+        """Median pitch of the training recordings in Hz; None if the file has none."""
+        return as_number(self.training_info.get("median_f0_hz"), 1.0, _MAX_F0_HZ)
 
     @property
     def noise_scale(self) -> float:
-        """Spread of the prior that it speaks with: as it was trained, or that of published voices."""
-        value = self.own.get("noise_scale")
-        return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else PRIOR_NOISE_SCALE
+        """Scale of the prior's noise in conversion: as in training, or the value for voices of other tools."""
+        value = as_number(self.training_info.get("noise_scale"), 0.0, 1.0)
+        return PRIOR_NOISE_SCALE if value is None else value
 
     @classmethod
     def load(cls, path: str | Path) -> Voice:
-        """Reads a voice of this project or of any other RVC tool.
+        """Read a voice of this project or of any other RVC tool.
 
         Args:
             path: The `.pth` file.
 
         Raises:
-            VoiceError: There is no such file, it is no voice, it would run code, or its tensors do not fit.
+            VoiceError: The file is missing, damaged, not a voice, or would run code, or its tensors do not fit.
         """
         path = Path(path)
         content = read_pickle(path, "voice")
         if "weight" not in content:
-            raise VoiceError(_what_it_is(path, content))
+            raise VoiceError(_describe_other_file(path, content))
         try:
             return cls.from_file_content(content)
         except VoiceError as error:
@@ -132,35 +143,43 @@ class Voice:
 
     @classmethod
     def from_file_content(cls, content: Mapping[str, Any]) -> Voice:
-        """The voice of a file's entries (specification 1.1). Raises VoiceError where they do not make one."""
+        """Build a voice from the entries of a file (SPECIFICATION.md, section 1.1).
+
+        Raises:
+            VoiceError: An entry is missing or invalid, or the tensors do not fit.
+        """
         weights = _stored_weights(content["weight"])
-        version = str(_entry(content, "version", "v1"))
+        entries = {key: without_tensors(value) for key, value in content.items() if key != "weight"}
+        given = {key: value for key, value in entries.items() if value is not None}
+        version = str(given.get("version", "v1"))
         if version not in rvc_format.CONTENT_DIMS:
-            raise VoiceError(f"its version is '{version}'; known are {', '.join(rvc_format.CONTENT_DIMS)}")
-        kind = Kind(version, str(_entry(content, "vocoder", "HiFi-GAN")), _flag(_entry(content, "f0", 1)))
-        config = _config_of(content.get("config"), weights, kind)
-        information = {key: value for key, value in content.items() if key != "weight"}
+            raise VoiceError(f"its version is '{version}'; supported are {', '.join(rvc_format.CONTENT_DIMS)}")
+        kind = VoiceKind(version, str(given.get("vocoder", "HiFi-GAN")), _as_flag(given.get("f0", 1)))
+        config = _config_of(given.get("config"), weights, kind)
         try:
-            return cls(config, weights, information)
-        except _MisfitError as error:
-            raise VoiceError(f"{error}; {_what_fits(information['config'], weights, kind)}") from error
+            return cls(config, weights, entries)
+        except VoiceError as error:
+            if fitting := fitting_kind(given["config"], weights):
+                hint = f"the file declares {kind}, but its tensors fit {fitting}: correct that in the file"
+                raise VoiceError(f"{error}; {hint}") from error
+            raise
 
     @classmethod
     def from_synthesizer(
         cls, config: SynthesizerConfig, state: Mapping[str, Tensor], information: Mapping[str, Any]
     ) -> Voice:
-        """The voice that a trained synthesizer makes.
+        """Build a voice from a trained synthesizer.
 
         Args:
-            config: Its sizes.
-            state: Its state dict, under our names; the posterior encoder's part is left out.
+            config: Sizes of the synthesizer.
+            state: State dict of the synthesizer; the posterior encoder is omitted.
             information: Entries of the file beside weights and configuration.
 
         Raises:
-            VoiceError: A weight is not finite, or too large for the format's half precision (defect T18).
+            VoiceError: A weight is not finite in half precision.
         """
-        stored = rvc_format.weights_for_file(state, config)
-        weights = finite_halves(stored, "this training has diverged; export an earlier checkpoint")
+        stored = rvc_format.without_posterior(rvc_format.weights_for_file(state, config))
+        weights = to_half(stored, "this training has diverged; export an earlier checkpoint")
         vocoder, pitch_guided = rvc_format.vocoder_of(config)
         entries = {
             "sr": config.sample_rate,
@@ -173,71 +192,77 @@ class Voice:
         return cls(config, weights, entries | dict(information))
 
     def save(self, path: str | Path) -> Path:
-        """Writes the voice in the community's format, whole or not at all; gives the path back.
-
-        A voice that was read from a file is written with every entry it had.
-        """
+        """Write the voice atomically in the format of the RVC tools, with every entry that it has; return the path."""
         path = Path(path)
-        own = {} if "config" in self.information else {"config": rvc_format.config_to_list(self.config)}
-        content = {"weight": self.weights} | own | self.information
-        # Given a path, torch writes its name, which is a random one here, into the file.
+        config = {} if "config" in self.information else {"config": rvc_format.config_to_list(self.config)}
+        content = {"weight": self.weights} | config | self.information
+        # Given a path instead of a stream, torch would store its random name in the file.
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
             torch.save(content, stream)
         return path
 
     def _build(self) -> Synthesizer:
-        """The synthesizer for conversion, weight norm folded away. Raises VoiceError if the tensors do not fit."""
+        """Build the synthesizer for conversion. Raises VoiceError if the tensors do not fit or are not finite."""
         synthesizer = empty_synthesizer(self.config, self.weights)
         state = rvc_format.weights_from_file(self.weights, len(self.config.resblock_kernel_sizes))
-        if difference := rvc_format.difference(synthesizer.state_dict(), state):
-            raise _MisfitError(f"its tensors do not fit its configuration ({difference})")
-        if broken := names_not_finite(dict(zip(self.weights, state.values(), strict=True))):
-            raise VoiceError(f"its weights hold NaN or infinity ({broken}): the training that made it had diverged")
+        if difference := state_difference(synthesizer.state_dict(), state):
+            raise VoiceError(f"its tensors do not fit its configuration ({difference})")
+        if broken := nonfinite_names(dict(zip(self.weights, state.values(), strict=True))):
+            raise VoiceError(f"its weights contain NaN or infinity ({broken}): the training diverged")
         synthesizer.load_state_dict(state, assign=True)
         return fold_weight_norm(synthesizer).eval()  # type: ignore[return-value]
 
 
-class _MisfitError(VoiceError):
-    """Names or shapes of the tensors are not those of the configured networks."""
-
-
-class Kind(NamedTuple):
-    """What a file says of its networks beside their sizes."""
+class VoiceKind(NamedTuple):
+    """Properties of the networks that a file states beside their sizes."""
 
     version: str
     """'v1' or 'v2'."""
     vocoder: str
-    """What files call the generator."""
+    """The file's name of the generator."""
     pitch_guided: bool
-    """Whether it follows pitch."""
+    """Whether the generator takes a pitch contour."""
 
     def __str__(self) -> str:
-        return f"version {self.version}, {self.vocoder} {'with' if self.pitch_guided else 'without'} pitch"
+        return f"version {self.version}, {rvc_format.generator_label(self.vocoder, self.pitch_guided)}"
 
 
-def _what_it_is(path: Path, content: Mapping[str, Any]) -> str:
-    """What a file without an entry `weight` is, and how it becomes a voice."""
+def fitting_kind(values: Any, weights: Mapping[str, Tensor]) -> VoiceKind | None:
+    """Return the kind of voice that tensors belong to; None if they fit no supported kind.
+
+    Args:
+        values: The entry `config` of a file.
+        weights: The tensors, under the names of files.
+    """
+    for version, (vocoder, pitch_guided) in itertools.product(rvc_format.CONTENT_DIMS, rvc_format.GENERATORS):
+        kind = VoiceKind(version, vocoder, pitch_guided)
+        try:
+            Voice(_config_of(values, weights, kind), dict(weights))
+        except VoiceError:
+            continue
+        return kind
+    return None
+
+
+def _describe_other_file(path: Path, content: Mapping[str, Any]) -> str:
+    """Describe a file without the entry `weight`, and how to get a voice from it."""
     if "state_dict" in content:
-        return f"'{path}' is a training checkpoint; its voice: python -m rvc_lightning.export checkpoint='{path}'"
+        return (
+            f"'{path}' is a training checkpoint; export its voice: python -m rvc_lightning.export checkpoint='{path}'"
+        )
     if "model" in content:
         command = f"python -m rvc_lightning.voice convert-format '{path}' OUT.pth --to applio"
-        return f"'{path}' is a training checkpoint of another tool; of a G_….pth, the voice: {command}"
-    return f"'{path}' is no voice: it has no entry 'weight', only {sorted(map(str, content))[:8]}"
+        return f"'{path}' is a training checkpoint of another tool; extract the voice of a G_….pth: {command}"
+    return f"'{path}' is not a voice: it has no entry 'weight', only {sorted(map(str, content))[:8]}"
 
 
-def _entry(content: Mapping[str, Any], key: str, default: object) -> object:
-    """An entry of a file; tools write None for what they do not know."""
-    value = content.get(key)
-    return default if value is None else value
-
-
-def _flag(value: object) -> bool:
-    """A pitch flag in any spelling: 1, True, '1'."""
+def _as_flag(value: object) -> bool:
+    """Return a pitch flag written as 1, True or '1'."""
     return str(value).strip().lower() not in ("0", "false")
 
 
-def _config_of(values: Any, weights: Mapping[str, Tensor], kind: Kind) -> SynthesizerConfig:
-    """The sizes in a file's entry `config`. Raises VoiceError where they make no sense."""
+def _config_of(values: Any, weights: Mapping[str, Tensor], kind: VoiceKind) -> SynthesizerConfig:
+    """Return the sizes in a file's entry `config`. Raises VoiceError if they are invalid."""
     if not isinstance(values, list | tuple):
         raise VoiceError("it has no configuration: the entry 'config' must be a list")
     table = weights.get(rvc_format.STORED_SPEAKER_TABLE)
@@ -253,77 +278,47 @@ def _config_of(values: Any, weights: Mapping[str, Tensor], kind: Kind) -> Synthe
         )
         check_generator(config)
     except (ConfigurationError, TypeError, ValueError, ArithmeticError) as error:
-        raise VoiceError(f"its configuration {list(values)} makes no sense: {error}") from error
-    if not 0 < config.sample_rate <= _MOST_SAMPLE_RATE:
-        raise VoiceError(f"its sampling rate is {config.sample_rate} Hz; the highest there is is {_MOST_SAMPLE_RATE}")
+        raise VoiceError(f"its configuration {reprlib.repr(values)} is invalid: {error}") from error
+    if not 0 < config.sample_rate <= _MAX_SAMPLE_RATE:
+        raise VoiceError(f"its sample rate is {config.sample_rate} Hz; the maximum is {_MAX_SAMPLE_RATE} Hz")
     return config
 
 
-def _what_fits(values: Any, weights: Mapping[str, Tensor], said: Kind) -> str:
-    """What the tensors of a voice would fit, whose version, generator or pitch flag is wrong (defect L1)."""
-    if fitting := fitting_kind(values, weights):
-        return f"the file says {said}, but they fit {fitting}: correct that in the file"
-    return f"it says {said}, and they fit no other kind either: is the file whole, and of this format?"
-
-
-def fitting_kind(values: Any, weights: Mapping[str, Tensor]) -> Kind | None:
-    """What networks of the sizes `values` (a file's entry `config`) tensors belong to; None if to none we know."""
-    for version, (vocoder, pitch_guided) in itertools.product(rvc_format.CONTENT_DIMS, rvc_format.GENERATORS):
-        kind = Kind(version, vocoder, pitch_guided)
-        try:
-            Voice(_config_of(values, weights, kind), dict(weights))
-        except VoiceError:
-            continue
-        return kind
-    return None
-
-
 def _stored_weights(weights: Any) -> dict[str, Tensor]:
-    """The tensors of a file's entry `weight` without the posterior encoder. Raises VoiceError for anything else."""
+    """Return the tensors of the entry `weight` without the posterior encoder. Raises VoiceError for other types."""
     if not isinstance(weights, Mapping):
         raise VoiceError(f"its entry 'weight' is a {type(weights).__name__}, not a table of tensors")
-    sound = {
-        name: tensor
+    others = [
+        str(name)
         for name, tensor in weights.items()
-        if isinstance(name, str) and isinstance(tensor, Tensor) and tensor.is_floating_point()
-    }
-    if others := [str(name) for name in weights if name not in sound]:
-        raise VoiceError(f"its weights {', '.join(others[:5])} are no tensors of numbers with a fraction")
-    return {name: tensor for name, tensor in sound.items() if rvc_format.POSTERIOR_PREFIX not in name}
+        if not (isinstance(name, str) and isinstance(tensor, Tensor) and tensor.is_floating_point())
+    ]
+    if others:
+        raise VoiceError(f"its weights {', '.join(others[:5])} are not tensors of floating-point numbers")
+    return rvc_format.without_posterior(weights)
 
 
-def names_not_finite(weights: Mapping[str, Tensor]) -> str:
-    """The first names of tensors with NaN or infinity, or ''."""
-    # A sum is not finite if a term is not; float32 keeps the terms of half precision from overflowing it.
-    return ", ".join([name for name, tensor in weights.items() if not tensor.sum(dtype=torch.float32).isfinite()][:5])
-
-
-def finite_halves(weights: Mapping[str, Tensor], remedy: str) -> dict[str, Tensor]:
-    """Tensors as voices store them: in half precision, without the posterior encoder.
+def to_half(weights: Mapping[str, Tensor], remedy: str) -> dict[str, Tensor]:
+    """Convert tensors to half precision, in which files store them.
 
     Args:
-        weights: Under the names of the files.
-        remedy: What to do where they do not fit, for the message.
+        weights: Tensors under the names of files.
+        remedy: End of the error message.
 
     Raises:
-        VoiceError: A weight is not finite, or too large for half precision (defect T18).
+        VoiceError: A weight is not finite in half precision.
     """
-    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(rvc_format.POSTERIOR_PREFIX)}
-    return in_half(kept, remedy)
-
-
-def in_half(weights: Mapping[str, Tensor], remedy: str) -> dict[str, Tensor]:
-    """All tensors in half precision; arguments and errors as of `finite_halves`."""
     halves = {name: tensor.detach().half() for name, tensor in weights.items()}
-    if broken := names_not_finite(halves):
+    if broken := nonfinite_names(halves):
         raise VoiceError(f"the weights {broken} are not finite in half precision: {remedy}")
     return halves
 
 
 def content_hash(weights: Mapping[str, Tensor]) -> str:
-    """A hash of the weights themselves, which the format's own `model_hash` does not look at (defect L4)."""
+    """Return the SHA-256 of names and values, which `model_hash` of the format does not depend on."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         digest.update(name.encode())
-        digest.update(weights[name].contiguous().cpu().numpy().tobytes())
+        # numpy has no bfloat16 and no float8.
+        digest.update(weights[name].detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

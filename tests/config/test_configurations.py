@@ -22,9 +22,9 @@ from rvc_lightning.training.trainer import build_trainer
 from rvc_lightning.voice.rvc_format import (
     CONTENT_DIMS,
     config_to_list,
-    discriminator_weights_for_file,
     version_of,
     vocoder_of,
+    weights_for_file,
 )
 
 CHOICES = sorted(
@@ -97,7 +97,7 @@ def test_discriminators_are_those_of_the_versions(golden):
         with torch.device("meta"):
             discriminator = Discriminator(DiscriminatorConfig.from_values(plain(composed(
                 f"discriminator={version}").model.discriminator)))  # fmt: skip
-        stored = discriminator_weights_for_file(discriminator.state_dict())
+        stored = weights_for_file(discriminator.state_dict())
         assert {name: list(tensor.shape) for name, tensor in stored.items()} == golden.table(f"keys/D_{version}")
 
 

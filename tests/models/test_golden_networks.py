@@ -129,7 +129,7 @@ def test_full_size(name, golden, no_noise):
 @pytest.mark.parametrize("version", DISCRIMINATORS)
 def test_discriminator(version, golden):
     discriminator = fill_by_rule(Discriminator(DISCRIMINATORS[version]), golden.table("disc_meta")["seed"])
-    stored = rvc_format.discriminator_weights_for_file(discriminator.state_dict())
+    stored = rvc_format.weights_for_file(discriminator.state_dict())
     assert {key: list(value.shape) for key, value in stored.items()} == golden.table(f"keys/D_{version}")
     inputs, outputs = golden.arrays("disc_inputs"), golden.arrays(f"disc_{version}")
     for key, name in (("y", "real"), ("y_hat", "fake"), ("odd", "odd")):

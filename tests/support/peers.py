@@ -13,7 +13,7 @@ from rvc_lightning.voice import rvc_format
 def stored(network):
     """Tensors of a network under the names of the files."""
     if isinstance(network, Discriminator):
-        return rvc_format.discriminator_weights_for_file(network.state_dict())
+        return rvc_format.weights_for_file(network.state_dict())
     return rvc_format.weights_for_file(network.state_dict(), network.config)
 
 

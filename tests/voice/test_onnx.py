@@ -1,4 +1,4 @@
-"""The ONNX graph of a voice: the contract in rvc_lightning/voice/onnx.py, and the numbers of the reference data."""
+"""The ONNX graph of a voice: its inputs, its metadata and the golden data."""
 
 import importlib.util
 
@@ -11,7 +11,7 @@ from rvc_lightning import Voice
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.voice import onnx as export
 from rvc_lightning.voice.__main__ import main
-from rvc_lightning.voice.onnx import GraphInput, VoiceGraph, export_onnx, inputs_of
+from rvc_lightning.voice.onnx import GraphInput, VoiceGraph, export_onnx, graph_inputs
 
 WITH_PITCH = ("content", "lengths", "coarse_pitch", "f0_hz", "speaker", "noise")
 
@@ -21,8 +21,9 @@ def session_of(path):
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("generator", ["hifigan_nsf", "source_filter"])
-def test_the_graph_in_a_file(generator, tmp_path):
+def test_exported_graph_matches_torch(generator, tmp_path):
     pytest.importorskip("onnxscript")
     path = tmp_path / "voice.onnx"
     voice = make_voice(quick_config(generator=generator), model_name="anna")
@@ -39,9 +40,9 @@ def test_the_graph_in_a_file(generator, tmp_path):
         "noise": ["batch", 8, "frames"],
         "source_noise": ["batch", "frames", 80],
     }
-    assert [(one.name, list(one.shape)) for one in inputs_of(path)] == list(shapes.items())
-    assert {one.name for one in inputs_of(path) if one.type == "int64"} == {"lengths", "coarse_pitch", "speaker"}
-    assert {one.type for one in inputs_of(path)} == {"int64", "float32"}
+    assert [(one.name, list(one.shape)) for one in graph_inputs(path)] == list(shapes.items())
+    assert {one.name for one in graph_inputs(path) if one.type == "int64"} == {"lengths", "coarse_pitch", "speaker"}
+    assert {one.type for one in graph_inputs(path)} == {"int64", "float32"}
     for batch, frames in ((1, 7), (4, 90)):
         inputs = graph.inputs(batch, frames)
         assert list(inputs) == list(shapes)
@@ -56,7 +57,7 @@ def test_the_graph_in_a_file(generator, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["v2_f0_24k_hifigan", "v2_f0_40k_mrf", "v2_f0_32k_refinegan", "v2_nof0_40k_hifigan"])
-def test_without_noise_it_gives_the_reference(golden, name):
+def test_graph_without_noise_matches_golden_data(golden, name):
     data = golden.arrays(f"voice_{name}")
     graph = VoiceGraph(Voice.load(golden.path(f"voices/{name}.pth")).synthesizer)
     given = {
@@ -80,8 +81,8 @@ def test_without_noise_it_gives_the_reference(golden, name):
         ("source_filter", [*WITH_PITCH, "source_noise"]),
     ],
 )  # fmt: skip
-def test_every_random_draw_is_an_input(generator, names):
-    """With the draws as inputs the wrapped network is the synthesizer, and nothing is drawn beside them."""
+def test_all_random_numbers_are_inputs(generator, names):
+    """Equal inputs give equal audio, and every input has an effect."""
     channels = 128 if generator == "refinegan" else 16
     voice = make_voice(quick_config(generator=generator, initial_channels=channels))
     graph = VoiceGraph(voice.synthesizer)
@@ -95,7 +96,7 @@ def test_every_random_draw_is_an_input(generator, names):
             assert not torch.equal(graph(**inputs | {name: changed}), first), name
 
 
-def test_given_draws_are_those_of_torch(monkeypatch):
+def test_inputs_replace_random_numbers_of_torch(monkeypatch):
     voice = make_voice(quick_config(generator="mrf_hifigan"))
     graph = VoiceGraph(voice.synthesizer)
     inputs = graph.inputs(1, 9)
@@ -108,7 +109,7 @@ def test_given_draws_are_those_of_torch(monkeypatch):
     assert torch.equal(graph(**inputs), expected)
 
 
-def test_a_graph_that_computes_something_else_is_not_kept(tmp_path, monkeypatch):
+def test_graph_that_differs_from_torch_is_removed(tmp_path, monkeypatch):
     path = make_voice(quick_config()).save(tmp_path / "voice.pth")
     monkeypatch.setattr(export, "_write", lambda graph, metadata, file: None)
     monkeypatch.setattr(export, "_largest_difference", lambda graph, file: float("nan"))
@@ -117,18 +118,18 @@ def test_a_graph_that_computes_something_else_is_not_kept(tmp_path, monkeypatch)
     assert [file.name for file in tmp_path.iterdir()] == ["voice.pth"]
 
 
-def test_without_the_packages(tmp_path, monkeypatch):
+def test_missing_packages_are_named(tmp_path, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else found(name))
     with pytest.raises(ConfigurationError, match=r"needs onnxscript: python -m pip install 'rvc-lightning\[onnx\]'"):
         export_onnx(tmp_path / "voice.pth", tmp_path / "voice.onnx")
 
 
-def test_the_command_lists_what_the_graph_is_given(tmp_path, monkeypatch, caplog):
+def test_command_lists_the_inputs(tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO", "rvc_lightning.voice")
     given = [GraphInput("content", "float32", ("batch", "frames", 768)), GraphInput("lengths", "int64", ("batch",))]
     monkeypatch.setattr(export, "export_onnx", lambda voice, output: 1e-6)
-    monkeypatch.setattr(export, "inputs_of", lambda path: given)
+    monkeypatch.setattr(export, "graph_inputs", lambda path: given)
     main(["onnx", "voice.pth", str(tmp_path / "voice.onnx")])
     lines = caplog.text.splitlines()
     assert [line.split() for line in lines if "batch" in line] == [

@@ -1,4 +1,4 @@
-"""Every kind of network under the names that files use, both ways (specification 1, 2, 4.10 and 5)."""
+"""Names, shapes and entries of every network in files (SPECIFICATION.md, sections 1, 2, 4.10 and 5)."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def raw(path):
 
 
 @pytest.mark.parametrize("path", VOICES, ids=lambda path: path.stem)
-def test_every_name_goes_both_ways(path):
+def test_names_round_trip(path):
     stored, voice = raw(path)["weight"], Voice.load(path)
     ours = rvc_format.weights_from_file(stored)
     back = rvc_format.weights_for_file(ours, voice.config)
@@ -27,7 +27,7 @@ def test_every_name_goes_both_ways(path):
 
 
 @pytest.mark.parametrize("path", VOICES, ids=lambda path: path.stem)
-def test_torchs_own_spelling_of_weight_norm_is_read(path):
+def test_parametrized_weight_norm_is_read(path):
     stored = raw(path)
     new = {old: f".parametrizations.weight.original{n}" for n, old in enumerate((".weight_g", ".weight_v"))}
     stored["weight"] = {
@@ -43,8 +43,8 @@ def test_torchs_own_spelling_of_weight_norm_is_read(path):
 
 
 @pytest.mark.parametrize("path", VOICES, ids=lambda path: path.stem)
-def test_a_network_of_ours_is_written_as_theirs(path):
-    """From our networks, not from a file: the names, shapes and entries of the peers' exporters."""
+def test_export_has_the_names_shapes_and_entries_of_the_file(path):
+    """Start from new networks, not from a file."""
     stored = raw(path)
     config = Voice.load(path).config
     exported = Voice.from_synthesizer(config, Synthesizer(config).state_dict(), {})
@@ -56,8 +56,8 @@ def test_a_network_of_ours_is_written_as_theirs(path):
     assert rvc_format.config_to_list(config) == stored["config"]
 
 
-def test_a_blend_is_what_it_says():
-    """Of the 40 kHz voice and its half, 0.3 of the first (specification 1.5)."""
+def test_golden_blend_is_the_weighted_mean():
+    """The 40 kHz voice at ratio 0.3 with the same voice times 0.5 (SPECIFICATION.md, section 1.5)."""
     first, blend = (Voice.load(GOLDEN / f"voices/v2_f0_40k_{kind}.pth") for kind in ("hifigan", "blend"))
     assert blend.sample_rate == 40000
     for name, tensor in first.weights.items():
@@ -70,19 +70,19 @@ def test_every_generator_has_a_name_in_files():
 
 
 @pytest.mark.parametrize("vocoder", ["MRF HiFi-GAN", "RefineGAN"])
-def test_guided_generators_without_pitch_are_refused(vocoder):
+def test_unsupported_combination_of_generator_and_pitch_is_rejected(vocoder):
     content = raw(GOLDEN / "voices/v2_nof0_40k_hifigan.pth") | {"vocoder": vocoder}
-    with pytest.raises(VoiceError, match=f"'{vocoder} without pitch'; this version reads: HiFi-GAN with"):
+    with pytest.raises(VoiceError, match=f"'{vocoder} without pitch'; supported are: HiFi-GAN with"):
         Voice.from_file_content(content)
 
 
-def test_another_generator_than_the_file_says_is_named():
+def test_wrong_generator_entry_names_the_fitting_one():
     content = raw(GOLDEN / "voices/v2_f0_40k_mrf.pth") | {"vocoder": "HiFi-GAN"}
-    with pytest.raises(VoiceError, match=r"unexpected.*HiFi-GAN with pitch, but they fit version v2, MRF HiFi-GAN"):
+    with pytest.raises(VoiceError, match=r"unexpected.*HiFi-GAN with pitch, but its tensors fit version v2, MRF"):
         Voice.from_file_content(content)
 
 
-def test_channels_that_make_no_refinegan_are_named(tmp_path):
+def test_invalid_refinegan_channels_are_rejected(tmp_path):
     content = raw(GOLDEN / "voices/v2_f0_32k_refinegan.pth")
     content["config"][13] = 100
     torch.save(content, tmp_path / "odd.pth")
@@ -90,13 +90,13 @@ def test_channels_that_make_no_refinegan_are_named(tmp_path):
         Voice.load(tmp_path / "odd.pth")
 
 
-def test_discriminators_go_both_ways(tiny_discriminator):
+def test_discriminator_names_round_trip(tiny_discriminator):
     state = Discriminator(tiny_discriminator).state_dict()
-    stored = rvc_format.discriminator_weights_for_file(state)
+    stored = rvc_format.weights_for_file(state)
     assert "discriminators.0.convs.0.weight_g" in stored and "discriminators.2.conv_post.bias" in stored
     assert not any("parametrizations" in name for name in stored)
     halved = {name: tensor.half() for name, tensor in stored.items()}
-    ours = rvc_format.discriminator_weights_from_file(halved)
+    ours = rvc_format.weights_from_file(halved)
     assert ours.keys() == state.keys()
     assert all(tensor.dtype == torch.float32 for tensor in ours.values())
     Discriminator(tiny_discriminator).load_state_dict(ours)

@@ -1,0 +1,57 @@
+"""Entries of voice files beside the weights: tools disagree on types, and files of strangers may contain anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+_MAX_LISTED_VALUES = 1000
+
+
+def without_tensors(value: Any) -> Any:
+    """Return `value` with each small tensor in it replaced by a number or a list of numbers."""
+    if isinstance(value, Tensor) and value.numel() <= _MAX_LISTED_VALUES:
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: without_tensors(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_tensors(item) for item in value]
+    return tuple(without_tensors(item) for item in value) if isinstance(value, tuple) else value
+
+
+def as_text(value: Any) -> str | None:
+    """Return text or a number as printable text; None for empty text and for other types."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return printable(str(value)) or None
+
+
+def as_count(value: Any) -> int | None:
+    """Return `value` if it is a whole number from 0 up, else None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def as_number(value: Any, min: float, max: float) -> float | None:
+    """Return `value` if it is a number from `min` to `max`, else None."""
+    return float(value) if isinstance(value, int | float) and min <= value <= max else None
+
+
+def as_json(value: Any) -> Any:
+    """Return `value` with the types of JSON: tensors as their shape, numbers that are not finite as text."""
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [as_json(item) for item in value]
+    if isinstance(value, Tensor):
+        return f"<tensor {tuple(value.shape)}>"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | None) else f"<{type(value).__name__}>"
+
+
+def printable(text: str) -> str:
+    """Return `text` with escapes in place of characters that control a terminal."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -1,0 +1,50 @@
+"""Facts about voice files."""
+
+import numpy as np
+import pytest
+import torch
+from stubs import make_voice, quick_config
+from voices import VOICES, parametrized, raw
+
+from rvc_lightning.retrieval.index import build_index, save_index
+from rvc_lightning.voice.info import read_voice_info
+
+
+@pytest.mark.parametrize("path", VOICES, ids=lambda path: path.stem)
+def test_info_of_golden_voices(path):
+    info = read_voice_info(path)
+    content = raw(path)
+    assert info.values == sum(tensor.numel() for tensor in content["weight"].values())
+    assert (info.sample_rate, info.version) == (content["config"][-1], content.get("version", "v1"))
+    assert (info.generator, info.pitch_guided) == (content.get("vocoder", "HiFi-GAN"), bool(content["f0"]))
+    assert info.content_dim == (256 if info.version == "v1" else 768)
+    assert set(info.entries) == set(content) - {"weight"}
+    assert any("version" in line for line in info.unusual) == ("version" not in content)
+
+
+def test_unusual_properties_are_listed(voices, tmp_path):
+    content = raw(voices[0])
+    content |= {"sr": "48k", "weight": parametrized({name: t.float() for name, t in content["weight"].items()})}
+    content["config"][-3] = 109
+    content["weight"]["emb_g.weight"] += 1
+    del content["embedder_model"]
+    torch.save(content, tmp_path / "odd.pth")
+    save_index(build_index(np.eye(40, 256, dtype=np.float32), 0), tmp_path / "odd.index")
+    unusual = "\n".join(read_voice_info(tmp_path / "odd.pth").unusual)
+    for part in (
+        "contentvec is assumed",
+        "the entry sr is 48k, but the configuration, which counts, has 8000",
+        "the configuration has 109 speakers, the table 3 rows",
+        "torch.float32",
+        "names of newer torch",
+        "do not match the entry content_hash",
+        "of another voice: 256 channels",
+    ):
+        assert part in unusual
+    assert read_voice_info(voices[0]).unusual == []
+
+
+@pytest.mark.parametrize("pitch", [None, "rmvpe", {"name": 3}, {}])
+def test_malformed_pitch_entry_is_ignored(pitch, tmp_path):
+    path = make_voice(quick_config(), rvc_lightning={"pitch": pitch}).save(tmp_path / "voice.pth")
+    assert read_voice_info(path).pitch_extractor is None
