@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
@@ -59,15 +58,17 @@ def command_from(pair: Pair, saved: Mapping[str, Any]) -> str:
         pair: Where the two files lie.
         saved: What the checkpoint that they are of remembers, see `voice.export.remembered`.
     """
-    from rvc_lightning.importers.pair import settings_of
+    from rvc_lightning.importers.overrides import config_choices, synthesizer_overrides
     from rvc_lightning.models import SynthesizerConfig
 
     content = saved["voice"]["content"]
-    usual = dict(_choices("content")).get(content["name"], {})
+    usual = dict(config_choices("content")).get(content["name"], {})
     options = {key: value for key, value in content.get("options", {}).items() if usual.get(key) != value}
     settings = [
         "audio=FOLDER",
-        *_by_choice("model", "model.synthesizer", settings_of(SynthesizerConfig.from_values(saved["synthesizer"]))),
+        *_by_choice(
+            "model", "model.synthesizer", synthesizer_overrides(SynthesizerConfig.from_values(saved["synthesizer"]))
+        ),
         *_by_choice("discriminator", "model.discriminator", _written("model.discriminator", saved["discriminator"])),
         f"content={content['name']}",
         *_written("content", options),
@@ -79,8 +80,10 @@ def command_from(pair: Pair, saved: Mapping[str, Any]) -> str:
 
 def _by_choice(group: str, prefix: str, settings: Sequence[str]) -> list[str]:
     """Settings, those below `prefix` replaced by the choice of a group that makes just them, if there is one."""
+    from rvc_lightning.importers.overrides import config_choices
+
     below = {text for text in settings if text.startswith(f"{prefix}.")}
-    for name, values in _choices(group):
+    for name, values in config_choices(group):
         if below == set(_written(prefix, values.get("synthesizer", values))):
             return [text for text in settings if text not in below] + [f"{group}={name}"]
     return list(settings)
@@ -89,13 +92,6 @@ def _by_choice(group: str, prefix: str, settings: Sequence[str]) -> list[str]:
 def _written(prefix: str, values: Mapping[str, Any]) -> list[str]:
     """Values as settings: without spaces, lists as Hydra reads them."""
     return [f"{prefix}.{key}={list(v) if isinstance(v, tuple) else v}".replace(", ", ",") for key, v in values.items()]
-
-
-def _choices(group: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Names of a configuration group and what they hold."""
-    for path in (files("rvc_lightning.conf") / group).iterdir():
-        if path.name.endswith(".yaml"):
-            yield path.name.removesuffix(".yaml"), OmegaConf.to_container(OmegaConf.create(path.read_text()))  # type: ignore[misc]
 
 
 if __name__ == "__main__":

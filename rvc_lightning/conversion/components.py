@@ -55,7 +55,7 @@ def pitch_extractor_for(voice: Voice) -> PitchTracker:
 
 def _stored_component(voice: Voice, component: str, default: str) -> tuple[str, dict[str, Any]]:
     """Return the registered name and the options that a voice stores of a component, or raise VoiceError."""
-    entry = voice.own.get(component, {"name": default})
+    entry = voice.training_info.get(component, {"name": default})
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
         raise VoiceError(f"the voice stores its {component} without a name: {entry!r}")
     options = entry.get("options") or {}

@@ -95,7 +95,7 @@ class VoiceConverter:
         if self.index is not None:
             self.index.check_fits(voice.config.content_dim)
             if self.index.path is not None:
-                check_origin(self.index.path, voice.content_encoder, voice.own.get(FEATURES_KEY))
+                check_origin(self.index.path, voice.content_encoder, voice.training_info.get(FEATURES_KEY))
         self.trainer = trainer or _default_trainer()
         if self.trainer.precision not in PRECISIONS:
             raise unknown_choice("precision of conversion", str(self.trainer.precision), PRECISIONS)

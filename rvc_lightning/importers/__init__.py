@@ -1,1 +1,1 @@
-"""From an experiment folder of another RVC tool to a dataset and a checkpoint of this project (specification 14.3)."""
+"""Import of experiment folders of other RVC tools (SPECIFICATION.md, sections 2.1 and 14.3)."""

@@ -1,8 +1,9 @@
-"""`python -m rvc_lightning.importers folder=FOLDER`: goes on with what another RVC tool has begun."""
+"""`python -m rvc_lightning.importers folder=FOLDER`: import an experiment folder of another RVC tool."""
 
 from __future__ import annotations
 
 import logging
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,41 +23,37 @@ resolvers.register()
 
 @command("importers")
 def main(config: DictConfig) -> None:
-    """Takes over slices, features and the latest pair of networks, and says how to go on."""
+    """Import slices and features, and print the command that trains from the latest pair of networks."""
     experiment = Path(required(config, "folder", "the tool's folder of the voice, logs/NAME")).expanduser()
     from rvc_lightning.importers.experiment import import_dataset, read_config
-    from rvc_lightning.importers.pair import (
-        discriminator_of,
-        newest_pair,
-        save_as_checkpoint,
-        settings_of,
-        sizes_of,
-        synthesizer_of,
-    )
-    from rvc_lightning.training.networks import voice_metadata
+    from rvc_lightning.importers.overrides import synthesizer_overrides
+    from rvc_lightning.importers.pair import configured_sizes, learning_rate_after, newest_pair
 
     blocks, pair = read_config(experiment), newest_pair(experiment)
     dataset = Path(config.paths.dataset)
-    taken = import_dataset(experiment, dataset)
-    for file in taken.skipped:
-        log.warning("left out: %s: %s", file.path, file.reason)
-    log.info("dataset:    %s (%d slices, %.1f minutes)", dataset, len(taken.rows), taken.minutes)
-    go_on = f"go on with: python -m rvc_lightning.train name={config.name} {_content(taken.header)}"
+    imported = import_dataset(experiment, dataset)
+    for file in imported.skipped:
+        log.warning("skipped: %s: %s", file.path, file.reason)
+    log.info("dataset: %s (%d slices, %.1f minutes)", dataset, len(imported.rows), imported.minutes)
+    settings = [f"name={config.name}", f"paths.dataset={dataset}", *_content(imported.header)]
     if pair is None:
-        log.info("checkpoint: none, there is no G_*.pth in '%s'", experiment)
-        log.info("%s %s pretrained=official", go_on, " ".join(settings_of(sizes_of(blocks, taken.header))))
-        return
-    synthesizer, (discriminator, sizes) = synthesizer_of(pair), discriminator_of(pair)
-    checkpoint = dataset / "taken_over.ckpt"
-    save_as_checkpoint(pair, synthesizer, sizes, blocks, voice_metadata(config, taken.header, dataset), checkpoint)
-    log.info("checkpoint: %s (epoch %d)", checkpoint, pair.epoch)
-    settings = " ".join([*settings_of(synthesizer), f"discriminator={discriminator}"])
-    log.info("%s %s checkpoint=%s", go_on, settings, checkpoint)
+        log.info("networks: none, there is no G_*.pth in '%s'", experiment)
+        settings += [*synthesizer_overrides(configured_sizes(blocks, imported.header)), "pretrained=official"]
+    else:
+        log.info("networks: %s and %s (epoch %d)", pair.generator, pair.discriminator.name, pair.epoch)
+        settings += [
+            *synthesizer_overrides(pair.synthesizer),
+            f"discriminator={pair.discriminator_choice}",
+            "pretrained=files",
+            f"pretrained.generator={pair.generator}",
+            f"pretrained.discriminator={pair.discriminator}",
+            f"optimizer.lr={learning_rate_after(pair.epoch, blocks):.6g}",
+        ]
+    log.info("continue with: %s", shlex.join(["python", "-m", "rvc_lightning.train", *settings]))
 
 
-def _content(header: DatasetHeader) -> str:
-    """The settings that name the dataset's content encoder."""
-    return f"content={header.content['name']} content.version={header.content['options']['version']}"
+def _content(header: DatasetHeader) -> list[str]:
+    return [f"content={header.content['name']}", f"content.version={header.content['options']['version']}"]
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def _export(voice: Voice, path: Path, dataset: Path | None, seed: int, index: In
         log.warning("The voice has no index: its dataset is gone (%s)", dataset)
         return ExportedVoice(path, None)
     features = _features(dataset, voice.content_encoder, voice.config.content_dim)
-    voice.information[rvc_format.OWN_ENTRY] = {**voice.own, FEATURES_KEY: features.fingerprint}
+    voice.information[rvc_format.PROJECT_ENTRY] = {**voice.training_info, FEATURES_KEY: features.fingerprint}
     voice.save(path)
     return ExportedVoice(path, update_index(index_path, features, seed, index))
 

@@ -314,7 +314,7 @@ def test_an_index_is_exported_once_and_alone(make_module, dataset, tmp_path):
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
     trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
     exported = export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset)
-    assert IndexOrigin.read(exported.index).features == Voice.load(exported.voice).own[FEATURES_KEY]
+    assert IndexOrigin.read(exported.index).features == Voice.load(exported.voice).training_info[FEATURES_KEY]
     written = exported.index.stat().st_ino
     assert export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset).index.stat().st_ino == written
     voice = exported.voice.read_bytes()

@@ -100,3 +100,15 @@ def test_discriminator_names_round_trip(tiny_discriminator):
     assert ours.keys() == state.keys()
     assert all(tensor.dtype == torch.float32 for tensor in ours.values())
     Discriminator(tiny_discriminator).load_state_dict(ours)
+
+
+def test_weights_of_a_golden_checkpoint_give_the_golden_audio(golden, no_noise):
+    facts, arrays = golden.table("checkpoint_G"), golden.arrays("checkpoint_G")
+    sizes = rvc_format.config_from_list(
+        facts["config"], content_dim=768, vocoder="HiFi-GAN", pitch_guided=True, speaker_count=facts["config"][15]
+    )
+    synthesizer = Synthesizer(sizes)
+    synthesizer.load_state_dict(rvc_format.weights_from_file(raw(GOLDEN / "checkpoints/G_2333333.pth")["model"]))
+    lengths = torch.tensor([arrays["phone"].shape[1]])
+    out = synthesizer.infer(arrays["phone"], lengths, arrays["pitch"], arrays["pitchf"], arrays["sid"])
+    torch.testing.assert_close(out, arrays["infer_out"], atol=1e-4, rtol=0)
