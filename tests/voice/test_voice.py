@@ -153,11 +153,11 @@ def test_nan_in_weights_is_rejected(content, tmp_path):
 def test_missing_file_and_folder_are_reported(tmp_path):
     with pytest.raises(VoiceError, match=r"there is no voice at '.*anna.pth'$"):
         Voice.load(tmp_path / "anna.pth")
-    with pytest.raises(VoiceError, match=r"\(that is a folder\)"):
+    with pytest.raises(VoiceError, match=r"\(it is a folder\)"):
         Voice.load(tmp_path)
     for name in "abcdefg":
         (tmp_path / f"{name}.pth").touch()
-    with pytest.raises(VoiceError, match=r"\(that is a folder; in it: a.pth, b.pth, c.pth, d.pth, e.pth, …\)"):
+    with pytest.raises(VoiceError, match=r"\(it is a folder with a.pth, b.pth, c.pth, d.pth, e.pth, …\)"):
         Voice.load(tmp_path)
 
 
