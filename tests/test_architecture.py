@@ -1,9 +1,10 @@
-"""Rules of the tree: what may import what, and that nobody but Lightning places anything on a device."""
+"""Rules of the tree: the order of imports, and no device moves by hand."""
 
 import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def test_models_are_plain_torch(path):
 
 
 def test_only_retrieval_imports_faiss():
-    assert [path.name for path in FILES if "faiss" in set(imports(path))] == ["retrieval.py"]
+    assert [path.name for path in FILES if "faiss" in set(imports(path))] == ["index.py"]
 
 
 BY_HAND = (
@@ -59,27 +60,72 @@ def test_importing_the_models_brings_nothing_else_in():
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stderr.strip() == ""
 
 
-@pytest.mark.parametrize("page", ["README.md", ".github/CONTRIBUTING.md"])
-def test_every_file_that_a_page_names_is_there(page):
+ROOMS = (
+    "io", "config", "cli", "audio", "models", "pitch", "content", "data", "retrieval", "voice", "conversion",
+    "evaluation", "training", "importers", "benchmarks", "pretraining", "app",
+)  # fmt: skip
+"""Folders of the package, lowest first. Each imports only those below it, and the top level imports all of them."""
+GROUND = ("errors", "version")
+"""Modules at the top level that every folder may import."""
+
+
+def module_name(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+MODULES = {module_name(path): path for path in FILES if "assets" not in path.parts}
+
+
+def imported_modules(path):
+    """Names of the modules of this package that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rvc_lightning"):
+            base = node.module.removeprefix("rvc_lightning").removeprefix(".")
+            for alias in node.names:
+                full = f"{base}.{alias.name}".removeprefix(".")
+                yield full if full in MODULES else base
+
+
+def test_every_folder_is_a_room():
+    assert {name.split(".")[0] for name in MODULES if "." in name} <= set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_point_down(room):
+    allowed = {*ROOMS[: ROOMS.index(room) + 1], *GROUND}
+    upward = {
+        f"{name} -> {other}"
+        for name, path in MODULES.items()
+        if name.split(".")[0] == room
+        for other in imported_modules(path)
+        if other.split(".")[0] not in allowed
+    }
+    assert upward == set()
+
+
+def test_no_files_import_each_other():
+    graph = {name: {other for other in imported_modules(path) if other != name} for name, path in MODULES.items()}
+    # The package itself exports classes of the rooms.
+    graph[""] = set()
+    TopologicalSorter(graph).prepare()
+
+
+PAGES = ["README.md", ".github/CONTRIBUTING.md", "rvc_lightning/README.md", "conf/README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_a_page_names_exists(page):
     text = (ROOT / page).read_text()
     named = set(re.findall(r"`((?:rvc_lightning|conf|tests|notebooks)/[\w./-]*)`", text))
-    named = {name for name in named if "NAME" not in name}
-    assert len(named) > 10
-    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+    assert [name for name in sorted(named) if "NAME" not in name and not (ROOT / name).exists()] == []
 
 
-def test_the_map_names_every_folder_of_the_package():
-    readme = (ROOT / "README.md").read_text()
-    folders = [path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file() and path.name != "conf"]
-    assert len(folders) > 8 and [name for name in folders if f"`rvc_lightning/{name}/`" not in readme] == []
-
-
-def test_the_map_names_every_file_at_the_top():
-    readme = (ROOT / "README.md").read_text()
-    rows = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `rvc_lightning/")]
-    named = {name.strip("`").split("/")[-1].removesuffix(".py") for row in rows for name in row.strip().split(", ")}
-    named |= {name for row in rows for braces in re.findall(r"{(.*)}", row) for name in braces.split(",")}
-    assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"} <= named
+def test_the_map_names_every_room_and_command():
+    text = (PACKAGE / "README.md").read_text()
+    assert [room for room in ROOMS if f"`{room}/`" not in text] == []
+    commands = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__", *GROUND}
+    assert [name for name in sorted(commands) if f"`{name}.py`" not in text] == []
 
 
 def test_torch_is_loaded_after_its_threads_are_told_how_to_wait():

@@ -22,9 +22,6 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from omegaconf import OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
-
 from rvc_lightning.errors import ConfigurationError, unknown_choice
 
 S = TypeVar("S", bound="Settings")
@@ -176,12 +173,17 @@ class Settings:
         Raises:
             ConfigurationError: A name is unknown, a value is missing, of the wrong type or out of range.
         """
+        # Imported here, so that networks, whose sizes are Settings, depend on torch alone.
+        from omegaconf import OmegaConf
+        from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
         prefix = f"{cls.group}." if cls.group else ""
         if not isinstance(values, Mapping):
             raise ConfigurationError(f"{cls.group}={values}: choose a table of settings, such as {{name:value}}")
         try:
             merged = OmegaConf.merge(OmegaConf.structured(cls), values)
-            return cls(**{str(name): _container(merged[name]) for name in merged})
+            arguments: Any = OmegaConf.to_container(merged, resolve=True, throw_on_missing=True)
+            return cls(**arguments)
         except ConfigKeyError as error:
             kind = f"setting of {cls.group}" if cls.group else "option"
             raise unknown_choice(kind, error.key, [one.name for one in option_fields(cls)]) from error
@@ -193,6 +195,3 @@ class Settings:
             reason = f"choose {allowed}" if allowed else str(error).splitlines()[0]
             raise ConfigurationError(f"{prefix}{name}={values.get(name)!r}: {reason}") from error
 
-
-def _container(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
