@@ -127,7 +127,7 @@ class ConversionModule(LightningModule):
                 self._advance(task.seconds)
         self._measure_pitch([job.recording for job in jobs])
         for job in jobs:
-            job.shape_contour(-self.lengths.context_seconds)
+            self._shape_contour(job)
         self._convert(jobs)
         return [task.target for task, _ in batch]
 
@@ -163,6 +163,13 @@ class ConversionModule(LightningModule):
             tracks.setdefault(id(recording), []).append(f0_hz[part.frames])
         for recording in sounding:
             recording.f0_hz = np.concatenate(tracks[id(recording)])
+
+    def _shape_contour(self, job: _Job) -> None:
+        """Apply the pitch options to a whole recording."""
+        recording = job.recording
+        if recording.f0_hz is not None:
+            recorded = self._recorded_frames(recording)
+            recording.f0_hz = shape_contour(recording.f0_hz, job.task.options, recording.curve, recorded)
 
     def _convert(self, jobs: Sequence[_Job]) -> None:
         """Convert all chunks of the recordings, and finish each recording after its last chunk."""
@@ -206,8 +213,14 @@ class ConversionModule(LightningModule):
         """Return the pitch of a recording without its reflected ends; None for voices without pitch."""
         if self.pitch is None and self.inference.pitch is None:
             return None
-        first, frames = self.lengths.context_samples // FRAME_SAMPLES, frame_count(recording.samples_at(SAMPLE_RATE))
-        return np.zeros(frames, np.float32) if recording.f0_hz is None else recording.f0_hz[first : first + frames]
+        recorded = self._recorded_frames(recording)
+        silence = np.zeros(recorded.stop - recorded.start, np.float32)
+        return silence if recording.f0_hz is None else recording.f0_hz[recorded]
+
+    def _recorded_frames(self, recording: Recording) -> slice:
+        """Return the frames of a recording between its reflected ends."""
+        first = self.lengths.context_samples // FRAME_SAMPLES
+        return slice(first, first + frame_count(recording.samples_at(SAMPLE_RATE)))
 
     def _in_batches(
         self, function: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item], seconds: Sequence[float]
@@ -268,13 +281,6 @@ class _Job:
         seconds = min(seconds, self.seconds_left)
         self.seconds_left -= seconds
         return seconds
-
-    def shape_contour(self, first_seconds: float) -> None:
-        """Apply the pitch options to the whole recording."""
-        if self.recording.f0_hz is not None:
-            self.recording.f0_hz = shape_contour(
-                self.recording.f0_hz, self.task.options, self.recording.curve, first_seconds
-            )
 
     def pieces(self, lengths: ChunkLengths) -> list[_Piece]:
         """Return the chunks; none for silence."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rvc_lightning.pitch.decoding import CENTS_PER_OCTAVE
+from rvc_lightning.pitch.scale import proposed_shift
 
 GROSS_ERROR_CENTS = 50
 """Threshold of a gross error: half a semitone, the tolerance of MIREX's raw pitch accuracy."""
@@ -61,9 +62,8 @@ def pitch_correlation(first_hz: np.ndarray, second_hz: np.ndarray) -> float | No
 
 
 def semitones_between(source_hz: np.ndarray, target_hz: float | None) -> int:
-    """Return whole semitones from the median of a pitch track [F] to `target_hz`; 0 if either is unknown."""
-    median = median_hz([source_hz])
-    return 0 if median is None or target_hz is None else round(12 * np.log2(target_hz / median))
+    """Return `proposed_shift` from a pitch track [F] to `target_hz`; 0 if the target is unknown."""
+    return 0 if target_hz is None else proposed_shift(source_hz, target_hz)
 
 
 def median_hz(tracks_hz: Sequence[np.ndarray]) -> float | None:

@@ -61,18 +61,17 @@ def autotune(f0_hz: Tensor, strength: float) -> Tensor:
 
 
 def proposed_shift(f0_hz: np.ndarray, target_hz: float) -> int:
-    """Whole semitones, -12 to 12, that bring the pitch of a recording nearest to a target.
+    """Return the shift that brings the median pitch of a recording closest to a target.
 
     Args:
-        f0_hz: The whole recording, [F], 0 = unvoiced. Its pitch is the median once unvoiced gaps are filled linearly.
-        target_hz: Where it should be.
+        f0_hz: Pitch of the whole recording in Hz, [F], 0 = unvoiced. Only voiced frames count.
+        target_hz: Target in Hz.
 
     Returns:
-        0 for fewer than two voiced frames.
+        Whole semitones, -12 to 12; 0 without voiced frames.
     """
-    voiced = np.flatnonzero(f0_hz > 0)
-    if len(voiced) < 2:
+    voiced_hz = f0_hz[f0_hz > 0]
+    if not len(voiced_hz):
         return 0
-    median_hz = float(np.median(np.interp(np.arange(len(f0_hz)), voiced, f0_hz[voiced])))
-    semitones = round(12.0 * math.log2(target_hz / median_hz))
+    semitones = round(12.0 * math.log2(target_hz / float(np.median(voiced_hz))))
     return max(-_MAX_SHIFT_SEMITONES, min(semitones, _MAX_SHIFT_SEMITONES))

@@ -14,8 +14,8 @@ from rvc_lightning.pitch.scale import NOTES_HZ
 F0_HZ = np.array([0, 100, 110, 120, 0, 130], np.float32)
 
 
-def shaped(curve=None, first_seconds=0.0, **options):
-    return shape_contour(F0_HZ, ConversionOptions(**options), curve, first_seconds)
+def shaped(curve=None, recorded=slice(0, None), **options):
+    return shape_contour(F0_HZ, ConversionOptions(**options), curve, recorded)
 
 
 def test_without_options_nothing_changes():
@@ -35,10 +35,16 @@ def test_transposition_adds_to_the_proposed_pitch():
     np.testing.assert_allclose(both, moved * 2 ** (2 / 12), rtol=1e-6)
 
 
+def test_proposed_pitch_depends_on_voiced_frames_of_the_recording():
+    f0_hz = np.array([400, 400, 400, 0, 0, 0, 0, 100, 0, 0, 200, 200, 400, 400], np.float32)
+    shifted = shape_contour(f0_hz, ConversionOptions(proposed_pitch_hz=100), recorded=slice(3, 12))
+    np.testing.assert_allclose(shifted, f0_hz / 2, rtol=1e-6)
+
+
 def test_a_curve_replaces_measured_pitch():
     curve = PitchCurve(Path("x"), np.array([0.01, 0.02]), np.array([200.0, 0.0]))
     np.testing.assert_array_equal(shaped(curve), [0, 200, 0, 120, 0, 130])
-    np.testing.assert_array_equal(shaped(curve, first_seconds=-0.03), [0, 100, 110, 120, 200, 0])
+    np.testing.assert_array_equal(shaped(curve, recorded=slice(3, None)), [0, 100, 110, 120, 200, 0])
     np.testing.assert_allclose(shaped(curve, transpose_semitones=12), [0, 400, 0, 240, 0, 260], rtol=1e-6)
 
 

@@ -14,6 +14,7 @@ from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.conversion.chunking import ChunkLengths
 from rvc_lightning.conversion.options import option_fields
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
+from rvc_lightning.pitch.base import PitchExtractor
 from rvc_lightning.pitch.curve import write_curve
 from rvc_lightning.retrieval.index import RetrievalIndex, build_index, save_index
 
@@ -305,6 +306,24 @@ def test_pitch_of_the_output_serves_as_f0_file(full_converter):
     write_curve("first.csv", first.f0_hz)
     (again,) = full_converter.convert_many([audio], ConversionOptions(f0_file="first.csv"), 16000)
     np.testing.assert_array_equal(again.f0_hz, first.f0_hz)
+
+
+def test_proposed_pitch_ignores_pauses_and_reflected_ends(voice):
+    class TwoPitches(PitchExtractor):
+        name = "two_pitches"
+
+        def __call__(self, wav16k):
+            """100 Hz in quiet frames, 400 Hz in loud ones, and unvoiced in silence."""
+            frames = np.pad(np.abs(wav16k), (0, 160))[: (len(wav16k) // 160 + 1) * 160].reshape(-1, 160).mean(axis=1)
+            return np.select([frames > 0.1, frames > 0.005], [400.0, 100.0], 0.0).astype(np.float32)
+
+    converter = VoiceConverter(voice, content=StubContent(), pitch=TwoPitches(), trainer=steady_trainer())
+    noise = np.sign(golden_rule.stub_audio("levels", 0.6))
+    quiet, loud = 0.02 * noise, 0.5 * noise[:4800]
+    audio = np.concatenate([loud, np.zeros(32000), quiet, np.zeros(16000)]).astype(np.float32)
+    (converted,) = converter.convert_many([audio], ConversionOptions(proposed_pitch_hz=200), 16000)
+    # The median of 0.6 s at 100 Hz and 0.3 s at 400 Hz.
+    assert set(np.unique(converted.f0_hz)) == {0, 200, 800}
 
 
 def test_a_curve_of_another_recording_is_rejected(full_converter):

@@ -74,10 +74,11 @@ def test_proposed_shift_equals_the_reference(golden):
         ([100, 100, 100], 200, 12),
         ([100, 100, 100], 1000, 12),
         ([1000, 0, 1000], 60, -12),
-        ([0, 0, 100, 0], 200, 0),
+        ([0, 0, 100, 0], 200, 12),
         ([0, 0], 200, 0),
-        # The gap is interpolated: 100, 150, 200, 250, 300.
-        ([100, 0, 0, 0, 300], 200, 0),
+        # Gaps and silence do not count.
+        ([100, 0, 0, 0, 0, 0, 0, 300, 300], 300, 0),
+        ([0] * 50 + [100] * 3 + [0] * 90 + [200] * 2, 100, 0),
     ],
 )
 def test_proposed_shift(f0_hz, target_hz, expected):
