@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lightning import Trainer
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -41,6 +42,44 @@ def is_first_rank() -> bool:
     return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
+def shard_over_all_devices(strategy: ModelParallelStrategy) -> None:
+    """Let a strategy shard over the devices of all nodes. Call it before `setup_environment`."""
+    strategy._data_parallel_size = strategy.num_nodes * strategy.num_processes
+
+
 def steps_done(trainer: Trainer) -> int:
     """Return how many training steps the trainer has taken, those before a resume included."""
     return trainer.fit_loop.epoch_loop.total_batch_idx + 1
+
+
+def is_epoch_end(trainer: Trainer) -> bool:
+    """Return whether the current step is the last one of its epoch."""
+    loop = trainer.fit_loop.epoch_loop
+    return loop.batch_progress.is_last_batch or loop.batch_idx + 1 == trainer.num_training_batches
+
+
+def is_validation_due(trainer: Trainer) -> bool:
+    """Return whether a validation follows the current step; False for validation by the clock."""
+    interval = trainer.val_check_batch
+    if interval is None or not trainer.enable_validation:
+        return False
+    loop = trainer.fit_loop.epoch_loop
+    steps = loop.total_batch_idx if trainer.check_val_every_n_epoch is None else loop.batch_idx
+    return (steps + 1) % interval == 0
+
+
+def make_resumable(checkpoint: dict[str, Any], trainer: Trainer) -> None:
+    """Change a checkpoint that is saved during a validation so that Lightning resumes after this validation.
+
+    Within an epoch, the state becomes that of a step that has just ended. With validation by the clock, Lightning would
+    otherwise train on one more batch after the end of the epoch.
+    """
+    loops = checkpoint["loops"]["fit_loop"]
+    progress = loops["epoch_loop.batch_progress"]
+    if not progress["is_last_batch"]:
+        progress["total"]["completed"] -= 1
+        progress["current"]["completed"] -= 1
+    elif trainer.val_check_batch is None:
+        loops["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
+        for state in loops["state_dict"].get("combined_loader", ()):
+            state["taken"] = progress["current"]["ready"]

@@ -40,7 +40,7 @@ from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE, random_starts, s
 from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.training import losses
 from rvc_lightning.training.memory import CHECKPOINTED, explains_out_of_memory, recompute_activations
-from rvc_lightning.training.strategies import shard, whole
+from rvc_lightning.training.strategies import full_tensor, shard
 
 CHECKPOINT_KEY = "rvc_lightning"
 """Where a checkpoint keeps what a voice must remember, as plain values."""
@@ -419,7 +419,7 @@ class RVCModule(LightningModule):
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
             name = "discriminator" if parameters[0] is next(self.discriminator.parameters()) else "generator"
             # Logged by the step: Lightning forgets the values of one hook when another logs in a first batch.
-            self._grad_norms[f"grad_norm/{name}"] = whole(nn.utils.get_total_norm(gradients))
+            self._grad_norms[f"grad_norm/{name}"] = full_tensor(nn.utils.get_total_norm(gradients))
         if config.gradient_clip_val is not None:
             self.clip_gradients(optimizer, config.gradient_clip_val, config.gradient_clip_algorithm)
 

@@ -1,21 +1,19 @@
-"""Strategies that shard the networks: weights, gradients and what the optimizers remember are spread over all devices.
+"""Fully sharded training: weights, gradients and optimizer states are spread over all devices.
 
-Each network is sharded by itself. A step runs through both of them, and more than once through the discriminator, so
-as one unit the gradients of one network would be taken for complete while the other's are still collected.
-
-Checkpoints are the same single files as those of one device, and any strategy goes on from any of them.
+Each network is sharded separately. A training step runs both of them, and the discriminator several times: in one unit,
+the gradients of one network would be reduced while those of the other are still accumulated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, ParallelStrategy
+from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.strategies.strategy import Strategy
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
@@ -25,102 +23,51 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
-from torch.distributed.fsdp import (
-    FSDPModule,
-    FullyShardedDataParallel,
-    fully_shard,
-    register_fsdp_forward_method,
-)
-from torch.distributed.fsdp.wrap import enable_wrap, wrap
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from rvc_lightning.training.lightning_adapter import shard_over_all_devices
+
 Network = TypeVar("Network", bound=nn.Module)
 
-# What FSDP puts into the names of weights, and takes out again where they are saved.
-_WRAPPED = "_fsdp_wrapped_module."
+_FULL = StateDictOptions(full_state_dict=True)
 
 
 def shard(module: LightningModule, network: Network) -> Network:
-    """`network`, sharded if the strategy of `module` asks for it; to be called within `configure_model`."""
-    mesh = module.device_mesh
-    if mesh is None:
-        # Changes nothing but within the context of `FlatlyShardedNetworks`.
-        return wrap(network)  # type: ignore[return-value]
-    fully_shard(network, mesh=mesh["data_parallel"])
+    """Return `network`, sharded if the strategy of `module` shards. Call it in `configure_model`."""
+    if module.device_mesh is None:
+        return network
+    fully_shard(network, mesh=module.device_mesh["data_parallel"])
     if hasattr(network, "infer"):
         register_fsdp_forward_method(network, "infer")
     return network
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """`tensor` in one piece, where its parts lie on several devices."""
+def full_tensor(tensor: Tensor) -> Tensor:
+    """Return `tensor`, gathered from all devices if it is sharded."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-class _SingleFiles(ParallelStrategy):
-    """Checkpoints in the format of one device.
+class FSDPStrategy(ModelParallelStrategy):
+    """PyTorch's FSDP2 (`torch.distributed.fsdp.fully_shard`) with the checkpoints of one device.
 
-    Lightning numbers the weights of a sharded optimizer as they come in the whole model; every other strategy numbers
-    them as they come in the optimizer.
+    A checkpoint is one file, which every other strategy can resume, and the reverse. Lightning numbers the parameters
+    of a sharded optimizer by their order in the whole module; here they keep their order in the optimizer.
     """
 
-    def lightning_module_state_dict(self) -> dict[str, Any]:
-        """All weights, in one piece, on every rank."""
-        return get_model_state_dict(self._network(), options=StateDictOptions(full_state_dict=True))
-
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """What `optimizer` remembers, in one piece, on every rank."""
-        plain = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
-        state = get_optimizer_state_dict(self._network(), plain, options=StateDictOptions(full_state_dict=True))
-        return _renamed(state, {name: number for number, name in enumerate(self._names(plain))})
-
-    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """Restores networks and optimizers from a checkpoint of any strategy, and gives its content."""
-        checkpoint = Strategy.load_checkpoint(self, checkpoint_path, weights_only)
-        options = StateDictOptions(full_state_dict=True)
-        set_model_state_dict(self._network(), checkpoint["state_dict"], options=options)
-        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=bool(self.optimizers)):
-            named = _renamed(state, dict(enumerate(self._names(optimizer))))
-            set_optimizer_state_dict(self._network(), optimizer, named, options=options)
-        return checkpoint
-
-    def _network(self) -> nn.Module:
-        assert self.model is not None
-        return self.model
-
-    def _names(self, optimizer: Optimizer) -> list[str]:
-        """Names of the weights of `optimizer` as they come in it."""
-        names = {parameter: name for name, parameter in self._network().named_parameters()}
-        ordered = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
-        return [name.replace(_WRAPPED, "") for name in ordered]
-
-
-def _renamed(state: Mapping[str, Any], names: Mapping[Any, Any]) -> dict[str, Any]:
-    """The state of an optimizer with other names for its weights."""
-    return {
-        "state": {name: state["state"][key] for key, name in names.items() if key in state["state"]},
-        "param_groups": [
-            group | {"params": [names[key] for key in group["params"]]} for group in state["param_groups"]
-        ],
-    }
-
-
-class FullyShardedNetworks(_SingleFiles, ModelParallelStrategy):
-    """FSDP2, `torch.distributed.fsdp.fully_shard`."""
-
     def __init__(self, **options: Any) -> None:
-        """`options`: those of `ModelParallelStrategy` that are not about sizes and files."""
+        """Initialize the strategy; `options` are those of `ModelParallelStrategy` except for sizes and files."""
         super().__init__(save_distributed_checkpoint=False, tensor_parallel_size=1, **options)
 
     def setup_environment(self) -> None:
-        """Spreads over all devices of all nodes, where Lightning would keep a copy on each node."""
-        self._data_parallel_size = self.num_nodes * self.num_processes
+        """Shard over the devices of all nodes; Lightning would keep a replica on each node."""
+        shard_over_all_devices(self)
         super().setup_environment()
 
     @contextmanager
     def block_backward_sync(self) -> Iterator[None]:
-        """Inside, gradients are collected and not exchanged."""
+        """Accumulate gradients in the block without reducing them over the ranks."""
         networks = [module for module in self._network().modules() if isinstance(module, FSDPModule)]
         for network in networks:
             network.set_requires_gradient_sync(False)
@@ -128,43 +75,40 @@ class FullyShardedNetworks(_SingleFiles, ModelParallelStrategy):
         for network in networks:
             network.set_requires_gradient_sync(True)
 
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """Return all weights, gathered on every rank."""
+        return get_model_state_dict(self._network(), options=_FULL)
 
-class _FlatNetwork(FullyShardedDataParallel):
-    """A sharded network whose weights are in one piece for `infer` as well."""
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """Return the state of `optimizer`, gathered on every rank."""
+        plain = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+        state = get_optimizer_state_dict(self._network(), plain, options=_FULL)
+        return _rename_parameters(state, {name: number for number, name in enumerate(self._parameter_names(plain))})
 
-    def infer(self, *args: Any, **kwargs: Any) -> Tensor:
-        """As the network's own."""
-        with self.summon_full_params(self, writeback=False):
-            network: Any = self.module
-            return network.infer(*args, **kwargs)
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """Load networks and optimizers from a checkpoint of any strategy, and return its content."""
+        checkpoint = Strategy.load_checkpoint(self, checkpoint_path, weights_only)
+        set_model_state_dict(self._network(), checkpoint["state_dict"], options=_FULL)
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=bool(self.optimizers)):
+            named = _rename_parameters(state, dict(enumerate(self._parameter_names(optimizer))))
+            set_optimizer_state_dict(self._network(), optimizer, named, options=_FULL)
+        return checkpoint
+
+    def _network(self) -> nn.Module:
+        assert self.model is not None
+        return self.model
+
+    def _parameter_names(self, optimizer: Optimizer) -> list[str]:
+        """Return the names of the parameters of `optimizer` in its order."""
+        names = {parameter: name for name, parameter in self._network().named_parameters()}
+        return [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
 
 
-class FlatlyShardedNetworks(_SingleFiles, FSDPStrategy):
-    """FSDP, `torch.distributed.fsdp.FullyShardedDataParallel`."""
-
-    @contextmanager
-    def model_sharded_context(self) -> Iterator[None]:
-        """Inside, `wrap` shards a network."""
-        with enable_wrap(
-            wrapper_cls=_FlatNetwork,
-            device_id=self.root_device,
-            cpu_offload=self.cpu_offload,
-            mixed_precision=self.mixed_precision_config,
-            sharding_strategy=self.sharding_strategy,
-            **self.kwargs,
-        ):
-            yield
-
-    def _setup_model(self, model: nn.Module) -> nn.Module:
-        # Lightning moves what is sharded and the metrics; spectra have tensors too.
-        model.to(self.root_device)
-        return super()._setup_model(model)
-
-    @contextmanager
-    def block_backward_sync(self) -> Iterator[None]:
-        """Inside, gradients are collected and not exchanged."""
-        with ExitStack() as stack:
-            for module in self._network().modules():
-                if isinstance(module, _FlatNetwork):
-                    stack.enter_context(module.no_sync())
-            yield
+def _rename_parameters(state: Mapping[str, Any], names: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the state of an optimizer with new keys for its parameters."""
+    return {
+        "state": {name: state["state"][key] for key, name in names.items() if key in state["state"]},
+        "param_groups": [
+            group | {"params": [names[key] for key in group["params"]]} for group in state["param_groups"]
+        ],
+    }

@@ -21,7 +21,7 @@ from rvc_lightning.training.callbacks.ema import NOT_SHARDED, AveragedWeights
 from rvc_lightning.training.callbacks.rank_watch import RankWatch
 from rvc_lightning.training.callbacks.step_limit import StepLimit
 from rvc_lightning.training.lightning_adapter import externally_started_ranks, start_method, starts_ranks_by_command
-from rvc_lightning.training.strategies import FlatlyShardedNetworks, FullyShardedNetworks
+from rvc_lightning.training.strategies import FSDPStrategy
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
 """Precisions that keep the digits of recordings, spectra, losses and weights; others round them."""
@@ -188,7 +188,7 @@ def _check_ranks(config: DictConfig, trainer: Trainer) -> None:
 
 def _check_sharding(config: DictConfig, trainer: Trainer) -> None:
     """Check what sharded networks do not support. Raises ConfigurationError."""
-    if not isinstance(trainer.strategy, FlatlyShardedNetworks | FullyShardedNetworks):
+    if not isinstance(trainer.strategy, FSDPStrategy):
         return
     if config.data.max_batch_frames is not None:
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Two ranks, one of which is killed by the system: lost_ranks.py DATASET STRATEGY VICTIM."""
+"""Two ranks, one of which is killed: lost_ranks.py DATASET STRATEGY VICTIM."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from rvc_lightning.training.callbacks.rank_watch import RankWatch
 
 
 class Killed(Callback):
-    """Ends a rank before its second step."""
+    """Kills a rank before its second step."""
 
     def __init__(self, victim, note):
         self.victim, self.note = victim, note

@@ -1,4 +1,4 @@
-"""What each rank of the tests with several ranks runs: ranks.py DATASET OUTPUT STRATEGY... [--fail]."""
+"""Script of each rank in tests with several ranks: ranks.py DATASET OUTPUT STRATEGY... [--fail]."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -12,18 +12,17 @@ from tiny import tiny_data, tiny_module, tiny_trainer
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 from rvc_lightning.errors import DatasetError
-from rvc_lightning.training.strategies import FlatlyShardedNetworks, FullyShardedNetworks
+from rvc_lightning.training.strategies import FSDPStrategy
 
 STRATEGIES = {
     "ddp": lambda: DDPStrategy(find_unused_parameters=True),
-    "fsdp": FlatlyShardedNetworks,
-    "fsdp2": FullyShardedNetworks,
+    "fsdp": FSDPStrategy,
 }
 GLOBAL_BATCH, N_BATCHES = 4, 2
 
 
-class Exchanges(Callback):
-    """Counts how often the ranks exchange the gradients of a network."""
+class ReductionCounter(Callback):
+    """Counts how often the ranks reduce the gradients of a network."""
 
     def __init__(self):
         self.count = 0
@@ -31,19 +30,19 @@ class Exchanges(Callback):
 
     def on_train_start(self, trainer, pl_module):
         if isinstance(trainer.strategy, DDPStrategy):
-            trainer.model.register_comm_hook(None, self.exchange)
-        # What the two generations of sharding exchange gradients with, under the names of several versions.
+            trainer.model.register_comm_hook(None, self.reduce)
+        # Names of the function in several versions of torch.
         for name in {"reduce_scatter_tensor", "reduce_scatter_single"} & set(dir(torch.distributed)):
-            self.patch.setattr(torch.distributed, name, self.pluralize(getattr(torch.distributed, name)))
+            self.patch.setattr(torch.distributed, name, self.counted(getattr(torch.distributed, name)))
 
-    def exchange(self, state, bucket):
+    def reduce(self, state, bucket):
         self.count += bucket.is_last()
         return allreduce_hook(None, bucket)
 
-    def pluralize(self, exchange):
+    def counted(self, reduce):
         def counting(*args, **kwargs):
             self.count += 1
-            return exchange(*args, **kwargs)
+            return reduce(*args, **kwargs)
 
         return counting
 
@@ -58,14 +57,14 @@ class Failing(Callback):
 
 
 def train(dataset, output, strategy, callbacks=()):
-    """Trains for an epoch, and for the second one after that of a single device, on two ranks."""
+    """Train on two ranks: for an epoch, and for a second one from the checkpoint of a single device."""
     data = {"batch_size": GLOBAL_BATCH // 2, "accumulate_grad_batches": N_BATCHES}
-    exchanges, module = Exchanges(), tiny_module()
-    trainer = tiny_trainer(devices=2, strategy=STRATEGIES[strategy](), callbacks=[exchanges, *callbacks])
+    reductions, module = ReductionCounter(), tiny_module()
+    trainer = tiny_trainer(devices=2, strategy=STRATEGIES[strategy](), callbacks=[reductions, *callbacks])
     trainer.fit(module, tiny_data(dataset, **data))
     trainer.save_checkpoint(output / f"{strategy}.ckpt")
     if trainer.is_global_zero:
-        torch.save({"exchanges": exchanges.count, "steps": module.optimizer_steps}, output / f"{strategy}.pt")
+        torch.save({"reductions": reductions.count, "steps": module.optimizer_steps}, output / f"{strategy}.pt")
     trainer = tiny_trainer(devices=2, strategy=STRATEGIES[strategy](), max_epochs=2)
     trainer.fit(tiny_module(), tiny_data(dataset, **data), ckpt_path=output / "one.ckpt", weights_only=True)
     trainer.save_checkpoint(output / f"{strategy}_second.ckpt")
