@@ -1,7 +1,7 @@
-"""Errors that a user can cause and mend.
+"""Errors that a user can cause and fix.
 
-Every message names the offending value, the choices there are and the remedy. The commands print the message
-alone, without a traceback, and end with exit status 1 (`rvc_lightning.cli.commands.reported`).
+A message contains the value, the choices and the remedy, in one line. Commands print it without a traceback and exit
+with status 1 (`rvc_lightning.cli.command`).
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from collections.abc import Iterable
 
 
 class RVCError(Exception):
-    """Something the user can mend: the message says what, where and how."""
+    """Base of all errors that a user can fix."""
 
     def __str__(self) -> str:
-        """The message alone: torch puts the traceback of a loading process before that of an error raised in one."""
+        """Return the message, without the traceback that torch puts before the message of a worker's error."""
         text, name = super().__str__(), f"{type(self).__module__}.{type(self).__qualname__}: "
         return text.rpartition(name)[2].strip() if text.startswith("Caught ") else text
 
 
 class AudioError(RVCError):
-    """A recording cannot be read or holds nothing usable."""
+    """A recording cannot be read or contains no usable audio."""
 
 
 class DatasetError(RVCError):
-    """A prepared dataset is missing, empty or does not fit the settings of the run."""
+    """A prepared dataset is missing, empty or inconsistent with the settings of the run."""
 
 
 class VoiceError(RVCError):
@@ -31,37 +31,43 @@ class VoiceError(RVCError):
 
 
 class AssetError(RVCError):
-    """A pretrained file cannot be fetched, or is not what it should be."""
+    """A pretrained file cannot be downloaded, or has unexpected content."""
 
 
 class OutOfSpaceError(RVCError):
-    """A disk has no room for what is to be written."""
+    """The disk is full."""
 
 
 class NotWritableError(RVCError):
-    """A file or folder cannot be made or changed."""
+    """A file or folder cannot be created or changed."""
 
 
 class InUseError(RVCError):
-    """Another process is at work in the same folder."""
+    """Another process uses the same folder."""
 
 
 class LostRankError(RVCError):
-    """One of the processes that train or convert together has ended before the others."""
+    """A process of a distributed run exited before the others."""
 
 
 class DivergenceError(RVCError):
-    """Training has come to values that are not finite."""
+    """Training produced NaN or infinity."""
 
 
 class OutOfMemoryError(RVCError):
-    """A device, or the host, has no memory left for what is to be computed."""
+    """A device or the host has too little memory."""
 
 
 class ConfigurationError(RVCError):
-    """Settings contradict each other, or name something that does not exist."""
+    """Settings are invalid or contradict each other."""
 
 
 def unknown_choice(kind: str, value: object, choices: Iterable[str]) -> ConfigurationError:
-    """The error for a name that is not registered: `kind` (what was asked for), the value and the choices."""
+    """Return the error for an unregistered name.
+
+    Args:
+        kind: Kind of thing that was requested, such as 'pitch extractor'.
+        value: The name.
+        choices: Registered names.
+    """
     return ConfigurationError(f"there is no {kind} named '{value}'; choose one of: {', '.join(sorted(choices))}")

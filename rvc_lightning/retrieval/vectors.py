@@ -108,9 +108,5 @@ class FeatureRows:
 
 
 def _slices(features: np.ndarray) -> list[np.ndarray]:
-    """Return views of a few rows each of [N, C]. Raises VoiceError for another shape."""
-    if features.ndim != 2:
-        raise VoiceError(
-            f"an index cannot be built from features of shape {features.shape}; expected [frames, channels]"
-        )
+    """Return views of a few rows each of [N, C]."""
     return [features[start : start + _SLICE_ROWS] for start in range(0, len(features), _SLICE_ROWS)]

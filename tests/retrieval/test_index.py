@@ -198,10 +198,9 @@ def test_arrays_of_different_sizes():
         build_index([np.zeros((2, 4)), np.zeros((2, 5))], 0)
 
 
-@pytest.mark.parametrize("features", [np.zeros((0, 4), np.float32), np.zeros(4, np.float32)])
-def test_no_features(features):
+def test_no_features():
     with pytest.raises(VoiceError, match="an index cannot be built from"):
-        build_index(features, 0)
+        build_index(np.zeros((0, 4), np.float32), 0)
 
 
 @pytest.mark.parametrize("config", [IndexConfig(), IndexConfig(kind="kmeans", centres=10), IndexConfig(kind="flat")])
