@@ -1,4 +1,4 @@
-"""Components by name: what a checkpoint or a voice must remember is a name, never a Python path."""
+"""Building of registered components. Checkpoints and voices store registered names, never Python paths."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ T = TypeVar("T")
 
 
 def build(kind: str, registry: Mapping[str, Callable[..., T]], name: str, options: Mapping[str, Any]) -> T:
-    """The component registered as `name`, made with `options`.
+    """Build the component registered as `name`.
 
     Args:
-        kind: What it is, for messages.
+        kind: Kind of component, for messages.
         registry: Constructors by name.
-        name: A key of `registry`.
-        options: What its constructor takes.
+        name: Key of `registry`.
+        options: Arguments of the constructor.
 
     Raises:
-        ConfigurationError: There is no such name or option, or it refuses a value.
+        ConfigurationError: The name or an option is unknown, or a value is of the wrong type.
     """
     if name not in registry:
         raise unknown_choice(kind, name, registry)
     try:
         return registry[name](**options)
     except TypeError as error:
-        raise ConfigurationError(f"{kind} '{name}' does not take these options: {error}") from error
+        raise ConfigurationError(f"invalid options of {kind} '{name}': {error}") from error

@@ -1,6 +1,7 @@
-"""Content encoders by name.
+"""Registry of content encoders.
 
-To add one: a file with a `ContentEncoder`, a line in `CONTENT_ENCODERS` and a YAML in `conf/content/`.
+To add one, write a file with a `ContentEncoder`, and add a line to `CONTENT_ENCODERS` and a YAML file to
+`conf/content/`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from rvc_lightning.content.spectral import SpectralEncoder
 
 
 def _hubert(name: str, **options: Any) -> ContentEncoder:
-    # transformers takes seconds to import.
+    # Importing transformers takes seconds.
     from rvc_lightning.content.hubert import HubertEncoder
 
     return HubertEncoder(name, **options)
@@ -33,18 +34,18 @@ CONTENT_ENCODERS: dict[str, Callable[..., ContentEncoder]] = {
     "korean-hubert-base": partial(_hubert, "korean-hubert-base"),
     "hubert": partial(_hubert, "hubert"),
 }
-"""`hubert` is any model of that kind in a folder of the user's."""
+"""Constructors by name; `hubert` is a custom HuBERT model in a local folder."""
 
 
 def build_content_encoder(name: str, **options: Any) -> ContentEncoder:
-    """Build the encoder of that name, in evaluation mode.
+    """Build a content encoder in evaluation mode.
 
     Args:
-        name: a key of `CONTENT_ENCODERS`.
-        options: what its constructor takes.
+        name: Key of `CONTENT_ENCODERS`.
+        options: Arguments of its constructor.
 
     Raises:
-        ConfigurationError: no such name or option, or a value it refuses.
-        AssetError: its files cannot be fetched.
+        ConfigurationError: The name or an option is unknown, or a value is invalid.
+        AssetError: The files cannot be downloaded.
     """
     return build("content encoder", CONTENT_ENCODERS, name, options).eval()

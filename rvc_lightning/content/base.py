@@ -1,6 +1,6 @@
-"""What a content encoder is.
+"""Interface of content encoders.
 
-Letters: B items, T samples at 16 kHz, F frames of 20 ms, C channels.
+Legend: B items, T samples at 16 kHz, F frames of 20 ms, C channels.
 
     frame 0   [0 .................. 400)                 F = (T - 400) // 320 + 1, at least 1: `frames.content_frames`
     frame 1              [320 .................. 720)    the frames of HuBERT's convolutions
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 
 class ContentEncoder(nn.Module, ABC):
-    """From speech to what is said, with as little as possible of who says it.
+    """Network from speech to its linguistic content, with as little speaker identity as possible.
 
     Attributes:
-        name: the name in the registry, the configuration, the manifest and the voice.
-        dim: C.
+        name: Name in the registry, the configuration, the manifest and the voice.
+        dim: Channels of the content features, C.
     """
 
     name: str
@@ -26,13 +26,12 @@ class ContentEncoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
-        """Encode a batch; the result for an item depends on the item alone, not on the padding around it.
+        """Encode a batch; padding does not affect the result of an item.
 
         Args:
-            wav16k: [B, T] at 16 kHz, full scale 1, zeros beyond each item's length.
-            lengths: int64 [B], samples of each item; what is shorter than 400 is taken as padded to 400.
+            wav16k: [B, T] at 16 kHz, full scale 1, zero in padded samples.
+            lengths: int64 [B], samples of each item; items under 400 samples are treated as padded to 400.
 
         Returns:
-            content [B, F, C], F = content_frames(T); the first content_frames(length) frames of an item count,
-            the rest are zeros.
+            content [B, F, C], F = content_frames(T), zero from frame content_frames(length) on.
         """

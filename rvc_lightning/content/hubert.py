@@ -1,6 +1,9 @@
-"""HuBERT and the encoders of its shape: ContentVec, SPIN and others (specification 12; Hsu et al. 2021).
+"""HuBERT and encoders of its architecture: ContentVec, SPIN and others.
 
-Letters: B items, T samples at 16 kHz, F frames of 20 ms, C channels.
+Sources: W.-N. Hsu et al., "HuBERT: Self-Supervised Speech Representation Learning by Masked Prediction of Hidden
+Units", 2021; SPECIFICATION.md, section 12.
+
+Legend: B items, T samples at 16 kHz, F frames of 20 ms, C channels.
 """
 
 from __future__ import annotations
@@ -24,37 +27,37 @@ from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.io.hub import fetch_folder, known_files
 
 _FILES = ("config.json", "pytorch_model.bin")
-_EXPECTED = "config.json and pytorch_model.bin (or model.safetensors)"
+_EXPECTED_FILES = "config.json and pytorch_model.bin (or model.safetensors)"
 _LAYERS = {"v1": 9, "v2": None}
-"""Transformer layers that are run for each version of the voice format; None for all."""
+"""Number of transformer layers used by each version of the voice format; None for all."""
 
-# What training masks inputs with; nothing else may be missing.
-_NOT_NEEDED = {"masked_spec_embed"}
+# The mask embedding is used in training only.
+_OPTIONAL_WEIGHTS = {"masked_spec_embed"}
 
 transformers.utils.logging.set_verbosity_error()
 
 
 class HubertEncoder(ContentEncoder):
-    """A HuBERT model: the last layer's output for v2 voices, the ninth layer's through `final_proj` for v1.
+    """HuBERT model: the output of the last layer for v2 voices, of layer 9 through `final_proj` for v1 voices.
 
-    Audio is taken as it is, not normalized. The weights are fixed.
+    Input is not normalized. Weights are frozen.
     """
 
     def __init__(self, name: str, path: str | None = None, version: str = "v2") -> None:
-        """Loads the model.
+        """Load the model.
 
         Args:
-            name: Name in the registry; decides what is fetched where no `path` is given.
-            path: A folder in the layout of transformers (`config.json` and weights); None fetches the files of `name`.
-            version: Of the voice format: 'v2' or 'v1'.
+            name: Name in the registry.
+            path: Folder in the layout of transformers (`config.json` and weights); None to download `name`.
+            version: Version of the voice format, 'v2' or 'v1'.
 
         Raises:
-            ConfigurationError: `version` is neither, or the folder holds no such model.
-            AssetError: The files cannot be fetched.
+            ConfigurationError: The version is unknown, or the folder does not contain such a model.
+            AssetError: The files cannot be downloaded.
         """
         super().__init__()
         if version not in _LAYERS:
-            raise ConfigurationError(f"content.version={version}; choose one of: {', '.join(_LAYERS)}")
+            raise ConfigurationError(f"content.version={version}: choose one of: {', '.join(_LAYERS)}")
         self.name = name
         folder = Path(path).expanduser() if path is not None else _fetch(name)
         self.hubert = _load(folder, version)
@@ -65,7 +68,7 @@ class HubertEncoder(ContentEncoder):
     def forward(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
         """Encode a batch, as `ContentEncoder.forward`: [B, T] and [B] to [B, F, C], in float32."""
         wav16k = functional.pad(wav16k, (0, max(WINDOW_SAMPLES - wav16k.shape[1], 0)))
-        # The first convolution's norm averages over time: padding would change it, so each item goes alone.
+        # The group norm after the first convolution averages over time, so items are processed without padding.
         features = [
             self.hubert.feature_extractor(wave[None, : max(samples, WINDOW_SAMPLES)])[0].mT
             for wave, samples in zip(wav16k, lengths.tolist(), strict=True)
@@ -78,7 +81,7 @@ class HubertEncoder(ContentEncoder):
 
 
 class _Projected(HubertModel):
-    """HuBERT with the projection that v1 voices take their content through."""
+    """HuBERT with the output projection for v1 voices."""
 
     def __init__(self, config: HubertConfig) -> None:
         super().__init__(config)
@@ -86,52 +89,54 @@ class _Projected(HubertModel):
 
 
 def _fetch(name: str) -> Path:
-    """The folder of the files of `name`, from the hub.
+    """Download the files of `name` and return their folder.
 
     Raises:
-        AssetError: They cannot be had.
-        ConfigurationError: No hub is known for it. As in all errors of an encoder, its option `path` is called what
-            training calls it, content.path.
+        AssetError: The files cannot be downloaded.
+        ConfigurationError: `name` is a custom model, which has no download.
     """
     if f"content/{name}/{_FILES[0]}" not in known_files():
         raise ConfigurationError(
-            f"content.path=FOLDER is missing: '{name}' is a model of your own, a folder with {_EXPECTED}"
+            f"content.path=FOLDER is missing: '{name}' is a custom model; name its folder with {_EXPECTED_FILES}"
         )
-    otherwise = f"content.path=FOLDER, a folder with {_EXPECTED}; content=phonetic needs no download"
-    return fetch_folder([known_files()[f"content/{name}/{file}"] for file in _FILES], otherwise)
+    alternatives = f"content.path=FOLDER, a folder with {_EXPECTED_FILES}; content=phonetic needs no download"
+    return fetch_folder([known_files()[f"content/{name}/{file}"] for file in _FILES], alternatives)
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
-    """Without the bars of transformers. Its switch is that of huggingface_hub, whose downloads are to show theirs."""
-    bars = transformers.utils.logging
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
+def _no_progress_bars() -> Iterator[None]:
+    """Hide the progress bars of transformers; the switch is restored because downloads of huggingface_hub share it."""
+    logging = transformers.utils.logging
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
-            bars.enable_progress_bar()
+        if was_enabled:
+            logging.enable_progress_bar()
 
 
 def _load(folder: Path, version: str) -> Any:
-    """The model in `folder`, strictly. Raises ConfigurationError if there is none, or not all of it."""
+    """Load the model in `folder` strictly. Raises ConfigurationError if it is missing or incomplete."""
     if not (folder / "config.json").is_file():
-        raise ConfigurationError(f"content.path={folder}: a folder with a HuBERT model is expected, {_EXPECTED}")
-    kind: Any = _Projected if version == "v1" else HubertModel
+        raise ConfigurationError(f"content.path={folder}: name a folder with a HuBERT model, {_EXPECTED_FILES}")
+    model_class: Any = _Projected if version == "v1" else HubertModel
     try:
         config = HubertConfig.from_pretrained(folder)
         layers = _LAYERS[version] or config.num_hidden_layers
         if config.num_hidden_layers < layers:
             raise ConfigurationError(
-                f"content.path={folder}: {version} voices use layer {layers}, it has {config.num_hidden_layers}"
+                f"content.path={folder}: {version} voices use layer {layers}, but the model has "
+                f"{config.num_hidden_layers}"
             )
         config.num_hidden_layers = layers
-        with _without_bars():
-            model, found = kind.from_pretrained(folder, config=config, dtype=torch.float32, output_loading_info=True)
+        with _no_progress_bars():
+            model, report = model_class.from_pretrained(
+                folder, config=config, dtype=torch.float32, output_loading_info=True
+            )
     except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         raise ConfigurationError(f"content.path={folder} cannot be read as a HuBERT model: {error}") from error
-    missing = sorted(set(found["missing_keys"]) - _NOT_NEEDED)
+    missing = sorted(set(report["missing_keys"]) - _OPTIONAL_WEIGHTS)
     if missing:
         raise ConfigurationError(
             f"content.path={folder} lacks {len(missing)} weights of a HuBERT model: {', '.join(missing[:5])}"

@@ -1,6 +1,6 @@
-"""Our own trained encoder, which ships with the package: phones and what lies between them, whoever speaks.
+"""Phonetic encoder, which is included in the package.
 
-Letters: B items, T samples at 16 kHz, F frames of 20 ms, C channels.
+Legend: B items, T samples at 16 kHz, F frames of 20 ms, C channels.
 """
 
 from __future__ import annotations
@@ -13,45 +13,44 @@ from torch.nn import functional
 
 from rvc_lightning.audio.frames import WINDOW_SAMPLES, content_frames
 from rvc_lightning.content.base import ContentEncoder
-from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models.phonetic import PhoneticNetwork, from_file
 
 EDITION = 2
-"""Of the weights that ship; one up with each training, since a voice learned with one says nothing with another."""
+"""Edition of the included weights; voices work only with the edition they were trained with."""
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "phonetic" / "phonetic.pt"
 
 
 class PhoneticEncoder(ContentEncoder):
-    """A small convolutional network, trained by `rvc_lightning.pretraining`; its card is beside its weights.
+    """Small convolutional network, trained by `rvc_lightning.pretraining`; its model card is next to the weights.
 
-    Each frame sees half a second before it and 0.26 s after it. The weights are fixed.
+    The receptive field of a frame is 0.5 s before and 0.26 s after it. Weights are frozen.
     """
 
     name = "phonetic"
 
     def __init__(self, path: str | None = None, version: str = "v1", edition: int = EDITION) -> None:
-        """Loads the network.
+        """Load the network.
 
         Args:
-            path: A file that `python -m rvc_lightning.pretraining.train` wrote; None for the one that ships.
-            version: Of the voice format; 'v1' alone has the room of its 256 channels.
-            edition: Of the weights, which datasets and voices remember; for a file of your own choose another.
+            path: Output of `python -m rvc_lightning.pretraining.train`; None for the included weights.
+            version: Version of the voice format; only 'v1' has 256 channels.
+            edition: Edition of the weights, stored in datasets and voices; choose another one for your own file.
 
         Raises:
-            ConfigurationError: `version` is another, `edition` is not the one that ships, or there is no such network
-                at `path`.
+            ConfigurationError: The version is not 'v1', the edition is not included, or the file cannot be read.
         """
         super().__init__()
         if path is None and edition != EDITION:
             raise ConfigurationError(
-                f"content.edition={edition}; edition {EDITION} of the phonetic encoder is what this version of "
-                f"rvc_lightning ships. Train the voice anew, or name the weights of edition {edition}: "
-                "content.path=FILE, or content_path=FILE when converting"
+                f"content.edition={edition}: this version of rvc_lightning includes edition {EDITION} of the phonetic "
+                f"encoder. Retrain the voice, or name the weights of edition {edition}: content.path=FILE, or "
+                "content_path=FILE for conversion"
             )
         if version != "v1":
-            raise ConfigurationError(f"content.version={version}; content=phonetic is of version v1 (256 channels)")
+            raise ConfigurationError(f"content.version={version}: content=phonetic supports v1 only (256 channels)")
         self.network = load_network(Path(path).expanduser() if path is not None else SHIPPED, "content.path")
         self.dim = self.network.config.content_dim
         self.requires_grad_(False)
@@ -64,8 +63,12 @@ class PhoneticEncoder(ContentEncoder):
 
 
 def load_network(path: Path, setting: str) -> PhoneticNetwork:
-    """The network in a file, in evaluation mode. Raises ConfigurationError, naming the setting, if it holds none."""
+    """Load the network of a file in evaluation mode.
+
+    Raises:
+        ConfigurationError: The file is not a phonetic encoder; the message names the setting.
+    """
     try:
         return from_file(read_pickle(path, "phonetic encoder"))
-    except (VoiceError, RuntimeError, TypeError, KeyError, AttributeError, ValueError, ArithmeticError) as error:
-        raise ConfigurationError(f"{setting}={path} is no phonetic encoder: {error}") from error
+    except (RVCError, RuntimeError, TypeError, KeyError, AttributeError, ValueError, ArithmeticError) as error:
+        raise ConfigurationError(f"{setting}={path} is not a phonetic encoder: {error}") from error

@@ -1,9 +1,8 @@
-"""The offline baseline: cepstra with the speaker's average taken out, and their surroundings in time.
+"""Offline baseline: mel cepstra with context, normalized per recording.
 
-Nothing is learned or downloaded. It is what can be had of HuBERT's purpose with arithmetic alone; a trained encoder
-serves better.
+It needs no training and no download; trained encoders give better results.
 
-Letters: B items, T samples at 16 kHz, J cepstral frames of 10 ms, F content frames of 20 ms, Q cepstra, S taps.
+Legend: B items, T samples at 16 kHz, J cepstral frames of 10 ms, F content frames of 20 ms, Q cepstra, S taps.
 """
 
 from __future__ import annotations
@@ -30,24 +29,24 @@ _MEL_BANDS = 40
 _CEPSTRA = 12
 _TAPS = 64
 _TAP_SAMPLES = CONTENT_SAMPLES // 2
-# Cepstra beyond this order agree little between speakers (correlation of phone means between two voices: 0.9 for the
-# first two, 0.4 up to the seventh, none after), so they count less.
+# Higher cepstra depend on the speaker and get less weight. Correlation of phone means between two voices: 0.9 for the
+# first two cepstra, 0.4 up to the seventh, 0 above.
 _SHARED_ORDER = 3.0
-# Frames within 40 dB of the loudest are speech; nothing is told apart below 60 dB.
+# Frames within 40 dB of the loudest are speech; the floor is at 60 dB below the loudest band.
 _SPEECH_RANGE = 40 / 10 * math.log(10)
 _FLOOR_RATIO = 1e-6
 _FLOOR_POWER = 1e-8
-_LEAST_DEVIATION = 0.1
+_MIN_DEVIATION = 0.1
 
 
 class SpectralEncoder(ContentEncoder):
-    """12 mel cepstra at 64 times of 10 ms around each frame: 768 channels, as the v2 voice format wants.
+    """12 mel cepstra at 64 frames of 10 ms around each content frame: 768 channels, as in the v2 voice format.
 
-    Each cepstrum has its mean taken out and its deviation made one, both over the speech frames of the item, which
-    removes level, channel and the average voice. A Hann taper over time lets the middle of the context count most.
+    Each cepstrum is normalized to zero mean and unit deviation over the speech frames of an item, which removes level,
+    channel and the average voice. The context is weighted by a Hann window.
 
-        content frame f     |   taps 2f-32 ... 2f ... 2f+31, held at the ends of the item
-        cepstral frames  0 1 2 3 4 5 6 7 ...            each of 400 samples, 160 apart
+        content frame f     |   taps 2f-32 ... 2f ... 2f+31, clamped at the ends of the item
+        cepstral frames  0 1 2 3 4 5 6 7 ...            400 samples each, 160 apart
     """
 
     name = "spectral"
@@ -81,7 +80,7 @@ class SpectralEncoder(ContentEncoder):
         return content * frame_mask(content_lengths(lengths), content.shape[1])[:, :, None]
 
     def _normalized_cepstra(self, wav16k: Tensor, frames: Tensor) -> Tensor:
-        """[B, T] to [B, J, Q] with zero mean and unit deviation over the speech of each item."""
+        """Compute cepstra, normalized over the speech frames of each item: [B, T] -> [B, J, Q]."""
         spectrum = torch.fft.rfft(wav16k.unfold(1, WINDOW_SAMPLES, _TAP_SAMPLES) * self.window, _FFT_SAMPLES)
         power = functional.linear(spectrum.abs().square(), self.mel)
         valid = frame_mask(frames, power.shape[1])
@@ -91,28 +90,28 @@ class SpectralEncoder(ContentEncoder):
         speech = (level > level.amax(dim=1, keepdim=True) - _SPEECH_RANGE).float()[:, :, None]
         share = speech / speech.sum(dim=1, keepdim=True)
         cepstra = functional.linear(log_mel, self.cosines)
-        centred = cepstra - (cepstra * share).sum(dim=1, keepdim=True)
-        deviation = (centred.square() * share).sum(dim=1, keepdim=True).sqrt()
-        return centred / (deviation + _LEAST_DEVIATION)
+        centered = cepstra - (cepstra * share).sum(dim=1, keepdim=True)
+        deviation = (centered.square() * share).sum(dim=1, keepdim=True).sqrt()
+        return centered / (deviation + _MIN_DEVIATION)
 
     def _with_context(self, cepstra: Tensor, frames: Tensor, content_total: int) -> Tensor:
-        """[B, J, Q] to [B, F, S * Q]: each content frame sees the cepstra around it, weighted."""
-        centres = 2 * torch.arange(content_total, device=cepstra.device)
-        index = (centres[:, None] + self.taps).clamp(min=0)
+        """Concatenate the weighted cepstra around each content frame: [B, J, Q] -> [B, F, S * Q]."""
+        centers = 2 * torch.arange(content_total, device=cepstra.device)
+        index = (centers[:, None] + self.taps).clamp(min=0)
         index = torch.minimum(index, (frames - 1)[:, None, None]).flatten(1)
         context = cepstra.gather(1, index[:, :, None].expand(-1, -1, cepstra.shape[2]))
         return (context.unflatten(1, (content_total, -1)) * self.weights).flatten(2)
 
 
 def _cosines(cepstra: int, bands: int) -> Tensor:
-    """The first rows of the orthogonal cosine transform (DCT-II), [Q, bands]."""
+    """Return the first rows of the orthonormal DCT-II, [Q, bands]."""
     order = torch.arange(cepstra)[:, None]
     position = torch.arange(bands) + 0.5
     return (math.pi * order * position / bands).cos() * math.sqrt(2 / bands)
 
 
 def _weights(taps: int, cepstra: int) -> Tensor:
-    """Weight of each tap and cepstrum, [S, Q], scaled to a mean square of one."""
+    """Return the weight of each tap and cepstrum, [S, Q], with a mean square of 1."""
     taper = torch.hann_window(taps + 2, periodic=False)[1:-1]
     shared = 1 / (1 + (torch.arange(cepstra) / _SHARED_ORDER) ** 2)
     weights = taper[:, None] * shared

@@ -1,4 +1,4 @@
-"""What every content encoder of the registry promises."""
+"""Contract of every registered content encoder."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def noise(samples, seed=0):
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(1, 1), (400, 1), (719, 1), (720, 2), (16000, 49), (48000, 149)])
-def test_frames_are_those_of_hubert(samples, frames):
+def test_frame_count_equals_hubert(samples, frames):
     assert content_frames(samples) == frames
     assert content_lengths(torch.tensor([samples])).tolist() == [frames]
 
@@ -41,7 +41,7 @@ def test_shape_for_any_length(encoder, samples, kind):
     assert content.dtype == torch.float32 and content.isfinite().all()
 
 
-def test_an_item_does_not_depend_on_its_batch(encoder):
+def test_item_does_not_depend_on_its_batch(encoder):
     lengths = torch.tensor([1, 500, 9999, 16000])
     batch = torch.zeros(4, 16000)
     for item, length in enumerate(lengths):
@@ -53,24 +53,24 @@ def test_an_item_does_not_depend_on_its_batch(encoder):
         assert not together[item, len(alone) :].any()
 
 
-def test_values_are_of_order_one_and_fit_float16(encoder):
+def test_values_are_of_order_one(encoder):
     content = encoder(noise(48000), torch.tensor([48000]))
     assert 0.05 < content.std() < 5 and content.abs().max() < 1000
 
 
-def test_no_parameter_is_trained_and_buffers_are_not_saved():
+def test_spectral_has_no_parameters_and_no_saved_buffers():
     encoder = build_content_encoder("spectral")
     assert not list(encoder.parameters()) and not encoder.state_dict()
 
 
-def test_level_does_not_matter_to_spectral():
+def test_spectral_ignores_level():
     encoder = build_content_encoder("spectral")
     wav, lengths = noise(16000), torch.tensor([16000])
     torch.testing.assert_close(encoder(0.2 * wav, lengths), encoder(wav, lengths), rtol=0, atol=2e-3)
 
 
-def test_the_same_sentence_by_another_voice_is_nearer_than_other_sentences():
-    """Sum of nearest-frame distances: the content of two voices meets where the words do."""
+def test_spectral_matches_sentences_across_voices():
+    """The nearest-frame distance is smallest for the same sentence."""
     encoder = build_content_encoder("spectral")
 
     def content(voice, number):
@@ -85,7 +85,7 @@ def test_the_same_sentence_by_another_voice_is_nearer_than_other_sentences():
     assert np.mean((distance.argmin(dim=1) == torch.arange(5)).numpy()) >= 0.8
 
 
-def test_mistakes():
+def test_unknown_names_and_options_raise():
     with pytest.raises(ConfigurationError, match="spectral"):
         build_content_encoder("hubertt")
     with pytest.raises(ConfigurationError, match="size"):

@@ -1,4 +1,4 @@
-"""Encoders of HuBERT's shape, by tiny models made here in the layout of transformers."""
+"""HuBERT encoders, with tiny random models in the layout of transformers."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def noise(samples, seed=0):
 
 
 @torch.no_grad()
-def test_v2_is_the_last_layer(folder):
+def test_v2_uses_the_last_layer(folder):
     encoder = build_content_encoder("contentvec", path=folder)
     wav = noise(16000)
     expected = HubertModel.from_pretrained(folder).eval()(wav).last_hidden_state
@@ -29,7 +29,7 @@ def test_v2_is_the_last_layer(folder):
 
 
 @torch.no_grad()
-def test_v1_is_the_ninth_layer_through_the_projection(folder):
+def test_v1_uses_layer_nine_and_the_projection(folder):
     encoder = build_content_encoder("contentvec", path=folder, version="v1")
     wav = noise(16000)
     ninth = HubertModel.from_pretrained(folder).eval()(wav, output_hidden_states=True).hidden_states[9]
@@ -39,13 +39,13 @@ def test_v1_is_the_ninth_layer_through_the_projection(folder):
     assert encoder.dim == 256
 
 
-def test_nothing_of_it_is_trained(folder):
+def test_weights_are_frozen(folder):
     encoder = build_content_encoder("contentvec", path=folder)
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
     assert not any(module.training for module in encoder.modules())
 
 
-def test_missing_weights_are_named(tmp_path):
+def test_error_names_missing_weights(tmp_path):
     folder = make_hubert(tmp_path)
     weights = torch.load(folder / "pytorch_model.bin", weights_only=True)
     del weights["encoder.layers.3.attention.q_proj.weight"]
@@ -54,9 +54,9 @@ def test_missing_weights_are_named(tmp_path):
         build_content_encoder("contentvec", path=folder)
 
 
-def test_v1_needs_nine_layers_and_a_projection(tmp_path):
+def test_v1_requires_nine_layers_and_a_projection(tmp_path):
     few = make_hubert(tmp_path / "few", layers=8)
-    with pytest.raises(ConfigurationError, match="use layer 9, it has 8"):
+    with pytest.raises(ConfigurationError, match="use layer 9, but the model has 8"):
         build_content_encoder("contentvec", path=few, version="v1")
     plain = make_hubert(tmp_path / "plain", projection=False)
     with pytest.raises(ConfigurationError, match=r"final_proj\.weight"):
@@ -68,16 +68,19 @@ def test_v1_needs_nine_layers_and_a_projection(tmp_path):
     ("options", "message"),
     [
         ({"path": "nowhere"}, "content.path=nowhere"),
-        ({"version": "v3"}, "content.version=v3; choose one of: v1, v2"),
-        ({}, "content.path=FOLDER is missing: 'hubert' is a model of your own, a folder with config.json and pytorch"),
+        ({"version": "v3"}, "content.version=v3: choose one of: v1, v2"),
+        (
+            {},
+            "content.path=FOLDER is missing: 'hubert' is a custom model; name its folder with config.json and pytorch",
+        ),
     ],
 )
-def test_mistakes(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(ConfigurationError, match=message):
         build_content_encoder("hubert", **options)
 
 
-def test_a_pickle_in_the_folder_is_not_run(tmp_path):
+def test_pickled_code_is_not_run(tmp_path):
     folder = make_hubert(tmp_path)
     torch.save({"encoder": exit}, folder / "pytorch_model.bin")
     with pytest.raises(ConfigurationError, match="cannot be read"):
@@ -85,8 +88,7 @@ def test_a_pickle_in_the_folder_is_not_run(tmp_path):
 
 
 @pytest.mark.parametrize(("dim", "version"), [(256, "v1"), (768, "v2")])
-def test_a_voice_of_another_tool_gets_the_encoder_of_its_version(folder, dim, version):
-    """Defect I7 of the peers: their v1 voices get the last layer."""
+def test_voice_of_another_tool_gets_the_encoder_of_its_version(folder, dim, version):
     voice = make_voice(quick_config(content_dim=dim), embedder_model="contentvec")
     converter = VoiceConverter(voice, content_path=folder, trainer=steady_trainer())
     wav = noise(16000)
@@ -96,37 +98,37 @@ def test_a_voice_of_another_tool_gets_the_encoder_of_its_version(folder, dim, ve
     assert len(audio) == rate == 8000
 
 
-def test_a_voice_without_a_name_of_its_encoder_means_contentvec(folder, monkeypatch):
+def test_voice_without_an_encoder_entry_uses_contentvec(folder, monkeypatch):
     voice = make_voice(quick_config(), embedder_model=None)
     monkeypatch.setattr("rvc_lightning.content.hubert.fetch_folder", lambda files, otherwise: folder)
     assert VoiceConverter(voice, trainer=steady_trainer()).content.name == "contentvec"
 
 
-def test_without_a_network_the_error_says_what_to_do_in_training():
+def test_download_error_names_the_remedies_in_training():
     with pytest.raises(AssetError, match=r"spin-v2/config\.json.*https://.*Or: content\.path=FOLDER, a folder"):
         build_content_encoder("spin-v2")
 
 
-def test_without_a_network_the_error_says_what_to_do_in_a_conversion():
+def test_download_error_names_the_remedies_in_conversion():
     voice = make_voice(quick_config(), embedder_model="spin-v2")
     with pytest.raises(AssetError) as caught:
         VoiceConverter(voice, trainer=steady_trainer())
-    said = str(caught.value)
-    assert said.startswith("the voice requires the content encoder 'spin-v2': 'Resources/embed")
-    assert "files=spin-v2 folder=FOLDER" in said
-    assert said.endswith("Or name the folder of its files: content_path=FOLDER")
-    assert "content.path" not in said and "phonetic" not in said
+    message = str(caught.value)
+    assert message.startswith("the voice requires the content encoder 'spin-v2': 'Resources/embed")
+    assert "files=spin-v2 folder=FOLDER" in message
+    assert message.endswith("Or name the folder of its files: content_path=FOLDER")
+    assert "content.path" not in message and "phonetic" not in message
 
 
 @pytest.mark.parametrize(
     ("encoder", "path", "message"),
     [
-        ("contentvec", "nowhere", r"'contentvec': content_path=nowhere: a folder with a HuBERT model is"),
-        ("hubert", None, "'hubert': content_path=FOLDER is missing: 'hubert' is a model of your own"),
-        ("phonetic", "nowhere", "'phonetic': content_path=nowhere is no phonetic encoder"),
+        ("contentvec", "nowhere", r"'contentvec': content_path=nowhere: name a folder with a HuBERT model"),
+        ("hubert", None, "'hubert': content_path=FOLDER is missing: 'hubert' is a custom model"),
+        ("phonetic", "nowhere", "'phonetic': content_path=nowhere is not a phonetic encoder"),
     ],
 )
-def test_a_conversion_calls_the_folder_as_its_own_setting(encoder, path, message):
+def test_conversion_errors_name_its_own_setting(encoder, path, message):
     voice = make_voice(quick_config(content_dim=256), embedder_model=encoder)
     with pytest.raises(VoiceError, match=message):
         VoiceConverter(voice, content_path=path, trainer=steady_trainer())

@@ -1,4 +1,4 @@
-"""The phonetic encoder: what it depends on, in any precision."""
+"""Phonetic encoder: receptive field, precision and included weights."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from rvc_lightning.models.phonetic import PhoneticConfig, PhoneticNetwork, mel_f
 from rvc_lightning.pretraining.phones import PHONES
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 
-LARGEST_BYTES = 8_000_000
+MAX_BYTES = 8_000_000
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +32,16 @@ def content(encoder, wav):
     return encoder(wav, torch.tensor([wav.shape[1]]))[0]
 
 
-def test_a_second_of_context_is_all_it_needs(encoder):
+def test_receptive_field_is_under_a_second(encoder):
     wav = noise(5 * 16000)
     whole, part = content(encoder, wav), content(encoder, wav[:, 16000:])
-    # The second begins 50 frames in; a second of it may differ.
+    # The part starts at frame 50; up to a second may differ.
     torch.testing.assert_close(part[50:], whole[100:], rtol=1e-4, atol=1e-4)
     part = content(encoder, wav[:, : 4 * 16000])
     torch.testing.assert_close(part[:-50], whole[: len(part) - 50], rtol=1e-4, atol=1e-4)
 
 
-def test_it_waits_for_less_than_a_third_of_a_second(encoder):
+def test_lookahead_is_under_a_third_of_a_second(encoder):
     wav = noise(3 * 16000)
     changed = wav.clone()
     changed[:, 2 * 16000 :] = 0
@@ -50,12 +50,12 @@ def test_it_waits_for_less_than_a_third_of_a_second(encoder):
     assert 2.0 - 0.3 < (first * 320 + 200) / 16000 < 2.0
 
 
-def test_content_has_one_length(encoder):
-    lengths = content(encoder, noise(16000)).norm(dim=1)
-    torch.testing.assert_close(lengths, torch.full_like(lengths, 16.0), rtol=1e-3, atol=1e-3)
+def test_content_has_a_constant_norm(encoder):
+    norms = content(encoder, noise(16000)).norm(dim=1)
+    torch.testing.assert_close(norms, torch.full_like(norms, 16.0), rtol=1e-3, atol=1e-3)
 
 
-def test_precision_changes_little(encoder):
+def test_content_is_similar_in_every_precision(encoder):
     wav = noise(16000)
     plain = content(encoder, wav)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -66,7 +66,7 @@ def test_precision_changes_little(encoder):
     torch.testing.assert_close(double, plain, rtol=1e-3, atol=1e-3)
 
 
-def test_filters_of_another_speaker_find_the_same_formant():
+def test_warped_mel_filters_align_formants():
     spectrum_bins = torch.arange(257)
     heights = []
     for ratio in (0.85, 1.0, 1.2):
@@ -77,21 +77,21 @@ def test_filters_of_another_speaker_find_the_same_formant():
     assert torch.equal(mel_filters(40), mel_filters(40, 1.0)) and (mel_filters(80, 1.2).sum(1) > 0).all()
 
 
-def test_what_ships_is_small_and_fits_the_format():
-    assert SHIPPED.stat().st_size <= LARGEST_BYTES
+def test_included_weights_are_small_and_match_the_format():
+    assert SHIPPED.stat().st_size <= MAX_BYTES
     assert (SHIPPED.parent / "README.md").is_file()
     encoder = PhoneticEncoder()
     assert encoder.dim == CONTENT_DIMS["v1"] and encoder.network.config.n_phones == len(PHONES)
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
 
 
-def test_voices_of_another_edition_are_refused_and_its_weights_can_be_named(tmp_path, encoder):
-    with pytest.raises(ConfigurationError, match=r"edition=1; edition \d.*content\.path=FILE"):
+def test_other_editions_require_a_path(tmp_path, encoder):
+    with pytest.raises(ConfigurationError, match=r"edition=1: .*edition \d.*content\.path=FILE"):
         PhoneticEncoder(edition=1)
     torch.save(to_file(encoder.network), tmp_path / "first.pt")
     assert PhoneticEncoder(path=str(tmp_path / "first.pt"), edition=1).dim == encoder.dim
 
 
-def test_the_configured_edition_is_the_one_that_ships():
+def test_configured_edition_is_included():
     settings = OmegaConf.load(Path(rvc_lightning.__file__).parents[1] / "conf/content/phonetic.yaml")
     assert settings.edition == EDITION

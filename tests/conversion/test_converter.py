@@ -144,7 +144,7 @@ def test_encoder_and_pitch_default_to_those_of_the_voice():
             {"rvc_lightning": {"pitch": {"name": "ear"}}},
             "'ear'.*choose one of: .*swift_f0.* Any other works: pitch=swift_f0",
         ),
-        ({"rvc_lightning": {"pitch": {"name": "pyin", "options": {"volume": 3}}}}, "does not take these options"),
+        ({"rvc_lightning": {"pitch": {"name": "pyin", "options": {"volume": 3}}}}, "invalid options"),
         ({"rvc_lightning": {"pitch": {"name": "pyin", "options": [1]}}}, "are not a table"),
         ({"rvc_lightning": {"content": "os.system"}}, "stores its content without a name"),
     ],

@@ -110,7 +110,7 @@ def test_every_parameter_has_a_gradient():
 
 def test_a_damaged_file_and_another_version(tmp_path):
     (tmp_path / "broken.pt").write_bytes(b"nothing")
-    with pytest.raises(ConfigurationError, match=r"broken\.pt is no phonetic encoder"):
+    with pytest.raises(ConfigurationError, match=r"broken\.pt is not a phonetic encoder"):
         build_content_encoder("phonetic", path=str(tmp_path / "broken.pt"))
     with pytest.raises(ConfigurationError, match="version=v2"):
         build_content_encoder("phonetic", version="v2")
