@@ -1,1 +1,1 @@
-"""A web page that converts: `python -m rvc_lightning.app voices=FOLDER` (an extra: `pip install -e ".[app]"`)."""
+"""Web page that converts: `python -m rvc_lightning.app voices=FOLDER`, with the extra `app`."""

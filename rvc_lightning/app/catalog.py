@@ -1,7 +1,8 @@
-"""The voices of a folder, by names: whatever name is asked for, nothing outside that folder is a voice."""
+"""The voices of a folder by name; a name never leads to a file outside the folder."""
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Iterator
@@ -12,105 +13,105 @@ from typing import NamedTuple
 from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.retrieval.discovery import find_index
-from rvc_lightning.voice.info import VoiceInfo, read_voice_info
+from rvc_lightning.voice.info import VoiceInfo, as_rows, read_voice_info
+
+log = logging.getLogger(__name__)
 
 _SUFFIX = ".pth"
 
 
 class Stamp(NamedTuple):
-    """What changes when a file does."""
+    """Size and time of the last change of a file."""
 
     size_bytes: int
     changed_ns: int
 
     @classmethod
     def of(cls, path: Path) -> Stamp:
-        """Raises OSError where there is no such file."""
+        """Read the stamp of a file. Raises OSError if it does not exist."""
         status = path.stat()
         return cls(status.st_size, status.st_mtime_ns)
 
 
 class VoiceCatalog:
-    """The voices below a folder.
+    """The voices in a folder and its subfolders.
 
-    A voice is asked for by a name of the list; names are looked up there and never joined to a path.
+    Names are looked up in the list, and never joined to a path.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        """Lists the folder.
+        """List the folder.
 
         Raises:
-            ConfigurationError: There is no such folder.
+            ConfigurationError: The folder does not exist.
         """
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise ConfigurationError(
-                f"voices={folder}: there is no such folder; name the one that holds your voices (.pth)"
-            )
+            raise ConfigurationError(f"voices={folder}: no such folder; choose the folder of your voices (.pth)")
         self._paths: dict[str, Path] = {}
-        self._unfollowed: dict[str, str] = {}
+        self._skipped: dict[str, str] = {}
         self._examined: dict[str, tuple[Stamp, VoiceInfo | str]] = {}
         self.refresh()
 
     def refresh(self) -> None:
-        """Lists the folder again."""
+        """List the folder again."""
         paths: dict[str, Path] = {}
-        unfollowed: dict[str, str] = {}
+        skipped: dict[str, str] = {}
         for path in _entries(self.folder):
             name = display_name(path.relative_to(self.folder))
             if reason := self._reason_to_skip(path):
-                unfollowed[name] = reason
+                skipped[name] = reason
             elif not path.is_dir():
                 paths[name] = path
-        self._paths, self._unfollowed = paths, unfollowed
-        self._examined = {name: known for name, known in self._examined.items() if name in paths}
+        self._paths, self._skipped = paths, skipped
+        self._examined = {name: result for name, result in self._examined.items() if name in paths}
 
     @property
     def names(self) -> list[str]:
-        """Of the voices, as far as they are not known to be broken, in order."""
+        """Sorted names of the voices, without those found broken so far."""
         return [name for name in sorted(self._paths) if name not in self.unusable]
 
     @property
     def unusable(self) -> dict[str, str]:
-        """Files and links that are no voices, and why, as far as they were examined, in order of their names."""
-        broken = {name: known for name, (_, known) in self._examined.items() if isinstance(known, str)}
-        return dict(sorted((broken | self._unfollowed).items()))
+        """Files and links that are not usable, as far as examined, with the reason, sorted by name."""
+        broken = {name: result for name, (_, result) in self._examined.items() if isinstance(result, str)}
+        return dict(sorted((broken | self._skipped).items()))
 
     def path(self, name: str) -> Path:
-        """The file of a voice of the list.
+        """Return the file of a voice.
 
         Raises:
-            VoiceError: There is no such name, or its file has gone, or leads out of the folder by now.
+            VoiceError: The name is unknown, or its file was removed or replaced by a link out of the folder.
         """
         if name not in self._paths:
-            raise VoiceError(f"there is no voice named '{name}' in the list; choose one of it")
+            raise VoiceError(f"there is no voice named '{name}'; choose one from the list")
         path = self._paths[name]
         if not path.is_file() or self._reason_to_skip(path):
-            raise VoiceError(f"the voice '{name}' is not in its place any more; choose another, or refresh the list")
+            raise VoiceError(f"the voice '{name}' was removed; choose another, or refresh the list")
         return path
 
     def index(self, name: str) -> Path | None:
-        """The index beside a voice, if there is one in the folder. Raises VoiceError as `path` does."""
+        """Return the index beside a voice, None if the folder contains none. Raises VoiceError as `path` does."""
         index = find_index(self.path(name))
-        return None if index is None or not self._holds(index) else index
+        return None if index is None or not self._contains(index) else index
 
     def facts(self, name: str) -> VoiceInfo:
-        """What is known of a voice; it is read once, and again when its file changes.
+        """Return the facts about a voice; its file is read once, and again when it changes.
 
         Raises:
-            VoiceError: As `path`, or it is no voice, or damaged.
+            VoiceError: As in `path`, or the file is not a voice or damaged.
         """
         path = self.path(name)
         stamp = Stamp.of(path)
         if name not in self._examined or self._examined[name][0] != stamp:
             self._examined[name] = stamp, self._examine(name, path)
-        known = self._examined[name][1]
-        if isinstance(known, str):
-            raise VoiceError(known)
-        return known
+        result = self._examined[name][1]
+        if isinstance(result, str):
+            raise VoiceError(result)
+        return result
 
     def is_usable(self, name: str) -> bool:
-        """Whether a voice can be read."""
+        """Return whether a voice can be read."""
         try:
             self.facts(name)
         except (VoiceError, OSError):
@@ -118,18 +119,23 @@ class VoiceCatalog:
         return True
 
     def examine(self) -> Iterator[str]:
-        """Reads every voice that was not read yet, and gives its name before: what is broken is known afterwards."""
+        """Read every voice that was not read yet, to find the broken ones; yield each name before reading it."""
         for name, path in sorted(self._paths.items()):
             if name not in self._examined and path.is_file():
                 yield name
                 self._examined[name] = Stamp.of(path), self._examine(name, path)
 
     def _examine(self, name: str, path: Path) -> VoiceInfo | str:
-        """Facts under names that may be shown, or why there are none."""
+        """Return the facts with names relative to the folder, or the reason why the file is not usable."""
         try:
             facts, index = read_voice_info(path), self.index(name)
+            as_rows(facts)
         except (VoiceError, OSError) as error:
             return str(error).replace(f"'{path}'", f"'{name}'")
+        except Exception:
+            # One malformed file must not hide the other voices.
+            log.exception("Reading '%s' failed", path)
+            return f"'{name}' cannot be read as a voice"
         if index is None:
             return replace(facts, file=name, index=None, index_rows=None, index_dim=None)
         return replace(facts, file=name, index=display_name(index.relative_to(self.folder)))
@@ -138,20 +144,20 @@ class VoiceCatalog:
         try:
             mode = path.stat().st_mode
         except OSError as error:
-            return f"it cannot be looked at: {error.strerror}"
-        if path.is_symlink() and (stat.S_ISDIR(mode) or not self._holds(path)):
-            return "a link out of the folder, or to a folder: such links are not followed"
+            return f"not accessible: {error.strerror}"
+        if path.is_symlink() and (stat.S_ISDIR(mode) or not self._contains(path)):
+            return "a link to a folder, or out of the folder of voices; such links are not followed"
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            return "it is no regular file"
+            return "not a regular file"
         return None
 
-    def _holds(self, path: Path) -> bool:
-        """Whether a path, its links followed, lies in the folder."""
+    def _contains(self, path: Path) -> bool:
+        """Return whether a path, with links resolved, is in the folder."""
         return path.resolve().is_relative_to(self.folder.resolve())
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """Files that may be voices, and links to folders; what is hidden is left out."""
+    """Return files that may be voices, and links to folders, without hidden ones."""
     for root, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (path for name in folders if (path := Path(root, name)).is_symlink())

@@ -1,80 +1,151 @@
-"""What is let through to Gradio, which would read whatever file of the machine, or address, a request names."""
+"""Filter of requests to Gradio, which would read any file of the machine, or address, that a request names."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_TAKEN = {f"/gradio_api/{name}" for name in ("queue/join", "cancel", "reset")}
-"""What the page asks for, beside uploads, whose size Gradio bounds."""
+from rvc_lightning.app.storage import VisitorFiles
+
 _UPLOAD = "/gradio_api/upload"
-_MOST_BYTES = 1 << 20
+_JSON_ROUTES = {f"/gradio_api/{name}" for name in ("queue/join", "cancel", "reset")}
+"""Routes that the page calls beside uploads."""
+_MAX_JSON_BYTES = 1 << 20
+_MAX_FORM_BYTES = 1 << 16
+"""Overhead of an upload beside the file."""
+_MAX_IDLE_SECONDS = 30.0
 
 
 class UploadOnlyMiddleware:
-    """Refuses what the page does not send, and requests that name other files than those that were uploaded.
+    """Reject requests that the page does not send, of other sites, or that name files which were not uploaded.
 
-    A page that is mounted, not launched, does not check that (Gradio 6.31), and addresses are fetched either way.
+    Uploads are bounded in size, total size and time. Gradio 6.31 checks neither for a mounted page.
     """
 
-    def __init__(self, app: ASGIApp, folder: Path) -> None:
-        """Stands before an application whose uploads are in `folder`."""
-        self._app, self._folder = app, folder.resolve()
+    def __init__(self, app: ASGIApp, uploads: Path, files: VisitorFiles, max_file_bytes: int) -> None:
+        """Protect an application.
+
+        Args:
+            app: Application to protect.
+            uploads: Folder of the uploaded files.
+            files: Storage that `uploads` is part of.
+            max_file_bytes: Maximum size of an uploaded file.
+        """
+        self._app, self._uploads, self._files = app, uploads.resolve(), files
+        self._max_bytes = max_file_bytes + _MAX_FORM_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lets a request through as it came, or answers it with what is wrong."""
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS") or scope["path"] == _UPLOAD:
+        """Forward a request unchanged, or answer it with the reason why not."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
-            return
-        if scope["path"] not in _TAKEN:
-            await PlainTextResponse("there is nothing to be asked here", 404)(scope, receive, send)
-            return
-        body = await _read(receive)
-        if len(body) > _MOST_BYTES:
-            await PlainTextResponse("the request is too large", 413)(scope, receive, send)
-        elif strange := next((name for name in _named(body) if not self._is_uploaded(name)), None):
-            await PlainTextResponse(f"'{strange}' was not uploaded", 403)(scope, receive, send)
+        elif _is_cross_site(Headers(scope=scope)):
+            await PlainTextResponse("requests of other sites are rejected", 403)(scope, receive, send)
+        elif scope["path"] == _UPLOAD:
+            await self._upload(scope, receive, send)
+        elif scope["path"] in _JSON_ROUTES:
+            await self._call(scope, _with_timeout(receive, self._files.keep_seconds), send)
         else:
-            await self._app(scope, _replayed(body, receive), send)
+            await PlainTextResponse("Not found", 404)(scope, receive, send)
+
+    async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
+        length = Headers(scope=scope).get("content-length", "")
+        if not length.isdecimal():
+            await PlainTextResponse("the header Content-Length is missing", 411)(scope, receive, send)
+        elif int(length) > self._max_bytes:
+            await PlainTextResponse("the file is too large", 413)(scope, receive, send)
+        else:
+            with self._files.reserve(int(length)) as enough:
+                if enough:
+                    await self._receive_upload(scope, receive, send)
+                else:
+                    reason = "the page's storage is full; try again in a few minutes"
+                    await PlainTextResponse(reason, 507)(scope, receive, send)
+
+    async def _receive_upload(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, _with_timeout(receive, self._files.keep_seconds), send)
+        except ClientDisconnect:
+            await PlainTextResponse("the upload was interrupted", 408)(scope, receive, send)
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await _read(receive)
+        if len(body) > _MAX_JSON_BYTES:
+            await PlainTextResponse("the request is too large", 413)(scope, receive, send)
+        elif unknown := next((name for name in _file_names(body) if not self._is_uploaded(name)), None):
+            await PlainTextResponse(f"'{unknown}' was not uploaded", 403)(scope, receive, send)
+        else:
+            await self._app(scope, _replay(body, receive), send)
 
     def _is_uploaded(self, name: str) -> bool:
-        return "\0" not in name and Path(name).resolve().is_relative_to(self._folder)
+        return "\0" not in name and Path(name).resolve().is_relative_to(self._uploads)
+
+
+def _is_cross_site(headers: Headers) -> bool:
+    """Whether a browser sent the request from a page of another origin; other clients send neither header."""
+    if site := headers.get("sec-fetch-site"):
+        return site not in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+
+
+def _with_timeout(receive: Receive, max_seconds: float) -> Receive:
+    """Disconnect when a body pauses for `_MAX_IDLE_SECONDS`, or takes longer than `max_seconds`."""
+    deadline = time.monotonic() + max_seconds
+    complete = False
+
+    async def timed() -> Message:
+        nonlocal complete
+        if complete:
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), min(_MAX_IDLE_SECONDS, deadline - time.monotonic()))
+        except asyncio.TimeoutError:
+            return {"type": "http.disconnect"}
+        complete = not message.get("more_body", False)
+        return message
+
+    return timed
 
 
 async def _read(receive: Receive) -> bytes:
     body, more = b"", True
-    while more and len(body) <= _MOST_BYTES:
+    while more and len(body) <= _MAX_JSON_BYTES:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)
     return body
 
 
-def _named(body: bytes) -> Iterator[str]:
-    """Files that a request names; those of what is no JSON are nobody's."""
+def _file_names(body: bytes) -> Iterator[str]:
+    """Return the files that a JSON body names; none if it is not valid JSON."""
     try:
         content = json.loads(body or b"null")
     except (ValueError, RecursionError):
         return
-    waiting: list[Any] = [content]
-    while waiting:
-        one = waiting.pop()
+    pending: list[Any] = [content]
+    while pending:
+        one = pending.pop()
         if isinstance(one, dict):
             yield from [str(one["path"])] if one.get("path") else []
-            waiting.extend(one.values())
+            pending.extend(one.values())
         elif isinstance(one, list):
-            waiting.extend(one)
+            pending.extend(one)
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+def _replay(body: bytes, receive: Receive) -> Receive:
+    pending = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def again() -> Message:
-        return waiting.pop() if waiting else await receive()
+    async def replayed() -> Message:
+        return pending.pop() if pending else await receive()
 
-    return again
+    return replayed

@@ -1,4 +1,4 @@
-"""The page: voice and recording, options, the button, the result."""
+"""The page: voice and recording, options, button and result."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from gradio.components import Component
 
 from rvc_lightning.app.controls import Controls
 from rvc_lightning.app.service import ConversionService
+from rvc_lightning.cli.columns import pluralize
 from rvc_lightning.errors import RVCError
 from rvc_lightning.voice.info import VoiceInfo, as_rows
 
 log = logging.getLogger(__name__)
 
 STYLE = """
-.gradio-container { max-width: 1240px !important; margin: auto; }
+.gradio-container { max-width: 1240px !important; width: 100%; margin: auto; }
 .options { display: grid !important; grid-template-columns: repeat(auto-fill, minmax(330px, 1fr)); gap: 14px; }
 .info { color: var(--block-info-text-color); font-size: var(--block-info-text-size); }
 .facts { overflow-x: auto; }
@@ -34,91 +35,88 @@ STYLE = """
   color: var(--error-text-color); }
 """
 THEME = gr.themes.Default(
-    # Of the system: nothing is fetched.
+    # Fonts of the system, to load nothing from other hosts.
     font=[gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")],
     font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")],
 ).set(block_info_text_color="*neutral_500", block_info_text_color_dark="*neutral_400")
 
-_UNTOLD = ("file", "values", "content hash")
-"""Facts of a voice that help nobody who converts."""
+_HIDDEN_FACTS = ("file", "values", "content hash")
 _PROGRESS = gr.Progress()
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 class Page:
-    """The components, and what happens between them."""
+    """The components of the page and their events."""
 
     def __init__(self, service: ConversionService) -> None:
-        """Lays the page out for the voices of `service`."""
+        """Create the page for the voices of `service`."""
         self.service = service
-        keep_seconds = max(1, round(60 * service.limits.keep_minutes))
-        with gr.Blocks(
-            title="rvc_lightning", analytics_enabled=False, delete_cache=(60, keep_seconds), fill_width=True
-        ) as self.blocks:
+        with gr.Blocks(title="rvc_lightning", analytics_enabled=False, fill_width=True) as self.blocks:
             gr.Markdown("# Convert a recording to another voice")
             with gr.Row():
                 with gr.Column():
-                    self._lay_out_voice()
+                    self._add_inputs()
                 with gr.Column():
-                    self._lay_out_conversion()
+                    self._add_conversion()
             with gr.Accordion("Options", open=False, elem_id="options"):
-                self.controls = Controls()
+                self.controls.add_others()
+            with gr.Accordion("About the voice", open=False, elem_id="about"):
+                self.facts = gr.HTML(elem_id="facts", elem_classes="facts")
+            with gr.Accordion("", open=False, visible=False, elem_id="unusable") as self.unusable:
+                self.unusable_list = gr.HTML(elem_classes="facts")
             self._connect()
-        self.blocks.queue(max_size=service.limits.most_waiting, default_concurrency_limit=4, api_open=False)
+        # Without a size: the line of the service counts conversions, and Gradio would count page loads as well.
+        self.blocks.queue(default_concurrency_limit=4, api_open=False)
 
-    def _lay_out_voice(self) -> None:
+    def _add_inputs(self) -> None:
         self.refresh = gr.Button("Refresh", size="sm", render=False)
         self.voice = gr.Dropdown([], label="Voice", elem_id="voice", buttons=[self.refresh])
+        self.notice = gr.HTML(elem_id="notice", visible=False)
         self.speaker = gr.Dropdown([("0", 0)], value=0, label="Speaker", visible=False, elem_id="speaker")
-        self.facts = gr.HTML(elem_id="facts", elem_classes="facts")
-        with gr.Accordion("", open=False, visible=False, elem_id="unusable") as self.unusable:
-            self.unusable_list = gr.HTML(elem_classes="facts")
-
-    def _lay_out_conversion(self) -> None:
         limits = self.service.limits
         self.recording = gr.Audio(
             type="filepath",
             sources=["upload", "microphone"],
-            label=f"Recording, up to {_duration(limits.most_seconds)} and {limits.most_megabytes:g} MB",
+            label=f"Recording, up to {_duration(limits.max_seconds)} and {limits.max_megabytes:g} MB",
             buttons=[],
             elem_id="recording",
         )
+
+    def _add_conversion(self) -> None:
+        self.controls = Controls()
         self.convert = gr.Button("Convert", variant="primary", elem_id="convert")
         self.status = gr.HTML(elem_id="status", min_height=90)
         self.result = gr.Audio(label="Result", interactive=False, buttons=[], visible=False, elem_id="result")
         self.download = gr.DownloadButton("Download", visible=False, elem_id="download")
 
     def _connect(self) -> None:
-        listed = [self.voice, self.facts, self.unusable, self.unusable_list]
+        listed = [self.voice, self.notice, self.unusable, self.unusable_list]
         self.blocks.load(self.list_voices, self.voice, listed, **_QUIET)
         self.refresh.click(self.list_voices, self.voice, listed, **_QUIET)
-        self.voice.change(self.describe, self.voice, [self.facts, self.speaker], **_QUIET)
+        self.voice.change(self.describe, self.voice, [self.facts, self.notice, self.speaker], **_QUIET)
         self.convert.click(
             self.convert_recording,
             {self.voice, self.speaker, self.recording, *self.controls.components},
             [self.status, self.result, self.download],
-            concurrency_limit=1,
+            # The line of the service decides whose turn it is.
+            concurrency_limit=None,
             show_progress_on=self.status,
             api_visibility="private",
         )
 
     def list_voices(self, chosen: str | None) -> Iterator[dict[Any, Any]]:
-        """The names at once, then without those that are found broken, which are told apart.
-
-        What is chosen meanwhile stays.
-        """
+        """List the names, then read the voices and list the broken ones separately; a choice made meanwhile is kept."""
         catalog = self.service.catalog
         catalog.refresh()
         if chosen not in catalog.names:
             chosen = next(filter(catalog.is_usable, catalog.names), None)
-        empty = f"There are no voices in '{catalog.folder}' yet: put .pth files there, then refresh."
-        told = {} if chosen else {self.facts: _told(empty)}
-        yield self._listed() | {self.voice: gr.update(choices=catalog.names, value=chosen)} | told
+        empty = None if chosen else f"There are no voices in '{catalog.folder}': put .pth files there, then refresh."
+        yield self._list() | {self.voice: gr.update(choices=catalog.names, value=chosen), self.notice: _notice(empty)}
         for name in catalog.examine():
-            log.debug("Looking at '%s'", name)
-        yield self._listed()
+            log.debug("Reading '%s'", name)
+        yield self._list()
 
-    def _listed(self) -> dict[Any, Any]:
+    def _list(self) -> dict[Any, Any]:
         unusable = self.service.catalog.unusable
         return {
             self.voice: gr.update(choices=self.service.catalog.names),
@@ -127,42 +125,51 @@ class Page:
         }
 
     def describe(self, name: str | None) -> dict[Any, Any]:
-        """What is known of a voice, and its speakers."""
+        """Show the facts about a voice and its speakers."""
+        hidden = {self.facts: "", self.speaker: gr.update(visible=False, value=0)}
         if not name:
-            return {self.speaker: gr.update(visible=False, value=0)}
+            return hidden
         try:
             facts = self.service.catalog.facts(name)
         except (RVCError, OSError) as error:
-            return {self.facts: _told(str(error), "error"), self.speaker: gr.update(visible=False, value=0)}
+            return hidden | {self.notice: _notice(str(error))}
         speakers = _speakers(facts)
         return {
-            self.facts: _table(row for row in as_rows(facts) if row[0] not in _UNTOLD),
-            self.speaker: gr.update(choices=speakers, value=0, visible=len(speakers) > 1),
+            self.facts: _table(row for row in as_rows(facts) if row[0] not in _HIDDEN_FACTS),
+            self.notice: _notice(None),
+            self.speaker: gr.update(choices=speakers, value=speakers[0][1], visible=len(speakers) > 1),
         }
 
     def convert_recording(
         self, given: dict[Component, Any], progress: gr.Progress = _PROGRESS
     ) -> Iterator[dict[Any, Any]]:
-        """Gives the result, or the one reason why there is none."""
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            try:
+        """Show the position in the waiting line, then the result or the error."""
+        try:
+            self._check_inputs(given)
+            with self.service.line.ticket() as turn, tempfile.TemporaryDirectory() as folder:
+                for ahead in turn:
+                    yield self._answer(_status(f"Waiting for {pluralize(ahead, 'conversion')} of other visitors."))
+                start = time.monotonic()
                 converted = self._convert(given, Path(folder), progress)
-            except RVCError as error:
-                yield self._answer(_told(_sentence(str(error)), "error"))
-            else:
-                # Gradio takes a copy before it asks for more.
-                yield self._answer(_told(f"Done in {time.monotonic() - began:.1f} s."), converted)
+                # Gradio copies the file before it resumes this generator.
+                yield self._answer(_status(f"Done in {time.monotonic() - start:.1f} s."), converted)
+        except RVCError as error:
+            yield self._answer(_status(_sentence(str(error)), "error"))
+
+    def _check_inputs(self, given: dict[Component, Any]) -> None:
+        if not given[self.voice]:
+            raise RVCError("choose a voice first")
+        if not given[self.recording]:
+            raise RVCError("drop or record something to convert first")
 
     def _convert(self, given: dict[Component, Any], folder: Path, progress: gr.Progress) -> Path:
-        name, recording = given[self.voice], given[self.recording]
-        if not name:
-            raise RVCError("choose a voice first")
-        if not recording:
-            raise RVCError("drop or record something to convert first")
         options = self.controls.options(given, speaker=given[self.speaker] or 0)
         return self.service.convert(
-            name, Path(recording), options, folder, lambda share, what: progress(share, desc=what)
+            given[self.voice],
+            Path(given[self.recording]),
+            options,
+            folder,
+            lambda share, stage: progress(share, desc=stage),
         )
 
     def _answer(self, status: str, converted: Path | None = None) -> dict[Any, Any]:
@@ -177,14 +184,18 @@ class Page:
         }
 
 
-def _speakers(facts: VoiceInfo) -> list[tuple[str, int]]:
-    named = dict(enumerate(facts.speaker_names))
-    return [
-        (f"{number}: {named[number]}" if number in named else str(number), number) for number in range(facts.speakers)
-    ]
+def _speakers(facts: VoiceInfo) -> list[tuple[str, int | str]]:
+    """Return label and value of each speaker: the name, or the number if it has no unique one."""
+    names = facts.speaker_names
+    unique = {number: name for number, name in enumerate(names) if name and names.count(name) == 1}
+    return [(unique.get(number, str(number)), unique.get(number, number)) for number in range(max(facts.speakers, 1))]
 
 
-def _told(text: str, kind: str = "") -> str:
+def _notice(text: str | None) -> dict[str, Any]:
+    return gr.update(visible=text is not None, value=_status(text or "", "error"))
+
+
+def _status(text: str, kind: str = "") -> str:
     return f'<div class="status {kind}" role="status">{_escaped(text)}</div>'
 
 
@@ -194,7 +205,7 @@ def _table(rows: Any) -> str:
 
 
 def _escaped(text: str) -> str:
-    """What a stranger wrote, as text: neither markup nor one of the placeholders that Gradio fills in."""
+    """Escape untrusted text: neither markup nor a placeholder that Gradio fills in."""
     return html.escape(text).translate({ord(letter): f"&#{ord(letter)};" for letter in "{}$`"})
 
 

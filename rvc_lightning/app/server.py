@@ -1,91 +1,134 @@
-"""Serving the page: one address, no tunnel, temporary files that go with the process."""
+"""The server of the page: one address, without a tunnel."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import ipaddress
 import logging
 import signal
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 import gradio as gr
+import h11
 import uvicorn
 from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rvc_lightning.app.middleware import UploadOnlyMiddleware
 from rvc_lightning.app.page import STYLE, THEME, Page
 from rvc_lightning.app.service import ConversionService
+from rvc_lightning.app.storage import VisitorFiles, visitor_files
 from rvc_lightning.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
 _LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"]
-_LAST_PORT = 65535
+_MAX_PORT = 65535
 _MEGABYTE = 1 << 20
-# Browsers keep a connection open for as long as the page is.
-_SECONDS_TO_CLOSE = 1
+_SHUTDOWN_SECONDS = 1
+"""Browsers keep a connection open as long as the page is."""
+_HEADER_SECONDS = 20.0
 
 
 def serve(service: ConversionService, host: str, port: int) -> None:
-    """Serves the page until Ctrl-C or SIGTERM.
+    """Serve the page until Ctrl-C or SIGTERM.
 
     Args:
-        service: What converts.
+        service: Converter of recordings.
         host: Address to listen on.
-        port: And port; 0 takes any that is free.
+        port: Port; 0 for any free one.
 
     Raises:
         ConfigurationError: The address does not exist, or the port is taken.
     """
-    with listening(host, port) as listener, temporary_files():
+    limits = service.limits
+    storage = visitor_files(round(limits.max_stored_megabytes * _MEGABYTE), 60 * limits.keep_minutes)
+    with listening(host, port) as listener, storage as files:
         local = is_loopback(host)
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         if not local:
             log.warning(
-                "host=%s: whoever reaches this machine can use the page, there is no password; browsers give a page "
-                "without https no microphone",
+                "host=%s: the page has no password: anyone who reaches this machine can use it; browsers allow the "
+                "microphone only on pages with https",
                 host,
             )
-        app = application(service, local)
-        log.info("Open %s in a browser. Ctrl-C ends.", address)
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_SECONDS_TO_CLOSE)
-        # uvicorn ends in order, then raises the signal that it was ended by.
+        log.info("Open %s in a browser. Press Ctrl-C to stop.", address)
+        config = uvicorn.Config(
+            application(service, files, local),
+            http=_Protocol,
+            log_level="warning",
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        )
+        # uvicorn shuts down, then raises the signal again.
         with contextlib.suppress(KeyboardInterrupt), sigterm_as_ctrl_c():
             _Server(config, service).run(sockets=[listener])
-    log.info("Ended.")
+    log.info("Stopped.")
 
 
 class _Server(uvicorn.Server):
-    """Ends without waiting for a conversion, and without a word on the connections that it cuts."""
+    """Shut down without waiting for a conversion, and without errors about closed connections."""
 
     def __init__(self, config: uvicorn.Config, service: ConversionService) -> None:
         super().__init__(config)
-        self._studio = service
+        self._service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Called for Ctrl-C and SIGTERM."""
-        self._studio.stop()
+        """Handle Ctrl-C and SIGTERM."""
+        self._service.stop()
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         super().handle_exit(sig, frame)
 
 
-def application(service: ConversionService, local: bool) -> FastAPI:
-    """The page as an ASGI application.
+class _Protocol(H11Protocol):
+    """Close connections that do not send a whole request header in time; uvicorn waits forever."""
+
+    _timeout: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the time limit."""
+        super().connection_made(transport)
+        self._limit_header()
+
+    def data_received(self, data: bytes) -> None:
+        """Restart the time limit for each request."""
+        super().data_received(data)
+        self._limit_header()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the time limit."""
+        super().connection_lost(exc)
+        if self._timeout:
+            self._timeout.cancel()
+
+    def _limit_header(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            if self._timeout:
+                self._timeout.cancel()
+            self._timeout = None
+        elif self._timeout is None:
+            self._timeout = self.loop.call_later(_HEADER_SECONDS, self.transport.close)
+
+
+def application(service: ConversionService, files: VisitorFiles, local: bool) -> FastAPI:
+    """Build the page as an ASGI application.
 
     Args:
-        service: What converts.
-        local: Whether it is for this machine alone: then a page of the internet that has its name resolve to this
-            machine (DNS rebinding) is refused.
+        service: Converter of recordings.
+        files: Storage of uploads and results.
+        local: Whether only this machine can reach the page. Then requests for other host names are rejected, which
+            internet pages send whose name resolves to this machine (DNS rebinding).
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     page = Page(service)
-    app.add_middleware(UploadOnlyMiddleware, folder=Path(page.blocks.GRADIO_CACHE))
+    max_file_bytes = round(service.limits.max_megabytes * _MEGABYTE)
+    uploads = Path(page.blocks.GRADIO_CACHE)
+    app.add_middleware(UploadOnlyMiddleware, uploads=uploads, files=files, max_file_bytes=max_file_bytes)
     if local:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK_NAMES)
     return gr.mount_gradio_app(
@@ -95,7 +138,7 @@ def application(service: ConversionService, local: bool) -> FastAPI:
         footer_links=[],
         run_history=False,
         show_error=False,
-        max_file_size=round(service.limits.most_megabytes * _MEGABYTE),
+        max_file_size=max_file_bytes,
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
@@ -107,24 +150,24 @@ def application(service: ConversionService, local: bool) -> FastAPI:
 
 @contextlib.contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A listening socket. Raises ConfigurationError where there can be none; the message says why."""
-    if not isinstance(port, int) or not 0 <= port <= _LAST_PORT:
-        raise ConfigurationError(f"port={port}: choose 0 (any that is free) to {_LAST_PORT}")
+    """Open a listening socket. Raises ConfigurationError if that fails; the message contains the reason."""
+    if not isinstance(port, int) or not 0 <= port <= _MAX_PORT:
+        raise ConfigurationError(f"port={port}: choose a number from 0 (any free port) to {_MAX_PORT}")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family)
     except OSError as error:
-        reason = "the port is taken by another program" if error.errno == errno.EADDRINUSE else error.strerror
+        reason = "another program uses the port" if error.errno == errno.EADDRINUSE else error.strerror
         raise ConfigurationError(
-            f"host={host} port={port}: {reason}; choose another, such as port={port % _LAST_PORT + 1}, or port=0 for "
-            "any that is free"
+            f"host={host} port={port}: {reason}; choose another, such as port={port % _MAX_PORT + 1}, or port=0 for "
+            "any free port"
         ) from error
     with listener:
         yield listener
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Whether an address can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -133,21 +176,9 @@ def is_loopback(host: str) -> bool:
 
 @contextlib.contextmanager
 def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Raises KeyboardInterrupt for SIGTERM, which would end the process with its temporary files left."""
+    """Raise KeyboardInterrupt on SIGTERM, which would end the process without removing its temporary files."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def temporary_files() -> Iterator[None]:
-    """Puts every temporary file of the process, whichever library makes it, where it is private and goes at the end."""
-    before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="rvc-app-", ignore_cleanup_errors=True) as folder:
-        tempfile.tempdir = folder
-        try:
-            yield
-        finally:
-            tempfile.tempdir = before

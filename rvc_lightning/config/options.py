@@ -194,4 +194,3 @@ class Settings:
             allowed = next((one.allowed for one in option_fields(cls) if one.name == name and one.kinds), None)
             reason = f"choose {allowed}" if allowed else str(error).splitlines()[0]
             raise ConfigurationError(f"{prefix}{name}={values.get(name)!r}: {reason}") from error
-

@@ -1,6 +1,7 @@
-"""`python -m rvc_lightning.app`: its settings, and what it warns of."""
+"""Settings and warnings of `python -m rvc_lightning.app`."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -13,21 +14,22 @@ from rvc_lightning.config.values import plain
 from rvc_lightning.errors import ConfigurationError
 
 
-def test_limits_come_from_the_configuration():
+def test_limits_are_read_from_the_configuration():
     with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
-        config = compose("app", overrides=["limits.most_seconds=5"])
-    assert Limits(**plain(config.limits)).most_seconds == 5
+        config = compose("app", overrides=["limits.max_seconds=5"])
+    assert Limits.from_values(plain(config.limits)).max_seconds == 5
     assert (config.host, config.port) == ("127.0.0.1", 7860)
-    with pytest.raises(ConfigurationError, match="there is no setting of limits named 'most_secondz'"):
-        Limits(**plain(config.limits) | {"most_secondz": 1})
+    with pytest.raises(ConfigurationError, match="there is no setting of limits named 'max_secondz'"):
+        Limits.from_values(plain(config.limits) | {"max_secondz": 1})
 
 
-def test_opening_it_to_the_network_is_warned_of(caplog, monkeypatch, tmp_path):
-    monkeypatch.setattr(server, "application", lambda service, local: local)
+def test_serving_to_the_network_logs_a_warning(caplog, monkeypatch, tmp_path):
+    monkeypatch.setattr(server, "application", lambda service, files, local: local)
     monkeypatch.setattr(server.uvicorn.Server, "run", lambda self, sockets: None)
     monkeypatch.setattr(server.uvicorn, "Config", lambda app, **more: app)
     caplog.set_level(logging.INFO)
-    server.serve(None, "127.0.0.1", 0)
+    service = SimpleNamespace(limits=SimpleNamespace(max_stored_megabytes=1, keep_minutes=1))
+    server.serve(service, "127.0.0.1", 0)
     assert "no password" not in caplog.text
-    server.serve(None, "0.0.0.0", 0)
-    assert "host=0.0.0.0: whoever reaches this machine can use the page, there is no password" in caplog.text
+    server.serve(service, "0.0.0.0", 0)
+    assert "host=0.0.0.0: the page has no password: anyone who reaches this machine can use it" in caplog.text

@@ -1,4 +1,4 @@
-"""The page in a real browser, served by the command."""
+"""The page in Chromium, served by the command."""
 
 import os
 import queue
@@ -20,21 +20,24 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 
 from browser import CHROMIUM, DRIVER, Visitor, open_browser
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None, reason="the programs chromium and chromedriver are not installed"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None, reason="the programs chromium and chromedriver are not installed"
+    ),
+]
 
-STARTS_WITHIN_SECONDS = 120
+MAX_START_SECONDS = 120
 
 
 def start(folder, *overrides):
-    """The command and the address it says it is at."""
+    """Start the command; return the process, the address that it prints, and its further lines."""
     command = [sys.executable, "-m", "rvc_lightning.app", "port=0", "trainer.accelerator=cpu", *overrides]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TMPDIR": str(folder / "tmp")}
     process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
     lines = queue.Queue()
     threading.Thread(target=lambda: [lines.put(line) for line in process.stderr], daemon=True).start()
-    while not (line := lines.get(timeout=STARTS_WITHIN_SECONDS)).startswith("Open "):
+    while not (line := lines.get(timeout=MAX_START_SECONDS)).startswith("Open "):
         assert process.poll() is None, line
     return process, line.split()[1], lines
 
@@ -55,7 +58,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(folder):
-    process, address, lines = start(folder, "limits.most_seconds=5", "limits.most_megabytes=1")
+    process, address, lines = start(folder, "limits.max_seconds=5", "limits.max_megabytes=1")
     yield process, address, lines
     process.kill()
     process.wait()
@@ -71,13 +74,14 @@ def driver(folder):
 @pytest.fixture
 def visitor(driver, server):
     visitor = Visitor(driver, server[1])
-    visitor.see("#facts", "HiFi-GAN, with pitch")
+    visitor.wait(lambda: visitor.one("#voice input").get_attribute("value") == "anna.pth")
     return visitor
 
 
-def test_a_recording_is_converted_and_downloaded(visitor, folder, server):
+def test_recording_is_converted_and_downloaded(visitor, folder, server):
     visitor.see("#unusable", "Not usable: 1")
-    assert "<b>Anna</b>" in visitor.text("#facts")
+    visitor.click("#about > button")
+    visitor.see("#facts", "<b>Anna</b>")
     visitor.send(folder / "a song.wav")
     visitor.click("#options > button")
     visitor.type("#option-transpose_semitones input[type=number]", "12")
@@ -85,46 +89,44 @@ def test_a_recording_is_converted_and_downloaded(visitor, folder, server):
     visitor.choose("#option-output_format", "flac")
     assert visitor.convert().startswith("Done in")
     visitor.wait(lambda: visitor.all("#result audio, #result #waveform"))
-    visitor.picture(folder / "page.png")
+    visitor.screenshot(folder / "page.png")
     written = visitor.download(folder / "downloads")
     assert written.name == "a song_anna.flac"
     info = soundfile.info(written)
     assert (info.samplerate, info.frames, info.format) == (11025, 5513, "FLAC")
     assert np.abs(soundfile.read(written)[0]).max() > 1e-4
-    strangers = {url for url in visitor.requests() if not url.startswith((server[1], "data:", "blob:"))}
-    assert strangers == set()
+    foreign = {url for url in visitor.requests() if not url.startswith((server[1], "data:", "blob:"))}
+    assert foreign == set()
 
 
-def test_mistakes_are_answered_in_one_message(visitor, folder):
+def test_errors_are_shown_as_status(visitor, folder):
     assert visitor.convert() == "Drop or record something to convert first."
     visitor.send(folder / "text.wav")
     assert visitor.convert().startswith("'text.wav' cannot be decoded")
     visitor.send(folder / "long.flac")
-    assert visitor.convert().startswith("'long.flac' is longer than the 5 seconds that this page takes")
+    assert visitor.convert().startswith("'long.flac' is longer than the limit of 5 seconds")
     visitor.send(folder / "a song.wav")
     visitor.click("#options > button")
     visitor.type("#option-proposed_pitch_hz input, #option-proposed_pitch_hz textarea", "high")
     assert visitor.convert().startswith("Proposed_pitch_hz='high': choose a number from 50 to 1100 Hz")
 
 
-def test_a_voice_that_has_gone_is_named_and_leaves_the_list(visitor, folder):
+def test_removed_voice_is_reported_and_leaves_the_list(visitor, folder):
     visitor.choose("#voice", "deep/ben.pth")
     visitor.wait(lambda: not visitor.all("#speaker input"))
     (folder / "voices" / "deep" / "ben.pth").unlink()
     visitor.send(folder / "a song.wav")
-    assert visitor.convert() == (
-        "The voice 'deep/ben.pth' is not in its place any more; choose another, or refresh the list."
-    )
+    assert visitor.convert() == ("The voice 'deep/ben.pth' was removed; choose another, or refresh the list.")
     visitor.click("#voice button[aria-label=Refresh]")
     visitor.wait(lambda: visitor.one("#voice input").get_attribute("value") == "anna.pth")
 
 
-def test_ctrl_c_ends_it_and_nothing_is_left(visitor, folder, server):
+def test_ctrl_c_stops_the_server_and_deletes_its_files(visitor, folder, server):
     process, _, lines = server
     visitor.send(folder / "a song.wav")
     assert list((folder / "tmp").iterdir())
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
-    assert lines.get(timeout=5) == "Ended.\n"
+    assert lines.get(timeout=5) == "Stopped.\n"
     assert lines.empty()
     assert [path.name for path in (folder / "tmp").iterdir() if path.name.startswith("rvc-app-")] == []

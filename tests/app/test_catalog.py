@@ -1,4 +1,4 @@
-"""Voices are found by the names of a list, and by nothing else."""
+"""The catalog of voices: listing, broken files, links and names that lead elsewhere."""
 
 import os
 
@@ -19,7 +19,7 @@ def folder(tmp_path, put_voice):
     return tmp_path / "voices"
 
 
-def test_voices_are_found_in_sub_folders(folder, put_voice):
+def test_voices_in_subfolders_are_listed(folder, put_voice):
     (folder / ".hidden").mkdir()
     put_voice(folder / ".hidden" / "x.pth")
     (folder / "notes.txt").touch()
@@ -30,7 +30,7 @@ def test_voices_are_found_in_sub_folders(folder, put_voice):
     assert list(catalog.examine()) == []
 
 
-def test_what_is_broken_is_listed_with_its_reason_and_its_name_alone(folder):
+def test_broken_files_are_listed_with_a_reason_and_without_folders(folder):
     (folder / "cut.pth").write_bytes(b"PK\x03\x04")
     torch.save({"model": {}}, folder / "deep" / "G_2333.pth")
     catalog = VoiceCatalog(folder)
@@ -49,12 +49,12 @@ def test_what_is_broken_is_listed_with_its_reason_and_its_name_alone(folder):
     "name",
     ["../outside.pth", "{folder}/anna.pth", "{outside}", "./anna.pth", "deep/../anna.pth", "anna", "", "..", "\0"],
 )
-def test_names_are_looked_up_and_never_joined(folder, name):
+def test_names_never_become_paths(folder, name):
     catalog = VoiceCatalog(folder)
     name = name.format(folder=folder, outside=folder.parent / "outside.pth")
-    for ask in (catalog.path, catalog.facts, catalog.index):
-        with pytest.raises(VoiceError, match=r"no voice named .* in the list"):
-            ask(name)
+    for lookup in (catalog.path, catalog.facts, catalog.index):
+        with pytest.raises(VoiceError, match=r"no voice named .*; choose one from the list"):
+            lookup(name)
 
 
 def test_links_out_of_the_folder_are_not_followed(folder):
@@ -69,31 +69,31 @@ def test_links_out_of_the_folder_are_not_followed(folder):
     assert catalog.facts("inside.pth").author == "Anna"
 
 
-def test_a_voice_that_becomes_a_link_out_of_the_folder_is_refused(folder):
+def test_voice_replaced_by_a_link_out_of_the_folder_is_rejected(folder):
     catalog = VoiceCatalog(folder)
     (folder / "anna.pth").unlink()
     (folder / "anna.pth").symlink_to(folder.parent / "outside.pth")
-    with pytest.raises(VoiceError, match="not in its place any more"):
+    with pytest.raises(VoiceError, match="was removed"):
         catalog.facts("anna.pth")
 
 
-def test_the_folder_itself_may_be_a_link(folder, tmp_path):
+def test_folder_itself_can_be_a_link(folder, tmp_path):
     (tmp_path / "link").symlink_to(folder, target_is_directory=True)
     assert VoiceCatalog(tmp_path / "link").facts("anna.pth").author == "Anna"
 
 
-def test_a_voice_that_has_gone(folder):
+def test_removed_voice(folder):
     catalog = VoiceCatalog(folder)
     catalog.facts("anna.pth")
     (folder / "anna.pth").unlink()
-    with pytest.raises(VoiceError, match=r"'anna.pth' is not in its place any more; choose another, or refresh"):
+    with pytest.raises(VoiceError, match=r"'anna.pth' was removed; choose another, or refresh"):
         catalog.facts("anna.pth")
     assert list(catalog.examine()) == ["deep/er/ben.PTH"]
     catalog.refresh()
     assert catalog.names == ["deep/er/ben.PTH"]
 
 
-def test_facts_are_read_again_when_the_file_changes(folder, put_voice):
+def test_changed_files_are_read_again(folder, put_voice):
     catalog = VoiceCatalog(folder)
     assert catalog.facts("anna.pth") is catalog.facts("anna.pth")
     put_voice(folder / "anna.pth", author="Somebody else")
@@ -101,7 +101,7 @@ def test_facts_are_read_again_when_the_file_changes(folder, put_voice):
     assert catalog.facts("anna.pth").author == "Somebody else"
 
 
-def test_the_index_beside_the_voice(folder):
+def test_index_beside_the_voice_is_found(folder):
     catalog = VoiceCatalog(folder)
     assert catalog.index("anna.pth") is None
     assert catalog.facts("anna.pth").index is None
@@ -116,6 +116,6 @@ def test_the_index_beside_the_voice(folder):
     assert VoiceCatalog(folder).facts("anna.pth").index_rows is None
 
 
-def test_no_such_folder(tmp_path):
-    with pytest.raises(ConfigurationError, match=r"voices=.*nowhere: there is no such folder"):
+def test_missing_folder_is_an_error(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"voices=.*nowhere: no such folder"):
         VoiceCatalog(tmp_path / "nowhere")

@@ -1,9 +1,10 @@
-"""What the server lets in and on, without a browser."""
+"""Requests that the server accepts and rejects, and the components of the page, without a browser."""
 
 import asyncio
+import html
 import json
 import socket
-import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,35 +12,48 @@ import pytest
 pytest.importorskip("gradio", reason="the extra 'app' is not installed")
 
 import gradio as gr
+import uvicorn
 from fastapi.testclient import TestClient
 from gradio.components import Component
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
 
 import rvc_lightning
+from rvc_lightning.app import server
 from rvc_lightning.app.catalog import VoiceCatalog
-from rvc_lightning.app.controls import NOT_HERE, Controls, control
+from rvc_lightning.app.controls import EXCLUDED, Controls, control
 from rvc_lightning.app.middleware import UploadOnlyMiddleware
 from rvc_lightning.app.page import Page, _table
-from rvc_lightning.app.server import application, is_loopback, listening, temporary_files
+from rvc_lightning.app.server import application, is_loopback, listening
 from rvc_lightning.app.service import ConversionService, Limits
+from rvc_lightning.app.storage import VisitorFiles, visitor_files
 from rvc_lightning.config.options import OptionField, option_fields
 from rvc_lightning.conversion.effects import EFFECTS
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.voice.info import read_voice_info
 
-LIMITS = Limits(most_seconds=3, most_megabytes=1, most_waiting=2, most_voices=2, keep_minutes=1)
-HERE = {"host": "127.0.0.1:7860"}
+LIMITS = Limits(
+    max_seconds=3, max_megabytes=1, max_stored_megabytes=10, max_waiting=2, max_voices=2, keep_minutes=1
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory, put_voice):
     folder = tmp_path_factory.mktemp("voices")
     put_voice(folder / "anna.pth")
-    return ConversionService(VoiceCatalog(folder), lambda voice, index: pytest.fail("no voice is loaded here"), LIMITS)
+    return ConversionService(VoiceCatalog(folder), lambda voice, index: pytest.fail("a voice was loaded"), LIMITS)
 
 
 @pytest.fixture(scope="module")
-def client(service):
-    with temporary_files(), TestClient(application(service, local=True), base_url="http://127.0.0.1:7860") as client:
+def files():
+    with visitor_files(max_bytes=3_000_000, keep_seconds=3600) as files:
+        yield files
+
+
+@pytest.fixture(scope="module")
+def client(service, files):
+    with TestClient(application(service, files, local=True), base_url="http://127.0.0.1:7860") as client:
         yield client
 
 
@@ -48,7 +62,7 @@ def config(client):
 
 
 def join(client, name, recording):
-    """Asks for a conversion as the page does, but for what is asked."""
+    """Request a conversion as the page does, with any voice and recording."""
     functions = config(client)["dependencies"]
     convert = next(one for one in functions if one["api_name"] == "convert_recording")
     components = {one["id"]: one for one in config(client)["components"]}
@@ -56,8 +70,12 @@ def join(client, name, recording):
     for number in convert["inputs"]:
         props = components[number]["props"]
         values.append({"voice": name, "recording": recording}.get(props.get("elem_id"), props.get("value")))
-    asked = {"data": values, "fn_index": convert["id"], "session_hash": "abc", "trigger_id": None}
-    return client.post("/gradio_api/queue/join", json=asked)
+    body = {"data": values, "fn_index": convert["id"], "session_hash": "abc", "trigger_id": None}
+    return client.post("/gradio_api/queue/join", json=body)
+
+
+def upload(client, content=b"abc", **headers):
+    return client.post("/gradio_api/upload", files={"files": ("a.wav", content, "audio/wav")}, headers=headers)
 
 
 def file_data(path, **more):
@@ -68,64 +86,64 @@ def file_data(path, **more):
 @pytest.mark.parametrize(
     "path", ["/etc/passwd", "../secret.wav", "http://example.com/a.wav", "\0", rvc_lightning.__file__]
 )
-def test_recordings_are_those_that_were_sent(client, path, more):
-    answer = join(client, "anna.pth", file_data(path, **more))
-    assert answer.status_code == 403
-    assert "was not uploaded" in answer.text
+def test_only_uploaded_files_can_be_converted(client, path, more):
+    response = join(client, "anna.pth", file_data(path, **more))
+    assert response.status_code == 403
+    assert "was not uploaded" in response.text
 
 
-def test_a_path_that_leaves_the_uploads_is_refused(client):
-    sent = client.post("/gradio_api/upload", files={"files": ("a.wav", b"abc", "audio/wav")}).json()[0]
-    assert join(client, "anna.pth", file_data(sent)).status_code == 200
-    assert join(client, "anna.pth", file_data(f"{sent}/../../../../../../../../etc/passwd")).status_code == 403
+def test_paths_out_of_the_uploads_are_rejected(client):
+    uploaded = upload(client).json()[0]
+    assert join(client, "anna.pth", file_data(uploaded)).status_code == 200
+    assert join(client, "anna.pth", file_data(f"{uploaded}/../../../../../../../../etc/passwd")).status_code == 403
 
 
-def test_requests_are_bounded(client):
+def test_large_requests_are_rejected(client):
     assert client.post("/gradio_api/queue/join", content=b'"' + b"x" * 2_000_000 + b'"').status_code == 413
     assert client.post("/gradio_api/queue/join", content=b"[" * 500_000).status_code in (400, 422)
-    too_large = client.post("/gradio_api/upload", files={"files": ("a.wav", bytes(1_100_000), "audio/wav")})
-    assert too_large.status_code == 413
+    assert upload(client, bytes(1_060_000)).status_code == 413
+    assert upload(client, bytes(1_500_000)).status_code == 413
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", rvc_lightning.__file__, "../../../../etc/passwd"])
-def test_no_other_file_is_served(client, path):
+def test_other_files_are_not_served(client, path):
     assert client.get(f"/gradio_api/file={path}").status_code in (403, 404)
 
 
-def test_voices_are_not_served_either(client, service):
+def test_voices_are_not_served(client, service):
     assert client.get(f"/gradio_api/file={service.catalog.folder / 'anna.pth'}").status_code == 403
 
 
-def test_other_names_of_this_machine_are_refused(client, service):
+def test_other_host_names_are_rejected_on_loopback(client, service, files):
     assert client.get("/").status_code == 200
     assert client.get("/", headers={"host": "evil.example:7860"}).status_code == 400
-    with TestClient(application(service, local=False), base_url="http://somewhere:7860") as open_to_all:
+    with TestClient(application(service, files, local=False), base_url="http://somewhere:7860") as open_to_all:
         assert open_to_all.get("/").status_code == 200
 
 
-def test_nothing_can_be_run_past_the_queue_or_by_name(client):
+def test_functions_cannot_be_called_without_the_queue(client):
     for one in config(client)["dependencies"]:
         assert (one["api_visibility"], one["queue"]) == ("private", True)
         for route in ("run", "api", "call", "call/v2"):
-            answer = client.post(f"/gradio_api/{route}/{one['api_name']}", json={"data": [], "fn_index": one["id"]})
-            assert answer.status_code == 404
+            response = client.post(f"/gradio_api/{route}/{one['api_name']}", json={"data": [], "fn_index": one["id"]})
+            assert response.status_code == 404
     assert client.put("/gradio_api/queue/join/", json={}).status_code == 404
 
 
-def test_the_page_fetches_nothing_and_tells_nobody(client):
+def test_page_loads_nothing_from_other_hosts(client):
     page = client.get("/").text
     assert "fonts.googleapis.com" not in page
     assert "fonts.gstatic.com" not in client.get("/theme.css").text
     assert config(client)["analytics_enabled"] is False
 
 
-def test_a_port_that_is_taken_is_one_clear_error():
+def test_port_in_use_is_an_error():
     with listening("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with (
             pytest.raises(
                 ConfigurationError,
-                match=f"host=127.0.0.1 port={port}: the port is taken by another program; choose another, such as ",
+                match=f"host=127.0.0.1 port={port}: another program uses the port; choose another, such as ",
             ),
             listening("127.0.0.1", port),
         ):
@@ -135,7 +153,7 @@ def test_a_port_that_is_taken_is_one_clear_error():
 @pytest.mark.parametrize(
     ("host", "port"), [("127.0.0.1", -1), ("127.0.0.1", 65536), ("127.0.0.1", "x"), ("nowhere.invalid", 7860)]
 )
-def test_an_address_that_there_is_not(host, port, monkeypatch):
+def test_invalid_address_is_an_error(host, port, monkeypatch):
     def unknown(*arguments, **more):
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -144,25 +162,27 @@ def test_an_address_that_there_is_not(host, port, monkeypatch):
         pass
 
 
-def test_loopback():
+def test_loopback_addresses_are_recognized():
     assert all(map(is_loopback, ["127.0.0.1", "127.1.2.3", "::1", "localhost"]))
     assert not any(map(is_loopback, ["0.0.0.0", "::", "192.168.1.2", "example.com", ""]))
 
 
 def fresh_controls():
     with gr.Blocks(analytics_enabled=False):
-        return Controls()
+        controls = Controls()
+        controls.add_others()
+        return controls
 
 
-def test_every_option_has_a_control_and_its_default_is_that_of_the_option():
+def test_every_option_has_a_control_with_its_default():
     controls = fresh_controls()
     values = {one: one.value for one in controls.components}
     assert controls.options(values) == ConversionOptions()
-    wanted = {one.name for one in option_fields(ConversionOptions)} - set(NOT_HERE)
-    assert {one.elem_id for one in controls.components} >= {f"option-{name}" for name in wanted}
+    expected = {one.name for one in option_fields(ConversionOptions)} - set(EXCLUDED)
+    assert {one.elem_id for one in controls.components} >= {f"option-{name}" for name in expected}
 
 
-def test_what_is_chosen_reaches_the_options():
+def test_chosen_values_become_options():
     controls = fresh_controls()
     values = {one.elem_id: one.value for one in controls.components}
     values |= {
@@ -192,10 +212,10 @@ def test_what_is_chosen_reaches_the_options():
         ("option-proposed_pitch_hz", "high", "proposed_pitch_hz='high': choose a number from 50 to 1100 Hz"),
         ("option-output_sample_rate", "44.1", "output_sample_rate='44.1': choose a whole number"),
         ("option-index_rate", "0.5", None),
-        ("option-autotune", 2, "autotune=2: choose a number from 0 to 1"),
+        ("option-autotune", 2, "autotune=2.*: choose a number from 0 to 1"),
     ],
 )
-def test_what_cannot_be_chosen_is_named(name, value, message):
+def test_invalid_values_are_rejected(name, value, message):
     controls = fresh_controls()
     values = {one: value if one.elem_id == name else one.value for one in controls.components}
     if message is None:
@@ -205,9 +225,9 @@ def test_what_cannot_be_chosen_is_named(name, value, message):
         controls.options(values)
 
 
-def test_a_new_option_gets_a_control_by_itself():
+def test_control_follows_the_type_of_the_option():
     def described(**facts):
-        plain = {"default": 0.0, "help": "new", "unit": "", "low": None, "high": None, "choices": (), "optional": False}
+        plain = {"default": 0.0, "help": "new", "unit": "", "choices": (), "optional": False}
         return control(OptionField(name="new_one", **plain | {"kinds": (float,)} | facts))
 
     assert described(min=0, max=1).get_block_name() == "slider"
@@ -219,26 +239,26 @@ def test_a_new_option_gets_a_control_by_itself():
     assert isinstance(described(min=0, max=1), Component)
 
 
-def test_every_effect_has_its_parameters():
+def test_every_effect_has_controls_for_its_parameters():
     ids = {one.elem_id for one in fresh_controls().components}
     for name, effect in EFFECTS.items():
         assert {f"option-{name}-{one.name}" for one in option_fields(effect)} <= ids
 
 
-def test_what_strangers_wrote_is_shown_as_text():
-    shown = _table([("author", "<b>${1+1}</b> {{value}} `x`")])
-    assert "<b>" not in shown
-    assert not set("${}`") & set(shown)
+def test_untrusted_text_is_escaped():
+    table = _table([("author", "<b>${1+1}</b> {{value}} `x`")])
+    assert "<b>" not in table
+    assert not set("${}`") & set(table)
 
 
-def test_a_folder_without_voices_says_so(tmp_path):
+def test_folder_without_voices_shows_a_notice(tmp_path):
     page = Page(ConversionService(VoiceCatalog(tmp_path), lambda voice, index: None, LIMITS))
     first, last = page.list_voices(None)
-    assert "There are no voices in" in first[page.facts]
+    assert first[page.notice]["visible"] and "There are no voices in" in first[page.notice]["value"]
     assert first[page.voice]["choices"] == last[page.voice]["choices"] == []
 
 
-def test_broken_voices_leave_the_list_and_what_is_chosen_meanwhile_stays(tmp_path, put_voice):
+def test_broken_voices_leave_the_list_and_the_choice_is_kept(tmp_path, put_voice):
     put_voice(tmp_path / "good.pth")
     (tmp_path / "a bad one.pth").write_bytes(b"")
     (tmp_path / "worse.pth").write_bytes(b"")
@@ -251,32 +271,136 @@ def test_broken_voices_leave_the_list_and_what_is_chosen_meanwhile_stays(tmp_pat
     assert next(page.list_voices("good.pth"))[page.voice]["value"] == "good.pth"
 
 
-def test_an_empty_click_says_what_is_missing(service):
+def test_missing_inputs_are_reported(service):
     page = Page(service)
     given = {one: one.value for one in page.controls.components} | {page.speaker: 0}
     for name, expected in ((None, "Choose a voice first."), ("anna.pth", "Drop or record something to convert first.")):
-        (answer,) = page.convert_recording(given | {page.voice: name, page.recording: None})
-        assert expected in answer[page.status]
-        assert answer[page.result]["value"] is None
+        (update,) = page.convert_recording(given | {page.voice: name, page.recording: None})
+        assert expected in update[page.status]
+        assert update[page.result]["value"] is None
 
 
-def test_temporary_files_go(tmp_path):
-    with temporary_files():
-        folder = Path(tempfile.mkdtemp())
-        assert folder.parent.stat().st_mode & 0o077 == 0
-    assert not folder.parent.exists()
-    assert Path(tempfile.gettempdir()) != folder.parent
+def middleware(app):
+    return UploadOnlyMiddleware(app, Path(), VisitorFiles(Path("nowhere"), 10**6, keep_seconds=60), 10**6)
 
 
-def test_guard_passes_on_what_it_has_read():
+def test_middleware_forwards_the_body_that_it_has_read():
     async def app(scope, receive, send):
-        seen.append(await receive())
+        received.append(await receive())
 
     async def receive():
         return parts.pop(0)
 
-    seen, body = [], json.dumps({"data": ["anna"]}).encode()
+    received, body = [], json.dumps({"data": ["anna"]}).encode()
     parts = [{"type": "http.request", "body": body[:5], "more_body": True}, {"type": "http.request", "body": body[5:]}]
-    scope = {"type": "http", "method": "POST", "path": "/gradio_api/queue/join"}
-    asyncio.run(UploadOnlyMiddleware(app, folder=Path())(scope, receive, None))
-    assert seen == [{"type": "http.request", "body": body, "more_body": False}]
+    scope = {"type": "http", "method": "POST", "path": "/gradio_api/queue/join", "headers": []}
+    asyncio.run(middleware(app)(scope, receive, None))
+    assert received == [{"type": "http.request", "body": body, "more_body": False}]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "http://127.0.0.1:7860"}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://proxy.example"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:8000"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ],
+)
+def test_requests_of_other_sites_are_rejected(client, headers, status):
+    assert upload(client, **headers).status_code == status
+    if status == 403:
+        assert client.post("/gradio_api/queue/join", json={}, headers=headers).status_code == 403
+
+
+def test_uploads_are_bounded_in_total(client, files):
+    (files.folder / "other").write_bytes(bytes(files.max_bytes - 500_000))
+    response = upload(client, bytes(600_000))
+    assert (response.status_code, response.text) == (507, "the page's storage is full; try again in a few minutes")
+    assert upload(client).status_code == 200
+    (files.folder / "other").unlink()
+    assert upload(client, bytes(600_000)).status_code == 200
+
+
+def test_uploads_need_a_length(client):
+    response = client.post("/gradio_api/upload", content=(part for part in [b"a"]))
+    assert response.status_code == 411
+
+
+def test_stalled_uploads_are_disconnected(monkeypatch):
+    monkeypatch.setattr("rvc_lightning.app.middleware._MAX_IDLE_SECONDS", 0.05)
+
+    async def app(scope, receive, send):
+        async for _ in Request(scope, receive).stream():
+            pass
+
+    async def receive():
+        if parts:
+            return parts.pop()
+        await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message)
+
+    parts, sent = [{"type": "http.request", "body": b"half", "more_body": True}], []
+    scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "headers": [(b"content-length", b"8")]}
+    asyncio.run(middleware(app)(scope, receive, send))
+    assert sent[0]["status"] == 408
+
+
+def test_page_loads_do_not_count_as_conversions(service):
+    assert Page(service).blocks._queue.max_size is None
+
+
+def test_visitors_wait_in_line_and_see_how_many_are_ahead(service):
+    page = Page(service)
+    given = {one: one.value for one in page.controls.components}
+    given |= {page.speaker: 0, page.voice: "anna.pth", page.recording: "/nowhere.wav"}
+    with service.line.ticket():
+        waiting = page.convert_recording(given)
+        assert "Waiting for 1 conversion of other visitors." in next(waiting)[page.status]
+        with service.line.ticket():
+            (rejected,) = page.convert_recording(given)
+            assert "2 conversions are waiting already; try again in a few minutes." in rejected[page.status]
+    (update,) = waiting
+    assert "nowhere.wav" in update[page.status]
+
+
+def test_malformed_voice_files_do_not_hide_the_others(tmp_path, put_voice, monkeypatch):
+    def raise_for_bad(path):
+        if path.name == "bad.pth":
+            raise TypeError("unhashable type: 'list'")
+        return read_voice_info(path)
+
+    monkeypatch.setattr("rvc_lightning.app.catalog.read_voice_info", raise_for_bad)
+    put_voice(tmp_path / "good.pth")
+    put_voice(tmp_path / "bad.pth")
+    page = Page(ConversionService(VoiceCatalog(tmp_path), lambda voice, index: None, LIMITS))
+    last = list(page.list_voices(None))[-1]
+    assert last[page.voice]["choices"] == ["good.pth"]
+    assert "'bad.pth' cannot be read as a voice" in html.unescape(last[page.unusable_list])
+
+
+@pytest.mark.slow
+def test_incomplete_requests_time_out(service, files, monkeypatch):
+    monkeypatch.setattr(server, "_HEADER_SECONDS", 0.5)
+
+    async def app(scope, receive, send):
+        await PlainTextResponse("ok")(scope, receive, send)
+
+    with listening("127.0.0.1", 0) as listener:
+        config = uvicorn.Config(app, http=server._Protocol, lifespan="off", log_level="critical")
+        running = uvicorn.Server(config)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        for start in (b"", b"GET / HTTP/1.1\r\nHost: 127", b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HT"):
+            with socket.create_connection(listener.getsockname(), timeout=10) as connection:
+                connection.sendall(start)
+                received = b"".join(iter(lambda: connection.recv(4096), b""))
+                assert (b"ok" in received) == (b"Host: a" in start)
+        running.should_exit = True
+        thread.join(10)

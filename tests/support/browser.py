@@ -1,4 +1,4 @@
-"""A headless Chromium for the tests, and the page of the app as a visitor uses it."""
+"""Headless Chromium for the tests, and the actions of a visitor of the page."""
 
 import json
 import shutil
@@ -25,14 +25,14 @@ def open_browser(downloads):
 
 
 class Visitor:
-    """Somebody in front of the page."""
+    """Actions of a visitor."""
 
     def __init__(self, driver, address):
         self.driver, self.address = driver, address
         driver.get(address)
 
-    def wait(self, what, seconds=30):
-        return WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(lambda driver: what())
+    def wait(self, condition, seconds=30):
+        return WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(lambda driver: condition())
 
     def all(self, selector):
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
@@ -64,14 +64,14 @@ class Visitor:
         next(item for item in self.all("ul[role=listbox] li") if choice in item.text).click()
 
     def send(self, path):
-        """Drops a recording; gives back when the page has it, or says why not."""
+        """Drop a recording; return when the page has accepted or rejected it."""
         for button in self.all("#recording button[aria-label=Clear]"):
             button.click()
         self.one("#recording input[type=file]").send_keys(str(path))
         self.wait(lambda: self.all("#recording button[aria-label=Clear]") or self.text(".toast-body"))
 
     def convert(self):
-        """Clicks, and gives what the page answers when it is done."""
+        """Click Convert; return the final status."""
         self.driver.execute_script("document.querySelectorAll('#status .status').forEach(e => e.innerText = '')")
         self.click("#convert")
         return self.wait(lambda: self.text("#status .status"))
@@ -87,7 +87,7 @@ class Visitor:
         raise TimeoutError(list(Path(downloads).iterdir()))
 
     def requests(self):
-        """Addresses that the page has asked for."""
+        """Return the addresses that the page has requested."""
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         return {
             message["params"]["request"]["url"]
@@ -95,7 +95,8 @@ class Visitor:
             if message["method"] == "Network.requestWillBeSent"
         }
 
-    def picture(self, path):
+    def screenshot(self, path, width=1280):
+        self.driver.set_window_size(width, 1000)
         height = self.driver.execute_script("return document.documentElement.scrollHeight")
-        self.driver.set_window_size(1280, max(1000, height + 150))
+        self.driver.set_window_size(width, max(1000, height + 150))
         self.driver.save_screenshot(str(path))
