@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import lightning
 import numpy as np
@@ -29,7 +29,7 @@ from rvc_lightning.audio.frames import SAMPLE_RATE, content_lengths, frame_count
 from rvc_lightning.cli.progress import Progress
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.content.base import ContentEncoder
-from rvc_lightning.data.pending import FeatureTask
+from rvc_lightning.data.pending import FeatureTask, PendingSlices
 from rvc_lightning.errors import DatasetError, OutOfMemoryError
 from rvc_lightning.io.files import write_npy
 from rvc_lightning.io.workers import end_with_parent
@@ -69,32 +69,6 @@ class FeatureBatch:
     pitch_seconds: float
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Time that features took, summed over all ranks.
-
-    Attributes:
-        pitch_audio_seconds: Audio whose pitch was extracted.
-        pitch_seconds: Time for it, of one process or device at a time.
-        content_audio_seconds: Audio whose content was encoded.
-        content_seconds: Time for it, of one device at a time.
-    """
-
-    pitch_audio_seconds: float = 0.0
-    pitch_seconds: float = 0.0
-    content_audio_seconds: float = 0.0
-    content_seconds: float = 0.0
-
-
-class FeatureTasks(Protocol):
-    """A sequence of tasks with their lengths and gaps as a structured array, see `PendingSlices`."""
-
-    slices: np.ndarray
-
-    def __getitem__(self, index: int, /) -> FeatureTask:
-        """Return one task."""
-
-
 class FeatureExtraction(lightning.LightningModule):
     """Extracts pitch and content of slices, and writes them.
 
@@ -102,7 +76,7 @@ class FeatureExtraction(lightning.LightningModule):
     """
 
     def __init__(
-        self, tasks: FeatureTasks | None, encoder: ContentEncoder, pitch: PitchTracker, config: ExtractionConfig
+        self, tasks: PendingSlices | None, encoder: ContentEncoder, pitch: PitchTracker, config: ExtractionConfig
     ) -> None:
         """Store the networks.
 
@@ -117,12 +91,10 @@ class FeatureExtraction(lightning.LightningModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.tasks, self.config = tasks, config
         self.encoder = encoder
-        is_network = isinstance(pitch, PitchNetwork)
-        self.pitch_network = pitch if is_network else None
-        self.pitch_extractor = None if is_network else pitch
-        # In shared memory, so that strategies that spawn processes return it.
-        self.timing = torch.zeros(4, dtype=torch.float64).share_memory_()
-        self._seconds = np.zeros(4)
+        self.pitch_network = pitch if isinstance(pitch, PitchNetwork) else None
+        self.pitch_extractor = pitch if not isinstance(pitch, PitchNetwork) else None
+        # Audio and time in seconds of pitch and content. Shared memory, so that it returns from spawned processes.
+        self.timing = torch.zeros(2, 2).share_memory_()
 
     def setup(self, stage: str) -> None:
         """Receive the tasks from the first rank."""
@@ -166,21 +138,20 @@ class FeatureExtraction(lightning.LightningModule):
             started = perf_counter()
             network = self.pitch_network
             f0_hz = batch.f0_hz if network is None else _by_slice(network, batch, frame_count)
-            self._seconds[:2] += audio_seconds, batch.pitch_seconds + perf_counter() - started
+            self.timing[0] += torch.tensor([audio_seconds, batch.pitch_seconds + perf_counter() - started])
             _write([task.f0 for task in batch.tasks], f0_hz, np.float32)
         if any(task.content for task in batch.tasks):
             started = perf_counter()
             content = _by_slice(self.encoder, batch, content_lengths)
-            self._seconds[2:] += audio_seconds, perf_counter() - started
+            self.timing[1] += torch.tensor([audio_seconds, perf_counter() - started])
             _write([task.content for task in batch.tasks], content, np.float16)
         self._progress.update(audio_seconds)
         return audio_seconds
 
     def on_predict_end(self) -> None:
-        """Sum the time over all ranks."""
+        """Sum the timing over all ranks."""
         self._progress.close()
-        seconds = torch.tensor(self._seconds, dtype=torch.float32, device=self.device)
-        self.timing.copy_(self.trainer.strategy.reduce(seconds, reduce_op="sum"))
+        self.timing.copy_(self.trainer.strategy.reduce(self.timing.to(self.device), reduce_op="sum"))
 
 
 def _write(paths: list[Path | None], values: list[Any], dtype: type) -> None:
@@ -238,7 +209,7 @@ def batch_slices(slices: np.ndarray, config: ExtractionConfig) -> list[np.ndarra
 class _BatchDataset(Dataset):
     """Batches of slices at 16 kHz, with their pitch if an extractor without a network finds it."""
 
-    def __init__(self, tasks: FeatureTasks, batches: list[np.ndarray], pitch: PitchExtractor | None) -> None:
+    def __init__(self, tasks: PendingSlices, batches: list[np.ndarray], pitch: PitchExtractor | None) -> None:
         self.tasks, self.batches, self.pitch = tasks, batches, pitch
 
     def __len__(self) -> int:
@@ -278,12 +249,12 @@ def _unchanged(batch: Any) -> Any:
 
 
 def extract_features(
-    tasks: FeatureTasks | None,
+    tasks: PendingSlices | None,
     pitch: PitchTracker,
     encoder: ContentEncoder,
     trainer: lightning.Trainer,
     config: ExtractionConfig,
-) -> Timing:
+) -> dict[str, float]:
     """Compute and write missing features; every rank does its share and waits for the others.
 
     Args:
@@ -294,7 +265,7 @@ def extract_features(
         config: How slices are read and batched.
 
     Returns:
-        The time of all ranks.
+        Seconds of audio per second on one process or device, by stage; empty on ranks without the result.
 
     Raises:
         DatasetError: A slice cannot be read.
@@ -302,4 +273,5 @@ def extract_features(
     extraction = FeatureExtraction(tasks, encoder, pitch, config)
     trainer.predict(extraction, return_predictions=False)
     trainer.strategy.barrier("features")
-    return Timing(*extraction.timing.tolist())
+    speeds = zip(("pitch", "content"), extraction.timing.tolist(), strict=True)
+    return {stage: audio / max(seconds, 1e-9) for stage, (audio, seconds) in speeds if audio > 0}

@@ -30,7 +30,7 @@ from rvc_lightning.audio.frames import hop_samples
 from rvc_lightning.cli.columns import pluralize
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.data.dataset import read_feature
-from rvc_lightning.data.features import ExtractionConfig, Timing, extract_features
+from rvc_lightning.data.features import ExtractionConfig, extract_features
 from rvc_lightning.data.layout import REVISION, SILENCE, Layout, existing_slices, recording_path
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, read_manifest, write_manifest
 from rvc_lightning.data.pending import SILENCE_SECONDS, PendingSlices
@@ -40,7 +40,7 @@ from rvc_lightning.data.recordings import Recording, RecordingList, add_fingerpr
 from rvc_lightning.data.report import REPORT_NAME, PreparationReport, UsedRecording, summarize_speakers
 from rvc_lightning.data.report_picture import PICTURE_NAME, write_picture
 from rvc_lightning.data.selection import speaker_numbers
-from rvc_lightning.data.slice_files import SlicingResult, SlicingRun, slice_recordings
+from rvc_lightning.data.slice_files import SlicingResult, slice_recordings
 from rvc_lightning.data.slicing import SkippedPart
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.io.files import read_json, write_json
@@ -84,8 +84,9 @@ def prepare(
             work.slice(identify(listed, audio, output), extraction.num_workers)
             pending = work.find_pending()
             # With several ranks, the others wait even if there is nothing to do.
-            timing = extract(pending) if len(pending) or trainer.world_size > 1 else Timing()
-            report = work.write(encoder.dim, trainer.precision, timing)
+            if len(pending) or trainer.world_size > 1:
+                work.speeds |= extract(pending)
+            report = work.write(encoder.dim, trainer.precision)
     else:
         extract(None)
     trainer.strategy.barrier("manifest")
@@ -129,20 +130,21 @@ class _FirstRank:
         self.recordings: list[Recording] = []
         self.skipped: list[SkippedFile] = []
         self.notes: list[str] = []
-        self.slicing = SlicingRun()
+        self.speeds: dict[str, float] = {}
         self.used: list[UsedRecording] = []
         self.duplicates: list[tuple[str, str]] = []
         self.pitch: defaultdict[int, PitchHistogram] = defaultdict(PitchHistogram)
 
     def slice(self, found: RecordingList, num_workers: int) -> None:
         """Slice the recordings; `self.recordings` are then those with slices."""
-        self.slicing = slice_recordings(
+        run = slice_recordings(
             found.recordings, self.layout.slices, self.recipe.sample_rate, self.recipe.slicing, num_workers
         )
-        failed = self.slicing.failed
-        self.skipped, self.notes = [*found.skipped, *failed.values()], found.notes
+        if run.speed is not None:
+            self.speeds["slicing"] = run.speed
+        self.skipped, self.notes = [*found.skipped, *run.failed.values()], found.notes
         for recording in found.recordings:
-            if recording.folder in failed:
+            if recording.folder in run.failed:
                 continue
             result = self._read_result(recording)
             if result.slices:
@@ -162,7 +164,7 @@ class _FirstRank:
             logger.info("extracting pitch and content of %s", pluralize(len(pending), "slice"))
         return pending
 
-    def write(self, content_dim: int, precision: str, timing: Timing) -> PreparationReport:
+    def write(self, content_dim: int, precision: str) -> PreparationReport:
         """Write manifest and report. Raises DatasetError if nothing can be used."""
         output = self.layout.output
         speakers = speaker_numbers(recording.speaker for recording in self.recordings)
@@ -178,7 +180,7 @@ class _FirstRank:
             revision=REVISION,
         )
         write_manifest(output, header, self._rows(speakers))
-        report = self._report(list(speakers), timing)
+        report = self._report(list(speakers))
         write_json(output / REPORT_NAME, report.to_dict())
         write_picture(report, output / PICTURE_NAME)
         return report
@@ -202,7 +204,7 @@ class _FirstRank:
                 self.pitch[speaker].add(read_feature(self.layout.output / row.f0, 1))
                 yield row
         if not self.used:
-            report = self._report([], Timing())
+            report = self._report([])
             write_json(self.layout.output / REPORT_NAME, report.to_dict())
             raise DatasetError(_nothing_usable(report))
 
@@ -233,7 +235,7 @@ class _FirstRank:
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.layout.output).as_posix()
 
-    def _report(self, speakers: Sequence[str], timing: Timing) -> PreparationReport:
+    def _report(self, speakers: Sequence[str]) -> PreparationReport:
         return PreparationReport(
             audio=display_name(self.audio),
             output=display_name(self.layout.output),
@@ -242,7 +244,7 @@ class _FirstRank:
             speakers=summarize_speakers(speakers, self.used, self.pitch),
             duplicates=self.duplicates,
             notes=self.notes,
-            speeds=_speeds(self.slicing, timing),
+            speeds=self.speeds,
         )
 
     def _read_result(self, recording: Recording) -> SlicingResult:
@@ -280,16 +282,6 @@ def _used(recording: Recording, result: SlicingResult, rows: Sequence[ManifestRo
         left_out=[*result.left_out, *incomplete],
         notes=notes,
     )
-
-
-def _speeds(slicing: SlicingRun, features: Timing) -> dict[str, float]:
-    """Return seconds of audio per second, of each stage that had work."""
-    stages = {
-        "slicing": (slicing.audio_seconds, slicing.seconds),
-        "pitch": (features.pitch_audio_seconds, features.pitch_seconds),
-        "content": (features.content_audio_seconds, features.content_seconds),
-    }
-    return {stage: audio / max(seconds, 1e-9) for stage, (audio, seconds) in stages.items() if audio > 0}
 
 
 def _warn_if_older(output: Path) -> None:

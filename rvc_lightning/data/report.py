@@ -69,18 +69,6 @@ class SpeakerSummary:
     pitch: PitchHistogram
     levels: Levels
 
-    @classmethod
-    def of(cls, name: str, recordings: Sequence[UsedRecording], pitch: PitchHistogram) -> SpeakerSummary:
-        """Summarize the recordings of a speaker."""
-        return cls(
-            name=name,
-            recordings=len(recordings),
-            slices=sum(recording.slices for recording in recordings),
-            seconds=sum(recording.slice_seconds for recording in recordings),
-            pitch=pitch,
-            levels=_mean_levels(recordings),
-        )
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; the pitch as its range and as seconds by semitone."""
         return {**asdict(self), "pitch": self.pitch.to_dict()}
@@ -132,14 +120,9 @@ class PreparationReport:
             "seconds": self.seconds,
             "slices": self.slices,
             "slice_seconds": self.slice_seconds,
-            "audio": self.audio,
-            "output": self.output,
-            "notes": self.notes,
-            "speeds": self.speeds,
+            **asdict(self),
             "speakers": [speaker.to_dict() for speaker in self.speakers],
             "duplicates": [{"recording": name, "same_as": original} for name, original in self.duplicates],
-            "used": [asdict(recording) for recording in self.used],
-            "skipped": [asdict(file) for file in self.skipped],
         }
 
     def summary(self) -> str:
@@ -182,7 +165,17 @@ def summarize_speakers(
     by_speaker: dict[int, list[UsedRecording]] = defaultdict(list)
     for recording in used:
         by_speaker[recording.speaker].append(recording)
-    return [SpeakerSummary.of(name, by_speaker[number], pitch[number]) for number, name in enumerate(names)]
+    return [
+        SpeakerSummary(
+            name=name,
+            recordings=len(by_speaker[number]),
+            slices=sum(recording.slices for recording in by_speaker[number]),
+            seconds=sum(recording.slice_seconds for recording in by_speaker[number]),
+            pitch=pitch[number],
+            levels=_mean_levels(by_speaker[number]),
+        )
+        for number, name in enumerate(names)
+    ]
 
 
 def skipped_lines(files: Iterable[SkippedFile]) -> list[str]:

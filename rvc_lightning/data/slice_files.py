@@ -96,13 +96,11 @@ class SlicingRun:
 
     Attributes:
         failed: Recordings that cannot be decoded, by their folder.
-        audio_seconds: Length of the recordings that were sliced.
-        seconds: Duration of the work.
+        speed: Seconds of audio per second; None if nothing was sliced.
     """
 
     failed: dict[str, SkippedFile] = field(default_factory=dict)
-    audio_seconds: float = 0.0
-    seconds: float = 0.0
+    speed: float | None = None
 
 
 def slice_recordings(
@@ -135,7 +133,7 @@ def slice_recordings(
                 failed[pending[index].folder] = result
             else:
                 audio_seconds += result
-    return SlicingRun(failed, audio_seconds, perf_counter() - started)
+    return SlicingRun(failed, audio_seconds / (perf_counter() - started) or None)
 
 
 def _is_complete(slices: Path, recording: Recording) -> bool:
