@@ -1,6 +1,7 @@
 """Checkpoints, manifests and voices whose entries are not what they should be: one error, and no file outside.
 
-Pickles that run code, cut files and sizes of terabytes are in test_hostile_files.py, indexes in test_index_file.py.
+Pickles that run code, cut files and sizes of terabytes are in test_hostile_files.py,
+indexes in test_index_file.py.
 """
 
 import copy

@@ -1,17 +1,21 @@
-"""Atomic writes leave the old file or the new one, never a part."""
+"""Atomic writes, and files of arrays."""
 
 import hashlib
+import io
 import json
+import os
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile_pickles import Calls, npy_bytes
 
 from rvc_lightning.errors import NotWritableError
-from rvc_lightning.io.files import atomic_path, digest, write_json, write_npy
+from rvc_lightning.io.files import atomic_path, digest, read_npy, write_json, write_npy
 
 
-def test_success_replaces_and_leaves_nothing_else(tmp_path):
+def test_replace_a_file(tmp_path):
     target = tmp_path / "deep" / "a.txt"
     for text in ("one", "two"):
         with atomic_path(target) as temporary:
@@ -39,7 +43,7 @@ def test_failure_keeps_the_old_file(tmp_path, error):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_permissions_are_those_of_an_ordinary_file(tmp_path):
+def test_permissions(tmp_path):
     ordinary = tmp_path / "ordinary"
     ordinary.touch()
     with atomic_path(tmp_path / "atomic") as temporary:
@@ -57,3 +61,30 @@ def test_json_npy_digest(tmp_path):
     assert np.load(tmp_path / "a.npy").dtype == np.float16
     content = (tmp_path / "a.npy").read_bytes()
     assert digest(tmp_path / "a.npy") == hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def npz_bytes():
+    stream = io.BytesIO()
+    np.savez(stream, a=np.zeros(3))
+    return stream.getvalue()
+
+
+def test_hostile_arrays(tmp_path):
+    trace, path = tmp_path / "ran", tmp_path / "a.npy"
+    good = np.arange(12, dtype=np.float32).reshape(3, 4)
+    path.write_bytes(npy_bytes(good))
+    assert np.array_equal(read_npy(path, 2), good)
+    claims = npy_bytes(good).replace(b"(3, 4), }          ", b"(99999999999, 4), }")
+    for content in (
+        npy_bytes(np.array([Calls(os.mkdir, str(trace))], dtype=object)),
+        pickle.dumps(Calls(os.mkdir, str(trace))),
+        npz_bytes(),
+        claims,
+        npy_bytes(np.array(["text"])),
+        npy_bytes(np.zeros(3)),
+        *(npy_bytes(good)[:length] for length in (0, 1, 8, 40, 100, 128, 140, 175)),
+    ):
+        path.write_bytes(content)
+        with pytest.raises((ValueError, OSError)):
+            read_npy(path, 2)
+    assert not trace.exists()
