@@ -229,7 +229,7 @@ def test_a_hostile_configuration(tmp_path, text):
         read_json(tmp_path / "config.json")
     with pytest.raises(VoiceError, match=r"config\.json' cannot be read as JSON"):
         generator_checkpoint(tmp_path / "G_2333333.pth")
-    with pytest.raises(DatasetError, match=r"config\.json' is no JSON object"):
+    with pytest.raises(DatasetError, match=r"config\.json' is not a JSON object"):
         read_config(tmp_path)
 
 
