@@ -16,13 +16,14 @@ import pytest
 import soundfile
 import torch
 from golden import GOLDEN, patch_draws
-from runs import ADAMW, FACTS, HOP, WEIGHTS
+from runs import ADAMW, FACTS, HOP
 from stubs import make_voice, quick_config
+from tiny import training_config
 
 from rvc_lightning.cli.resolvers import DEMO_FOLDER
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
-from rvc_lightning.training.module import RVCModule, TrainingConfig
+from rvc_lightning.training.module import RVCModule
 
 # The networks of the tests are tiny: threads would cost more than they give, most of all on a busy machine.
 torch.set_num_threads(1)
@@ -100,7 +101,7 @@ def put_voice():
 def make_module(tiny_synthesizer, tiny_discriminator):
     def make(optimizer=ADAMW, **training):
         torch.manual_seed(7)
-        config = TrainingConfig(**({"segment_frames": 8, "n_mels": 20, "loss_weights": WEIGHTS} | training))
+        config = training_config(**training)
         decay = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
         return RVCModule(
             tiny_synthesizer, tiny_discriminator, config, optimizer=optimizer, scheduler=decay, voice=FACTS

@@ -35,7 +35,7 @@ from rvc_lightning.data.manifest import DatasetHeader
 from rvc_lightning.errors import unknown_choice
 from rvc_lightning.models.discriminators import PeriodDiscriminator
 from rvc_lightning.training import losses
-from rvc_lightning.training.module import Generated, RVCModule, SeenLoss
+from rvc_lightning.training.module import Generated, RVCModule, StepLoss
 from rvc_lightning.training.networks import build_module
 from rvc_lightning.training.trainer import set_up_torch
 
@@ -70,7 +70,7 @@ def one_batch(examples: Sequence[Example]) -> list[Batch]:
 class BaselineLoop(RVCModule):
     """The same networks and losses in the loop of RVC tools."""
 
-    def training_step(self, batches: Sequence[Batch], batch_idx: int) -> dict[str, list[SeenLoss]]:
+    def training_step(self, batches: Sequence[Batch], batch_idx: int) -> dict[str, list[StepLoss]]:
         """Run one step without our optimizations."""
         discriminator_optimizer, generator_optimizer = self._optimizers()
         (batch,) = batches

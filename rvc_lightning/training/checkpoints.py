@@ -18,10 +18,13 @@ from rvc_lightning.cli.resolvers import CHECKPOINT_FOLDER
 from rvc_lightning.errors import OutOfSpaceError, VoiceError
 from rvc_lightning.io.files import atomic_path, make_folder
 from rvc_lightning.io.pickles import read_pickle
-from rvc_lightning.training.module import CHECKPOINT_KEY
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT_KEY = "rvc_lightning"
+"""Key of the metadata of the voice in a checkpoint, plain values."""
+AVERAGED_KEY = "averaged_synthesizer"
+"""Key of the averaged weights of the synthesizer in a checkpoint, if there are any; names start with `module.`."""
 NEXT, LAST, PREVIOUS = "next.ckpt", "last.ckpt", "previous.ckpt"
 """States to go on from, newest first. `next.ckpt` is there for the moment in which the other two move up."""
 BEST = "best.ckpt"

@@ -29,8 +29,14 @@ from rvc_lightning.retrieval.pairing import (
     remove_index,
     update_index,
 )
-from rvc_lightning.training.checkpoints import CHECKPOINT_SUFFIX, best_checkpoint, check_complete, read_checkpoint
-from rvc_lightning.training.module import AVERAGED_KEY, CHECKPOINT_KEY
+from rvc_lightning.training.checkpoints import (
+    AVERAGED_KEY,
+    CHECKPOINT_KEY,
+    CHECKPOINT_SUFFIX,
+    best_checkpoint,
+    check_complete,
+    read_checkpoint,
+)
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.rvc_format import SPEAKER_TABLE
 from rvc_lightning.voice.voice import Voice, to_half

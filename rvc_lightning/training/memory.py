@@ -1,4 +1,4 @@
-"""Memory of training: activations that are computed twice instead of kept, and an error that helps when it runs out."""
+"""Memory of training: activation checkpointing, and advice when memory runs out."""
 
 from __future__ import annotations
 
@@ -22,19 +22,16 @@ R = TypeVar("R")
 Module = TypeVar("Module")
 Batches = TypeVar("Batches", Batch, Sequence[Batch])
 
-CHECKPOINTED = ("none", "generator", "all")
-"""What may compute its activations once more in the backward pass."""
 
+def checkpoint_activations(synthesizer: Synthesizer, discriminator: Discriminator, parts: str) -> None:
+    """Recompute activations of parts of the networks in the backward pass instead of storing them.
 
-def recompute_activations(synthesizer: Synthesizer, discriminator: Discriminator, parts: str) -> None:
-    """Makes parts of the networks keep what they get and give, and compute what is between in the backward pass.
-
-    Non-reentrant, and with the same random draws, so that the gradients are the same (Chen et al. 2016).
+    Non-reentrant and with the same random state, so gradients are the same (Chen et al. 2016).
 
     Args:
-        synthesizer: Of its generator, each block of residual convolutions is such a part.
-        discriminator: Each of its sub-discriminators is one.
-        parts: 'none', 'generator', or 'all'.
+        synthesizer: Network of which each block of residual convolutions of the generator is a part.
+        discriminator: Network of which each sub-discriminator is a part.
+        parts: 'none', 'generator' or 'all'.
     """
     units: list[nn.Module] = []
     if parts != "none":
@@ -43,7 +40,7 @@ def recompute_activations(synthesizer: Synthesizer, discriminator: Discriminator
         units += [module for module in synthesizer.modules() if isinstance(module, WaveNet | Transformer)]
         units += discriminator.discriminators
     for unit in units:
-        # A partial of a bound method, which a copy of the network carries over to its own modules.
+        # Copying a network rebinds a partial of a bound method to the copy.
         unit.forward = functools.partial(checkpoint, unit.forward, use_reentrant=False)
 
 
@@ -53,18 +50,15 @@ def _generator_blocks(generator: nn.Module) -> Iterator[nn.Module]:
             yield from module
 
 
-def explains_out_of_memory(step: Callable[[Module, Batches, int], R]) -> Callable[[Module, Batches, int], R]:
-    """Makes a step that runs out of memory say for which batch, and what to change.
+def advise_out_of_memory(step: Callable[[Module, Batches, int], R]) -> Callable[[Module, Batches, int], R]:
+    """Decorate a step so that it raises OutOfMemoryError, with the batch and the settings to change.
 
     Args:
-        step: A method that gets a batch, or the batches of an optimizer step, and its number.
-
-    Returns:
-        The same, raising OutOfMemoryError where memory runs out.
+        step: Method with a batch, or the batches of an optimizer step, and its number as arguments.
     """
 
     @functools.wraps(step)
-    def explained(self: Module, batches: Batches, batch_idx: int) -> R:
+    def decorated(self: Module, batches: Batches, batch_idx: int) -> R:
         try:
             return step(self, batches, batch_idx)
         except RuntimeError as error:
@@ -72,16 +66,16 @@ def explains_out_of_memory(step: Callable[[Module, Batches, int], R]) -> Callabl
                 raise
             raise OutOfMemoryError(_advice([batches] if isinstance(batches, Batch) else batches, error)) from error
 
-    return explained
+    return decorated
 
 
 def _advice(batches: Sequence[Batch], error: RuntimeError) -> str:
     largest = max(batches, key=lambda batch: batch.f0_hz.numel())
     n_items, frames = largest.f0_hz.shape
     return (
-        f"memory ran out with a batch of {n_items} slices of up to {frames} frames ({frames / FRAMES_PER_SECOND:.1f} s)"
+        f"memory ran out for a batch of {n_items} slices of up to {frames} frames ({frames / FRAMES_PER_SECOND:.1f} s)"
         f": {str(error).splitlines()[0]} Change one of these: data.batch_size={max(1, n_items // 2)}, with "
         f"model.accumulate_grad_batches={2 * len(batches)} for the same steps; model.checkpoint_activations=all, which "
-        f"computes more and keeps less; model.crop_frames=100, which looks at one second of each slice. What was "
-        "saved before is kept"
+        f"takes less memory and more time; model.crop_frames=100, which uses one second of each slice. Earlier "
+        "checkpoints are kept"
     )

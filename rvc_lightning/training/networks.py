@@ -20,7 +20,8 @@ from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.models.generators import GENERATORS, check_generator, generator_class
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.pitch import PITCH_EXTRACTORS
-from rvc_lightning.training.module import RVCModule, TrainingConfig
+from rvc_lightning.training.config import TrainingConfig
+from rvc_lightning.training.module import RVCModule
 
 _MAX_MEDIAN_ROWS = 500
 
@@ -47,7 +48,7 @@ def network_configs(config: DictConfig, **sizes: int) -> NetworkConfigs:
     synthesizer = SynthesizerConfig.from_values(model.pop("synthesizer") | sizes)
     check_generator(synthesizer)
     discriminator = DiscriminatorConfig.from_values(model.pop("discriminator"))
-    training = TrainingConfig(**model)
+    training = TrainingConfig.from_values(model)
     min_samples = discriminator.min_samples
     if training.mel_loss != "single":
         min_samples = max(min_samples, MultiScaleMel.FEWEST_SAMPLES)

@@ -28,11 +28,11 @@ from rvc_lightning.io.locks import KILL_GRACE_SECONDS, LOCK_NAME, exclusive_lock
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.retrieval.index import IndexConfig
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint, stopped_by_signals
-from rvc_lightning.training.checkpoints import open_checkpoint, read_checkpoint
+from rvc_lightning.training.checkpoints import CHECKPOINT_KEY, open_checkpoint, read_checkpoint
 from rvc_lightning.training.dataset import check_still_prepared, content_dim_of, prepare_dataset
 from rvc_lightning.training.export import ExportedVoice, export_checkpoint
 from rvc_lightning.training.lightning_adapter import is_first_rank, steps_done
-from rvc_lightning.training.module import CHECKPOINT_KEY, RVCModule
+from rvc_lightning.training.module import RVCModule
 from rvc_lightning.training.networks import build_module, check_networks, voice_metadata
 from rvc_lightning.training.pretrained import Pretrained, PretrainedConfig, read_pretrained
 from rvc_lightning.training.trainer import build_trainer, set_up_torch

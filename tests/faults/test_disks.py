@@ -26,9 +26,8 @@ from rvc_lightning.io.files import atomic_path, write_json, write_npy
 from rvc_lightning.retrieval.index import save_index
 from rvc_lightning.training import run as workflow
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
-from rvc_lightning.training.checkpoints import AtomicCheckpointIO, read_checkpoint
+from rvc_lightning.training.checkpoints import CHECKPOINT_KEY, AtomicCheckpointIO, read_checkpoint
 from rvc_lightning.training.dataset import prepare_dataset
-from rvc_lightning.training.module import CHECKPOINT_KEY
 
 ROOM = 20 << 10
 NOISE = np.random.default_rng(0).normal(0, 0.1, 300_000).astype(np.float32)

@@ -15,7 +15,8 @@ from commanding import command, one_error, tree
 from torch.utils.data import DataLoader, TensorDataset
 
 from rvc_lightning.data.manifest import HEADER_NAME, MANIFEST_NAME
-from rvc_lightning.training.module import CHECKPOINT_KEY, RVCModule, TrainingConfig
+from rvc_lightning.training.checkpoints import CHECKPOINT_KEY
+from rvc_lightning.training.module import RVCModule
 
 FACTS = {
     "name": "anna",
@@ -37,7 +38,7 @@ def whole(tmp_path_factory):
     module = RVCModule(
         replace(tiny.SYNTHESIZER, content_dim=768),
         tiny.DISCRIMINATOR,
-        TrainingConfig(segment_frames=8, n_mels=20, loss_weights=tiny.WEIGHTS),
+        tiny.training_config(),
         optimizer=tiny.SGD,
         scheduler=partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.99),
         voice=FACTS,

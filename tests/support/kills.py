@@ -22,8 +22,8 @@ from rvc_lightning import Voice, convert, prepare, train
 from rvc_lightning.conversion.journal import JOURNAL_NAME, Journal
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.files import TEMPORARY_PREFIX
-from rvc_lightning.training.checkpoints import open_checkpoint, read_checkpoint
-from rvc_lightning.training.module import CHECKPOINT_KEY, RVCModule
+from rvc_lightning.training.checkpoints import CHECKPOINT_KEY, open_checkpoint, read_checkpoint
+from rvc_lightning.training.module import RVCModule
 
 FORK = multiprocessing.get_context("fork")
 SIZES = {"initial_channels": 16, "hidden_channels": 8, "latent_channels": 4, "filter_channels": 8, "n_layers": 1}

@@ -1,6 +1,7 @@
-"""The smallest networks, a dataset of noise and trainers for them, also for scripts that ranks run."""
+"""The smallest networks, a dataset of noise and trainers for them; scripts of ranks use them, too."""
 
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ import soundfile
 import torch
 from defaults import make_data
 from lightning import Trainer
+from omegaconf import OmegaConf
 
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
-from rvc_lightning.training.module import RVCModule, TrainingConfig
+from rvc_lightning.training.config import TrainingConfig
+from rvc_lightning.training.module import RVCModule
 
 HOP = 240
 SGD = partial(torch.optim.SGD, lr=1e-3, momentum=0.5)
@@ -39,9 +42,19 @@ DISCRIMINATOR = DiscriminatorConfig(
 WEIGHTS = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
 
 
+TRAINING = {"segment_frames": 8, "n_mels": 20, "mel_loss": "single", "loss_weights": WEIGHTS}
+
+
+def training_config(**changes):
+    """Return the settings of conf/model/full.yaml for tiny networks, with `changes`."""
+    values = OmegaConf.to_container(OmegaConf.load(files("rvc_lightning.conf") / "model/full.yaml"))
+    del values["synthesizer"]
+    return TrainingConfig.from_values(values | TRAINING | changes)
+
+
 def tiny_module(optimizer=SGD, **training):
     torch.manual_seed(7)
-    config = TrainingConfig(**({"segment_frames": 8, "n_mels": 20, "loss_weights": WEIGHTS} | training))
+    config = training_config(**training)
     decay = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.99)
     return RVCModule(SYNTHESIZER, DISCRIMINATOR, config, optimizer=optimizer, scheduler=decay)
 
@@ -58,7 +71,7 @@ def tiny_data(folder, **changes):
 
 
 def write_tiny_dataset(folder: Path, n_slices=16):
-    """Slices of lengths far apart; two of a recording."""
+    """Write slices of very different lengths, two per recording."""
     noise, rows = np.random.default_rng(0), []
     for number in range(n_slices):
         frames = 12 + 5 * number

@@ -22,7 +22,7 @@ from rvc_lightning.data.dataset import CachedSlices, SliceDataset
 from rvc_lightning.data.manifest import DatasetHeader, read_manifest
 from rvc_lightning.errors import ConfigurationError, OutOfMemoryError
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
-from rvc_lightning.training.memory import CHECKPOINTED
+from rvc_lightning.training.config import CHECKPOINTED
 from rvc_lightning.training.module import frozen
 from rvc_lightning.training.networks import build_module
 
@@ -166,7 +166,7 @@ def test_a_copy_computes_its_own_activations():
 def test_an_unknown_part_is_refused():
     config = composed("model.checkpoint_activations=some")
     header = DatasetHeader(config.model.synthesizer.sample_rate, {}, {"dim": 768})
-    with pytest.raises(ConfigurationError, match="all, generator, none"):
+    with pytest.raises(ConfigurationError, match="none, generator, all"):
         build_module(config, header, {})
 
 

@@ -5,11 +5,12 @@ from functools import partial
 import golden_rule
 import pytest
 import torch
+from tiny import training_config
 from torch import nn
 
 from rvc_lightning.data.batch import Batch
 from rvc_lightning.models import DiscriminatorConfig
-from rvc_lightning.training.module import RVCModule, TrainingConfig, frozen
+from rvc_lightning.training.module import RVCModule, frozen
 from rvc_lightning.voice import rvc_format
 
 WEIGHTS = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
@@ -38,7 +39,7 @@ def golden_step(request, golden):
         pitch_guided=True,
         speaker_count=info["config"][-3],
     )
-    training = TrainingConfig(segment_frames=info["segment_frames"], **training)
+    training = training_config(segment_frames=info["segment_frames"], **training)
     module = RVCModule(config, discriminator, training, optimizer=ADAMW, scheduler=DECAY)
     for network, seed in ((module.synthesizer, info["seed_g"]), (module.discriminator, info["seed_d"])):
         network.load_state_dict(

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from peers import write_pretrained
 from runs import run_training, small_run
 from stubs import make_voice, quick_config
+from tiny import training_config
 
 from rvc_lightning.cli.resolvers import ASSETS
 from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
@@ -18,8 +19,9 @@ from rvc_lightning.export import command_from
 from rvc_lightning.io.locks import LOCK_NAME
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.training import run as workflow
+from rvc_lightning.training.checkpoints import AVERAGED_KEY
 from rvc_lightning.training.export import Pair, export_pair, remembered
-from rvc_lightning.training.module import AVERAGED_KEY, RVCModule, TrainingConfig
+from rvc_lightning.training.module import RVCModule
 from rvc_lightning.training.networks import build_module
 from rvc_lightning.training.pretrained import PretrainedConfig, read_pretrained
 from rvc_lightning.training.run import read_start
@@ -38,7 +40,7 @@ def module_of(synthesizer, discriminator=DISCRIMINATOR):
     return RVCModule(
         synthesizer,
         discriminator,
-        TrainingConfig(segment_frames=8, n_mels=20, loss_weights=WEIGHTS),
+        training_config(),
         optimizer=torch.optim.AdamW,
         scheduler=partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9),
     )

@@ -14,9 +14,10 @@ import torch
 from lightning import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from runs import FACTS, HOP, WEIGHTS, data_of, run_training, small_run, trainer_for
+from runs import FACTS, HOP, data_of, run_training, small_run, trainer_for
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tiny import training_config
 
 from rvc_lightning.cli.resolvers import DEMO_FOLDER
 from rvc_lightning.config.values import plain
@@ -31,9 +32,10 @@ from rvc_lightning.training import run as workflow
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
 from rvc_lightning.training.callbacks.step_limit import StepLimit
 from rvc_lightning.training.callbacks.throughput import Throughput
+from rvc_lightning.training.checkpoints import AVERAGED_KEY, CHECKPOINT_KEY
 from rvc_lightning.training.dataset import prepare_dataset
 from rvc_lightning.training.export import export_checkpoint, export_index, facts_of, load_voice
-from rvc_lightning.training.module import AVERAGED_KEY, CHECKPOINT_KEY, RVCModule, TrainingConfig
+from rvc_lightning.training.module import RVCModule
 from rvc_lightning.voice.voice import Voice
 
 
@@ -178,7 +180,7 @@ def test_each_item_is_generated_in_its_own_way(make_module):
 
 def test_a_share_beyond_all_is_refused():
     with pytest.raises(ConfigurationError, match=r"from_content_share=1\.5"):
-        TrainingConfig(segment_frames=8, n_mels=20, loss_weights=WEIGHTS, from_content_share=1.5)
+        training_config(from_content_share=1.5)
 
 
 def test_silence_alone_can_be_trained_on(make_module):

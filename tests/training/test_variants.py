@@ -9,6 +9,7 @@ import torch
 from configurations import SMALL_DISCRIMINATOR, composed
 from defaults import make_data
 from runs import run_training, small_run
+from tiny import training_config
 
 from rvc_lightning import Voice
 from rvc_lightning.cli.resolvers import DEMO_FOLDER
@@ -16,7 +17,7 @@ from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manife
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.training import run as workflow
 from rvc_lightning.training.dataset import prepare_dataset
-from rvc_lightning.training.module import RVCModule, TrainingConfig
+from rvc_lightning.training.module import RVCModule
 
 
 @pytest.fixture
@@ -114,8 +115,7 @@ def test_only_slices_that_hold_a_segment_are_trained_on(tmp_path, segment_frames
 @pytest.fixture
 def make_module(tiny_synthesizer, tiny_discriminator):
     def make(**training):
-        weights = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
-        config = TrainingConfig(segment_frames=8, n_mels=20, loss_weights=weights, **training)
+        config = training_config(**training)
         decay = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
         return RVCModule(tiny_synthesizer, tiny_discriminator, config, optimizer=torch.optim.AdamW, scheduler=decay)
 

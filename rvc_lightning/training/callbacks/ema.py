@@ -13,7 +13,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from rvc_lightning.config.validation import check_number
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models import Synthesizer
-from rvc_lightning.training.module import AVERAGED_KEY, RVCModule
+from rvc_lightning.training.checkpoints import AVERAGED_KEY
+from rvc_lightning.training.module import RVCModule
 
 log = logging.getLogger(__name__)
 

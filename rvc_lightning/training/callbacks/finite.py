@@ -13,7 +13,7 @@ from rvc_lightning.config.validation import check_whole
 from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.errors import DivergenceError
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
-from rvc_lightning.training.module import RVCModule, SeenLoss
+from rvc_lightning.training.module import RVCModule, StepLoss
 
 _MOST_NAMES = 8
 
@@ -23,7 +23,7 @@ class _Noted(NamedTuple):
 
     step: int
     epoch: int
-    loss: SeenLoss
+    loss: StepLoss
 
 
 class FiniteGuard(Callback):
@@ -43,7 +43,7 @@ class FiniteGuard(Callback):
         check_whole("callbacks.finite.check_every_n_steps", check_every_n_steps, 1)
         self.check_every_n_steps = check_every_n_steps
         self._noted: list[_Noted] = []
-        self._last: SeenLoss | None = None
+        self._last: StepLoss | None = None
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: Trainer, pl_module: RVCModule, outputs: dict[str, Any], batch: Any, batch_idx: int

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rvc_lightning.config.validation import check_number, check_whole
 from rvc_lightning.errors import unknown_choice
-from rvc_lightning.training.module import RVCModule, SeenLoss
+from rvc_lightning.training.module import RVCModule, StepLoss
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Overtraining(Callback):
     ) -> None:
         """Adds the generator's losses to the sum of the epoch, on the device."""
         if self.rule == "classic":
-            losses: list[SeenLoss] = outputs["losses"]
+            losses: list[StepLoss] = outputs["losses"]
             totals = [loss.value.float() for loss in losses if loss.name == "generator"]
             self._sum, self._batches = self._sum + torch.stack(totals).sum(), self._batches + len(totals)
 

@@ -20,9 +20,9 @@ from rvc_lightning.training.callbacks.finite import FiniteGuard
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
 from rvc_lightning.training.callbacks.overtraining import Overtraining
 from rvc_lightning.training.callbacks.pitch_error import PitchError, pitch_error
-from rvc_lightning.training.checkpoints import read_checkpoint
+from rvc_lightning.training.checkpoints import CHECKPOINT_KEY, read_checkpoint
 from rvc_lightning.training.export import export_checkpoint
-from rvc_lightning.training.module import CHECKPOINT_KEY, SeenLoss
+from rvc_lightning.training.module import StepLoss
 from rvc_lightning.voice.voice import Voice
 
 __all__ = ["tiny_discriminator", "tiny_synthesizer"]  # fixtures
@@ -133,8 +133,8 @@ def test_the_classic_rule_looks_at_means_over_the_batches_of_an_epoch():
 
     def steps(callback, *steps):
         for losses in steps:
-            seen = [SeenLoss("generator", torch.tensor(value), ()) for value in losses]
-            other = SeenLoss("mel", torch.tensor(99.0), ())
+            seen = [StepLoss("generator", torch.tensor(value), ()) for value in losses]
+            other = StepLoss("mel", torch.tensor(99.0), ())
             callback.on_train_batch_end(trainer, module, {"losses": [other, *seen]}, None, 0)
 
     callback = watcher("classic", patience=1, min_delta=0.004)

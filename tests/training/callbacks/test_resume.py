@@ -22,8 +22,13 @@ from rvc_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from rvc_lightning.training.callbacks.ema import AveragedWeights
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
 from rvc_lightning.training.callbacks.overtraining import Overtraining
-from rvc_lightning.training.checkpoints import AtomicCheckpointIO, find_checkpoint, read_checkpoint
-from rvc_lightning.training.module import AVERAGED_KEY, CHECKPOINT_KEY
+from rvc_lightning.training.checkpoints import (
+    AVERAGED_KEY,
+    CHECKPOINT_KEY,
+    AtomicCheckpointIO,
+    find_checkpoint,
+    read_checkpoint,
+)
 
 __all__ = ["tiny_discriminator", "tiny_synthesizer"]  # fixtures
 

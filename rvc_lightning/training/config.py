@@ -1,0 +1,47 @@
+"""Settings of training, apart from the sizes of the networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rvc_lightning.config.options import Settings, option
+from rvc_lightning.errors import ConfigurationError
+
+MEL_LOSSES = ("single", "multi_scale")
+CHECKPOINTED = ("none", "generator", "all")
+CLIPPING = ("norm", "value")
+LOSSES = ("adversarial", "features", "mel", "kl")
+"""Losses of the generator that have a weight."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(Settings, group="model"):
+    """How a voice is trained. The defaults are those of `conf/model` and `conf/loss`."""
+
+    segment_frames: int = option(help="Length of the segments that are generated and discriminated", min=1)
+    n_mels: int = option(help="Bands of the mel spectrum of the mel loss", min=1)
+    mel_loss: str = option(help="single: one log-mel spectrum; multi_scale: seven window sizes", choices=MEL_LOSSES)
+    loss_weights: dict[str, float] = option(help="Weight of each loss of the generator")
+    crop_frames: int | None = option(help="Frames of the random crop of each slice that a step uses", min=2)
+    accumulate_grad_batches: int = option(help="Batches of one optimizer step", min=1)
+    gradient_clip_val: float | None = option(help="Maximum gradient norm or value", min=0)
+    gradient_clip_algorithm: str = option(help="How gradients are clipped", choices=CLIPPING)
+    adversarial_from_step: int = option(help="Steps before the adversarial losses are added", min=0)
+    from_content_share: float = option(help="Share of segments generated from content and pitch", min=0, max=1)
+    noise_scale: float = option(help="Scale of the prior's standard deviation in conversion", min=0, max=1)
+    grad_norm_every_n_steps: int = option(help="Steps between logged gradient norms; 0 for never", min=0)
+    checkpoint_activations: str = option(help="Networks that recompute their activations", choices=CHECKPOINTED)
+    compile: bool = option(help="Whether generator and discriminator are compiled")
+
+    def __post_init__(self) -> None:
+        """Check all fields. Raises ConfigurationError."""
+        super().__post_init__()
+        if self.crop_frames is not None and (self.crop_frames <= self.segment_frames or self.crop_frames % 2):
+            raise ConfigurationError(
+                f"model.crop_frames={self.crop_frames}: choose null, or an even number above "
+                f"model.segment_frames={self.segment_frames}"
+            )
+        if set(self.loss_weights) != set(LOSSES):
+            raise ConfigurationError(
+                f"model.loss_weights={self.loss_weights}: choose a weight for each of {', '.join(LOSSES)}"
+            )
