@@ -9,6 +9,7 @@ from struct import Struct
 PYTORCH = "a PyTorch file"
 
 _HEAD_BYTES = 1024
+_RVC_FILES = "RVC tools use .pth files for voices and .index files for indexes"
 _MAGIC = {
     b"version https://git-lfs.github.com/spec/": "a Git LFS pointer; download the file itself, or run 'git lfs pull'",
     b"Rar!\x1a\x07": "a RAR archive; unpack it",
@@ -62,10 +63,10 @@ def describe_kind(path: Path) -> str | None:
     if head.startswith(_FAISS_MAGIC) and head[:4].isalnum():
         return "a faiss index; the voice that it belongs to is a .pth file"
     if len(head) > 8 and head[8:9] == b"{" and 2 <= _UINT64.unpack_from(head)[0] <= size_bytes - 8:
-        return "a safetensors file, which RVC tools do not use; download the .pth file"
+        return f"a safetensors file; {_RVC_FILES}"
     # Protocol buffer: field 1 is the version of the format; field 2, 3, 7 or 8 (producer, graph, operator set) follows.
     if head[:1] == b"\x08" and 0 < head[1] < 64 and head[2:3] in (b"\x12", b"\x1a", b"\x3a", b"\x42"):
-        return "an ONNX model, which cannot be converted back; download the .pth file"
+        return f"an ONNX model; {_RVC_FILES}"
     if head[257:262] == b"ustar":
         return "a tar archive; unpack it"
     if text.startswith((b"{", b"[")):

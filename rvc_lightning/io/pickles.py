@@ -8,6 +8,7 @@ file any more.
 from __future__ import annotations
 
 import mmap
+import os
 import pickle
 import struct
 import zipfile
@@ -78,9 +79,19 @@ def _reason(error: Exception) -> str:
 def _load(path: Path) -> Any:
     zipped = is_zip(path)
     _check_zip(path) if zipped else _check_legacy(path)
-    # A mapped tensor cannot reach beyond the file, whatever size it claims.
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    with path.open("rb") as stream:
+        # A mapped tensor cannot reach beyond the file, whatever size it claims. torch maps UTF-8 paths only.
+        source = os.fspath(path) if _is_utf8(path) else f"/dev/fd/{stream.fileno()}"
+        content = torch.load(source, map_location="cpu", weights_only=True, mmap=zipped)
     return _Copier(path.stat().st_size).copy(content)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_zip(path: Path) -> None:

@@ -61,8 +61,8 @@ def train(config: DictConfig) -> float:
     with stopped_by_signals(f"the same command and checkpoint={config.paths.run}/checkpoints/last.ckpt"):
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     if trainer.is_global_zero:
-        with atomic_path(Path(config.output)) as path:
-            torch.save(to_file(module.network), path)
+        with atomic_path(Path(config.output)) as path, path.open("wb") as stream:
+            torch.save(to_file(module.network), stream)
         log.info(
             "%s: %.1f %% of frames have a wrong phone", config.output, 100 * trainer.callback_metrics["val/frame_error"]
         )

@@ -71,6 +71,8 @@ def read_header(path: Path) -> IndexHeader:
     """
     with path.open("rb") as stream:
         reader = _Reader(stream, f"'{path}' cannot be read as an index")
+        if not reader.left:
+            reader.fail("it is empty")
         kind = reader.take(4)
         if kind == _INVERTED:
             header = _read_inverted(reader)

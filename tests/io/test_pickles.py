@@ -1,6 +1,7 @@
 """Files of `torch.save`, read without running code or allocating what they claim."""
 
 import collections
+import os
 import pickle
 import struct
 import zipfile
@@ -198,6 +199,15 @@ def test_a_pickle_that_torch_did_not_write(tmp_path):
     (tmp_path / "a.pth").write_bytes(pickle.dumps({"a": 1}, protocol=2))
     with pytest.raises(VoiceError, match=r"a\.pth' cannot be read as a voice"):
         read_pickle(tmp_path / "a.pth", "voice")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_folder_name_that_is_not_utf8(tmp_path, legacy):
+    path = tmp_path / os.fsdecode(b"caf\xe9") / "a.pth"
+    path.parent.mkdir()
+    with path.open("wb") as stream:
+        torch.save({"a": torch.arange(3)}, stream, _use_new_zipfile_serialization=not legacy)
+    assert read_pickle(path, "voice")["a"].tolist() == [0, 1, 2]
 
 
 def test_paths_without_a_file(tmp_path):
