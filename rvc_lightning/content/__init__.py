@@ -37,6 +37,18 @@ CONTENT_ENCODERS: dict[str, Callable[..., ContentEncoder]] = {
 """Constructors by name; `hubert` is a custom HuBERT model in a local folder."""
 
 
+def encoder_name(entry: str) -> str:
+    """Return the registered name for an encoder as RVC tools store it in `embedder_model`.
+
+    'hubert_base', the file name of ContentVec in older tools, is `contentvec`. Other unknown names and paths denote a
+    custom model and become `hubert`.
+    """
+    if entry in CONTENT_ENCODERS:
+        return entry
+    file = entry.replace("\\", "/").rpartition("/")[2]
+    return "contentvec" if file.removesuffix(".pt") == "hubert_base" else "hubert"
+
+
 def build_content_encoder(name: str, **options: Any) -> ContentEncoder:
     """Build a content encoder in evaluation mode.
 

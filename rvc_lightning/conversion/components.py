@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rvc_lightning.content import build_content_encoder
+from rvc_lightning.content import build_content_encoder, encoder_name
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
 from rvc_lightning.io.hub import DownloadError
@@ -23,12 +23,12 @@ def content_encoder_for(voice: Voice, path: str | Path | None) -> ContentEncoder
         VoiceError: The encoder is unknown, or `path` does not contain its files.
         AssetError: Its files cannot be downloaded.
     """
-    name, options = _stored_component(voice, "content", voice.content_encoder)
+    name, options = _stored_component(voice, "content", encoder_name(voice.content_encoder))
     if voice.config.content_dim == CONTENT_DIMS["v1"]:
         options = {"version": "v1"} | options
     if path is not None:
         options["path"] = str(path)
-    required = f"the voice requires the content encoder '{name}'"
+    required = f"the voice requires the content encoder '{voice.content_encoder}'"
     try:
         return build_content_encoder(name, **options)
     except DownloadError as error:

@@ -22,7 +22,7 @@ import soundfile
 
 from rvc_lightning.audio.discovery import SkippedFile
 from rvc_lightning.audio.frames import FRAMES_PER_SECOND
-from rvc_lightning.content import CONTENT_ENCODERS
+from rvc_lightning.content import encoder_name
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
 from rvc_lightning.data.report import REPORT_NAME
 from rvc_lightning.errors import DatasetError
@@ -235,8 +235,7 @@ def _header(
         sample_rate=sample_rate,
         pitch={"name": pitch if pitch in PITCH_EXTRACTORS else DEFAULT_PITCH, "options": {}},
         content={
-            # Files of a custom encoder are in a folder that the user names for training and conversion.
-            "name": encoder if encoder in CONTENT_ENCODERS else "hubert",
+            "name": encoder_name(encoder),
             "options": {"version": version},
             "dim": dim,
         },

@@ -121,6 +121,27 @@ def test_download_error_names_the_remedies_in_conversion():
 
 
 @pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        ("spin-v2", "spin-v2"),
+        ("hubert_base", "contentvec"),
+        ("assets/hubert/hubert_base.pt", "contentvec"),
+        ("custom", "hubert"),
+        ("rvc/models/embedders/embedders_custom/mine", "hubert"),
+        ("C:\\Applio\\rvc\\models\\embedders\\embedders_custom\\mine", "hubert"),
+    ],
+)
+def test_voices_of_other_tools_with_custom_encoders(entry, name, folder):
+    voice = make_voice(quick_config(), embedder_model=entry)
+    converter = VoiceConverter(voice, content_path=folder, trainer=steady_trainer())
+    assert converter.content.name == name
+    if name == "hubert":
+        with pytest.raises(VoiceError) as caught:
+            VoiceConverter(voice, trainer=steady_trainer())
+        assert f"the content encoder '{entry}': content_path=FOLDER is missing" in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("encoder", "path", "message"),
     [
         ("contentvec", "nowhere", r"'contentvec': content_path=nowhere: name a folder with a HuBERT model"),

@@ -139,7 +139,8 @@ def test_encoder_and_pitch_default_to_those_of_the_voice():
 @pytest.mark.parametrize(
     ("information", "message"),
     [
-        ({"embedder_model": "my-own"}, "requires the content encoder 'my-own': .*choose one of: .*contentvec"),
+        ({"embedder_model": "my-own"}, "requires the content encoder 'my-own': content_path=FOLDER is missing"),
+        ({"rvc_lightning": {"content": {"name": "future"}}}, "choose one of: .*contentvec"),
         (
             {"rvc_lightning": {"pitch": {"name": "ear"}}},
             "'ear'.*choose one of: .*swift_f0.* Any other works: pitch=swift_f0",

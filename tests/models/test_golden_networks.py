@@ -106,6 +106,7 @@ def test_folding_weight_norm_keeps_the_waveform(name, golden, no_noise):
     assert not any("parametrizations" in name for name in synthesizer.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FULL)
 def test_full_size(name, golden, no_noise):
     table, data = golden.table("full_meta")[name], golden.arrays(f"full_{name}")
@@ -126,6 +127,7 @@ def test_full_size(name, golden, no_noise):
     close(waveform, data["infer_out"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", DISCRIMINATORS)
 def test_discriminator(version, golden):
     discriminator = fill_by_rule(Discriminator(DISCRIMINATORS[version]), golden.table("disc_meta")["seed"])

@@ -30,6 +30,7 @@ def rmvpe(golden):
             return Rmvpe("golden").eval()
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_rmvpe(rmvpe, golden):
     data = golden.arrays("rmvpe")

