@@ -110,7 +110,7 @@ def control(one: OptionField, prefix: str = "") -> Component:
     """
     words: dict[str, Any] = {
         "label": _title(one.name, one.unit),
-        "info": _HELP.get(one.name) or re.sub(r"\bnull\b", "empty", one.help),
+        "info": _sentence_case(_HELP.get(one.name) or re.sub(r"\bnull\b", "empty", one.help)),
         "elem_id": f"option-{prefix}{one.name}",
     }
     if one.kinds == (bool,):
@@ -156,5 +156,8 @@ def _title(name: str, unit: str) -> str:
     words = name.split("_")
     if unit and words[-1].lower() in (unit.lower(), _SPELLED_UNITS.get(unit)):
         words.pop()
-    label = " ".join(words)
-    return f"{label[:1].upper()}{label[1:]}" + (f" ({unit})" if unit else "")
+    return _sentence_case(" ".join(words)) + (f" ({unit})" if unit else "")
+
+
+def _sentence_case(text: str) -> str:
+    return text[:1].upper() + text[1:]

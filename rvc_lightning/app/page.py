@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 STYLE = """
 .gradio-container { max-width: 1240px !important; width: 100%; margin: auto; }
-.options { display: grid !important; grid-template-columns: repeat(auto-fill, minmax(330px, 1fr)); gap: 14px; }
+.options { display: grid !important; gap: 14px;
+  grid-template-columns: repeat(auto-fill, minmax(min(330px, 100%), 1fr)); }
 .info { color: var(--block-info-text-color); font-size: var(--block-info-text-size); }
 .facts { overflow-x: auto; }
 .facts :is(table, tr, td) { border: none !important; }
@@ -71,7 +72,7 @@ class Page:
     def _add_inputs(self) -> None:
         self.refresh = gr.Button("Refresh", size="sm", render=False)
         self.voice = gr.Dropdown([], label="Voice", elem_id="voice", buttons=[self.refresh])
-        self.notice = gr.HTML(elem_id="notice", visible=False)
+        self.notice = gr.HTML(elem_id="notice", visible=False, padding=False)
         self.speaker = gr.Dropdown([("0", 0)], value=0, label="Speaker", visible=False, elem_id="speaker")
         limits = self.service.limits
         self.recording = gr.Audio(
@@ -85,7 +86,7 @@ class Page:
     def _add_conversion(self) -> None:
         self.controls = Controls()
         self.convert = gr.Button("Convert", variant="primary", elem_id="convert")
-        self.status = gr.HTML(elem_id="status", min_height=90)
+        self.status = gr.HTML(elem_id="status", min_height=90, padding=False)
         self.result = gr.Audio(label="Result", interactive=False, buttons=[], visible=False, elem_id="result")
         self.download = gr.DownloadButton("Download", visible=False, elem_id="download")
 

@@ -78,6 +78,17 @@ def visitor(driver, server):
     return visitor
 
 
+def test_page_loads_in_full_width_with_the_button_in_view(visitor):
+    for width, content in ((1400, 1240), (380, 380)):
+        visitor.driver.set_window_size(width, 1000)
+        size = visitor.driver.execute_script(
+            "const box = s => document.querySelector(s).getBoundingClientRect();"
+            "return [box('.gradio-container').width, document.documentElement.scrollWidth, box('#convert').bottom]"
+        )
+        assert size[:2] == [content, width]
+        assert size[2] < 800
+
+
 def test_recording_is_converted_and_downloaded(visitor, folder, server):
     visitor.see("#unusable", "Not usable: 1")
     visitor.click("#about > button")

@@ -1,19 +1,18 @@
-"""How well content encoders keep what is said and drop who says it, on recordings whose words are known.
+"""Measure how well content encoders separate words from speakers, on recordings with known phones.
 
     python -m rvc_lightning.pretraining.synthesize corpus=CORPUS sentences=0 readers=0 recordings=TABLE.csv
     python tests/parity/content.py CORPUS [--encoders mel_cepstra spectral phonetic phonetic:FILE contentvec]
 
-Of every encoder:
+For every encoder:
 
-ABX error: two triphones A and B by one person differ in their middle phone; X is the first of them by another person.
-    An error is an X that is nearer to B: dynamic time warping over angles between frames, averaged over triphones, then
-    over pairs of people (Schatz et al. 2013). 0.5 is chance. Given for all pairs of people, and for those in
-    `--unheard` as X; pairs of people with few triphones in common are left out.
-Speaker: share of stretches of 1 s whose speaker a linear classifier names, learned from other recordings; chance is the
-    largest speaker's share.
-Phone error of `phonetic`: greedy, without a language model, beside the phones that pocketsphinx aligned.
+ABX error: two triphones A and B by one speaker differ in their middle phone; X is A by another speaker. An X closer to
+    B is an error, by dynamic time warping over angles between frames, averaged over triphones, then over pairs of
+    speakers (Schatz et al. 2013). 0.5 is chance. Computed for all pairs of speakers, and for those with X in
+    `--unheard`; pairs with few common triphones are skipped.
+Speaker: accuracy of a linear classifier on segments of 1 s of other recordings; chance is the largest speaker's share.
+Phone error of `phonetic`: greedy decoding without a language model, against phones aligned by pocketsphinx.
 
-Not a test: pytest does not collect it.
+A measurement, not collected by pytest.
 """
 
 import argparse
@@ -37,8 +36,8 @@ from rvc_lightning.content import build_content_encoder
 from rvc_lightning.pretraining.corpus import read_audio, read_manifest
 from rvc_lightning.pretraining.phones import PHONES, SILENCE
 
-MOST_TRIPLES = 60
-LEAST_JUDGED = 50
+MAX_TRIPLES = 60
+MIN_TRIPLES = 50
 
 
 def mel_cepstra(wave):
@@ -48,7 +47,7 @@ def mel_cepstra(wave):
 
 
 def encoder_of(name):
-    """What takes audio [T] to content [F, C], and the encoder if it is one of the package."""
+    """Return a function from audio [T] to content [F, C], and the encoder if it is one of the package."""
     if name == "mel_cepstra":
         return mel_cepstra, None
     name, _, path = name.partition(":")
@@ -62,14 +61,14 @@ def encoder_of(name):
 
 
 def frames_between(content, begin_s, end_s):
-    """Those whose middle lies within, at least one."""
+    """Return the frames whose centre is in the interval, at least one."""
     first, last = (round((second * SAMPLE_RATE - WINDOW_SAMPLES / 2) / CONTENT_SAMPLES) for second in (begin_s, end_s))
     first = min(max(first, 0), len(content) - 1)
     return content[first : max(last, first + 1)]
 
 
 def triphones(utterances, contents):
-    """(left, middle, right) -> speaker -> [content of the three]."""
+    """Return the content of each triphone: (left, middle, right) -> speaker -> [content]."""
     found = defaultdict(lambda: defaultdict(list))
     for utterance, content in zip(utterances, contents, strict=True):
         edges = [0.0, *utterance.ends_s]
@@ -81,7 +80,7 @@ def triphones(utterances, contents):
 
 
 def distance(a, b):
-    """Mean angle along the best path of dynamic time warping."""
+    """Return the mean angle along the best path of dynamic time warping."""
     a, b = (x / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-9) for x in (a, b))
     angles = np.arccos(np.clip(a @ b.T, -1, 1))
     total = np.full((len(a) + 1, len(b) + 1), np.inf)
@@ -89,14 +88,14 @@ def distance(a, b):
     total[0, 0] = 0
     for i in range(1, len(a) + 1):
         for j in range(1, len(b) + 1):
-            back = min(((i - 1, j - 1), (i - 1, j), (i, j - 1)), key=lambda place: total[place])
+            back = min(((i - 1, j - 1), (i - 1, j), (i, j - 1)), key=lambda cell: total[cell])
             total[i, j] = total[back] + angles[i - 1, j - 1]
             steps[i, j] = steps[back] + 1
     return total[-1, -1] / steps[-1, -1]
 
 
 def abx_errors(found, draw):
-    """(speaker of A and B, speaker of X) -> error, each pair of middle phones counting the same."""
+    """Return (speaker of A and B, speaker of X) -> error, with equal weight for each pair of middle phones."""
     by_context = defaultdict(list)
     for left, middle, right in found:
         by_context[left, right].append(middle)
@@ -110,55 +109,55 @@ def abx_errors(found, draw):
                         triple = (same[speaker], other[speaker], same[x_speaker])
                         errors[speaker, x_speaker][a_phone, b_phone].append(triple)
     means = {pair: mean_error(kinds, draw) for pair, kinds in errors.items()}
-    return {pair: (error, judged) for pair, (error, judged) in means.items() if judged >= LEAST_JUDGED}
+    return {pair: (error, count) for pair, (error, count) in means.items() if count >= MIN_TRIPLES}
 
 
 def mean_error(kinds, draw):
-    """Over at most MOST_TRIPLES of each pair of phones; with how many were judged."""
-    means, judged = [], 0
+    """Return the mean error over at most MAX_TRIPLES of each pair of phones, and the number of triples."""
+    means, count = [], 0
     for triples in kinds.values():
         wrong = []
-        for position in draw.permutation(len(triples))[:MOST_TRIPLES]:
+        for position in draw.permutation(len(triples))[:MAX_TRIPLES]:
             a, b, x = (examples[draw.integers(len(examples))] for examples in triples[position])
             to_a, to_b = distance(a, x), distance(b, x)
             wrong.append(0.5 if to_a == to_b else float(to_b < to_a))
         means.append(np.mean(wrong))
-        judged += len(wrong)
-    return float(np.mean(means)), judged
+        count += len(wrong)
+    return float(np.mean(means)), count
 
 
 def phone_error(utterances, contents):
-    """Speaker -> edits between phones heard and phones said, of those said."""
-    edits, said = defaultdict(int), defaultdict(int)
+    """Return the phone error rate of each speaker."""
+    edits, totals = defaultdict(int), defaultdict(int)
     for utterance, content in zip(utterances, contents, strict=True):
-        # Three frames together, as a phone seldom takes less.
+        # Smoothed over three frames; phones are seldom shorter.
         phones = uniform_filter1d(content[:, : len(PHONES)], 3, axis=0).argmax(axis=1)
-        heard = [PHONES[i] for i, _ in itertools.groupby(phones) if PHONES[i] != SILENCE]
-        true = [phone for phone in utterance.phones if phone != SILENCE]
-        edits[utterance.speaker] += edit_distance(heard, true)
-        said[utterance.speaker] += len(true)
-    return {speaker: edits[speaker] / said[speaker] for speaker in said}
+        hypothesis = [PHONES[i] for i, _ in itertools.groupby(phones) if PHONES[i] != SILENCE]
+        reference = [phone for phone in utterance.phones if phone != SILENCE]
+        edits[utterance.speaker] += edit_distance(hypothesis, reference)
+        totals[utterance.speaker] += len(reference)
+    return {speaker: edits[speaker] / totals[speaker] for speaker in totals}
 
 
-def edit_distance(heard, true):
-    row = list(range(len(true) + 1))
-    for i, one in enumerate(heard, start=1):
+def edit_distance(hypothesis, reference):
+    row = list(range(len(reference) + 1))
+    for i, one in enumerate(hypothesis, start=1):
         above, row[0] = row[0], i
-        for j, other in enumerate(true, start=1):
+        for j, other in enumerate(reference, start=1):
             above, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, above + (one != other))
     return row[-1]
 
 
-def speaker_share(utterances, contents):
+def speaker_accuracy(utterances, contents):
     second = SAMPLE_RATE // CONTENT_SAMPLES
-    stretches, speakers, groups = [], [], []
+    segments, speakers, groups = [], [], []
     for group, (utterance, content) in enumerate(zip(utterances, contents, strict=True)):
         for begin in range(0, len(content) - second + 1, second):
-            stretches.append(content[begin : begin + second].mean(axis=0))
+            segments.append(content[begin : begin + second].mean(axis=0))
             speakers.append(utterance.speaker)
             groups.append(group)
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
-    share = cross_val_score(classifier, np.array(stretches), speakers, groups=groups, cv=GroupKFold(5)).mean()
+    share = cross_val_score(classifier, np.array(segments), speakers, groups=groups, cv=GroupKFold(5)).mean()
     return share, max(map(speakers.count, set(speakers))) / len(speakers)
 
 
@@ -166,7 +165,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--encoders", nargs="+", default=["mel_cepstra", "spectral", "phonetic"])
-    parser.add_argument("--unheard", nargs="*", default=[], help="speakers, as the corpus names them")
+    parser.add_argument("--unheard", nargs="*", default=[], help="names of speakers in the corpus")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     utterances = read_manifest(arguments.corpus)
@@ -178,11 +177,11 @@ def main():
         speed = sum(map(len, waves)) / SAMPLE_RATE / (time.process_time() - start)
         errors = abx_errors(triphones(utterances, contents), np.random.default_rng(0))
         unheard = [error for (_, x), (error, _) in errors.items() if x in arguments.unheard]
-        share, chance = speaker_share(utterances, contents)
+        share, chance = speaker_accuracy(utterances, contents)
         lines = [f"{name}: ABX error {np.mean([error for error, _ in errors.values()]):.3f}"
                  + (f", X unheard {np.mean(unheard):.3f}" if unheard else "")
-                 + f"; speaker named {share:.2f}, chance {chance:.2f}; {speed:.0f} x real time"]  # fmt: skip
-        lines += [f"  {a} against {x}: {error:.3f} of {judged}" for (a, x), (error, judged) in sorted(errors.items())]
+                 + f"; speaker accuracy {share:.2f}, chance {chance:.2f}; {speed:.0f} x real time"]  # fmt: skip
+        lines += [f"  {a} against {x}: {error:.3f} of {count}" for (a, x), (error, count) in sorted(errors.items())]
         if hasattr(encoder, "network"):
             lines += [f"  {s}: phone error {e:.3f}" for s, e in phone_error(utterances, contents).items()]
         sys.stdout.write("\n".join(lines) + "\n")

@@ -1,17 +1,17 @@
-"""How time and memory grow with the recordings: of `prepare`, of the data module's start, and of `convert`.
+"""Measure how time and memory of `prepare`, of the start of the data module and of `convert` grow with the input.
 
     OMP_NUM_THREADS=1 python tests/parity/growth.py [prepare start convert] [--hours 0.5 1 2 4] [--rows 1000 10000]
         [--slices 1] [--minutes 1 4 16 60] [--work FOLDER]
 
-Every size is a process of its own. Of each: user and system time of its CPU, its peak of resident memory, what both
-are multiplied by when the size doubles (2 is linear, 1 is flat), and the time of each further unit, which the start of
-Python does not blur. Prints a table in Markdown as it goes.
+Each size runs in a separate process. The table in Markdown contains its CPU time (user and system), its peak resident
+memory, the factor of both when the size doubles (2 is linear, 1 is constant), and the time of each further unit, which
+excludes the start of Python.
 
-prepare: recordings of five minutes, put together from the demo's sentences in other orders; one process.
-start: a manifest of made-up rows, `--slices` of each recording; until the rows of the first batch are there.
-convert: one recording, through random weights of `model=tiny`, which do not change the work; no index.
+prepare: recordings of five minutes, concatenated from the demo's sentences in random order; one process.
+start: a synthetic manifest with `--slices` of each recording, until the rows of the first batch are read.
+convert: one recording with random weights of `model=tiny`, whose values do not affect the speed; no index.
 
-Not a test: pytest does not collect it.
+A measurement, not collected by pytest.
 """
 
 import argparse
@@ -27,36 +27,36 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-# No more is imported here: the peak of a process begins with what the one that started it had.
+# Nothing else is imported here: the peak memory of a process includes that of its parent at the fork.
 
 DEMO = Path(__file__).parents[2] / "rvc_lightning/assets/demo/target"
 RECORDING_SECONDS = 300.0
-ELSEWHERE = "elsewhere"
+SUBPROCESS = "subprocess"
 
 
-class Used(NamedTuple):
-    """What a process took."""
+class Usage(NamedTuple):
+    """Resources usage by a process."""
 
     cpu_seconds: float
     peak_mb: float
 
 
 def measured(*words):
-    """What `python WORDS` takes. Raises RuntimeError if it fails."""
+    """Run `python WORDS` and return its usage. Raises RuntimeError if it fails."""
     process = subprocess.Popen([sys.executable, *map(str, words)], stdout=sys.stderr)
-    # Of this process alone, while resource.getrusage would give the largest of all so far.
+    # Usage of this process alone; resource.getrusage returns the maximum over all children.
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"{' '.join(process.args)} ended with status {process.returncode}")
-    return Used(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
+        raise RuntimeError(f"{' '.join(process.args)} exited with status {process.returncode}")
+    return Usage(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
 
 
-# ------------------------------------------------------------------ what is measured
+# ------------------------------------------------------------------ measurements
 
 
 def write_speech(path, seconds, seed):
-    """A recording of sentences of the demo, one behind the other in an order of its own."""
+    """Write a recording of the demo's sentences in random order."""
     noise, rate, missing = np.random.default_rng(seed), 16000, round(seconds * 16000)
     sentences = [soundfile.read(file, dtype="float32")[0] for file in sorted(DEMO.glob("*.flac"))]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,35 +68,35 @@ def write_speech(path, seconds, seed):
 
 
 def prepare(hours, work):
-    """Recordings to a dataset at 40 kHz, in one process."""
+    """Measure the preparation of a dataset at 40 kHz in one process."""
     for number in range(max(1, round(hours * 3600 / RECORDING_SECONDS))):
         write_speech(work / f"in/{number:04}.flac", min(RECORDING_SECONDS, hours * 3600), number)
     words = (f"audio={work / 'in'}", f"paths.root={work}", "prepare_workers=0", "content=phonetic", "sample_rate=40k")
     return measured("-m", "rvc_lightning.prepare", *words)
 
 
-def elsewhere(function, *arguments):
-    """Runs a function of this file in a process of its own; gives what it takes."""
-    return measured(__file__, ELSEWHERE, function.__name__, *arguments)
+def in_process(function, *arguments):
+    """Run a function of this file in a separate process and return its usage."""
+    return measured(__file__, SUBPROCESS, function.__name__, *arguments)
 
 
-def made_up_row(number, slices):
-    """A row as `prepare` writes them."""
+def synthetic_row(number, slices):
+    """Return a row as written by `prepare`."""
     from rvc_lightning.data.manifest import ManifestRow
 
-    recording, place = divmod(number, slices)
+    recording, slice_number = divmod(number, slices)
     digits = hashlib.sha256(str(recording).encode()).hexdigest()[:16]
     folder = f"some_sentence_{recording:07}-{digits}"
-    where = f"{digits[:2]}/{digits[2]}/{folder}"
+    subfolder = f"{digits[:2]}/{digits[2]}/{folder}"
     frames = 60 + number * 7919 % 300
     return ManifestRow(
-        id=f"{folder}/{place:04}",
+        id=f"{folder}/{slice_number:04}",
         recording=f"speaker/some_sentence_{recording:07}.wav",
         speaker=0,
         sample_rate=40000,
-        audio=f"slices-89abcdef/{where}/{place:04}.wav",
-        f0=f"pitch-swift_f0-89abcdef/{where}/{place:04}.npy",
-        content=f"content-contentvec-89abcdef/{where}/{place:04}.npy",
+        audio=f"slices-89abcdef/{subfolder}/{slice_number:04}.wav",
+        f0=f"pitch-swift_f0-89abcdef/{subfolder}/{slice_number:04}.npy",
+        content=f"content-contentvec-89abcdef/{subfolder}/{slice_number:04}.npy",
         samples=400 * frames,
         frames=frames,
         seconds=frames / 100,
@@ -104,15 +104,15 @@ def made_up_row(number, slices):
 
 
 def write_rows(work, rows, slices):
-    """The manifest of a dataset that is not there."""
+    """Write the manifest of a dataset without files."""
     from rvc_lightning.data.manifest import DatasetHeader, write_manifest
 
     header = DatasetHeader(40000, {"name": "swift_f0"}, {"name": "contentvec", "dim": 768})
-    write_manifest(work, header, (made_up_row(number, int(slices)) for number in range(int(rows))))
+    write_manifest(work, header, (synthetic_row(number, int(slices)) for number in range(int(rows))))
 
 
 def read_rows(work):
-    """Up to the rows of the first batch."""
+    """Read a manifest up to the rows of the first batch."""
     from defaults import make_data
 
     data = make_data(work)
@@ -123,13 +123,13 @@ def read_rows(work):
 
 
 def start(rows, work, slices):
-    """Reading a manifest until training can begin."""
-    elsewhere(write_rows, work, rows, slices)
-    return elsewhere(read_rows, work)
+    """Measure the start of the data module."""
+    in_process(write_rows, work, rows, slices)
+    return in_process(read_rows, work)
 
 
 def write_voice(path):
-    """A voice of random weights."""
+    """Write a voice with random weights."""
     from hydra import compose, initialize_config_module
 
     from rvc_lightning.cli import resolvers
@@ -148,9 +148,9 @@ def write_voice(path):
 
 
 def convert(minutes, work):
-    """A recording to a voice, all in one process."""
+    """Measure the conversion of a recording in one process."""
     voice, source = work / "voice.pth", work / "in.flac"
-    elsewhere(write_voice, voice)
+    in_process(write_voice, voice)
     write_speech(source, 60 * minutes, 0)
     words = (f"voice={voice}", f"input={source}", f"output={work / 'out.wav'}", "num_workers=0")
     return measured("-m", "rvc_lightning.convert", *words)
@@ -160,25 +160,25 @@ def convert(minutes, work):
 
 
 def table(unit, sizes, measure, parent):
-    """Measures every size and prints a line of it."""
-    say(f"| {unit} | CPU seconds | x a doubling | CPU seconds a further {unit[:-1]} | peak MB | x a doubling |")
-    say("|---|---|---|---|---|---|")
+    """Measure every size and print a row of the table."""
+    write(f"| {unit} | CPU seconds | x a doubling | CPU seconds per further {unit[:-1]} | peak MB | x a doubling |")
+    write("|---|---|---|---|---|---|")
     before = None
     for size in sizes:
         with tempfile.TemporaryDirectory(dir=parent) as work:
-            used = measure(size, Path(work))
+            usage = measure(size, Path(work))
         cells = ["", "", ""]
         if before is not None:
-            size_before, used_before = before
+            size_before, usage_before = before
             doublings = math.log2(size / size_before)
-            time, memory = ((now / then) ** (1 / doublings) for now, then in zip(used, used_before, strict=True))
-            further = (used.cpu_seconds - used_before.cpu_seconds) / (size - size_before)
+            time, memory = ((now / then) ** (1 / doublings) for now, then in zip(usage, usage_before, strict=True))
+            further = (usage.cpu_seconds - usage_before.cpu_seconds) / (size - size_before)
             cells = [f"{time:.2f}", f"{further:.3g}", f"{memory:.2f}"]
-        say(f"| {size:g} | {used.cpu_seconds:.1f} | {cells[0]} | {cells[1]} | {used.peak_mb:.0f} | {cells[2]} |")
-        before = size, used
+        write(f"| {size:g} | {usage.cpu_seconds:.1f} | {cells[0]} | {cells[1]} | {usage.peak_mb:.0f} | {cells[2]} |")
+        before = size, usage
 
 
-def say(text):
+def write(text):
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -188,11 +188,11 @@ def main():
     parser.add_argument("what", nargs="*", default=["prepare", "start", "convert"])
     parser.add_argument("--hours", type=float, nargs="+", default=[0.5, 1, 2, 4])
     parser.add_argument("--rows", type=int, nargs="+", default=[10**3, 10**4, 10**5, 10**6])
-    parser.add_argument("--slices", type=int, default=1, help="of each recording of the manifest")
+    parser.add_argument("--slices", type=int, default=1, help="slices of each recording in the manifest")
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 4, 16, 60])
-    parser.add_argument("--work", type=Path, help="where folders for the measures are made and removed")
+    parser.add_argument("--work", type=Path, help="parent of the temporary folders")
     arguments = parser.parse_args()
-    if arguments.what[0] == ELSEWHERE:
+    if arguments.what[0] == SUBPROCESS:
         globals()[arguments.what[1]](*arguments.what[2:])
         return
     tables = {
@@ -201,7 +201,7 @@ def main():
         "convert": ("minutes", arguments.minutes, convert),
     }
     for name in arguments.what:
-        say(f"\n{name}\n")
+        write(f"\n{name}\n")
         table(*tables[name], arguments.work)
 
 

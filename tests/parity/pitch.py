@@ -1,12 +1,11 @@
-"""Our FCPE and CREPE beside the implementations in the wheels of torchfcpe and torchcrepe, on recordings of yours.
+"""Compare our FCPE and CREPE with the packages torchfcpe and torchcrepe on a folder of recordings.
 
     pip install --no-deps torchfcpe torchcrepe einops local-attention hyper-connections resampy
     python tests/parity/pitch.py FOLDER [--seconds 60] [--trackers fcpe crepe_tiny crepe]
 
-Of every tracker: share of frames within 50 cents where both are voiced, the largest difference, share of frames with
-the same voicing, and how many seconds of audio each takes in a second of one core. Not a test: pytest does not collect
-it.
-The packages import torchaudio, of which they need nothing here; where it cannot be imported, an empty one stands in.
+For every tracker: share of frames within 50 cents where both are voiced, largest difference, share of frames with the
+same voicing, and speed on one core in seconds of audio per second. A measurement, not collected by pytest.
+The packages import torchaudio without using it here; if it cannot be imported, an empty module replaces it.
 """
 
 import argparse
@@ -90,7 +89,7 @@ def compare(name, waves):
 
 
 def recordings(folder, seconds):
-    """Recordings spread evenly over the folder, as many as the seconds hold, at 16 kHz."""
+    """Return recordings at 16 kHz, evenly spread over the folder, up to the given total length."""
     paths = [folder / path for path in discover_audio(folder).recordings]
     waves, left = [], seconds
     for path in paths[:: max(1, len(paths) // 16)]:

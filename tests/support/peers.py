@@ -1,4 +1,4 @@
-"""Files as the peers write them: pretrained pairs, and experiment folders in the middle of a training."""
+"""Files in the formats of other RVC tools: pretrained pairs and experiment folders of unfinished trainings."""
 
 import json
 
@@ -11,14 +11,14 @@ from rvc_lightning.voice import rvc_format
 
 
 def stored(network):
-    """Tensors of a network under the names of the files."""
+    """Return the tensors of a network under the names of the file format."""
     if isinstance(network, Discriminator):
         return rvc_format.weights_for_file(network.state_dict())
     return rvc_format.weights_for_file(network.state_dict(), network.config)
 
 
 def write_pretrained(folder, synthesizer, discriminator, **entries):
-    """`G.pth` and `D.pth` as published: half precision, no optimizer."""
+    """Write `G.pth` and `D.pth` as published: half precision, without optimizer."""
     torch.manual_seed(3)
     networks = {"G": Synthesizer(synthesizer), "D": Discriminator(discriminator)}
     for name, network in networks.items():
@@ -28,7 +28,7 @@ def write_pretrained(folder, synthesizer, discriminator, **entries):
 
 
 def write_training_pair(folder, synthesizer, discriminator, *, epoch, name="2333333", steps=3):
-    """`G_NAME.pth` and `D_NAME.pth` with their optimizers after some steps; gives networks and optimizers."""
+    """Write `G_NAME.pth` and `D_NAME.pth` with optimizers after `steps` steps; return networks and optimizers."""
     torch.manual_seed(epoch)
     made = {}
     for letter, network in {"G": Synthesizer(synthesizer), "D": Discriminator(discriminator)}.items():
@@ -50,7 +50,7 @@ def write_training_pair(folder, synthesizer, discriminator, *, epoch, name="2333
 
 
 def write_experiment(folder, config, *, pitch=True, slices=6, absolute=False):
-    """Slices, features, pitch, file list and `config.json` of an experiment, and two silent slices beside it."""
+    """Write slices, features, pitch, file list and `config.json` of an experiment, and two silent slices beside it."""
     noise = np.random.default_rng(0)
     rate, dim = config.sample_rate, config.content_dim
     mute = folder.parent / "mute"
