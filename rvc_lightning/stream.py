@@ -86,7 +86,7 @@ def pump(stream: StreamingConverter, source: BinaryIO, sink: BinaryIO, encoding:
         sample_rate: Sampling rate of the source in Hz.
 
     Returns:
-        Real-time factor: seconds of computation per second of audio.
+        Real-time factor: seconds of computation per second of audio; 0 for an empty source.
 
     Raises:
         AudioError: The sink is closed, or the source contains NaN.
@@ -104,8 +104,11 @@ def pump(stream: StreamingConverter, source: BinaryIO, sink: BinaryIO, encoding:
         samples += len(block)
         _write(sink, _encoded(converted, encoding))
     _write(sink, _encoded(stream.finish(), encoding))
+    if not samples:
+        log.warning("The input is empty")
+        return 0.0
     seconds = samples / sample_rate
-    factor = busy_seconds / max(seconds, 1e-9)
+    factor = busy_seconds / seconds
     log.info("Converted %.1f s, real-time factor %.2f, latency %.2f s", seconds, factor, stream.latency_seconds)
     if factor > 1:
         log.warning("Slower than real time: use longer blocks, stream.block_seconds=1, or a GPU")
@@ -134,8 +137,11 @@ def _write(sink: BinaryIO, data: bytes) -> None:
 
 
 def _pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Return standard input and output. Raises ConfigurationError if one of them is a terminal."""
+    """Return standard input and output. Raises ConfigurationError if one of them is closed or a terminal."""
     for stream, name, example in ((sys.stdin, "input", "sox -d … | "), (sys.stdout, "output", " | sox … -d")):
+        # Python replaces streams that are closed when it starts by None.
+        if stream is None or stream.closed:
+            raise ConfigurationError(f"standard {name} is closed, but raw audio requires a pipe: '{example}'")
         if stream.isatty():
             raise ConfigurationError(f"standard {name} is a terminal, but raw audio requires a pipe: '{example}'")
     return sys.stdin.buffer, sys.stdout.buffer

@@ -12,6 +12,7 @@ Legend: N samples, F frames of 10 ms.
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 
@@ -35,6 +36,8 @@ from rvc_lightning.conversion.speakers import resolve_options
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
 from rvc_lightning.pitch.base import PitchNetwork, measure
 
+log = logging.getLogger(__name__)
+
 _UNSUPPORTED_OPTIONS = (
     *("proposed_pitch_hz", "f0_file", "write_f0", "volume_envelope", "split_on_silence", "clean_noise"),
     *("tail_seconds", "output_format"),
@@ -45,6 +48,8 @@ _ENDLESS = 1 << 62
 _GENERATOR_FRAMES = 24
 """More than the receptive field of a HiFi-GAN generator on either side of a frame."""
 
+_MAX_INPUT = 100.0
+"""Largest sample, 40 dB above full scale; the networks overflow at much larger ones."""
 _MIN_LOOKAHEAD_SECONDS = 0.06
 """The last content frame ends up to 35 ms before its window, and the fade extends 10 ms beyond the block."""
 
@@ -140,6 +145,7 @@ class StreamingConverter(Stage):
         self._latency_samples = self._latency(voice_rate)
         self._output.append(np.zeros(self._latency_samples, np.float32))
         self._taken = self._given = 0
+        self._has_warned = False
 
     @property
     def latency_seconds(self) -> float:
@@ -162,6 +168,11 @@ class StreamingConverter(Stage):
         block = np.asarray(block, dtype=np.float32)
         if block.ndim != 1 or not np.isfinite(block).all():
             raise AudioError(f"a block of shape {block.shape} is not mono, or contains NaN or infinity")
+        if peak_of(block) > _MAX_INPUT:
+            block = np.clip(block, -_MAX_INPUT, _MAX_INPUT)
+            if not self._has_warned:
+                log.warning("Samples exceed full scale by far and are clipped: is the encoding of the input right?")
+            self._has_warned = True
         self._taken += len(block)
         self._append(self._resampler.push(block))
         while self._next + self._lengths.block_samples + self._lengths.lookahead_samples <= self._input_end:

@@ -125,6 +125,39 @@ def test_names_that_differ_in_their_extension_only(source, tmp_path):
     assert names(tmp_path / "out") == ["a.wav", "b.flac.wav", "b.wav.wav", "deep/er/c.wav"]
 
 
+@pytest.mark.parametrize(
+    ("recordings", "expected"),
+    [
+        (["a.wav", "a.flac"], {"a.wav": "a.wav", "a.flac": "a.flac"}),
+        (["a.wav", "a.flac", "a.flac.wav"], {"a.wav": "a.wav", "a.flac": "a.flac", "a.flac.wav": "a.flac.wav"}),
+        (["a.flac", "a.flac.wav"], {"a.flac": "a", "a.flac.wav": "a.flac"}),
+        (["a.WAV", "a.wav"], {"a.WAV": "a.WAV", "a.wav": "a.wav"}),
+        (["song.wav", "song.f0.wav"], {"song.wav": "song", "song.f0.wav": "song.f0"}),
+        (["x/a.wav", "a.wav"], {"x/a.wav": "x/a", "a.wav": "a"}),
+    ],
+)
+def test_every_recording_has_its_result_and_curve(tmp_path, recordings, expected):
+    """Curves written by one run are found again by the next, each by its recording."""
+    for name in recordings:
+        recording(tmp_path / "in" / name)
+    report = convert(tmp_path / "in", tmp_path / "out", write_f0=True)
+    assert len(set(report.converted)) == len(recordings)
+    assert set(names(tmp_path / "out")) == {f"{stem}{end}" for stem in expected.values() for end in (".wav", ".f0.csv")}
+    for number, name in enumerate(recordings):
+        write_curve(tmp_path / "out" / f"{expected[name]}.f0.csv", np.full(11, 200 + number, np.float32))
+    convert(tmp_path / "in", tmp_path / "again", f0_file=tmp_path / "out", write_f0=True)
+    found = [read_curve(tmp_path / "again" / f"{expected[name]}.f0.csv").hz[0] for name in recordings]
+    assert found == [200 + number for number in range(len(recordings))]
+
+
+def test_curve_of_a_single_file_of_a_folder(source, tmp_path):
+    recording(source / "b.flac")
+    convert(source, tmp_path / "out", write_f0=True)
+    write_curve(tmp_path / "out/b.wav.f0.csv", np.full(11, 300, np.float32))
+    convert(source / "b.wav", tmp_path / "b.wav", f0_file=tmp_path / "out", write_f0=True)
+    assert read_curve(tmp_path / "b.f0.csv").hz[0] == 300
+
+
 @pytest.mark.parametrize(("output", "expected"), [("x/y.flac", "x/y.flac"), ("folder", "folder/b.wav"), ("", "b.wav")])
 def test_a_single_file(source, tmp_path, output, expected):
     (tmp_path / "out").mkdir()

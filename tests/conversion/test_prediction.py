@@ -135,7 +135,7 @@ def test_index_is_only_read_if_used(tmp_path, monkeypatch):
     assert read == []
     for _ in range(2):
         converter.convert(sounds(1)[0], ConversionOptions(index_rate=0.1), 16000)
-    assert read == [str(path)]
+    assert len(read) == 1
 
 
 def test_batches_are_halved_when_memory_runs_out(monkeypatch, caplog):

@@ -1,6 +1,7 @@
 """A stream gives the output of a whole conversion with a fixed latency."""
 
 import io
+import shlex
 import subprocess
 import sys
 
@@ -173,6 +174,18 @@ def test_invalid_arguments_are_rejected(converter):
         stream(converter).push(np.zeros((10, 2)))
 
 
+@pytest.mark.parametrize("sample", [3e38, -3e38])
+def test_huge_samples_are_clipped(converter, caplog, sample):
+    audio = speech(2.0)
+    audio[8000:8004] = sample
+    streaming = stream(converter)
+    live = streamed(streaming, audio, 320)[round(streaming.latency_seconds * RATE) :]
+    expected = streamed(stream(converter), speech(2.0), 320)[round(streaming.latency_seconds * RATE) :]
+    np.testing.assert_array_equal(live[: RATE // 8], expected[: RATE // 8])
+    assert np.isfinite(live).all() and np.abs(live).max() <= 1 and live[-RATE // 4 :].any()
+    assert caplog.text.count("exceed full scale") == 1
+
+
 def test_pitch_that_depends_on_the_window():
     """The pitch of a frame does not change after its first use."""
     voice = make_voice(quick_config())
@@ -194,6 +207,14 @@ def test_raw_samples(converter, encoding):
     np.testing.assert_allclose(result, expected, atol=2e-3)
 
 
+def test_empty_input(converter, caplog):
+    sink = io.BytesIO()
+    streaming = stream(converter)
+    assert pump(streaming, io.BytesIO(), sink, ENCODINGS["s16le"], 16000) == 0
+    assert len(sink.getvalue()) == 2 * round(streaming.latency_seconds * RATE)
+    assert "The input is empty" in caplog.text and "factor" not in caplog.text
+
+
 @pytest.fixture
 def command(tmp_path):
     make_voice(quick_config()).save(tmp_path / "anna.pth")
@@ -213,6 +234,14 @@ def test_command(command):
     assert len(samples) > RATE and samples.any()
     wrong = subprocess.run([*command, "encoding=mp3"], input=raw, capture_output=True)
     assert wrong.returncode == 1 and b"s16le" in wrong.stderr and b"Traceback" not in wrong.stderr and not wrong.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("redirection", "name"), [("<&-", "input"), (">&-", "output")])
+def test_closed_streams_are_errors(command, redirection, name):
+    done = subprocess.run(f"{shlex.join(command)} {redirection}", shell=True, input=b"", capture_output=True)
+    assert done.returncode == 1 and f"Error: standard {name} is closed" in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
 
 
 @pytest.mark.slow
