@@ -39,7 +39,7 @@ def find_index(voice: Path) -> Path | None:
 
     Of several equally good matches the last by name is returned, with a warning.
     """
-    files = indexes_beside(voice)
+    files = list_indexes(voice.parent)
     for name in dict.fromkeys((_normalized(voice.stem), _base_name(voice.stem))):
         for normalize, flags in ((_normalized, 0), (_loose, re.IGNORECASE)):
             for pattern in _patterns(normalize(name), flags):
@@ -51,19 +51,22 @@ def find_index(voice: Path) -> Path | None:
     return None
 
 
-def indexes_beside(voice: Path) -> list[Path]:
-    """Return all indexes in the folder of a voice, sorted, without the empty ones of the WebUI."""
-    files = sorted(path for path in voice.parent.glob("*") if path.suffix.lower() == INDEX_SUFFIX and path.is_file())
+def list_indexes(folder: Path) -> list[Path]:
+    """Return all indexes in a folder, sorted, without the empty ones of the WebUI."""
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() == INDEX_SUFFIX and path.is_file())
     return [path for path in files if not _EMPTY.fullmatch(path.stem)]
 
 
 def explain_no_index(voice: Path) -> str:
     """Explain to a user why `find_index` returned None, with the candidates and how to choose one."""
-    candidates = indexes_beside(voice)
+    candidates = list_indexes(voice.parent)
     if not candidates:
-        return f"there is no index beside '{voice}'"
+        return f"there is no index beside '{voice.name}'"
     names = ", ".join(path.name for path in candidates)
-    return f"none beside '{voice}' certainly belongs to it; if it is one of {names}, choose it by index=FILE"
+    return (
+        f"none beside '{voice.name}' certainly belongs to it; if it is one of {names}, choose it by index=FILE, or "
+        f"rename it to {voice.stem}{INDEX_SUFFIX}"
+    )
 
 
 def _choose(voice: Path, found: list[Path]) -> Path:

@@ -22,6 +22,7 @@ from torch import Tensor
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.files import atomic_path
+from rvc_lightning.retrieval.discovery import list_indexes
 from rvc_lightning.retrieval.index_file import IndexHeader, read_header
 from rvc_lightning.retrieval.vectors import FeatureRows
 
@@ -147,7 +148,7 @@ class RetrievalIndex:
         """
         path = Path(path)
         if not path.is_file():
-            raise VoiceError(f"there is no index at '{path}'" + (" (that is a folder)" if path.is_dir() else ""))
+            raise VoiceError(f"there is no index at '{path}'{_list_candidates(path)}")
         return cls(path, f"the index '{path}'")
 
     @property
@@ -224,6 +225,14 @@ class RetrievalIndex:
             return index.reconstruct_n(start, rows)
         except _DAMAGE as error:
             raise VoiceError(f"{self.name} cannot list its vectors ({_reason(error)}); build it again") from error
+
+
+def _list_candidates(path: Path) -> str:
+    """Return a hint for the path of a folder or of a missing index, with the indexes there."""
+    folder = path if path.is_dir() else path.parent
+    names = ", ".join(index.name for index in list_indexes(folder))
+    hint = " (it is a folder)" if path.is_dir() else ""
+    return f"{hint}; choose one of those in '{folder}': {names}" if names else hint
 
 
 def _read(path: Path) -> Any:

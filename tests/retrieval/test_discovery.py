@@ -94,12 +94,14 @@ def test_an_index_without_a_name_belongs_to_the_only_voice(tmp_path, index):
     assert find_index(voice) == tmp_path / index
     touch(tmp_path, "bob.pth")
     assert find_index(voice) is None
-    assert explain_no_index(voice).endswith(f"if it is one of {index}, choose it by index=FILE")
+    assert explain_no_index(voice).endswith(
+        f"one of {index}, choose it by index=FILE, or rename it to {voice.stem}.index"
+    )
 
 
 def test_uncertain_indexes_are_candidates(tmp_path):
     voice = tmp_path / "anna.pth"
-    assert explain_no_index(voice) == f"there is no index beside '{voice}'"
+    assert explain_no_index(voice) == "there is no index beside 'anna.pth'"
     touch(tmp_path, "trained_IVF256_Flat_nprobe_1_anna_v2.index", "anna2.index", "joanna.index", "anna_e1_s2.index")
     assert find_index(voice) is None
     assert "one of anna2.index, anna_e1_s2.index, joanna.index, choose it by index=FILE" in explain_no_index(voice)
