@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -58,12 +60,13 @@ def format_command(name: str, *overrides: str) -> str:
 
 
 TEXT_SETTINGS = re.compile(
-    r"(audio|author|checkpoint|content_path|content\.path|corpus|counterpart|dataset|f0_file|folder|host|index|input|name|"
+    r"audio|author|checkpoint|content_path|content\.path|corpus|counterpart|dataset|f0_file|folder|host|index|input|name|"
     r"options\.f0_file|output|pair|paths\.\w+|pretrained\.(repository|generator|discriminator)|reference|recordings|"
-    r"start_from|voice|voices)=(.*)",
-    re.DOTALL,
+    r"start_from|voice|voices"
 )
-"""Settings that hold a path or a name, with their value: taken as typed, not as a number or a list."""
+"""Settings that hold a path or a name: taken as typed, not as a number or a list."""
+
+_NOT_TEXT = re.compile(r"[+-]?[\d.][\d_.]*(e[+-]?\d+)?|null|true|false|nan|[+-]?inf", re.IGNORECASE)
 
 
 def quote_text_settings(arguments: Sequence[str]) -> list[str]:
@@ -77,11 +80,23 @@ def quote_text_settings(arguments: Sequence[str]) -> list[str]:
 
 
 def _quoted(argument: str, *, is_sweep: bool) -> str:
-    match = TEXT_SETTINGS.fullmatch(argument)
-    if match is None:
+    key, _, value = argument.partition("=")
+    is_text = TEXT_SETTINGS.fullmatch(key) is not None
+    # Choices of groups: Hydra answers a number or null without the choices there are.
+    if not is_text and not (is_number_like(value) and key.lstrip("+") in group_names()):
         return argument
-    key, value = match[1], match[match.re.groups]
-    is_grammar = (
-        value[:1] in ("'", '"') or re.search(r"\$\{.+\}", value) or value in ("", "null") or (is_sweep and "," in value)
-    )
-    return argument if is_grammar else f"{key}={_format_text(os.path.expanduser(value))}"
+    has_grammar = value[:1] in ("'", '"') or re.search(r"\$\{.+\}", value) is not None or (is_sweep and "," in value)
+    if has_grammar or value == "" or (is_text and value == "null"):
+        return argument
+    return f"{key}={_format_text(os.path.expanduser(value) if is_text else value)}"
+
+
+def is_number_like(value: str) -> bool:
+    """Return whether Hydra reads a value as a number, a truth value or null."""
+    return _NOT_TEXT.fullmatch(value) is not None
+
+
+@cache
+def group_names() -> frozenset[str]:
+    """Return the names of the configuration groups."""
+    return frozenset(path.name for path in files("rvc_lightning.conf").iterdir() if path.is_dir())

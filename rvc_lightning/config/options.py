@@ -104,8 +104,12 @@ class OptionField:
         if self.min is None:
             return ""
         if self.max is None:
-            return f" from {self.min:g} {self.unit}".rstrip() + " up"
-        return f" from {self.min:g} to {self.max:g} {self.unit}".rstrip()
+            return f" from {_number_text(self.min)} {self.unit}".rstrip() + " up"
+        return f" from {_number_text(self.min)} to {_number_text(self.max)} {self.unit}".rstrip()
+
+
+def _number_text(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 def option(

@@ -9,7 +9,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.errors import ConfigurationError, RVCError
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
@@ -35,6 +35,8 @@ def instantiate(node: Mapping[str, Any] | DictConfig, name: str, **arguments: An
     try:
         return hydra_instantiate(node, **arguments)
     except InstantiationException as error:
+        if isinstance(error.__cause__, RVCError):
+            raise error.__cause__ from None
         raise ConfigurationError(f"{name}: {' '.join(str(error.__cause__ or error).split())}") from error
 
 

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
 
+from rvc_lightning.cli.resolvers import user_path
 from rvc_lightning.cli.resume import typed_overrides
 from rvc_lightning.config.values import optional, plain, required
 from rvc_lightning.data.features import ExtractionConfig
@@ -55,7 +56,7 @@ def prepare_dataset(config: DictConfig, trainer: Trainer | None = None) -> Path:
     if trainer.is_global_zero:
         log.info("Preparing '%s'", audio)
     report = prepare(
-        Path(audio).expanduser(), folder, recipe_of(config), trainer=trainer, extraction=extraction_of(config)
+        Path(user_path(audio)), folder, recipe_of(config), trainer=trainer, extraction=extraction_of(config)
     )
     if report is not None:
         log.info("%s", report.summary())
@@ -71,7 +72,7 @@ def preview_dataset(config: DictConfig) -> Preview:
         ConfigurationError: Settings contradict each other.
     """
     found = preview(
-        Path(required(config, "audio", _AUDIO)).expanduser(),
+        Path(user_path(required(config, "audio", _AUDIO))),
         Path(required(config, "paths.dataset", _DATASET)),
         recipe_of(config),
         content_dim=content_dim_of(config),

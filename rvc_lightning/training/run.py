@@ -14,8 +14,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from rvc_lightning.cli.overrides import format_command, format_override
+from rvc_lightning.cli.resolvers import user_path
 from rvc_lightning.cli.resume import is_sweep, save_settings, typed_overrides
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.config.values import instantiate, optional, plain
@@ -109,9 +111,9 @@ def read_start(config: DictConfig) -> Start:
         VoiceError: A file is missing, damaged, or does not match the networks of this run.
     """
     if (path := optional(config, "checkpoint", "a run folder, or a .ckpt")) is not None:
-        if not Path(path).expanduser().exists():
+        if not (start := Path(user_path(path))).exists():
             raise VoiceError(f"there is no checkpoint at '{path}'")
-        checkpoint, content = open_checkpoint(Path(path).expanduser())
+        checkpoint, content = open_checkpoint(start)
         return Start(checkpoint, content[CHECKPOINT_KEY], epochs=int(content.get("epoch", 0)))
     values = plain(config.model)["synthesizer"] | {"content_dim": content_dim_of(config)}
     sizes = SynthesizerConfig.from_values(values)
@@ -240,19 +242,20 @@ def _exclusive_run(config: DictConfig) -> Iterator[None]:
     try:
         with exclusive_lock(run, timeout_seconds=KILL_GRACE_SECONDS), _log_to(run / _LOG_NAME):
             yield
-    except RVCError:
+    except (RVCError, OmegaConfBaseException):
         if is_new and not (run / ".hydra").exists():
-            _remove_rejected(run)
+            _remove_rejected(run, Path(config.paths.runs))
         raise
 
 
-def _remove_rejected(run: Path) -> None:
+def _remove_rejected(run: Path, runs: Path) -> None:
     """Remove the files that a rejected run has made, and its folders if they are empty."""
     for name in (_LOG_NAME, LOCK_NAME):
         (run / name).unlink(missing_ok=True)
     with suppress(OSError):
         run.rmdir()
         run.parent.rmdir()
+        runs.rmdir()
 
 
 @contextmanager

@@ -79,6 +79,7 @@ def build_trainer(config: DictConfig, first_step: int = 0) -> Trainer:
     Raises:
         ConfigurationError: Lightning rejects a setting, or settings contradict each other.
     """
+    _check_trainer_settings(config)
     callbacks = build_callbacks(config)
     checkpointing = any(isinstance(callback, Checkpoint) for callback in callbacks)
     if (max_steps := config.trainer.get("max_steps", -1)) >= 0:
@@ -150,15 +151,19 @@ def build_converting_trainer(config: DictConfig) -> Trainer:
 
 def _trainer(config: DictConfig, **changes: Any) -> Trainer:
     """Build the configured trainer with `changes`. Raises ConfigurationError."""
+    _check_trainer_settings(config)
     values = {key: value for key, value in plain(config.trainer).items() if key not in changes}
-    checked = {field.name for field in option_fields(TrainerSettings)}
-    TrainerSettings.from_values({key: value for key, value in (values | changes).items() if key in checked})
     trainer = instantiate(values, "trainer", **changes)
     if trainer.world_size == 1 and not _is_single_device(trainer):
         # One rank needs neither a strategy nor a process group.
         values.pop("strategy", None)
         return instantiate(values, "trainer", **changes | {"strategy": "auto"})
     return trainer
+
+
+def _check_trainer_settings(config: DictConfig) -> None:
+    names = {field.name for field in option_fields(TrainerSettings)}
+    TrainerSettings.from_values({key: value for key, value in plain(config.trainer).items() if key in names})
 
 
 def _is_single_device(trainer: Trainer) -> bool:
