@@ -6,6 +6,7 @@ import logging
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from rvc_lightning.retrieval.index_file import INDEX_SUFFIX
@@ -57,16 +58,29 @@ def list_indexes(folder: Path) -> list[Path]:
     return [path for path in files if not _EMPTY.fullmatch(path.stem)]
 
 
+def list_candidates(voice: Path) -> list[Path]:
+    """Return the indexes beside a voice that may belong to it, without those that belong to other voices there."""
+    others = {_base_name(path.stem) for path in _voices_beside(voice)} - {_base_name(voice.stem)}
+    patterns = [pattern for name in others for pattern in _patterns(_loose(name), re.IGNORECASE)]
+    return [
+        index
+        for index in list_indexes(voice.parent)
+        if not any(pattern.fullmatch(_loose(index.stem)) for pattern in patterns)
+    ]
+
+
 def explain_no_index(voice: Path) -> str:
     """Explain to a user why `find_index` returned None, with the candidates and how to choose one."""
-    candidates = list_indexes(voice.parent)
-    if not candidates:
+    if not (indexes := list_indexes(voice.parent)):
         return f"there is no index beside '{voice.name}'"
-    names = ", ".join(path.name for path in candidates)
-    return (
-        f"none beside '{voice.name}' certainly belongs to it; if it is one of {names}, choose it by index=FILE, or "
-        f"rename it to {voice.stem}{INDEX_SUFFIX}"
-    )
+    if candidates := list_candidates(voice):
+        names = ", ".join(path.name for path in candidates)
+        return (
+            f"none beside '{voice.name}' certainly belongs to it; if it is one of {names}, choose it by index=FILE, or "
+            f"rename it to {voice.stem}{INDEX_SUFFIX}"
+        )
+    names = ", ".join(path.name for path in indexes)
+    return f"those beside '{voice.name}' belong to other voices ({names}); to use one nevertheless: index=FILE"
 
 
 def _choose(voice: Path, found: list[Path]) -> Path:
@@ -102,6 +116,7 @@ def _loose(name: str) -> str:
     return (match["name"] if match else name).casefold().replace(" ", "_")
 
 
+@lru_cache(maxsize=1024)
 def _patterns(name: str, flags: int) -> list[re.Pattern[str]]:
     """Return patterns for the stems of indexes of a voice, best first."""
     escaped = re.escape(name)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from rvc_lightning.errors import VoiceError
-from rvc_lightning.retrieval.discovery import explain_no_index, find_index, list_indexes
+from rvc_lightning.retrieval.discovery import explain_no_index, find_index, list_candidates
 from rvc_lightning.retrieval.index_file import IndexHeader, read_header
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.entries import as_count, as_json, as_text, printable
@@ -107,7 +107,7 @@ def read_voice_info(path: Path) -> VoiceInfo:
 def _read_index_header(voice: Path, index: Path | None, content_dim: int) -> tuple[IndexHeader | None, list[str]]:
     """Return the header of an index if it can be read, and the problems found."""
     if index is None:
-        return None, [explain_no_index(voice)] if list_indexes(voice.parent) else []
+        return None, [explain_no_index(voice)] if list_candidates(voice) else []
     try:
         header = read_header(index)
     except VoiceError as error:

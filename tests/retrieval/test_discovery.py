@@ -108,6 +108,14 @@ def test_uncertain_indexes_are_candidates(tmp_path):
     assert find_index(tmp_path / "gone" / "anna.pth") is None
 
 
+def test_indexes_of_other_voices_are_no_candidates(tmp_path):
+    touch(tmp_path, "anna.pth", "bob_e10_s20.pth", "Eve.pth", "bob.index", f"{ADDED}_eve_v2.index")
+    explanation = explain_no_index(tmp_path / "anna.pth")
+    assert f"beside 'anna.pth' belong to other voices ({ADDED}_eve_v2.index, bob.index); " in explanation
+    touch(tmp_path, "carol.index")
+    assert "if it is one of carol.index, choose it" in explain_no_index(tmp_path / "anna.pth")
+
+
 def test_the_nearest_name_is_preferred(tmp_path, caplog):
     added = [f"added_IVF{lists}_Flat_nprobe_1_anna_v{version}.index" for lists, version in ((12, 1), (12, 2))]
     touch(tmp_path, *added)
