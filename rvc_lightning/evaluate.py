@@ -53,8 +53,9 @@ def main(config: DictConfig) -> None:
     )
     report = evaluate(converter, recordings, settings, ConversionOptions.from_values(options))
     report.voice, report.settings = description, values
-    write_report(report, output)
-    log.info("%s\nReport: %s", report.text(), output / "evaluation.html")
+    # Before writing: on a full disk, this is what remains.
+    log.info("%s", report.text())
+    log.info("Report: %s", write_report(report, output))
 
 
 if __name__ == "__main__":

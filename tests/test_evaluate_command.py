@@ -7,6 +7,7 @@ import sys
 import golden_rule
 import pytest
 import soundfile
+from disks import mounted
 from stubs import make_voice, quick_config
 
 from rvc_lightning import Voice
@@ -45,6 +46,16 @@ def test_report_is_the_only_output(folder):
     assert lines[1].startswith("Index: none") and lines[2].split()[:2] == ["mel", "dB"]
     assert lines[3].split()[0] == "a.wav" and "yesterday" not in (folder / lines[-1].split(": ")[1]).read_text()
     assert lines[-1] == "Report: evaluations/anna/evaluation.html"
+
+
+def test_full_disk_leaves_the_scores_on_the_console_and_promises_nothing(folder):
+    with mounted(folder / "out", "size=4k"):
+        done = run(folder, "voice=anna.pth", "audio=in", "metrics=[]", "trainer.accelerator=cpu", "output=out")
+        assert list((folder / "out").iterdir()) == []
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert lines[-1].startswith("Error: no space left for 'out/evaluation.json'") and "kept" not in lines[-1]
+    assert [line for line in lines if line.startswith("a.wav")]
 
 
 def test_pitch_extractor_of_the_voice_can_be_replaced(folder):

@@ -38,8 +38,8 @@ def out_of_space(path: Path | str | None) -> OutOfSpaceError:
     """Return the error for a file that does not fit on its disk."""
     where = f"for '{path}'" if path else "on the disk"
     return OutOfSpaceError(
-        f"no space left {where}: the disk is full, or a limit of this user or process is reached. Finished files are "
-        "kept: free some space and run the same command again"
+        f"no space left {where}: the disk is full, or a limit of this user or process is reached. Free some "
+        "space and run the same command again"
     )
 
 

@@ -13,7 +13,6 @@ from rvc_lightning.audio.frames import content_frames, content_lengths
 from rvc_lightning.content import CONTENT_ENCODERS, build_content_encoder
 from rvc_lightning.errors import ConfigurationError
 
-
 # The other names of HubertEncoder differ in their files only.
 HUBERT_NAMES = {name for name, constructor in CONTENT_ENCODERS.items() if isinstance(constructor, partial)}
 
