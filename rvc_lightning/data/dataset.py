@@ -61,6 +61,8 @@ class SliceDataset(Dataset[Example]):
         path = self.folder / row.audio
         try:
             waveform, _ = soundfile.read(path, dtype="float32")
+            if len(waveform) < row.samples:
+                raise ValueError(f"it has {len(waveform)} samples instead of {row.samples}")
             path = self.folder / row.f0
             f0_hz = read_npy(path, 1).astype(np.float32)
             path = self.folder / row.content

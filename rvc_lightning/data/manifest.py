@@ -15,10 +15,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from types import NoneType
 from typing import Any, overload
 
 import numpy as np
 
+from rvc_lightning.audio.frames import FRAMES_PER_SECOND
+from rvc_lightning.cli.columns import pluralize
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.io.files import atomic_path, read_json, write_json
 
@@ -63,6 +66,21 @@ _TYPES: dict[str, Any] = {
 }
 
 
+_HEADER_TYPES: dict[str, Any] = {
+    "sample_rate": int,
+    "pitch": Mapping,
+    "content": Mapping,
+    "slicing": Mapping,
+    "speakers": list,
+    "precision": str,
+    "revision": int,
+    "silence": (str, NoneType),
+    "slices": (int, NoneType),
+}
+_MAX_RATE = 768_000
+_MAX_CONTENT_DIM = 2**16
+
+
 @dataclass(frozen=True)
 class DatasetHeader:
     """How a dataset was made.
@@ -79,7 +97,7 @@ class DatasetHeader:
         slices: Number of rows of the manifest; None in datasets of earlier versions.
 
     Raises:
-        TypeError: A value has the wrong type.
+        TypeError: A value has the wrong type, or is out of range.
     """
 
     sample_rate: int
@@ -93,10 +111,17 @@ class DatasetHeader:
     slices: int | None = None
 
     def __post_init__(self) -> None:
-        types = {"sample_rate": int, "pitch": Mapping, "content": Mapping, "slicing": Mapping, "speakers": list}
-        for name, expected in types.items():
-            if not isinstance(value := getattr(self, name), expected):
+        for name, expected in _HEADER_TYPES.items():
+            if not isinstance(value := getattr(self, name), expected) or isinstance(value, bool):
                 raise TypeError(f"{name} is {value!r}")
+        if not all(isinstance(name, str) for name in self.speakers):
+            raise TypeError("speakers are not names")
+        for name, value, upper in (
+            ("sample_rate", self.sample_rate, _MAX_RATE),
+            ("content.dim", self.content.get("dim", 1), _MAX_CONTENT_DIM),
+        ):
+            if not isinstance(value, int) or not 0 < value <= upper:
+                raise TypeError(f"{name} is {value!r}, not 1 to {upper}")
 
 
 def write_manifest(folder: Path | str, header: DatasetHeader, rows: Iterable[ManifestRow]) -> None:
@@ -148,10 +173,16 @@ def read_manifest(folder: Path | str) -> Manifest:
         manifest = Manifest(path.read_bytes(), f"'{path}'")
     except FileNotFoundError as error:
         raise _not_prepared(folder, MANIFEST_NAME) from error
-    expected = read_header(folder).slices
-    if expected not in (None, len(manifest)):
+    header = read_header(folder)
+    unknown = np.flatnonzero(manifest.speaker >= len(header.speakers))
+    if len(unknown):
         raise DatasetError(
-            f"'{path}' has {len(manifest)} slices, but {expected} were written: it was truncated or edited; "
+            f"'{path}', line {unknown[0] + 1}: speaker is {manifest.speaker[unknown[0]]}, but '{HEADER_NAME}' has "
+            f"{pluralize(len(header.speakers), 'speaker')}; prepare the dataset again"
+        )
+    if header.slices not in (None, len(manifest)):
+        raise DatasetError(
+            f"'{path}' has {len(manifest)} slices, but {header.slices} were written: it was truncated or edited; "
             "prepare the dataset again"
         )
     return manifest
@@ -164,6 +195,7 @@ class Manifest(Sequence[ManifestRow]):
     selections of rows.
 
     Attributes:
+        speaker: Speaker of each slice, int64 [N].
         frames: Frames of each slice, int64 [N].
         seconds: Length of each slice in seconds, float64 [N].
         recording: Hash of the name of each slice's recording, uint64 [N].
@@ -179,19 +211,21 @@ class Manifest(Sequence[ManifestRow]):
         Raises:
             DatasetError: A line is not a row.
         """
-        starts, frames, seconds, recording = array("q"), array("q"), array("d"), array("Q")
+        starts, speaker, frames, seconds, recording = array("q"), array("q"), array("q"), array("d"), array("Q")
         start = number = 0
         while start < len(text):
             number += 1
             end = _line_end(text, start)
             values = _parse(text[start:end], f"{source}, line {number}")
             starts.append(start)
+            speaker.append(values["speaker"])
             frames.append(values["frames"])
             seconds.append(values["seconds"])
             recording.append(_hash(values["recording"]))
             start = end + 1
         self._text = text
-        self._starts, self.frames, self.seconds, self.recording = map(np.array, (starts, frames, seconds, recording))
+        self._starts, self.speaker = np.array(starts), np.array(speaker)
+        self.frames, self.seconds, self.recording = np.array(frames), np.array(seconds), np.array(recording)
 
     @classmethod
     def of(cls, rows: Iterable[ManifestRow]) -> Manifest:
@@ -201,7 +235,7 @@ class Manifest(Sequence[ManifestRow]):
     def select(self, rows: np.ndarray) -> Manifest:
         """Return the rows with the given indices, or for which a boolean array is true."""
         selection = copy(self)
-        for column in ("_starts", "frames", "seconds", "recording"):
+        for column in ("_starts", "speaker", "frames", "seconds", "recording"):
             setattr(selection, column, getattr(self, column)[rows])
         return selection
 
@@ -263,4 +297,6 @@ def _defect(values: Any) -> str | None:
             return f"{name} is {value!r}"
         if expected is not str and not 0 <= value < _MAX_NUMBER:
             return f"{name} is {value!r}, out of range"
+    if values["frames"] * values["sample_rate"] > values["samples"] * FRAMES_PER_SECOND:
+        return f"frames is {values['frames']}, more than {values['samples']} samples contain"
     return None

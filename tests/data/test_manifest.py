@@ -101,6 +101,42 @@ def test_damage_is_named_with_its_line(tmp_path, line, message):
         read_manifest(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"speaker": 1}, r"speaker is 1, but 'dataset\.json' has 1 speaker;"),
+        ({"speaker": 10**9}, "speaker is 1000000000"),
+        ({"frames": 101}, "frames is 101, more than 24100 samples contain"),
+    ],
+)
+def test_contradictory_rows(tmp_path, changes, message):
+    write_manifest(tmp_path, HEADER, [ROW, replace(ROW, **changes)])
+    with pytest.raises(DatasetError, match=rf"manifest\.jsonl', line 2: {message}"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sample_rate": 10**12},
+        {"sample_rate": True},
+        {"content": {"dim": 10**9}},
+        {"content": {"dim": "many"}},
+        {"speakers": [1, 2]},
+        {"speakers": {"anna": 0}},
+        {"silence": ["a.npy"]},
+        {"slices": "all"},
+        {"precision": None},
+    ],
+)
+def test_wrong_values_of_the_header(tmp_path, changes):
+    write_manifest(tmp_path, HEADER, [ROW])
+    values = json.loads((tmp_path / "dataset.json").read_text()) | changes
+    (tmp_path / "dataset.json").write_text(json.dumps(values))
+    with pytest.raises(DatasetError, match=rf"dataset\.json' is damaged or of another version \({next(iter(changes))}"):
+        read_manifest(tmp_path)
+
+
 def test_missing_or_damaged_header(tmp_path):
     with pytest.raises(DatasetError, match="not a prepared dataset"):
         read_manifest(tmp_path)

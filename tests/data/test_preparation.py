@@ -188,13 +188,35 @@ def test_order_depends_on_names_alone(tmp_path):
     assert [row.recording for row in read_manifest(tmp_path / "out x")] == sorted(names)
 
 
-def test_numbered_folders_are_speakers(tmp_path):
-    for seed, name in enumerate(["0/a.wav", "5/a.wav", "5/sub/b.wav", "root.wav", "other/c.wav"]):
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"0/a.wav": "0", "5/a.wav": "5", "5/sub/b.wav": "5", "root.wav": "0", "other/c.wav": "0"},
+        {"1/a.wav": "1", "2/a.wav": "2"},
+        {"225/a.wav": "225", "226/a.wav": "226", "1000/a.wav": "1000"},
+        {"007/a.wav": "7", "7/b.wav": "7", "10/a.wav": "10"},
+    ],
+)
+def test_numbered_folders_are_speakers(tmp_path, files):
+    """The number of a folder is the name of its speaker; the table has one row for each, in the order of numbers."""
+    for seed, name in enumerate(files):
         write(tmp_path / "in" / name, speech(0.6, seed=seed))
     run(tmp_path / "in", tmp_path / "out")
-    speakers = {row.recording: row.speaker for row in read_manifest(tmp_path / "out")}
-    assert speakers == {"0/a.wav": 0, "5/a.wav": 1, "5/sub/b.wav": 1, "root.wav": 0, "other/c.wav": 0}
-    assert read_header(tmp_path / "out").speakers == ["0", "5"]
+    names = read_header(tmp_path / "out").speakers
+    assert names == sorted(set(files.values()), key=int)
+    assert {row.recording: names[row.speaker] for row in read_manifest(tmp_path / "out")} == files
+
+
+def test_names_that_differ_in_extension_only(tmp_path):
+    names = ["take.flac", "take.wav", "take.wav.flac", "take.wav.wav", "sub/take.wav"]
+    for seed, name in enumerate(names):
+        write(tmp_path / "in" / name, speech(0.6, seed=seed))
+    write(tmp_path / "in/same.wav", speech(0.6))
+    shutil.copy(tmp_path / "in/same.wav", tmp_path / "in/same.wav.wav")
+    report = run(tmp_path / "in", tmp_path / "out")
+    rows = list(read_manifest(tmp_path / "out"))
+    assert sorted(row.recording for row in rows) == sorted([*names, "same.wav", "same.wav.wav"])
+    assert len({row.id for row in rows}) == len({row.audio for row in rows}) == report.slices == 7
 
 
 def test_excessive_peak_skips_one_slice(tmp_path):

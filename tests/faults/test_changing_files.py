@@ -90,6 +90,17 @@ def test_truncated_feature_names_the_remedy(tmp_path, kind):
     assert len(path.read_bytes()) == len(whole)
 
 
+def test_half_a_slice_is_an_error(tmp_path):
+    """A truncated WAV file can be decoded, but training would read beyond its end."""
+    write_tiny_dataset(tmp_path)
+    path = tmp_path / "9.wav"
+    os.truncate(path, path.stat().st_size // 2)
+    data = tiny_data(tmp_path, held_out=0.0)
+    data.setup("fit")
+    with pytest.raises(DatasetError, match=r"slice '9' .*9\.wav': it has \d+ samples instead of \d+; delete that file"):
+        list(data.train_dataloader())
+
+
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_slice_that_is_removed_during_training_is_one_line(tmp_path, caplog, num_workers):
     write_tiny_dataset(tmp_path)

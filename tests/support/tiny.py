@@ -83,6 +83,7 @@ def write_tiny_dataset(folder: Path, n_slices=16):
         np.save(folder / row.f0, noise.uniform(80, 300, frames).astype(np.float32))
         np.save(folder / row.content, noise.normal(size=(-(-frames // 2), 8)).astype(np.float16))
         rows.append(row)
-    header = DatasetHeader(24000, {"name": "swift_f0", "options": {}}, {"name": "spectral", "options": {}, "dim": 8})
+    pitch, content = {"name": "swift_f0", "options": {}}, {"name": "spectral", "options": {}, "dim": 8}
+    header = DatasetHeader(24000, pitch, content, speakers=["0", "1"])
     write_manifest(folder, header, rows)
     return folder
