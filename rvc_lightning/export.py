@@ -27,7 +27,6 @@ resolvers.register()
 @command("export")
 def main(config: DictConfig) -> None:
     """Exports the checkpoint and says where the voice lies."""
-    from rvc_lightning.config.values import plain
     from rvc_lightning.retrieval.index import IndexConfig
     from rvc_lightning.training.checkpoints import best_checkpoint
     from rvc_lightning.training.export import export_checkpoint, export_index, export_pair, facts_of, remembered
@@ -37,7 +36,7 @@ def main(config: DictConfig) -> None:
         pair = export_pair(checkpoint, Path(pair_folder))
         log.info("A training that starts from it:\n%s", command_from(pair, remembered(checkpoint)))
         return
-    index = IndexConfig(**plain(config.index))
+    index = IndexConfig.from_values(config.index)
     facts = facts_of(checkpoint)
     name = optional(config, "name", "the name of the voice") or facts["name"]
     if not is_file_name(name):

@@ -132,7 +132,7 @@ def build_run(config: DictConfig, start: Start) -> tuple[Trainer, RVCDataModule]
     RunSettings.from_values({"seed": config.seed})
     set_up_torch(config)
     check_networks(config)
-    IndexConfig(**plain(config.index))
+    IndexConfig.from_values(config.index)
     trainer = build_trainer(config, start.step)
     if start.checkpoint and trainer.max_epochs is not None and -1 < trainer.max_epochs <= start.epochs - 1:
         raise ConfigurationError(
@@ -195,7 +195,7 @@ def export_run(config: DictConfig, trainer: Trainer, dataset: Path) -> ExportedV
     """Export the best checkpoint of the run as a voice with its index."""
     checkpoint = checkpoint_to_export(trainer)
     log.info("Exporting '%s'", checkpoint)
-    index = IndexConfig(**plain(config.index))
+    index = IndexConfig.from_values(config.index)
     return export_checkpoint(checkpoint, _voice_folder(config), config.name, dataset, config.seed, index)
 
 
