@@ -1,1 +1,1 @@
-"""Callbacks: they watch training, save it and show it; they never steer it."""
+"""Callbacks that watch a training, save it and show it. They do not change what it learns."""

@@ -1,4 +1,4 @@
-"""The best checkpoint, also of a run that goes on in another folder."""
+"""The best checkpoint, also of a run that resumes in another folder."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ log = logging.getLogger(__name__)
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """`ModelCheckpoint` whose best value and file survive a change of the folder.
+    """`ModelCheckpoint` that keeps its best score and file when the folder changes.
 
-    Lightning forgets the best value where the folder is another than before: a run that goes on from a single
-    checkpoint, or whose folder was moved, would take its next state for the best. Here the best file comes along.
+    Lightning drops the best score if the folder differs from that of the checkpoint: a run that resumes from a single
+    file or in a moved folder would save its next state as the best one. Here the best file is copied to the new folder.
     """
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Fetches the best file so far, and makes the state that Lightning restores next tell of it."""
+        """Copy the best file so far, and change the state that Lightning restores next to refer to the copy."""
         state = checkpoint["callbacks"].get(self.state_key)
         if state is None or self.dirpath is None or state["dirpath"] == self.dirpath or not state["best_model_path"]:
             return
-        own = Path(self.dirpath) / Path(state["best_model_path"]).name
-        if trainer.is_global_zero and trainer.ckpt_path is not None and not own.is_file():
-            _fetch(Path(state["best_model_path"]), Path(trainer.ckpt_path).parent, own, checkpoint["global_step"])
-        if trainer.strategy.broadcast(own.is_file()):
-            best = {"best_model_path": str(own), "kth_best_model_path": str(own)}
-            state |= best | {"dirpath": self.dirpath, "best_k_models": {str(own): state["best_model_score"]}}
+        stored, copied = Path(state["best_model_path"]), Path(self.dirpath) / Path(state["best_model_path"]).name
+        if trainer.is_global_zero and trainer.ckpt_path is not None and not copied.is_file():
+            _copy_best([stored, Path(trainer.ckpt_path).parent / stored.name], copied, checkpoint["global_step"])
+        if trainer.strategy.broadcast(copied.is_file()):
+            best = {"best_model_path": str(copied), "kth_best_model_path": str(copied)}
+            state |= best | {"dirpath": self.dirpath, "best_k_models": {str(copied): state["best_model_score"]}}
         else:
-            log.warning("The best checkpoint so far, '%s', is gone: the best is judged anew", state["best_model_path"])
+            log.warning("The best checkpoint so far, '%s', is gone: a new one will be chosen", stored)
             del checkpoint["callbacks"][self.state_key]
 
 
-def _fetch(stored: Path, beside: Path, own: Path, global_step: int) -> None:
-    """Copies the best checkpoint from where it was stored, or lies now, unless it is younger than `global_step`."""
-    for source in (stored, beside / stored.name):
+def _copy_best(sources: list[Path], target: Path, global_step: int) -> None:
+    """Copy the first of `sources` that is readable and not newer than `global_step`."""
+    for source in sources:
         try:
-            fits = read_checkpoint(source)["global_step"] <= global_step
+            usable = read_checkpoint(source)["global_step"] <= global_step
         except VoiceError:
-            fits = False
-        if fits:
-            with atomic_path(own) as temporary:
+            usable = False
+        if usable:
+            with atomic_path(target) as temporary:
                 shutil.copyfile(source, temporary)
             return

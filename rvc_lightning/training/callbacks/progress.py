@@ -1,4 +1,4 @@
-"""One bar for the whole training, with the time that is left, and a line for each validation."""
+"""One progress bar for the whole training, and a line for each validation."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, Timer
 from tqdm import tqdm
 
 from rvc_lightning.training.callbacks.step_limit import StepLimit
+from rvc_lightning.training.lightning_adapter import steps_done
 
 log = logging.getLogger(__name__)
 
 
 class RunProgress(ProgressBar):
-    """Counts the seconds of a training that ends by the clock, else its steps.
+    """Counts the seconds of a training with a time limit, else its steps.
 
-    The bar is for people: where the output is no terminal, only the lines are written.
+    The bar is shown on terminals only; the lines are always logged.
     """
 
     def __init__(self, refresh_every_n_steps: int) -> None:
-        """`refresh_every_n_steps`: how often the figures beside the bar are fetched from the device."""
+        """Initialize the callback; every `refresh_every_n_steps` the shown metrics are read from the device."""
         super().__init__()
         self.refresh_every_n_steps = refresh_every_n_steps
         self._bar: tqdm | None = None
@@ -30,21 +31,21 @@ class RunProgress(ProgressBar):
         self._enabled = True
 
     def disable(self) -> None:
-        """Called by Lightning on all ranks but the first."""
+        """Disable the bar; Lightning calls this on all ranks but the first."""
         self._enabled = False
 
     def enable(self) -> None:
-        """Shows the bar again."""
+        """Enable the bar."""
         self._enabled = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Says how long it will be, and opens the bar where the run stands: a resumed one does not begin at nought."""
+        """Log the length of the training, and show the bar, from the current position of a resumed run."""
         timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
         self._timer = next((timer for timer in timers if timer.time_remaining() is not None), None)
         self._total = self._total_of(trainer)
         layout = "{desc} {percentage:3.0f}% {bar} {n:.0f} of {total:.0f} s{postfix}" if self._timer else None
         if self._enabled:
-            log.info("Training%s", self._how_far(trainer))
+            log.info("Training%s", self._describe_position(trainer))
         self._bar = tqdm(
             total=self._total,
             initial=self._position(trainer),
@@ -56,7 +57,7 @@ class RunProgress(ProgressBar):
         )
 
     def _total_of(self, trainer: Trainer) -> float | None:
-        """Seconds, or steps, of the whole training; None where nobody knows."""
+        """Return the seconds or steps of the whole training; None without a limit."""
         if self._timer is not None:
             return self._timer.time_elapsed() + (self._timer.time_remaining() or 0.0)
         limits = [callback.max_steps for callback in trainer.callbacks if isinstance(callback, StepLimit)]  # type: ignore[attr-defined]
@@ -64,8 +65,8 @@ class RunProgress(ProgressBar):
             limits.append(int(trainer.max_epochs * trainer.num_training_batches))
         return min(limits, default=None)
 
-    def _how_far(self, trainer: Trainer) -> str:
-        """', 61 of 420 s' or ', 20 of 90 steps'; '' where nobody knows."""
+    def _describe_position(self, trainer: Trainer) -> str:
+        """Return ', 61 of 420 s' or ', 20 of 90 steps'; '' without a limit."""
         if self._total is None:
             return ""
         return f", {self._position(trainer):.0f} of {self._total:.0f} {'s' if self._timer else 'steps'}"
@@ -73,36 +74,37 @@ class RunProgress(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Moves the bar."""
+        """Advance the bar."""
         if self._bar is None or self._bar.disable:
             return
         self._bar.update(self._position(trainer) - self._bar.n)
         if batch_idx % self.refresh_every_n_steps == 0:
-            figures = {key: value for key, value in trainer.callback_metrics.items() if key in ("loss/mel", "val/mel")}
-            shown = {key: f"{float(value):.3f}" for key, value in figures.items()}
+            metrics = {key: value for key, value in trainer.callback_metrics.items() if key in ("loss/mel", "val/mel")}
+            shown = {key: f"{float(value):.3f}" for key, value in metrics.items()}
             self._bar.set_postfix({"epoch": trainer.current_epoch, **shown}, refresh=False)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes what validation found."""
+        """Log the result of the validation."""
         value = trainer.callback_metrics.get("val/mel")
         if value is None or trainer.sanity_checking or not self._enabled:
             return
         if self._bar is not None:
             self._bar.clear()
-        best = min([float(value), *_best_before(trainer)])
+        best = min([float(value), *_best_scores(trainer)])
+        position = self._describe_position(trainer)
         log.info(
             "epoch %d, step %d%s: val/mel %.3f (best %.3f)",
-            trainer.current_epoch, self._steps(trainer), self._how_far(trainer), float(value), best,
+            trainer.current_epoch, steps_done(trainer), position, float(value), best,
         )  # fmt: skip
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Closes the bar, and says how far training came."""
+        """Close the bar, and log the last step."""
         self._close()
         if self._enabled:
-            log.info("Trained: step %d, epoch %d", self._steps(trainer), trainer.current_epoch)
+            log.info("Trained: step %d, epoch %d", steps_done(trainer), trainer.current_epoch)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Closes the bar."""
+        """Close the bar."""
         self._close()
 
     def _close(self) -> None:
@@ -112,20 +114,16 @@ class RunProgress(ProgressBar):
 
     def _position(self, trainer: Trainer) -> float:
         if self._timer is None:
-            return self._steps(trainer)
+            return steps_done(trainer)
         elapsed = self._timer.time_elapsed()
         return elapsed if self._bar is None else min(elapsed, self._total or elapsed)
 
-    @staticmethod
-    def _steps(trainer: Trainer) -> int:
-        return trainer.fit_loop.epoch_loop.total_batch_idx + 1
 
-
-def _best_before(trainer: Trainer) -> list[float]:
-    """The best `val/mel` up to the last validation, where a callback keeps it."""
+def _best_scores(trainer: Trainer) -> list[float]:
+    """Return the best `val/mel` before this validation, if a callback keeps it."""
     scores = [
-        keeper.best_model_score
-        for keeper in trainer.checkpoint_callbacks
-        if isinstance(keeper, ModelCheckpoint) and keeper.monitor == "val/mel"
+        callback.best_model_score
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, ModelCheckpoint) and callback.monitor == "val/mel"
     ]
     return [float(score) for score in scores if score is not None]

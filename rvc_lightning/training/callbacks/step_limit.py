@@ -1,4 +1,4 @@
-"""Ends a training after so many steps, as people count them."""
+"""Limit of the training steps."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from rvc_lightning.training.module import RVCModule
 
 
 class StepLimit(Callback):
-    """Stops once the module has taken `max_steps` steps, over all runs that went on from each other.
+    """Stops after `max_steps` steps of both networks, steps before a resume included.
 
-    Lightning counts the steps of all optimizers, so that its own `max_steps` ends a training of two networks halfway.
+    Lightning counts the steps of all optimizers, so its own `max_steps` stops a training of two networks halfway.
     """
 
     def __init__(self, max_steps: int) -> None:
-        """`max_steps`: each of both networks."""
         self.max_steps = max_steps
 
     def on_train_start(self, trainer: Trainer, pl_module: RVCModule) -> None:  # type: ignore[override]
-        """Stops a run that goes on with nothing left to do."""
-        self._stop_if_done(trainer, pl_module)
+        """Stop a resumed run that has reached the limit."""
+        self._stop_at_limit(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: RVCModule, *args: Any) -> None:  # type: ignore[override]
-        """Stops after the last step."""
-        self._stop_if_done(trainer, pl_module)
+        """Stop after the last step."""
+        self._stop_at_limit(trainer, pl_module)
 
-    def _stop_if_done(self, trainer: Trainer, pl_module: RVCModule) -> None:
+    def _stop_at_limit(self, trainer: Trainer, pl_module: RVCModule) -> None:
         if pl_module.optimizer_steps >= self.max_steps:
             trainer.should_stop = True

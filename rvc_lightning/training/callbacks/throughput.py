@@ -1,8 +1,9 @@
-"""How fast training goes, and what it takes of memory."""
+"""Speed and memory of training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -10,54 +11,56 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from rvc_lightning.audio.frames import FRAMES_PER_SECOND
-from rvc_lightning.config.validation import check_whole
+from rvc_lightning.config.options import Settings, option
 from rvc_lightning.data.batch import Batch
 from rvc_lightning.training.module import RVCModule
 
 
+@dataclass(frozen=True, kw_only=True)
+class ThroughputSettings(Settings, group="callbacks.throughput"):
+    """Settings of `Throughput`."""
+
+    every_n_steps: int = option(help="Steps that one figure covers, in any epochs; 0 for no figures", min=0)
+
+
 class Throughput(Callback):
-    """Logs seconds a step, audio-seconds a second of this rank and, where the device counts it, the peak memory."""
+    """Logs seconds per step, seconds of audio per second of this rank and, if the device counts it, the peak memory."""
 
     def __init__(self, every_n_steps: int) -> None:
-        """`every_n_steps`: how many steps one figure covers, whichever epochs they lie in; 0 for no figures.
-
-        Raises:
-            ConfigurationError: It is no whole number from 0 up.
-        """
-        check_whole("callbacks.throughput.every_n_steps", every_n_steps, 0)
-        self.every_n_steps = every_n_steps
-        self._since, self._steps, self._frames = perf_counter(), 0, 0
-        self._paused = 0.0
+        """Initialize the callback; the argument is described in `ThroughputSettings`. Raises ConfigurationError."""
+        self.settings = ThroughputSettings(every_n_steps=every_n_steps)
+        self._restart()
+        self._paused_at = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begins; what follows until the first epoch does not count."""
+        """Start the clock, paused until the first epoch."""
         self._restart()
         self._pause()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Goes on: what lies between epochs does not count."""
-        self._go_on()
+        """Continue: the time between epochs does not count."""
+        self._continue()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stops the clock."""
+        """Pause the clock."""
         self._pause()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stops the clock."""
+        """Pause the clock."""
         self._pause()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Goes on, as if no time had passed."""
-        self._go_on()
+        """Continue: the time of validation does not count."""
+        self._continue()
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: Trainer, pl_module: RVCModule, outputs: Any, batch: Sequence[Batch], batch_idx: int
     ) -> None:
-        """Counts the step; logs at those steps of the training at which Lightning writes what was logged."""
+        """Count the step, and log at those steps of the training at which Lightning writes the log."""
         self._steps += 1
-        # Shapes, not lengths: they are known without waiting for the device. Padding inside a bucket counts too.
+        # Shapes instead of lengths, which are on the device: padding counts, too.
         self._frames += sum(part.f0_hz.numel() for part in batch)
-        if not self.every_n_steps or pl_module.optimizer_steps % self.every_n_steps:
+        if not self.settings.every_n_steps or pl_module.optimizer_steps % self.settings.every_n_steps:
             return
         seconds = perf_counter() - self._since
         pl_module.log("throughput/seconds_per_step", seconds / self._steps)
@@ -68,12 +71,12 @@ class Throughput(Callback):
         self._restart()
 
     def _pause(self) -> None:
-        self._paused = self._paused or perf_counter()
+        self._paused_at = self._paused_at or perf_counter()
 
-    def _go_on(self) -> None:
-        if self._paused:
-            self._since += perf_counter() - self._paused
-            self._paused = 0.0
+    def _continue(self) -> None:
+        if self._paused_at:
+            self._since += perf_counter() - self._paused_at
+            self._paused_at = 0.0
 
     def _restart(self) -> None:
         self._since, self._steps, self._frames = perf_counter(), 0, 0

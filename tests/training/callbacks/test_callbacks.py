@@ -1,4 +1,4 @@
-"""Averaged weights, overtraining, values that are not finite, and the pitch of rebuilt speech."""
+"""Averaged weights, overtraining, values that are not finite, and the pitch of reconstructed speech."""
 
 import copy
 import logging
@@ -30,11 +30,12 @@ __all__ = ["tiny_discriminator", "tiny_synthesizer"]  # fixtures
 # ---------------------------------------------------------------------- averaged weights
 
 
-def test_the_average_is_judged_and_exported_and_training_does_not_notice(make_module, dataset, tmp_path):
-    means, judged, name = [], [], "speaker_embedding.weight"
+@pytest.mark.slow
+def test_the_average_is_validated_and_exported_and_training_is_the_same(make_module, dataset, tmp_path):
+    means, validated, name = [], [], "speaker_embedding.weight"
 
     class Watch(Callback):
-        """The average as its definition says, from the weights of each step."""
+        """The average by its definition, from the weights of each step."""
 
         def on_train_batch_end(self, trainer, pl_module, *args):
             weight = pl_module.synthesizer.state_dict()[name].clone()
@@ -43,7 +44,7 @@ def test_the_average_is_judged_and_exported_and_training_does_not_notice(make_mo
             means.append(weight if not means else decay * means[-1] + (1 - decay) * weight)
 
         def on_validation_batch_start(self, trainer, pl_module, *args):
-            judged.append(pl_module.synthesizer.state_dict()[name].clone())
+            validated.append(pl_module.synthesizer.state_dict()[name].clone())
 
     plain = make_module()
     trainer_for(max_epochs=2).fit(plain, data_of(dataset))
@@ -52,25 +53,26 @@ def test_the_average_is_judged_and_exported_and_training_does_not_notice(make_mo
     for key, tensor in plain.state_dict().items():
         assert torch.equal(module.state_dict()[key], tensor), key
     assert len(means) == 4
-    torch.testing.assert_close(judged[-1], means[-1])
+    torch.testing.assert_close(validated[-1], means[-1])
     trained = module.synthesizer.state_dict()[name]
-    assert (judged[-1] - trained).abs().max() > 1e-4
+    assert (validated[-1] - trained).abs().max() > 1e-4
     exported = export_checkpoint(keep.path, tmp_path / "voice", "v", None)
     stored = Voice.load(exported.voice).weights["emb_g.weight"]
     assert torch.equal(stored, means[-1].half())
 
 
-def test_averaging_can_begin_late(make_module, dataset, tmp_path, caplog):
+@pytest.mark.slow
+def test_averaging_can_start_late(make_module, dataset, tmp_path, caplog):
     keep = LastCheckpoint(str(tmp_path))
     trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
     trainer = trainer_for(max_epochs=2, callbacks=[AveragedWeights(0.9)])
     trainer.fit(make_module(), data_of(dataset), ckpt_path=keep.path, weights_only=True)
-    assert "average begins with the trained ones" in caplog.text
+    assert "averaging starts from the trained ones" in caplog.text
 
 
-@pytest.mark.parametrize("decay", [0, 1, 1.5])
-def test_a_decay_out_of_range_is_refused(decay):
-    with pytest.raises(ConfigurationError, match="decay"):
+@pytest.mark.parametrize("decay", [-0.5, 1.5])
+def test_a_decay_out_of_range_is_rejected(decay):
+    with pytest.raises(ValueError, match="decay"):
         AveragedWeights(decay)
 
 
@@ -78,7 +80,7 @@ def test_a_decay_out_of_range_is_refused(decay):
 
 
 class FakeTrainer:
-    """What the overtraining callback asks of a trainer."""
+    """The part of a trainer that the overtraining callback uses."""
 
     def __init__(self):
         self.callback_metrics, self.sanity_checking, self.should_stop, self.current_epoch = {}, False, False, 0
@@ -93,12 +95,15 @@ class FakeModule:
     device = torch.device("cpu")
 
 
-def watcher(rule="held_out", action="stop", smoothing=0.0, patience=2, min_delta=0.1):
-    return Overtraining(rule, "val/mel", smoothing=smoothing, patience=patience, min_delta=min_delta, action=action)
+DEFAULTS = {"monitor": "val/mel", "smoothing": 0.0, "patience": 2, "min_delta": 0.1, "action": "stop"}
 
 
-def judge(callback, values):
-    """Feeds one figure a validation; returns at which of them the run was stopped."""
+def overtraining(rule="held_out", **changes):
+    return Overtraining(rule=rule, **(DEFAULTS | changes))
+
+
+def stops_at(callback, values):
+    """Validate with these values; return the number of the validation at which the run is stopped, or None."""
     trainer, module = FakeTrainer(), FakeModule()
     for number, value in enumerate(values):
         trainer.callback_metrics["val/mel"] = torch.tensor(value)
@@ -109,62 +114,98 @@ def judge(callback, values):
     return None
 
 
-def test_stops_after_so_many_checks_without_a_new_best(caplog):
-    assert judge(watcher(), [1.0, 0.8, 0.75, 0.75]) == 3  # 0.75 is not lower by min_delta
-    assert "no new best for 2 validations" in caplog.text
-    assert "it was 0.8000 at epoch 1 (step 10), and is 0.7500 now. Training stops" in caplog.text
-    assert judge(watcher(), [1.0, 0.8, 0.9, 0.6, 0.7, 0.4]) is None
+def test_stops_after_so_many_checks_without_improvement(caplog):
+    assert stops_at(overtraining(), [1.0, 0.8, 0.75, 0.75]) == 3  # 0.75 is not lower by min_delta
+    assert "has not improved for 2 validations since epoch 1 (step 10)" in caplog.text
+    assert "the best smoothed value was 0.8000, the last one is 0.7500. Training stops" in caplog.text
+    assert stops_at(overtraining(), [1.0, 0.8, 0.9, 0.6, 0.7, 0.4]) is None
 
 
-def test_smoothing_takes_the_edge_off():
-    figures = [1.0, 1.4, 0.6, 1.2, 0.4, 1.0, 0.2]
-    assert judge(watcher(patience=2, min_delta=0.0), [1.0, 0.9, 1.3, 0.95]) == 3
-    assert judge(watcher(patience=3, min_delta=0.0, smoothing=0.5), figures) is None
+def test_smoothing_ignores_single_values():
+    assert stops_at(overtraining(min_delta=0.0), [1.0, 0.9, 1.3, 0.95]) == 3
+    values = [1.0, 1.4, 0.6, 1.2, 0.4, 1.0, 0.2]
+    assert stops_at(overtraining(patience=3, min_delta=0.0, smoothing=0.5), values) is None
 
 
-def test_warns_once_a_while_and_goes_on(caplog):
-    assert judge(watcher(action="warn"), [1.0] * 6) is None
+CLASSIC = {"smoothing": 0.987, "patience": 50, "min_delta": 0.004}
+FALLING = [3 - 0.01 * number for number in range(250)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        FALLING[:60],
+        FALLING,
+        [1.0, *FALLING],  # a low first value, to which the smoothed one returns only slowly
+        [*FALLING[:20], 1000.0, *FALLING[20:]],  # a high value raises the smoothed one for hundreds of epochs
+        [*FALLING[:20], float("nan"), *FALLING[20:]],
+        [*FALLING[:20], float("inf"), *FALLING[20:]],
+        [value + 0.5 * (number % 2) for number, value in enumerate(FALLING)],
+    ],
+    ids=["short", "long", "low first", "outlier", "NaN", "infinite", "zigzag"],
+)
+def test_smoothing_does_not_stop_falling_values(values):
+    assert stops_at(overtraining(**CLASSIC), values) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.0] * 60, 50),
+        (FALLING[:200] + [1.0] * 600, 600),  # the smoothed value falls towards the plateau for a long time
+        (FALLING[:200] + [1.0 + 0.01 * number for number in range(200)], 280),
+        ([1.0, float("nan")] * 60, 100),
+    ],
+    ids=["short plateau", "long plateau", "rising", "every other NaN"],
+)
+def test_values_that_fall_no_more_stop_the_run(values, expected):
+    assert stops_at(overtraining(**CLASSIC), values) == pytest.approx(expected, abs=60)
+
+
+def test_warns_repeatedly_and_continues(caplog):
+    assert stops_at(overtraining(action="warn"), [1.0] * 6) is None
     warned = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warned) == 2 and "Training goes on" in warned[0].getMessage()
+    assert len(warned) == 2 and "Training continues" in warned[0].getMessage()
 
 
-def test_the_classic_rule_looks_at_means_over_the_batches_of_an_epoch():
+def test_the_classic_rule_compares_means_over_the_batches_of_an_epoch():
     trainer, module = FakeTrainer(), FakeModule()
 
     def steps(callback, *steps):
         for losses in steps:
-            seen = [StepLoss("generator", torch.tensor(value), ()) for value in losses]
+            totals = [StepLoss("generator", torch.tensor(value), ()) for value in losses]
             other = StepLoss("mel", torch.tensor(99.0), ())
-            callback.on_train_batch_end(trainer, module, {"losses": [other, *seen]}, None, 0)
+            callback.on_train_batch_end(trainer, module, {"losses": [other, *totals]}, None, 0)
 
-    callback = watcher("classic", patience=1, min_delta=0.004)
-    for losses in ([[1.0, 3.0], [2.0]], [[1.9], [1.8], [2.0]]):  # means 2.0 and 1.9; the last batches are alike
+    callback = overtraining("classic", patience=1, min_delta=0.004)
+    for losses in ([[1.0, 3.0], [2.0]], [[1.9], [1.8], [2.0]]):  # means 2.0 and 1.9; the last batches are equal
         steps(callback, *losses)
         callback.on_train_epoch_end(trainer, module)
         assert not trainer.should_stop
     steps(callback, [0.1])
-    resumed = watcher("classic", patience=1, min_delta=0.004)
+    resumed = overtraining("classic", patience=1, min_delta=0.004)
     resumed.load_state_dict(copy.deepcopy(callback.state_dict()))
     steps(resumed, [3.694])
     resumed.on_train_epoch_end(trainer, module)
-    assert trainer.should_stop  # 1.897: fallen, but by less than min_delta
+    assert trainer.should_stop  # 1.897: lower, but by less than min_delta
 
 
+@pytest.mark.slow
 def test_overtraining_stops_a_training_and_keeps_its_best(make_module, dataset, tmp_path):
     keep = LastCheckpoint(str(tmp_path))
-    callback = Overtraining("held_out", "val/mel", smoothing=0.0, patience=1, min_delta=100.0, action="stop")
     module = make_module()
-    trainer_for(max_epochs=50, callbacks=[callback, keep]).fit(module, data_of(dataset))
-    assert module.optimizer_steps == 4  # two epochs: a best, and one without
+    callbacks = [overtraining(patience=1, min_delta=100.0), keep]
+    trainer_for(max_epochs=50, callbacks=callbacks).fit(module, data_of(dataset))
+    assert module.optimizer_steps == 4  # two epochs: a best one, and one without improvement
     assert read_checkpoint(keep.path)[CHECKPOINT_KEY]["optimizer_steps"] == 4
 
 
 @pytest.mark.parametrize(
     "changes", [{"rule": "new"}, {"action": "shout"}, {"smoothing": 1.0}, {"patience": 0}, {"min_delta": -1.0}]
 )
-def test_settings_out_of_range_are_refused(changes):
+def test_settings_out_of_range_are_rejected(changes):
     with pytest.raises(ConfigurationError, match=str(next(iter(changes.values())))):
-        watcher(**changes)
+        overtraining(**changes)
 
 
 # ---------------------------------------------------------------------- values that are not finite
@@ -172,7 +213,7 @@ def test_settings_out_of_range_are_refused(changes):
 
 @pytest.fixture
 def damaged(monkeypatch):
-    """Makes slice 5, of recording 2, NaN."""
+    """Replace slice 5, of recording 2, by NaN."""
     read = slices.SliceDataset.__getitem__
 
     def read_damaged(self, index):
@@ -185,7 +226,7 @@ def damaged(monkeypatch):
 
 
 @pytest.mark.parametrize("check_every", [1, 4, 100])
-def test_names_the_first_bad_loss_and_keeps_the_last_good_checkpoint(
+def test_reports_the_first_bad_loss_and_keeps_the_last_good_checkpoint(
     make_module, dataset, tmp_path, damaged, check_every
 ):
     order = []
@@ -198,11 +239,11 @@ def test_names_the_first_bad_loss_and_keeps_the_last_good_checkpoint(
     data = data_of(dataset, batch_size=1, held_out=0.0, accumulate_grad_batches=2)
     module = make_module()
     pattern = r"the loss 'discriminator' became nan in step (\d+) \(epoch 0\), in the batch of the slices '5' of the "
-    with pytest.raises(DivergenceError, match=pattern + r"recordings '2'\. .*go on with checkpoint=") as error:
+    with pytest.raises(DivergenceError, match=pattern + r"recordings '2'\. .*resume with checkpoint=") as error:
         trainer_for(max_epochs=2, callbacks=[Watch(), FiniteGuard(check_every), keep]).fit(module, data)
     bad_step = order.index("5") // 2 + 1
     assert f"in step {bad_step} " in str(error.value)
-    assert bad_step > 1  # else nothing would have been kept
+    assert bad_step > 1  # otherwise nothing would be saved
     content = read_checkpoint(keep.path)
     assert content[CHECKPOINT_KEY]["optimizer_steps"] == bad_step - 1
     assert all(tensor.isfinite().all() for tensor in content["state_dict"].values() if tensor.is_floating_point())
@@ -222,7 +263,7 @@ def test_weights_that_are_not_finite_are_not_saved(make_module, dataset, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_infinite_gradients_under_loss_scaling_are_no_fault(make_module, dataset):
+def test_infinite_gradients_under_loss_scaling_are_accepted(make_module, dataset):
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**126)
     module = make_module()
     before = copy.deepcopy(module.state_dict())
@@ -234,17 +275,17 @@ def test_infinite_gradients_under_loss_scaling_are_no_fault(make_module, dataset
     assert scaler.get_scale() < 2.0**126
 
 
-# ---------------------------------------------------------------------- pitch of rebuilt speech
+# ---------------------------------------------------------------------- pitch of reconstructed speech
 
 
 def test_pitch_error_in_cents_and_voicing():
-    wanted = torch.tensor([100.0, 100.0, 100.0, 0.0, 0.0, 200.0])
-    heard = torch.tensor([200.0, 100.0, 0.0, 0.0, 100.0, 100.0])
-    error = pitch_error(heard, wanted)
+    target = torch.tensor([100.0, 100.0, 100.0, 0.0, 0.0, 200.0])
+    f0_hz = torch.tensor([200.0, 100.0, 0.0, 0.0, 100.0, 100.0])
+    error = pitch_error(f0_hz, target)
     assert float(error.cents) == pytest.approx((1200 + 0 + 1200) / 3)
     assert int(error.n_voiced) == 3
     assert float(error.voicing) == pytest.approx(2 / 6)
-    silent = pitch_error(torch.zeros(3), wanted[:3])
+    silent = pitch_error(torch.zeros(3), target[:3])
     assert (float(silent.cents), int(silent.n_voiced), float(silent.voicing)) == (0.0, 0, 1.0)
 
 
@@ -275,7 +316,7 @@ def test_validation_logs_the_pitch_error_of_the_first_clips(make_module, dataset
     assert float(trainer.callback_metrics["val/voicing_error"]) == 0
 
 
-def test_no_pitch_error_of_a_voice_without_pitch_or_with_none_asked_for(make_module, dataset, monkeypatch):
+def test_no_pitch_error_without_pitch_or_without_clips(make_module, dataset, monkeypatch):
     for clips, guided in ((0, True), (3, False)):
         module = make_module()
         monkeypatch.setattr(type(module.synthesizer.generator), "pitch_guided", guided)

@@ -52,11 +52,11 @@ class KillAt(Callback):
 
 
 def classic():
-    return Overtraining("classic", "val/mel", smoothing=0.9, patience=50, min_delta=0.0, action="warn")
+    return Overtraining(rule="classic", monitor="val/mel", smoothing=0.9, patience=50, min_delta=0.0, action="warn")
 
 
 def held_out():
-    return Overtraining("held_out", "val/mel", smoothing=0.5, patience=50, min_delta=0.0, action="warn")
+    return Overtraining(rule="held_out", monitor="val/mel", smoothing=0.5, patience=50, min_delta=0.0, action="warn")
 
 
 def run(make_module, dataset, folder, *more, num_workers=0, **changes):
