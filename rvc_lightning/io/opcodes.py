@@ -7,12 +7,10 @@ calls only the names that `torch.save` uses for tensors and plain containers, an
 
 from __future__ import annotations
 
-import mmap
 import pickletools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BytesIO
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -41,7 +39,7 @@ class UnsafePickleError(ValueError):
     """A pickle imports or calls a name that tensors and plain containers do not need."""
 
 
-def check_pickles(stream: BytesIO | mmap.mmap, count: int = 1) -> None:
+def check_pickles(stream: IO[bytes], count: int = 1) -> None:
     """Check pickles that follow each other in a stream.
 
     Args:
@@ -91,7 +89,7 @@ class _StackMachine:
         self._stack: list[_Value] = []
         self._memo: dict[Any, _Value] = {}
 
-    def run(self, stream: BytesIO | mmap.mmap) -> None:
+    def run(self, stream: IO[bytes]) -> None:
         """Follow one pickle. Errors as of `check_pickles`."""
         for opcode, argument, _ in pickletools.genops(stream):
             name = opcode.name

@@ -14,7 +14,7 @@ import struct
 import zipfile
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from torch import Tensor
@@ -108,7 +108,7 @@ def _check_legacy(path: Path) -> None:
     """Check the pickles at the start of a file without ZIP; errors as of `check_pickles`."""
     # Mapped, a read cannot allocate more than the file has, whatever length a pickle claims.
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        check_pickles(content, _LEGACY_PICKLES)
+        check_pickles(cast(IO[bytes], content), _LEGACY_PICKLES)
 
 
 class _Copier:

@@ -111,7 +111,7 @@ def save_index(index: Any, path: str | Path) -> Path:
     path = Path(path)
     # Written through Python: faiss takes no paths that are not UTF-8, and reports no full disk.
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))
+        faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))  # type: ignore[attr-defined]
     return path
 
 
@@ -239,7 +239,7 @@ def _read(path: Path) -> Any:
     """Return the faiss index in a file. Raises VoiceError if faiss cannot read it."""
     try:
         with path.open("rb") as stream:
-            return faiss.read_index(faiss.PyCallbackIOReader(stream.read))
+            return faiss.read_index(faiss.PyCallbackIOReader(stream.read))  # type: ignore[attr-defined]
     except _DAMAGE as error:
         raise VoiceError(f"'{path}' cannot be read as an index; it may be truncated ({_reason(error)})") from error
 

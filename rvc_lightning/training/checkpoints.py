@@ -60,11 +60,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         needed, free = size_in_bytes(checkpoint) + _BESIDE_TENSORS_BYTES, shutil.disk_usage(path.parent).free
         if free < needed:
             raise OutOfSpaceError(
-                f"there is no room for the checkpoint '{path}': it takes {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB "
+                f"no space left for the checkpoint '{path}': it takes {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB "
                 f"are free. What was saved before is kept: make room and go on with checkpoint={path.parent}"
             )
-        with atomic_path(path) as temporary:
-            torch.save(checkpoint, temporary)
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            torch.save(checkpoint, stream)
 
 
 def size_in_bytes(values: Any) -> int:
