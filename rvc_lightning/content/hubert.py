@@ -123,13 +123,7 @@ def _load(folder: Path, version: str) -> Any:
     model_class: Any = _Projected if version == "v1" else HubertModel
     try:
         config = HubertConfig.from_pretrained(folder)
-        layers = _LAYERS[version] or config.num_hidden_layers
-        if config.num_hidden_layers < layers:
-            raise ConfigurationError(
-                f"content.path={folder}: {version} voices use layer {layers}, but the model has "
-                f"{config.num_hidden_layers}"
-            )
-        config.num_hidden_layers = layers
+        config.num_hidden_layers = _LAYERS[version] or config.num_hidden_layers
         with _no_progress_bars():
             model, report = model_class.from_pretrained(
                 folder, config=config, dtype=torch.float32, output_loading_info=True

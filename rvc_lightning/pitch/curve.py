@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -79,21 +79,24 @@ class PitchCurve:
 def read_curve(path: str | Path) -> PitchCurve:
     """Read a curve of lines 'seconds,Hz'.
 
-    Semicolons and tabs are separators, too. A first line of column names, empty lines, lines starting with '#', and
-    spaces are ignored. Memory is bounded by 16 bytes per line and the longest valid line.
+    Semicolons, tabs and spaces are separators, too. A first line of column names, empty lines, and lines starting with '#'
+    are ignored. Memory is bounded by 16 bytes per line and the longest valid line.
 
     Raises:
         ConfigurationError: The file cannot be read, or a line is not a pair of numbers, does not increase in time, or
             is not a pitch; the message includes the line.
     """
-    path = Path(path)
+    path, seconds, hz = Path(path), array("d"), array("d")
     try:
         with path.open(encoding="utf-8-sig") as stream:
-            seconds, hz = _parse_lines(iter(partial(stream.readline, _MAX_LINE_CHARACTERS), ""))
+            for number, line, fields in _rows(iter(partial(stream.readline, _MAX_LINE_CHARACTERS), "")):
+                if problem := _problem(fields, seconds[-1] if seconds else -math.inf):
+                    shown = line[:_SHOWN_CHARACTERS]
+                    raise ConfigurationError(f"f0_file: '{path}', line {number}, '{shown}': {problem}")
+                seconds.append(float(fields[0]))
+                hz.append(float(fields[1]))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"f0_file: '{path}' cannot be read as text: {error}") from error
-    except _LineError as error:
-        raise ConfigurationError(f"f0_file: '{path}', {error}") from error
     if len(seconds) < 2:
         raise ConfigurationError(f"f0_file: '{path}' has {len(seconds)} lines 'seconds,Hz'; at least two are required")
     return PitchCurve(path, np.frombuffer(seconds), np.frombuffer(hz))
@@ -113,38 +116,17 @@ def write_curve(path: str | Path, f0_hz: np.ndarray) -> None:
         stream.writelines(f"{frame / FRAMES_PER_SECOND:.2f},{hz}\n" for frame, hz in enumerate(digits))
 
 
-class _LineError(Exception):
-    """Number and text of an invalid line, and the reason."""
-
-    def __init__(self, number: int, line: str, reason: str) -> None:
-        super().__init__(f"line {number}, '{line.strip()[:_SHOWN_CHARACTERS]}': {reason}")
-
-
-def _parse_lines(lines: Iterable[str]) -> tuple[array, array]:
-    """Parse times in seconds and pitch in Hz, float64. Raises _LineError."""
-    seconds, hz = array("d"), array("d")
-    previous, has_names = -math.inf, False
-    for number, line in enumerate(lines, start=1):
-        try:
-            time, pitch = map(float, _split(line))
-        except ValueError:
-            if not line.strip() or line.lstrip().startswith("#"):
-                continue
-            if not seconds and not has_names and not any(map(_is_number, _split(line))):
-                has_names = True
-                continue
-            raise _LineError(number, line, "expected two numbers, 'seconds,Hz'") from None
-        if not (previous < time < math.inf and (pitch == 0 or LOWEST_HZ <= pitch <= HIGHEST_HZ)):
-            raise _LineError(number, line, _reason(time, pitch, previous))
-        seconds.append(time)
-        hz.append(pitch)
-        previous = time
-    return seconds, hz
-
-
-def _split(line: str) -> list[str]:
-    fields = line.translate(_SEPARATORS).split(",", 2)
-    return fields if len(fields) > 1 else line.split(None, 2)
+def _rows(lines: Iterable[str]) -> Iterator[tuple[int, str, list[str]]]:
+    """Yield number, text and fields of each line, without empty lines, comments and a first line of column names."""
+    may_name_columns = True
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if not line or line.startswith("#"):
+            continue
+        fields = line.translate(_SEPARATORS).split(",", 2)
+        fields = fields if len(fields) > 1 else line.split(None, 2)
+        if not may_name_columns or any(map(_is_number, fields)):
+            yield number, line, fields
+        may_name_columns = False
 
 
 def _is_number(text: str) -> bool:
@@ -155,10 +137,16 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _reason(seconds: float, hz: float, previous_seconds: float) -> str:
-    """Describe why a pair of numbers is invalid."""
+def _problem(fields: list[str], previous_seconds: float) -> str | None:
+    """Describe why the fields of a line are not the next point of a curve; None if they are."""
+    try:
+        seconds, hz = map(float, fields)
+    except ValueError:
+        return "expected two numbers, 'seconds,Hz'"
     if not (math.isfinite(seconds) and math.isfinite(hz)):
         return "expected finite numbers; 0 Hz is unvoiced"
     if seconds <= previous_seconds:
         return f"times must increase, but the previous line is at {previous_seconds:g} s"
-    return f"expected a pitch of {LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz, or 0 for unvoiced"
+    if hz != 0 and not LOWEST_HZ <= hz <= HIGHEST_HZ:
+        return f"expected a pitch of {LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz, or 0 for unvoiced"
+    return None

@@ -18,13 +18,11 @@ from torch.nn import functional
 
 from rvc_lightning.audio.frames import FRAME_SAMPLES, SAMPLE_RATE, frame_count, frame_mask
 from rvc_lightning.audio.spectra import mel_filterbank
-from rvc_lightning.errors import AssetError
 from rvc_lightning.io.hub import fetch, known_files
-from rvc_lightning.models.layers import build_on_meta
 from rvc_lightning.pitch.base import PitchNetwork, check_threshold
 from rvc_lightning.pitch.decoding import peak_pitch
 from rvc_lightning.pitch.mel import MEL_BANDS, N_FFT, FrameMel
-from rvc_lightning.pitch.weights import fill, packaged_file, read_weights, size_in
+from rvc_lightning.pitch.weights import load_network, packaged_file
 
 _PACKAGED = ("torchfcpe", "assets/fcpe_c_v001.pt")
 _ALTERNATIVES = (
@@ -73,7 +71,7 @@ class Fcpe(PitchNetwork):
         bands = mel_filterbank(SAMPLE_RATE, N_FFT, MEL_BANDS)
         self.mel = FrameMel(bands, pad_samples=(N_FFT - FRAME_SAMPLES) // 2, power_floor=1e-9)
         found = path or packaged_file(*_PACKAGED) or fetch(known_files()["pitch/fcpe/fcpe.pt"], _ALTERNATIVES)
-        self.network = _load(str(found))
+        self.network = load_network(found, _renamed, _build)
 
     def track(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
         """Estimate the pitch, as `PitchNetwork.track`."""
@@ -149,21 +147,15 @@ class _WideConvolution(nn.Module):
         return self.project(functional.silu(self.depthwise(x.mT).mT))
 
 
-def _load(path: str) -> FcpeNetwork:
-    """Load a network, with the sizes of the file. Raises AssetError if the file contains another network."""
-    stored = read_weights(path).get("model")
-    if not isinstance(stored, Mapping):
-        raise AssetError(f"pitch.path: '{path}' is not an FCPE network: it has no entry 'model'")
-    weights = _renamed(stored)
-    channels, bins = size_in(weights, "first.weight", 0, path), size_in(weights, "output.weight", 0, path)
+def _build(weights: Mapping[str, Any]) -> FcpeNetwork:
     n_layers = sum(name.endswith(".depthwise.weight") for name in weights)
-    return fill(build_on_meta(lambda: FcpeNetwork(channels, n_layers, bins)), weights, path)
+    return FcpeNetwork(len(weights["first.weight"]), n_layers, len(weights["output.weight"]))
 
 
 def _renamed(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Map the names of the file to ours, fold weight norm, and turn convolutions over one frame into matrices."""
     weights = {}
-    for name, tensor in stored.items():
+    for name, tensor in stored["model"].items():
         if _UNUSED.fullmatch(name):
             continue
         for pattern, ours in _NAMES:

@@ -8,6 +8,7 @@ Legend: B items, T samples at 16 kHz, F frames of 10 ms, M = 128 mel bands, C ch
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -17,11 +18,10 @@ from torch import Tensor, nn
 
 from rvc_lightning.audio.frames import SAMPLE_RATE, frame_count
 from rvc_lightning.io.hub import fetch, known_files
-from rvc_lightning.models.layers import build_on_meta
 from rvc_lightning.pitch.base import PitchNetwork, check_threshold
 from rvc_lightning.pitch.decoding import CREPE_BINS, crepe_cents, peak_pitch
 from rvc_lightning.pitch.mel import MEL_BANDS, N_FFT, FrameMel
-from rvc_lightning.pitch.weights import fill, read_weights, size_in
+from rvc_lightning.pitch.weights import load_network
 
 _LEVELS = 5
 _GRID_FRAMES = 2**_LEVELS
@@ -59,7 +59,8 @@ class Rmvpe(PitchNetwork):
         bands = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=MEL_BANDS, fmin=30, fmax=8000, htk=True)
         self.mel = FrameMel(torch.from_numpy(bands), pad_samples=N_FFT // 2, power_floor=0.0)
         self.register_buffer("cents", crepe_cents(), persistent=False)
-        self.network = _load(str(path or fetch(known_files()["pitch/rmvpe/rmvpe.pt"], _ALTERNATIVES)))
+        weights_file = path or fetch(known_files()["pitch/rmvpe/rmvpe.pt"], _ALTERNATIVES)
+        self.network = load_network(weights_file, dict, _build)
 
     def track(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
         """Estimate the pitch, as `PitchNetwork.track`; items of the same padded length share a batch."""
@@ -239,9 +240,6 @@ class _Recurrent(nn.Module):
             return self.gru(x.to(next(self.gru.parameters())))[0]
 
 
-def _load(path: str) -> RmvpeNetwork:
-    """Load a network, with the sizes of the file. Raises AssetError if the file contains another network."""
-    weights: dict[str, Any] = read_weights(path)
-    channels = size_in(weights, "unet.encoder.layers.0.conv.0.conv.0.weight", 0, path)
-    hidden_channels = size_in(weights, "fc.0.gru.weight_hh_l0", 1, path)
-    return fill(build_on_meta(lambda: RmvpeNetwork(channels, hidden_channels)), weights, path)
+def _build(weights: Mapping[str, Any]) -> RmvpeNetwork:
+    channels = len(weights["unet.encoder.layers.0.conv.0.conv.0.weight"])
+    return RmvpeNetwork(channels, hidden_channels=weights["fc.0.gru.weight_hh_l0"].shape[1])

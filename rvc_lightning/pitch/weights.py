@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rvc_lightning.errors import AssetError, VoiceError
 from rvc_lightning.io.pickles import read_pickle
+from rvc_lightning.models.layers import build_on_meta
 
 Network = TypeVar("Network", bound=nn.Module)
+
+_MAX_REASON_CHARACTERS = 300
 
 
 def packaged_file(package: str, file: str) -> Path | None:
@@ -28,48 +32,29 @@ def packaged_file(package: str, file: str) -> Path | None:
     return next((path for folder in folders or () if (path := Path(folder) / file).is_file()), None)
 
 
-def read_weights(path: str | Path) -> dict[str, Any]:
-    """Read a file of `torch.save` without running code in it. Raises AssetError if it cannot be read."""
-    try:
-        return read_pickle(Path(path).expanduser(), "pitch network")
-    except VoiceError as error:
-        raise AssetError(f"pitch.path: {error}") from error
-
-
-def fill(network: Network, weights: Mapping[str, Any], path: str | Path) -> Network:
-    """Load weights into a network that was built on the meta device, as float32 and without gradients.
+def load_network(
+    path: str | Path,
+    rename: Callable[[Mapping[str, Any]], dict[str, Any]],
+    build: Callable[[Mapping[str, Any]], Network],
+) -> Network:
+    """Load a network with the sizes of its file, as float32 and without gradients. No code in the file is run.
 
     Args:
-        network: Network to fill.
-        weights: Tensors by the names of the network.
-        path: File of the weights, for messages.
-
-    Returns:
-        The network.
+        path: File of `torch.save`.
+        rename: Maps the contents of the file to tensors by the names of the network.
+        build: Builds the network for these tensors.
 
     Raises:
-        AssetError: Tensors are missing, unexpected or of the wrong shape.
+        AssetError: The file cannot be read, or tensors are missing, unexpected or of the wrong shape.
     """
-    expected = network.state_dict()
-    wrong = sorted(
-        name for name in expected.keys() | weights.keys() if _shape(expected.get(name)) != _shape(weights.get(name))
-    )
-    if wrong:
-        raise AssetError(
-            f"pitch.path: '{path}' contains another network: {len(wrong)} tensors are missing, unexpected or of the "
-            f"wrong shape ({', '.join(wrong[:5])})"
-        )
-    network.load_state_dict(weights, assign=True)
+    try:
+        weights = rename(read_pickle(Path(path).expanduser(), "pitch network"))
+        network = build_on_meta(partial(build, weights))
+        network.load_state_dict(weights, assign=True)
+    except VoiceError as error:
+        raise AssetError(f"pitch.path: {error}") from error
+    except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        # torch lists missing and unexpected tensors on several lines.
+        reason = shorten(str(error), _MAX_REASON_CHARACTERS, placeholder=" ...")
+        raise AssetError(f"pitch.path: '{path}' contains another network: {reason}") from error
     return network.float().requires_grad_(False)
-
-
-def size_in(weights: Mapping[str, Any], name: str, dimension: int, path: str | Path) -> int:
-    """Return a dimension of the tensor `name`. Raises AssetError if there is no such tensor."""
-    shape = _shape(weights.get(name))
-    if shape is None or len(shape) <= dimension:
-        raise AssetError(f"pitch.path: '{path}' contains another network: it has no tensor '{name}'")
-    return shape[dimension]
-
-
-def _shape(value: Any) -> torch.Size | None:
-    return value.shape if isinstance(value, Tensor) else None

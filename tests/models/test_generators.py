@@ -47,9 +47,13 @@ def test_every_input_affects_the_waveform(config, inputs, no_noise):
     assert not torch.allclose(generator(latent + 1, f0_hz, speaker), before)
     assert not torch.allclose(generator(latent, f0_hz, speaker + 1), before)
     assert torch.allclose(generator(latent, f0_hz * 2, speaker), before) != generator.pitch_guided
-    if generator.pitch_guided:
-        with pytest.raises(ValueError, match="requires f0_hz"):
-            generator(latent, None, speaker)
+
+
+def test_missing_pitch_raises(config):
+    synthesizer, frames = Synthesizer(config), torch.tensor([6])
+    if synthesizer.pitch_guided:
+        with pytest.raises(ValueError, match="requires coarse_pitch and f0_hz"):
+            synthesizer.infer(torch.zeros(1, 6, 768), frames, torch.ones(1, 6).long(), None, torch.tensor([0]))
 
 
 def test_folding_weight_norm_keeps_the_waveform(config, monkeypatch):

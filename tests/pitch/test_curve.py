@@ -33,6 +33,7 @@ def test_round_trip_is_exact(tmp_path):
         "seconds,hz\n0,100\n0.1,200",
         "\ufefftime ; F0\r\n# by hand\r\n\r\n 0.0 ; 100.0\r\n0.1;2e2\r\n",
         "  0\t100\n0.1\t 200 \n",
+        "0 100\n0.1  200\n",
     ],
 )
 def test_supported_formats(tmp_path, text):

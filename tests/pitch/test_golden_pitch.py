@@ -10,7 +10,7 @@ from rvc_lightning.pitch import build_pitch_extractor
 from rvc_lightning.pitch.base import measure
 from rvc_lightning.pitch.decoding import best_path, crepe_cents, peak_pitch, triangular_steps
 from rvc_lightning.pitch.rmvpe import Rmvpe, RmvpeNetwork, pad_spectrum
-from rvc_lightning.pitch.weights import fill, packaged_file
+from rvc_lightning.pitch.weights import packaged_file
 
 
 def needs(package, file):
@@ -25,7 +25,8 @@ def rmvpe(golden):
     with torch.device("meta"), pytest.MonkeyPatch.context() as patch:
         network = RmvpeNetwork()
         assert {name: list(value.shape) for name, value in network.state_dict().items()} == table
-        patch.setattr("rvc_lightning.pitch.rmvpe._load", lambda path: fill(network, weights, path))
+        network.load_state_dict(weights, assign=True)
+        patch.setattr("rvc_lightning.pitch.rmvpe.load_network", lambda *_: network.requires_grad_(False))
         with torch.device("cpu"):
             return Rmvpe("golden").eval()
 

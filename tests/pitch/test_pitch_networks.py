@@ -116,7 +116,7 @@ def test_parts_are_close_to_the_whole_recording(network, monkeypatch):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_file_of_another_network_raises(name, tmp_path):
     other = make_pitch_weights(tmp_path, "crepe" if name in ("rmvpe", "fcpe") else "rmvpe")
-    with pytest.raises(AssetError, match=r"contains another network|is not an FCPE network"):
+    with pytest.raises(AssetError, match="contains another network"):
         build_pitch_extractor(name, path=other)
     with pytest.raises(AssetError, match=r"there is no pitch network at 'nowhere\.pt'"):
         build_pitch_extractor(name, path="nowhere.pt")
@@ -130,7 +130,7 @@ def test_error_names_missing_and_unexpected_tensors(tmp_path):
     weights = torch.load(path, weights_only=True)
     weights["surplus"] = weights.pop("cnn.bias")
     torch.save(weights, path)
-    with pytest.raises(AssetError, match=r"2 tensors are missing.*\(cnn\.bias, surplus\)"):
+    with pytest.raises(AssetError, match=r"Missing key.*cnn\.bias.* Unexpected key.*surplus"):
         build_pitch_extractor("rmvpe", path=path)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rvc_lightning.errors import unknown_choice
+from rvc_lightning.errors import ConfigurationError, unknown_choice
 from rvc_lightning.models.config import SynthesizerConfig
 from rvc_lightning.models.generators.base import Generator
 from rvc_lightning.models.generators.hifigan import HiFiGAN, HiFiGANNSF
@@ -28,7 +28,8 @@ def generator_class(name: str) -> type[Generator]:
 
 def check_generator(config: SynthesizerConfig) -> None:
     """Raise ConfigurationError if `config.generator` is unknown or does not support the other sizes."""
-    generator_class(config.generator).check_sizes(config)
+    if mismatch := generator_class(config.generator).mismatch(config):
+        raise ConfigurationError(mismatch)
 
 
 def build_generator(config: SynthesizerConfig) -> Generator:

@@ -20,8 +20,9 @@ class Generator(nn.Module, ABC):
     """Whether the generator, and with it the text encoder, takes pitch as input."""
 
     @classmethod
-    def check_sizes(cls, config: SynthesizerConfig) -> None:
-        """Raise ConfigurationError if this generator does not support the sizes of `config`."""
+    def mismatch(cls, config: SynthesizerConfig) -> str | None:
+        """Return why this generator does not support the sizes of `config`; None if it does."""
+        return None
 
     @abstractmethod
     def __init__(self, config: SynthesizerConfig) -> None:

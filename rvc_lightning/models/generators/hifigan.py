@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models.config import SynthesizerConfig
 from rvc_lightning.models.generators.base import Generator
 from rvc_lightning.models.layers import LEAKY_SLOPE, apply_conv1d, channels_last, same_padding
@@ -122,17 +121,14 @@ class HiFiGAN(Generator):
     pitch_guided: ClassVar[bool] = False
 
     @classmethod
-    def check_sizes(cls, config: SynthesizerConfig) -> None:
-        """Raise ConfigurationError if channels cannot be halved or kernels do not match their rates."""
+    def mismatch(cls, config: SynthesizerConfig) -> str | None:
+        """Return a message if channels cannot be halved at each stage, or kernels do not match their rates."""
         if config.initial_channels % 2 ** len(config.upsample_rates):
-            raise ConfigurationError(
-                f"initial_channels={config.initial_channels} cannot be halved {len(config.upsample_rates)} times"
-            )
+            return f"initial_channels={config.initial_channels} cannot be halved {len(config.upsample_rates)} times"
         for rate, kernel_size in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
             if not Upsampler.fits(rate, kernel_size):
-                raise ConfigurationError(
-                    f"upsample_kernel_sizes: {kernel_size} does not fit rate {rate}; choose twice the rate"
-                )
+                return f"upsample_kernel_sizes: {kernel_size} does not fit rate {rate}; choose twice the rate"
+        return None
 
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__(config)
@@ -202,4 +198,5 @@ class HiFiGANNSF(HiFiGAN):
 
     def forward(self, latent: Tensor, f0_hz: Tensor | None, speaker_code: Tensor) -> Tensor:
         """Latent [B, L, T], f0_hz [B, T] (0 = unvoiced), speaker_code [B, G, 1] -> waveform [B, 1, N]."""
+        assert f0_hz is not None
         return self._decode(latent, speaker_code, self.source(f0_hz))

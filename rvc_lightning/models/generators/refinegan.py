@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models.config import SynthesizerConfig
 from rvc_lightning.models.generators.base import Generator
 from rvc_lightning.models.generators.hifigan import ParallelBlocks, ResidualBlock, residual_blocks
@@ -71,14 +70,15 @@ class RefineGAN(Generator):
     """
 
     @classmethod
-    def check_sizes(cls, config: SynthesizerConfig) -> None:
-        """Raise ConfigurationError if the channels of the source cannot be halved at each stage."""
+    def mismatch(cls, config: SynthesizerConfig) -> str | None:
+        """Return a message if the channels of the source cannot be halved at each stage."""
         n_rates = len(config.upsample_rates)
-        if config.initial_channels % 2 ** (n_rates + 1):
-            raise ConfigurationError(
-                f"initial_channels={config.initial_channels}: generator=refinegan halves them {n_rates + 1} times for "
-                f"{n_rates} upsample_rates, so choose a multiple of {2 ** (n_rates + 1)}"
-            )
+        if config.initial_channels % 2 ** (n_rates + 1) == 0:
+            return None
+        return (
+            f"initial_channels={config.initial_channels}: generator=refinegan halves them {n_rates + 1} times for "
+            f"{n_rates} upsample_rates; choose a multiple of {2 ** (n_rates + 1)}"
+        )
 
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__(config)
@@ -99,6 +99,7 @@ class RefineGAN(Generator):
 
     def forward(self, latent: Tensor, f0_hz: Tensor | None, speaker_code: Tensor) -> Tensor:
         """Latent [B, L, T], f0_hz [B, T] (0 = unvoiced), speaker_code [B, G, 1] -> waveform [B, 1, N]."""
+        assert f0_hz is not None
         source = self.source_conv(self.source(f0_hz))
         skips = []
         for decimate, conv in zip(self.decimators, self.source_convs, strict=True):

@@ -125,13 +125,8 @@ class SourceFilter(Generator):
             self.conv_post.bias[[0, self._parts[0] + self._parts[1]]] = INITIAL_LOG_GAIN  # type: ignore[index]
 
     def forward(self, latent: Tensor, f0_hz: Tensor | None, speaker_code: Tensor) -> Tensor:
-        """Latent [B, L, T], f0_hz [B, T] (0 = unvoiced), speaker_code [B, G, 1] -> waveform [B, 1, N].
-
-        Raises:
-            ValueError: `f0_hz` is None.
-        """
-        if f0_hz is None:
-            raise ValueError("this generator requires f0_hz")
+        """Latent [B, L, T], f0_hz [B, T] (0 = unvoiced), speaker_code [B, G, 1] -> waveform [B, 1, N]."""
+        assert f0_hz is not None
         x = self.blocks(self.conv_pre(latent) + self.cond(speaker_code))
         cepstra = self.conv_post(F.leaky_relu(x, LEAKY_SLOPE)).mT
         # Half precision is not accurate enough for Fourier transforms.
