@@ -140,30 +140,23 @@ def _pipes() -> tuple[BinaryIO, BinaryIO]:
     """Return standard input and output. Raises ConfigurationError if one of them is closed or a terminal."""
     for stream, name, example in ((sys.stdin, "input", "sox -d … | "), (sys.stdout, "output", " | sox … -d")):
         # Python replaces streams that are closed when it starts by None.
-        if stream is None or stream.closed:
-            raise ConfigurationError(f"standard {name} is closed, but raw audio requires a pipe: '{example}'")
-        if stream.isatty():
-            raise ConfigurationError(f"standard {name} is a terminal, but raw audio requires a pipe: '{example}'")
+        if stream is None or stream.closed or stream.isatty():
+            raise ConfigurationError(
+                f"standard {name} is closed or a terminal, but raw audio requires a pipe: '{example}'"
+            )
     return sys.stdin.buffer, sys.stdout.buffer
 
 
 def _fabric(config: DictConfig) -> Fabric:
     """Return device and precision. Raises ConfigurationError for those that Lightning rejects."""
-    from lightning import Fabric
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
+    from rvc_lightning.config.values import instantiate
     from rvc_lightning.conversion.converter import PRECISIONS
 
     # The group `precision` is shared with training, where it belongs to the trainer.
     chosen = {name: config.trainer[name] for name in ("accelerator", "devices", "precision")}
     if chosen["precision"] not in PRECISIONS:
         raise unknown_choice("precision", chosen["precision"], PRECISIONS)
-    try:
-        fabric = Fabric(**chosen)
-    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
-        raise ConfigurationError(
-            f"{', '.join(f'trainer.{key}={value}' for key, value in chosen.items())}: {error}"
-        ) from error
+    fabric = instantiate({"_target_": "lightning.Fabric", **chosen}, "trainer")
     if fabric.world_size > 1:
         raise ConfigurationError(f"trainer.devices={config.trainer.devices}: a stream is converted on one device")
     return fabric

@@ -164,7 +164,7 @@ class Page:
             raise RVCError("drop or record something to convert first")
 
     def _convert(self, given: dict[Component, Any], folder: Path, progress: gr.Progress) -> Path:
-        options = self.controls.options(given, speaker=given[self.speaker] or 0)
+        options = self.controls.options(given, speaker=given[self.speaker] or None)
         return self.service.convert(
             given[self.voice],
             Path(given[self.recording]),

@@ -56,9 +56,11 @@ def pitch_extractor_for(voice: Voice) -> PitchTracker:
 def _stored_component(voice: Voice, component: str, default: str) -> tuple[str, dict[str, Any]]:
     """Return the registered name and the options that a voice stores of a component, or raise VoiceError."""
     entry = voice.training_info.get(component, {"name": default})
-    if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
-        raise VoiceError(f"the voice stores its {component} without a name: {entry!r}")
-    options = entry.get("options") or {}
-    if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
-        raise VoiceError(f"the voice stores options of its {component} that are not a table: {options!r}")
-    return entry["name"], dict(options)
+    name, options = (entry.get("name"), entry.get("options") or {}) if isinstance(entry, Mapping) else (None, {})
+    if (
+        not isinstance(name, str)
+        or not isinstance(options, Mapping)
+        or not all(isinstance(key, str) for key in options)
+    ):
+        raise VoiceError(f"the voice stores its {component} not as a name and a table of options: {entry!r}")
+    return name, dict(options)

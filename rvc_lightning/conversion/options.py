@@ -21,7 +21,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from rvc_lightning.config.options import OptionField, Settings, option, option_fields
-from rvc_lightning.conversion.effects import EFFECTS, Effect, effects_from
+from rvc_lightning.conversion.effects import EFFECTS, effects_from
 from rvc_lightning.errors import ConfigurationError
 
 FORMATS = ("wav", "flac", "mp3", "ogg", "m4a")
@@ -173,14 +173,21 @@ def help_text() -> str:
     lines += ["", "Effects, as in 'effects=[compressor,{name:reverb,room_size:0.8},limiter]':", ""]
     for name, effect in EFFECTS.items():
         lines.append(f"  {name}: {effect.about}")
-        lines += [f"      {_signature(one)}: {one.help}" for one in option_fields(effect)]
+        lines += [f"      {_signature(one)}: {one.help}" for one in _parameters(effect)]
     return "\n".join(lines)
 
 
 def markdown_table() -> str:
     """Return a table of all options and one of all effects for the documentation."""
     options = [(f"`{one.name}={one.default_text}`", _range(one), one.help) for one in option_fields(ConversionOptions)]
-    effects = [(f"`{name}`", _parameters(effect), effect.about) for name, effect in EFFECTS.items()]
+    effects = [
+        (
+            f"`{name}`",
+            ", ".join(f"`{one.name}={one.default_text}` ({_range(one)})" for one in _parameters(effect)),
+            effect.about,
+        )
+        for name, effect in EFFECTS.items()
+    ]
     return "\n\n".join(
         (
             _table(("option and default", "values", "meaning"), options),
@@ -201,8 +208,8 @@ def _signature(one: OptionField) -> str:
     return f"{one.name}={one.default_text} ({_range(one)})"
 
 
-def _parameters(effect: type[Effect]) -> str:
-    return ", ".join(f"`{one.name}={one.default_text}` ({_range(one)})" for one in option_fields(effect))
+def _parameters(effect: type) -> tuple[OptionField, ...]:
+    return option_fields(effect)
 
 
 def _range(one: OptionField) -> str:

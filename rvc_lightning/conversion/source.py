@@ -103,26 +103,26 @@ def _display(source: Source) -> str:
 @contextmanager
 def _opened(source: Source, sample_rate: int | None, folder: Path) -> Iterator[tuple[Iterator[np.ndarray], int]]:
     """Yield blocks of float32 samples and their rate in Hz; raises as `read_recording`."""
-    if not isinstance(source, str | Path):
-        audio = _checked_array(np.asarray(source), sample_rate)
-        assert sample_rate is not None
+    is_file = isinstance(source, str | Path)
+    if is_file != (sample_rate is None) or (sample_rate is not None and sample_rate <= 0):
+        raise ConfigurationError(
+            f"sample_rate={sample_rate}: samples require their rate in Hz, a file has its own rate"
+        )
+    if sample_rate is not None:
+        audio = _checked_array(np.asarray(source))
         yield (audio[span] for span in spans(len(audio))), int(sample_rate)
         return
-    if sample_rate is not None:
-        raise ConfigurationError(f"sample_rate={sample_rate}: a file has its own rate; leave it out")
     with open_audio(source, scratch=folder) as blocks:
         yield iter(blocks), blocks.sample_rate
         if blocks.warning:
             log.warning("%s: %s", _display(source), blocks.warning)
 
 
-def _checked_array(audio: np.ndarray, sample_rate: int | None) -> np.ndarray:
-    if sample_rate is None or sample_rate <= 0:
-        raise ConfigurationError(f"sample_rate={sample_rate}: samples require their rate in Hz")
-    if audio.ndim != 1 or not np.issubdtype(audio.dtype, np.floating):
-        raise AudioError(f"samples of shape {audio.shape} and type {audio.dtype}; expected mono float [N]")
-    if not np.isfinite(audio).all():
-        raise AudioError("the samples contain NaN or infinity")
+def _checked_array(audio: np.ndarray) -> np.ndarray:
+    if audio.ndim != 1 or not np.issubdtype(audio.dtype, np.floating) or not np.isfinite(audio).all():
+        raise AudioError(
+            f"samples of shape {audio.shape} and type {audio.dtype}: expected mono float [N] without NaN and infinity"
+        )
     return audio.astype(np.float32)
 
 

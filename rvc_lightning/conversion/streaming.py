@@ -119,10 +119,9 @@ class StreamingConverter(Stage):
         """
         options = options or ConversionOptions()
         _check(options, converter, sample_rate)
-        self._options = resolve_options(options, converter.voice)
+        self._options, self._lengths = resolve_options(options, converter.voice), lengths or StreamLengths()
         self._inference, self._pitch = converter.inference, converter.pitch
         self._index = converter.index_for(self._options)
-        self._lengths = lengths or StreamLengths()
         self._fabric = fabric or Fabric(accelerator="auto", devices=1)
         self._fabric.to_device(self._inference.eval())
         voice_rate = converter.voice.sample_rate
@@ -139,8 +138,7 @@ class StreamingConverter(Stage):
         # Input from sample `_first` on; the next block starts at `_next`.
         self._input, self._first, self._next = np.zeros(0, np.float32), 0, 0
         # Pitch of the context of the next block, and the phase before it.
-        self._context_f0_hz = np.zeros(0, np.float32)
-        self._cycles = 0.0
+        self._context_f0_hz, self._cycles = np.zeros(0, np.float32), 0.0
         self._output = _Queue()
         self._latency_samples = self._latency(voice_rate)
         self._output.append(np.zeros(self._latency_samples, np.float32))

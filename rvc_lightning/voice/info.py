@@ -185,9 +185,11 @@ def as_rows(info: VoiceInfo) -> list[tuple[str, str]]:
 
 def _speakers(info: VoiceInfo) -> str:
     """Return the number of speakers, the option for each, and the number of unused rows."""
-    if info.speaker_names:
-        labels = ((number, "" if name == str(number) else f" {name}") for number, name in enumerate(info.speaker_names))
-        choices = ", ".join(f"speaker={number}{name}" for number, name in labels)
+    if any(name.isdecimal() for name in info.speaker_names):
+        choices = ", ".join(f"speaker={name}" for name in info.speaker_names)
+    elif info.speaker_names:
+        labels = enumerate(info.speaker_names)
+        choices = ", ".join(f"speaker={number} {name}" for number, name in labels)
     else:
         choices = f"speaker=0{f' to {info.speakers - 1}' if info.speakers > 1 else ''}, without names"
     unused = info.speaker_rows - info.speakers

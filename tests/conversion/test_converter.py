@@ -146,8 +146,8 @@ def test_encoder_and_pitch_default_to_those_of_the_voice():
             "'ear'.*choose one of: .*swift_f0.* Any other works: pitch=swift_f0",
         ),
         ({"rvc_lightning": {"pitch": {"name": "pyin", "options": {"volume": 3}}}}, "invalid options"),
-        ({"rvc_lightning": {"pitch": {"name": "pyin", "options": [1]}}}, "are not a table"),
-        ({"rvc_lightning": {"content": "os.system"}}, "stores its content without a name"),
+        ({"rvc_lightning": {"pitch": {"name": "pyin", "options": [1]}}}, "not as a name and a table of options"),
+        ({"rvc_lightning": {"content": "os.system"}}, "stores its content not as a name"),
     ],
 )
 def test_unknown_encoders_are_rejected(information, message):
