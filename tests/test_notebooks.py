@@ -71,8 +71,8 @@ def test_train(tmp_path):
     cells = execute("train.ipynb", tmp_path, parameters)
     assert (tmp_path / "voices" / "anna" / "anna.pth").is_file()
     assert shown(cells) == {"players": 2, "pictures": 2, "controls": 0}
-    said = "".join(output.get("text", "") for cell in cells for output in cell.outputs)
-    assert "voice=voices/anna/anna.pth input=" in said
+    printed = "".join(output.get("text", "") for cell in cells for output in cell.outputs)
+    assert "voice=voices/anna/anna.pth input=" in printed
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)

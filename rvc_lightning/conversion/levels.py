@@ -15,7 +15,7 @@ from rvc_lightning.audio.samples import Samples, spans
 from rvc_lightning.errors import VoiceError
 
 OUTPUT_PEAK = 0.99
-NOT_FINITE = "the voice gives NaN or infinity; if the precision is not 32-true, try precision=32-true"
+NOT_FINITE = "the voice returned NaN or infinity; try precision=32-true"
 
 _MIN_RMS = 1e-6
 _HOPS_PER_BLOCK = 64

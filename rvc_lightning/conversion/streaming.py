@@ -161,7 +161,7 @@ class StreamingConverter(Stage):
 
         Raises:
             AudioError: The block is not mono, or contains NaN or infinity.
-            VoiceError: The voice gives NaN or infinity.
+            VoiceError: The voice returns NaN or infinity.
         """
         block = np.asarray(block, dtype=np.float32)
         if block.ndim != 1 or not np.isfinite(block).all():

@@ -82,18 +82,18 @@ def test_seed_determines_the_result_and_the_global_generator_is_unchanged(conver
 
 
 def test_transposition_reaches_the_voice(converter, monkeypatch):
-    heard = []
+    contours = []
     infer = converter.voice.synthesizer.infer
     monkeypatch.setattr(
         converter.voice.synthesizer,
         "infer",
-        lambda c, n, code, f0_hz, *rest: heard.append(f0_hz) or infer(c, n, code, f0_hz, *rest),
+        lambda c, n, code, f0_hz, *rest: contours.append(f0_hz) or infer(c, n, code, f0_hz, *rest),
     )
     audio = golden_rule.stub_audio("pitch", 0.3)
     for semitones in (0, 12):
         converter.convert(audio, ConversionOptions(transpose_semitones=semitones), sample_rate=16000)
-    assert torch.equal(heard[0][:, 12:70] * 2, heard[1][:, 12:70])
-    assert heard[0].dtype == torch.float32 and not heard[1][0, :12].any()
+    assert torch.equal(contours[0][:, 12:70] * 2, contours[1][:, 12:70])
+    assert contours[0].dtype == torch.float32 and not contours[1][0, :12].any()
 
 
 def test_speakers(converter):

@@ -1,4 +1,4 @@
-"""Stand-ins of the golden data for the content encoder and the pitch extractor, tiny networks, a trainer on the CPU."""
+"""Stubs of content encoder and pitch extractor as in the golden data, tiny networks, and a trainer on the CPU."""
 
 import golden_rule
 import numpy as np
@@ -49,7 +49,7 @@ def steady_trainer(**changes):
 
 
 def quick_config(**changes):
-    """The least that is a synthesizer: 8 kHz, two stages, one residual block."""
+    """Return the configuration of a tiny synthesizer: 8 kHz, two stages, one residual block."""
     sizes = {
         "sample_rate": 8000,
         "n_fft": 512,
@@ -69,14 +69,14 @@ def quick_config(**changes):
 
 
 def make_voice(config, **information):
-    """A voice with random weights, reproducible, that remembers the spectral content encoder."""
+    """Return a voice with reproducible random weights and the spectral content encoder."""
     torch.manual_seed(0)
     state = Synthesizer(config).state_dict()
     return Voice.from_synthesizer(config, state, {"embedder_model": "spectral"} | information)
 
 
 def make_hubert(folder, layers=10, projection=True):
-    """A folder with a tiny HuBERT of random weights, stored as ContentVec is."""
+    """Write a tiny HuBERT with random weights in the layout of ContentVec, and return its folder."""
     torch.manual_seed(0)
     config = HubertConfig(
         hidden_size=768, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=16,
@@ -92,7 +92,7 @@ def make_hubert(folder, layers=10, projection=True):
 
 
 def make_pitch_weights(folder, name):
-    """A tiny network of random weights in the file layout of a pitch network of the registry."""
+    """Write a tiny pitch network with random weights in the layout of its published file, and return the path."""
     torch.manual_seed(0)
     write = {"rmvpe": _rmvpe_file, "fcpe": _fcpe_file, "crepe": _crepe_file, "crepe_tiny": _crepe_file}[name]
     path = folder / f"{name}.pt"
@@ -102,7 +102,7 @@ def make_pitch_weights(folder, name):
 
 def _rmvpe_file():
     network = RmvpeNetwork(channels=2, hidden_channels=4)
-    # Far from flat, so that rounding does not decide where the peak is.
+    # With clear peaks, so that rounding does not move them.
     torch.nn.init.normal_(network.fc[1].weight)
     return {name: value.half() for name, value in network.state_dict().items()}
 
