@@ -1,8 +1,8 @@
-"""Retrieval-based voice conversion on PyTorch Lightning: a folder of recordings in, a voice out.
+"""Retrieval-based voice conversion (RVC) on PyTorch Lightning: train a voice from recordings, and convert to it.
 
     from rvc_lightning import ConversionOptions, Voice, VoiceConverter
 
-The names are imported when first used, so that `import rvc_lightning` is quick.
+Names are imported on first use, so that `import rvc_lightning` is fast.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _HOMES = {
 }
 
 
-# Threads of torch that wait for one another on a CPU spin for long by default. Where another program wants the core,
-# small convolutions then take five times as long and more. It is read when torch is loaded, so it stands here.
+# OpenMP threads spin while they wait. On a busy machine, small convolutions then take five times as long or more. The
+# variable is read when torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 

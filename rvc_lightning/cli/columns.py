@@ -1,4 +1,4 @@
-"""Text for people: rows in columns, numbers with their nouns."""
+"""Text for terminals: tables, and numbers with their nouns."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 
 def format_columns(rows: Sequence[Sequence[str]], *, numbers: bool = True) -> list[str]:
-    """Rows of equally many cells as lines.
+    """Return rows of cells as aligned lines.
 
     Args:
-        rows: The cells.
-        numbers: Whether all columns but the first hold numbers, and go to the right.
+        rows: Rows of equally many cells.
+        numbers: Whether to align all columns but the first to the right.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     align = str.rjust if numbers else str.ljust
@@ -18,5 +18,5 @@ def format_columns(rows: Sequence[Sequence[str]], *, numbers: bool = True) -> li
 
 
 def pluralize(number: int, noun: str) -> str:
-    """A number of things, such as '1 recording' or '2 recordings'; `noun` takes an s in the plural."""
+    """Return a count such as '1 recording' or '2 recordings'; `noun` takes an s in the plural."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,13 +1,13 @@
-"""The page of `--help`, read from the configuration: what is said of a setting is the comment above it, and only that.
+"""The page of `--help`, built from the comments of the configuration files.
 
-    # Converts a recording.              the header: in its first line the command, then examples
+    # Convert a recording.              header: first line is the summary of the command
     defaults:
-      - pitch: null   # how it is found  the meaning of a group; that in train.yaml serves where there is none
+      - pitch: null   # extractor       comment of a group; default: its comment in train.yaml
 
-    # The voice.                         the meaning of the setting below, or behind it in its line
+    # Voice.                            comment of the setting below, or behind it on its line
     voice: ???
 
-A setting whose file says nothing of it is not on the page. Nothing heavy is imported here: --help should not wait.
+Settings without a comment are not on the page. Nothing heavy is imported here, so that --help is fast.
 """
 
 from __future__ import annotations
@@ -25,49 +25,49 @@ from omegaconf.errors import OmegaConfBaseException
 
 _CONF = files("rvc_lightning.conf")
 _WIDTH = 110
-_UNKNOWN = "…"
+_UNRESOLVED = "…"
 _KEY = re.compile(r"( *)([\w-]+): *([^#]*?) *(?:# *(.*))?$")
 _DEFAULT = re.compile(r" *- ([^:# ]+(?: [^:# ]+)?)(?:: ([^#]*?))? *(?:# *(.*))?$")
 _PACKAGE = re.compile(r"# @package (\S+)\n")
 _ENDING = (
-    "A setting is given as NAME=VALUE; one with brackets, commas, '$' or spaces takes quotes: 'NAME=VALUE'. "
-    "--cfg job shows everything that can be set, --hydra-help the options of the command line."
+    "Settings are NAME=VALUE. Values with brackets, commas, '$' or spaces need quotes: 'NAME=VALUE'. "
+    "--cfg job prints all settings, --hydra-help the options of the command line."
 )
 
 
 @dataclass(frozen=True)
-class Meaning:
-    """What a file says of a setting, or of a table of settings."""
+class Comment:
+    """The comment of a setting, or of a table of settings."""
 
     text: str
     is_table: bool
 
 
 @dataclass
-class Commented:
-    """What a configuration file says in comments."""
+class FileComments:
+    """The comments of a configuration file."""
 
     header: str = ""
-    """Its first lines."""
+    """Comment at the top."""
     package: str | None = None
-    """Where its settings go, if it names a place; '_global_' for the top."""
+    """Package of its settings, if it names one; '_global_' for the root."""
     included: list[str] = field(default_factory=list)
-    """Files that it takes in, by their names in the same folder."""
+    """Files of the same folder in its defaults list."""
     groups: dict[str, str] = field(default_factory=dict)
-    """Meaning of each group that it chooses from; empty where nothing is said."""
-    settings: dict[str, Meaning] = field(default_factory=dict)
-    """By their dotted names within the file, in their order."""
+    """Comment of each group in its defaults list; '' if there is none."""
+    settings: dict[str, Comment] = field(default_factory=dict)
+    """Comments by dotted name within the file, in order."""
 
 
-def commented(name: str) -> Commented:
-    """Reads the comments of a configuration file.
+def read_comments(name: str) -> FileComments:
+    """Read the comments of a configuration file.
 
     Args:
-        name: Its path below conf/, without the extension, such as 'convert' or 'model/full'.
+        name: Path below conf/ without the extension, such as 'convert' or 'model/full'.
     """
     text = _CONF.joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     package = _PACKAGE.match(text)
-    result = Commented(package=package[1] if package else None)
+    result = FileComments(package=package[1] if package else None)
     lines = _PACKAGE.sub("", text, count=1).splitlines()
     result.header = "\n".join(line[2:] for line in _leading_comment(lines))
     body, _, _ = "\n".join(lines).partition("\nhydra:")
@@ -82,8 +82,8 @@ def _leading_comment(lines: list[str]) -> Iterator[str]:
         yield line
 
 
-def _read_settings(lines: list[str], result: Commented) -> None:
-    """Fills in groups, included files and settings."""
+def _read_settings(lines: list[str], result: FileComments) -> None:
+    """Fill in groups, included files and settings."""
     above: list[str] = []
     tables: list[tuple[int, str]] = []
     for line in lines:
@@ -95,85 +95,85 @@ def _read_settings(lines: list[str], result: Commented) -> None:
         elif (key := _KEY.match(line)) and key[2] != "defaults":
             indent, name, value, behind = key.groups()
             tables = [table for table in tables if table[0] < len(indent)]
-            said = " ".join([*above, behind or ""]).strip()
+            text = " ".join([*above, behind or ""]).strip()
             path = [table for _, table in tables] + [name]
             tables.append((len(indent), name))
             if name == "_target_":
-                # What is said first in a table that is made into an object is said of the object.
+                # The first comment in a table with a target describes the table.
                 path, value = path[:-1], ""
-            if said:
-                result.settings[".".join(path)] = Meaning(said, is_table=not value)
+            if text:
+                result.settings[".".join(path)] = Comment(text, is_table=not value)
         above = []
 
 
-def _read_default(result: Commented, name: str, choice: str | None, said: str | None) -> None:
+def _read_default(result: FileComments, name: str, choice: str | None, comment: str | None) -> None:
     if name.startswith("override ") or "@" in name or name == "_self_":
         return
     if choice is None:
         result.included.append(name)
     else:
-        result.groups[name] = said or ""
+        result.groups[name] = comment or ""
 
 
 def summary(command: str) -> str:
-    """What a command is for, in a line: the first of its configuration file."""
-    return commented(command).header.partition("\n")[0]
+    """Return the summary of a command: the first line of its configuration file."""
+    return read_comments(command).header.partition("\n")[0]
 
 
 def page(command: str, explained: tuple[str, ...], root: DictConfig) -> str:
-    """The page: header, settings with their values, groups with their choices, settings of the groups.
+    """Return the page: header, settings with their values, groups with their choices, settings of the groups.
 
     Args:
-        command: Name of its configuration file.
-        explained: Settings of the groups to explain, or whole tables of them. '+GROUP' lists the choices of a group
-            that is added.
-        root: What the command would run with.
+        command: Name of the configuration file of the command.
+        explained: Settings of groups to explain, or tables of them. '+GROUP' lists the choices of a group to add.
+        root: The composed configuration.
     """
     choices = root.hydra.runtime.choices
     added = [name.removeprefix("+") for name in explained if name.startswith("+")]
     parts = [
-        ("", commented(command).header),
-        ("Settings, each with its value now:", _settings(_own(command), root)),
-        *((f"What +{name}=NAME adds:", _choices_of(name)) for name in added),
-        ("Groups, each with its choice now and what there is:", _groups(command, choices)),
-        ("Settings of what is chosen:", _settings(_of_groups(command, explained, choices), root)),
+        ("", read_comments(command).header),
+        ("Settings and their values:", _format_settings(_command_comments(command), root)),
+        *((f"Choices of +{name}=NAME:", _format_choices(name)) for name in added),
+        ("Groups, with the current choice and all choices:", _format_groups(command, choices)),
+        ("Settings of the current choices:", _format_settings(_group_comments(command, explained, choices), root)),
         ("", textwrap.fill(_ENDING, _WIDTH)),
     ]
     return "\n\n".join(f"{title}\n\n{text}".strip("\n") for title, text in parts if text)
 
 
-def _own(command: str) -> dict[str, Meaning]:
-    """Of the command's own settings, and of the files that it takes in."""
-    file = commented(command)
+def _command_comments(command: str) -> dict[str, Comment]:
+    """Return the comments of a command's settings, and of the files it includes."""
+    file = read_comments(command)
     found = dict(file.settings)
     for name in file.included:
-        if _exists(name) and not (commented(name).package or "").startswith("hydra"):
-            found |= _placed(name, "")
+        if _exists(name) and not (read_comments(name).package or "").startswith("hydra"):
+            found |= _placed_comments(name, "")
     return found
 
 
-def _of_groups(command: str, wanted: tuple[str, ...], choices: Mapping[str, str]) -> dict[str, Meaning]:
-    """Of the settings of its groups that are wanted and not the command's own."""
-    file = commented(command)
-    found: dict[str, Meaning] = {}
+def _group_comments(command: str, explained: tuple[str, ...], choices: Mapping[str, str]) -> dict[str, Comment]:
+    """Return the comments of those settings of its groups that are to be explained."""
+    file = read_comments(command)
+    found: dict[str, Comment] = {}
     for group in file.groups:
         if _exists(name := f"{group}/{choices.get(group)}"):
-            found |= _placed(name, group)
-    return {key: said for key, said in found.items() if key not in file.settings and _is_wanted(key, wanted)}
+            found |= _placed_comments(name, group)
+    prefixes = tuple(f"{name}." for name in explained)
+    return {
+        key: comment
+        for key, comment in found.items()
+        if key not in file.settings and (key in explained or key.startswith(prefixes))
+    }
 
 
-def _is_wanted(key: str, wanted: tuple[str, ...]) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in wanted)
-
-
-def _placed(name: str, place: str) -> dict[str, Meaning]:
-    """Meanings of a file and of those that it takes in, by the names that the settings have in the whole."""
-    file = commented(name)
-    at = {None: place, "_global_": ""}.get(file.package, file.package) or ""
+def _placed_comments(name: str, group: str) -> dict[str, Comment]:
+    """Return the comments of a file, and of those it includes, by names in the whole configuration."""
+    file = read_comments(name)
+    package = {None: group, "_global_": ""}.get(file.package, file.package) or ""
     folder = name.rpartition("/")[0]
-    found = {".".join(filter(None, (at, key))): said for key, said in file.settings.items()}
+    found = {".".join(filter(None, (package, key))): comment for key, comment in file.settings.items()}
     for other in file.included:
-        found = _placed(f"{folder}/{other}", place) | found
+        found = _placed_comments(f"{folder}/{other}", group) | found
     return found
 
 
@@ -181,23 +181,23 @@ def _exists(name: str) -> bool:
     return _CONF.joinpath(f"{name}.yaml").is_file()
 
 
-def _settings(meanings: Mapping[str, Meaning], root: DictConfig) -> str:
-    """A line for each setting that there is, and its meaning."""
+def _format_settings(comments: Mapping[str, Comment], root: DictConfig) -> str:
+    """Return each setting with its value, and its comment below."""
     plain = OmegaConf.to_container(root, resolve=False)
     assert isinstance(plain, dict)
     lines = []
-    for name, meaning in meanings.items():
+    for name, comment in comments.items():
         if (found := _find(plain, name)) is None:
             continue
-        if meaning.is_table:
-            lines.append(_filled(f"{name}: {meaning.text}", "  "))
+        if comment.is_table:
+            lines.append(_fill(f"{name}: {comment.text}", "  "))
         else:
-            lines += [f"  {name}={_shown(root, name, *found)}", _filled(meaning.text, "      ")]
+            lines += [f"  {name}={_format_value(root, name, *found)}", _fill(comment.text, "      ")]
     return "\n".join(lines)
 
 
 def _find(plain: Mapping[Any, Any], name: str) -> tuple[Any] | None:
-    """The unresolved value of a setting; None where there is no such setting."""
+    """Return the unresolved value of a setting in a tuple; None if there is no such setting."""
     value: Any = plain
     for key in name.split("."):
         if not isinstance(value, Mapping) or key not in value:
@@ -206,33 +206,32 @@ def _find(plain: Mapping[Any, Any], name: str) -> tuple[Any] | None:
     return (value,)
 
 
-def _shown(root: DictConfig, name: str, raw: Any) -> str:
-    """A value as it is typed; what depends on settings that are not given yet is left open."""
+def _format_value(root: DictConfig, name: str, raw: Any) -> str:
+    """Return a value as typed; '…' if it depends on settings that are not given yet."""
     if raw == "???":
-        return f"{_UNKNOWN} (must be given)"
+        return f"{_UNRESOLVED} (required)"
     try:
         value = OmegaConf.select(root, name)
     except OmegaConfBaseException:
-        return _UNKNOWN
-    # A run has no folder before it has begun.
+        return _UNRESOLVED
+    # A run has no folder before it starts.
     if raw is not None and "None" in str(value) and "None" not in str(raw):
-        return _UNKNOWN
+        return _UNRESOLVED
     if OmegaConf.is_config(value):
         value = OmegaConf.to_container(value, resolve=False)
     text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).splitlines()[0]
     return text.replace(", ", ",") if isinstance(value, list) else text
 
 
-def _groups(command: str, choices: Mapping[str, str]) -> str:
-    """A line for each group with several choices, and its meaning."""
-    said, elsewhere = commented(command).groups, commented("train").groups
+def _format_groups(command: str, choices: Mapping[str, str]) -> str:
+    """Return each group that has several choices, and its comment below."""
+    comments, defaults = read_comments(command).groups, read_comments("train").groups
     lines = []
-    for group, meaning in said.items():
+    for group, comment in comments.items():
         names = _names(group)
         if len(names) > 1:
-            chosen = choices.get(group) or "null"
-            lines.append(_filled(f"{group}={chosen} ({', '.join(names)})", "  "))
-            lines.append(_filled(meaning or elsewhere.get(group, ""), "      "))
+            lines.append(_fill(f"{group}={choices.get(group) or 'null'} ({', '.join(names)})", "  "))
+            lines.append(_fill(comment or defaults.get(group, ""), "      "))
     return "\n".join(lines)
 
 
@@ -240,14 +239,15 @@ def _names(group: str) -> list[str]:
     return sorted(path.name.removesuffix(".yaml") for path in _CONF.joinpath(group).iterdir() if ".yaml" in path.name)
 
 
-def _choices_of(group: str) -> str:
-    """Each choice of a group by the first line of its file."""
+def _format_choices(group: str) -> str:
+    """Return each choice of a group with the first line of its file."""
     return "\n".join(
-        f"  {name}\n{_filled(commented(f'{group}/{name}').header.splitlines()[0], '      ')}" for name in _names(group)
+        f"  {name}\n{_fill(read_comments(f'{group}/{name}').header.splitlines()[0], '      ')}"
+        for name in _names(group)
     )
 
 
-def _filled(text: str, indent: str) -> str:
+def _fill(text: str, indent: str) -> str:
     return textwrap.fill(
         text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )

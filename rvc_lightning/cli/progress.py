@@ -1,4 +1,4 @@
-"""How far a long work is, and how long it still takes: the same for slicing, conversion and evaluation."""
+"""Progress of long work, with the time left."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _SECONDS_BETWEEN_LINES = 60.0
 
 
 class Progress:
-    """A bar on a terminal; where the output is none, a line a minute. A context manager."""
+    """A progress bar on a terminal, and one log line per minute elsewhere. A context manager."""
 
     def __init__(self, what: str, total: float, unit: str, enabled: bool = True) -> None:
-        """Begins.
+        """Start the bar.
 
         Args:
-            what: the work, for people.
-            total: of `unit` to do.
-            unit: what is counted, in the plural.
-            enabled: whether anything is shown.
+            what: Name of the work.
+            total: Amount of work, in units.
+            unit: Name of the unit, in the plural.
+            enabled: Whether to show the progress.
         """
         self.what, self.total, self.unit, self.enabled = what, total, unit, enabled
         self.done = 0.0
@@ -40,11 +40,11 @@ class Progress:
         self.close()
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Remove the bar."""
         self._bar.close()
 
     def update(self, amount: float) -> None:
-        """So much more is done; what is beyond the total, which may be an estimate, does not count."""
+        """Advance by `amount`, at most to the total, which may be an estimate."""
         amount = min(amount, self.total - self.done)
         self.done += amount
         self._bar.update(amount)

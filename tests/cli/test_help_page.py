@@ -11,7 +11,7 @@ from configurations import COMMANDS, CONF
 
 from rvc_lightning.__main__ import COMMANDS as LISTED
 from rvc_lightning.cli import help_page
-from rvc_lightning.cli.help_page import Meaning, commented, summary
+from rvc_lightning.cli.help_page import Comment, read_comments, summary
 
 MODULES = {name.replace(".", "_"): name for name in LISTED if name != "voice"}
 OF_OTHER_PAGES = {"defaults", "hydra", "trainer", "callbacks", "model"}
@@ -38,8 +38,8 @@ def test_each_command_has_a_page_with_usage_and_a_meaning_for_each_setting(name)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_group_on_a_page_has_a_meaning(name):
     told = page_of(name)
-    _, _, rest = told.partition("Groups, each")
-    lines = rest.partition("Settings of what is chosen")[0].splitlines()
+    _, _, rest = told.partition("Groups, with")
+    lines = rest.partition("Settings of the current")[0].splitlines()
     groups = [number for number, line in enumerate(lines) if line[:2] == "  " != line[2:4] and "=" in line]
     assert all(any(line.startswith("      ") for line in lines[number + 1 : number + 3]) for number in groups)
     # Recordings do not care what judges a training.
@@ -52,7 +52,7 @@ def test_values_are_those_of_what_is_typed_with_it():
     assert "\n  data.batch_size=3\n      Slices per batch" in told
     assert "\n  model=small (full, small, tiny)\n" in told and "\n  trainer.max_time=00:00:07:00\n" in told
     assert "\n  model.crop_frames=64\n      Frames of the random crop" in told
-    assert "\n  audio=… (must be given)\n" in page_of("prepare")
+    assert "\n  audio=… (required)\n" in page_of("prepare")
 
 
 def test_what_is_typed_in_quotes_is_shown_in_quotes():
@@ -87,14 +87,14 @@ hydra:
 """
     (tmp_path / "x.yaml").write_text(lines)
     monkeypatch.setattr(help_page, "_CONF", tmp_path)
-    read = commented("x")
+    read = read_comments("x")
     assert (read.header, read.package) == ("What it is.\n  an example", "place")
     assert (read.included, read.groups) == (["other"], {"kind": "which kind"})
     assert read.settings == {
-        "first": Meaning("In two lines.", False),
-        "table": Meaning("Of the object.", True),
-        "table.inner": Meaning("behind", False),
-        "outer": Meaning("required", False),
+        "first": Comment("In two lines.", False),
+        "table": Comment("Of the object.", True),
+        "table.inner": Comment("behind", False),
+        "outer": Comment("required", False),
     }
 
 

@@ -15,7 +15,7 @@ from tiny import training_config
 
 from rvc_lightning.cli.resolvers import ASSETS
 from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
-from rvc_lightning.export import command_from
+from rvc_lightning.export import pair_command
 from rvc_lightning.io.locks import LOCK_NAME
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.training import run as workflow
@@ -202,7 +202,7 @@ def test_a_run_becomes_a_pair_that_others_start_from(tmp_path, recordings):
     pair = export_pair(checkpoint, tmp_path / "pair")
 
     # What is printed trains networks that it fits.
-    typed = shlex.split(command_from(pair, remembered(checkpoint)))
+    typed = shlex.split(pair_command(pair, remembered(checkpoint)))
     assert typed[:4] == ["python", "-m", "rvc_lightning.train", "audio=FOLDER"]
     assert {"sample_rate=24k_light", "discriminator=small", "content=phonetic"} <= {*typed}
     again = composed(*typed[3:], run=str(tmp_path / "next"))
@@ -240,7 +240,7 @@ def test_the_command_for_a_pair_names_choices_where_there_are_such(tmp_path, ove
     sizes = {name: OmegaConf.to_container(config.model[name]) for name in ("synthesizer", "discriminator")}
     content = {"name": config.content.name, "options": {"version": config.content.get("version")}}
     saved = {**sizes, "voice": {"content": content}}
-    typed = command_from(Pair(tmp_path / "my pair" / "G.pth", tmp_path / "D.pth"), saved)
+    typed = pair_command(Pair(tmp_path / "my pair" / "G.pth", tmp_path / "D.pth"), saved)
     assert expected in typed and f"'pretrained.generator={tmp_path}/my pair/G.pth'" in typed
 
 
