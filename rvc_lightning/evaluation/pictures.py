@@ -42,7 +42,7 @@ def draw(mels: Mapping[str, np.ndarray], tracks_hz: Mapping[str, np.ndarray], *,
         # Plain numbers, not powers of ten.
         axes[-1].yaxis.set_major_formatter("{x:.0f}")
         axes[-1].yaxis.set_minor_formatter("{x:.0f}")
-    axes[-1].legend(loc="upper right")
+    axes[-1].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(tracks_hz), frameon=False)
     return figure
 
 
