@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 _HOST_ERRORS = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
-"""Messages of torch's allocator for host memory, which has no exception type of its own."""
+"""Messages of torch's allocator for host memory, which raises a plain RuntimeError."""
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -79,8 +79,8 @@ class PitchCurve:
 def read_curve(path: str | Path) -> PitchCurve:
     """Read a curve of lines 'seconds,Hz'.
 
-    Semicolons, tabs and spaces are separators, too. A first line of column names, empty lines, and lines starting with '#'
-    are ignored. Memory is bounded by 16 bytes per line and the longest valid line.
+    Semicolons, tabs and spaces are separators, too. A first line of column names, empty lines, and lines that start
+    with '#' are ignored. Memory is bounded by 16 bytes per line; lines over 1000 characters are invalid.
 
     Raises:
         ConfigurationError: The file cannot be read, or a line is not a pair of numbers, does not increase in time, or

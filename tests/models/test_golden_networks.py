@@ -53,7 +53,7 @@ def config_of(table):
     )
 
 
-@pytest.fixture(params=VOICES)
+@pytest.fixture(params=VOICES, scope="module")
 def case(request, golden):
     voice = Voice.load(golden.path(f"voices/{request.param}.pth"))
     return voice.synthesizer, golden.arrays(f"voice_{request.param}")
