@@ -21,6 +21,7 @@ MAX_ENTRIES = 1_000_000
 _STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool", "ComplexFloat")
 _CALLABLE = frozenset(f"torch._utils._rebuild_{name}" for name in ("tensor", "tensor_v2", "tensor_v3", "parameter")) | {
     "collections.OrderedDict",
+    "collections.Counter",
     "torch.Size",
     "torch.device",
 }

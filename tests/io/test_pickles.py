@@ -55,6 +55,7 @@ def test_containers_of_training_checkpoints(tmp_path):
         "parameter": module.weight,
         "shape": torch.Size([2, 3]),
         "dtype": torch.float16,
+        "milestones": collections.Counter([3, 3, 5]),
         "many": {str(number): [number, (number,)] for number in range(3000)},
     }
     torch.save(content, tmp_path / "a.pth")
@@ -62,6 +63,7 @@ def test_containers_of_training_checkpoints(tmp_path):
     assert read["optimizer"]["param_groups"] == content["optimizer"]["param_groups"]
     assert torch.equal(read["parameter"], module.weight) and read["many"] == content["many"]
     assert isinstance(read["model"], collections.OrderedDict) and read["dtype"] is torch.float16
+    assert read["milestones"] == {3: 2, 5: 1}
 
 
 def test_a_name_from_the_memo_of_a_pickle(tmp_path):
