@@ -103,12 +103,12 @@ def _display(source: Source) -> str:
 @contextmanager
 def _opened(source: Source, sample_rate: int | None, folder: Path) -> Iterator[tuple[Iterator[np.ndarray], int]]:
     """Yield blocks of float32 samples and their rate in Hz; raises as `read_recording`."""
-    is_file = isinstance(source, str | Path)
-    if is_file != (sample_rate is None) or (sample_rate is not None and sample_rate <= 0):
+    if isinstance(source, str | Path) != (sample_rate is None) or (sample_rate is not None and sample_rate <= 0):
         raise ConfigurationError(
             f"sample_rate={sample_rate}: samples require their rate in Hz, a file has its own rate"
         )
-    if sample_rate is not None:
+    if not isinstance(source, str | Path):
+        assert sample_rate is not None
         audio = _checked_array(np.asarray(source))
         yield (audio[span] for span in spans(len(audio))), int(sample_rate)
         return
