@@ -13,7 +13,7 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
-from rvc_lightning.config.validation import check_types
+from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.io.hub import HubFile, fetch, known_files
 from rvc_lightning.io.pickles import read_pickle
@@ -35,24 +35,18 @@ _SIZED_BY_MODEL = ("flow.", "text_encoder.transformer.", "posterior_encoder.wave
 """Names of tensors whose shapes and number model= alone decides."""
 
 
-@dataclass(frozen=True)
-class PretrainedConfig:
-    """Where the networks come from that training starts with."""
+@dataclass(frozen=True, kw_only=True)
+class PretrainedConfig(Settings, group="pretrained"):
+    """Initial weights of a training."""
 
-    source: str = "none"
-    """'none'; 'official', the pair that RVC's tools start from; or 'files', the two below."""
-    repository: str | None = None
-    """Hub repository, OWNER/NAME, that the files lie in; None for files of this machine."""
-    generator: str | None = None
-    """`G...pth`, or a voice, whose posterior encoder then starts from nothing."""
-    discriminator: str | None = None
-    """`D...pth`; None to start with an untrained discriminator."""
+    source: str = option("none", "none, official (the pair of the RVC tools) or files.", choices=_SOURCES)
+    repository: str | None = option(None, "Hub repository (OWNER/NAME) of the files; null for local files.")
+    generator: str | None = option(None, "G…pth, or a voice, whose posterior encoder then has random weights.")
+    discriminator: str | None = option(None, "D…pth; null for random weights.")
 
     def __post_init__(self) -> None:
-        check_types(self)
+        super().__post_init__()
         named = {name: getattr(self, name) for name in ("repository", "generator", "discriminator")}
-        if self.source not in _SOURCES:
-            raise ConfigurationError(f"pretrained.source={self.source}; choose one of: {', '.join(_SOURCES)}")
         if self.source == "files" and not self.generator:
             raise ConfigurationError(
                 "pretrained=files needs pretrained.generator=FILE, and pretrained.discriminator=FILE"

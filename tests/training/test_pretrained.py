@@ -47,7 +47,7 @@ def module_of(synthesizer, discriminator=DISCRIMINATOR):
 
 
 def files_of(generator, discriminator=None):
-    return PretrainedConfig("files", generator=str(generator), discriminator=discriminator and str(discriminator))
+    return PretrainedConfig(source="files", generator=str(generator), discriminator=discriminator and str(discriminator))
 
 
 @pytest.fixture
@@ -157,20 +157,20 @@ def test_official_pairs_are_chosen_by_rate_generator_and_version():
     tables = {"n_fft": 2048, "upsample_rates": (10, 10, 2, 2), "upsample_kernel_sizes": (16, 16, 4, 4)}
     v2 = SynthesizerConfig(sample_rate=40000, **tables)
     with pytest.raises(AssetError, match=r"pretrained_v2/f0G40k\.pth.*pretrained=files"):
-        read_pretrained(PretrainedConfig("official"), v2)
+        read_pretrained(PretrainedConfig(source="official"), v2)
     v1 = SynthesizerConfig(sample_rate=40000, content_dim=256, generator="hifigan", **tables)
     with pytest.raises(AssetError, match=r"pretrained/G40k\.pth"):
-        read_pretrained(PretrainedConfig("official"), v1)
+        read_pretrained(PretrainedConfig(source="official"), v1)
     with pytest.raises(
         ConfigurationError, match=r"no pair for hifigan_nsf v2 at 8000 Hz; there are: .*hifigan_nsf v2 at"
     ):
-        read_pretrained(PretrainedConfig("official"), quick_config())
+        read_pretrained(PretrainedConfig(source="official"), quick_config())
 
 
 def test_a_repository_of_ones_own():
     values = {"repository": "owner/voices", "generator": "a/G.pth", "discriminator": "a/D.pth"}
     with pytest.raises(AssetError, match=r"'a/G\.pth' of the hub repository 'owner/voices'"):
-        read_pretrained(PretrainedConfig("files", **values), quick_config())
+        read_pretrained(PretrainedConfig(source="files", **values), quick_config())
 
 
 def test_none_is_none():
