@@ -105,6 +105,7 @@ def test_truncated_anywhere(tmp_path, file):
             reader(path)
 
 
+@pytest.mark.slow
 def test_bytes_changed_anywhere(tmp_path):
     """A changed byte either changes a number or raises VoiceError."""
     write_files(tmp_path)
@@ -131,6 +132,7 @@ HUGE = 10**9
     ids=lambda value: value if isinstance(value, int) and value < 100 else type(value).__name__,
 )
 @LINUX
+@pytest.mark.slow
 def test_configurations_of_terabytes(tmp_path, place, value):
     voice = make_voice(quick_config())
     path = voice.save(tmp_path / "voice.pth")
