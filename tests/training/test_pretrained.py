@@ -47,7 +47,9 @@ def module_of(synthesizer, discriminator=DISCRIMINATOR):
 
 
 def files_of(generator, discriminator=None):
-    return PretrainedConfig(source="files", generator=str(generator), discriminator=discriminator and str(discriminator))
+    return PretrainedConfig(
+        source="files", generator=str(generator), discriminator=discriminator and str(discriminator)
+    )
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import torch
 from lightning import Callback
 from lightning.pytorch.plugins import MixedPrecision
 from runs import data_of, trainer_for
-from small_networks import tiny_discriminator, tiny_synthesizer
 
 from rvc_lightning.data import dataset as slices
 from rvc_lightning.errors import ConfigurationError, DivergenceError
@@ -24,8 +23,6 @@ from rvc_lightning.training.checkpoints import CHECKPOINT_KEY, read_checkpoint
 from rvc_lightning.training.export import export_checkpoint
 from rvc_lightning.training.module import StepLoss
 from rvc_lightning.voice.voice import Voice
-
-__all__ = ["tiny_discriminator", "tiny_synthesizer"]  # fixtures
 
 # ---------------------------------------------------------------------- averaged weights
 

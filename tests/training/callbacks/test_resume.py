@@ -12,7 +12,6 @@ from lightning import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import MixedPrecision
 from runs import data_of, trainer_for
-from small_networks import tiny_discriminator, tiny_synthesizer
 from states import assert_same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -29,8 +28,6 @@ from rvc_lightning.training.checkpoints import (
     find_checkpoint,
     read_checkpoint,
 )
-
-__all__ = ["tiny_discriminator", "tiny_synthesizer"]  # fixtures
 
 CLOCK = {"val_check_interval": "00:00:00:00", "check_val_every_n_epoch": None}
 """Validation by the clock, here after every step."""
