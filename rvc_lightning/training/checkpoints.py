@@ -1,4 +1,4 @@
-"""Checkpoints of training: written whole or not at all, found again, and read as files from strangers are."""
+"""Checkpoints of training: written atomically, and read as files from strangers."""
 
 from __future__ import annotations
 
@@ -26,49 +26,44 @@ CHECKPOINT_KEY = "rvc_lightning"
 AVERAGED_KEY = "averaged_synthesizer"
 """Key of the averaged weights of the synthesizer in a checkpoint, if there are any; names start with `module.`."""
 NEXT, LAST, PREVIOUS = "next.ckpt", "last.ckpt", "previous.ckpt"
-"""States to go on from, newest first. `next.ckpt` is there for the moment in which the other two move up."""
+"""States to resume from, newest first. `next.ckpt` exists only while the other two are replaced."""
 BEST = "best.ckpt"
-"""The state that validation liked best."""
+"""The state with the best validation."""
 CHECKPOINT_SUFFIX = ".ckpt"
 
-_BESIDE_TENSORS_BYTES = 1 << 20
+_OVERHEAD_BYTES = 1 << 20
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, then moves it there.
+    """Writes a checkpoint to a temporary file in its folder, then renames it.
 
-    Lightning's own way goes through the system's temporary folder, which may be another disk: what a kill leaves of
-    the copy then bears the final name. It also holds a second checkpoint in memory.
+    Lightning writes to the temporary folder of the system, which may be on another disk: a kill may then leave a
+    partial copy under the final name. It also keeps a second copy in memory.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
     ) -> None:
-        """Saves `checkpoint` as `path`.
-
-        Args:
-            checkpoint: Tensors and plain values.
-            path: A local file; missing folders are made.
-            storage_options: Not used.
+        """Save `checkpoint` to a local file; missing folders are created, and `storage_options` are not used.
 
         Raises:
-            OutOfSpaceError: The disk has no room for it.
-            NotWritableError: The folder cannot be made or written to.
+            OutOfSpaceError: There is not enough space on the disk.
+            NotWritableError: The folder cannot be created or written to.
         """
         path = Path(path)
         make_folder(path.parent)
-        needed, free = size_in_bytes(checkpoint) + _BESIDE_TENSORS_BYTES, shutil.disk_usage(path.parent).free
+        needed, free = size_in_bytes(checkpoint) + _OVERHEAD_BYTES, shutil.disk_usage(path.parent).free
         if free < needed:
             raise OutOfSpaceError(
-                f"no space left for the checkpoint '{path}': it takes {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB "
-                f"are free. What was saved before is kept: make room and go on with checkpoint={path.parent}"
+                f"no space left for the checkpoint '{path}': it takes {needed / 1e6:.0f} MB, and {free / 1e6:.0f} MB "
+                f"are free. Earlier checkpoints are kept: free some space and resume with checkpoint={path.parent}"
             )
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
             torch.save(checkpoint, stream)
 
 
 def size_in_bytes(values: Any) -> int:
-    """Bytes of all tensors in nested dicts and lists; tensors that share their memory count once, as in a file."""
+    """Return the bytes of all tensors in nested dicts and lists; shared storage counts once, as in a file."""
     storages = {storage.data_ptr(): storage.nbytes() for storage in map(Tensor.untyped_storage, _tensors(values))}
     return sum(storages.values())
 
@@ -76,36 +71,18 @@ def size_in_bytes(values: Any) -> int:
 def _tensors(values: Any) -> Iterator[Tensor]:
     if isinstance(values, Tensor):
         yield values
-    elif isinstance(values, Mapping):
-        for value in values.values():
+    elif isinstance(values, Mapping | list | tuple):
+        for value in values.values() if isinstance(values, Mapping) else values:
             yield from _tensors(value)
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from _tensors(value)
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What a checkpoint of this project holds.
-
-    Raises:
-        VoiceError: There is none, it is cut short, would run code, or is something else.
-    """
-    content = read_pickle(path, "checkpoint")
-    if CHECKPOINT_KEY in content and "state_dict" in content:
-        for place, kinds in _REMEMBERED.items():
-            _check_kind(path, content, place, kinds)
-        return content
-    if "weight" in content:
-        raise VoiceError(f"'{path}' is a voice, not a checkpoint: training goes on from a .ckpt of a run folder")
-    raise VoiceError(f"'{path}' is no checkpoint of rvc_lightning; it holds {sorted(map(str, content))[:8]}")
 
 
 _NUMBER = (int, float)
-_REMEMBERED: Mapping[str, tuple[type, ...]] = {
+_ENTRIES: Mapping[str, tuple[type, ...]] = {
     "state_dict": (Mapping,),
     "epoch": (int,),
     CHECKPOINT_KEY: (Mapping,),
     f"{CHECKPOINT_KEY}.synthesizer": (Mapping,),
+    f"{CHECKPOINT_KEY}.discriminator": (Mapping,),
     f"{CHECKPOINT_KEY}.optimizer_steps": (int,),
     f"{CHECKPOINT_KEY}.voice": (Mapping,),
     f"{CHECKPOINT_KEY}.voice.name": (str,),
@@ -117,63 +94,79 @@ _REMEMBERED: Mapping[str, tuple[type, ...]] = {
     f"{CHECKPOINT_KEY}.voice.median_f0_hz": (*_NUMBER, NoneType),
     f"{CHECKPOINT_KEY}.voice.dataset": (str,),
 }
-"""What a checkpoint of a voice holds beside the states of Lightning, and of what type."""
+"""Entries of a checkpoint that export needs, and their types."""
+_MISSING = object()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of this project.
+
+    Raises:
+        VoiceError: The file does not exist, is truncated or altered, would run code, or is of another kind.
+    """
+    content = read_pickle(path, "checkpoint")
+    if CHECKPOINT_KEY in content and "state_dict" in content:
+        for name, types in _ENTRIES.items():
+            entry = _entry(content, name)
+            if entry is not _MISSING and (not isinstance(entry, types) or isinstance(entry, bool)):
+                expected = " or ".join(kind.__name__ for kind in types)
+                raise VoiceError(f"'{path}' is damaged: its entry '{name}' is {type(entry).__name__}, not {expected}")
+        if not all(isinstance(tensor, Tensor) for tensor in content["state_dict"].values()):
+            raise VoiceError(f"'{path}' is damaged: its entry 'state_dict' contains other values than tensors")
+        return content
+    if "weight" in content:
+        raise VoiceError(f"'{path}' is a voice, not a checkpoint: training resumes from a .ckpt of a run folder")
+    raise VoiceError(
+        f"'{path}' is not a checkpoint of rvc_lightning; it contains {', '.join(sorted(map(str, content))[:8])}"
+    )
 
 
 def check_complete(path: Path, content: Mapping[str, Any]) -> None:
-    """Refuses a checkpoint that remembers less than a voice takes. Raises VoiceError."""
-    for place in _REMEMBERED:
-        if _found(content, place) is _NOTHING:
-            raise VoiceError(f"'{path}' is damaged, or no checkpoint of a voice: its entry '{place}' is missing")
+    """Check that a checkpoint has all entries of a voice. Raises VoiceError."""
+    for name in _ENTRIES:
+        if _entry(content, name) is _MISSING:
+            raise VoiceError(f"'{path}' is damaged, or not a checkpoint of a voice: its entry '{name}' is missing")
 
 
-_NOTHING = object()
-
-
-def _found(content: Mapping[str, Any], place: str) -> Any:
-    """The entry at a place of nested tables, or `_NOTHING`."""
+def _entry(content: Mapping[str, Any], name: str) -> Any:
+    """Return an entry of nested dicts by its dotted name; `_MISSING` if there is none."""
     entry: Any = content
-    for key in place.split("."):
+    for key in name.split("."):
         if not isinstance(entry, Mapping) or key not in entry:
-            return _NOTHING
+            return _MISSING
         entry = entry[key]
     return entry
 
 
-def _check_kind(path: Path, content: Mapping[str, Any], place: str, kinds: tuple[type, ...]) -> None:
-    """Refuses an entry of the wrong type, where there is one. Raises VoiceError."""
-    entry = _found(content, place)
-    if entry is not _NOTHING and (not isinstance(entry, kinds) or isinstance(entry, bool)):
-        expected = " or ".join(kind.__name__ for kind in kinds)
-        raise VoiceError(f"'{path}' is damaged: its entry '{place}' is a {type(entry).__name__}, not {expected}")
-
-
 def find_checkpoint(path: Path) -> Path:
-    """Where the checkpoint lies that `path` means; see `open_checkpoint`."""
+    """Return the path of the checkpoint that `open_checkpoint` reads."""
     return open_checkpoint(path)[0]
 
 
 def best_checkpoint(path: Path) -> Path:
-    """The checkpoint to listen to: of a run folder the one that validation liked best, else its newest; else `path`.
+    """Return the best checkpoint of a run folder by validation, else its newest; or `path` if it is a file.
 
     Raises:
-        VoiceError: The folder has none that can be read.
+        VoiceError: The folder has no readable checkpoint.
     """
     if not path.is_dir():
         return path
     best = path / CHECKPOINT_FOLDER / BEST
-    chosen = best if best.is_file() else find_checkpoint(path)
-    log.info("Checkpoint: %s", chosen)
-    return chosen
+    checkpoint = best if best.is_file() else find_checkpoint(path)
+    log.info("Checkpoint: %s", checkpoint)
+    return checkpoint
 
 
 def open_checkpoint(path: Path) -> tuple[Path, dict[str, Any]]:
-    """The checkpoint that `path` means and what it holds: itself, or the newest of a run folder or of its checkpoints.
+    """Read a checkpoint: `path` itself, or the newest one of a run folder or of its folder of checkpoints.
 
-    What cannot be read is named in a warning and the one before is taken.
+    An unreadable one is reported in a warning, and the one before is read.
+
+    Returns:
+        The path of the file and its content.
 
     Raises:
-        VoiceError: There is none that can be read.
+        VoiceError: There is no readable checkpoint.
     """
     if not path.is_dir():
         return path, read_checkpoint(path)
@@ -182,12 +175,12 @@ def open_checkpoint(path: Path) -> tuple[Path, dict[str, Any]]:
         try:
             return candidate, read_checkpoint(candidate)
         except VoiceError as error:
-            log.warning("%s; taking the one before", error)
-    raise VoiceError(f"there is no checkpoint that can be read in '{folder}'")
+            log.warning("%s; using the one before", error)
+    raise VoiceError(f"there is no readable checkpoint in '{folder}'")
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    """Checkpoints of a folder: those kept for going on, then the rest by time. What is half written has a dot."""
-    kept = [folder / name for name in (NEXT, LAST, PREVIOUS)]
-    others = [file for file in folder.glob("*.ckpt") if file not in kept and not file.name.startswith(".")]
-    return [file for file in kept if file.is_file()] + sorted(others, key=lambda file: -file.stat().st_mtime)
+    """Return the checkpoints of a folder: those for resuming, then the others by time. Partial files have a dot."""
+    last = [folder / name for name in (NEXT, LAST, PREVIOUS)]
+    others = [file for file in folder.glob(f"*{CHECKPOINT_SUFFIX}") if file not in last and file.name[0] != "."]
+    return [file for file in last if file.is_file()] + sorted(others, key=lambda file: -file.stat().st_mtime)

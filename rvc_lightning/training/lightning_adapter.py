@@ -52,6 +52,11 @@ def steps_done(trainer: Trainer) -> int:
     return trainer.fit_loop.epoch_loop.total_batch_idx + 1
 
 
+def loop_state(trainer: Trainer) -> dict[str, Any]:
+    """Return the state of the training loop, as in a checkpoint."""
+    return trainer.fit_loop.state_dict()
+
+
 def is_epoch_end(trainer: Trainer) -> bool:
     """Return whether the current step is the last one of its epoch."""
     loop = trainer.fit_loop.epoch_loop

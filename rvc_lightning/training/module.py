@@ -418,23 +418,20 @@ class RVCModule(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the step counter.
+        """Restore the step counter. Raises ConfigurationError; see `check_sizes`."""
+        self.check_sizes(checkpoint)
+        self.optimizer_steps = checkpoint[CHECKPOINT_KEY]["optimizer_steps"]
 
-        Raises:
-            ConfigurationError: The networks of the checkpoint have other sizes.
-        """
-        saved = checkpoint[CHECKPOINT_KEY]
-        for name, config in (
-            ("synthesizer", self.synthesizer.config),
-            ("discriminator", self.discriminator.config),
-        ):
-            before, now = asdict(type(config).from_values(saved[name])), asdict(config)
+    def check_sizes(self, checkpoint: Mapping[str, Any]) -> None:
+        """Raise ConfigurationError if the networks of a checkpoint have other sizes than those of this module."""
+        configs = {"synthesizer": self.synthesizer.config, "discriminator": self.discriminator.config}
+        for name, config in configs.items():
+            before, now = asdict(type(config).from_values(checkpoint[CHECKPOINT_KEY][name])), asdict(config)
             if changed := [key for key in now if before[key] != now[key]]:
                 details = ", ".join(f"{key} was {before[key]}, is {now[key]}" for key in changed)
                 raise ConfigurationError(
                     f"the checkpoint contains a {name} of other sizes: {details}; resume with the same settings"
                 )
-        self.optimizer_steps = saved["optimizer_steps"]
 
 
 def _rebuild(build: Callable[[], RVCModule], weights: Mapping[str, Tensor]) -> RVCModule:

@@ -30,13 +30,14 @@ from rvc_lightning.io.locks import KILL_GRACE_SECONDS, LOCK_NAME, exclusive_lock
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.retrieval.index import IndexConfig
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint, stopped_by_signals
-from rvc_lightning.training.checkpoints import CHECKPOINT_KEY, open_checkpoint, read_checkpoint
+from rvc_lightning.training.checkpoints import CHECKPOINT_KEY, check_complete, open_checkpoint, read_checkpoint
 from rvc_lightning.training.dataset import check_still_prepared, content_dim_of, prepare_dataset
 from rvc_lightning.training.export import ExportedVoice, export_checkpoint
 from rvc_lightning.training.lightning_adapter import is_first_rank, steps_done
 from rvc_lightning.training.module import RVCModule
 from rvc_lightning.training.networks import build_module, check_networks, voice_metadata
 from rvc_lightning.training.pretrained import Pretrained, PretrainedConfig, read_pretrained
+from rvc_lightning.training.resume import check_resumable, without_values
 from rvc_lightning.training.trainer import build_trainer, set_up_torch
 from rvc_lightning.voice.voice import Voice
 
@@ -60,6 +61,8 @@ class Start:
     checkpoint: Path | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What the checkpoint records about voice and networks."""
+    content: Mapping[str, Any] = field(default_factory=dict)
+    """Content of the checkpoint with tensors on the meta device."""
     epochs: int = 0
     """Epochs that the checkpoint has completed."""
     pretrained: Pretrained | None = None
@@ -114,7 +117,8 @@ def read_start(config: DictConfig) -> Start:
         if not (start := Path(user_path(path))).exists():
             raise VoiceError(f"there is no checkpoint at '{path}'")
         checkpoint, content = open_checkpoint(start)
-        return Start(checkpoint, content[CHECKPOINT_KEY], epochs=int(content.get("epoch", 0)))
+        check_complete(checkpoint, content)
+        return Start(checkpoint, content[CHECKPOINT_KEY], without_values(content), epochs=int(content["epoch"]))
     values = plain(config.model)["synthesizer"] | {"content_dim": content_dim_of(config)}
     sizes = SynthesizerConfig.from_values(values)
     pretrained = read_pretrained(PretrainedConfig(**plain(config.pretrained)), sizes)
@@ -173,6 +177,8 @@ def fit(trainer: Trainer, module: RVCModule, datamodule: RVCDataModule, start: S
     """
     run, header = Path(config.paths.run), read_header(datamodule.folder)
     settings = _logged_settings(config, header)
+    if start.checkpoint is not None:
+        check_resumable(start.checkpoint, start.content, module, trainer)
     if trainer.is_global_zero:
         save_settings(config, run)
     for logger in trainer.loggers:

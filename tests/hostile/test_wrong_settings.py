@@ -86,7 +86,7 @@ WRONG = [
     ("convert", f"{CONVERT} index=[]", r"no index at '\[\]'"),
     ("train", f"{TRAIN} checkpoint=nope", "no checkpoint at 'nope'"),
     ("train", f"{TRAIN} checkpoint=", "checkpoint=: expected"),
-    ("export", "checkpoint=in", "no checkpoint that can be read in 'in'"),
+    ("export", "checkpoint=in", "no readable checkpoint in 'in'"),
     ("export", "checkpoint=anna.pth", "is a voice, not a checkpoint"),
     ("importers", "folder=nope", "nope"),
     ("importers", "folder=in", "in"),

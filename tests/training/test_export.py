@@ -59,4 +59,4 @@ def test_a_run_folder_stands_for_its_best_checkpoint(make_module, dataset, tmp_p
     assert done.status == 0 and "Checkpoint: run/checkpoints/best.ckpt" in done.told, done.told
     assert sorted(path.name for path in (tmp_path / "pair").iterdir()) == ["D.pth", "G.pth"]
     done = command("export", "checkpoint=voices")
-    assert done.status == 1 and "no checkpoint that can be read in 'voices'" in done.told, done.told
+    assert done.status == 1 and "no readable checkpoint in 'voices'" in done.told, done.told

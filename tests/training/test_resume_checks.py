@@ -1,0 +1,93 @@
+"""Altered and foreign checkpoints are rejected before training resumes."""
+
+import pytest
+import torch
+from runs import data_of, trainer_for
+
+from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
+from rvc_lightning.training.checkpoints import CHECKPOINT_KEY, read_checkpoint
+from rvc_lightning.training.resume import check_resumable, without_values
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("altered")
+
+
+@pytest.fixture
+def saved(make_module, dataset, folder):
+    """Path of a checkpoint after one epoch, written once."""
+    path = folder / "last.ckpt"
+    if not path.exists():
+        trainer_for(callbacks=[LastCheckpoint(str(folder))]).fit(make_module(), data_of(dataset))
+    return path
+
+
+def check(path, content, module):
+    check_resumable(path, without_values(content), module, trainer_for(callbacks=[LastCheckpoint(str(path.parent))]))
+
+
+def drop(content, *keys):
+    *place, last = keys
+    for key in place:
+        content = content[key]
+    del content[last]
+
+
+def put(content, value, *keys):
+    *place, last = keys
+    for key in place:
+        content = content[key]
+    content[last] = value
+
+
+PROGRESS = ("loops", "fit_loop", "epoch_progress", "current", "ready")
+ALTERED = {
+    "no weights": lambda content: drop(content, "state_dict", next(iter(content["state_dict"]))),
+    "other weights": lambda content: put(content, torch.zeros(3), "state_dict", "synthesizer.speaker_embedding.weight"),
+    "no voice": lambda content: drop(content, CHECKPOINT_KEY, "voice"),
+    "no steps": lambda content: drop(content, CHECKPOINT_KEY, "optimizer_steps"),
+    "no optimizers": lambda content: drop(content, "optimizer_states"),
+    "one optimizer": lambda content: drop(content, "optimizer_states", 1),
+    "optimizers as text": lambda content: put(content, "adam", "optimizer_states"),
+    "no parameters": lambda content: put(content, [], "optimizer_states", 0, "param_groups", 0, "params"),
+    "other moments": lambda content: put(content, torch.zeros(5), "optimizer_states", 0, "state", 0, "exp_avg"),
+    "no schedules": lambda content: drop(content, "lr_schedulers"),
+    "schedule as number": lambda content: put(content, 3, "lr_schedulers", 0),
+    "no loops": lambda content: drop(content, "loops"),
+    "loop as list": lambda content: put(content, [], "loops", "fit_loop"),
+    "progress as text": lambda content: put(content, "x", *PROGRESS),
+    "progress missing": lambda content: drop(content, *PROGRESS),
+    "callbacks as list": lambda content: put(content, [1], "callbacks"),
+    "step as text": lambda content: put(content, "1", "global_step"),
+    "no version": lambda content: drop(content, "pytorch-lightning_version"),
+}
+
+
+def test_a_checkpoint_of_this_training_is_accepted(saved, make_module):
+    check(saved, read_checkpoint(saved), make_module())
+
+
+@pytest.mark.parametrize("alter", ALTERED.values(), ids=ALTERED)
+def test_an_altered_checkpoint_is_rejected_in_one_line(saved, make_module, alter):
+    content = read_checkpoint(saved)
+    alter(content)
+    with pytest.raises(VoiceError, match=r"last\.ckpt") as error:
+        check(saved, content, make_module())
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_with_text_in_place_of_weights_is_rejected(saved, tmp_path):
+    content = read_checkpoint(saved)
+    content["state_dict"]["synthesizer.speaker_embedding.weight"] = "x"
+    torch.save(content, tmp_path / "altered.ckpt")
+    with pytest.raises(VoiceError, match="state_dict"):
+        read_checkpoint(tmp_path / "altered.ckpt")
+
+
+def test_a_checkpoint_of_other_networks_is_rejected_with_the_difference(saved, make_module):
+    content = read_checkpoint(saved)
+    content[CHECKPOINT_KEY]["synthesizer"]["initial_channels"] = 99
+    with pytest.raises(ConfigurationError, match="initial_channels was 99, is 16"):
+        check(saved, content, make_module())
