@@ -425,7 +425,7 @@ def test_a_run_folder_goes_on_in_place(tmp_path, recordings, caplog):
     checkpoints = tmp_path / "run" / "checkpoints"
     assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
     trainer = run_training(small_run(tmp_path, recordings, *changes, f'checkpoint="{tmp_path}/run"'))
-    assert "Resuming from" in caplog.text and "last.ckpt' with step 1" in caplog.text
+    assert "Resuming from" in caplog.text and "last.ckpt' at step 1" in caplog.text
     assert trainer.lightning_module.optimizer_steps == 2
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("loss/mel")] == [0, 1]

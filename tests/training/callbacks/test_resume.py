@@ -243,7 +243,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(make_module, dataset,
                 usage = shutil.disk_usage(tmp_path)._replace(free=2 << 20)
                 monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda path: usage)
 
-    with pytest.raises(OutOfSpaceError, match=r"no space.*takes \d+ MB and 2 MB are free.*resume with checkpoint="):
+    with pytest.raises(OutOfSpaceError, match=r"no space.*takes \d+ MB, and 2 MB are free.*resume with checkpoint="):
         run(make_module, dataset, tmp_path, Full())
     assert read_steps(read_checkpoint(tmp_path / "last.ckpt")) == 3
     assert not any(path.name.startswith(".") or path.name == "next.ckpt" for path in tmp_path.iterdir())
