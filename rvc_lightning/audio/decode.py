@@ -1,87 +1,58 @@
-"""Recordings into the program: any file to mono float32 at any rate.
+"""Decode recordings: any file to mono float32 at any rate.
 
-soundfile (libsndfile) reads wav, flac, ogg, mp3, aiff and their like; the `ffmpeg` program reads what it
-cannot (m4a, mp4, aac, webm, files with a wrong extension). soxr resamples.
+soundfile reads uncompressed formats and ogg (`soundfile_reader`), PyAV decodes mp3, flac and joined ogg in this
+process (`media`), and all other media (m4a, mp4, aac, webm, …) in a child process (`media_process`).
 
-Letters: N samples.
+Legend: N samples, C channels.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Protocol
 
 import numpy as np
 import soundfile
 import soxr
+from av.error import FFmpegError
 
-from rvc_lightning.audio.encode import last_line, openable
+from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
+from rvc_lightning.audio.media import AUDIO_FORMATS, MediaReader
+from rvc_lightning.audio.media_process import MediaProcess
+from rvc_lightning.audio.soundfile_reader import SoundfileReader
 from rvc_lightning.errors import AudioError
-from rvc_lightning.io.files import TEMPORARY_PREFIX
 
 logger = logging.getLogger(__name__)
 
-_BY_SOUNDFILE = {
-    ".wav",
-    ".flac",
-    ".ogg",
-    ".oga",
-    ".opus",
-    ".mp3",
-    ".aif",
-    ".aiff",
-    ".au",
-    ".caf",
-    ".w64",
-    ".rf64",
-}
-_BY_FFMPEG = {".m4a", ".mp4", ".m4b", ".aac", ".webm", ".mka", ".mkv", ".mov", ".wma", ".amr", ".ac3", ".3gp"}
+AUDIO_EXTENSIONS = frozenset(
+    (
+        *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64"),
+        *(".m4a", ".mp4", ".m4b", ".aac", ".webm", ".mka", ".mkv", ".mov", ".wma", ".amr", ".ac3", ".3gp"),
+        *(".ts", ".avi", ".flv", ".ape", ".wv"),
+    )
+)
+"""Lower-case extensions of the files that are taken for recordings when a folder is listed."""
 
-AUDIO_EXTENSIONS = frozenset(_BY_SOUNDFILE | _BY_FFMPEG)
-"""Lower-case extensions that are taken for audio when a folder is listed."""
+_MIN_RATE, _MAX_RATE = 4000, 768000
 
-_LOWEST_RATE, _HIGHEST_RATE = 4000, 768000
-
-# A recorder that was cut off leaves a header that says 'nothing', and the sound behind it.
-_LARGEST_EMPTY_BYTES = 1 << 13
-_SAYS_EMPTY = "its header says that there is nothing in it"
-# What libsndfile says of files of a kind it knows, with bytes missing.
-_MALFORMED = "malformed"
-# What libsndfile says of streams whose writers left the length open.
-_UNKNOWN_FRAMES = 1 << 62
-
-# A damaged file loses at most one block beside the damage, so blocks are short; so many are handed on as one.
-_BLOCK_FRAMES = 4096
-_JOINED_BLOCKS = 64
-# Lengths that encoders merely estimate (mp3) may be a little off in a whole file.
+# Durations that encoders merely estimate may be a little off in a whole file.
 _TRUNCATED_BELOW = 0.98
-_OGG, _OGG_LAST, _OGG_LONGEST_PAGE = b"OggS", 4, 1 << 16
-# By how a file begins: where its length stands, in how many bytes, their order, and how much that leaves out at least.
-_LENGTHS: dict[bytes, tuple[int, int, Literal["little", "big"], int]] = {
-    b"RIFF": (4, 4, "little", 8),  # wav
-    b"FORM": (4, 4, "big", 8),  # aiff
-    b"RF64": (20, 8, "little", 8),
-    b"riff": (16, 8, "little", 0),  # w64
-    b".snd": (8, 4, "big", 24),  # au
-}
+# Power of the mean of channels to that of unrelated channels, below which they cancel each other: -20 dB.
+_CANCELLED_SHARE = 0.01
 
 
 @dataclass(frozen=True)
 class DecodedAudio:
-    """What a file holds.
+    """Content of a recording.
 
     Attributes:
-        audio: mono, float32, full scale 1, shape [N].
-        sample_rate: Hz.
-        warning: what is wrong with the file although it could be used (truncated, damaged), else None.
+        audio: Mono, full scale 1, float32 [N].
+        sample_rate: In Hz.
+        warning: Damage and deviations despite which the file is usable; None without any.
     """
 
     audio: np.ndarray
@@ -90,17 +61,17 @@ class DecodedAudio:
 
 
 def load_audio(path: Path | str, sample_rate: int | None = None) -> tuple[np.ndarray, int]:
-    """Read a recording as mono, the mean of its channels; a truncated one gives what is there and a log line.
+    """Read a recording as mono, the mean of its channels; log a warning if it is damaged.
 
     Args:
-        path: the file.
-        sample_rate: rate to resample to in Hz; None keeps the file's own.
+        path: The file.
+        sample_rate: Rate to resample to in Hz; None keeps the rate of the file.
 
     Returns:
         Samples, float32 [N], and their rate in Hz.
 
     Raises:
-        AudioError: the file is missing, empty, not audio, holds NaN or infinity; the message says which.
+        AudioError: The file is missing, empty, not audio, or holds NaN or infinity.
     """
     decoded = decode_audio(path)
     if decoded.warning:
@@ -110,10 +81,10 @@ def load_audio(path: Path | str, sample_rate: int | None = None) -> tuple[np.nda
 
 
 def decode_audio(path: Path | str) -> DecodedAudio:
-    """Read a recording at its own rate, with a word on damage that could be worked around.
+    """Read a recording at its own rate.
 
     Raises:
-        AudioError: as in `load_audio`.
+        AudioError: As in `load_audio`.
     """
     with open_audio(path) as stream:
         audio = np.concatenate(list(stream))
@@ -121,56 +92,108 @@ def decode_audio(path: Path | str) -> DecodedAudio:
 
 
 @contextmanager
-def open_audio(path: Path | str, scratch: Path | None = None) -> Iterator[AudioStream]:
-    """Open a recording to read it block by block, so that its length does not matter.
-
-    Args:
-        path: the file.
-        scratch: folder for what ffmpeg decodes; None for the system's.
+def open_audio(path: Path | str) -> Iterator[AudioStream]:
+    """Open a recording of any length to read it block by block.
 
     Raises:
-        AudioError: as in `load_audio`; NaN and infinity show once all is read.
+        AudioError: As in `load_audio`; NaN and infinity are reported after the last block.
     """
     path = Path(path)
     with ExitStack() as stack:
         try:
-            size_bytes = path.stat().st_size
             if path.is_dir():
                 raise AudioError(f"'{path}' is a folder, not a recording")
-            if size_bytes == 0:
+            if path.stat().st_size == 0:
                 raise AudioError(f"'{path}' is empty (0 bytes)")
-            stream = stack.enter_context(_opened(path, scratch))
+            reader = _open_reader(path, stack)
         except OSError as error:
             raise AudioError(f"'{path}' cannot be read: {error.strerror or error}") from error
-        if not _LOWEST_RATE <= stream.sample_rate <= _HIGHEST_RATE:
-            raise AudioError(f"'{path}' claims a sample rate of {stream.sample_rate} Hz, which no recording has")
-        yield stream
+        if not _MIN_RATE <= reader.sample_rate <= _MAX_RATE:
+            raise AudioError(f"'{path}' states a sample rate of {reader.sample_rate} Hz, which no recording has")
+        yield AudioStream(path, reader)
+
+
+def recorded_seconds(path: Path | str) -> float | None:
+    """Return the duration of a recording by its header in seconds, without decoding it; None if it states none.
+
+    Raises:
+        AudioError: The file is empty, cannot be read or is not audio.
+    """
+    with open_audio(path) as stream:
+        return stream.seconds
+
+
+def seconds_or_none(path: Path | str) -> float | None:
+    """Return `recorded_seconds`, and None for files that are not recordings as well."""
+    try:
+        return recorded_seconds(path)
+    except AudioError:
+        return None
+
+
+def decoded_seconds(path: Path | str, limit: float) -> float:
+    """Return the duration of a recording in seconds by decoding it, whatever its header states.
+
+    Args:
+        path: The file.
+        limit: Decoding stops beyond this duration, in seconds; the result is then greater.
+
+    Raises:
+        AudioError: As in `load_audio`.
+    """
+    samples = 0
+    with open_audio(path) as stream:
+        for block in stream:
+            samples += len(block)
+            if samples > limit * stream.sample_rate:
+                break
+        return samples / stream.sample_rate
+
+
+def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    """Resample with soxr at very high quality; return the same array if the rates are equal.
+
+    Args:
+        audio: float32 [N].
+        from_rate: In Hz.
+        to_rate: In Hz.
+
+    Returns:
+        float32 [N * to_rate / from_rate, rounded up].
+    """
+    if from_rate == to_rate:
+        return audio
+    resampled = soxr.resample(audio, from_rate, to_rate, quality="VHQ")
+    # soxr rounds the length to nearest; rounding up keeps the whole recording.
+    samples = -(-len(audio) * to_rate // from_rate)
+    return np.pad(resampled[:samples], (0, max(samples - len(resampled), 0)))
 
 
 class AudioStream:
-    """A recording at its own rate, to be iterated once: mono float32 blocks [n], together at least one sample.
+    """A recording at its own rate, to be iterated once: mono float32 blocks [N], in total at least one sample.
 
     Attributes:
-        path: the recording, for messages.
-        sample_rate: Hz.
+        path: The recording, for messages.
+        sample_rate: In Hz.
+        seconds: Duration by the header or an estimate; None if unknown.
     """
 
-    def __init__(self, path: Path, blocks: _FileBlocks, complaint: str = "") -> None:
-        """`complaint`: what ffmpeg had to say of `path`, from which it made the file that `blocks` reads."""
-        self.path, self.sample_rate = path, blocks.file.samplerate
-        self._blocks, self._complaint = blocks, complaint
+    def __init__(self, path: Path, reader: _Reader) -> None:
+        self.path, self.sample_rate, self.seconds = path, reader.sample_rate, reader.seconds
+        self._reader, self._mixer, self._samples = reader, _Mixer(), 0
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """The blocks. Raises AudioError at the end if there is nothing in them, or NaN or infinity."""
-        start, n_bad, first_bad = 0, 0, 0
-        for block in self._blocks:
+        """Yield the blocks. Raises AudioError at the end if there are no samples, or NaN or infinity among them."""
+        n_bad, first_bad = 0, 0
+        for channels in self._blocks():
+            block = self._mixer.mix(channels)
             finite = np.isfinite(block)
             if not finite.all():
-                first_bad = first_bad if n_bad else start + int(np.argmin(finite))
+                first_bad = first_bad if n_bad else self._samples + int(np.argmin(finite))
                 n_bad += int(np.count_nonzero(~finite))
-            start += len(block)
+            self._samples += len(block)
             yield block
-        if start == 0:
+        if self._samples == 0:
             raise AudioError(f"'{self.path}' holds no samples")
         if n_bad:
             raise AudioError(
@@ -180,207 +203,91 @@ class AudioStream:
 
     @property
     def warning(self) -> str | None:
-        """Once all is read: what is wrong with the file although it could be used."""
-        if self._complaint:
-            return f"damaged: {self._blocks.seconds:.2f} s are usable ({self._complaint})"
-        return self._blocks.warning
+        """Damage and deviations of the file, complete after iteration; None without any."""
+        return "; ".join([*self._truncation(), *self._reader.warnings, *self._mixer.warnings]) or None
+
+    def _blocks(self) -> Iterator[np.ndarray]:
+        try:
+            yield from self._reader
+        except LookupError as error:
+            raise AudioError(f"'{self.path}' cannot be decoded to its end: {error}") from error
+
+    def _truncation(self) -> list[str]:
+        seconds, stated, damage = self._samples / self.sample_rate, self._reader.whole_seconds, self._reader.damage
+        if not damage and stated is not None and seconds < _TRUNCATED_BELOW * stated:
+            damage = "the file is shorter than its header states"
+        return [f"truncated: only the first {seconds:.2f} s are usable ({damage})"] if damage else []
 
 
-def recorded_seconds(path: Path) -> float | None:
-    """Length of a recording in seconds by its header, without decoding it; None where the header does not say.
+class _Reader(Protocol):
+    """A decoder, iterated once: float32 blocks [N, C]."""
 
-    Raises:
-        AudioError: the file is empty, cannot be read or is not audio.
+    sample_rate: int
+    seconds: float | None
+    """Duration by the header or an estimate; None if unknown."""
+    whole_seconds: float | None
+    """Least duration of the whole file by its header; None if unknown or estimated."""
+    damage: str
+    """Reason why the file ends early; empty if it does not."""
+    warnings: list[str]
+    """Other deviations. Both are complete after iteration."""
+
+    def __iter__(self) -> Iterator[np.ndarray]: ...
+    def close(self) -> None: ...
+
+
+class _Mixer:
+    """Mix channels to mono by their mean, or by one of them where channels cancel each other.
+
+    Attributes:
+        warnings: Report of cancelled channels.
     """
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self._powers: np.ndarray | float = 0.0
+        self._mean_power = 0.0
+        self._channel: int | None = None
+
+    def mix(self, block: np.ndarray) -> np.ndarray:
+        """Mix float32 [N, C] to [N]."""
+        if block.shape[1] == 1:
+            return block[:, 0]
+        mean = block.mean(axis=1)
+        if self._channel is None and self._cancels(block, mean):
+            self._channel = int(np.argmax(self._powers))
+            self.warnings.append(
+                f"its channels cancel each other (one is inverted): channel {self._channel + 1} is used alone"
+            )
+        return mean if self._channel is None else np.ascontiguousarray(block[:, self._channel])
+
+    def _cancels(self, block: np.ndarray, mean: np.ndarray) -> bool:
+        """Whether the mean of all blocks so far is much weaker than that of unrelated channels."""
+        self._powers = self._powers + np.square(block, dtype=np.float64).sum(axis=0)
+        self._mean_power += float(np.square(mean, dtype=np.float64).sum())
+        unrelated = self._powers.sum() / len(self._powers) ** 2
+        return peak_of(block) >= SILENT_PEAK and self._mean_power < _CANCELLED_SHARE * unrelated
+
+
+def _open_reader(path: Path, stack: ExitStack) -> _Reader:
+    """Open the first decoder that accepts the file."""
     try:
-        if path.stat().st_size == 0:
-            raise AudioError(f"'{path}' is empty (0 bytes)")
-        info = soundfile.info(openable(path))
-    except OSError as error:
-        raise AudioError(f"'{path}' cannot be read: {error.strerror or error}") from error
-    except (soundfile.LibsndfileError, TypeError) as error:
-        return _seconds_by_ffprobe(path, getattr(error, "error_string", str(error)))
-    if _may_hold_more(path, info.frames):
-        return _seconds_by_ffprobe(path, _SAYS_EMPTY)
-    return info.duration if info.frames < _UNKNOWN_FRAMES else None
-
-
-def seconds_or_none(path: Path | str) -> float | None:
-    """`recorded_seconds`, and None as well for what is no recording: reading it will tell."""
-    try:
-        return recorded_seconds(Path(path))
-    except AudioError:
-        return None
-
-
-def _seconds_by_ffprobe(path: Path, soundfile_reason: str) -> float | None:
-    program = shutil.which("ffprobe")
-    if program is None:
-        raise AudioError(_without_ffmpeg(path, soundfile_reason))
-    source = b"file:" + os.fsencode(path.absolute())
-    command: list[str | bytes] = [program, "-v", "error", "-protocol_whitelist", "file", "-select_streams", "a:0"]
-    command += ["-show_entries", "stream=codec_type:format=duration", "-of", "default=nw=1:nk=1", source]
-    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    kind, _, seconds = run.stdout.decode("utf-8", "replace").strip().partition("\n")
-    if kind != "audio":
-        raise AudioError(f"'{path}' is no audio, neither to soundfile ('{soundfile_reason}') nor to ffmpeg")
-    return None if seconds in ("", "N/A") else float(seconds)
-
-
-def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-    """Resample with soxr at its very high quality; the same rate gives the same array.
-
-    Args:
-        audio: float32 [N].
-        from_rate: Hz.
-        to_rate: Hz.
-
-    Returns:
-        float32 [N * to_rate / from_rate, rounded up].
-    """
-    if from_rate == to_rate:
-        return audio
-    resampled = soxr.resample(audio, from_rate, to_rate, quality="VHQ")
-    # soxr rounds the length to nearest; rounded up, no part of the recording is lost.
-    samples = -(-len(audio) * to_rate // from_rate)
-    return np.pad(resampled[:samples], (0, max(samples - len(resampled), 0)))
-
-
-@contextmanager
-def _opened(path: Path, scratch: Path | None) -> Iterator[AudioStream]:
-    """By soundfile, or else by ffmpeg."""
-    try:
-        blocks = _FileBlocks(path)
+        return stack.enter_context(closing(SoundfileReader(path)))
     except soundfile.LibsndfileError as error:
         reason = error.error_string
-    except TypeError as error:  # headerless .raw
+    except (TypeError, LookupError) as error:
         reason = str(error)
-    else:
-        with blocks.file:
-            if not _may_hold_more(path, blocks.file.frames):
-                yield AudioStream(path, blocks)
-                return
-        reason = _SAYS_EMPTY
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=TEMPORARY_PREFIX) as folder:
-        blocks, complaint = _decode_with_ffmpeg(path, Path(folder) / "decoded.wav", reason)
-        with blocks.file:
-            yield AudioStream(path, blocks, complaint or (reason if _is_damage(reason) else ""))
-
-
-def _may_hold_more(path: Path, frames: int) -> bool:
-    """Whether there is sound behind a header that says there is none."""
-    return frames == 0 and path.stat().st_size > _LARGEST_EMPTY_BYTES
-
-
-def _is_damage(soundfile_reason: str) -> bool:
-    """Whether soundfile refuses a file that it should read."""
-    return soundfile_reason == _SAYS_EMPTY or _MALFORMED in soundfile_reason
-
-
-class _OnwardFile(soundfile.SoundFile):
-    """A file that is only read onwards.
-
-    soundfile seeks to where it is after every block, and libsndfile loses its way there in mp3 of a variable bit rate.
-    """
-
-    def seekable(self) -> bool:
-        return False
-
-
-class _FileBlocks:
-    """What soundfile reads of a file, mono; a damaged file keeps what lies before the damage."""
-
-    def __init__(self, path: Path) -> None:
-        """Opens `path` and reads the first block. Raises LibsndfileError or TypeError if that fails."""
-        self.file = _OnwardFile(openable(path))
-        self._samples, self._damage, self._is_cut_short = 0, "", _is_cut_short(path)
-        try:
-            self._first = self._next()
-        except soundfile.LibsndfileError:
-            self.file.close()
-            raise
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        block = self._first
-        while len(block):
-            yield block
-            block = self._next()
-
-    def _next(self) -> np.ndarray:
-        """The next float32 [n]; nothing at the end."""
-        blocks = [np.zeros(0, dtype=np.float32)]
-        try:
-            while not self._damage and len(blocks) <= _JOINED_BLOCKS:
-                block = self.file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
-                if not len(block):
-                    break
-                blocks.append(block.mean(axis=1))
-        except soundfile.LibsndfileError as error:
-            if self._samples == 0 and len(blocks) == 1:
-                raise
-            self._damage = error.error_string.removeprefix("Error : ")
-        joined = np.concatenate(blocks)
-        self._samples += len(joined)
-        return joined
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing in the file."""
-        return len(self._first) == 0
-
-    @property
-    def seconds(self) -> float:
-        """What was read so far."""
-        return self._samples / self.file.samplerate
-
-    @property
-    def warning(self) -> str | None:
-        """Once all is read: why that is less than there should be."""
-        damage = self._damage
-        if self._samples < _TRUNCATED_BELOW * self.file.frames or self._is_cut_short:
-            damage = damage or "the file is shorter than its header says"
-        return f"truncated: only the first {self.seconds:.2f} s are usable ({damage})" if damage else None
-
-
-def _decode_with_ffmpeg(path: Path, wav: Path, soundfile_reason: str) -> tuple[_FileBlocks, str]:
-    """Makes a wav file of `path`; gives what is in it, and what ffmpeg has to say."""
-    program = shutil.which("ffmpeg")
-    if program is None:
-        raise AudioError(_without_ffmpeg(path, soundfile_reason))
-    # `file:` keeps ffmpeg from taking a name for an option or for a network address.
-    source = b"file:" + os.fsencode(path.absolute())
-    command: list[str | bytes | Path] = [program, "-v", "error", "-nostdin", "-protocol_whitelist", "file"]
-    command += ["-i", source, "-map", "0:a:0", "-vn", "-c:a", "pcm_f32le", "-rf64", "auto", wav]
-    run = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
-    complaint = last_line(run.stderr)
-    blocks = _FileBlocks(wav) if wav.exists() and wav.stat().st_size else None
-    if blocks is None or blocks.is_empty:
+    try:
+        file = stack.enter_context(path.open("rb"))
+        return stack.enter_context(closing(MediaReader(file, AUDIO_FORMATS)))
+    except FFmpegError:
+        pass
+    except LookupError as error:
+        raise AudioError(f"'{path}' {error}") from error
+    try:
+        return stack.enter_context(closing(MediaProcess(path)))
+    except LookupError as error:
         raise AudioError(
-            f"'{path}' cannot be decoded: neither soundfile ('{soundfile_reason}') nor ffmpeg ('{complaint}')"
-            " finds audio in it; convert it to wav, or remove it"
-        )
-    return blocks, complaint or (f"status {run.returncode}" if run.returncode else "")
-
-
-def _without_ffmpeg(path: Path, soundfile_reason: str) -> str:
-    return (
-        f"'{path}' cannot be decoded: soundfile says '{soundfile_reason}', and the program ffmpeg, which"
-        " reads m4a, mp4, aac, webm and more, is not installed; install ffmpeg or convert the file to wav"
-    )
-
-
-def _is_cut_short(path: Path) -> bool:
-    """Whether a file ends before its header says; libsndfile reads some kinds of such files without a word."""
-    with path.open("rb") as stream:
-        head = stream.read(32)
-        if head[:4] == _OGG:
-            stream.seek(max(path.stat().st_size - _OGG_LONGEST_PAGE, 0))
-            page = stream.read().rpartition(_OGG)[2]
-            # The last page says that it is.
-            return len(page) < 2 or not page[1] & _OGG_LAST
-    if head[:4] not in _LENGTHS:
-        return False
-    start, size, order, left_out = _LENGTHS[head[:4]]
-    declared = int.from_bytes(head[start : start + size], order)
-    # Writers that stream leave the size open: 0 or all ones.
-    return 0 < declared < 256**size - 1 and path.stat().st_size < declared + left_out - 1
+            f"'{path}' cannot be decoded: soundfile ('{reason}') and FFmpeg ('{error}') find no audio in it; convert it"
+            " to wav, or remove it"
+        ) from error

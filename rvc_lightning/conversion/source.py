@@ -112,7 +112,7 @@ def _opened(source: Source, sample_rate: int | None, folder: Path) -> Iterator[t
         audio = _checked_array(np.asarray(source))
         yield (audio[span] for span in spans(len(audio))), int(sample_rate)
         return
-    with open_audio(source, scratch=folder) as blocks:
+    with open_audio(source) as blocks:
         yield iter(blocks), blocks.sample_rate
         if blocks.warning:
             log.warning("%s: %s", _display(source), blocks.warning)

@@ -177,7 +177,7 @@ def slice_recording(recording: Recording, folder: Path, sample_rate: int, slicin
     """
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
-    with open_audio(recording.path, scratch=folder) as stream:
+    with open_audio(recording.path) as stream:
         meter = LevelMeter(stream.sample_rate, slicing.threshold_db)
         blocks = run(Resampler(stream.sample_rate, sample_rate), meter.watch(stream))
         with collected(clean_blocks(blocks, sample_rate, slicing), scratch=folder) as audio:

@@ -1,0 +1,253 @@
+"""Decode audio tracks of media files with PyAV, whose wheels contain FFmpeg.
+
+Only known containers are opened, never playlists or network streams. Containers with timestamps keep their timeline:
+silence fills a late start and gaps.
+
+Legend: N samples, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
+
+AUDIO_FORMATS = ("flac", "mp3", "ogg")
+"""FFmpeg's names of the common formats that hold audio alone."""
+MEDIA_FORMATS = (
+    *("aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "dsf", "eac3", "flv", "loas", "matroska", "mov"),
+    *("mpeg", "mpegts", "tta", "w64", "wav", "wv", *AUDIO_FORMATS),
+)
+"""FFmpeg's names of all formats that are opened. Lists of other files (hls, concat, dash, sdp) are excluded."""
+
+_TIMELINE_FROM_ZERO = ("matroska", "mov")
+_TIMELINE_FROM_FIRST_PACKET = ("asf", "avi", "flv", "mpeg", "mpegts")
+_ESTIMATED_DURATION = ("aac", "ac3", "amr", "eac3", "loas", "mpeg", "mpegts")
+# Marks in the first frame of mp3 files that state the number of frames.
+_MP3_FRAME_COUNTS = (b"Xing", b"Info", b"VBRI")
+_HEAD_BYTES = 1 << 16
+# Smaller gaps are rounding errors of timestamps.
+_MIN_GAP_SECONDS = 0.05
+# Timestamps of damaged and hostile files may be any distance apart.
+_MAX_SILENCE_SECONDS = 3600.0
+_BLOCK_SAMPLES = 1 << 16
+_BUFFER_BYTES = 1 << 20
+
+
+class MediaReader:
+    """One audio track of a media file: the first with sound.
+
+    Attributes:
+        sample_rate: In Hz.
+        seconds: Duration that the file states or that can be estimated; None if unknown.
+        whole_seconds: Duration that the file states for certain; None if there is none.
+        damage: Empty: a file that ends early shows by its duration.
+        warnings: Damage in between and tracks left out, complete after iteration.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        formats: Iterable[str] = MEDIA_FORMATS,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Open a seekable binary file and decode its first samples.
+
+        Args:
+            file: Read from its start; remains open.
+            formats: Formats to accept, by FFmpeg's names.
+            on_progress: Called now and then while a silent track is searched for sound.
+
+        Raises:
+            FFmpegError: The file has none of `formats`.
+            LookupError: No audio track can be decoded.
+        """
+        self._file, self._formats, self._on_progress = file, ",".join(formats), on_progress
+        self.warnings: list[str] = []
+        self.damage = ""
+        self._errors = 0
+        self._container = self._open()
+        stream = self._select_track()
+        self._timeline = _Timeline(self._container)
+        self._frames = self._decode(stream)
+        self._first = next(self._frames, None)
+        if self._first is None:
+            raise LookupError("holds no samples")
+        self.sample_rate = self._first.sample_rate
+        self._set_duration(stream)
+
+    def close(self) -> None:
+        """Release the decoder."""
+        self._container.close()
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield float32 [N, C]."""
+        pending: list[np.ndarray] = []
+        samples = 0
+        for audio in self._placed():
+            pending.append(audio)
+            samples += audio.shape[1]
+            if samples >= _BLOCK_SAMPLES:
+                yield np.concatenate(pending, axis=1).T
+                pending, samples = [], 0
+        if pending:
+            yield np.concatenate(pending, axis=1).T
+        if self._errors:
+            self.warnings.append(f"damaged: {self._errors} parts cannot be decoded and are left out")
+        self.warnings += self._timeline.warnings
+
+    def _open(self) -> InputContainer:
+        self._file.seek(0)
+        options = {"format_whitelist": self._formats, "protocol_whitelist": "none"}
+        return av.open(self._file, container_options=options, metadata_errors="replace", buffer_size=_BUFFER_BYTES)
+
+    def _select_track(self) -> AudioStream:
+        """Return the first track with sound, or the first of all if all are silent."""
+        tracks = [stream.index for stream in self._container.streams.audio if stream.codec_context]
+        if not tracks:
+            raise LookupError("holds no audio track")
+        if len(tracks) == 1:
+            return self._track(tracks[0])
+        chosen = next((index for index in tracks if self._has_sound(index)), tracks[0])
+        others = ", ".join(_title(self._track(index), tracks) for index in tracks if index != chosen)
+        used = _title(self._track(chosen), tracks)
+        self.warnings.append(f"holds {len(tracks)} audio tracks: {used} is used, the first with sound; not {others}")
+        self._reopen()
+        return self._track(chosen)
+
+    def _track(self, index: int) -> AudioStream:
+        stream = self._container.streams[index]
+        assert isinstance(stream, AudioStream)
+        return stream
+
+    def _reopen(self) -> None:
+        self._container.close()
+        self._container = self._open()
+        self._errors = 0
+
+    def _has_sound(self, index: int) -> bool:
+        self._reopen()
+        for number, frame in enumerate(self._decode(self._track(index))):
+            if peak_of(frame.to_ndarray()) >= SILENT_PEAK:
+                return True
+            if number % 1000 == 0:
+                self._on_progress()
+        return False
+
+    def _decode(self, stream: AudioStream) -> Iterator[AudioFrame]:
+        """Yield all frames as planar float32 with the rate and channels of the first one."""
+        convert = _Converter()
+        packets = self._container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                for frame in packet.decode():
+                    yield from convert(frame)
+            except FFmpegError:
+                self._errors += 1
+                if packet is None:
+                    return
+
+    def _placed(self) -> Iterator[np.ndarray]:
+        """Yield the samples [C, N] of all frames and the silence between them."""
+        frame: AudioFrame | None = self._first
+        while frame is not None:
+            audio = frame.to_ndarray()
+            gap = self._timeline.gap_before(frame)
+            for start in range(0, gap, _BLOCK_SAMPLES):
+                yield np.zeros((len(audio), min(_BLOCK_SAMPLES, gap - start)), np.float32)
+            yield audio
+            frame = next(self._frames, None)
+
+    def _set_duration(self, stream: AudioStream) -> None:
+        container, name = self._container, _format_of(self._container)
+        if stream.duration is not None and stream.time_base is not None:
+            start = (stream.start_time or 0) * stream.time_base - self._timeline.origin if self._timeline.is_kept else 0
+            self.seconds = float(max(start, 0) + stream.duration * stream.time_base)
+        else:
+            self.seconds = None if container.duration is None else container.duration / av.time_base
+        is_certain = name not in _ESTIMATED_DURATION and (stream.duration is not None or len(container.streams) == 1)
+        if name == "mp3":
+            is_certain = self._states_frame_count()
+        self.whole_seconds = self.seconds if is_certain else None
+
+    def _states_frame_count(self) -> bool:
+        position = self._file.tell()
+        self._file.seek(0)
+        head = self._file.read(_HEAD_BYTES)
+        self._file.seek(position)
+        return any(mark in head for mark in _MP3_FRAME_COUNTS)
+
+
+class _Converter:
+    """Convert frames to planar float32 with the rate and channels of the first frame."""
+
+    def __init__(self) -> None:
+        self._target: tuple[str, int] | None = None
+        self._source: tuple[str, str, int] | None = None
+
+    def __call__(self, frame: AudioFrame) -> list[AudioFrame]:
+        source = frame.format.name, frame.layout.name, frame.sample_rate
+        if source != self._source:
+            # Joined streams may differ in rate and channels.
+            self._source = source
+            layout, rate = self._target = self._target or (frame.layout.name, frame.sample_rate)
+            self._resampler = av.AudioResampler("fltp", layout, rate)
+        return self._resampler.resample(frame)
+
+
+class _Timeline:
+    """Where frames are in time, by the timestamps of their container.
+
+    Attributes:
+        is_kept: Whether the container has timestamps to keep to.
+        origin: Start of the recording on the clock of the container, in seconds.
+        warnings: Jumps that are not filled with silence.
+    """
+
+    def __init__(self, container: InputContainer) -> None:
+        name = _format_of(container)
+        self.is_kept = name in (*_TIMELINE_FROM_ZERO, *_TIMELINE_FROM_FIRST_PACKET)
+        start = container.start_time if name in _TIMELINE_FROM_FIRST_PACKET else None
+        self.origin = (start or 0) / av.time_base
+        self.warnings: list[str] = []
+        self._samples = self._silence = self._shift = 0
+
+    def gap_before(self, frame: AudioFrame) -> int:
+        """Return the samples of silence before `frame`, and advance to its end."""
+        gap = self._gap(frame) if self.is_kept and frame.pts is not None else 0
+        self._samples += gap + frame.samples
+        return gap
+
+    def _gap(self, frame: AudioFrame) -> int:
+        rate = frame.sample_rate
+        position = round((float(frame.pts * frame.time_base) - self.origin) * rate) + self._shift
+        gap = position - self._samples
+        if abs(gap) < _MIN_GAP_SECONDS * rate:
+            return 0
+        if 0 < gap <= _MAX_SILENCE_SECONDS * rate - self._silence:
+            self._silence += gap
+            return gap
+        self._shift -= gap
+        if gap > 0 and not self.warnings:
+            self.warnings.append(f"its timestamps jump by {gap / rate:.0f} s, which is not filled with silence")
+        return 0
+
+
+def _format_of(container: InputContainer) -> str:
+    return container.format.name.partition(",")[0]
+
+
+def _title(stream: AudioStream, tracks: list[int]) -> str:
+    title = stream.metadata.get("title")
+    return f"track {tracks.index(stream.index) + 1}" + (f" '{title}'" if title else "")

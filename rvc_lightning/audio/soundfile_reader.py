@@ -1,0 +1,255 @@
+"""Read uncompressed recordings and ogg with soundfile (libsndfile): wav, aiff, au, caf, w64 and others.
+
+Headers of wav, aiff and au may count less than the file holds: recorders that were cut off, sizes beyond 4 GiB, files
+joined byte by byte. All sample data is read:
+
+    RIFF … WAVE | fmt  … | data size | samples   more samples | RIFF … WAVE | fmt  … | data size | samples
+                                     └ counted ┘                └ a joined file ┘
+
+Legend: N samples, C channels.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import soundfile
+
+_BLOCK_SAMPLES = 1 << 16
+_MEDIA_FORMATS = ("FLAC", "MP3")
+"""Formats of which libsndfile reads the first of several joined files only."""
+_OGG_FIRST_PAGE, _OGG_LAST_PAGE = b"OggS\0\x02", 4
+_OGG_MAX_PAGE_BYTES = 1 << 16
+_SAMPLE_BYTES = {
+    **dict.fromkeys(("PCM_S8", "PCM_U8", "ULAW", "ALAW"), 1),
+    **{"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8},
+}
+"""Bytes of a sample, by libsndfile's name of its format."""
+
+_BYTE_ORDERS: dict[bytes, Literal["little", "big"]] = {
+    b"RIFF": "little",
+    b"RIFX": "big",
+    b"FORM": "big",
+    b".snd": "big",
+    b"dns.": "little",
+}
+"""Byte order of the header of wav, aiff and au, by the first bytes of the file."""
+_WITHOUT_CHUNKS = (b".snd", b"dns.")
+_SAMPLE_CHUNKS = {b"data": 8, b"SSND": 16}
+"""Chunks with sample data, and where in them it starts."""
+_FORMAT_CHUNKS = {b"fmt ": slice(8, 24), b"COMM": slice(14, 26)}
+"""Chunks with rate, channels and sample format, and where in them these are."""
+_TAGS = (b"TAG", b"ID3", b"id3", b"APE", b"LIST", b"bext", b"iXML")
+# Shorter remainders are padding and tags.
+_MIN_UNCOUNTED_BYTES = 1 << 12
+_MAX_CHUNKS = 100_000
+
+# By the first bytes of a file: offset, bytes and order of its total size, and the least that this size leaves out.
+_TOTAL_SIZES: dict[bytes, tuple[int, int, Literal["little", "big"], int]] = {
+    b"RIFF": (4, 4, "little", 8),
+    b"FORM": (4, 4, "big", 8),
+    b"RF64": (20, 8, "little", 8),
+    b"riff": (16, 8, "little", 0),  # w64
+    b".snd": (8, 4, "big", 24),
+}
+
+
+def sound_path(path: Path) -> str | bytes:
+    """Return a path as soundfile accepts it: bytes on POSIX, where names need not be valid UTF-8."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
+
+
+class SoundfileReader:
+    """A recording that libsndfile reads completely.
+
+    Attributes:
+        sample_rate: In Hz.
+        seconds: Duration.
+        whole_seconds: Duration that a whole file has.
+        damage: What ends the file early; empty if nothing does.
+        warnings: Deviations of the file from its header.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a file.
+
+        Raises:
+            LibsndfileError: libsndfile cannot read it.
+            TypeError: Its extension is that of headerless files.
+            LookupError: It is flac, mp3 or several ogg streams, which `MediaReader` decodes.
+        """
+        self._file = soundfile.SoundFile(sound_path(path))
+        if self._file.format in _MEDIA_FORMATS or (self._file.format == "OGG" and _has_several_streams(path)):
+            self._file.close()
+            raise LookupError("is compressed")
+        self._path, self.sample_rate = path, self._file.samplerate
+        self.damage = "the file is shorter than its header states" if _is_cut_short(path) else ""
+        self.warnings: list[str] = []
+        self._sections: list[range] = []
+        self.seconds = self._file.frames / self.sample_rate
+        if self._file.subtype in _SAMPLE_BYTES:
+            self._find_uncounted()
+        self.whole_seconds = self.seconds
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield float32 [N, C]."""
+        if not self._sections:
+            yield from self._blocks(self._file)
+        with self._path.open("rb") as file:
+            for section in self._sections:
+                with self._open_raw(_Window(file, section)) as raw:
+                    yield from self._blocks(raw)
+
+    def _blocks(self, file: soundfile.SoundFile) -> Iterator[np.ndarray]:
+        try:
+            while len(block := file.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+                yield block
+        except soundfile.LibsndfileError as error:
+            self.damage = error.error_string.removeprefix("Error : ")
+
+    def _find_uncounted(self) -> None:
+        """Note all sections of sample data if they hold more than libsndfile counts."""
+        file = self._file
+        frame_bytes = file.channels * _SAMPLE_BYTES[file.subtype]
+        with self._path.open("rb") as stream:
+            found = _Layout(stream, self._path.stat().st_size)
+        frames = sum(map(len, found.sections)) // frame_bytes
+        if found.is_mixed:
+            self.warnings.append("a recording in another format follows in the file and is not used")
+        if frames < file.frames + _MIN_UNCOUNTED_BYTES // frame_bytes:
+            return
+        self._sections = found.sections
+        self._endian = "LITTLE" if found.order == "little" or file.endian == "LITTLE" else "BIG"
+        self.warnings.append(
+            f"its header counts {self.seconds:.2f} s of {frames / self.sample_rate:.2f} s; all of it is used"
+        )
+        self.seconds = frames / self.sample_rate
+
+    def _open_raw(self, window: _Window) -> soundfile.SoundFile:
+        file = self._file
+        return soundfile.SoundFile(
+            window, "r", file.samplerate, file.channels, file.subtype, self._endian, format="RAW"
+        )
+
+
+class _Layout:
+    """Sample data in a wav, aiff or au file, and in files of the same format that are joined to it.
+
+    Attributes:
+        order: Byte order of the header; None for other files.
+        sections: Bytes of the file that are sample data, in order.
+        is_mixed: Whether a joined file of another format follows.
+    """
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        """Scan the headers in a file of `size` bytes."""
+        self._file, self._size = file, size
+        self.order: Literal["little", "big"] | None = _BYTE_ORDERS.get(self._head(0)[:4])
+        self.sections: list[range] = []
+        self.is_mixed = False
+        self._format: bytes | None = None
+        position: int | None = 0 if self.order else None
+        for _ in range(_MAX_CHUNKS):
+            if position is None or position >= size or self.is_mixed:
+                break
+            position = self._after(position)
+
+    def _after(self, position: int) -> int | None:
+        """Note the chunk at `position`; return where the next one starts, None if no chunk is there."""
+        head = self._head(position)
+        name, count = head[:4], self._number(head[4:8])
+        if name in _WITHOUT_CHUNKS:
+            self._add_format(head[12:24])
+            return self._add_section(position + count, self._number(head[8:12]))
+        if name in _BYTE_ORDERS:
+            return position + 12
+        if name in _SAMPLE_CHUNKS:
+            return self._add_section(position + _SAMPLE_CHUNKS[name], count + 8 - _SAMPLE_CHUNKS[name])
+        if not self._is_chunk(head, position):
+            self._extend(position, head)
+            return None
+        if name in _FORMAT_CHUNKS:
+            self._add_format(head[_FORMAT_CHUNKS[name]])
+        return position + 8 + count + count % 2
+
+    def _head(self, position: int) -> bytes:
+        self._file.seek(position)
+        return self._file.read(32)
+
+    def _number(self, digits: bytes) -> int:
+        return int.from_bytes(digits, self.order or "little")
+
+    def _is_chunk(self, head: bytes, position: int) -> bool:
+        fits = self._number(head[4:8]) <= self._size - position - 7
+        return len(head) >= 8 and fits and all(0x20 <= byte < 0x7F for byte in head[:4])
+
+    def _add_format(self, sample_format: bytes) -> None:
+        self.is_mixed = self._format not in (None, sample_format)
+        self._format = sample_format
+
+    def _add_section(self, start: int, count: int) -> int:
+        """Note sample data; return where the next chunk starts, which may be aligned to two bytes or not."""
+        end = start + max(count, 0)
+        if not self.is_mixed:
+            self.sections.append(range(min(start, self._size), min(end, self._size)))
+        return end if count % 2 == 0 or self._is_chunk(self._head(end), end) else end + 1
+
+    def _extend(self, position: int, head: bytes) -> None:
+        """Take what follows sample data, but is neither chunk nor tag, as sample data as well."""
+        if self.sections and position - self.sections[-1].stop <= 1 and not head.startswith(_TAGS):
+            self.sections[-1] = range(self.sections[-1].start, self._size)
+
+
+class _Window:
+    """Part of a file, as soundfile reads it."""
+
+    def __init__(self, file: BinaryIO, section: range) -> None:
+        self._file, self._section = file, section
+        file.seek(section.start)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a byte of the part."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: len(self._section)}[whence]
+        self._file.seek(self._section.start + base + offset)
+        return self.tell()
+
+    def tell(self) -> int:
+        """Return the position in the part."""
+        return self._file.tell() - self._section.start
+
+    def read(self, count: int = -1) -> bytes:
+        """Read up to `count` bytes, all by default."""
+        rest = len(self._section) - self.tell()
+        return self._file.read(min(count, rest) if count >= 0 else rest)
+
+
+def _is_cut_short(path: Path) -> bool:
+    """Whether a file ends before its header states; libsndfile reads some such files without an error."""
+    file_bytes = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(32)
+        if head.startswith(_OGG_FIRST_PAGE[:4]):
+            stream.seek(max(file_bytes - _OGG_MAX_PAGE_BYTES, 0))
+            page = stream.read().rpartition(_OGG_FIRST_PAGE[:4])[2]
+            return len(page) < 2 or not page[1] & _OGG_LAST_PAGE
+    if head[:4] not in _TOTAL_SIZES:
+        return False
+    start, size, order, left_out = _TOTAL_SIZES[head[:4]]
+    declared = int.from_bytes(head[start : start + size], order)
+    # Writers that stream leave the size open: 0 or all ones.
+    return 0 < declared < 256**size - 1 and file_bytes < declared + left_out - 1
+
+
+def _has_several_streams(path: Path) -> bool:
+    """Whether an ogg file holds joined files, or video; libsndfile reads its first stream."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(_OGG_FIRST_PAGE, 1) >= 0
