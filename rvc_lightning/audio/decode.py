@@ -38,6 +38,8 @@ AUDIO_EXTENSIONS = frozenset(
 """Lower-case extensions of the files that are taken for recordings when a folder is listed."""
 
 _MIN_RATE, _MAX_RATE = 4000, 768000
+# Part of libsndfile's error for files of a known format that are damaged.
+_MALFORMED = "malformed"
 
 # Durations that encoders merely estimate may be a little off in a whole file.
 _TRUNCATED_BELOW = 0.98
@@ -129,25 +131,6 @@ def seconds_or_none(path: Path | str) -> float | None:
         return recorded_seconds(path)
     except AudioError:
         return None
-
-
-def decoded_seconds(path: Path | str, limit: float) -> float:
-    """Return the duration of a recording in seconds by decoding it, whatever its header states.
-
-    Args:
-        path: The file.
-        limit: Decoding stops beyond this duration, in seconds; the result is then greater.
-
-    Raises:
-        AudioError: As in `load_audio`.
-    """
-    samples = 0
-    with open_audio(path) as stream:
-        for block in stream:
-            samples += len(block)
-            if samples > limit * stream.sample_rate:
-                break
-        return samples / stream.sample_rate
 
 
 def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
@@ -285,9 +268,12 @@ def _open_reader(path: Path, stack: ExitStack) -> _Reader:
     except LookupError as error:
         raise AudioError(f"'{path}' {error}") from error
     try:
-        return stack.enter_context(closing(MediaProcess(path)))
+        reader = stack.enter_context(closing(MediaProcess(path)))
     except LookupError as error:
         raise AudioError(
             f"'{path}' cannot be decoded: soundfile ('{reason}') and FFmpeg ('{error}') find no audio in it; convert it"
             " to wav, or remove it"
         ) from error
+    if _MALFORMED in reason:
+        reader.warnings.append(f"damaged: soundfile rejects it ('{reason}')")
+    return reader

@@ -49,8 +49,8 @@ class MediaReader:
         sample_rate: In Hz.
         seconds: Duration that the file states or that can be estimated; None if unknown.
         whole_seconds: Duration that the file states for certain; None if there is none.
-        damage: Empty: a file that ends early shows by its duration.
-        warnings: Damage in between and tracks left out, complete after iteration.
+        damage: Error that ends the file early; empty without any.
+        warnings: Damage in between and tracks left out. Both are complete after iteration.
     """
 
     def __init__(
@@ -145,18 +145,18 @@ class MediaReader:
     def _decode(self, stream: AudioStream) -> Iterator[AudioFrame]:
         """Yield all frames as planar float32 with the rate and channels of the first one."""
         convert = _Converter()
-        packets = self._container.demux(stream)
-        while True:
+        for packet in self._packets(stream):
             try:
-                packet = next(packets, None)
-                if packet is None:
-                    return
                 for frame in packet.decode():
                     yield from convert(frame)
             except FFmpegError:
                 self._errors += 1
-                if packet is None:
-                    return
+
+    def _packets(self, stream: AudioStream) -> Iterator[av.Packet]:
+        try:
+            yield from self._container.demux(stream)
+        except FFmpegError as error:
+            self.damage = str(error.strerror)
 
     def _placed(self) -> Iterator[np.ndarray]:
         """Yield the samples [C, N] of all frames and the silence between them."""

@@ -76,7 +76,8 @@ class MediaProcess:
         while True:
             message, block = self._receive()
             if block is None:
-                self.damage, self.warnings = message["damage"], message["warnings"]
+                self.damage = message["damage"]
+                self.warnings += message["warnings"]
                 return
             yield block
 

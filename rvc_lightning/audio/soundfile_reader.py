@@ -83,11 +83,17 @@ class SoundfileReader:
             TypeError: Its extension is that of headerless files.
             LookupError: It is flac, mp3 or several ogg streams, which `MediaReader` decodes.
         """
-        self._file = soundfile.SoundFile(sound_path(path))
+        self._stream = path.open("rb")
+        self._layout = _Layout(self._stream, path.stat().st_size)
+        try:
+            self._file = soundfile.SoundFile(self._first_of_several() or sound_path(path))
+        except (soundfile.LibsndfileError, TypeError):
+            self._stream.close()
+            raise
         if self._file.format in _MEDIA_FORMATS or (self._file.format == "OGG" and _has_several_streams(path)):
-            self._file.close()
+            self.close()
             raise LookupError("is compressed")
-        self._path, self.sample_rate = path, self._file.samplerate
+        self.sample_rate: int = self._file.samplerate
         self.damage = "the file is shorter than its header states" if _is_cut_short(path) else ""
         self.warnings: list[str] = []
         self._sections: list[range] = []
@@ -99,15 +105,15 @@ class SoundfileReader:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        self._stream.close()
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield float32 [N, C]."""
         if not self._sections:
             yield from self._blocks(self._file)
-        with self._path.open("rb") as file:
-            for section in self._sections:
-                with self._open_raw(_Window(file, section)) as raw:
-                    yield from self._blocks(raw)
+        for section in self._sections:
+            with self._open_raw(_Window(self._stream, section)) as raw:
+                yield from self._blocks(raw)
 
     def _blocks(self, file: soundfile.SoundFile) -> Iterator[np.ndarray]:
         try:
@@ -116,12 +122,17 @@ class SoundfileReader:
         except soundfile.LibsndfileError as error:
             self.damage = error.error_string.removeprefix("Error : ")
 
+    def _first_of_several(self) -> _Window | None:
+        """Return the first of several joined files, which libsndfile rejects as a whole; None for a single file."""
+        layout = self._layout
+        is_joined = layout.is_mixed or len(layout.sections) > 1
+        return _Window(self._stream, range(layout.sections[0].stop)) if is_joined and layout.sections else None
+
     def _find_uncounted(self) -> None:
         """Note all sections of sample data if they hold more than libsndfile counts."""
         file = self._file
         frame_bytes = file.channels * _SAMPLE_BYTES[file.subtype]
-        with self._path.open("rb") as stream:
-            found = _Layout(stream, self._path.stat().st_size)
+        found = self._layout
         frames = sum(map(len, found.sections)) // frame_bytes
         if found.is_mixed:
             self.warnings.append("a recording in another format follows in the file and is not used")

@@ -140,7 +140,7 @@ def contents(hostile):
     for name, samples in {"loud": audio * 1e6, "huge": audio.astype("f8") * 1e300, "clipped": np.sign(audio)}.items():
         hostile.sound(f"content/{name}.wav", hostile.either, samples, subtype="DOUBLE")
     hostile.sound("content/dc.wav", hostile.either, np.full(RATE, 0.5, "f4"))
-    hostile.sound("content/opposite.wav", hostile.useless, np.stack([audio, -audio], 1))
+    hostile.sound("content/opposite.wav", hostile.usable, np.stack([audio, -audio], 1))
     impulse = np.zeros(RATE, "f4")
     impulse[RATE // 2] = 1
     hostile.sound("content/impulse.wav", hostile.either, impulse)
