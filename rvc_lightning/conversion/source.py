@@ -82,7 +82,7 @@ def read_recording(source: Source, sample_rate: int | None, folder: Path) -> Rec
         ConfigurationError: `sample_rate` is missing for samples, or given for a file.
     """
     file_digest = digest(source) if isinstance(source, str | Path) and Path(source).is_file() else ""
-    with _opened(source, sample_rate, folder) as (blocks, rate):
+    with _opened(source, sample_rate) as (blocks, rate):
         resampled = SpillBuffer(folder)
         measured = _resample(blocks, rate, resampled)
     audio = SpillBuffer(folder)
@@ -101,7 +101,7 @@ def _display(source: Source) -> str:
 
 
 @contextmanager
-def _opened(source: Source, sample_rate: int | None, folder: Path) -> Iterator[tuple[Iterator[np.ndarray], int]]:
+def _opened(source: Source, sample_rate: int | None) -> Iterator[tuple[Iterator[np.ndarray], int]]:
     """Yield blocks of float32 samples and their rate in Hz; raises as `read_recording`."""
     if isinstance(source, str | Path) != (sample_rate is None) or (sample_rate is not None and sample_rate <= 0):
         raise ConfigurationError(
