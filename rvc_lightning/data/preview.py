@@ -21,7 +21,7 @@ from rvc_lightning.data.recipe import Recipe
 from rvc_lightning.data.recordings import Recording, list_recordings
 from rvc_lightning.data.report import format_duration, skipped_lines
 from rvc_lightning.data.slice_files import SlicingResult
-from rvc_lightning.data.slicing import spans_without_silence
+from rvc_lightning.data.slicing import estimate_slices
 from rvc_lightning.errors import AudioError
 
 
@@ -162,19 +162,19 @@ def _plan(recording: Recording, layout: Layout, recipe: Recipe) -> PlannedRecord
         return SkippedFile(recording.name, result.skip_reason)
     seconds: float | None
     if result is not None:
-        seconds, lengths = result.seconds, [entry.samples for entry in result.slices]
+        seconds, slices = result.seconds, len(result.slices)
+        slice_seconds = sum(entry.samples for entry in result.slices) / recipe.sample_rate
     else:
         try:
             seconds = recorded_seconds(recording.path)
         except AudioError as error:
             return SkippedFile(recording.name, str(error).removeprefix(f"'{recording.path}' "))
-        spans = spans_without_silence(round((seconds or 0) * recipe.sample_rate), recipe.sample_rate, recipe.slicing)
-        lengths = [end - start for start, end in spans]
+        slices, slice_seconds = estimate_slices(seconds or 0.0, recipe.slicing)
     return PlannedRecording(
         recording=recording.name,
         speaker=recording.speaker,
         seconds=seconds,
-        slices=len(lengths),
-        slice_seconds=sum(lengths) / recipe.sample_rate,
+        slices=slices,
+        slice_seconds=slice_seconds,
         is_done=result is not None and not any(missing_features(layout, recording, result)),
     )

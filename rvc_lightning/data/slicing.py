@@ -167,10 +167,16 @@ def cut(plan: CutPlan, sample_rate: int, slicing: SlicingConfig) -> Iterator[Sli
             yield Slice(normalize(samples) if slicing.normalization == "post" else samples, start / sample_rate)
 
 
-def spans_without_silence(samples: int, sample_rate: int, slicing: SlicingConfig) -> list[tuple[int, int]]:
-    """Return start and end of the slices, in samples, of a recording without silence; none if it is too short."""
-    is_long_enough = samples >= math.ceil(slicing.min_seconds * sample_rate)
-    return _spans([(0, samples)], samples, sample_rate, slicing) if is_long_enough else []
+def estimate_slices(seconds: float, slicing: SlicingConfig) -> tuple[int, float]:
+    """Return number and total seconds of the slices of a recording without silence, however long it claims to be."""
+    if seconds < slicing.min_seconds:
+        return 0, 0.0
+    if slicing.mode == "skip":
+        return 1, seconds
+    step_seconds = slicing.slice_seconds - slicing.overlap_seconds
+    max_last_seconds = slicing.slice_seconds + (slicing.overlap_seconds if slicing.mode == "automatic" else 0.0)
+    n_full = max(math.ceil((seconds - max_last_seconds) / step_seconds), 0)
+    return n_full + 1, n_full * slicing.slice_seconds + max(seconds - n_full * step_seconds, slicing.min_seconds)
 
 
 def _recording_gain(audio: Samples) -> float:

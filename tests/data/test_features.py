@@ -23,6 +23,7 @@ class BatchDependentEncoder(ContentEncoder):
         return torch.full((len(wav16k), content_frames(wav16k.shape[1]), 4), wav16k.numel() / 1000)
 
 
+@pytest.mark.slow
 def test_features_do_not_depend_on_their_batch(tmp_path, monkeypatch):
     """A resumed preparation has other batches, and training must still be the same to the last bit."""
     monkeypatch.setitem(CONTENT_ENCODERS, "batch_dependent", BatchDependentEncoder)

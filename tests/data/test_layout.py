@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from defaults import make_slicing
 from preparation import all_files, run, speech, write
 
@@ -9,6 +10,7 @@ from rvc_lightning.data.layout import existing_slices, recording_path, slice_pat
 from rvc_lightning.data.manifest import read_manifest
 
 
+@pytest.mark.slow
 def test_folders_stay_small(tmp_path, monkeypatch):
     monkeypatch.setattr("rvc_lightning.data.layout._SLICES_PER_FOLDER", 3)
     write(tmp_path / "in/a.wav", speech(8.0))

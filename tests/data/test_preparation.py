@@ -57,6 +57,7 @@ def test_dataset_is_complete(recordings, tmp_path):
     assert json.loads((tmp_path / "out" / "report.json").read_text())["slices"] == 4
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_files(recordings, tmp_path):
     run(recordings, tmp_path / "one")
     run(recordings, tmp_path / "two", num_workers=2)
@@ -76,6 +77,7 @@ def test_second_run_redoes_nothing(recordings, tmp_path):
     assert features(tmp_path / "out") == before
 
 
+@pytest.mark.slow
 def test_a_change_redoes_only_what_depends_on_it(recordings, tmp_path):
     run(recordings, tmp_path / "out")
     before = features(tmp_path / "out")
@@ -94,6 +96,7 @@ def test_a_change_redoes_only_what_depends_on_it(recordings, tmp_path):
     assert len({Path(row.audio).parts[0] for row in rows}) == 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_completed(recordings, tmp_path):
     run(recordings, tmp_path / "out")
     rows = list(read_manifest(tmp_path / "out"))
@@ -107,6 +110,7 @@ def test_an_interrupted_run_is_completed(recordings, tmp_path):
     assert list(read_manifest(tmp_path / "out")) == rows
 
 
+@pytest.mark.slow
 def test_untidy_folder(tmp_path):
     """Files found in real folders: each is used or reported, in one run, without an error."""
     folder = tmp_path / "in"
@@ -178,6 +182,7 @@ def test_m4a(tmp_path):
     assert run(tmp_path / "in", tmp_path / "out").slices == 1
 
 
+@pytest.mark.slow
 def test_order_depends_on_names_alone(tmp_path):
     names = ["b.wav", "a.wav", "c/a.wav", "B.wav"]
     for folder, order in (("x", names), ("y", names[::-1])):
@@ -228,6 +233,7 @@ def test_excessive_peak_skips_one_slice(tmp_path):
     assert "left out of a.wav: 0.0 to 3.0 s" in report.summary()
 
 
+@pytest.mark.slow
 def test_output_inside_input_and_single_file(recordings):
     run(recordings, recordings / "out")
     report = run(recordings, recordings / "out")
@@ -256,6 +262,7 @@ def test_defect_of_an_unusable_file_is_reported(tmp_path):
         run(tmp_path / "in", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_summary_uses_singular_and_mentions_overlaps(tmp_path):
     write(tmp_path / "in/a.wav", speech(0.6))
     (tmp_path / "in/notes.txt").touch()
@@ -280,6 +287,7 @@ def report_of(folder):
     return json.loads((folder / "report.json").read_text())
 
 
+@pytest.mark.slow
 def test_speakers_as_named_folders(tmp_path):
     for seed, name in enumerate(["ben/a.wav", "anna/sub/a.wav", "10/a.wav", "9/a.wav", "root.wav"]):
         write(tmp_path / "in" / name, speech(0.6, seed=seed))
@@ -344,6 +352,7 @@ def test_report_describes_the_recordings(tmp_path):
         assert picture.width > 500 and len(picture.convert("L").getcolors()) > 50
 
 
+@pytest.mark.slow
 def test_noise_reduction(tmp_path):
     noisy = np.concatenate([speech(2.0), np.random.default_rng(0).normal(0, 0.01, 2 * RATE).astype(np.float32)])
     write(tmp_path / "in/a.wav", noisy)
@@ -384,6 +393,7 @@ def test_features_that_are_not_finite_are_reported(tmp_path, monkeypatch):
     assert report.skipped[0].path == "b.wav" and "not finite" in report.skipped[0].reason
 
 
+@pytest.mark.slow
 def test_other_recordings_do_not_replace_a_dataset(tmp_path):
     for voice, seed in (("mine/kath", 1), ("yours/kath", 2)):
         for number in range(3):
@@ -400,6 +410,7 @@ def test_other_recordings_do_not_replace_a_dataset(tmp_path):
     assert [used.recording for used in run(moved, tmp_path / "out").used] == ["1.wav", "2.wav", "3.wav"]
 
 
+@pytest.mark.slow
 def test_dataset_of_an_earlier_version_is_prepared_again_with_a_warning(tmp_path, caplog):
     write(tmp_path / "in/a.wav", speech(0.6))
     (tmp_path / "out/slices-0123abcd/a-89abcdef").mkdir(parents=True)

@@ -48,6 +48,7 @@ def test_preview_predicts_the_preparation(recordings, tmp_path):
     assert found.needed_bytes == pytest.approx(sum(path.stat().st_size for path in files), rel=0.02)
 
 
+@pytest.mark.slow
 def test_finished_recordings_are_recognized(recordings, tmp_path):
     run(recordings, tmp_path / "out", selection=SelectionConfig(speakers="folders"))
     before = all_files(tmp_path)

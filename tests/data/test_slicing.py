@@ -9,6 +9,7 @@ from cutting import cut_recording
 from defaults import make_slicing
 
 from rvc_lightning.audio.decode import resample
+from rvc_lightning.data.slicing import estimate_slices
 from rvc_lightning.errors import ConfigurationError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -147,3 +148,13 @@ def test_click_is_silent_by_its_level():
 def test_contradictions_are_rejected(values):
     with pytest.raises(ConfigurationError):
         make_slicing(**values)
+
+
+@pytest.mark.parametrize("changes", [{}, {"mode": "simple"}, {"mode": "skip"}, {"overlap_seconds": 0.0}])
+def test_estimate_equals_the_slices_of_a_recording_without_silence(changes):
+    slicing = make_slicing(highpass_hz=0, **changes)
+    for seconds in (0.3, 0.5, 2.9, 3.2, 3.31, 7.0, 10.05, 13.7):
+        slices = cut_recording(noise(seconds), RATE, slicing).slices
+        total = sum(len(piece.audio) for piece in slices) / RATE
+        assert estimate_slices(seconds, slicing) == (len(slices), pytest.approx(total))
+    assert estimate_slices(1e15, slicing)[1] >= 1e15

@@ -34,6 +34,7 @@ def during_slicing(monkeypatch, name, change):
     monkeypatch.setattr(slice_files, "plan_cut", plan)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -69,6 +70,7 @@ def test_recording_that_is_removed_before_slicing_is_reported(tmp_path, monkeypa
     assert [file.path for file in report.skipped] == ["1.wav"] and "No such file" in report.skipped[0].reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pitch", "content", "slices"])
 def test_truncated_feature_names_the_remedy(tmp_path, kind):
     write(tmp_path / "in/a.wav", speech(3.0))
@@ -101,6 +103,7 @@ def test_half_a_slice_is_an_error(tmp_path):
         list(data.train_dataloader())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_slice_that_is_removed_during_training_is_one_line(tmp_path, caplog, num_workers):
     write_tiny_dataset(tmp_path)
@@ -131,6 +134,7 @@ def test_lack_of_memory_for_features_is_one_error(tmp_path, monkeypatch):
     assert run(tmp_path / "in", tmp_path / "out").slices == 4
 
 
+@pytest.mark.slow
 def test_wrong_clock_changes_nothing(tmp_path, monkeypatch):
     """The clock is at 1970, and a recording is from the future."""
     write(tmp_path / "in/a.wav", speech(2.0))
