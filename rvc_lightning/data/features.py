@@ -157,10 +157,11 @@ class FeatureExtraction(lightning.LightningModule):
 def _write(paths: list[Path | None], values: list[Any], dtype: type) -> None:
     """Write the values that have a path and are finite in `dtype`."""
     for path, array in zip(paths, values, strict=True):
-        # Values beyond float16 become infinite, and are not written.
+        if path is None or array is None:
+            continue
         with np.errstate(over="ignore"):
-            converted = None if path is None or array is None else array.astype(dtype)
-        if path is not None and converted is not None and np.isfinite(converted).all():
+            converted = array.astype(dtype)
+        if np.isfinite(converted).all():
             write_npy(path, converted)
 
 

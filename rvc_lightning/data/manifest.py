@@ -111,17 +111,15 @@ class DatasetHeader:
     slices: int | None = None
 
     def __post_init__(self) -> None:
-        for name, expected in _HEADER_TYPES.items():
-            if not isinstance(value := getattr(self, name), expected) or isinstance(value, bool):
-                raise TypeError(f"{name} is {value!r}")
-        if not all(isinstance(name, str) for name in self.speakers):
-            raise TypeError("speakers are not names")
-        for name, value, upper in (
-            ("sample_rate", self.sample_rate, _MAX_RATE),
-            ("content.dim", self.content.get("dim", 1), _MAX_CONTENT_DIM),
-        ):
-            if not isinstance(value, int) or not 0 < value <= upper:
-                raise TypeError(f"{name} is {value!r}, not 1 to {upper}")
+        types = {name: isinstance(getattr(self, name), expected) for name, expected in _HEADER_TYPES.items()}
+        values = {
+            "sample_rate": types["sample_rate"] and 0 < self.sample_rate <= _MAX_RATE,
+            "content": types["content"] and self.content.get("dim", 1) in range(1, _MAX_CONTENT_DIM),
+            "speakers": types["speakers"] and all(isinstance(name, str) for name in self.speakers),
+        }
+        for name, is_valid in (types | values).items():
+            if not is_valid:
+                raise TypeError(f"{name} is {getattr(self, name)!r}")
 
 
 def write_manifest(folder: Path | str, header: DatasetHeader, rows: Iterable[ManifestRow]) -> None:

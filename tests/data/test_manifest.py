@@ -119,7 +119,7 @@ def test_contradictory_rows(tmp_path, changes, message):
     "changes",
     [
         {"sample_rate": 10**12},
-        {"sample_rate": True},
+        {"sample_rate": 24000.5},
         {"content": {"dim": 10**9}},
         {"content": {"dim": "many"}},
         {"speakers": [1, 2]},
