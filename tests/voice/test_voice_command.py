@@ -38,6 +38,7 @@ def test_info_prints_a_table(voices, tmp_path, capsys):
             "172 Hz; proposed_pitch_hz=172 shifts recordings to it",
         ),
         (["anna", "ben"], 2, "2: speaker=0 anna, speaker=1 ben", "172 Hz"),
+        (["225", "226"], 2, "2: speaker=225, speaker=226", "172 Hz"),
     ],
 )
 def test_info_prints_speakers_and_pitch(names, rows, speakers, pitch, tmp_path, capsys):
