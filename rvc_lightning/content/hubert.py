@@ -12,6 +12,7 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ _FILES = ("config.json", "pytorch_model.bin")
 _EXPECTED_FILES = "config.json and pytorch_model.bin (or model.safetensors)"
 _LAYERS = {"v1": 9, "v2": None}
 """Number of transformer layers used by each version of the voice format; None for all."""
+
+_MAX_REASON_CHARACTERS = 300
 
 # The mask embedding is used in training only.
 _OPTIONAL_WEIGHTS = {"masked_spec_embed"}
@@ -129,7 +132,8 @@ def _load(folder: Path, version: str) -> Any:
                 folder, config=config, dtype=torch.float32, output_loading_info=True
             )
     except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
-        raise ConfigurationError(f"content.path={folder} cannot be read as a HuBERT model: {error}") from error
+        reason = shorten(str(error), _MAX_REASON_CHARACTERS, placeholder=" ...")
+        raise ConfigurationError(f"content.path={folder} cannot be read as a HuBERT model: {reason}") from error
     missing = sorted(set(report["missing_keys"]) - _OPTIONAL_WEIGHTS)
     if missing:
         raise ConfigurationError(
