@@ -22,6 +22,7 @@ from browser import CHROMIUM, DRIVER, Visitor, open_browser
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.program,
     pytest.mark.skipif(
         CHROMIUM is None or DRIVER is None, reason="the programs chromium and chromedriver are not installed"
     ),

@@ -1,6 +1,5 @@
 """A preview predicts a preparation without writing anything."""
 
-
 import numpy as np
 import pytest
 from defaults import make_recipe

@@ -56,6 +56,7 @@ def test_minutes_limit_derived_speakers(augment):
     assert len([*(folder / "anna").iterdir()]) == 2 and len([*(folder / "anna_0.9").iterdir()]) == 1
 
 
+@pytest.mark.program
 @pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
 def test_synthesizers_read_the_transcripts(augment):
     folder = augment("synthesizers=[slt]", "paces=[]")

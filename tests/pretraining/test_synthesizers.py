@@ -14,6 +14,7 @@ from rvc_lightning.pretraining.phones import PHONES, SILENCE
 from rvc_lightning.pretraining.sentences import sentences
 from rvc_lightning.pretraining.synthesizers import synthesize_espeak, synthesize_flite
 
+pytestmark = pytest.mark.program
 needs_flite = pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
 needs_espeak = pytest.mark.skipif(ctypes.util.find_library("espeak-ng") is None, reason="eSpeak NG is not installed")
 
