@@ -29,15 +29,15 @@ def main(config: DictConfig) -> None:
     """Export the checkpoint as a voice, or its networks as a pair."""
     from rvc_lightning.retrieval.index import IndexConfig
     from rvc_lightning.training.checkpoints import best_checkpoint
-    from rvc_lightning.training.export import export_checkpoint, export_index, export_pair, facts_of, remembered
+    from rvc_lightning.training.export import export_checkpoint, export_index, export_pair, read_metadata
 
     checkpoint = best_checkpoint(Path(required(config, "checkpoint", "a run folder, or a .ckpt file of it")))
     if pair_folder := optional(config, "pair", "the folder for G.pth and D.pth"):
         pair = export_pair(checkpoint, Path(pair_folder))
-        log.info("Train another voice from it:\n%s", pair_command(pair, remembered(checkpoint)))
+        log.info("Train another voice from it:\n%s", pair_command(pair, read_metadata(checkpoint)))
         return
     index = IndexConfig.from_values(config.index)
-    facts = facts_of(checkpoint)
+    facts = read_metadata(checkpoint)["voice"]
     name = optional(config, "name", "the name of the voice") or facts["name"]
     if not is_file_name(name):
         raise VoiceError(f"'{checkpoint}' has the voice name '{name}', which is not a file name: add name=NAME")

@@ -111,8 +111,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             if entry is not _MISSING and (not isinstance(entry, types) or isinstance(entry, bool)):
                 expected = " or ".join(kind.__name__ for kind in types)
                 raise VoiceError(f"'{path}' is damaged: its entry '{name}' is {type(entry).__name__}, not {expected}")
-        if not all(isinstance(tensor, Tensor) for tensor in content["state_dict"].values()):
-            raise VoiceError(f"'{path}' is damaged: its entry 'state_dict' contains other values than tensors")
+        for key in ("state_dict", AVERAGED_KEY):
+            weights = content.get(key, {})
+            if not isinstance(weights, Mapping) or not all(isinstance(one, Tensor) for one in weights.values()):
+                raise VoiceError(f"'{path}' is damaged: its entry '{key}' contains other values than tensors")
         return content
     if "weight" in content:
         raise VoiceError(f"'{path}' is a voice, not a checkpoint: training resumes from a .ckpt of a run folder")

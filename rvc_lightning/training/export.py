@@ -1,4 +1,4 @@
-"""From a checkpoint of training to a voice and its index (specification sections 1.1 and 11.1)."""
+"""Export a checkpoint as a voice with its index (SPECIFICATION.md, sections 1.1 and 11.1)."""
 
 from __future__ import annotations
 
@@ -50,14 +50,15 @@ _SYNTHESIZER_PREFIX, _AVERAGED_PREFIX, _DISCRIMINATOR_PREFIX = "synthesizer.", "
 
 @dataclass(frozen=True)
 class ExportedVoice:
-    """Where a voice lies."""
+    """Files of an exported voice."""
 
     voice: Path
     index: Path | None
+    """None if the dataset is gone."""
 
 
 class Pair(NamedTuple):
-    """Where the networks lie that a training can start from."""
+    """Files of pretrained networks."""
 
     generator: Path
     discriminator: Path
@@ -71,34 +72,34 @@ def export_checkpoint(
     seed: int = 0,
     index: IndexConfig = _DEFAULT_INDEX,
 ) -> ExportedVoice:
-    """Writes `folder/name.pth` and, of the dataset's features, `folder/name.index`, unless it is there already.
+    """Write `folder/name.pth`, and `folder/name.index` from the features of the dataset, unless it exists.
 
-    Another voice of that name is kept, with its index, as `name.previous.pth`; the one that was kept before is gone.
+    Another voice of this name is kept with its index as `name.previous.pth`, in place of an earlier one.
 
     Args:
         checkpoint: A Lightning checkpoint of this project.
-        folder: Where the voice goes.
-        name: Of the voice.
-        dataset: The prepared dataset; None or a folder that is gone gives a voice without an index.
-        seed: Of the index.
-        index: What it holds of the features.
+        folder: Folder of the voice.
+        name: Name of the voice.
+        dataset: Prepared dataset; with None or a missing folder, the voice has no index.
+        seed: Seed of the index.
+        index: Settings of the index.
 
     Raises:
-        VoiceError: The checkpoint cannot be read, or holds weights that are not finite.
-        DatasetError: The dataset's features are missing, damaged, or not those that the voice takes.
+        VoiceError: The checkpoint cannot be read, or contains weights that are not finite.
+        DatasetError: The features of the dataset are missing, damaged, or do not match the voice.
     """
     voice = voice_from_checkpoint(checkpoint, name)
-    # So that voice and index are of the same run.
+    # Voice and index must come from the same run.
     with exclusive_lock(folder, remove_after=True):
         return _export(voice, folder / f"{name}.pth", dataset, seed, index)
 
 
 def _export(voice: Voice, path: Path, dataset: Path | None, seed: int, index: IndexConfig) -> ExportedVoice:
     index_path = path.with_suffix(INDEX_SUFFIX)
-    _keep_what_is_replaced(path, voice)
+    _keep_replaced(path, voice)
     if dataset is None or not dataset.is_dir():
         voice.save(path)
-        # An index of other recordings beside a new voice would be used without a word.
+        # Otherwise the index of other recordings would be used with the new voice.
         remove_index(index_path)
         log.warning("The voice has no index: its dataset is gone (%s)", dataset)
         return ExportedVoice(path, None)
@@ -108,8 +109,8 @@ def _export(voice: Voice, path: Path, dataset: Path | None, seed: int, index: In
     return ExportedVoice(path, update_index(index_path, features, seed, index))
 
 
-def _keep_what_is_replaced(path: Path, voice: Voice) -> None:
-    """Keeps the voice at `path`, if there is another, as NAME.previous.pth: it may have been the better one."""
+def _keep_replaced(path: Path, voice: Voice) -> None:
+    """Keep another voice at `path` as NAME.previous.pth, since it may be the better one."""
     if not path.is_file():
         return
     try:
@@ -122,12 +123,14 @@ def _keep_what_is_replaced(path: Path, voice: Voice) -> None:
     link_or_copy(path, kept)
     if index.is_file():
         link_index(index, kept.with_suffix(INDEX_SUFFIX))
-    old = _age(content) if content else "a file that cannot be read as a voice"
-    log.info("Replacing '%s', %s, by %s. The one before is kept as '%s'", path, old, _age(voice.information), kept.name)
+    old = _describe(content) if content else "a file that cannot be read as a voice"
+    log.info(
+        "Replacing '%s', %s, by %s. The old one is kept as '%s'", path, old, _describe(voice.information), kept.name
+    )
 
 
-def _age(information: Mapping[str, Any]) -> str:
-    """How far a voice was trained, and when it was made, as far as its file tells."""
+def _describe(information: Mapping[str, Any]) -> str:
+    """Return epoch, step and date of a voice, as far as its file contains them."""
     known = [f"{key} {value}" for key in ("epoch", "step") if isinstance(value := information.get(key), int)]
     made = str(information.get("creation_date"))[: len("2000-01-01T00:00")]
     if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d", made):
@@ -138,47 +141,40 @@ def _age(information: Mapping[str, Any]) -> str:
 def export_index(
     checkpoint: Path, folder: Path, name: str, dataset: Path, seed: int = 0, index: IndexConfig = _DEFAULT_INDEX
 ) -> Path:
-    """Writes `folder/name.index` alone, unless it is there already; arguments as of `export_checkpoint`.
+    """Write `folder/name.index` alone, unless it exists; arguments as in `export_checkpoint`.
 
     Raises:
         VoiceError: The checkpoint cannot be read.
-        DatasetError: There is no such dataset, or its features are damaged or not those that the voice takes.
+        DatasetError: The features of the dataset are missing, damaged, or do not match the voice.
     """
     saved = _read_complete(checkpoint)[CHECKPOINT_KEY]
     features = _features(dataset, saved["voice"]["content"]["name"], saved["synthesizer"]["content_dim"])
     return update_index(folder / f"{name}{INDEX_SUFFIX}", features, seed, index)
 
 
-def remembered(checkpoint: Path) -> dict[str, Any]:
-    """What a checkpoint remembers beside weights: sizes of `synthesizer` and `discriminator`, and facts of the `voice`.
+def read_metadata(checkpoint: Path) -> dict[str, Any]:
+    """Read the metadata of a checkpoint: sizes of `synthesizer` and `discriminator`, and those of the `voice`.
+
+    The voice has a name, content, pitch, speakers, seconds and dataset.
 
     Raises:
-        VoiceError: It is no checkpoint of this project.
+        VoiceError: The file is not a complete checkpoint of this project.
     """
     return dict(_read_complete(checkpoint)[CHECKPOINT_KEY])
 
 
-def facts_of(checkpoint: Path) -> dict[str, Any]:
-    """What a checkpoint remembers for its voice: name, content, pitch, speakers, seconds, dataset.
-
-    Raises:
-        VoiceError: It is no checkpoint of this project.
-    """
-    return dict(remembered(checkpoint)["voice"])
-
-
 def _read_complete(checkpoint: Path) -> dict[str, Any]:
-    """What a checkpoint holds, with all that a voice takes. Raises VoiceError."""
+    """Read a checkpoint with all entries of a voice. Raises VoiceError."""
     content = read_checkpoint(checkpoint)
     check_complete(checkpoint, content)
     return content
 
 
 def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
-    """The voice that a checkpoint holds, of averaged weights if it has some.
+    """Return the voice of a checkpoint, with averaged weights if there are any.
 
     Raises:
-        VoiceError: It is no checkpoint of this project.
+        VoiceError: The file is not a complete checkpoint of this project.
     """
     content = _read_complete(checkpoint)
     saved = content[CHECKPOINT_KEY]
@@ -188,13 +184,13 @@ def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
 
 
 def export_pair(checkpoint: Path, folder: Path) -> Pair:
-    """Writes `folder/G.pth` and `folder/D.pth` in half precision: what other voices start from by `pretrained=files`.
+    """Write `folder/G.pth` and `folder/D.pth` in half precision, to start other voices from with `pretrained=files`.
 
-    In the files that RVC tools start from, a new speaker takes the place of one of the old ones. Here each place holds
-    the mean of all, which is as near to anybody, and there are as many places as those files have.
+    In the pretrained files of RVC tools, a new speaker replaces one of the trained ones. Here each row of the speaker
+    table contains the mean of all speakers, and there are as many rows as in those files.
 
     Raises:
-        VoiceError: The checkpoint cannot be read, or holds weights that half precision cannot.
+        VoiceError: The checkpoint cannot be read, or its weights exceed half precision.
     """
     content = _read_complete(checkpoint)
     config = SynthesizerConfig.from_values(content[CHECKPOINT_KEY]["synthesizer"])
@@ -203,11 +199,11 @@ def export_pair(checkpoint: Path, folder: Path) -> Pair:
     table = generator[SPEAKER_TABLE]
     rows = max(len(table), SynthesizerConfig.speaker_count)
     generator[SPEAKER_TABLE] = table[:speakers].mean(0, keepdim=True).repeat(rows, 1)
-    discriminator = _below(_DISCRIMINATOR_PREFIX, content["state_dict"])
+    discriminator = _strip_prefix(_DISCRIMINATOR_PREFIX, content["state_dict"])
     pair = Pair(folder / "G.pth", folder / "D.pth")
     stored = rvc_format.weights_for_file(generator, config), rvc_format.weights_for_file(discriminator)
-    # Both before either is written.
-    halves = [to_half(weights, "this training has diverged; take an earlier checkpoint") for weights in stored]
+    # Check both before writing one.
+    halves = [to_half(weights, "this training has diverged; use an earlier checkpoint") for weights in stored]
     for path, weights in zip(pair, halves, strict=True):
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
             torch.save({"model": weights}, stream)
@@ -215,33 +211,33 @@ def export_pair(checkpoint: Path, folder: Path) -> Pair:
 
 
 def _synthesizer_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Of a checkpoint's content: the averaged weights if it has some."""
+    """Return the weights of the synthesizer from the content of a checkpoint, averaged if it has such."""
     if AVERAGED_KEY in content:
-        return _below(_AVERAGED_PREFIX, content[AVERAGED_KEY])
-    return _below(_SYNTHESIZER_PREFIX, content["state_dict"])
+        return _strip_prefix(_AVERAGED_PREFIX, content[AVERAGED_KEY])
+    return _strip_prefix(_SYNTHESIZER_PREFIX, content["state_dict"])
 
 
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _strip_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
 
 
 def load_voice(path: Path) -> Voice:
-    """A voice, or the one that a checkpoint of training would become.
+    """Load a voice, also from a checkpoint.
 
     Args:
-        path: A voice (.pth), a checkpoint (.ckpt), or a run folder: its best checkpoint, else its newest.
+        path: Voice (.pth), checkpoint (.ckpt), or run folder, of which the best checkpoint counts, else the newest.
 
     Raises:
-        VoiceError: There is none, or it cannot be read.
+        VoiceError: The file does not exist or cannot be read.
     """
     path = best_checkpoint(path)
     if path.suffix != CHECKPOINT_SUFFIX:
         return Voice.load(path)
-    return voice_from_checkpoint(path, str(facts_of(path)["name"]))
+    return voice_from_checkpoint(path, str(read_metadata(path)["voice"]["name"]))
 
 
 def _information(name: str, config: SynthesizerConfig, saved: Mapping[str, Any], epoch: int) -> dict[str, Any]:
-    """The file's entries that tell where the voice comes from."""
+    """Return the entries of the voice file about its origin."""
     training, step = saved["voice"], saved["optimizer_steps"]
     version, values = rvc_format.version_of(config), rvc_format.config_to_list(config)
     identity = f"{name}-{epoch}-{step}-{config.sample_rate}-{version}-{values}"
@@ -258,19 +254,19 @@ def _information(name: str, config: SynthesizerConfig, saved: Mapping[str, Any],
         "model_hash": hashlib.sha256(identity.encode()).hexdigest(),
         rvc_format.PROJECT_ENTRY: {
             **{key: training[key] for key in ("content", "pitch", "speakers", "median_f0_hz")},
-            # Checkpoints from before it could be chosen have none.
+            # Checkpoints of early versions have none.
             "noise_scale": training.get("noise_scale", PRIOR_NOISE_SCALE),
         },
     }
 
 
 def _features(dataset: Path, encoder: str, content_dim: int) -> StoredFeatures:
-    """The features of a dataset, which are those of `encoder` with `content_dim` channels. Raises DatasetError."""
+    """Return the features of a dataset. Raises DatasetError if they are of another encoder."""
     features = StoredFeatures(dataset)
     found, dim = features.header.content["name"], features.content_dim
     if (found, dim) != (encoder, content_dim):
         raise DatasetError(
-            f"'{dataset}' has features of content={found} with {dim} channels by now, but the voice takes those of "
-            f"{encoder} with {content_dim}; name the dataset that it was trained on: dataset=FOLDER"
+            f"'{dataset}' has features of content={found} with {dim} channels, but the voice uses those of {encoder} "
+            f"with {content_dim}: set dataset=FOLDER to the dataset that it was trained on"
         )
     return features

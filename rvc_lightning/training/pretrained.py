@@ -1,4 +1,4 @@
-"""Networks to start training from: the community's pretrained pairs, and any G/D files (specification 2.2)."""
+"""Pretrained networks to start from: the pairs of the RVC tools, and any G/D files (SPECIFICATION.md, section 2.2)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 
 _SOURCES = ("none", "official", "files")
 _POSTERIOR = "posterior_encoder."
-_OTHERWISE = ", or start from nothing: pretrained=none"
+_ALTERNATIVE = ", or start from random weights: pretrained=none"
 
 _GENERATOR = "generator."
 _SIZED_BY_MODEL = ("flow.", "text_encoder.transformer.", "posterior_encoder.wavenet.")
-"""Names of tensors whose shapes and number model= alone decides."""
+"""Prefixes of tensors whose shapes depend on model= alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class PretrainedConfig(Settings, group="pretrained"):
 
 @dataclass(frozen=True)
 class Pretrained:
-    """The weights of a pair under our names."""
+    """Weights of a pair, with the names of this project."""
 
     synthesizer: dict[str, Tensor]
     synthesizer_path: Path
@@ -66,77 +66,81 @@ class Pretrained:
 
     @property
     def speaker_count(self) -> int:
-        """Rows of its speaker table, which the table of the run must have as well."""
+        """Rows of the speaker table, which the run must have, too."""
         return self.synthesizer[SPEAKER_TABLE].shape[0]
 
     def check_fits(self, sizes: SynthesizerConfig) -> None:
-        """Whether a synthesizer of these sizes can start from it, told before anything is built or prepared.
+        """Check that a synthesizer of these sizes can start from the weights, before anything is built or prepared.
 
         Raises:
-            VoiceError: Names or shapes differ; the message names the setting to change.
+            VoiceError: Names or shapes differ; the message contains the setting to change.
         """
         sizes = replace(sizes, speaker_count=self.speaker_count)
         expected = build_on_meta(lambda: Synthesizer(sizes)).state_dict()
         if not any(name.startswith(_POSTERIOR) for name in self.synthesizer):
             expected = {name: tensor for name, tensor in expected.items() if not name.startswith(_POSTERIOR)}
-        _refuse_misfit(expected, self.synthesizer, self.synthesizer_path, _OTHERWISE)
+        _check_match(expected, self.synthesizer, self.synthesizer_path, _ALTERNATIVE)
 
     def load_into(self, module: RVCModule) -> None:
-        """Gives the weights to `module`, all or none.
+        """Load the weights into `module`.
 
         Raises:
-            VoiceError: Names or shapes differ, or values are not finite; the message names the setting to change.
+            VoiceError: Names or shapes differ, or values are not finite; the message contains the setting to change.
         """
         weights = self.synthesizer
         if not any(name.startswith(_POSTERIOR) for name in weights):
             log.warning(
-                "'%s' is a voice: its posterior encoder was left out and starts from nothing", self.synthesizer_path
+                "'%s' is a voice without posterior encoder, which starts from random weights", self.synthesizer_path
             )
             fresh = module.synthesizer.state_dict()
             weights = weights | {name: tensor for name, tensor in fresh.items() if name.startswith(_POSTERIOR)}
-        load_strictly(module.synthesizer, weights, self.synthesizer_path, _OTHERWISE)
+        load_strictly(module.synthesizer, weights, self.synthesizer_path, _ALTERNATIVE)
         if self.discriminator is None or self.discriminator_path is None:
-            log.warning("pretrained.discriminator is not given: the discriminator starts from nothing")
+            log.warning("pretrained.discriminator is null: the discriminator starts from random weights")
         else:
-            load_strictly(module.discriminator, self.discriminator, self.discriminator_path, _OTHERWISE)
+            load_strictly(module.discriminator, self.discriminator, self.discriminator_path, _ALTERNATIVE)
         rank_zero_only(log.info)("Starting from '%s'", self.synthesizer_path)
 
 
 def read_pretrained(config: PretrainedConfig, sizes: SynthesizerConfig) -> Pretrained | None:
-    """The networks that `config` names, fetched if need be; None where it names none.
+    """Read the networks that `config` names, downloaded if necessary; None for pretrained=none.
 
     Args:
-        config: Which.
-        sizes: Of the run's synthesizer.
+        config: Files of the networks.
+        sizes: Sizes of the run's synthesizer.
 
     Raises:
         ConfigurationError: There is no official pair of such networks.
-        AssetError: A file cannot be fetched.
+        AssetError: A file cannot be downloaded.
         VoiceError: A file is missing, damaged, or of another kind.
     """
     if config.source == "none":
         return None
-    generator, discriminator = _places(config, sizes)
+    generator, discriminator = _paths(config, sizes)
     assert generator is not None
     n_blocks = len(sizes.resblock_kernel_sizes)
-    weights = rvc_format.weights_from_file(_stored(generator), n_blocks)
+    weights = rvc_format.weights_from_file(_read_tensors(generator), n_blocks)
     if SPEAKER_TABLE not in weights:
-        raise VoiceError(f"'{generator}' is no generator: it has no speaker table; is it the discriminator's file?")
-    judge = None if discriminator is None else rvc_format.weights_from_file(_stored(discriminator))
-    return Pretrained(weights, generator, judge, discriminator)
+        raise VoiceError(
+            f"'{generator}' is not a generator, since it has no speaker table; it may be the discriminator"
+        )
+    discriminator_weights = (
+        None if discriminator is None else rvc_format.weights_from_file(_read_tensors(discriminator))
+    )
+    return Pretrained(weights, generator, discriminator_weights, discriminator)
 
 
-def _places(config: PretrainedConfig, sizes: SynthesizerConfig) -> list[Path | None]:
-    """Where the two files lie on this machine: the generator's, the discriminator's."""
+def _paths(config: PretrainedConfig, sizes: SynthesizerConfig) -> list[Path | None]:
+    """Return the local paths of generator and discriminator."""
     if config.source == "official":
-        return [_fetched(file) for file in _official(sizes)]
+        return [_fetch(file) for file in _official(sizes)]
     paths = (config.generator, config.discriminator)
     if config.repository is not None:
-        return [_fetched(HubFile(config.repository, path)) if path else None for path in paths]
+        return [_fetch(HubFile(config.repository, path)) if path else None for path in paths]
     return [Path(path).expanduser() if path else None for path in paths]
 
 
-def _fetched(file: HubFile) -> Path:
+def _fetch(file: HubFile) -> Path:
     return fetch(
         file, "pretrained=files pretrained.generator=FILE pretrained.discriminator=FILE; pretrained=none needs none"
     )
@@ -148,59 +152,65 @@ def _official(sizes: SynthesizerConfig) -> tuple[HubFile, HubFile]:
     if f"{place}/generator" not in files:
         pairs = sorted({tuple(name.split("/")[1:4]) for name in files if name.startswith("pretrained/")})
         known = ", ".join(f"{generator} {version} at {rate} Hz" for generator, version, rate in pairs)
-        asked = "{1} {2} at {3} Hz".format(*place.split("/"))
+        wanted = f"{sizes.generator} {rvc_format.version_of(sizes)} at {sizes.sample_rate} Hz"
         raise ConfigurationError(
-            f"pretrained=official: there is no pair for {asked}; there are: {known}. Choose one of these by generator= "
+            f"pretrained=official: there is no pair for {wanted}; choose one of: {known}, by generator= "
             "and sample_rate=, or pretrained=none"
         )
     return files[f"{place}/generator"], files[f"{place}/discriminator"]
 
 
-def _stored(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `G…pth`, a `D…pth` or a voice. Raises VoiceError where there are none."""
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a `G…pth`, a `D…pth` or a voice. Raises VoiceError if there are none."""
     return tensors_of(read_pickle(path, "pretrained network"), path)
 
 
 def tensors_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """The tensors in the content of the file `path`, under the names of the file. Raises VoiceError if it has none."""
+    """Return the tensors in the content of the file `path`, with the names of the file. Raises VoiceError."""
     weights = content.get("model", content.get("weight"))
     if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise VoiceError(
-            f"'{path}' is no pretrained network: a table of tensors under 'model' is expected, it holds "
-            f"{sorted(map(str, content))[:8]}"
+            f"'{path}' is not a pretrained network: expected a table of tensors under 'model', found "
+            f"{', '.join(sorted(map(str, content))[:8])}"
         )
     return dict(weights)
 
 
-def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path, otherwise: str = "") -> None:
-    """Gives `network` the weights of the file `path`, under our names; `otherwise` ends the message of a misfit.
+def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path, alternative: str = "") -> None:
+    """Load all weights of a network, with the names of this project.
+
+    Args:
+        network: Network to change.
+        weights: Weights to load.
+        path: File of the weights, for messages.
+        alternative: What else to do if they do not match, for the message.
 
     Raises:
-        VoiceError: Names or shapes differ, or values are not finite; the message names the setting to change.
+        VoiceError: Names or shapes differ, or values are not finite; the message contains the setting to change.
     """
-    _refuse_misfit(network.state_dict(), weights, path, otherwise)
+    _check_match(network.state_dict(), weights, path, alternative)
     if broken := nonfinite_names(weights):
-        raise VoiceError(f"'{path}' holds NaN or infinity ({broken}): the training that made it had diverged")
+        raise VoiceError(f"'{path}' contains NaN or infinity ({broken}): its training had diverged")
     network.load_state_dict(dict(weights))
 
 
-def _refuse_misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, otherwise: str) -> None:
+def _check_match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, alternative: str) -> None:
     if difference := state_difference(expected, found, limit=1):
         settings = ", ".join(_settings_of(expected, found))
         raise VoiceError(
-            f"'{path}' does not fit the networks of this run: look at {settings}{otherwise} (tensors: {difference})"
+            f"'{path}' does not match the networks of this run: change {settings}{alternative} ({difference})"
         )
 
 
 def _settings_of(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """The settings that decide what differs."""
+    """Return the settings that the differences depend on."""
     where = _Differences(expected, found)
     sized = where.among(_SIZED_BY_MODEL)
-    # Stages and kernels of one kind of generator follow from the rate, its channels from the model.
-    rated = not where.another_generator and not sized and where.among((_GENERATOR,))
-    more_speakers = "the number of speaker folders, which may not exceed the rows of the file's speaker table"
+    # Stages and kernels of a generator depend on the sample rate, its channels on the model.
+    rated = not where.other_generator and not sized and where.among((_GENERATOR,))
+    more_speakers = "the number of speaker folders, at most the rows of the file's speaker table"
     settings = {
-        "generator=": where.another_generator,
+        "generator=": where.other_generator,
         "sample_rate=": rated or where.among(("posterior_encoder.pre.",), axis=1),
         "content= (256 channels are v1, 768 are v2)": where.among(("text_encoder.content_projection.",), axis=1),
         "model=": sized,
@@ -211,26 +221,26 @@ def _settings_of(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
 
 
 class _Differences:
-    """Which tensors of two networks do not go together: those that one of them lacks, and axes of the others."""
+    """Differences of two state dicts: missing tensors, and axes of other sizes."""
 
     def __init__(self, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-        self._lacking = expected.keys() ^ found.keys()
+        self._missing = expected.keys() ^ found.keys()
         self._axes = {
             name: {axis for axis, sizes in enumerate(zip_longest(tensor.shape, found[name].shape)) if len({*sizes}) > 1}
             for name, tensor in expected.items()
             if name in found
         }
-        self.another_generator = _generator_parts(expected) != _generator_parts(found)
-        """Whether the generators are built otherwise, and not only of other sizes."""
+        self.other_generator = _generator_parts(expected) != _generator_parts(found)
+        """Whether the generators have other parts, and not only other sizes."""
 
     def among(self, prefixes: tuple[str, ...], axis: int | None = None) -> bool:
-        """Whether tensors whose names begin with one of `prefixes` differ; along `axis` alone, where one is given."""
+        """Return whether tensors with one of `prefixes` differ, along `axis` only if one is given."""
         axes = [axes for name, axes in self._axes.items() if name.startswith(prefixes)]
         if axis is not None:
             return any(axis in differing for differing in axes)
-        return any(axes) or any(name.startswith(prefixes) for name in self._lacking)
+        return any(axes) or any(name.startswith(prefixes) for name in self._missing)
 
 
 def _generator_parts(names: Iterable[str]) -> set[str]:
-    """What the tensors of a generator are called wherever they stand in a row of equal parts."""
+    """Return the names of a generator's tensors without their numbers."""
     return {re.sub(r"\d+", "#", name) for name in names if name.startswith(_GENERATOR)}

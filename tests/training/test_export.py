@@ -37,7 +37,7 @@ def test_a_voice_that_is_replaced_is_told_and_kept(make_module, dataset, tmp_pat
     torch.save(older, path)
     assert re.fullmatch(
         rf"Replacing '{path}', a voice of unknown age, by a voice of epoch 0, step 2, made {today} ..:..\. "
-        r"The one before is kept as 'anna\.previous\.pth'", *told()[1],
+        r"The old one is kept as 'anna\.previous\.pth'", *told()[1],
     )  # fmt: skip
     assert torch.load(tmp_path / "voice/anna.previous.pth", weights_only=True)["content_hash"] == "1"
     assert find_index(tmp_path / "voice/anna.previous.pth").read_bytes() == path.with_suffix(".index").read_bytes()

@@ -20,7 +20,7 @@ from rvc_lightning.io.locks import LOCK_NAME
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.training import run as workflow
 from rvc_lightning.training.checkpoints import AVERAGED_KEY
-from rvc_lightning.training.export import Pair, export_pair, remembered
+from rvc_lightning.training.export import Pair, export_pair, read_metadata
 from rvc_lightning.training.module import RVCModule
 from rvc_lightning.training.networks import build_module
 from rvc_lightning.training.pretrained import PretrainedConfig, read_pretrained
@@ -82,7 +82,7 @@ def test_every_weight_is_the_files_and_the_speaker_table_keeps_its_rows(pair):
         ({"upsample_rates": (5, 4, 4), "upsample_kernel_sizes": (10, 8, 8)}, "sample_rate="),
         ({"n_layers": 2}, "model="),
         ({"latent_channels": 4, "initial_channels": 32}, "model="),
-        ({"speaker_count": 120}, "the number of speaker folders, which may not exceed the rows of the file's .*table"),
+        ({"speaker_count": 120}, "the number of speaker folders, at most the rows of the file's .*table"),
         (
             {"generator": "hifigan", "n_fft": 1024, "content_dim": 256, "n_layers": 2},
             r"generator=, sample_rate=, content= \(256 .*\), model=",
@@ -93,7 +93,7 @@ def test_what_does_not_fit_names_the_settings_and_then_a_few_tensors(pair, chang
     config = quick_config(**{"speaker_count": 109} | changes)
     pretrained, module = read_pretrained(files_of(*pair), config), module_of(config)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    wanted = rf"G\.pth' does not fit .*: look at {settings}, or start from nothing: pretrained=none \(tensors: "
+    wanted = rf"G\.pth' does not match .*: change {settings}, or start from random weights: pretrained=none \("
     with pytest.raises(VoiceError, match=wanted) as caught:
         pretrained.load_into(module)
     assert len(str(caught.value).partition("(tensors: ")[2].split("; ")) <= 3 and len(str(caught.value)) < 600
@@ -104,7 +104,7 @@ def test_another_discriminator_is_named(pair):
     config = quick_config(speaker_count=109)
     module = module_of(config, DiscriminatorConfig(periods=(2, 3, 5), period_channels=(2, 2), scale_channels=(2,) * 6,
                                                    scale_groups=(1,) * 6))  # fmt: skip
-    with pytest.raises(VoiceError, match=r"D\.pth' does not fit .*look at discriminator=, .*discriminators\.3"):
+    with pytest.raises(VoiceError, match=r"D\.pth' does not match .*change discriminator=, .*discriminators\.3"):
         read_pretrained(files_of(*pair), config).load_into(module)
 
 
@@ -118,7 +118,7 @@ def test_a_voice_serves_but_for_its_posterior_encoder(tmp_path, caplog):
     assert torch.equal(module.synthesizer.speaker_embedding.weight, stored["emb_g.weight"].float())
     kept = module.synthesizer.posterior_encoder.state_dict()
     assert all(torch.equal(tensor, fresh[name]) for name, tensor in kept.items())
-    assert "posterior encoder" in caplog.text and "discriminator starts from nothing" in caplog.text
+    assert "posterior encoder" in caplog.text and "discriminator starts from random weights" in caplog.text
 
 
 def test_a_diverged_file_is_refused(pair):
@@ -147,9 +147,9 @@ def test_mistakes_in_the_settings(values, message):
 def test_files_that_are_none(tmp_path, pair):
     for content in ({"optimizer": 1}, {"model": [1]}, {"model": {"a": 3}}):
         torch.save(content, tmp_path / "other.pth")
-        with pytest.raises(VoiceError, match="is no pretrained network"):
+        with pytest.raises(VoiceError, match="is not a pretrained network"):
             read_pretrained(files_of(tmp_path / "other.pth"), quick_config())
-    with pytest.raises(VoiceError, match="is no generator"):
+    with pytest.raises(VoiceError, match="is not a generator"):
         read_pretrained(files_of(pair[1], pair[0]), quick_config())
     with pytest.raises(VoiceError, match="there is no pretrained network at"):
         read_pretrained(files_of(tmp_path / "absent.pth"), quick_config())
@@ -164,7 +164,7 @@ def test_official_pairs_are_chosen_by_rate_generator_and_version():
     with pytest.raises(AssetError, match=r"pretrained/G40k\.pth"):
         read_pretrained(PretrainedConfig(source="official"), v1)
     with pytest.raises(
-        ConfigurationError, match=r"no pair for hifigan_nsf v2 at 8000 Hz; there are: .*hifigan_nsf v2 at"
+        ConfigurationError, match=r"no pair for hifigan_nsf v2 at 8000 Hz; choose one of: .*hifigan_nsf v2 at"
     ):
         read_pretrained(PretrainedConfig(source="official"), quick_config())
 
@@ -204,7 +204,7 @@ def test_a_run_becomes_a_pair_that_others_start_from(tmp_path, recordings):
     pair = export_pair(checkpoint, tmp_path / "pair")
 
     # What is printed trains networks that it fits.
-    typed = shlex.split(pair_command(pair, remembered(checkpoint)))
+    typed = shlex.split(pair_command(pair, read_metadata(checkpoint)))
     assert typed[:4] == ["python", "-m", "rvc_lightning.train", "audio=FOLDER"]
     assert {"sample_rate=24k_light", "discriminator=small", "content=phonetic"} <= {*typed}
     again = composed(*typed[3:], run=str(tmp_path / "next"))
@@ -243,7 +243,8 @@ def test_the_command_for_a_pair_names_choices_where_there_are_such(tmp_path, ove
     content = {"name": config.content.name, "options": {"version": config.content.get("version")}}
     saved = {**sizes, "voice": {"content": content}}
     typed = pair_command(Pair(tmp_path / "my pair" / "G.pth", tmp_path / "D.pth"), saved)
-    assert expected in typed and f"'pretrained.generator={tmp_path}/my pair/G.pth'" in typed
+    assert expected in typed
+    assert f'pretrained.generator="{tmp_path}/my pair/G.pth"' in shlex.split(typed)
 
 
 def test_a_pair_that_diverged_is_not_written(tmp_path, recordings):
@@ -264,7 +265,7 @@ def test_a_pair_that_diverged_is_not_written(tmp_path, recordings):
 )
 def test_a_misfit_is_told_before_anything_is_prepared(tmp_path, override, setting):
     config = composed("+experiment=quickstart", override, f"paths.root={tmp_path}", run=str(tmp_path / "run"))
-    with pytest.raises(VoiceError, match=rf"G\.pth' does not fit .*look at .*{setting}.*pretrained=none"):
+    with pytest.raises(VoiceError, match=rf"G\.pth' does not match .*change .*{setting}.*pretrained=none"):
         workflow.train(config)
     assert {path.name for path in tmp_path.rglob("*")} <= {"run", LOCK_NAME}
 
