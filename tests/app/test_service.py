@@ -105,7 +105,7 @@ def test_length_is_measured_by_decoding(service, tmp_path, monkeypatch):
     content[4:8] = content[40:44] = struct.pack("<I", 0)
     path.write_bytes(content)
     monkeypatch.setattr(service, "converter", lambda name: pytest.fail("the voice was loaded"))
-    with pytest.raises(AudioError, match=r"^'size 0.wav' "):
+    with pytest.raises(AudioError, match=r"^'size 0.wav' is longer than the limit of 3 seconds"):
         convert(service, path, tmp_path)
 
 
