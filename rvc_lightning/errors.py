@@ -9,13 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
+def printable(text: str, keep: str = "") -> str:
+    """Return `text` with escapes in place of characters that control a terminal, except those in `keep`."""
+    return "".join(
+        character if character.isprintable() or character in keep else repr(character)[1:-1] for character in text
+    )
+
+
 class RVCError(Exception):
     """Base of all errors that a user can fix."""
 
     def __str__(self) -> str:
         """Return the message, without the traceback that torch puts before the message of a worker's error."""
         text, name = super().__str__(), f"{type(self).__module__}.{type(self).__qualname__}: "
-        return text.rpartition(name)[2].strip() if text.startswith("Caught ") else text
+        # Names and values in messages come from files of strangers.
+        return printable(text.rpartition(name)[2].strip() if text.startswith("Caught ") else text, keep="\n")
 
 
 class AudioError(RVCError):

@@ -63,4 +63,5 @@ def _stored_component(voice: Voice, component: str, default: str) -> tuple[str, 
         or not all(isinstance(key, str) for key in options)
     ):
         raise VoiceError(f"the voice stores its {component} not as a name and a table of options: {entry!r}")
-    return name, dict(options)
+    # A voice never names files to open.
+    return name, {key: value for key, value in options.items() if key != "path"}

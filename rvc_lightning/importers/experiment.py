@@ -28,7 +28,7 @@ from rvc_lightning.data.report import REPORT_NAME
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.io.files import read_json, read_npy, write_json, write_npy
 from rvc_lightning.pitch import DEFAULT_PITCH, PITCH_EXTRACTORS
-from rvc_lightning.voice.entries import as_count
+from rvc_lightning.voice.entries import as_count, as_text
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS, config_of_experiment, parse_rate
 from rvc_lightning.voice.voice import DEFAULT_CONTENT
 
@@ -226,7 +226,7 @@ def _header(
         info = read_json(path) if path.is_file() else {}
     except ValueError as error:
         raise DatasetError(f"'{path}' is not a JSON object: {error}") from error
-    encoder = str(info.get("embedder_model") or DEFAULT_CONTENT)
+    encoder = as_text(info.get("embedder_model")) or DEFAULT_CONTENT
     version = next(version for version, channels in CONTENT_DIMS.items() if channels == dim)
     # Ultimate RVC names the folder after the method: f0_METHOD_voiced.
     method = re.search(r"f0_(.+)_voiced[/\\]", f0_path or "")

@@ -118,6 +118,8 @@ def read_json(path: Path | str) -> dict[str, Any]:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    # Raises UnicodeEncodeError, a ValueError, for a lone surrogate.
+    json.dumps(values, ensure_ascii=False).encode()
     if not isinstance(values, dict):
         raise ValueError(f"a JSON object is expected, not a {type(values).__name__}")
     return values

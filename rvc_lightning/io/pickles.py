@@ -127,6 +127,9 @@ class _Copier:
             return self._copy_tensor(value)
         if isinstance(value, int) and value.bit_length() > _MAX_INT_BITS:
             raise ValueError(f"it contains a number of {value.bit_length()} bits")
+        if isinstance(value, str):
+            # Raises UnicodeEncodeError, a ValueError, for a lone surrogate.
+            value.encode()
         if isinstance(value, dict):
             for key, item in value.items():
                 value[self.copy(key, depth + 1)] = self.copy(item, depth + 1)

@@ -8,13 +8,15 @@ from typing import Any
 
 from torch import Tensor
 
+from rvc_lightning.errors import printable
+
 _MAX_LISTED_VALUES = 1000
 
 
 def without_tensors(value: Any) -> Any:
-    """Return `value` with each small tensor in it replaced by a number or a list of numbers."""
-    if isinstance(value, Tensor) and value.numel() <= _MAX_LISTED_VALUES:
-        return value.tolist()
+    """Return `value` with numbers and lists in place of small tensors, and None in place of large ones."""
+    if isinstance(value, Tensor):
+        return value.tolist() if value.numel() <= _MAX_LISTED_VALUES else None
     if isinstance(value, Mapping):
         return {key: without_tensors(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -50,8 +52,3 @@ def as_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if isinstance(value, str | int | float | None) else f"<{type(value).__name__}>"
-
-
-def printable(text: str) -> str:
-    """Return `text` with escapes in place of characters that control a terminal."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

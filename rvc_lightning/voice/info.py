@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rvc_lightning.errors import VoiceError
+from rvc_lightning.errors import VoiceError, printable
 from rvc_lightning.retrieval.discovery import explain_no_index, find_index, list_candidates
 from rvc_lightning.retrieval.index_file import IndexHeader, read_header
 from rvc_lightning.voice import rvc_format
-from rvc_lightning.voice.entries import as_count, as_json, as_text, printable
+from rvc_lightning.voice.entries import as_count, as_json, as_text
 from rvc_lightning.voice.voice import Voice, content_hash
 
 _EXPECTED = ("version", "f0", "sr")
@@ -70,7 +71,7 @@ def read_voice_info(path: Path) -> VoiceInfo:
         VoiceError: The file is damaged or not a voice.
     """
     voice = Voice.load(path)
-    entries = voice.information
+    entries = voice.entries
     index = find_index(path)
     header, index_problems = _read_index_header(path, index, voice.config.content_dim)
     vocoder, pitch_guided = rvc_format.vocoder_of(voice.config)
@@ -100,7 +101,7 @@ def read_voice_info(path: Path) -> VoiceInfo:
         index_rows=header.rows if header else None,
         index_dim=header.content_dim if header else None,
         unusual=_unusual_entries(voice) + _unusual_weights(voice) + index_problems,
-        entries=as_json(entries),
+        entries=as_json(voice.information),
     )
 
 
@@ -117,17 +118,21 @@ def _read_index_header(voice: Path, index: Path | None, content_dim: int) -> tup
 
 
 def _unusual_entries(voice: Voice) -> list[str]:
-    entries, found = voice.information, []
+    entries, found = voice.entries, []
     if missing := [key for key in _EXPECTED if entries.get(key) is None]:
         found.append(f"no entry {', '.join(missing)}: the oldest form of the format is assumed")
-    if entries.get("embedder_model") is None:
+    if entries.get("embedder_model") is None and entries.get("embedder_name") is None:
         found.append("no entry embedder_model: contentvec is assumed")
     rate = entries.get("sr")
     if rate is not None and not _is_rate(rate, voice.sample_rate):
-        found.append(f"the entry sr is {as_text(rate)}, but the configuration, which counts, has {voice.sample_rate}")
-    config, rows = entries.get("config"), voice.config.speaker_count
-    if isinstance(config, list | tuple) and config[-3] != rows:
-        found.append(f"the configuration has {config[-3]} speakers, the table {rows} rows")
+        found.append(
+            f"the entry sr is {reprlib.repr(rate)}, but the configuration, which counts, has {voice.sample_rate}"
+        )
+    config, rows = entries.get("config", []), voice.config.speaker_count
+    if len(config) > rvc_format.CONFIG_LENGTH:
+        found.append(f"the configuration has {len(config)} values instead of {rvc_format.CONFIG_LENGTH}")
+    if config and (speakers := config[rvc_format.CONFIG_SPEAKERS]) != rows:
+        found.append(f"the configuration has {as_text(speakers)} speakers, the table {rows} rows")
     return found
 
 
@@ -186,10 +191,10 @@ def as_rows(info: VoiceInfo) -> list[tuple[str, str]]:
 def _speakers(info: VoiceInfo) -> str:
     """Return the number of speakers, the option for each, and the number of unused rows."""
     if any(name.isdecimal() for name in info.speaker_names):
+        # The number of a speaker folder is the number of the speaker, not its row.
         choices = ", ".join(f"speaker={name}" for name in info.speaker_names)
     elif info.speaker_names:
-        labels = enumerate(info.speaker_names)
-        choices = ", ".join(f"speaker={number} {name}" for number, name in labels)
+        choices = ", ".join(f"speaker={number} {name}" for number, name in enumerate(info.speaker_names))
     else:
         choices = f"speaker=0{f' to {info.speakers - 1}' if info.speakers > 1 else ''}, without names"
     unused = info.speaker_rows - info.speakers

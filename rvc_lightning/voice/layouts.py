@@ -12,6 +12,7 @@ from rvc_lightning.errors import VoiceError, unknown_choice
 from rvc_lightning.io.files import protect_inputs
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.voice import rvc_format
+from rvc_lightning.voice.entries import as_count, as_text
 from rvc_lightning.voice.extraction import extract_voice
 from rvc_lightning.voice.voice import Voice, content_hash, to_half
 
@@ -110,7 +111,7 @@ def _check_support(voice: Voice, tool: _Tool) -> None:
 
 def _applio_entries(voice: Voice, name: str) -> dict[str, Any]:
     vocoder, pitch_guided = rvc_format.vocoder_of(voice.config)
-    epoch = re.fullmatch(r"(\d{1,9})epoch", str(voice.information.get("info")))
+    epoch = re.fullmatch(r"([0-9]{1,9})epoch", as_text(voice.entries.get("info")) or "")
     defaults = {
         "model_name": name,
         "author": "",
@@ -128,6 +129,6 @@ def _applio_entries(voice: Voice, name: str) -> dict[str, Any]:
 
 
 def _webui_entries(voice: Voice) -> dict[str, Any]:
-    epoch = voice.information.get("epoch")
-    info = voice.information.get("info") or ("" if epoch is None else f"{epoch}epoch")
-    return {"f0": int(voice.pitch_guided), "sr": f"{voice.sample_rate / 1000:g}k", "info": str(info)}
+    epoch = as_count(voice.entries.get("epoch"))
+    info = as_text(voice.entries.get("info")) or ("" if epoch is None else f"{epoch}epoch")
+    return {"f0": int(voice.pitch_guided), "sr": f"{voice.sample_rate / 1000:g}k", "info": info}

@@ -6,6 +6,7 @@ SPECIFICATION.md, sections 0 (weight norm), 1 (voice files), 2 (checkpoints) and
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -179,17 +180,19 @@ def without_posterior(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in weights.items() if _POSTERIOR not in name}
 
 
+_RATE = re.compile(r"(?P<number>[0-9]{1,6}(\.[0-9]{1,3})?)(?P<k>k?)")
+
+
 def parse_rate(value: object) -> int:
     """Parse a sample rate in Hz: 40000, '40000' or '40k' (SPECIFICATION.md, section 1.3).
 
     Raises:
         VoiceError: `value` has none of these spellings.
     """
-    text = str(value).strip().lower()
-    digits, factor = (text[:-1], 1000) if text.endswith("k") else (text, 1)
-    if not digits.isdigit():
-        raise VoiceError(f"'{value}' is not a sample rate; expected a number such as 40000 or '40k'")
-    return int(digits) * factor
+    spelling = _RATE.fullmatch(str(value).strip().lower())
+    if spelling is None:
+        raise VoiceError(f"{reprlib.repr(value)} is not a sample rate; expected a number such as 40000 or '40k'")
+    return round(float(spelling["number"]) * (1000 if spelling["k"] else 1))
 
 
 _CONFIG_FIELDS = (
@@ -213,6 +216,9 @@ _CONFIG_FIELDS = (
     "sample_rate",
 )
 """The 18 positions of a stored configuration (SPECIFICATION.md, section 1.2)."""
+CONFIG_LENGTH = len(_CONFIG_FIELDS)
+CONFIG_SPEAKERS = _CONFIG_FIELDS.index("speaker_count")
+"""Position of the number of speakers."""
 
 GENERATORS = {
     # (vocoder in files, pitch guidance) -> registered name of the generator
@@ -231,7 +237,7 @@ def config_from_list(
     """Return the sizes of a stored voice.
 
     Args:
-        values: The 18 positional values of the file.
+        values: The positional values of the file; forks append more than the 18 of the format.
         content_dim: Channels of the content features.
         vocoder: The file's name of the generator.
         pitch_guided: Whether the generator takes a pitch contour.
@@ -242,10 +248,11 @@ def config_from_list(
         ConfigurationError: The sizes contradict each other.
         TypeError, ValueError, ArithmeticError: A value is of another type.
     """
-    if len(values) != len(_CONFIG_FIELDS):
-        raise VoiceError(f"its configuration has {len(values)} values instead of {len(_CONFIG_FIELDS)}")
+    if len(values) < CONFIG_LENGTH:
+        raise VoiceError(f"its configuration has {len(values)} values instead of {CONFIG_LENGTH}")
+    values = values[:CONFIG_LENGTH]
     if str(values[9]) != "1":
-        raise VoiceError(f"its residual blocks are of kind '{values[9]}'; only kind '1' is supported")
+        raise VoiceError(f"its residual blocks are of kind {reprlib.repr(values[9])}; only kind '1' is supported")
     if (vocoder, pitch_guided) not in GENERATORS:
         supported = ", ".join(sorted(generator_label(*key) for key in GENERATORS))
         raise VoiceError(f"its generator is '{generator_label(vocoder, pitch_guided)}'; supported are: {supported}")

@@ -46,7 +46,7 @@ class Voice:
     """Tensors as stored: names of the format, float16 in most files."""
     information: dict[str, Any] = field(default_factory=dict)
     """All other entries of the file, known or not; `save` writes them again. A voice that was read from a file keeps
-    its `config` here too, since tools spell it differently."""
+    its `config` here too, since tools spell it differently. `entries` is safer to read."""
 
     def __post_init__(self) -> None:
         self.synthesizer = self._build()
@@ -60,9 +60,14 @@ class Voice:
         )
 
     @property
+    def entries(self) -> dict[str, Any]:
+        """The information with numbers and lists in place of tensors, which some tools store."""
+        return {key: without_tensors(value) for key, value in self.information.items()}
+
+    @property
     def name(self) -> str | None:
         """Name in the file, printable; None if there is none."""
-        return as_text(self.information.get("model_name"))
+        return as_text(self.entries.get("model_name"))
 
     @property
     def sample_rate(self) -> int:
@@ -76,8 +81,9 @@ class Voice:
 
     @property
     def content_encoder(self) -> str:
-        """Name of the content encoder of the training, which conversion requires as well."""
-        return as_text(self.information.get("embedder_model")) or DEFAULT_CONTENT
+        """Name or path of the content encoder of the training, which conversion requires as well."""
+        entries = self.entries
+        return as_text(entries.get("embedder_model")) or as_text(entries.get("embedder_name")) or DEFAULT_CONTENT
 
     @property
     def training_info(self) -> Mapping[str, Any]:
@@ -85,7 +91,7 @@ class Voice:
 
         Empty if the file has none, or anything other than a dict.
         """
-        info = self.information.get(rvc_format.PROJECT_ENTRY)
+        info = self.entries.get(rvc_format.PROJECT_ENTRY)
         return info if isinstance(info, Mapping) else {}
 
     @property
@@ -149,15 +155,15 @@ class Voice:
             VoiceError: An entry is missing or invalid, or the tensors do not fit.
         """
         weights = _stored_weights(content["weight"])
-        entries = {key: without_tensors(value) for key, value in content.items() if key != "weight"}
-        given = {key: value for key, value in entries.items() if value is not None}
-        version = str(given.get("version", "v1"))
+        information = {key: value for key, value in content.items() if key != "weight"}
+        given = {key: item for key, value in information.items() if (item := without_tensors(value)) is not None}
+        version = as_text(given.get("version", "v1"))
         if version not in rvc_format.CONTENT_DIMS:
-            raise VoiceError(f"its version is '{version}'; supported are {', '.join(rvc_format.CONTENT_DIMS)}")
-        kind = VoiceKind(version, str(given.get("vocoder", "HiFi-GAN")), _as_flag(given.get("f0", 1)))
+            raise VoiceError(f"its version is {version!r}; supported are {', '.join(rvc_format.CONTENT_DIMS)}")
+        kind = VoiceKind(version, str(as_text(given.get("vocoder", "HiFi-GAN"))), _as_flag(given.get("f0", 1)))
         config = _config_of(given.get("config"), weights, kind)
         try:
-            return cls(config, weights, entries)
+            return cls(config, weights, information)
         except VoiceError as error:
             if fitting := fitting_kind(given["config"], weights):
                 hint = f"the file declares {kind}, but its tensors fit {fitting}: correct that in the file"
@@ -278,7 +284,7 @@ def _config_of(values: Any, weights: Mapping[str, Tensor], kind: VoiceKind) -> S
         )
         check_generator(config)
     except (ConfigurationError, TypeError, ValueError, ArithmeticError) as error:
-        raise VoiceError(f"its configuration {reprlib.repr(values)} is invalid: {error}") from error
+        raise VoiceError(f"its configuration {reprlib.repr(list(values))} is invalid: {error}") from error
     if not 0 < config.sample_rate <= _MAX_SAMPLE_RATE:
         raise VoiceError(f"its sample rate is {config.sample_rate} Hz; the maximum is {_MAX_SAMPLE_RATE} Hz")
     return config
