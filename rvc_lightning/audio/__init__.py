@@ -1,1 +1,1 @@
-"""Audio in and out: decoding, resampling, writing, filters, loudness and cutting on silence."""
+"""Decoding, encoding, resampling, filters, levels, slicing and spectra of recordings."""

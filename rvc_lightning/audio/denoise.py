@@ -1,12 +1,12 @@
-"""Steady noise removed from a recording, block by block.
+"""Remove steady noise from a recording, block by block.
 
     samples ─▶ spectra every 16 ms ─▶ power of the noise in each bin ─▶ gain of each bin ─▶ samples
 
-The power of the noise is followed by the probability that there is speech (Gerkmann and Hendriks 2012, "Unbiased
+The power of the noise is tracked by the probability of speech (Gerkmann and Hendriks 2012, "Unbiased
 MMSE-based noise power estimation with low complexity and low tracking delay"); the gain is Wiener's on the
-decision-directed ratio of speech to noise (Ephraim and Malah 1984; Scalart and Filho 1996). Both look back only, so
-that blocks may come as they like, and a held note stays: gates that compare with an average over time, such as those of
-noisereduce, take it for noise.
+decision-directed ratio of speech to noise (Ephraim and Malah 1984; Scalart and Filho 1996). Both are
+causal, so that the result does not depend on the blocks, and held notes are kept: gates that compare with an average
+over time, as in noisereduce, remove them as noise.
 
 Legend: N samples, H samples of a hop, K bins of a spectrum, H + 1.
 """
@@ -21,18 +21,18 @@ from scipy.ndimage import percentile_filter
 from rvc_lightning.audio.stages import Stage
 
 _HOP_SECONDS = 0.016
-# Of Gerkmann and Hendriks: speech stands 15 dB above the noise where there is any. What has been speech for long is not
-# quite believed, so that the estimate cannot get stuck; ours is believed ten times longer, for notes are held.
+# From Gerkmann and Hendriks: speech is 15 dB above the noise. The probability of speech is limited in the long term, so
+# that the estimate cannot get stuck; our limit is ten times weaker because of held notes.
 _SPEECH_SNR = 10**1.5
 _KEEP_PROBABILITY = 0.9
-_LARGEST_PROBABILITY = 0.999
+_MAX_PROBABILITY = 0.999
 _KEEP_NOISE = 0.8
-# Of Ephraim and Malah.
+# From Ephraim and Malah.
 _KEEP_SNR = 0.98
-_LEAST_SNR = 10**-2.5
-# The first guess is a low quantile of the first seconds, and what the mean of noise is to that.
+_MIN_SNR = 10**-2.5
+# The initial estimate is a low quantile of the first seconds, scaled to the mean of noise.
 _FIRST_SECONDS = 2.0
-# 780 Hz: there lie notes and gaps between them, whoever sings.
+# 780 Hz, which covers partials and the gaps between them for every voice.
 _BROAD_BINS = 25
 _QUANTILE = 0.1
 _MEAN_TO_QUANTILE = -1 / math.log(1 - _QUANTILE)
@@ -40,41 +40,41 @@ _TINY_POWER = 1e-12
 
 
 class Denoiser(Stage):
-    """Removes steady noise; what is exactly silent stays so."""
+    """Remove steady noise; digital silence is unchanged."""
 
     def __init__(self, strength: float, sample_rate: int) -> None:
-        """Gets ready for a recording.
+        """Start a recording.
 
         Args:
-            strength: How much of what is taken for noise is removed, 0 to 1.
+            strength: Share of the noise to remove, 0 to 1.
             sample_rate: In Hz.
         """
         self._strength = strength
         self._hop = max(round(_HOP_SECONDS * sample_rate), 1)
-        # The square root of Hann's window, once before and once after: neighbours that overlap by half sum to one.
+        # Square root of the Hann window for analysis and synthesis: windows that overlap by half sum to one.
         self._window = np.sin(math.pi * (np.arange(2 * self._hop) + 0.5) / (2 * self._hop))
-        # Every sample lies in two windows, those of the first hop too, since zeros stand before it.
+        # Every sample lies in two windows; zeros precede the first hop.
         self._buffer = np.zeros(self._hop, dtype=np.float32)
         self._overlap = np.zeros(self._hop)
-        self._unasked = self._hop
+        self._lead = self._hop
         self._tracker: _Tracker | None = None
         self._wait = round(_FIRST_SECONDS * sample_rate)
-        self._taken = self._given = 0
+        self._n_in = self._n_out = 0
 
     def push(self, block: np.ndarray) -> np.ndarray:
         """See `Stage`."""
-        self._taken += len(block)
+        self._n_in += len(block)
         self._buffer = np.concatenate([self._buffer, block])
-        return self._work() if self._taken >= self._wait else np.zeros(0, dtype=np.float32)
+        return self._process_hops() if self._n_in >= self._wait else np.zeros(0, dtype=np.float32)
 
     def finish(self) -> np.ndarray:
         """See `Stage`."""
         self._buffer = np.pad(self._buffer, (0, 2 * self._hop))
-        missing = self._taken - self._given
-        return self._work()[:missing]
+        missing = self._n_in - self._n_out
+        return self._process_hops()[:missing]
 
-    def _work(self) -> np.ndarray:
-        """What the whole hops of the buffer become."""
+    def _process_hops(self) -> np.ndarray:
+        """Process the whole hops of the buffer."""
         hops = len(self._buffer) // self._hop - 1
         if hops < 1:
             return np.zeros(0, dtype=np.float32)
@@ -83,48 +83,48 @@ class Denoiser(Stage):
         gains = self._gains(np.square(np.abs(spectra)))
         pieces = np.fft.irfft(spectra * (1 - self._strength * (1 - gains)), n=2 * self._hop) * self._window
         self._buffer = self._buffer[hops * self._hop :]
-        return self._added(pieces)
+        return self._overlap_add(pieces)
 
     def _gains(self, power: np.ndarray) -> np.ndarray:
-        """[frames, K] -> [frames, K]."""
+        """Return gains [frames, K] of power spectra [frames, K]."""
         if self._tracker is None:
             self._tracker = _Tracker(power[: max(self._wait // self._hop, 1)])
         return np.stack([self._tracker.gain(frame) for frame in power])
 
-    def _added(self, pieces: np.ndarray) -> np.ndarray:
-        """Overlapping pieces [frames, 2·H] -> what is whole now, [frames·H], at first without the hop before."""
+    def _overlap_add(self, pieces: np.ndarray) -> np.ndarray:
+        """Add overlapping pieces [frames, 2·H]; return finished samples [frames·H] without the leading zeros."""
         firsts, seconds = pieces[:, : self._hop].copy(), pieces[:, self._hop :]
         firsts[0] += self._overlap
         firsts[1:] += seconds[:-1]
         self._overlap = seconds[-1]
-        ready = firsts.reshape(-1)[self._unasked :].astype(np.float32)
-        self._unasked = 0
-        self._given += len(ready)
+        ready = firsts.reshape(-1)[self._lead :].astype(np.float32)
+        self._lead = 0
+        self._n_out += len(ready)
         return ready
 
 
 class _Tracker:
-    """Follows the power of the noise in every bin, and says what part of a bin is not noise."""
+    """Track the power of the noise in each bin, and compute the gain of each bin."""
 
     def __init__(self, first: np.ndarray) -> None:
-        """Guesses from the first spectra, power [frames, K]."""
+        """Estimate the noise from the first power spectra [frames, K]."""
         sounding = first[first.max(axis=1) > _TINY_POWER]
         quantile = np.quantile(sounding if len(sounding) else first, _QUANTILE, axis=0)
-        # Noise is broad. What stands out of its surroundings all the time is a note that was held from the start on.
+        # Noise is broad; a constant peak among its neighbours is a note that is held from the start.
         quantile = np.minimum(quantile, 2 * percentile_filter(quantile, 25, size=_BROAD_BINS, mode="nearest"))
         self._noise = np.maximum(_MEAN_TO_QUANTILE * quantile, _TINY_POWER)
         self._probability = np.zeros(first.shape[1])
         self._clean = np.zeros(first.shape[1])
 
     def gain(self, power: np.ndarray) -> np.ndarray:
-        """The gain of each bin, 0 to 1, for the next spectrum: power [K] -> [K]."""
+        """Return the gain of each bin, 0 to 1, for the next power spectrum: [K] -> [K]."""
         if power.max() <= _TINY_POWER:
-            # Nothing was recorded here: it says nothing of the noise.
+            # Digital silence carries no information about the noise.
             return np.ones_like(power)
         self._follow(power)
         posterior = power / self._noise
         snr = _KEEP_SNR * self._clean / self._noise + (1 - _KEEP_SNR) * np.maximum(posterior - 1, 0)
-        snr = np.maximum(snr, _LEAST_SNR)
+        snr = np.maximum(snr, _MIN_SNR)
         gain = snr / (1 + snr)
         self._clean = np.square(gain) * power
         return gain
@@ -133,7 +133,7 @@ class _Tracker:
         exponent = np.minimum(power / self._noise * (_SPEECH_SNR / (1 + _SPEECH_SNR)), 200)
         probability = 1 / (1 + (1 + _SPEECH_SNR) * np.exp(-exponent))
         self._probability = _KEEP_PROBABILITY * self._probability + (1 - _KEEP_PROBABILITY) * probability
-        stuck = self._probability > _LARGEST_PROBABILITY
-        probability = np.where(stuck, np.minimum(probability, _LARGEST_PROBABILITY), probability)
+        stuck = self._probability > _MAX_PROBABILITY
+        probability = np.where(stuck, np.minimum(probability, _MAX_PROBABILITY), probability)
         expected = probability * self._noise + (1 - probability) * power
         self._noise = np.maximum(_KEEP_NOISE * self._noise + (1 - _KEEP_NOISE) * expected, _TINY_POWER)

@@ -1,4 +1,4 @@
-"""Finding the recordings of a folder, and naming everything else that lies there."""
+"""Find the recordings of a folder, and report all other files."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class SkippedFile:
     """A file or folder of the input that is not used.
 
     Attributes:
-        path: relative to the input folder, with forward slashes.
-        reason: why, in words.
+        path: Path relative to the input folder, with forward slashes.
+        reason: Reason in words.
     """
 
     path: str
@@ -29,11 +29,11 @@ class SkippedFile:
 
 @dataclass
 class Discovery:
-    """What a folder holds.
+    """Content of a folder.
 
     Attributes:
-        recordings: paths relative to the folder, sorted.
-        skipped: everything else, sorted by path.
+        recordings: Paths relative to the folder, sorted.
+        skipped: All other files, sorted by path.
     """
 
     recordings: list[Path] = field(default_factory=list)
@@ -43,15 +43,14 @@ class Discovery:
 def discover_audio(folder: Path | str, exclude: Collection[Path] = ()) -> Discovery:
     """List the recordings below a folder.
 
-    Links are followed, and a link back to a folder already seen ends there. The order depends on the names
-    alone.
+    Links are followed, except to folders that are listed already. The order depends on the names alone.
 
     Args:
-        folder: the folder to list; an audio file stands for itself.
-        exclude: folders to pass over without naming what they hold, such as the output.
+        folder: Folder to list, or one recording.
+        exclude: Folders to leave out without a report, such as the output.
 
     Returns:
-        Recordings by extension (the content is not looked at) and all else with its reason.
+        Recordings, by extension without reading the content, and all other files with the reason to skip them.
     """
     folder = Path(folder)
     if folder.is_file():
@@ -65,10 +64,10 @@ def discover_audio(folder: Path | str, exclude: Collection[Path] = ()) -> Discov
 
 
 def display_name(path: Path) -> str:
-    """A path with forward slashes as text of one line.
+    """Return a path as one line of text, with forward slashes.
 
-    Bytes of a name that are not UTF-8 become U+FFFD, and so do control characters and marks of direction: by these a
-    name could make up lines of its own, or look like another.
+    Bytes that are not UTF-8, control characters and direction marks become U+FFFD, so that a name can neither add lines
+    to a report nor look like another name.
     """
     return _DECEPTIVE.sub("\ufffd", os.fsencode(path.as_posix()).decode("utf-8", "replace"))
 
@@ -92,15 +91,15 @@ def _list_into(discovery: Discovery, folder: Path, root: Path, seen: set[tuple[i
         elif _identity(entry) not in seen:
             _list_into(discovery, entry, root, seen)
         elif entry.is_symlink():
-            skip(entry, "a link to a folder that is listed already, or that is left out")
+            skip(entry, "a link to a folder that is already listed or excluded")
 
 
 def _reason_to_skip(path: Path) -> str | None:
-    """Why an entry of a folder is no recording and no folder to descend into, judged without opening it."""
+    """Return why an entry is neither a recording nor a folder to list, without opening it; None if it is one."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        kind = "a broken or circular link" if path.is_symlink() else "it cannot be looked at"
+        kind = "a broken or circular link" if path.is_symlink() else "inaccessible"
         return f"{kind}: {error.strerror}"
     if path.name.startswith("."):
         return "hidden folder" if stat.S_ISDIR(mode) else "hidden file"
@@ -116,6 +115,6 @@ def _reason_to_skip(path: Path) -> str | None:
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    """Device and inode: the same for every path that leads to a folder."""
+    """Return device and inode, which are the same for all paths to a folder."""
     status = folder.stat()
     return status.st_dev, status.st_ino

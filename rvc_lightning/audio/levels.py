@@ -1,6 +1,6 @@
-"""How loud a recording is, how much of it is clipped and how much is silent.
+"""Measure level, clipping and silence of a recording.
 
-Letters: N samples.
+Legend: N samples.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _CLIPPED_FROM = 0.999
 
 @dataclass(frozen=True)
 class Levels:
-    """Figures of a recording as it was found, before any filter.
+    """Levels of a recording before any filter.
 
     Attributes:
-        level_db: root mean square of what is not silent, dB of full scale; -120 where all is.
-        clipped_share: share of the samples at full scale or beyond.
-        silent_share: share of the time that lies below the threshold of silence.
+        level_db: Root mean square outside silences, in dB of full scale; -120 if all is silent.
+        clipped_share: Share of samples at full scale or beyond.
+        silent_share: Share of time below the threshold of silence.
     """
 
     level_db: float
@@ -34,27 +34,27 @@ class Levels:
 
 
 class LevelMeter:
-    """Measures a recording while it is read, block by block.
+    """Measure a recording while it is read block by block.
 
-    It belongs before the resampler, which rounds off what was clipped.
+    Use it before a resampler, which smooths clipped samples.
     """
 
     def __init__(self, sample_rate: int, threshold_db: float) -> None:
-        """Begins a recording.
+        """Start a recording.
 
         Args:
-            sample_rate: its own, Hz.
-            threshold_db: hops of 15 ms below this level are silence, dB of full scale.
+            sample_rate: Rate of the recording in Hz.
+            threshold_db: Level below which a hop of 15 ms is silent, in dB of full scale.
         """
         self._hop_samples = round(HOP_SECONDS * sample_rate)
-        self._least_power = 10 ** (threshold_db / 10)
+        self._min_power = 10 ** (threshold_db / 10)
         self._samples = self._clipped = self._hops = self._sounding = 0
         self._power = 0.0
         self._rest = np.zeros(0, dtype=np.float32)
         self._digest = hashlib.blake2b(digest_size=16, salt=str(sample_rate).encode())
 
     def watch(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The blocks, float32 [n] each, as they are."""
+        """Measure and yield the blocks, float32 [n]."""
         for block in blocks:
             self._add(block)
             yield block
@@ -70,17 +70,17 @@ class LevelMeter:
         self._measure(joined[:whole])
 
     def _measure(self, audio: np.ndarray) -> None:
-        """Whole hops."""
+        """Measure whole hops."""
         hops = audio.reshape(-1, self._hop_samples)
         power = np.einsum("ij,ij->i", hops, hops, dtype=np.float64) / self._hop_samples
-        sounding = power[power >= self._least_power]
+        sounding = power[power >= self._min_power]
         self._hops += len(power)
         self._sounding += len(sounding)
         self._power += float(sounding.sum())
 
     @property
     def levels(self) -> Levels:
-        """Of what was watched to its end."""
+        """Levels of the recording, complete after iteration of `watch`."""
         power = self._power / max(self._sounding, 1)
         return Levels(
             level_db=max(10 * math.log10(max(power, 1e-30)), LOWEST_DB),
@@ -90,5 +90,5 @@ class LevelMeter:
 
     @property
     def sound(self) -> str:
-        """Digest of rate and samples: the same for the same sound in another lossless file."""
+        """Digest of rate and samples, which is the same for all lossless files with the same sound."""
         return self._digest.hexdigest()

@@ -1,6 +1,6 @@
-"""Recordings as sequences of samples of which a part at a time is in memory.
+"""Sequences of samples that are read and written in parts, so that memory use does not depend on their length.
 
-Letters: N samples.
+Legend: N samples.
 """
 
 from __future__ import annotations
@@ -17,93 +17,93 @@ import numpy as np
 from rvc_lightning.io.files import TEMPORARY_PREFIX
 
 BLOCK_SAMPLES = 1 << 18
-"""What is worked on at once, where it does not matter."""
+"""Default length of a part."""
 
 # 4 MB: a minute at 16 kHz.
-_MOST_IN_MEMORY = 1 << 20
+_MAX_IN_MEMORY = 1 << 20
 
 
 class Samples(Protocol):
-    """A recording, float32 [N]: an array, or what reads like one."""
+    """A recording, float32 [N]: an array, or an object with the same interface."""
 
     def __len__(self) -> int:
-        """N."""
+        """Return N."""
 
     def __getitem__(self, part: slice, /) -> np.ndarray:
-        """Samples start:stop, float32 [n]; no steps."""
+        """Return samples start:stop, float32 [n]; steps are not supported."""
 
 
 class Growing(Protocol):
-    """What samples can be added to."""
+    """A destination of samples."""
 
     def __len__(self) -> int:
-        """Samples that were added, whether they are still there or not."""
+        """Return the number of samples appended so far, including those dropped since."""
 
     def append(self, block: np.ndarray, /) -> None:
-        """Adds samples [n] to the end."""
+        """Append samples [n]."""
 
 
 def spans(samples: int, length: int = BLOCK_SAMPLES) -> Iterator[slice]:
-    """Consecutive parts of at most `length` that make up `samples`."""
+    """Yield consecutive slices of at most `length` that cover `samples`."""
     for start in range(0, samples, length):
         yield slice(start, min(start + length, samples))
 
 
 def blocks_of(samples: Samples) -> Iterator[np.ndarray]:
-    """The samples, float32 [n] at a time."""
+    """Yield the samples in blocks, float32 [n]."""
     return (samples[span] for span in spans(len(samples)))
 
 
 class Scaled:
-    """A recording at another level."""
+    """A recording multiplied by a gain."""
 
     def __init__(self, samples: Samples, gain: float) -> None:
         self.samples, self.gain = samples, np.float32(gain)
 
     def __len__(self) -> int:
-        """N."""
+        """Return N."""
         return len(self.samples)
 
     def __getitem__(self, part: slice) -> np.ndarray:
-        """Samples start:stop, float32 [n]."""
+        """Return samples start:stop, float32 [n]."""
         return self.samples[part] * self.gain
 
 
 class SpillBuffer:
-    """Mono float32 samples [N] that are appended block by block and read anywhere: in memory while they are few.
+    """Mono float32 samples [N] with append and random access, in memory up to a limit and in a file beyond it.
 
-    It may go from one process to another: it keeps no file open.
+    No file stays open, so that the buffer can be sent to another process.
     """
 
-    def __init__(self, folder: Path, most_in_memory: int = _MOST_IN_MEMORY) -> None:
-        """An empty one.
+    def __init__(self, folder: Path, max_in_memory: int = _MAX_IN_MEMORY) -> None:
+        """Create an empty buffer.
 
         Args:
-            folder: Where a file may be made; whoever made the folder removes it.
-            most_in_memory: As many samples may be without one.
+            folder: Folder for the file; its owner removes it.
+            max_in_memory: Maximum number of samples in memory.
         """
         self._path = folder / f"{uuid.uuid4().hex}.f32"
-        self._most_in_memory = most_in_memory
+        self._max_in_memory = max_in_memory
         self._blocks: list[np.ndarray] = []
         self._samples = 0
         self._in_file = False
 
     def __len__(self) -> int:
-        """N."""
+        """Return N."""
         return self._samples
 
     def append(self, block: np.ndarray) -> None:
-        """Adds samples [n] to the end."""
+        """Append samples [n]."""
         self._blocks.append(np.asarray(block, dtype=np.float32))
         self._samples += len(block)
-        if self._in_file or self._samples > self._most_in_memory:
+        if self._in_file or self._samples > self._max_in_memory:
             with self._path.open("ab") as file:
                 for waiting in self._blocks:
                     file.write(waiting.tobytes())
             self._blocks, self._in_file = [], True
 
     def __getitem__(self, part: slice) -> np.ndarray:
-        """The samples of a part, whose step is 1."""
+        """Return samples start:stop, float32 [n]."""
         start, stop, _ = part.indices(self._samples)
         if self._in_file:
             return np.fromfile(self._path, np.float32, max(stop - start, 0), offset=start * np.float32().itemsize)
@@ -112,22 +112,22 @@ class SpillBuffer:
         return self._blocks[0][start:stop]
 
     def remove(self) -> None:
-        """Drops the samples, and the file if there is one."""
+        """Drop the samples and the file."""
         self._blocks, self._samples, self._in_file = [], 0, False
         self._path.unlink(missing_ok=True)
 
 
 @contextmanager
-def collected(blocks: Iterable[np.ndarray], scratch: Path, most_in_memory: int = 1 << 24) -> Iterator[Samples]:
-    """What comes in blocks as one recording, for as long as it takes.
+def collected(blocks: Iterable[np.ndarray], scratch: Path, max_in_memory: int = 1 << 24) -> Iterator[Samples]:
+    """Collect blocks into one recording, which exists until the context exits.
 
     Args:
-        blocks: float32 [n] each.
-        scratch: where a folder for it may be made, which vanishes at the end.
-        most_in_memory: samples; by default 64 MB, nearly six minutes at 48 kHz.
+        blocks: Blocks, float32 [n].
+        scratch: Folder for a temporary folder, which is removed at the end.
+        max_in_memory: Maximum number of samples in memory; by default 64 MB, nearly six minutes at 48 kHz.
     """
     with tempfile.TemporaryDirectory(dir=scratch, prefix=TEMPORARY_PREFIX) as folder:
-        reel = SpillBuffer(Path(folder), most_in_memory)
+        buffer = SpillBuffer(Path(folder), max_in_memory)
         for block in blocks:
-            reel.append(block)
-        yield reel
+            buffer.append(block)
+        yield buffer

@@ -1,4 +1,4 @@
-"""Cutting a recording at its silences.
+"""Cut a recording at silences.
 
 The level is measured per hop of 15 ms over a window of four hops:
 
@@ -6,10 +6,10 @@ The level is measured per hop of 15 ms over a window of four hops:
     window    2 hops before ... 2 hops after the frame's time, zeros outside the recording
     frame           0    1    2   ...  N // hop
 
-A run of frames below the threshold is a silence; a long enough one becomes a cut. Up to half a second of a
-silence stays with its neighbours, the rest is dropped, and each border lies on the quietest frame near it.
+A run of frames below the threshold is a silence, and a long silence becomes a cut. Up to half a second of a silence is
+kept on each side, the rest is dropped, and each border is moved to the quietest frame near it.
 
-Letters: N samples, F frames.
+Legend: N samples, F frames.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from rvc_lightning.audio.samples import Samples
 HOP_SECONDS = 0.015
 _WINDOW_HOPS = 4
 _BLOCK_HOPS = 2048
-_LOWEST = 1e-6
+_MIN_LEVEL = 1e-6
 
 
 @dataclass(frozen=True)
 class Slicer:
-    """Cuts at silence; all times are rounded to hops of 15 ms.
+    """Cut a recording at silences; all times are rounded to hops of 15 ms.
 
     Attributes:
-        threshold_db: level below which a frame is silent, dB of full scale.
-        min_length_seconds: a cut comes no sooner than this after the last one.
-        min_interval_seconds: a silence shorter than this is no cut.
-        max_kept_seconds: how much of a silence stays with the sound on either side.
+        threshold_db: Level below which a frame is silent, in dB of full scale.
+        min_length_seconds: Minimum time between two cuts.
+        min_interval_seconds: Minimum length of a silence to cut.
+        max_kept_seconds: Maximum length of silence to keep on each side of a cut.
     """
 
     threshold_db: float = -42.0
@@ -45,14 +45,14 @@ class Slicer:
     max_kept_seconds: float = 0.5
 
     def __call__(self, audio: Samples, sample_rate: int) -> list[tuple[int, int]]:
-        """Find the pieces to keep.
+        """Return the pieces to keep.
 
         Args:
             audio: float32 [N].
             sample_rate: Hz.
 
         Returns:
-            (start, end) of each piece in samples, in order; all else is silence, and nothing else gives [].
+            (start, end) of each piece in samples, in order; empty if the recording is silent.
         """
         hop_samples = round(HOP_SECONDS * sample_rate)
         level = level_per_hop(audio, hop_samples)
@@ -64,16 +64,16 @@ class Slicer:
         return [(start, end) for start, end in borders if start < end]
 
     def silence_of(self, audio: Samples, sample_rate: int) -> str:
-        """Why nothing of a recording, float32 [N] at Hz, is kept, in the terms in which the threshold is meant."""
+        """Return the reason why no piece of a recording, float32 [N], is kept."""
         level = level_per_hop(audio, round(HOP_SECONDS * sample_rate)).max()
         window_ms = 1000 * _WINDOW_HOPS * HOP_SECONDS
         return (
-            f"silent: its loudest {window_ms:.0f} ms have a level of {20 * math.log10(max(level, _LOWEST)):.1f} dB, "
+            f"silent: its loudest {window_ms:.0f} ms have a level of {20 * math.log10(max(level, _MIN_LEVEL)):.1f} dB, "
             f"below slicing.threshold_db={self.threshold_db:g}"
         )
 
     def _silences_to_cut(self, level: np.ndarray, hops_per_second: float) -> list[tuple[int, int]]:
-        """(begin, end) in hops of what is dropped; begin = end is a cut that drops nothing."""
+        """Return (begin, end) of each dropped silence in hops; a cut with begin = end drops nothing."""
         min_length = round(self.min_length_seconds * hops_per_second)
         min_interval = round(self.min_interval_seconds * hops_per_second)
         kept = round(self.max_kept_seconds * hops_per_second)
@@ -93,7 +93,7 @@ class Slicer:
 
 
 def level_per_hop(audio: Samples, hop_samples: int) -> np.ndarray:
-    """Root mean square around the start of every hop.
+    """Return the root mean square around the start of each hop.
 
     Args:
         audio: float32 [N].
@@ -103,7 +103,7 @@ def level_per_hop(audio: Samples, hop_samples: int) -> np.ndarray:
         float64 [F], F = N // H + 1.
     """
     hops = len(audio) // hop_samples + _WINDOW_HOPS
-    # Two hops of silence before the recording, and at its end what fills up the last one, and one more.
+    # Zeros before the recording for two hops, and after it to the end of the last hop and for one more.
     energy = np.zeros(hops)
     before = _WINDOW_HOPS // 2
     for first in range(0, len(audio) // hop_samples + 1, _BLOCK_HOPS):
@@ -115,13 +115,13 @@ def level_per_hop(audio: Samples, hop_samples: int) -> np.ndarray:
 
 
 def _quiet_runs(quiet: np.ndarray) -> list[tuple[int, int]]:
-    """(first quiet frame, first loud frame after it) of every run; a run at the end ends at F."""
+    """Return (first quiet frame, first loud frame after it) of each run; a run at the end ends at F."""
     steps = np.diff(quiet.astype(np.int8), prepend=0, append=0)
     return list(zip(np.flatnonzero(steps == 1).tolist(), np.flatnonzero(steps == -1).tolist(), strict=True))
 
 
 def _cut_within(level: np.ndarray, start: int, end: int, kept: int) -> tuple[int, int]:
-    """What to drop of the silence [start, end): nothing but a point if it is short, its middle if long."""
+    """Return the part of the silence [start, end) to drop: a point if it is short, its middle if it is long."""
     if end - start <= kept:
         point = _quietest(level, start, end)
         return (0 if start == 0 else point), point
@@ -135,11 +135,11 @@ def _cut_within(level: np.ndarray, start: int, end: int, kept: int) -> tuple[int
 
 
 def _quietest(level: np.ndarray, first: int, last: int) -> int:
-    """The first of the quietest frames of first..last, both included."""
+    """Return the first of the quietest frames from `first` to `last`, both included."""
     return first + int(np.argmin(level[first : last + 1]))
 
 
 def _between(cuts: list[tuple[int, int]], total: int) -> list[tuple[int, int]]:
-    """What the cuts leave of 0..total."""
+    """Return the pieces of 0..total between the cuts."""
     borders = [0, *itertools.chain.from_iterable(cuts), total]
     return [(begin, end) for begin, end in zip(borders[::2], borders[1::2], strict=True) if begin < end]

@@ -1,9 +1,9 @@
-"""Audio that passes through in blocks: what a stage gives for a recording is the same however it is cut into blocks.
+"""Stages that process audio block by block; the result does not depend on the lengths of the blocks.
 
-    stage.push(block) ─▶ block, of any length, empty as well        once for each block
-    stage.finish()    ─▶ the rest                                   once, at the end
+    stage.push(block) ─▶ block of any length, possibly empty        once for each block
+    stage.finish()    ─▶ remaining samples                          once, at the end
 
-Memory is bounded by what a stage has to know of its surroundings, not by the recording.
+Memory use depends on the context that a stage needs, not on the length of the recording.
 
 Legend: N samples.
 """
@@ -18,26 +18,26 @@ import soxr
 
 
 class Stage(ABC):
-    """One step that audio passes through; for one recording only."""
+    """One processing step; each instance processes one recording."""
 
     @abstractmethod
     def push(self, block: np.ndarray) -> np.ndarray:
-        """The next samples, float32 [N] -> what is ready of the result, float32 [any]."""
+        """Process the next samples, float32 [N]; return the samples that are ready, float32 [any]."""
 
     @abstractmethod
     def finish(self) -> np.ndarray:
-        """What is left of the result, float32 [any]; nothing may be pushed afterwards."""
+        """Return the remaining samples, float32 [any]; `push` must not be called afterwards."""
 
 
 def run(stage: Stage, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """What `stage` makes of a recording that comes in blocks."""
+    """Yield the result of `stage` for a recording in blocks."""
     for block in blocks:
         yield stage.push(block)
     yield stage.finish()
 
 
 class Chain(Stage):
-    """Stages one after the other; without any, audio comes out as it goes in."""
+    """A sequence of stages; an empty one returns its input."""
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         self.stages = list(stages)
@@ -57,43 +57,43 @@ class Chain(Stage):
 
 
 class Resampler(Stage):
-    """Another sampling rate, as `audio.decode.resample` gives it: the length is rounded up, nothing is lost."""
+    """Resample like `audio.decode.resample`; the length is rounded up."""
 
     def __init__(self, from_rate: int, to_rate: int) -> None:
         self._rates = from_rate, to_rate
         self._stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="VHQ")
-        self._taken = self._given = 0
+        self._n_in = self._n_out = 0
 
     def push(self, block: np.ndarray) -> np.ndarray:
         """See `Stage`."""
-        self._taken += len(block)
+        self._n_in += len(block)
         from_rate, to_rate = self._rates
         if from_rate == to_rate:
-            return self._counted(block)
-        return self._counted(self._stream.resample_chunk(np.ascontiguousarray(block, dtype=np.float32)))
+            return self._count(block)
+        return self._count(self._stream.resample_chunk(np.ascontiguousarray(block, dtype=np.float32)))
 
     def finish(self) -> np.ndarray:
         """See `Stage`."""
         from_rate, to_rate = self._rates
         rest = self._stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
-        missing = -(-self._taken * to_rate // from_rate) - self._given
+        missing = -(-self._n_in * to_rate // from_rate) - self._n_out
         return np.pad(rest[:missing], (0, max(missing - len(rest), 0)))
 
-    def _counted(self, block: np.ndarray) -> np.ndarray:
-        self._given += len(block)
+    def _count(self, block: np.ndarray) -> np.ndarray:
+        self._n_out += len(block)
         return block
 
 
 class Parts(Stage):
-    """What can only be done to a whole recording, done to parts of it that are cut where it is quiet.
+    """Apply a process for whole recordings to parts, which are cut at quiet places.
 
-    A part is worked on with what surrounds it, and fades into its neighbour around the cut:
+    Each part is processed with context on both sides and cross-faded with its neighbour around the cut:
 
         part 0   |<-------------------------->|<-context>|
         part 1                     |<-context>|<-------------------------->|<-context>|
                                             ><   fade
 
-    Cuts depend on the samples alone, so that blocks do not change the result.
+    Cuts depend on the samples alone, not on the blocks.
     """
 
     def __init__(
@@ -105,14 +105,14 @@ class Parts(Stage):
         search_seconds: float = 5.0,
         context_seconds: float = 1.0,
     ) -> None:
-        """Gets ready for a recording.
+        """Start a recording.
 
         Args:
-            process: Of float32 [N], as many samples.
+            process: Function from float32 [N] to float32 [N].
             sample_rate: In Hz.
-            part_seconds: No part is longer than this.
-            search_seconds: Nor shorter by more than this, but for the last.
-            context_seconds: What `process` gets of the surroundings on either side.
+            part_seconds: Maximum length of a part.
+            search_seconds: Length of the end of a part in which the quietest place is cut.
+            context_seconds: Context that `process` gets on each side.
         """
         self._process = process
         self._part, self._search, self._context = (
@@ -120,7 +120,7 @@ class Parts(Stage):
         )
         self._window = max(sample_rate // 100, 2)
         self._buffer = np.zeros(0, dtype=np.float32)
-        # Samples at the head of the buffer that were given already and are context now.
+        # Samples at the start of the buffer that are returned already and serve as context.
         self._before = 0
         self._tail = np.zeros(0, dtype=np.float32)
 
@@ -141,7 +141,7 @@ class Parts(Stage):
         return done
 
     def _cut(self) -> int:
-        """The middle of the quietest 10 ms of the last `search` of a part, in samples of the buffer."""
+        """Return the position in the buffer of the quietest 10 ms in the last `search` samples of a part."""
         first = self._before + self._part - self._search
         total = np.concatenate([[0.0], np.abs(self._buffer[first : first + self._search], dtype=np.float64).cumsum()])
         return first + int((total[self._window :] - total[: -self._window]).argmin()) + self._window // 2
@@ -156,7 +156,7 @@ class Parts(Stage):
         return part[: -2 * half]
 
     def _faded(self, part: np.ndarray) -> np.ndarray:
-        """`part`, whose first samples are those of the last tail, with that tail fading out."""
+        """Cross-fade the last tail into `part`, whose first samples cover the same time."""
         count = min(len(self._tail), len(part))
         ramp = (np.arange(count, dtype=np.float32) + 0.5) / max(count, 1)
         return np.concatenate([self._tail[:count] * (1 - ramp) + part[:count] * ramp, part[count:]])

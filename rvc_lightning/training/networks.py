@@ -51,7 +51,7 @@ def network_configs(config: DictConfig, **sizes: int) -> NetworkConfigs:
     training = TrainingConfig.from_values(model)
     min_samples = discriminator.min_samples
     if training.mel_loss != "single":
-        min_samples = max(min_samples, MultiScaleMel.FEWEST_SAMPLES)
+        min_samples = max(min_samples, MultiScaleMel.MIN_SAMPLES)
     if training.segment_frames * synthesizer.hop_samples < min_samples:
         raise ConfigurationError(
             f"model.segment_frames={training.segment_frames}: the discriminator and the mel loss need "

@@ -66,7 +66,7 @@ def test_multi_scale_mel_of_silence_and_of_the_shortest_waveform():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         mels = MultiScaleMel(24000)
-    silence = torch.zeros(1, MultiScaleMel.FEWEST_SAMPLES, requires_grad=True)
+    silence = torch.zeros(1, MultiScaleMel.MIN_SAMPLES, requires_grad=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         spectra = mels(silence)
     assert [spectrum.shape[1] for spectrum in spectra] == [n_mels for n_mels, _ in MultiScaleMel.SCALES]

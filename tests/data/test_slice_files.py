@@ -25,7 +25,7 @@ def test_long_recording_is_cut_in_blocks(tmp_path, monkeypatch, changes):
 
     def collect_on_disk(blocks, scratch):
         folders.append(scratch)
-        return collected(blocks, scratch, most_in_memory=10_000)
+        return collected(blocks, scratch, max_in_memory=10_000)
 
     monkeypatch.setattr(slice_files, "collected", collect_on_disk)
     slice_recording(Recording(tmp_path, "a.wav", "0", "a", digest=digest(path)), tmp_path / "out", 24000, slicing)
