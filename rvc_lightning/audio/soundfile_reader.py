@@ -64,6 +64,13 @@ def sound_path(path: Path) -> str | bytes:
     return str(path) if os.name == "nt" else os.fsencode(path)
 
 
+class _ForwardFile(soundfile.SoundFile):
+    """A file that is read forward only: the seek of soundfile after each block breaks some codecs of libsndfile."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 class SoundfileReader:
     """A recording that libsndfile reads completely.
 
@@ -86,7 +93,7 @@ class SoundfileReader:
         self._stream = path.open("rb")
         self._layout = _Layout(self._stream, path.stat().st_size)
         try:
-            self._file = soundfile.SoundFile(self._first_of_several() or sound_path(path))
+            self._file = _ForwardFile(self._first_of_several() or sound_path(path))
         except (soundfile.LibsndfileError, TypeError):
             self._stream.close()
             raise
