@@ -14,7 +14,7 @@ from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
 from rvc_lightning.training.export import export_checkpoint
 
 
-def test_a_voice_that_is_replaced_is_told_and_kept(make_module, dataset, tmp_path, caplog):
+def test_a_replaced_voice_is_reported_and_kept(make_module, dataset, tmp_path, caplog):
     caplog.set_level("INFO", "rvc_lightning.training.export")
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
     trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))

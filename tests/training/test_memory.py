@@ -26,6 +26,8 @@ from rvc_lightning.training.config import CHECKPOINTED
 from rvc_lightning.training.module import frozen
 from rvc_lightning.training.networks import build_module
 
+pytestmark = pytest.mark.slow
+
 
 def weights_after(steps, **training):
     module = tiny_module(SGD, **training)
@@ -163,7 +165,7 @@ def test_a_copy_computes_its_own_activations():
     torch.testing.assert_close(module.discriminator(waveform)[0].score, before)
 
 
-def test_an_unknown_part_is_refused():
+def test_an_unknown_part_is_rejected():
     config = composed("model.checkpoint_activations=some")
     header = DatasetHeader(config.model.synthesizer.sample_rate, {}, {"dim": 768})
     with pytest.raises(ConfigurationError, match="none, generator, all"):
@@ -173,7 +175,7 @@ def test_an_unknown_part_is_refused():
 # ------------------------------------------------------------------ compilation
 
 
-def test_what_is_compiled_is_not_compiled_for_ever(monkeypatch, tmp_path):
+def test_compilation_ends_after_two_epochs(monkeypatch, tmp_path):
     """Batches of several sizes, slices of many lengths, validation: after two epochs nothing is compiled any more."""
     compiled = []
 

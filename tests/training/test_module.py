@@ -13,6 +13,8 @@ from rvc_lightning.models import DiscriminatorConfig
 from rvc_lightning.training.module import RVCModule, frozen
 from rvc_lightning.voice import rvc_format
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
 CASES = {
     # name of the reference data -> discriminator, and what training it takes

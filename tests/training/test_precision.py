@@ -85,7 +85,7 @@ def test_16_mixed_scales_by_itself_and_is_bf16_on_a_cpu(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["9", "16-true", "bf16-true", "transformer-engine", "half"])
-def test_other_precisions_are_refused_with_the_choices(precision, tmp_path):
+def test_other_precisions_are_rejected_with_the_choices(precision, tmp_path):
     with pytest.raises(ConfigurationError, match="precision=bf16-mixed, precision=16-mixed"):
         build_trainer(composed(f"trainer.precision={precision}", run=str(tmp_path)))
 

@@ -121,7 +121,7 @@ def test_a_voice_serves_but_for_its_posterior_encoder(tmp_path, caplog):
     assert "posterior encoder" in caplog.text and "discriminator starts from random weights" in caplog.text
 
 
-def test_a_diverged_file_is_refused(pair):
+def test_a_diverged_file_is_rejected(pair):
     content = torch.load(pair[0], weights_only=True)
     content["model"]["flow.flows.0.pre.bias"][0] = torch.nan
     torch.save(content, pair[0])
@@ -169,7 +169,7 @@ def test_official_pairs_are_chosen_by_rate_generator_and_version():
         read_pretrained(PretrainedConfig(source="official"), quick_config())
 
 
-def test_a_repository_of_ones_own():
+def test_files_of_another_repository():
     values = {"repository": "owner/voices", "generator": "a/G.pth", "discriminator": "a/D.pth"}
     with pytest.raises(AssetError, match=r"'a/G\.pth' of the hub repository 'owner/voices'"):
         read_pretrained(PretrainedConfig(source="files", **values), quick_config())
@@ -263,7 +263,7 @@ def test_a_pair_that_diverged_is_not_written(tmp_path, recordings):
     ("override", "setting"),
     [("model=full", "model="), ("content=spectral", "content="), ("sample_rate=40k", "sample_rate=")],
 )
-def test_a_misfit_is_told_before_anything_is_prepared(tmp_path, override, setting):
+def test_a_mismatch_is_reported_before_preparation(tmp_path, override, setting):
     config = composed("+experiment=quickstart", override, f"paths.root={tmp_path}", run=str(tmp_path / "run"))
     with pytest.raises(VoiceError, match=rf"G\.pth' does not match .*change .*{setting}.*pretrained=none"):
         workflow.train(config)

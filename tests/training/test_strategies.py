@@ -22,6 +22,8 @@ from rvc_lightning.training import trainer as building
 from rvc_lightning.training.strategies import FSDPStrategy
 from rvc_lightning.training.trainer import build_preparing_trainer, build_trainer
 
+pytestmark = pytest.mark.slow
+
 RANKS = Path(__file__).parents[1] / "support/ranks.py"
 SEVERAL = ("trainer.accelerator=cpu", "trainer.devices=2")
 ALL = {
@@ -120,7 +122,7 @@ def test_one_device_starts_no_process_group(tmp_path):
         (["strategy=fsdp", "precision=16-mixed"], "bf16-mixed"),
     ],
 )
-def test_what_does_not_go_together_is_refused(overrides, message):
+def test_contradicting_settings_are_rejected(overrides, message):
     with pytest.raises(ConfigurationError, match=message):
         build_trainer(composed(*SEVERAL, *overrides))
 
@@ -132,7 +134,7 @@ def test_a_sweep_starts_its_ranks_itself(monkeypatch):
     build_trainer(composed(*SEVERAL, "strategy=ddp_spawn"))
 
 
-def test_fewer_devices_than_processes_are_refused(monkeypatch):
+def test_fewer_devices_than_processes_are_rejected(monkeypatch):
     """Otherwise each process would train for itself and overwrite the others' files."""
     started = {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
     for name, value in (started | {"GROUP_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}).items():

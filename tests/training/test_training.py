@@ -38,6 +38,8 @@ from rvc_lightning.training.export import export_checkpoint, export_index, load_
 from rvc_lightning.training.module import RVCModule
 from rvc_lightning.voice.voice import Voice
 
+pytestmark = pytest.mark.slow
+
 
 def test_short_epochs_show_speed_and_gradients_too(make_module, dataset, tmp_path):
     """Epochs of two steps, and ten steps between two points of the curves."""
@@ -145,7 +147,7 @@ def test_the_discriminator_can_join_later(make_module):
     assert any(not torch.equal(tensor, before[name]) for name, tensor in module.discriminator.state_dict().items())
 
 
-def test_a_constant_is_heard_until_the_discriminator_hears_it(make_module):
+def test_an_offset_is_penalized_before_the_discriminator_joins(make_module):
     module = make_module()
     generated = module.generate(collate(random_batch(2)))
     shifted = generated._replace(fake=generated.fake + 0.25)
@@ -178,7 +180,7 @@ def test_each_item_is_generated_in_its_own_way(make_module):
     torch.testing.assert_close(mixed, torch.stack([recorded[0], expected[1], recorded[2]]))
 
 
-def test_a_share_beyond_all_is_refused():
+def test_a_share_above_one_is_rejected():
     with pytest.raises(ConfigurationError, match=r"from_content_share=1\.5"):
         training_config(from_content_share=1.5)
 
@@ -216,8 +218,8 @@ def test_other_precisions_train(make_module, dataset, precision):
     assert float(trainer.callback_metrics["val/mel"]) > 0
 
 
-def test_learning_rate_falls_once_an_epoch_and_a_resume_goes_on(make_module, dataset, tmp_path):
-    """Defect T5: the peers repeat an epoch or decay once too often or too seldom."""
+def test_learning_rate_falls_once_per_epoch_also_after_a_resume(make_module, dataset, tmp_path):
+    """Other tools repeat an epoch or decay once too often or too seldom."""
     rates = []
 
     class Watch(Callback):
@@ -265,7 +267,7 @@ def test_a_signal_saves_and_a_resume_takes_the_very_next_batch(make_module, data
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_a_checkpoint_of_other_sizes_is_refused_with_the_difference(make_module, dataset, tmp_path, tiny_synthesizer):
+def test_a_checkpoint_of_other_sizes_is_rejected_with_the_difference(make_module, dataset, tmp_path, tiny_synthesizer):
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
     trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
     content = torch.load(keep.path, weights_only=True)
@@ -332,7 +334,7 @@ def test_an_index_is_exported_once_and_alone(make_module, dataset, tmp_path):
 
 
 def test_a_diverged_checkpoint_is_not_exported(make_module, dataset, tmp_path):
-    """Defect T18: overflow in half precision goes unnoticed in the peers."""
+    """Other tools do not detect overflow in half precision."""
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
     module = make_module()
     trainer_for(callbacks=[keep]).fit(module, data_of(dataset))
@@ -408,7 +410,7 @@ def assert_log_shows_everything(folder, config, score):
     assert events.Scalars("best/val/mel")[0].value == pytest.approx(score)
 
 
-def test_a_run_folder_goes_on_in_place(tmp_path, recordings, caplog):
+def test_a_run_resumes_in_its_folder(tmp_path, recordings, caplog):
     """What a user does after a crash: the same command, with the run folder."""
     caplog.set_level("INFO")
     changes = ["showcase=null", "trainer.max_epochs=2", "callbacks.last.every_n_steps=1"]
@@ -432,7 +434,7 @@ def test_a_run_folder_goes_on_in_place(tmp_path, recordings, caplog):
     assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
 
 
-def test_a_run_that_goes_on_keeps_its_speakers(tmp_path, recordings):
+def test_a_resumed_run_keeps_its_speakers(tmp_path, recordings):
     (recordings / "ben").mkdir()
     (recordings / "11.flac").rename(recordings / "ben" / "11.flac")
     (recordings / "carla").mkdir()
@@ -451,7 +453,7 @@ def test_a_run_that_goes_on_keeps_its_speakers(tmp_path, recordings):
 
 
 @pytest.mark.parametrize("change", ["name=spectral", "edition=1"])
-def test_a_run_goes_on_with_the_content_it_was_trained_with(tmp_path, recordings, change):
+def test_a_run_resumes_only_with_its_content_features(tmp_path, recordings, change):
     config = small_run(tmp_path, recordings, "showcase=null", "trainer.max_epochs=1")
     prepare_dataset(config)
     run_training(config)
@@ -465,7 +467,7 @@ def test_a_run_goes_on_with_the_content_it_was_trained_with(tmp_path, recordings
         run_training(small_run(tmp_path, recordings, f"checkpoint={checkpoint}"))
 
 
-def test_averaged_weights_are_one_word(tmp_path, recordings):
+def test_averaged_weights_are_one_override(tmp_path, recordings):
     config = small_run(tmp_path, recordings, "callbacks=ema", "trainer.max_epochs=1")
     trainer = run_training(config)
     assert AVERAGED_KEY in torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
@@ -480,7 +482,7 @@ def test_averaged_weights_are_one_word(tmp_path, recordings):
         (["checkpoint=no.ckpt"], "no.ckpt"),
     ],
 )
-def test_a_users_mistake_is_one_clear_error(tmp_path, recordings, overrides, message):
+def test_a_mistake_of_the_user_is_one_clear_error(tmp_path, recordings, overrides, message):
     with pytest.raises(RVCError, match=message):
         workflow.train(small_run(tmp_path, recordings, *overrides))
     assert not (tmp_path / "voices").exists()

@@ -19,6 +19,8 @@ from rvc_lightning.training import run as workflow
 from rvc_lightning.training.dataset import prepare_dataset
 from rvc_lightning.training.module import RVCModule
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def recordings(tmp_path):
@@ -47,7 +49,7 @@ REFINEGAN = ["generator=refinegan", "discriminator=v3", "loss=multi_scale", *SMA
     ],
     ids=["no pitch", "MRF", "RefineGAN", "source and filter"],
 )
-def test_from_recordings_to_a_voice_that_speaks(tmp_path, recordings, caplog, overrides, vocoder, pitch):
+def test_from_recordings_to_a_voice_that_converts(tmp_path, recordings, caplog, overrides, vocoder, pitch):
     caplog.set_level("INFO")
     sizes = ["model.synthesizer.initial_channels=32", "trainer.max_epochs=1"]
     score = workflow.train(small_run(tmp_path, recordings, *sizes, *overrides))
@@ -82,7 +84,7 @@ def test_refinegan_trains_in_other_precisions(tmp_path, recordings, prepared, pr
         (["data.batch_size=0"], "batch_size=0"),
     ],
 )
-def test_a_contradiction_is_refused_before_anything_is_prepared(tmp_path, recordings, overrides, message):
+def test_a_contradiction_is_rejected_before_preparation(tmp_path, recordings, overrides, message):
     with pytest.raises(ConfigurationError, match=message):
         workflow.train(small_run(tmp_path, recordings, *overrides))
     assert not (tmp_path / "datasets").exists()
@@ -96,7 +98,7 @@ def test_the_experiment_for_refinegan_sets_what_goes_with_it():
 
 @pytest.mark.parametrize("segment_frames", [24, 25, 40])
 def test_only_slices_that_hold_a_segment_are_trained_on(tmp_path, segment_frames):
-    """Defect T4: at 32 kHz clips of 38 frames pass the peers' test for segments of 40."""
+    """At 32 kHz clips of 38 frames pass the test of other tools for segments of 40."""
     rows = [
         ManifestRow(id=str(n), recording=str(n), speaker=0, sample_rate=32000, audio="a", f0="f", content="c",
                     samples=320 * n, frames=n, seconds=n / 100)
@@ -108,7 +110,7 @@ def test_only_slices_that_hold_a_segment_are_trained_on(tmp_path, segment_frames
     kept = [row.frames for row in data.training_rows]
     assert kept and max(kept) == segment_frames + 3
     for frames in kept:
-        # What is left once content, at two frames each, covers no more than the audio (specification 8.3).
+        # What is left once content, at two frames each, covers no more than the audio (SPECIFICATION.md, section 8.3).
         assert min(frames, 2 * ((160 * frames - 80) // 320)) >= segment_frames
 
 

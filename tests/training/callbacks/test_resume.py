@@ -29,6 +29,8 @@ from rvc_lightning.training.checkpoints import (
     read_checkpoint,
 )
 
+pytestmark = pytest.mark.slow
+
 CLOCK = {"val_check_interval": "00:00:00:00", "check_val_every_n_epoch": None}
 """Validation by the clock, here after every step."""
 
@@ -181,7 +183,7 @@ def test_a_run_killed_by_the_system_ends_bit_by_bit_as_one_that_was_not(make_mod
     assert_same(end_state(tmp_path), uninterrupted(make_module, dataset))
 
 
-def test_a_truncated_newest_checkpoint_is_named_and_the_one_before_taken(
+def test_a_truncated_newest_checkpoint_is_reported_and_the_previous_one_used(
     make_module, dataset, tmp_path, uninterrupted, caplog
 ):
     with pytest.raises(Killed):
@@ -198,7 +200,7 @@ def test_a_truncated_newest_checkpoint_is_named_and_the_one_before_taken(
     assert_same(end_state(tmp_path), uninterrupted(make_module, dataset))
 
 
-def test_a_training_stopped_by_the_clock_goes_on_within_the_epoch(make_module, dataset, tmp_path, uninterrupted):
+def test_a_training_stopped_by_the_clock_resumes_within_the_epoch(make_module, dataset, tmp_path, uninterrupted):
     class StopAt(Callback):
         def on_train_batch_end(self, trainer, pl_module, *args):
             trainer.should_stop = trainer.should_stop or pl_module.optimizer_steps == 6
@@ -280,7 +282,7 @@ def test_the_curves_of_a_resumed_run_have_neither_gap_nor_overlap(make_module, d
     assert [step for step, _ in whole["val/mel"]] == [1, 3, 5, 7]
 
 
-def test_the_best_value_comes_along_into_another_folder(make_module, dataset, tmp_path, caplog):
+def test_the_best_checkpoint_is_copied_to_another_folder(make_module, dataset, tmp_path, caplog):
     old, new, third = tmp_path / "old", tmp_path / "new", tmp_path / "third"
     with pytest.raises(Killed):
         run(make_module, dataset, old, KillAt("on_train_batch_start", 3))
