@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from omegaconf import DictConfig
 
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
+from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.config.values import required
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ def main(config: DictConfig) -> None:
     for file in imported.skipped:
         log.warning("skipped: %s: %s", file.path, file.reason)
     log.info("dataset: %s (%d slices, %.1f minutes)", dataset, len(imported.rows), imported.minutes)
-    settings = [f"name={config.name}", f"paths.dataset={dataset}", *_content(imported.header)]
+    settings = [
+        format_override("name", config.name),
+        format_override("paths.dataset", dataset),
+        *_content(imported.header),
+    ]
     if pair is None:
         log.info("networks: none, there is no G_*.pth in '%s'", experiment)
         settings += [*synthesizer_overrides(configured_sizes(blocks, imported.header)), "pretrained=official"]
@@ -45,11 +49,11 @@ def main(config: DictConfig) -> None:
             *synthesizer_overrides(pair.synthesizer),
             f"discriminator={pair.discriminator_choice}",
             "pretrained=files",
-            f"pretrained.generator={pair.generator}",
-            f"pretrained.discriminator={pair.discriminator}",
+            format_override("pretrained.generator", pair.generator),
+            format_override("pretrained.discriminator", pair.discriminator),
             f"optimizer.lr={learning_rate_after(pair.epoch, blocks):.6g}",
         ]
-    log.info("continue with: %s", shlex.join(["python", "-m", "rvc_lightning.train", *settings]))
+    log.info("continue with: %s", format_command("train", *settings))
 
 
 def _content(header: DatasetHeader) -> list[str]:

@@ -252,12 +252,14 @@ def fitting_kind(values: Any, weights: Mapping[str, Tensor]) -> VoiceKind | None
 
 def _describe_other_file(path: Path, content: Mapping[str, Any]) -> str:
     """Describe a file without the entry `weight`, and how to get a voice from it."""
+    # Imported here since Hydra is not needed otherwise.
+    from rvc_lightning.cli.overrides import format_command, format_override
+
     if "state_dict" in content:
-        return (
-            f"'{path}' is a training checkpoint; export its voice: python -m rvc_lightning.export checkpoint='{path}'"
-        )
+        command = format_command("export", format_override("checkpoint", path))
+        return f"'{path}' is a training checkpoint; export its voice: {command}"
     if "model" in content:
-        command = f"python -m rvc_lightning.voice convert-format '{path}' OUT.pth --to applio"
+        command = format_command("voice", "convert-format", str(path), "OUT.pth", "--to", "applio")
         return f"'{path}' is a training checkpoint of another tool; extract the voice of a G_….pth: {command}"
     return f"'{path}' is not a voice: it has no entry 'weight', only {sorted(map(str, content))[:8]}"
 

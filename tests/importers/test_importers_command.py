@@ -49,6 +49,14 @@ def test_import_without_pair_starts_from_the_official_one(experiment, sizes):
     assert (found.sample_rate, found.upsample_rates) == (sizes.sample_rate, sizes.upsample_rates)
 
 
+def test_printed_command_quotes_paths(experiment, sizes, discriminator):
+    write_training_pair(experiment, sizes, discriminator, epoch=7)
+    folder = experiment.rename(experiment.with_name("anna's [1], =é #"))
+    overrides = printed_overrides(command("importers", f"folder={folder}", "name=anna"))
+    config = composed(*overrides)
+    assert config.pretrained.generator == str(folder / "G_2333333.pth")
+
+
 @pytest.mark.slow
 def test_printed_command_trains_from_the_pair(experiment, sizes, discriminator, tmp_path):
     write_training_pair(experiment, sizes, discriminator, epoch=7)

@@ -164,8 +164,8 @@ def test_missing_file_and_folder_are_reported(tmp_path):
 @pytest.mark.parametrize(
     ("key", "command"),
     [
-        ("model", "rvc_lightning.voice convert-format '{}' OUT.pth --to applio"),
-        ("state_dict", "rvc_lightning.export checkpoint='{}'"),
+        ("model", "rvc_lightning.voice convert-format {} OUT.pth --to applio"),
+        ("state_dict", "rvc_lightning.export checkpoint={}"),
     ],
 )
 def test_checkpoint_error_names_the_command(tmp_path, key, command):
