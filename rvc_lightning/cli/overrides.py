@@ -85,6 +85,8 @@ def _quoted(argument: str, *, is_sweep: bool) -> str:
     # Choices of groups: Hydra answers a number or null without the choices there are.
     if not is_text and not (is_number_like(value) and key.lstrip("+") in group_names()):
         return argument
+    if is_text and value[:2] in ("'~", '"~'):
+        return f"{key}={value[0]}{os.path.expanduser(value[1:])}"
     has_grammar = value[:1] in ("'", '"') or re.search(r"\$\{.+\}", value) is not None or (is_sweep and "," in value)
     if has_grammar or value == "" or (is_text and value == "null"):
         return argument
