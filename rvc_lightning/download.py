@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 resolvers.register()
 
 
-@command("download", uses_lightning=False)
+@command("download")
 def main(config: DictConfig) -> None:
     """Print the table of files, or download those that `files` selects."""
     # Slow to import, and --help does not need it.

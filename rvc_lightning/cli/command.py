@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from importlib import import_module
 from io import TextIOWrapper
 from typing import Any, TypeVar
 
@@ -55,17 +54,11 @@ _FULL_ERROR = "HYDRA_FULL_ERROR"
 _RESOLVER_ERROR = "raised while resolving interpolation: "
 
 
-def command(
-    config_name: str, *, uses_lightning: bool = True
-) -> Callable[[Callable[[DictConfig], R]], Callable[[], None]]:
+def command(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callable[[], None]]:
     """Turn a function into a command that is configured by `conf/CONFIG_NAME.yaml` and the command line.
 
     Like `hydra.main`, but a user's mistake is one line on the error stream and exit status 1. With HYDRA_FULL_ERROR=1
     in the environment, Hydra's own errors keep their traceback.
-
-    Args:
-        config_name: Name of the configuration file.
-        uses_lightning: Whether to import Lightning before the function runs, to hide its messages.
     """
 
     def decorate(function: Callable[[DictConfig], R]) -> Callable[[], None]:
@@ -75,8 +68,7 @@ def command(
         def job(config: DictConfig) -> R:
             nonlocal started
             started = True
-            if uses_lightning:
-                silence_libraries()
+            silence_libraries()
             with errors_as_exit_status():
                 return function(config)
 
@@ -157,10 +149,13 @@ def silence_libraries() -> None:
     """Hide warnings and messages of libraries that do not concern the user."""
     for message in _LIBRARY_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        # Imported first: Lightning sets the level of its logger when it is imported.
-        import_module(name)
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # Filters of handlers: Lightning sets the level of its loggers when it is imported, seconds later.
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_for_the_user)
+
+
+def _is_for_the_user(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or not record.name.startswith("lightning.")
 
 
 def _escape_unprintable() -> None:

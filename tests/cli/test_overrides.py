@@ -42,7 +42,15 @@ def test_home_folders_are_expanded(monkeypatch):
 
 @pytest.mark.parametrize(
     "argument",
-    ["audio=null", "audio=", "audio=${demo:target}", "optimizer.lr=1e-3", "seed=007", "--multirun", "+experiment=voice"],
+    [
+        "audio=null",
+        "audio=",
+        "audio=${demo:target}",
+        "optimizer.lr=1e-3",
+        "seed=007",
+        "--multirun",
+        "+experiment=voice",
+    ],
 )
 def test_other_arguments_keep_their_grammar(argument):
     assert quote_text_settings([argument]) == [argument]

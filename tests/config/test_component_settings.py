@@ -4,9 +4,11 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from configurations import composed
 from omegaconf import OmegaConf
 from stubs import make_pitch_weights
 
+from rvc_lightning.config.values import plain
 from rvc_lightning.content import CONTENT_ENCODERS, build_content_encoder
 from rvc_lightning.data.slicing import MODES, SlicingConfig
 from rvc_lightning.pitch import PITCH_EXTRACTORS, build_pitch_extractor
@@ -48,6 +50,6 @@ def test_content(name):
 
 @pytest.mark.parametrize("name", MODES)
 def test_slicing_states_every_field(name):
-    settings = load("slicing", name)
+    settings = plain(composed(f"slicing={name}").slicing)
     assert list(settings) == [field.name for field in fields(SlicingConfig)]
     assert SlicingConfig.from_values(settings).mode == name
