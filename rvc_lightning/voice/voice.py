@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.io.files import atomic_path
 from rvc_lightning.io.pickles import read_pickle
