@@ -151,7 +151,8 @@ class FeatureExtraction(lightning.LightningModule):
     def on_predict_end(self) -> None:
         """Sum the timing over all ranks."""
         self._progress.close()
-        self.timing.copy_(self.trainer.strategy.reduce(self.timing.to(self.device), reduce_op="sum"))
+        timing = torch.tensor(self.timing.tolist(), device=self.device)
+        self.timing.copy_(self.trainer.strategy.reduce(timing, reduce_op="sum"))
 
 
 def _write(paths: list[Path | None], values: list[Any], dtype: type) -> None:
