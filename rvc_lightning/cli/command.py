@@ -133,7 +133,7 @@ def errors_as_exit_status() -> Iterator[None]:
 
 
 def _interrupted() -> SystemExit:
-    _print_error("Interrupted. Finished work is kept; repeat the command to continue.")
+    _print_error("Interrupted. Finished files are kept.")
     return SystemExit(130)
 
 

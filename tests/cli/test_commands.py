@@ -34,7 +34,7 @@ def test_ctrl_c_is_a_line_and_the_status_of_shells(function, caplog):
         errors_as_exit_status()(function)()
     assert end.value.code == 130
     assert [record.message for record in caplog.records if record.name == "rvc_lightning.cli.command"] == [
-        "Interrupted. Finished work is kept; repeat the command to continue."
+        "Interrupted. Finished files are kept."
     ]
 
 

@@ -80,15 +80,18 @@ def test_a_loading_process_does_not_outlive_its_parent():
 
 
 @pytest.mark.long
+@pytest.mark.slow
 def test_preparation_killed_many_times(tmp_path):
     report("prepare", kill_at_random(Prepare(DEMO_FOLDER / "target", num_workers=1), tmp_path, MANY, seed=1))
 
 
 @pytest.mark.long
+@pytest.mark.slow
 def test_training_killed_many_times(tmp_path):
     report("train", kill_at_random(Train(DEMO_FOLDER / "target", epochs=2, batch_size=8), tmp_path, MANY, seed=2))
 
 
 @pytest.mark.long
+@pytest.mark.slow
 def test_conversion_killed_many_times(tmp_path, voice):
     report("convert", kill_at_random(Convert(DEMO_FOLDER / "target", voice, num_workers=1), tmp_path, MANY, seed=3))

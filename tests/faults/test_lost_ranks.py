@@ -105,6 +105,7 @@ def test_a_hanging_rank_is_killed(monkeypatch, caplog):
 
 
 @pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "victim"), [("ddp", 1), ("ddp", 0), ("fsdp", 1)])
 def test_a_killed_rank_ends_the_run_within_a_minute(tmp_path, strategy, victim):
     write_tiny_dataset(tmp_path)
