@@ -86,7 +86,7 @@ def test_16_mixed_scales_by_itself_and_is_bf16_on_a_cpu(tmp_path):
 
 @pytest.mark.parametrize("precision", ["9", "16-true", "bf16-true", "transformer-engine", "half"])
 def test_other_precisions_are_rejected_with_the_choices(precision, tmp_path):
-    with pytest.raises(ConfigurationError, match="precision=bf16-mixed, precision=16-mixed"):
+    with pytest.raises(ConfigurationError, match="32-true, bf16-mixed, 16-mixed, 64-true"):
         build_trainer(composed(f"trainer.precision={precision}", run=str(tmp_path)))
 
 
