@@ -9,6 +9,7 @@ Legend: N samples, C channels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from typing import BinaryIO
 
 import av
@@ -17,6 +18,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.filter import Graph
 
 from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
 
@@ -190,7 +192,11 @@ class MediaReader:
 
 
 class _Converter:
-    """Convert frames to planar float32 with the rate and channels of the first frame."""
+    """Convert frames to planar float32 with the rate and channels of the first frame.
+
+    The filters run in one thread. `av.AudioResampler` starts more, and a forked worker that collects a graph of its
+    parent would wait forever for threads that it does not have.
+    """
 
     def __init__(self) -> None:
         self._target: tuple[str, int] | None = None
@@ -198,12 +204,37 @@ class _Converter:
 
     def __call__(self, frame: AudioFrame) -> list[AudioFrame]:
         source = frame.format.name, frame.layout.name, frame.sample_rate
+        self._target = self._target or source[1:]
+        if source == ("fltp", *self._target):
+            return [frame]
         if source != self._source:
             # Joined streams may differ in rate and channels.
             self._source = source
-            layout, rate = self._target = self._target or (frame.layout.name, frame.sample_rate)
-            self._resampler = av.AudioResampler("fltp", layout, rate)
-        return self._resampler.resample(frame)
+            self._graph = self._build(frame, *self._target)
+        self._graph.push(frame)
+        return list(self._pull())
+
+    def _build(self, frame: AudioFrame, layout: str, rate: int) -> Graph:
+        graph = Graph()
+        graph.threads = 1
+        buffer = graph.add_abuffer(
+            sample_rate=frame.sample_rate,
+            format=frame.format.name,
+            layout=frame.layout.name,
+            time_base=frame.time_base or Fraction(1, frame.sample_rate),
+        )
+        target = graph.add("aformat", f"sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout}")
+        graph.link_nodes(buffer, target, graph.add("abuffersink")).configure()
+        return graph
+
+    def _pull(self) -> Iterator[AudioFrame]:
+        while True:
+            try:
+                frame = self._graph.pull()
+            except (BlockingIOError, EOFError):
+                return
+            assert isinstance(frame, AudioFrame)
+            yield frame
 
 
 class _Timeline:
