@@ -40,9 +40,9 @@ BY_HAND = (
     r"empty_cache",
     r"weights_only=False",
     r"import torchaudio",
-    # What the environment decides comes through the configuration, where it is documented. These two are not ours:
-    # torch's threads and Hydra read them.
-    r'os\.environ(?!\.setdefault\("GOMP_SPINCOUNT"|.*_FULL_ERROR)|getenv',
+    # What the environment decides comes through the configuration, where it is documented. These are not ours:
+    # torch's threads, Hydra and child processes read them.
+    r'os\.environ(?!\.setdefault\("GOMP_SPINCOUNT"|.*_FULL_ERROR|.*PYTHONPATH)|getenv',
 )
 
 

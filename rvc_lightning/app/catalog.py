@@ -131,7 +131,7 @@ class VoiceCatalog:
             facts, index = read_voice_info(path), self.index(name)
             as_rows(facts)
         except (VoiceError, OSError) as error:
-            return str(error).replace(f"'{path}'", f"'{name}'")
+            return str(error).replace(str(path), name)
         except Exception:
             # One malformed file must not hide the other voices.
             log.exception("Reading '%s' failed", path)

@@ -19,6 +19,7 @@ from rvc_lightning.io.files import atomic_path, link_or_copy
 from rvc_lightning.io.locks import exclusive_lock
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models import SynthesizerConfig
+from rvc_lightning.models.generators import check_generator
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.retrieval.index import IndexConfig
 from rvc_lightning.retrieval.index_file import INDEX_SUFFIX
@@ -179,6 +180,7 @@ def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
     content = _read_complete(checkpoint)
     saved = content[CHECKPOINT_KEY]
     config = SynthesizerConfig.from_values(saved["synthesizer"])
+    check_generator(config)
     information = _information(name, config, saved, epoch=int(content["epoch"]))
     return Voice.from_synthesizer(config, _synthesizer_weights(content), information)
 

@@ -1,6 +1,6 @@
 """File formats of RVC: the only module with positional configurations and the names of stored tensors.
 
-SPECIFICATION.md, sections 0 (weight norm), 1 (voice files), 2 (checkpoints) and 4.10 (names).
+SPECIFICATION.md, sections 0, 1, 2 and 4.10: weight norm, voice files, checkpoints and names.
 """
 
 from __future__ import annotations

@@ -360,7 +360,7 @@ def test_from_a_folder_of_recordings_to_a_converted_voice(tmp_path, recordings, 
     source = soundfile.info(DEMO_FOLDER / "source" / "01.flac")
     assert rate == 24000 and len(converted) == -(-source.frames * 24000 // source.samplerate)
     assert np.abs(converted).max() > 0
-    for line in ("voice:", "index:", "dataset:", "tensorboard --logdir", "keep its melody", "Listen: "):
+    for line in ("voice:", "index:", "dataset:", "tensorboard --logdir", "Pitch correlation with", "Listen: "):
         assert line in caplog.text
     # The demo has one speaker, who has a pitch.
     assert f"proposed_pitch_hz={Voice.load(voice / f'{name}.pth').median_f0_hz:.0f}" in caplog.text

@@ -218,7 +218,8 @@ def test_a_kill_while_saving_leaves_no_half_file(make_module, dataset, tmp_path,
     def half(content, path):
         if read_steps(content) == 4:
             save(content, path)
-            os.truncate(path, 1000)
+            path.flush()
+            os.truncate(path.fileno(), 1000)
             monkeypatch.setattr(os, "unlink", lambda *args, **kwargs: None)  # the dead clear nothing away
             raise Killed
         save(content, path)
