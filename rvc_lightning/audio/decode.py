@@ -248,7 +248,7 @@ class _Mixer:
         """Whether the mean of all blocks so far is much weaker than that of unrelated channels."""
         self._powers = self._powers + np.square(block, dtype=np.float64).sum(axis=0)
         self._mean_power += float(np.square(mean, dtype=np.float64).sum())
-        unrelated = self._powers.sum() / len(self._powers) ** 2
+        unrelated = self._powers.sum() / len(self._powers) ** 2  # type: ignore[arg-type, union-attr]
         return peak_of(block) >= SILENT_PEAK and self._mean_power < _CANCELLED_SHARE * unrelated
 
 
@@ -262,7 +262,7 @@ def _open_reader(path: Path, stack: ExitStack) -> _Reader:
         reason = str(error)
     try:
         file = stack.enter_context(path.open("rb"))
-        return stack.enter_context(closing(MediaReader(file, AUDIO_FORMATS)))
+        return stack.enter_context(closing(MediaReader(file, AUDIO_FORMATS)))  # type: ignore[return-value]
     except FFmpegError:
         pass
     except LookupError as error:

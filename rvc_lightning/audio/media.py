@@ -109,7 +109,7 @@ class MediaReader:
     def _open(self) -> InputContainer:
         self._file.seek(0)
         options = {"format_whitelist": self._formats, "protocol_whitelist": "none"}
-        return av.open(self._file, container_options=options, metadata_errors="replace", buffer_size=_BUFFER_BYTES)
+        return av.open(self._file, container_options=options, metadata_errors="replace", buffer_size=_BUFFER_BYTES)  # type: ignore[return-value]
 
     def _select_track(self) -> AudioStream:
         """Return the first track with sound, or the first of all if all are silent."""
@@ -150,7 +150,7 @@ class MediaReader:
         for packet in self._packets(stream):
             try:
                 for frame in packet.decode():
-                    yield from convert(frame)
+                    yield from convert(frame)  # type: ignore[arg-type]
             except FFmpegError:
                 self._errors += 1
 
@@ -177,7 +177,7 @@ class MediaReader:
             start = (stream.start_time or 0) * stream.time_base - self._timeline.origin if self._timeline.is_kept else 0
             self.seconds = float(max(start, 0) + stream.duration * stream.time_base)
         else:
-            self.seconds = None if container.duration is None else container.duration / av.time_base
+            self.seconds = None if container.duration is None else container.duration / av.time_base  # type: ignore[assignment]
         is_certain = name not in _ESTIMATED_DURATION and (stream.duration is not None or len(container.streams) == 1)
         if name == "mp3":
             is_certain = self._states_frame_count()
@@ -262,7 +262,7 @@ class _Timeline:
 
     def _gap(self, frame: AudioFrame) -> int:
         rate = frame.sample_rate
-        position = round((float(frame.pts * frame.time_base) - self.origin) * rate) + self._shift
+        position = round((float(frame.pts * frame.time_base) - self.origin) * rate) + self._shift  # type: ignore[operator]
         gap = position - self._samples
         if abs(gap) < _MIN_GAP_SECONDS * rate:
             return 0

@@ -96,7 +96,7 @@ class MediaProcess:
             content = self._messages.read(4 * math.prod(message["shape"]))
             if len(content) < 4 * math.prod(message["shape"]):
                 raise LookupError(self._failure())
-            return message, np.frombuffer(content, np.float32).reshape(message["shape"])
+            return message, np.frombuffer(content, np.float32).reshape(message["shape"])  # type: ignore[arg-type]
         finally:
             timer.cancel()
 

@@ -83,7 +83,7 @@ def read_saved_overrides(path: Path) -> dict[str, Override]:
     """
     # Unresolved: an interpolation would otherwise read this machine's environment.
     texts = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    overrides = parse_overrides([text for text in texts if isinstance(text, str)])
+    overrides = parse_overrides([text for text in texts if isinstance(text, str)])  # type: ignore[union-attr]
     for key, one in overrides.items():
         if not _is_data(key, one):
             log.warning("Ignoring '%s' in '%s': saved settings may only set known values", one.input_line, path)

@@ -15,7 +15,7 @@ class StartedRanks(NamedTuple):
     """Ranks that a launcher outside of Lightning has started."""
 
     launcher: str
-    count: int
+    count: int  # type: ignore[assignment]
 
 
 def externally_started_ranks() -> StartedRanks | None:

@@ -124,8 +124,8 @@ def build_preparing_trainer(config: DictConfig, trainer: Trainer | None = None) 
         first = list(devices)[:1] if isinstance(devices, ListConfig) else 1
         return _trainer(config, **_BARE, precision=precision, devices=first, num_nodes=1, strategy="auto")
     # Ranks without work wait for the others for a day at most.
-    strategy = DDPStrategy(start_method=start_method(run), timeout=timedelta(days=1))
-    return _trainer(config, **_BARE | {"callbacks": [RankWatch()]}, precision=precision, strategy=strategy)
+    strategy = DDPStrategy(start_method=start_method(run), timeout=timedelta(days=1))  # type: ignore[arg-type]
+    return _trainer(config, **_BARE | {"callbacks": [RankWatch()]}, precision=precision, strategy=strategy)  # type: ignore[operator]
 
 
 def build_converting_trainer(config: DictConfig) -> Trainer:
@@ -146,7 +146,7 @@ def build_converting_trainer(config: DictConfig) -> Trainer:
     entry = StrategyRegistry[name]
     # A rank may wait for another that converts a recording of hours.
     strategy = entry["strategy"](**entry["init_params"], timeout=timedelta(days=30))
-    return _trainer(config, **_BARE | {"callbacks": [RankWatch()]}, strategy=strategy)
+    return _trainer(config, **_BARE | {"callbacks": [RankWatch()]}, strategy=strategy)  # type: ignore[operator]
 
 
 def _trainer(config: DictConfig, **changes: Any) -> Trainer:
