@@ -152,6 +152,8 @@ def silence_libraries() -> None:
     # Filters of handlers: Lightning sets the level of its loggers when it is imported, seconds later.
     for handler in logging.getLogger().handlers:
         handler.addFilter(_is_for_the_user)
+    for name in {"lightning.pytorch", "lightning.fabric"} & sys.modules.keys():
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _is_for_the_user(record: logging.LogRecord) -> bool:
