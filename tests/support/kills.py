@@ -114,7 +114,7 @@ class Train:
         RVCModule.on_train_batch_start = begin
         checkpoints = folder / "run" / "checkpoints"
         more = [f"checkpoint={folder}/run"] if checkpoints.is_dir() and any(checkpoints.glob("[!.]*.ckpt")) else []
-        train.train.__wrapped__(composed(*self.words(folder), *more, run=str(folder / "run")))
+        train.main.__wrapped__(composed(*self.words(folder), *more, run=str(folder / "run")))
 
     def words(self, folder):
         sizes = (f"model.synthesizer.{name}={value}" for name, value in SIZES.items())
