@@ -146,18 +146,9 @@ def _print_error(line: str) -> None:
 
 
 def silence_libraries() -> None:
-    """Hide warnings and messages of libraries that do not concern the user."""
+    """Hide warnings of libraries that do not concern the user."""
     for message in _LIBRARY_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
-    # Filters of handlers: Lightning sets the level of its loggers when it is imported, seconds later.
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_is_for_the_user)
-    for name in {"lightning.pytorch", "lightning.fabric"} & sys.modules.keys():
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _is_for_the_user(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.WARNING or not record.name.startswith("lightning.")
 
 
 def _escape_unprintable() -> None:

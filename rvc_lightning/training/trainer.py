@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -151,6 +152,9 @@ def build_converting_trainer(config: DictConfig) -> Trainer:
 
 def _trainer(config: DictConfig, **changes: Any) -> Trainer:
     """Build the configured trainer with `changes`. Raises ConfigurationError."""
+    # Lightning sets these levels when it is imported. Its messages concern developers.
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     _check_trainer_settings(config)
     values = {key: value for key, value in plain(config.trainer).items() if key not in changes}
     trainer = instantiate(values, "trainer", **changes)
