@@ -9,11 +9,10 @@ Legend: N samples, C channels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import soundfile
@@ -23,6 +22,7 @@ from av.error import FFmpegError
 from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
 from rvc_lightning.audio.media import AUDIO_FORMATS, MediaReader
 from rvc_lightning.audio.media_process import MediaProcess
+from rvc_lightning.audio.reader import AudioReader
 from rvc_lightning.audio.soundfile_reader import SoundfileReader
 from rvc_lightning.errors import AudioError
 
@@ -73,7 +73,7 @@ def load_audio(path: Path | str, sample_rate: int | None = None) -> tuple[np.nda
         Samples, float32 [N], and their rate in Hz.
 
     Raises:
-        AudioError: The file is missing, empty, not audio, or holds NaN or infinity.
+        AudioError: The file is missing, empty, not audio, or contains NaN or infinity.
     """
     decoded = decode_audio(path)
     if decoded.warning:
@@ -103,10 +103,6 @@ def open_audio(path: Path | str) -> Iterator[AudioStream]:
     path = Path(path)
     with ExitStack() as stack:
         try:
-            if path.is_dir():
-                raise AudioError(f"'{path}' is a folder, not a recording")
-            if path.stat().st_size == 0:
-                raise AudioError(f"'{path}' is empty (0 bytes)")
             reader = _open_reader(path, stack)
         except OSError as error:
             raise AudioError(f"'{path}' cannot be read: {error.strerror or error}") from error
@@ -161,12 +157,12 @@ class AudioStream:
         seconds: Duration by the header or an estimate; None if unknown.
     """
 
-    def __init__(self, path: Path, reader: _Reader) -> None:
+    def __init__(self, path: Path, reader: AudioReader) -> None:
         self.path, self.sample_rate, self.seconds = path, reader.sample_rate, reader.seconds
         self._reader, self._mixer, self._samples = reader, _Mixer(), 0
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield the blocks. Raises AudioError at the end if there are no samples, or NaN or infinity among them."""
+        """Yield the blocks. Raises AudioError if decoding fails, and at the end if the samples cannot be used."""
         n_bad, first_bad = 0, 0
         for channels in self._blocks():
             block = self._mixer.mix(channels)
@@ -176,13 +172,13 @@ class AudioStream:
                 n_bad += int(np.count_nonzero(~finite))
             self._samples += len(block)
             yield block
-        if self._samples == 0:
-            raise AudioError(f"'{self.path}' holds no samples")
-        if n_bad:
-            raise AudioError(
-                f"'{self.path}' holds {n_bad} NaN or infinite samples (the first at"
-                f" {first_bad / self.sample_rate:.3f} s); export it again from its source"
+        if n_bad or self._samples == 0:
+            problem = (
+                f"{n_bad} NaN or infinite samples (the first at {first_bad / self.sample_rate:.3f} s)"
+                if n_bad
+                else "no samples"
             )
+            raise AudioError(f"'{self.path}' contains {problem}; export it again from its source")
 
     @property
     def warning(self) -> str | None:
@@ -192,7 +188,7 @@ class AudioStream:
     def _blocks(self) -> Iterator[np.ndarray]:
         try:
             yield from self._reader
-        except LookupError as error:
+        except AudioError as error:
             raise AudioError(f"'{self.path}' cannot be decoded to its end: {error}") from error
 
     def _truncation(self) -> list[str]:
@@ -200,23 +196,6 @@ class AudioStream:
         if not damage and stated is not None and seconds < _TRUNCATED_BELOW * stated:
             damage = "the file is shorter than its header states"
         return [f"truncated: only the first {seconds:.2f} s are usable ({damage})"] if damage else []
-
-
-class _Reader(Protocol):
-    """A decoder, iterated once: float32 blocks [N, C]."""
-
-    sample_rate: int
-    seconds: float | None
-    """Duration by the header or an estimate; None if unknown."""
-    whole_seconds: float | None
-    """Least duration of the whole file by its header; None if unknown or estimated."""
-    damage: str
-    """Reason why the file ends early; empty if it does not."""
-    warnings: list[str]
-    """Other deviations. Both are complete after iteration."""
-
-    def __iter__(self) -> Iterator[np.ndarray]: ...
-    def close(self) -> None: ...
 
 
 class _Mixer:
@@ -228,7 +207,7 @@ class _Mixer:
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
-        self._powers: np.ndarray | float = 0.0
+        self._powers = np.zeros(())
         self._mean_power = 0.0
         self._channel: int | None = None
 
@@ -248,32 +227,29 @@ class _Mixer:
         """Whether the mean of all blocks so far is much weaker than that of unrelated channels."""
         self._powers = self._powers + np.square(block, dtype=np.float64).sum(axis=0)
         self._mean_power += float(np.square(mean, dtype=np.float64).sum())
-        unrelated = self._powers.sum() / len(self._powers) ** 2  # type: ignore[arg-type, union-attr]
+        unrelated = self._powers.sum() / len(self._powers) ** 2
         return peak_of(block) >= SILENT_PEAK and self._mean_power < _CANCELLED_SHARE * unrelated
 
 
-def _open_reader(path: Path, stack: ExitStack) -> _Reader:
+def _open_reader(path: Path, stack: ExitStack) -> AudioReader:
     """Open the first decoder that accepts the file."""
-    try:
-        return stack.enter_context(closing(SoundfileReader(path)))
-    except soundfile.LibsndfileError as error:
-        reason = error.error_string
-    except (TypeError, LookupError) as error:
-        reason = str(error)
-    try:
-        file = stack.enter_context(path.open("rb"))
-        return stack.enter_context(closing(MediaReader(file, AUDIO_FORMATS)))  # type: ignore[return-value]
-    except FFmpegError:
-        pass
-    except LookupError as error:
-        raise AudioError(f"'{path}' {error}") from error
-    try:
-        reader = stack.enter_context(closing(MediaProcess(path)))
-    except LookupError as error:
-        raise AudioError(
-            f"'{path}' cannot be decoded: soundfile ('{reason}') and FFmpeg ('{error}') find no audio in it; convert it"
-            " to wav, or remove it"
-        ) from error
-    if _MALFORMED in reason:
-        reader.warnings.append(f"damaged: soundfile rejects it ('{reason}')")
-    return reader
+    decoders: tuple[Callable[[], AudioReader], ...] = (
+        lambda: SoundfileReader(path),
+        lambda: MediaReader(stack.enter_context(path.open("rb")), AUDIO_FORMATS),
+        lambda: MediaProcess(path),
+    )
+    reasons = []
+    for open_file in decoders:
+        try:
+            reader = stack.enter_context(closing(open_file()))
+        except (soundfile.LibsndfileError, TypeError, FFmpegError, AudioError) as error:
+            reasons.append(getattr(error, "error_string", str(error)))
+            continue
+        if reasons and _MALFORMED in reasons[0]:
+            reader.warnings.append(f"damaged: soundfile rejects it ('{reasons[0]}')")
+        return reader
+    problem = "is empty (0 bytes)"
+    if path.stat().st_size:
+        found = f"soundfile ('{reasons[0]}') and FFmpeg ('{reasons[-1]}') find no audio in it"
+        problem = f"cannot be decoded: {found}; convert it to wav, or remove it"
+    raise AudioError(f"'{path}' {problem}")

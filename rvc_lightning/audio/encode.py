@@ -79,21 +79,20 @@ def audio_writer(
 
     Raises:
         ConfigurationError: The extension or the rate is not supported.
-        AudioError: The format does not support the subtype or the number of channels.
+        AudioError: The encoder fails, or the samples are not finite.
         OutOfSpaceError: The disk is full.
         NotWritableError: The folder cannot be created or written to.
     """
     path = Path(path)
     check_writable(path, sample_rate)
     with atomic_path(path) as temporary:
-        writer = AudioWriter(path, sample_rate, temporary, channels, subtype)
         try:
-            yield writer
-        except BaseException:
-            with contextlib.suppress(AudioError, OSError):
-                writer.close()
-            raise
-        writer.close()
+            with contextlib.closing(_open_encoder(temporary, sample_rate, channels, subtype)) as encoder:
+                yield AudioWriter(path, encoder)
+        except (soundfile.LibsndfileError, FFmpegError) as error:
+            raise AudioError(
+                f"'{path}' cannot be written at {sample_rate} Hz: {error}; choose .wav or another sample rate"
+            ) from error
         # libsndfile does not report that the end of a flac or mp3 finds no room.
         if not has_room(temporary):
             raise out_of_space(path)
@@ -115,43 +114,22 @@ def write_audio(path: Path | str, audio: np.ndarray, sample_rate: int, subtype: 
 class AudioWriter:
     """A recording that is written block by block; created by `audio_writer`."""
 
-    def __init__(self, path: Path, sample_rate: int, temporary: Path, channels: int, subtype: str | None) -> None:
-        """Start to write `temporary`, which is to become `path`. Raises AudioError."""
-        self.path, self.sample_rate = path, sample_rate
-        self._encoder: _Encoder
-        with self._explained():
-            if path.suffix.lower() == ".m4a":
-                self._encoder = _AACEncoder(temporary, sample_rate, channels)
-            else:
-                subtype = subtype or WRITE_SUBTYPES[path.suffix.lower()]
-                self._encoder = soundfile.SoundFile(sound_path(temporary), "w", sample_rate, channels, subtype)
+    def __init__(self, path: Path, encoder: _Encoder) -> None:
+        self._path, self._encoder = path, encoder
 
     def write(self, audio: np.ndarray) -> None:
-        """Write the next samples, float [N] or [N, C] at full scale 1; integer formats clip beyond.
-
-        Raises:
-            AudioError: The samples are not finite, or the encoder rejects them.
-        """
+        """Write the next samples, float [N] or [N, C] at full scale 1; integer formats clip beyond."""
         if not np.isfinite(audio).all():
-            raise AudioError(f"'{self.path}' is not written: the samples to write hold NaN or infinity")
-        with self._explained():
-            for start in range(0, len(audio), _BLOCK_SAMPLES):
-                self._encoder.write(audio[start : start + _BLOCK_SAMPLES])
+            raise AudioError(f"'{self._path}' is not written: the samples contain NaN or infinity")
+        for start in range(0, len(audio), _BLOCK_SAMPLES):
+            self._encoder.write(audio[start : start + _BLOCK_SAMPLES])
 
-    def close(self) -> None:
-        """Write the end of the file. Raises AudioError."""
-        with self._explained():
-            self._encoder.close()
 
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn errors of the encoders into AudioError."""
-        try:
-            yield
-        except (soundfile.LibsndfileError, FFmpegError, ValueError) as error:
-            raise AudioError(
-                f"'{self.path}' cannot be written at {self.sample_rate} Hz: {error}; choose .wav or another sample rate"
-            ) from error
+def _open_encoder(path: Path, sample_rate: int, channels: int, subtype: str | None) -> _Encoder:
+    extension = path.suffix.lower()
+    if extension == ".m4a":
+        return _AACEncoder(path, sample_rate, channels)
+    return soundfile.SoundFile(sound_path(path), "w", sample_rate, channels, subtype or WRITE_SUBTYPES[extension])
 
 
 class _Encoder(Protocol):

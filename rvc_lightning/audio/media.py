@@ -9,6 +9,7 @@ Legend: N samples, C channels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from typing import BinaryIO
 
@@ -21,6 +22,8 @@ from av.error import FFmpegError
 from av.filter import Graph
 
 from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
+from rvc_lightning.audio.reader import AudioReader
+from rvc_lightning.errors import AudioError
 
 AUDIO_FORMATS = ("flac", "mp3", "ogg")
 """FFmpeg's names of the common formats that hold audio alone."""
@@ -44,16 +47,8 @@ _BLOCK_SAMPLES = 1 << 16
 _BUFFER_BYTES = 1 << 20
 
 
-class MediaReader:
-    """One audio track of a media file: the first with sound.
-
-    Attributes:
-        sample_rate: In Hz.
-        seconds: Duration that the file states or that can be estimated; None if unknown.
-        whole_seconds: Duration that the file states for certain; None if there is none.
-        damage: Error that ends the file early; empty without any.
-        warnings: Damage in between and tracks left out. Both are complete after iteration.
-    """
+class MediaReader(AudioReader):
+    """One audio track of a media file: the first with sound."""
 
     def __init__(
         self,
@@ -61,28 +56,28 @@ class MediaReader:
         formats: Iterable[str] = MEDIA_FORMATS,
         on_progress: Callable[[], None] = lambda: None,
     ) -> None:
-        """Open a seekable binary file and decode its first samples.
+        """Open a file and decode its first samples.
 
         Args:
-            file: Read from its start; remains open.
+            file: Seekable; read from its start; remains open.
             formats: Formats to accept, by FFmpeg's names.
             on_progress: Called now and then while a silent track is searched for sound.
 
         Raises:
             FFmpegError: The file has none of `formats`.
-            LookupError: No audio track can be decoded.
+            AudioError: No audio track can be decoded.
         """
+        super().__init__()
         self._file, self._formats, self._on_progress = file, ",".join(formats), on_progress
-        self.warnings: list[str] = []
-        self.damage = ""
-        self._errors = 0
         self._container = self._open()
-        stream = self._select_track()
+        tracks = [stream.index for stream in self._container.streams.audio if stream.codec_context]
+        stream = self._track(self._select_track(tracks) if len(tracks) > 1 else tracks[0]) if tracks else None
+        self._errors = 0
         self._timeline = _Timeline(self._container)
-        self._frames = self._decode(stream)
+        self._frames = self._decode(stream) if stream else iter(())
         self._first = next(self._frames, None)
-        if self._first is None:
-            raise LookupError("holds no samples")
+        if stream is None or self._first is None:
+            raise AudioError("contains no audio")
         self.sample_rate = self._first.sample_rate
         self._set_duration(stream)
 
@@ -109,60 +104,52 @@ class MediaReader:
     def _open(self) -> InputContainer:
         self._file.seek(0)
         options = {"format_whitelist": self._formats, "protocol_whitelist": "none"}
-        return av.open(self._file, container_options=options, metadata_errors="replace", buffer_size=_BUFFER_BYTES)  # type: ignore[return-value]
-
-    def _select_track(self) -> AudioStream:
-        """Return the first track with sound, or the first of all if all are silent."""
-        tracks = [stream.index for stream in self._container.streams.audio if stream.codec_context]
-        if not tracks:
-            raise LookupError("holds no audio track")
-        if len(tracks) == 1:
-            return self._track(tracks[0])
-        chosen = next((index for index in tracks if self._has_sound(index)), tracks[0])
-        others = ", ".join(_title(self._track(index), tracks) for index in tracks if index != chosen)
-        used = _title(self._track(chosen), tracks)
-        self.warnings.append(f"holds {len(tracks)} audio tracks: {used} is used, the first with sound; not {others}")
-        self._reopen()
-        return self._track(chosen)
+        return av.open(self._file, "r", container_options=options, metadata_errors="replace", buffer_size=_BUFFER_BYTES)
 
     def _track(self, index: int) -> AudioStream:
         stream = self._container.streams[index]
         assert isinstance(stream, AudioStream)
         return stream
 
-    def _reopen(self) -> None:
-        self._container.close()
-        self._container = self._open()
-        self._errors = 0
+    def _select_track(self, tracks: list[int]) -> int:
+        """Return the first of several tracks with sound, or the first of all if all are silent."""
+        titles = [_title(self._track(index), number) for number, index in enumerate(tracks, start=1)]
+        chosen = next((number for number, index in enumerate(tracks) if self._has_sound(index)), 0)
+        used = titles.pop(chosen)
+        self.warnings.append(
+            f"holds {len(tracks)} audio tracks: {used} is used, the first with sound; not {', '.join(titles)}"
+        )
+        return tracks[chosen]
 
     def _has_sound(self, index: int) -> bool:
-        self._reopen()
-        for number, frame in enumerate(self._decode(self._track(index))):
-            if peak_of(frame.to_ndarray()) >= SILENT_PEAK:
-                return True
-            if number % 1000 == 0:
-                self._on_progress()
-        return False
+        """Decode a track until its first sound, and return to the start of the file."""
+        try:
+            for number, frame in enumerate(self._decode(self._track(index))):
+                if peak_of(frame.to_ndarray()) >= SILENT_PEAK:
+                    return True
+                if number % 1000 == 0:
+                    self._on_progress()
+            return False
+        finally:
+            self._container.close()
+            self._container = self._open()
 
     def _decode(self, stream: AudioStream) -> Iterator[AudioFrame]:
         """Yield all frames as planar float32 with the rate and channels of the first one."""
         convert = _Converter()
-        for packet in self._packets(stream):
-            try:
-                for frame in packet.decode():
-                    yield from convert(frame)  # type: ignore[arg-type]
-            except FFmpegError:
-                self._errors += 1
-
-    def _packets(self, stream: AudioStream) -> Iterator[av.Packet]:
         try:
-            yield from self._container.demux(stream)
+            for packet in self._container.demux(stream):
+                try:
+                    for frame in stream.decode(packet):
+                        yield from convert(frame)
+                except FFmpegError:
+                    self._errors += 1
         except FFmpegError as error:
             self.damage = str(error.strerror)
 
     def _placed(self) -> Iterator[np.ndarray]:
         """Yield the samples [C, N] of all frames and the silence between them."""
-        frame: AudioFrame | None = self._first
+        frame = self._first
         while frame is not None:
             audio = frame.to_ndarray()
             gap = self._timeline.gap_before(frame)
@@ -176,14 +163,13 @@ class MediaReader:
         if stream.duration is not None and stream.time_base is not None:
             start = (stream.start_time or 0) * stream.time_base - self._timeline.origin if self._timeline.is_kept else 0
             self.seconds = float(max(start, 0) + stream.duration * stream.time_base)
-        else:
-            self.seconds = None if container.duration is None else container.duration / av.time_base  # type: ignore[assignment]
-        is_certain = name not in _ESTIMATED_DURATION and (stream.duration is not None or len(container.streams) == 1)
-        if name == "mp3":
-            is_certain = self._states_frame_count()
-        self.whole_seconds = self.seconds if is_certain else None
+        elif container.duration is not None:
+            self.seconds = container.duration / av.time_base
+        is_stated = name not in _ESTIMATED_DURATION and (stream.duration is not None or len(container.streams) == 1)
+        if self._has_frame_count() if name == "mp3" else is_stated:
+            self.whole_seconds = self.seconds
 
-    def _states_frame_count(self) -> bool:
+    def _has_frame_count(self) -> bool:
         position = self._file.tell()
         self._file.seek(0)
         head = self._file.read(_HEAD_BYTES)
@@ -202,43 +188,40 @@ class _Converter:
         self._target: tuple[str, int] | None = None
         self._source: tuple[str, str, int] | None = None
 
-    def __call__(self, frame: AudioFrame) -> list[AudioFrame]:
+    def __call__(self, frame: AudioFrame) -> Iterator[AudioFrame]:
         source = frame.format.name, frame.layout.name, frame.sample_rate
         self._target = self._target or source[1:]
         if source == ("fltp", *self._target):
-            return [frame]
+            yield frame
+            return
         if source != self._source:
             # Joined streams may differ in rate and channels.
             self._source = source
-            self._graph = self._build(frame, *self._target)
+            self._graph = _build_graph(frame, *self._target)
         self._graph.push(frame)
-        return list(self._pull())
+        with suppress(BlockingIOError, EOFError):
+            while True:
+                converted = self._graph.pull()
+                assert isinstance(converted, AudioFrame)
+                yield converted
 
-    def _build(self, frame: AudioFrame, layout: str, rate: int) -> Graph:
-        graph = Graph()
-        graph.threads = 1
-        buffer = graph.add_abuffer(
-            sample_rate=frame.sample_rate,
-            format=frame.format.name,
-            layout=frame.layout.name,
-            time_base=frame.time_base or Fraction(1, frame.sample_rate),
-        )
-        target = graph.add("aformat", f"sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout}")
-        graph.link_nodes(buffer, target, graph.add("abuffersink")).configure()
-        return graph
 
-    def _pull(self) -> Iterator[AudioFrame]:
-        while True:
-            try:
-                frame = self._graph.pull()
-            except (BlockingIOError, EOFError):
-                return
-            assert isinstance(frame, AudioFrame)
-            yield frame
+def _build_graph(frame: AudioFrame, layout: str, rate: int) -> Graph:
+    graph = Graph()
+    graph.threads = 1
+    buffer = graph.add_abuffer(
+        sample_rate=frame.sample_rate,
+        format=frame.format.name,
+        layout=frame.layout.name,
+        time_base=frame.time_base or Fraction(1, frame.sample_rate),
+    )
+    target = graph.add("aformat", f"sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout}")
+    graph.link_nodes(buffer, target, graph.add("abuffersink")).configure()
+    return graph
 
 
 class _Timeline:
-    """Where frames are in time, by the timestamps of their container.
+    """Positions of frames in time, by the timestamps of their container.
 
     Attributes:
         is_kept: Whether the container has timestamps to keep to.
@@ -256,14 +239,12 @@ class _Timeline:
 
     def gap_before(self, frame: AudioFrame) -> int:
         """Return the samples of silence before `frame`, and advance to its end."""
-        gap = self._gap(frame) if self.is_kept and frame.pts is not None else 0
+        gap = self._gap(frame.time, frame.sample_rate) if self.is_kept and frame.time is not None else 0
         self._samples += gap + frame.samples
         return gap
 
-    def _gap(self, frame: AudioFrame) -> int:
-        rate = frame.sample_rate
-        position = round((float(frame.pts * frame.time_base) - self.origin) * rate) + self._shift  # type: ignore[operator]
-        gap = position - self._samples
+    def _gap(self, seconds: float, rate: int) -> int:
+        gap = round((seconds - self.origin) * rate) + self._shift - self._samples
         if abs(gap) < _MIN_GAP_SECONDS * rate:
             return 0
         if 0 < gap <= _MAX_SILENCE_SECONDS * rate - self._silence:
@@ -279,6 +260,6 @@ def _format_of(container: InputContainer) -> str:
     return container.format.name.partition(",")[0]
 
 
-def _title(stream: AudioStream, tracks: list[int]) -> str:
+def _title(stream: AudioStream, number: int) -> str:
     title = stream.metadata.get("title")
-    return f"track {tracks.index(stream.index) + 1}" + (f" '{title}'" if title else "")
+    return f"track {number}" + (f" '{title}'" if title else "")

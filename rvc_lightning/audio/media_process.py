@@ -4,8 +4,8 @@ Messages of the child, each one line of JSON; an empty line shows progress:
 
     {"sample_rate": 48000, "seconds": 3.2, "whole_seconds": 3.2}     once
     {"shape": [65536, 2]}                                            before each block of float32 [N, C]
-    {"damage": "", "warnings": []}                                          once, at the end
-    {"error": "holds no audio track"}                                instead
+    {"damage": "", "warnings": []}                                   once, at the end
+    {"error": "contains no audio"}                                   instead
 
 Run as a script, this module is the child; its standard input is the media file.
 """
@@ -27,21 +27,20 @@ import numpy as np
 from av.error import FFmpegError
 
 from rvc_lightning.audio.media import MediaReader
+from rvc_lightning.audio.reader import AudioReader
+from rvc_lightning.errors import AudioError
 
 _STALL_SECONDS = 60.0
 _MEMORY_BYTES = 8 << 30
 _ROOT = Path(__file__).parents[2]
 
 
-class MediaProcess:
-    """A `MediaReader` in a child process, with the same attributes."""
+class MediaProcess(AudioReader):
+    """A `MediaReader` in a child process."""
 
     def __init__(self, path: Path) -> None:
-        """Start to decode a file.
-
-        Raises:
-            LookupError: It cannot be decoded; the message states why.
-        """
+        """Start to decode a file. Raises AudioError with the reason if it cannot be decoded."""
+        super().__init__()
         paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         with path.open("rb") as file:
             self._process = subprocess.Popen(
@@ -52,53 +51,45 @@ class MediaProcess:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             )
         assert self._process.stdout is not None
-        self._messages = self._process.stdout
-        self.damage = ""
-        self.warnings: list[str] = []
+        self._output = self._process.stdout
         self._is_stalled = False
-        try:
-            header, _ = self._receive()
-        except LookupError:
-            self.close()
-            raise
-        self.sample_rate: int = header["sample_rate"]
-        self.seconds: float | None = header["seconds"]
-        self.whole_seconds: float | None = header["whole_seconds"]
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.close)
+            header = self._receive()
+            stack.pop_all()
+        self.sample_rate = header["sample_rate"]
+        self.seconds, self.whole_seconds = header["seconds"], header["whole_seconds"]
 
     def close(self) -> None:
         """End the child."""
         self._process.kill()
-        self._messages.close()
+        self._output.close()
         self._process.wait()
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield float32 [N, C]. Raises LookupError if the child fails."""
-        while True:
-            message, block = self._receive()
-            if block is None:
-                self.damage = message["damage"]
-                self.warnings += message["warnings"]
-                return
-            yield block
+        """Yield float32 [N, C]. Raises AudioError if the child fails."""
+        while "shape" in (message := self._receive()):
+            yield np.frombuffer(message["content"], np.float32).reshape(message["shape"])
+        self.damage = message["damage"]
+        self.warnings += message["warnings"]
 
-    def _receive(self) -> tuple[dict[str, Any], np.ndarray | None]:
-        """Wait for the next message and the block that follows it."""
+    def _receive(self) -> dict[str, Any]:
+        """Wait for the next message; the bytes of a block become its `content`."""
         timer = threading.Timer(_STALL_SECONDS, self._stop_stalled)
         timer.daemon = True
         timer.start()
         try:
-            line = next((line for line in self._messages if line.strip()), b"")
-            message = json.loads(line) if line else {"error": self._failure()}
-            if "error" in message:
-                raise LookupError(message["error"])
-            if "shape" not in message:
-                return message, None
-            content = self._messages.read(4 * math.prod(message["shape"]))
-            if len(content) < 4 * math.prod(message["shape"]):
-                raise LookupError(self._failure())
-            return message, np.frombuffer(content, np.float32).reshape(message["shape"])  # type: ignore[arg-type]
+            line = next((line for line in self._output if line.strip()), b"{}")
+            message: dict[str, Any] = json.loads(line)
+            expected_bytes = 4 * math.prod(message.get("shape", [0]))
+            message["content"] = self._output.read(expected_bytes)
         finally:
             timer.cancel()
+        if line == b"{}" or len(message["content"]) < expected_bytes:
+            message["error"] = self._failure()
+        if "error" in message:
+            raise AudioError(message["error"])
+        return message
 
     def _stop_stalled(self) -> None:
         self._is_stalled = True
@@ -113,28 +104,21 @@ class MediaProcess:
 def main() -> None:
     """Decode the media file on standard input to messages on standard output."""
     _limit_memory()
-    # Progress of the search for sound shows as an empty line.
     output = sys.stdout.buffer
 
-    def on_progress() -> None:
-        output.write(b"\n")
+    def send(content: bytes = b"", **message: Any) -> None:
+        output.write((json.dumps(message).encode() if message else b"") + b"\n" + content)
         output.flush()
-
-    def send(**message: Any) -> None:
-        output.write(json.dumps(message).encode() + b"\n")
 
     with contextlib.suppress(BrokenPipeError):
         try:
-            reader = MediaReader(sys.stdin.buffer, on_progress=on_progress)
+            reader = MediaReader(sys.stdin.buffer, on_progress=send)
             send(sample_rate=reader.sample_rate, seconds=reader.seconds, whole_seconds=reader.whole_seconds)
             for block in reader:
-                send(shape=block.shape)
-                output.write(np.ascontiguousarray(block).tobytes())
-                output.flush()
+                send(block.tobytes(), shape=block.shape)
             send(damage=reader.damage, warnings=reader.warnings)
-        except (FFmpegError, LookupError, MemoryError) as error:
+        except (FFmpegError, AudioError, MemoryError) as error:
             send(error=getattr(error, "strerror", None) or str(error))
-        output.flush()
 
 
 def _limit_memory() -> None:

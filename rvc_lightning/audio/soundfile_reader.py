@@ -14,11 +14,15 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
 import soundfile
+
+from rvc_lightning.audio.reader import AudioReader
+from rvc_lightning.errors import AudioError
 
 _BLOCK_SAMPLES = 1 << 16
 _MEDIA_FORMATS = ("FLAC", "MP3")
@@ -71,16 +75,8 @@ class _ForwardFile(soundfile.SoundFile):
         return False
 
 
-class SoundfileReader:
-    """A recording that libsndfile reads completely.
-
-    Attributes:
-        sample_rate: In Hz.
-        seconds: Duration.
-        whole_seconds: Duration that a whole file has.
-        damage: What ends the file early; empty if nothing does.
-        warnings: Deviations of the file from its header.
-    """
+class SoundfileReader(AudioReader):
+    """A recording that libsndfile reads completely."""
 
     def __init__(self, path: Path) -> None:
         """Open a file.
@@ -88,38 +84,39 @@ class SoundfileReader:
         Raises:
             LibsndfileError: libsndfile cannot read it.
             TypeError: Its extension is that of headerless files.
-            LookupError: It is flac, mp3 or several ogg streams, which `MediaReader` decodes.
+            AudioError: It is flac, mp3 or several ogg streams, which `MediaReader` decodes.
         """
-        self._stream = path.open("rb")
-        self._layout = _Layout(self._stream, path.stat().st_size)
-        try:
-            self._file = _ForwardFile(self._first_of_several() or sound_path(path))
-        except (soundfile.LibsndfileError, TypeError):
-            self._stream.close()
-            raise
-        if self._file.format in _MEDIA_FORMATS or (self._file.format == "OGG" and _has_several_streams(path)):
-            self.close()
-            raise LookupError("is compressed")
-        self.sample_rate: int = self._file.samplerate
-        self.damage = "the file is shorter than its header states" if _is_cut_short(path) else ""
-        self.warnings: list[str] = []
+        super().__init__()
+        with ExitStack() as stack:
+            self._stream = stack.enter_context(path.open("rb"))
+            self._layout = _Layout(self._stream)
+            self._file = stack.enter_context(_ForwardFile(self._layout.first_of_several() or sound_path(path)))
+            file_format = self._file.format
+            if file_format in _MEDIA_FORMATS or (file_format == "OGG" and _has_several_streams(self._stream)):
+                raise AudioError("it is compressed")
+            self._resources = stack.pop_all()
+        self.sample_rate = self._file.samplerate
+        self.damage = "the file is shorter than its header states" if _is_cut_short(self._stream) else ""
+        self.seconds = self.whole_seconds = self._file.frames / self.sample_rate
         self._sections: list[range] = []
-        self.seconds = self._file.frames / self.sample_rate
         if self._file.subtype in _SAMPLE_BYTES:
             self._find_uncounted()
-        self.whole_seconds = self.seconds
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
-        self._stream.close()
+        self._resources.close()
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield float32 [N, C]."""
         if not self._sections:
             yield from self._blocks(self._file)
         for section in self._sections:
-            with self._open_raw(_Window(self._stream, section)) as raw:
+            file = self._file
+            endian = "LITTLE" if self._layout.order == "little" or file.endian == "LITTLE" else "BIG"
+            window = _Window(self._stream, section)
+            with soundfile.SoundFile(
+                window, "r", self.sample_rate, file.channels, file.subtype, endian, format="RAW"
+            ) as raw:
                 yield from self._blocks(raw)
 
     def _blocks(self, file: soundfile.SoundFile) -> Iterator[np.ndarray]:
@@ -129,34 +126,16 @@ class SoundfileReader:
         except soundfile.LibsndfileError as error:
             self.damage = error.error_string.removeprefix("Error : ")
 
-    def _first_of_several(self) -> _Window | None:
-        """Return the first of several joined files, which libsndfile rejects as a whole; None for a single file."""
-        layout = self._layout
-        is_joined = layout.is_mixed or len(layout.sections) > 1
-        return _Window(self._stream, range(layout.sections[0].stop)) if is_joined and layout.sections else None
-
     def _find_uncounted(self) -> None:
         """Note all sections of sample data if they hold more than libsndfile counts."""
-        file = self._file
-        frame_bytes = file.channels * _SAMPLE_BYTES[file.subtype]
-        found = self._layout
-        frames = sum(map(len, found.sections)) // frame_bytes
-        if found.is_mixed:
+        frame_bytes = self._file.channels * _SAMPLE_BYTES[self._file.subtype]
+        frames = sum(map(len, self._layout.sections)) // frame_bytes
+        if self._layout.is_mixed:
             self.warnings.append("a recording in another format follows in the file and is not used")
-        if frames < file.frames + _MIN_UNCOUNTED_BYTES // frame_bytes:
-            return
-        self._sections = found.sections
-        self._endian = "LITTLE" if found.order == "little" or file.endian == "LITTLE" else "BIG"
-        self.warnings.append(
-            f"its header counts {self.seconds:.2f} s of {frames / self.sample_rate:.2f} s; all of it is used"
-        )
-        self.seconds = frames / self.sample_rate
-
-    def _open_raw(self, window: _Window) -> soundfile.SoundFile:
-        file = self._file
-        return soundfile.SoundFile(
-            window, "r", file.samplerate, file.channels, file.subtype, self._endian, format="RAW"
-        )
+        if frames >= self._file.frames + _MIN_UNCOUNTED_BYTES // frame_bytes:
+            self._sections, counted = self._layout.sections, self.seconds
+            self.seconds = self.whole_seconds = frames / self.sample_rate
+            self.warnings.append(f"its header counts {counted:.2f} s of {self.seconds:.2f} s; all of it is used")
 
 
 class _Layout:
@@ -168,18 +147,23 @@ class _Layout:
         is_mixed: Whether a joined file of another format follows.
     """
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        """Scan the headers in a file of `size` bytes."""
-        self._file, self._size = file, size
+    def __init__(self, file: BinaryIO) -> None:
+        """Scan the headers in a file."""
+        self._file, self._size = file, file.seek(0, os.SEEK_END)
         self.order: Literal["little", "big"] | None = _BYTE_ORDERS.get(self._head(0)[:4])
         self.sections: list[range] = []
         self.is_mixed = False
         self._format: bytes | None = None
         position: int | None = 0 if self.order else None
         for _ in range(_MAX_CHUNKS):
-            if position is None or position >= size or self.is_mixed:
+            if position is None or position >= self._size or self.is_mixed:
                 break
             position = self._after(position)
+
+    def first_of_several(self) -> _Window | None:
+        """Return the first of several joined files, which libsndfile rejects as a whole; None for a single file."""
+        is_joined = self.is_mixed or len(self.sections) > 1
+        return _Window(self._file, range(self.sections[0].stop)) if is_joined and self.sections else None
 
     def _after(self, position: int) -> int | None:
         """Note the chunk at `position`; return where the next one starts, None if no chunk is there."""
@@ -250,15 +234,15 @@ class _Window:
         return self._file.read(min(count, rest) if count >= 0 else rest)
 
 
-def _is_cut_short(path: Path) -> bool:
-    """Whether a file ends before its header states; libsndfile reads some such files without an error."""
-    file_bytes = path.stat().st_size
-    with path.open("rb") as stream:
-        head = stream.read(32)
-        if head.startswith(_OGG_FIRST_PAGE[:4]):
-            stream.seek(max(file_bytes - _OGG_MAX_PAGE_BYTES, 0))
-            page = stream.read().rpartition(_OGG_FIRST_PAGE[:4])[2]
-            return len(page) < 2 or not page[1] & _OGG_LAST_PAGE
+def _is_cut_short(file: BinaryIO) -> bool:
+    """Return whether a file ends before its header states; libsndfile reads some such files without an error."""
+    file_bytes = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(32)
+    if head.startswith(_OGG_FIRST_PAGE[:4]):
+        file.seek(max(file_bytes - _OGG_MAX_PAGE_BYTES, 0))
+        page = file.read().rpartition(_OGG_FIRST_PAGE[:4])[2]
+        return len(page) < 2 or not page[1] & _OGG_LAST_PAGE
     if head[:4] not in _TOTAL_SIZES:
         return False
     start, size, order, left_out = _TOTAL_SIZES[head[:4]]
@@ -267,7 +251,7 @@ def _is_cut_short(path: Path) -> bool:
     return 0 < declared < 256**size - 1 and file_bytes < declared + left_out - 1
 
 
-def _has_several_streams(path: Path) -> bool:
-    """Whether an ogg file holds joined files, or video; libsndfile reads its first stream."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+def _has_several_streams(file: BinaryIO) -> bool:
+    """Return whether an ogg file holds joined files, or video; libsndfile reads its first stream."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(_OGG_FIRST_PAGE, 1) >= 0

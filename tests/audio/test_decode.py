@@ -115,7 +115,7 @@ def test_no_samples_missing_file_and_folder(tmp_path):
         load_audio(tmp_path / "a.wav")
     with pytest.raises(AudioError, match=r"missing\.wav.*No such file"):
         load_audio(tmp_path / "missing.wav")
-    with pytest.raises(AudioError, match="is a folder"):
+    with pytest.raises(AudioError, match="Is a directory"):
         load_audio(tmp_path)
 
 

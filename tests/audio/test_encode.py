@@ -42,7 +42,7 @@ def test_nothing_is_left_of_what_fails(tmp_path, extension):
         writer.write(tone())
         raise RuntimeError
     with (
-        pytest.raises(AudioError, match="hold NaN or infinity"),
+        pytest.raises(AudioError, match="contain NaN or infinity"),
         audio_writer(tmp_path / f"a{extension}", 16000) as writer,
     ):
         writer.write(np.full(5, np.nan, np.float32))
@@ -54,8 +54,6 @@ def test_write_refuses_what_it_cannot(tmp_path):
         write_audio(tmp_path / "a.aac", tone(), 16000)
     with pytest.raises(ConfigurationError, match=r"choose \.wav or another sample rate, one of: 8000, .*48000$"):
         write_audio(tmp_path / "a.mp3", tone(), 40000)
-    with pytest.raises(AudioError, match=r"a.wav' cannot be written at 16000 Hz"):
-        write_audio(tmp_path / "a.wav", tone(), 16000, subtype="VORBIS")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -195,7 +195,7 @@ def test_any_bytes_are_a_recording_or_one_error(scratch, content, magic):
     path.write_bytes(magic + content)
     try:
         # Without the child process, whose start takes a tenth of a second, and which finds no audio here either.
-        with mock.patch("rvc_lightning.audio.decode.MediaProcess", side_effect=LookupError):
+        with mock.patch("rvc_lightning.audio.decode.MediaProcess", side_effect=AudioError):
             audio, rate = load_audio(path)
     except AudioError as error:
         assert str(path) in str(error)
