@@ -52,11 +52,11 @@ def training_config(**changes):
     return TrainingConfig.from_values(values | TRAINING | changes)
 
 
-def tiny_module(optimizer=SGD, **training):
+def tiny_module(optimizer=SGD, synthesizer=SYNTHESIZER, **training):
     torch.manual_seed(7)
     config = training_config(**training)
     decay = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.99)
-    return RVCModule(SYNTHESIZER, DISCRIMINATOR, config, optimizer=optimizer, scheduler=decay)
+    return RVCModule(synthesizer, DISCRIMINATOR, config, optimizer=optimizer, scheduler=decay)
 
 
 def tiny_trainer(**changes):

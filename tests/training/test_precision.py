@@ -1,6 +1,7 @@
 """Half precision learns what float32 learns, and what needs digits keeps them."""
 
 import statistics
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from configurations import composed
 from golden import patch_draws
 from runs import Repeated, noise_batch
-from tiny import HOP, tiny_module, tiny_trainer
+from tiny import HOP, SYNTHESIZER, tiny_module, tiny_trainer
 
 from rvc_lightning.data.batch import collate
 from rvc_lightning.errors import ConfigurationError
@@ -23,7 +24,9 @@ def loss_curves(precision, monkeypatch):
     torch.manual_seed(3)
     steps = [[collate(noise_batch())] for _ in range(4)]
     # At 1e-3 these networks fall out with each other at some point, and rounding decides when.
-    module, curves = tiny_module(partial(torch.optim.AdamW, lr=3e-4)), {}
+    # oneDNN 3.12 computes wrong bf16 gradients of transposed convolutions to 4 or 8 channels on CPUs with AMX.
+    module = tiny_module(partial(torch.optim.AdamW, lr=3e-4), replace(SYNTHESIZER, initial_channels=64))
+    curves = {}
 
     def note(terms, batch):
         for name, loss in terms.items():
@@ -35,11 +38,6 @@ def loss_curves(precision, monkeypatch):
     return curves
 
 
-@pytest.mark.xfail(
-    torch.cpu._is_avx512_bf16_supported(),
-    reason="with bf16 instructions the curves of these tiny networks differ by up to 27 % (kl); cause unknown",
-    strict=False,
-)
 def test_bf16_follows_the_loss_curves_of_float32(monkeypatch):
     full, mixed = (loss_curves(precision, monkeypatch) for precision in ("32-true", "bf16-mixed"))
     assert len(full["mel"]) == N_STEPS and statistics.mean(full["mel"][-20:]) < 0.8 * statistics.mean(full["mel"][:20])
