@@ -121,19 +121,19 @@ def _no_progress_bars() -> Iterator[None]:
 
 def _load(folder: Path, version: str) -> Any:
     """Load the model in `folder` strictly. Raises ConfigurationError if it is missing or incomplete."""
-    if not (folder / "config.json").is_file():
-        raise ConfigurationError(f"content.path={folder}: name a folder with a HuBERT model, {_EXPECTED_FILES}")
     model_class: Any = _Projected if version == "v1" else HubertModel
     try:
-        config = HubertConfig.from_pretrained(folder)
+        config = HubertConfig.from_json_file(folder / "config.json")
         config.num_hidden_layers = _LAYERS[version] or config.num_hidden_layers
         with _no_progress_bars():
             model, report = model_class.from_pretrained(
                 folder, config=config, dtype=torch.float32, output_loading_info=True
             )
-    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         reason = shorten(str(error), _MAX_REASON_CHARACTERS, placeholder=" ...")
-        raise ConfigurationError(f"content.path={folder} cannot be read as a HuBERT model: {reason}") from error
+        raise ConfigurationError(
+            f"content.path={folder} is not a folder with a HuBERT model ({_EXPECTED_FILES}): {reason}"
+        ) from error
     missing = sorted(set(report["missing_keys"]) - _OPTIONAL_WEIGHTS)
     if missing:
         raise ConfigurationError(

@@ -24,8 +24,8 @@ class Coupling(nn.Module):
         self.wavenet = WaveNet(hidden, kernel_size=5, n_layers=3, speaker_channels=config.speaker_channels)
         self.post = nn.Conv1d(hidden, half, 1)
         # The flow starts as the identity.
-        nn.init.zeros_(self.post.weight)
-        nn.init.zeros_(self.post.bias)  # type: ignore[arg-type]
+        for parameter in self.post.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, mask: Tensor, speaker_code: Tensor, *, reverse: bool) -> Tensor:
         """[B, L, T], mask [B, 1, T], speaker_code [B, G, 1] -> [B, L, T]."""

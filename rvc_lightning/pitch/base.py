@@ -98,6 +98,12 @@ class PitchNetwork(nn.Module, ABC):
     finds_pitch: ClassVar[bool] = True
     """Whether the output contains pitch."""
 
+    def __init__(self, threshold: float = 0.0) -> None:
+        """Set the salience of voiced frames. Raises ConfigurationError unless 0 <= threshold < 1."""
+        super().__init__()
+        check_threshold(threshold)
+        self.threshold = threshold
+
     def forward(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
         """Estimate the pitch of a batch; padding does not affect the result of an item.
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from rvc_lightning.audio.frames import FRAME_SAMPLES, frame_count, frame_mask
 from rvc_lightning.errors import AssetError
-from rvc_lightning.pitch.base import PitchNetwork, check_range, check_threshold
+from rvc_lightning.pitch.base import PitchNetwork, check_range
 from rvc_lightning.pitch.decoding import (
     CENTS_PER_OCTAVE,
     CENTS_REFERENCE_HZ,
@@ -71,11 +71,9 @@ class Crepe(PitchNetwork):
             ConfigurationError: The range or the threshold is invalid.
             AssetError: The file is missing or contains another network.
         """
-        super().__init__()
-        check_threshold(threshold)
+        super().__init__(threshold)
         lowest, highest = (float(hz) for hz in cents_to_hz(crepe_cents()[[0, -1]]))
         check_range(fmin_hz, fmax_hz, lowest, highest)
-        self.path, self.fmin_hz, self.fmax_hz, self.threshold = path, fmin_hz, fmax_hz, threshold
         self.bins = slice(math.floor(_bin_of(fmin_hz)), math.ceil(_bin_of(fmax_hz)))
         self.register_buffer("cents", crepe_cents()[self.bins], persistent=False)
         steps = triangular_steps(CREPE_BINS, _MAX_STEP_BINS)[self.bins]

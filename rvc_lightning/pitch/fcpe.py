@@ -19,7 +19,7 @@ from torch.nn import functional
 from rvc_lightning.audio.frames import FRAME_SAMPLES, SAMPLE_RATE, frame_count, frame_mask
 from rvc_lightning.audio.spectra import mel_filterbank
 from rvc_lightning.io.hub import fetch, known_files
-from rvc_lightning.pitch.base import PitchNetwork, check_threshold
+from rvc_lightning.pitch.base import PitchNetwork
 from rvc_lightning.pitch.decoding import peak_pitch
 from rvc_lightning.pitch.mel import MEL_BANDS, N_FFT, FrameMel
 from rvc_lightning.pitch.weights import load_network, packaged_file
@@ -30,6 +30,7 @@ _ALTERNATIVES = (
     "pitch=swift_f0 needs no download"
 )
 _GROUPS = 4
+_EPSILON = 1e-5
 _KERNEL = 31
 
 _NAMES = (
@@ -65,9 +66,7 @@ class Fcpe(PitchNetwork):
             ConfigurationError: The threshold is out of range.
             AssetError: The file cannot be downloaded or contains another network.
         """
-        super().__init__()
-        check_threshold(threshold)
-        self.path, self.threshold = path, threshold
+        super().__init__(threshold)
         bands = mel_filterbank(SAMPLE_RATE, N_FFT, MEL_BANDS)
         self.mel = FrameMel(bands, pad_samples=(N_FFT - FRAME_SAMPLES) // 2, power_floor=1e-9)
         found = path or packaged_file(*_PACKAGED) or fetch(known_files()["pitch/fcpe/fcpe.pt"], _ALTERNATIVES)
@@ -97,7 +96,7 @@ class FcpeNetwork(nn.Module):
         """
         super().__init__()
         self.first = nn.Conv1d(MEL_BANDS, channels, 3, padding=1)
-        self.group_norm = _MaskedGroupNorm(_GROUPS, channels)
+        self.group_norm = _MaskedGroupNorm(channels)
         self.second = nn.Conv1d(channels, channels, 3, padding=1)
         self.layers = nn.ModuleList(_WideConvolution(channels) for _ in range(n_layers))
         self.norm = nn.LayerNorm(channels)
@@ -115,18 +114,22 @@ class FcpeNetwork(nn.Module):
         return self.output(self.norm(x)).float().sigmoid()
 
 
-class _MaskedGroupNorm(nn.GroupNorm):
+class _MaskedGroupNorm(nn.Module):
     """Group norm (Wu and He 2018) over unpadded frames, in float32."""
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """[B, C, F] with mask [B, F] -> [B, C, F]."""
         with torch.autocast(x.device.type, enabled=False):
-            grouped = x.float().unflatten(1, (self.num_groups, -1))
+            grouped = x.float().unflatten(1, (_GROUPS, -1))
             inside = mask[:, None, None]
             count = mask.sum(dim=1)[:, None, None, None] * grouped.shape[2]
             mean = (grouped * inside).sum(dim=(2, 3), keepdim=True) / count
             variance = ((grouped - mean) * inside).square().sum(dim=(2, 3), keepdim=True) / count
-            normed = ((grouped - mean) * (variance + self.eps).rsqrt()).flatten(1, 2)
+            normed = ((grouped - mean) * (variance + _EPSILON).rsqrt()).flatten(1, 2)
             return (normed * self.weight[:, None] + self.bias[:, None]).to(x)
 
 

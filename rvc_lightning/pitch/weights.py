@@ -51,10 +51,8 @@ def load_network(
         weights = rename(read_pickle(Path(path).expanduser(), "pitch network"))
         network = build_on_meta(partial(build, weights))
         network.load_state_dict(weights, assign=True)
-    except VoiceError as error:
-        raise AssetError(f"pitch.path: {error}") from error
-    except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+    except (VoiceError, LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         # torch lists missing and unexpected tensors on several lines.
         reason = shorten(str(error), _MAX_REASON_CHARACTERS, placeholder=" ...")
-        raise AssetError(f"pitch.path: '{path}' contains another network: {reason}") from error
+        raise AssetError(f"pitch.path={path} does not contain the weights of this network: {reason}") from error
     return network.float().requires_grad_(False)

@@ -83,7 +83,7 @@ def test_invalid_options_raise(options, message):
 def test_pickled_code_is_not_run(tmp_path):
     folder = make_hubert(tmp_path)
     torch.save({"encoder": exit}, folder / "pytorch_model.bin")
-    with pytest.raises(ConfigurationError, match="cannot be read"):
+    with pytest.raises(ConfigurationError, match="is not a folder with a HuBERT model"):
         build_content_encoder("contentvec", path=folder)
 
 
@@ -144,7 +144,7 @@ def test_voices_of_other_tools_with_custom_encoders(entry, name, folder):
 @pytest.mark.parametrize(
     ("encoder", "path", "message"),
     [
-        ("contentvec", "nowhere", r"'contentvec': content_path=nowhere: name a folder with a HuBERT model"),
+        ("contentvec", "nowhere", r"'contentvec': content_path=nowhere is not a folder with a HuBERT model"),
         ("hubert", None, "'hubert': content_path=FOLDER is missing: 'hubert' is a custom model"),
         ("phonetic", "nowhere", "'phonetic': content_path=nowhere is not a phonetic encoder"),
     ],

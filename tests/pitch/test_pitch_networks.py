@@ -116,7 +116,7 @@ def test_parts_are_close_to_the_whole_recording(network, monkeypatch):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_file_of_another_network_raises(name, tmp_path):
     other = make_pitch_weights(tmp_path, "crepe" if name in ("rmvpe", "fcpe") else "rmvpe")
-    with pytest.raises(AssetError, match="contains another network"):
+    with pytest.raises(AssetError, match="does not contain the weights of this network"):
         build_pitch_extractor(name, path=other)
     with pytest.raises(AssetError, match=r"there is no pitch network at 'nowhere\.pt'"):
         build_pitch_extractor(name, path="nowhere.pt")

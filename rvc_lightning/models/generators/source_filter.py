@@ -120,9 +120,9 @@ class SourceFilter(Generator):
         self.conv_post = nn.Conv1d(config.initial_channels, sum(self._parts), 3, padding=1)
         self.filter = CepstralFilter(self.quefrencies, TRANSFORM_HOPS * config.hop_samples // 2 + 1)
         self.register_buffer("window", torch.hann_window(2 * config.hop_samples), persistent=False)
-        with torch.no_grad():
-            self.conv_post.bias.zero_()  # type: ignore[union-attr]
-            self.conv_post.bias[[0, self._parts[0] + self._parts[1]]] = INITIAL_LOG_GAIN  # type: ignore[index]
+        bias = torch.zeros(sum(self._parts))
+        bias[[0, self._parts[0] + self._parts[1]]] = INITIAL_LOG_GAIN
+        self.conv_post.bias = nn.Parameter(bias)
 
     def forward(self, latent: Tensor, f0_hz: Tensor | None, speaker_code: Tensor) -> Tensor:
         """Latent [B, L, T], f0_hz [B, T] (0 = unvoiced), speaker_code [B, G, 1] -> waveform [B, 1, N]."""
