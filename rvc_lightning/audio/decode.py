@@ -43,8 +43,9 @@ _MALFORMED = "malformed"
 
 # Durations that encoders merely estimate may be a little off in a whole file.
 _TRUNCATED_BELOW = 0.98
-# Power of the mean of channels to that of unrelated channels, below which they cancel each other: -20 dB.
-_CANCELLED_SHARE = 0.01
+# Power of the mean of channels to that of unrelated channels, below which they cancel each other: -13 dB. Two channels
+# of which one is inverted fall below it if their levels differ by less than 2.5 dB.
+_CANCELLED_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -207,8 +208,6 @@ class _Mixer:
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
-        self._powers = np.zeros(())
-        self._mean_power = 0.0
         self._channel: int | None = None
 
     def mix(self, block: np.ndarray) -> np.ndarray:
@@ -216,19 +215,15 @@ class _Mixer:
         if block.shape[1] == 1:
             return block[:, 0]
         mean = block.mean(axis=1)
-        if self._channel is None and self._cancels(block, mean):
-            self._channel = int(np.argmax(self._powers))
-            self.warnings.append(
-                f"its channels cancel each other (one is inverted): channel {self._channel + 1} is used alone"
-            )
+        if self._channel is None and peak_of(block) >= SILENT_PEAK:
+            powers = np.square(block, dtype=np.float64).mean(axis=0)
+            # Unrelated channels add up in power.
+            if np.square(mean, dtype=np.float64).mean() < _CANCELLED_SHARE * powers.sum() / len(powers) ** 2:
+                self._channel = int(np.argmax(powers))
+                self.warnings.append(
+                    f"its channels cancel each other (one is inverted): channel {self._channel + 1} is used alone"
+                )
         return mean if self._channel is None else np.ascontiguousarray(block[:, self._channel])
-
-    def _cancels(self, block: np.ndarray, mean: np.ndarray) -> bool:
-        """Whether the mean of all blocks so far is much weaker than that of unrelated channels."""
-        self._powers = self._powers + np.square(block, dtype=np.float64).sum(axis=0)
-        self._mean_power += float(np.square(mean, dtype=np.float64).sum())
-        unrelated = self._powers.sum() / len(self._powers) ** 2
-        return peak_of(block) >= SILENT_PEAK and self._mean_power < _CANCELLED_SHARE * unrelated
 
 
 def _open_reader(path: Path, stack: ExitStack) -> AudioReader:

@@ -36,8 +36,8 @@ MEDIA_FORMATS = (
 _TIMELINE_FROM_ZERO = ("matroska", "mov")
 _TIMELINE_FROM_FIRST_PACKET = ("asf", "avi", "flv", "mpeg", "mpegts")
 _ESTIMATED_DURATION = ("aac", "ac3", "amr", "eac3", "loas", "mpeg", "mpegts")
-# Marks in the first frame of mp3 files that state the number of frames.
-_MP3_FRAME_COUNTS = (b"Xing", b"Info", b"VBRI")
+# Marks in the first frame of mp3 files that state the number of frames, and where they state it.
+_MP3_FRAME_COUNTS = {b"Xing": 8, b"Info": 8, b"VBRI": 14}
 _HEAD_BYTES = 1 << 16
 # Smaller gaps are rounding errors of timestamps.
 _MIN_GAP_SECONDS = 0.05
@@ -165,16 +165,23 @@ class MediaReader(AudioReader):
             self.seconds = float(max(start, 0) + stream.duration * stream.time_base)
         elif container.duration is not None:
             self.seconds = container.duration / av.time_base
-        is_stated = name not in _ESTIMATED_DURATION and (stream.duration is not None or len(container.streams) == 1)
-        if self._has_frame_count() if name == "mp3" else is_stated:
+        if name == "mp3":
+            # FFmpeg leaves out padding, but estimates the duration of joined files.
+            stated = self._stated_frames() * stream.codec_context.frame_size / self.sample_rate
+            self.whole_seconds = min(stated, self.seconds or stated) or None
+        elif name not in _ESTIMATED_DURATION and (stream.duration is not None or len(container.streams) == 1):
             self.whole_seconds = self.seconds
 
-    def _has_frame_count(self) -> bool:
+    def _stated_frames(self) -> int:
+        """Return the number of frames that the header of an mp3 file states; 0 if it states none."""
         position = self._file.tell()
         self._file.seek(0)
         head = self._file.read(_HEAD_BYTES)
         self._file.seek(position)
-        return any(mark in head for mark in _MP3_FRAME_COUNTS)
+        for mark, offset in _MP3_FRAME_COUNTS.items():
+            if (start := head.find(mark) + offset) >= offset:
+                return int.from_bytes(head[start : start + 4])
+        return 0
 
 
 class _Converter:

@@ -1,7 +1,7 @@
 """Read uncompressed recordings and ogg with soundfile (libsndfile): wav, aiff, au, caf, w64 and others.
 
-Headers of wav, aiff and au may count less than the file holds: recorders that were cut off, sizes beyond 4 GiB, files
-joined byte by byte. All sample data is read:
+Headers of wav, aiff, au and caf may count less than the file holds: recorders that were cut off, sizes beyond 4 GiB,
+files joined byte by byte. All uncompressed sample data is read, and compressed data beyond the count is reported:
 
     RIFF … WAVE | fmt  … | data size | samples   more samples | RIFF … WAVE | fmt  … | data size | samples
                                      └ counted ┘                └ a joined file ┘
@@ -37,18 +37,23 @@ _SAMPLE_BYTES = {
 
 _BYTE_ORDERS: dict[bytes, Literal["little", "big"]] = {
     b"RIFF": "little",
+    b"RF64": "little",
     b"RIFX": "big",
     b"FORM": "big",
+    b"caff": "big",
     b".snd": "big",
     b"dns.": "little",
 }
-"""Byte order of the header of wav, aiff and au, by the first bytes of the file."""
+"""Byte order of the header of wav, aiff, caf and au, by the first bytes of the file."""
 _WITHOUT_CHUNKS = (b".snd", b"dns.")
-_SAMPLE_CHUNKS = {b"data": 8, b"SSND": 16}
-"""Chunks with sample data, and where in them it starts."""
-_FORMAT_CHUNKS = {b"fmt ": slice(8, 24), b"COMM": slice(14, 26)}
+_SAMPLE_CHUNKS = {b"data": 0, b"SSND": 8}
+"""Chunks with sample data, and the bytes before it, without the header."""
+_CAF_DATA_OFFSET = 4
+_FORMAT_CHUNKS = {b"fmt ": slice(8, 24), b"COMM": slice(14, 26), b"desc": slice(12, 44)}
 """Chunks with rate, channels and sample format, and where in them these are."""
 _TAGS = (b"TAG", b"ID3", b"id3", b"APE", b"LIST", b"bext", b"iXML")
+_COMPRESSED = (b"fLaC", b"OggS")
+_SIZE_IN_DS64 = (1 << 32) - 1
 # Shorter remainders are padding and tags.
 _MIN_UNCOUNTED_BYTES = 1 << 12
 _MAX_CHUNKS = 100_000
@@ -99,8 +104,7 @@ class SoundfileReader(AudioReader):
         self.damage = "the file is shorter than its header states" if _is_cut_short(self._stream) else ""
         self.seconds = self.whole_seconds = self._file.frames / self.sample_rate
         self._sections: list[range] = []
-        if self._file.subtype in _SAMPLE_BYTES:
-            self._find_uncounted()
+        self._find_uncounted()
 
     def close(self) -> None:
         """Close the file."""
@@ -128,22 +132,28 @@ class SoundfileReader(AudioReader):
 
     def _find_uncounted(self) -> None:
         """Note all sections of sample data if they hold more than libsndfile counts."""
-        frame_bytes = self._file.channels * _SAMPLE_BYTES[self._file.subtype]
-        frames = sum(map(len, self._layout.sections)) // frame_bytes
-        if self._layout.is_mixed:
+        layout, size = self._layout, sum(map(len, self._layout.sections))
+        if layout.is_mixed:
             self.warnings.append("a recording in another format follows in the file and is not used")
+        if self._file.subtype not in _SAMPLE_BYTES:
+            if (uncounted := size - layout.counted) >= _MIN_UNCOUNTED_BYTES:
+                self.warnings.append(f"its header counts {self.seconds:.2f} s; {uncounted} more bytes are not used")
+            return
+        frame_bytes = self._file.channels * _SAMPLE_BYTES[self._file.subtype]
+        frames = size // frame_bytes
         if frames >= self._file.frames + _MIN_UNCOUNTED_BYTES // frame_bytes:
-            self._sections, counted = self._layout.sections, self.seconds
+            self._sections, counted = layout.sections, self.seconds
             self.seconds = self.whole_seconds = frames / self.sample_rate
             self.warnings.append(f"its header counts {counted:.2f} s of {self.seconds:.2f} s; all of it is used")
 
 
 class _Layout:
-    """Sample data in a wav, aiff or au file, and in files of the same format that are joined to it.
+    """Sample data in a wav, aiff, caf or au file, and in files of the same format that are joined to it.
 
     Attributes:
         order: Byte order of the header; None for other files.
         sections: Bytes of the file that are sample data, in order.
+        counted: Number of bytes that the first header counts.
         is_mixed: Whether a joined file of another format follows.
     """
 
@@ -152,7 +162,9 @@ class _Layout:
         self._file, self._size = file, file.seek(0, os.SEEK_END)
         self.order: Literal["little", "big"] | None = _BYTE_ORDERS.get(self._head(0)[:4])
         self.sections: list[range] = []
+        self.counted = 0
         self.is_mixed = False
+        self._header_bytes, self._long_count = 8, 0
         self._format: bytes | None = None
         position: int | None = 0 if self.order else None
         for _ in range(_MAX_CHUNKS):
@@ -168,31 +180,38 @@ class _Layout:
     def _after(self, position: int) -> int | None:
         """Note the chunk at `position`; return where the next one starts, None if no chunk is there."""
         head = self._head(position)
-        name, count = head[:4], self._number(head[4:8])
+        name, count = head[:4], self._number(head[4 : self._header_bytes])
         if name in _WITHOUT_CHUNKS:
             self._add_format(head[12:24])
             return self._add_section(position + count, self._number(head[8:12]))
         if name in _BYTE_ORDERS:
-            return position + 12
+            is_caf = name == b"caff"
+            self._header_bytes = 12 if is_caf else 8
+            return position + (8 if is_caf else 12)
+        if name == b"ds64":
+            self._long_count = self._number(head[16:24])
         if name in _SAMPLE_CHUNKS:
-            return self._add_section(position + _SAMPLE_CHUNKS[name], count + 8 - _SAMPLE_CHUNKS[name])
+            count = self._long_count if self._long_count and count == _SIZE_IN_DS64 else count
+            offset = _SAMPLE_CHUNKS[name] if self._header_bytes == 8 else _CAF_DATA_OFFSET
+            return self._add_section(position + self._header_bytes + offset, count - offset)
         if not self._is_chunk(head, position):
             self._extend(position, head)
             return None
         if name in _FORMAT_CHUNKS:
             self._add_format(head[_FORMAT_CHUNKS[name]])
-        return position + 8 + count + count % 2
+        return position + self._header_bytes + count + (count % 2 if self._header_bytes == 8 else 0)
 
     def _head(self, position: int) -> bytes:
         self._file.seek(position)
-        return self._file.read(32)
+        return self._file.read(48)
 
     def _number(self, digits: bytes) -> int:
         return int.from_bytes(digits, self.order or "little")
 
     def _is_chunk(self, head: bytes, position: int) -> bool:
-        fits = self._number(head[4:8]) <= self._size - position - 7
-        return len(head) >= 8 and fits and all(0x20 <= byte < 0x7F for byte in head[:4])
+        fits = self._number(head[4 : self._header_bytes]) <= self._size - position - self._header_bytes + 1
+        is_whole = len(head) >= self._header_bytes and not head.startswith(_COMPRESSED)
+        return is_whole and fits and all(0x20 <= byte < 0x7F for byte in head[:4])
 
     def _add_format(self, sample_format: bytes) -> None:
         self.is_mixed = self._format not in (None, sample_format)
@@ -200,14 +219,17 @@ class _Layout:
 
     def _add_section(self, start: int, count: int) -> int:
         """Note sample data; return where the next chunk starts, which may be aligned to two bytes or not."""
-        end = start + max(count, 0)
+        end = min(start + max(count, 0), self._size)
         if not self.is_mixed:
-            self.sections.append(range(min(start, self._size), min(end, self._size)))
+            self.sections.append(range(min(start, self._size), end))
+            self.counted = self.counted or len(self.sections[0])
         return end if count % 2 == 0 or self._is_chunk(self._head(end), end) else end + 1
 
     def _extend(self, position: int, head: bytes) -> None:
         """Take what follows sample data, but is neither chunk nor tag, as sample data as well."""
-        if self.sections and position - self.sections[-1].stop <= 1 and not head.startswith(_TAGS):
+        if self.sections and head.startswith(_COMPRESSED):
+            self.is_mixed = True
+        elif self.sections and position - self.sections[-1].stop <= 1 and not head.startswith(_TAGS):
             self.sections[-1] = range(self.sections[-1].start, self._size)
 
 

@@ -101,6 +101,15 @@ def test_joined_streams_are_read_to_the_end(tmp_path, extension, options, rates)
     assert len(decoded.audio) / 48000 == pytest.approx(6, abs=0.12)
 
 
+def test_joined_mp3_files_of_different_bit_rates_are_not_called_truncated(tmp_path):
+    content = b""
+    for channels in (1, 2):
+        soundfile.write(tmp_path / "a.mp3", np.tile(buzz(3)[:, None], channels), 48000)
+        content += (tmp_path / "a.mp3").read_bytes()
+    (tmp_path / "a.mp3").write_bytes(content)
+    assert decode_audio(tmp_path / "a.mp3").warning is None
+
+
 def test_a_flac_of_unknown_length_is_whole(tmp_path):
     path = tmp_path / "a.flac"
     soundfile.write(path, buzz(3), 48000)

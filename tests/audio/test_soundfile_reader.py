@@ -45,7 +45,7 @@ def test_a_header_that_counts_too_little(tmp_path, container, options, counted):
     assert recorded_seconds(path) == pytest.approx(6.0)
 
 
-@pytest.mark.parametrize("container", ["WAV", "AIFF", "AU"])
+@pytest.mark.parametrize("container", ["WAV", "RF64", "AIFF", "AU", "CAF"])
 def test_joined_files(tmp_path, container):
     path = tmp_path / "a.wav"
     soundfile.write(path, buzz(2, RATE), RATE, format=container)
@@ -61,6 +61,36 @@ def test_a_joined_file_of_another_format_is_reported(tmp_path):
     other = path.read_bytes()
     soundfile.write(path, buzz(2, RATE), RATE)
     path.write_bytes(path.read_bytes() + other)
+    decoded = decode_audio(path)
+    assert len(decoded.audio) == 2 * RATE and "in another format follows" in decoded.warning
+
+
+@pytest.mark.parametrize("options", [{}, {"endian": "LITTLE"}])
+@pytest.mark.parametrize("counted_bytes", [4 + 2 * RATE, 2**64 - 1])
+def test_a_caf_that_counts_too_little_or_leaves_its_size_open(tmp_path, options, counted_bytes):
+    path = tmp_path / "a.caf"
+    soundfile.write(path, buzz(2, RATE), RATE, format="CAF", subtype="PCM_16", **options)
+    content = bytearray(path.read_bytes())
+    size = content.index(b"data") + 4
+    content[size : size + 8] = counted_bytes.to_bytes(8, "big")
+    path.write_bytes(content)
+    np.testing.assert_allclose(decode_audio(path).audio, buzz(2, RATE), atol=1e-4)
+
+
+@pytest.mark.parametrize("subtype", ["IMA_ADPCM", "GSM610"])
+def test_compressed_samples_beyond_the_count_are_reported(tmp_path, subtype):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, buzz(6, RATE), RATE, subtype=subtype)
+    path.write_bytes(path.read_bytes() * 2)
+    assert decode_audio(path).warning.startswith("its header counts 6.0")
+
+
+@pytest.mark.parametrize("extension", [".flac", ".ogg"])
+def test_a_compressed_recording_behind_a_wav_is_no_sample_data(tmp_path, extension):
+    path, other = tmp_path / "a.wav", tmp_path / f"b{extension}"
+    soundfile.write(path, buzz(2, RATE), RATE)
+    soundfile.write(other, buzz(6, RATE), RATE)
+    path.write_bytes(path.read_bytes() + other.read_bytes())
     decoded = decode_audio(path)
     assert len(decoded.audio) == 2 * RATE and "in another format follows" in decoded.warning
 
@@ -83,6 +113,17 @@ def test_inverted_channels_do_not_cancel(tmp_path, extension):
     decoded = decode_audio(path)
     np.testing.assert_allclose(decoded.audio[RATE * 5 :], buzz(6, RATE), atol=1e-4)
     assert decoded.warning == "its channels cancel each other (one is inverted): channel 1 is used alone"
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.75])
+def test_channels_inverted_late_in_a_recording_do_not_cancel(tmp_path, gain):
+    audio = buzz(20, RATE)
+    other = np.concatenate([audio[: 10 * RATE], -gain * audio[10 * RATE :]])
+    soundfile.write(tmp_path / "a.wav", np.stack([audio, other], axis=1), RATE)
+    decoded = decode_audio(tmp_path / "a.wav")
+    # Blocks have four seconds.
+    np.testing.assert_allclose(decoded.audio[14 * RATE :], audio[14 * RATE :], atol=1e-4)
+    assert "channel 1 is used alone" in decoded.warning
 
 
 @pytest.mark.parametrize("channels", [2, 6])
