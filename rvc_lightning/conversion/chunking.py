@@ -129,7 +129,14 @@ def reflected(audio: Samples, start: int, stop: int) -> np.ndarray:
 class Joiner:
     """Joins the outputs of consecutive chunks."""
 
-    def __init__(self, joined: Growing, context_samples: int, hop_samples: int, samples: int) -> None:
+    def __init__(
+        self,
+        joined: Growing,
+        context_samples: int,
+        hop_samples: int,
+        samples: int,
+        fade_frames: int = FADE_FRAMES,
+    ) -> None:
         """Start with an empty output.
 
         Args:
@@ -137,11 +144,12 @@ class Joiner:
             context_samples: Context on either side of each chunk, in source samples.
             hop_samples: Output samples per frame of 10 ms.
             samples: Length of the output.
+            fade_frames: Length of a fade, in frames of 10 ms; even.
         """
         self.joined = joined
         self._context = context_samples // FRAME_SAMPLES * hop_samples
         self._hop_samples, self._samples = hop_samples, samples
-        self._half = FADE_FRAMES // 2 * hop_samples
+        self._half = fade_frames // 2 * hop_samples
         self._fading: np.ndarray | None = None
 
     def end(self) -> None:

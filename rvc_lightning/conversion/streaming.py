@@ -12,9 +12,12 @@ Legend: N samples, F frames of 10 ms.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, replace
+from time import perf_counter
 
 import numpy as np
 from lightning import Fabric
@@ -22,9 +25,10 @@ from lightning import Fabric
 from rvc_lightning.audio.filters import highpass_zero_phase
 from rvc_lightning.audio.frames import CONTENT_SAMPLES, FRAME_SAMPLES, FRAMES_PER_SECOND, SAMPLE_RATE
 from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
-from rvc_lightning.audio.stages import Resampler, Stage
+from rvc_lightning.audio.stages import Chain, Stage
+from rvc_lightning.audio.variable_rate import VariableResampler, resampling_delay
 from rvc_lightning.config.options import Settings, option, option_fields
-from rvc_lightning.conversion.chunking import FADE_FRAMES, Chunk, Joiner, reflected
+from rvc_lightning.conversion.chunking import Chunk, Joiner, reflected
 from rvc_lightning.conversion.contour import shape_contour
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.finishing import finishing_chain, output_rate
@@ -50,20 +54,23 @@ _GENERATOR_FRAMES = 24
 
 _MAX_INPUT = 100.0
 """Largest sample, 40 dB above full scale; the networks overflow at much larger ones."""
-_MIN_LOOKAHEAD_SECONDS = 0.06
-"""The last content frame ends up to 35 ms before its window, and the fade extends 10 ms beyond the block."""
+_MIN_LOOKAHEAD_SECONDS = 0.025
+"""With 25 ms, one content frame of 20 ms lies in the lookahead, into which the fade extends."""
+_MIN_OUTPUT_DELAY_SECONDS = 0.003
+"""Delay of the resampler of the output for a voice of 16 kHz: the latency is the same for all voices from there on."""
+_TIMED_BLOCKS = 1000
 
 
 @dataclass(frozen=True)
 class StreamLengths(Settings, group="stream"):
-    """Length of a block and of its context; all are rounded up to 20 ms.
+    """Length of a block and of its context, both rounded up to 20 ms, and of what follows.
 
     Raises:
         ConfigurationError: A length is out of range.
     """
 
     block_seconds: float = option(
-        0.24, "audio converted at a time; longer blocks cost less and add latency", unit="s", min=0.04, max=60
+        0.24, "audio converted at a time; longer blocks cost less and add latency", unit="s", min=0.02, max=60
     )
     context_seconds: float = option(1.0, "preceding audio converted again with each block", unit="s", min=0.1, max=60)
     lookahead_seconds: float = option(
@@ -71,6 +78,13 @@ class StreamLengths(Settings, group="stream"):
         "following audio to wait for; a short lookahead makes the ends of blocks less accurate",
         unit="s", min=_MIN_LOOKAHEAD_SECONDS, max=60,
     )  # fmt: skip
+    fade_seconds: float = option(
+        0.04,
+        "fade between blocks, half of which adds to the latency; rounded up to 20 ms",
+        unit="s",
+        min=0.02,
+        max=0.04,
+    )
 
     @property
     def block_samples(self) -> int:
@@ -85,7 +99,12 @@ class StreamLengths(Settings, group="stream"):
     @property
     def lookahead_samples(self) -> int:
         """Lookahead length at 16 kHz."""
-        return _on_grid(self.lookahead_seconds)
+        return math.ceil(self.lookahead_seconds * SAMPLE_RATE)
+
+    @property
+    def fade_frames(self) -> int:
+        """Length of a fade in frames of 10 ms."""
+        return _on_grid(self.fade_seconds) // FRAME_SAMPLES
 
 
 class StreamingConverter(Stage):
@@ -118,32 +137,70 @@ class StreamingConverter(Stage):
             VoiceError: The voice has no such speaker or no pitch to change, or the index does not fit.
         """
         options = options or ConversionOptions()
-        _check(options, converter, sample_rate)
-        self._options, self._lengths = resolve_options(options, converter.voice), lengths or StreamLengths()
+        self._converter, self._lengths, self._source_rate = converter, lengths or StreamLengths(), sample_rate
+        self.change(options)
         self._inference, self._pitch = converter.inference, converter.pitch
-        self._index = converter.index_for(self._options)
         self._fabric = fabric or Fabric(accelerator="auto", devices=1)
         self._fabric.to_device(self._inference.eval())
         voice_rate = converter.voice.sample_rate
         self.sample_rate = output_rate(self._options, voice_rate)
-        self._source_rate = sample_rate
-        self._resampler = Resampler(sample_rate, SAMPLE_RATE)
-        self._finishing = finishing_chain(self._options, voice_rate)
+        self._resampler = _resampling(sample_rate, SAMPLE_RATE)
+        finishing = finishing_chain(replace(self._options, output_sample_rate=None), voice_rate)
+        self._finishing = Chain([finishing, _resampling(voice_rate, self.sample_rate)])
         self._joined = _Queue()
         # The generator needs less context than the other networks.
         generator_frames = min(_GENERATOR_FRAMES, self._lengths.context_samples // FRAME_SAMPLES)
         self._first_frame = self._lengths.context_samples // FRAME_SAMPLES - generator_frames
         self._hop_samples = converter.voice.config.hop_samples
-        self._joiner = Joiner(self._joined, generator_frames * FRAME_SAMPLES, self._hop_samples, _ENDLESS)
+        self._joiner = Joiner(
+            self._joined, generator_frames * FRAME_SAMPLES, self._hop_samples, _ENDLESS, self._lengths.fade_frames
+        )
         # Input from sample `_first` on; the next block starts at `_next`.
         self._input, self._first, self._next = np.zeros(0, np.float32), 0, 0
         # Pitch of the context of the next block, and the phase before it.
         self._context_f0_hz, self._cycles = np.zeros(0, np.float32), 0.0
         self._output = _Queue()
-        self._latency_samples = self._latency(voice_rate)
+        self._latency_samples = self._latency()
         self._output.append(np.zeros(self._latency_samples, np.float32))
         self._taken = self._given = 0
         self._has_warned = False
+        self.compute_seconds: deque[float] = deque(maxlen=_TIMED_BLOCKS)
+        """Time that each of the last blocks took."""
+
+    def change(self, options: ConversionOptions) -> None:
+        """Use other options from the next block on, which fades in; effects and output rate stay as they are.
+
+        Raises:
+            ConfigurationError: See `StreamingConverter`.
+            VoiceError: See `StreamingConverter`.
+        """
+        _check(options, self._converter, self._source_rate)
+        self._options = resolve_options(options, self._converter.voice)
+        self._index = self._converter.index_for(self._options)
+
+    def continue_from(self, other: StreamingConverter) -> int:
+        """Continue the stream of `other`, of the same rates and lengths, with this voice from its next block on.
+
+        Returns:
+            Number of samples from now on after which the output is that of this voice; until then, that of `other`, to
+            which the same input must be pushed, should be used.
+        """
+        self._resampler = copy.deepcopy(other._resampler)
+        self._input, self._first, self._next = other._input, other._first, other._next
+        self._context_f0_hz, self._cycles = other._context_f0_hz, other._cycles
+        self._taken, self._given = other._taken, other._given
+        start = self._next // FRAME_SAMPLES
+        self._joined.taken = start * self._hop_samples
+        self._output = copy.deepcopy(other._output)
+        place = self._latency_samples + round(start * self.sample_rate / FRAMES_PER_SECOND)
+        self._output.append(np.zeros(place - len(self._output), np.float32))
+        fade_seconds = self._lengths.fade_frames / FRAMES_PER_SECOND + _MIN_OUTPUT_DELAY_SECONDS
+        return len(self._output) - self._given + math.ceil(fade_seconds * self.sample_rate)
+
+    @property
+    def last_f0_hz(self) -> float:
+        """Pitch of the output in Hz at the end of the last block; 0 if it is unvoiced."""
+        return float(self._context_f0_hz[-1]) if len(self._context_f0_hz) else 0.0
 
     @property
     def latency_seconds(self) -> float:
@@ -199,6 +256,7 @@ class StreamingConverter(Stage):
 
     def _convert_block(self) -> None:
         """Convert the next block; beyond its ends the stream is reflected."""
+        started = perf_counter()
         chunk = Chunk(self._next, self._next + self._lengths.block_samples)
         start, stop = chunk.start - self._lengths.context_samples, chunk.end + self._lengths.lookahead_samples
         # Input beyond the lookahead is ignored: the result must not depend on the lengths of pushed blocks.
@@ -214,6 +272,7 @@ class StreamingConverter(Stage):
         self._joiner.add(piece, chunk, is_followed=True)
         self._output.append(self._finishing.push(self._joined.take()))
         self._next = chunk.end
+        self.compute_seconds.append(perf_counter() - started)
 
     def _window(self, audio: np.ndarray, chunk: Chunk) -> Window:
         """Return the input of the networks for a block, and keep the pitch of the next block's context."""
@@ -242,12 +301,13 @@ class StreamingConverter(Stage):
         self._given += samples
         return np.clip(self._output.take(samples), -1, 1)
 
-    def _latency(self, voice_rate: int) -> int:
+    def _latency(self) -> int:
         """Return the delay in output samples with which the output never runs dry."""
         lengths = self._lengths
         seconds = (lengths.block_samples + lengths.lookahead_samples) / SAMPLE_RATE
-        seconds += FADE_FRAMES / 2 / FRAMES_PER_SECOND
-        seconds += lag_seconds(self._source_rate, SAMPLE_RATE) + lag_seconds(voice_rate, self.sample_rate)
+        seconds += lengths.fade_frames / 2 / FRAMES_PER_SECOND
+        seconds += resampling_delay(self._source_rate, SAMPLE_RATE)
+        seconds += max(resampling_delay(self._converter.voice.sample_rate, self.sample_rate), _MIN_OUTPUT_DELAY_SECONDS)
         return math.ceil(seconds * self.sample_rate)
 
 
@@ -256,11 +316,12 @@ class _Queue:
 
     def __init__(self) -> None:
         self._waiting = np.zeros(0, np.float32)
-        self._taken = 0
+        self.taken = 0
+        """Samples removed so far."""
 
     def __len__(self) -> int:
         """Samples appended so far."""
-        return self._taken + len(self._waiting)
+        return self.taken + len(self._waiting)
 
     def append(self, block: np.ndarray) -> None:
         self._waiting = np.concatenate([self._waiting, block])
@@ -268,20 +329,12 @@ class _Queue:
     def take(self, samples: int | None = None) -> np.ndarray:
         """Remove and return the next samples, or all of them."""
         taken, self._waiting = np.split(self._waiting, [len(self._waiting) if samples is None else samples])
-        self._taken += len(taken)
+        self.taken += len(taken)
         return taken
 
 
-def lag_seconds(from_rate: int, to_rate: int) -> float:
-    """Return the largest delay of a resampler in seconds."""
-    if from_rate == to_rate:
-        return 0.0
-    resampler, given, lag = Resampler(from_rate, to_rate), 0, 0.0
-    step = max(from_rate // 1000, 1)
-    for taken in range(step, from_rate, step):
-        given += len(resampler.push(np.zeros(step, np.float32)))
-        lag = max(lag, taken / from_rate - given / to_rate)
-    return lag
+def _resampling(from_rate: int, to_rate: int) -> Chain:
+    return Chain([] if from_rate == to_rate else [VariableResampler(from_rate, to_rate)])
 
 
 def _check(options: ConversionOptions, converter: VoiceConverter, sample_rate: int) -> None:

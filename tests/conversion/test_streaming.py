@@ -14,7 +14,7 @@ from stubs import StubPitch, make_voice, quick_config, steady_trainer
 from rvc_lightning import ConversionOptions, VoiceConverter
 from rvc_lightning.audio.frames import CONTENT_SAMPLES, FRAME_SAMPLES, WINDOW_SAMPLES, content_frames
 from rvc_lightning.content.base import ContentEncoder
-from rvc_lightning.conversion.streaming import StreamingConverter, StreamLengths, lag_seconds
+from rvc_lightning.conversion.streaming import StreamingConverter, StreamLengths
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
 from rvc_lightning.pitch.base import PitchExtractor
 from rvc_lightning.stream import ENCODINGS, pump
@@ -131,9 +131,10 @@ def test_every_block_returns_its_length(converter, sample_rate, output_rate):
     assert rest.any()
 
 
-def test_lag_of_a_resampler():
-    assert lag_seconds(16000, 16000) == 0
-    assert 0 < lag_seconds(48000, 16000) < 0.1
+def test_latency_is_the_sum_of_its_parts(converter):
+    streaming = stream(converter, sample_rate=48000, block_seconds=0.08, lookahead_seconds=0.025, fade_seconds=0.02)
+    assert streaming.latency_seconds == pytest.approx(0.08 + 0.025 + 0.01 + 0.003 + 0.003, abs=1e-4)
+    assert stream(converter, block_seconds=0.02, lookahead_seconds=0.025, fade_seconds=0.02).latency_seconds < 0.06
 
 
 def test_silence_gives_silence(converter):
@@ -150,6 +151,34 @@ def test_options_change_the_result(converter):
     plain = streamed(stream(converter), audio, 320)
     assert not np.allclose(streamed(stream(converter, ConversionOptions(transpose_semitones=7)), audio, 320), plain)
     assert not np.allclose(streamed(stream(converter, ConversionOptions(seed=1)), audio, 320), plain)
+
+
+def jumps(audio):
+    return np.abs(np.diff(audio, n=2)).max()
+
+
+def test_options_change_without_a_click(converter, no_noise):
+    tone = (0.5 * np.sin(2 * np.pi * 200 * np.arange(4 * 16000) / 16000)).astype(np.float32)
+    steady, changed = stream(converter), stream(converter)
+    before = changed.push(tone[:32000])
+    changed.change(ConversionOptions(transpose_semitones=0.5))
+    after = changed.push(tone[32000:])
+    expected = np.concatenate([steady.push(tone[:32000]), steady.push(tone[32000:])])
+    assert np.array_equal(before, expected[: len(before)]) and not np.allclose(after, expected[len(before) :])
+    assert jumps(np.concatenate([before, after])[RATE:]) <= 1.2 * jumps(expected[RATE:])
+
+
+@pytest.mark.parametrize("rate", [8000, 11025])
+def test_another_voice_continues_a_stream(converter, rate):
+    options, audio = ConversionOptions(output_sample_rate=rate), speech(3.0)
+    old, alone, new = stream(converter, options), stream(converter, options), stream(converter, options)
+    first = old.push(audio[:20000])
+    remaining = new.continue_from(old)
+    ours, expected = new.push(audio[20000:]), np.concatenate([alone.push(audio[:20000]), alone.push(audio[20000:])])
+    assert 0 < remaining < (new.latency_seconds + 0.01) * rate
+    # The phase of a new stream starts with its first frame: only what fades in differs.
+    np.testing.assert_allclose(ours[remaining:], expected[len(first) + remaining :], atol=1e-5)
+    assert len(ours) == len(expected) - len(first)
 
 
 @pytest.mark.parametrize(
