@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
@@ -19,7 +20,7 @@ from rvc_lightning.data.batch import Batch, Example, collate
 from rvc_lightning.data.buckets import LengthBucketSampler
 from rvc_lightning.data.dataset import CACHES, CachedSlices, SilentClips, SliceDataset
 from rvc_lightning.data.loader import ResumableLoader
-from rvc_lightning.data.manifest import Manifest, read_header, read_manifest
+from rvc_lightning.data.manifest import ManifestRow, read_header, read_manifest
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.io.workers import end_with_parent
 
@@ -47,7 +48,9 @@ class StepCollator:
         return batches
 
 
-def split_held_out(rows: Manifest, share: float, max_seconds: float) -> tuple[Manifest, Manifest]:
+def split_held_out(
+    rows: Sequence[ManifestRow], share: float, max_seconds: float
+) -> tuple[list[ManifestRow], list[ManifestRow]]:
     """Split slices into training and validation by whole recordings.
 
     The choice depends on the names of the recordings alone, so it stays the same when others are added. With two or
@@ -61,19 +64,18 @@ def split_held_out(rows: Manifest, share: float, max_seconds: float) -> tuple[Ma
     Returns:
         Slices for training, slices for validation.
     """
-    numbers, recording_of = np.unique(rows.recording, return_inverse=True)
-    seconds = np.bincount(recording_of, weights=rows.seconds)
-    total, wanted = seconds.sum(), min(share * seconds.sum(), max_seconds)
-    is_held_out = np.zeros(len(numbers), dtype=bool)
-    held_out_seconds = 0.0
-    for recording, length in enumerate(seconds):
-        if held_out_seconds >= wanted:
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for row in rows:
+        seconds[row.recording] += row.seconds
+    total = sum(seconds.values())
+    held_out, held_out_seconds = set(), 0.0
+    for recording in sorted(seconds, key=lambda name: hashlib.sha256(name.encode(errors="surrogatepass")).digest()):
+        if held_out_seconds >= min(share * total, max_seconds):
             break
-        if length > 0 and held_out_seconds + length < total / 2:
-            is_held_out[recording] = True
-            held_out_seconds += length
-    mask = is_held_out[recording_of]
-    return rows.select(~mask), rows.select(mask)
+        if seconds[recording] > 0 and held_out_seconds + seconds[recording] < total / 2:
+            held_out.add(recording)
+            held_out_seconds += seconds[recording]
+    return [row for row in rows if row.recording not in held_out], [row for row in rows if row.recording in held_out]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +115,8 @@ class RVCDataModule(LightningDataModule):
         super().__init__()
         self.folder = Path(folder)
         self.config = DataConfig.from_values(settings)
-        self.training_rows = self.held_out_rows = Manifest.of([])
+        self.training_rows: list[ManifestRow] = []
+        self.held_out_rows: list[ManifestRow] = []
 
     def setup(self, stage: str | None = None) -> None:
         """Read and split the manifest.
@@ -124,24 +127,24 @@ class RVCDataModule(LightningDataModule):
         config, rows = self.config, read_manifest(self.folder)
         # Content covers two frames at a time, and up to one frame less than the audio.
         needed = -(-config.segment_frames // CONTENT_REPEAT) * CONTENT_REPEAT
-        usable = rows.select(rows.frames > needed)
+        usable = [row for row in rows if row.frames > needed]
         if short := len(rows) - len(usable):
             logger.warning("%d of %d slices are shorter than a training segment and are not used", short, len(rows))
-        if not len(usable):
+        if not usable:
             raise DatasetError(f"'{self.folder}' has no slice longer than {config.segment_frames * 10} ms to train on")
         self.training_rows, self.held_out_rows = split_held_out(usable, config.held_out, config.held_out_seconds)
-        if not len(self.held_out_rows):
+        if not self.held_out_rows:
             logger.warning("no recording is held out for validation: this requires two recordings and data.held_out>0")
 
     def train_dataloader(self) -> ResumableLoader:
         """Return a loader of the batches of one optimizer step at a time, `list[Batch]`."""
         config, trainer = self.config, self.trainer
         slices: Dataset[Example] = SliceDataset(self.folder, self.training_rows, config.max_frames)
-        lengths = np.minimum(self.training_rows.frames, config.max_frames)
+        lengths = [min(row.frames, config.max_frames) for row in self.training_rows]
         if config.silent_clips:
             silence = self._silent_clips()
             slices = ConcatDataset([slices, silence])
-            lengths = np.append(lengths, [silence.frames] * len(silence))
+            lengths += [silence.frames] * len(silence)
         sampler = LengthBucketSampler(
             lengths,
             config.batch_size * config.accumulate_grad_batches,
@@ -179,7 +182,7 @@ class RVCDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Return a loader of the held-out slices, longest first; no loader if nothing is held out."""
-        if not len(self.held_out_rows):
+        if not self.held_out_rows:
             return []
         rows = sorted(self.held_out_rows, key=lambda row: (-row.frames, row.id))
         dataset = SliceDataset(self.folder, rows, self.config.max_frames)

@@ -144,7 +144,7 @@ def voice_metadata(
         "content": _without_path(header.content),
         "pitch": _without_path(header.pitch),
         "speakers": header.speakers,
-        "seconds": float(rows.seconds.sum()),
+        "seconds": sum(row.seconds for row in rows),
         "median_f0_hz": median_f0_hz(dataset, rows),
         "noise_scale": noise_scale,
         "dataset": str(dataset.resolve()),

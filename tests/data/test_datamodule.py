@@ -10,7 +10,7 @@ from defaults import make_data
 
 from rvc_lightning.data.batch import Example
 from rvc_lightning.data.datamodule import StepCollator, split_held_out
-from rvc_lightning.data.manifest import DatasetHeader, Manifest, ManifestRow, read_manifest, write_manifest
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_manifest, write_manifest
 from rvc_lightning.errors import ConfigurationError, DatasetError
 
 
@@ -41,20 +41,18 @@ def row(recording, number=0, seconds=3.0, frames=300):
 
 def test_whole_recordings_are_held_out():
     rows = [row(f"r{number}", part) for number in range(20) for part in range(3)]
-    training, held_out = split_held_out(Manifest.of(rows), 0.1, 1000)
+    training, held_out = split_held_out(rows, 0.1, 1000)
     assert {r.recording for r in training} & {r.recording for r in held_out} == set()
     assert len(training) + len(held_out) == len(rows)
     assert 0.05 <= len(held_out) / len(rows) <= 0.2
-    more = split_held_out(Manifest.of([*rows, row("added")]), 0.1, 1000)[1]
+    more = split_held_out([*rows, row("added")], 0.1, 1000)[1]
     assert len({r.recording for r in held_out} & {r.recording for r in more}) >= 1
 
 
 @pytest.mark.parametrize(("rows", "held_out"), [([row("only")], 0), ([row("a"), row("b"), row("c")], 1), ([], 0)])
 def test_split_of_few_recordings(rows, held_out):
-    table = Manifest.of(rows)
-    assert len(split_held_out(table, 0.05, 100)[1]) == held_out
-    training, none = split_held_out(table, 0.0, 100)
-    assert list(training) == rows and list(none) == []
+    assert len(split_held_out(rows, 0.05, 100)[1]) == held_out
+    assert split_held_out(rows, 0.0, 100) == (rows, [])
 
 
 def dataset(folder, rows):
@@ -82,7 +80,7 @@ def test_each_speaker_gets_silent_clips(tmp_path, cache):
     folder = dataset(tmp_path, [row("a", frames=100), row("b", frames=100), row("c", frames=100)])
     np.save(folder / "silence.npy", np.full((149, 6), 2, dtype=np.float16))
     header = DatasetHeader(24000, {}, {"dim": 6}, speakers=["anna", "ben"], silence="silence.npy")
-    write_manifest(folder, header, module_rows := list(read_manifest(folder)))
+    write_manifest(folder, header, module_rows := read_manifest(folder))
     settings = {"segment_frames": 36, "batch_size": 1, "num_workers": 0, "held_out": 0.3, "cache": cache}
     module = make_data(folder, silent_clips=2, **settings)
     module.setup()

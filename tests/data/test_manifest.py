@@ -1,14 +1,12 @@
 """The manifest reads back what was written, and names damage."""
 
 import json
-import pickle
 from dataclasses import asdict, replace
 
 import pytest
 
 from rvc_lightning.data.manifest import (
     DatasetHeader,
-    Manifest,
     ManifestRow,
     read_header,
     read_manifest,
@@ -38,7 +36,7 @@ def append(folder, line):
 
 def test_round_trip(tmp_path):
     write_manifest(tmp_path, HEADER, [ROW, ROW])
-    assert list(read_manifest(tmp_path)) == [ROW, ROW]
+    assert read_manifest(tmp_path) == [ROW, ROW]
     assert read_header(tmp_path) == replace(HEADER, slices=2)
 
 
@@ -46,7 +44,7 @@ def test_truncated_manifest_is_rejected(tmp_path):
     write_manifest(tmp_path, HEADER, [ROW, replace(ROW, id="b")])
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_bytes(manifest.read_bytes().splitlines(keepends=True)[0])
-    with pytest.raises(DatasetError, match=r"manifest\.jsonl' has 1 slices, but 2 were written"):
+    with pytest.raises(DatasetError, match=r"manifest\.jsonl' has 1 slices .* describes 2 slices"):
         read_manifest(tmp_path)
 
 
@@ -82,37 +80,35 @@ def test_datasets_of_earlier_versions_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "not JSON"),
-        ("[]", "expected an object"),
+        ("{", "Expecting property name"),
+        ("[]", "must be a mapping, not list"),
         (json.dumps({**asdict(ROW), "frames": "many"}), "frames is 'many'"),
-        (json.dumps({**asdict(ROW), "frames": -1}), "frames is -1, out of range"),
-        (json.dumps({**asdict(ROW), "seconds": float("nan")}), "seconds is nan, out of range"),
+        (json.dumps({**asdict(ROW), "frames": -1}), "frames is -1"),
+        (json.dumps({**asdict(ROW), "seconds": float("nan")}), "seconds is nan"),
         (json.dumps({**asdict(ROW), "frames": 1e30}), "frames is 1e"),
         (json.dumps({**asdict(ROW), "samples": 10**400}), "samples is 1000"),
         (json.dumps({**asdict(ROW), "speaker": True}), "speaker is True"),
-        (json.dumps({**asdict(ROW), "extra": 1}), "unknown extra"),
-        (json.dumps({key: value for key, value in asdict(ROW).items() if key != "f0"}), "missing f0"),
+        (json.dumps({**asdict(ROW), "extra": 1}), "unexpected keyword argument 'extra'"),
+        (json.dumps({key: value for key, value in asdict(ROW).items() if key != "f0"}), "missing .*'f0'"),
     ],
 )
 def test_damage_is_named_with_its_line(tmp_path, line, message):
     write_manifest(tmp_path, HEADER, [ROW])
     append(tmp_path, line)
-    with pytest.raises(DatasetError, match=rf"manifest\.jsonl', line 2: .*{message}"):
+    with pytest.raises(DatasetError, match=rf"manifest\.jsonl', line 2 is damaged .*{message}"):
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"speaker": 1}, r"speaker is 1, but 'dataset\.json' has 1 speaker;"),
-        ({"speaker": 10**9}, "speaker is 1000000000"),
-        ({"frames": 101}, "frames is 101, more than 24100 samples contain"),
-    ],
-)
-def test_contradictory_rows(tmp_path, changes, message):
-    write_manifest(tmp_path, HEADER, [ROW, replace(ROW, **changes)])
-    with pytest.raises(DatasetError, match=rf"manifest\.jsonl', line 2: {message}"):
+@pytest.mark.parametrize("speaker", [1, 10**9])
+def test_speaker_that_the_header_does_not_name(tmp_path, speaker):
+    write_manifest(tmp_path, HEADER, [ROW, replace(ROW, speaker=speaker)])
+    with pytest.raises(DatasetError, match=rf"2 slices of {speaker + 1} speakers, but 'dataset\.json' .* of 1 speaker"):
         read_manifest(tmp_path)
+
+
+def test_more_frames_than_samples():
+    with pytest.raises(ValueError, match="frames is 101, samples is 24100"):
+        replace(ROW, frames=101)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +129,7 @@ def test_wrong_values_of_the_header(tmp_path, changes):
     write_manifest(tmp_path, HEADER, [ROW])
     values = json.loads((tmp_path / "dataset.json").read_text()) | changes
     (tmp_path / "dataset.json").write_text(json.dumps(values))
-    with pytest.raises(DatasetError, match=rf"dataset\.json' is damaged or of another version \({next(iter(changes))}"):
+    with pytest.raises(DatasetError, match=rf"dataset\.json' is damaged .*\(.*{next(iter(changes))}"):
         read_manifest(tmp_path)
 
 
@@ -147,22 +143,8 @@ def test_missing_or_damaged_header(tmp_path):
         read_header(tmp_path)
 
 
-def test_columns_and_selections(tmp_path):
-    rows = [replace(ROW, id=str(number), recording=f"{number % 3}.wav", frames=number) for number in range(100)]
-    write_manifest(tmp_path, HEADER, rows)
-    manifest = read_manifest(tmp_path)
-    assert list(manifest) == rows == list(Manifest.of(rows)) and manifest[-1] == rows[-1] and len(manifest) == 100
-    assert manifest.frames.tolist() == list(range(100)) and manifest.seconds.sum() == pytest.approx(100 * ROW.seconds)
-    assert manifest.recording.tolist() == [manifest.recording[number % 3] for number in range(100)]
-    assert len(set(manifest.recording)) == 3 and (manifest.recording == Manifest.of(rows).recording).all()
-    odd = manifest.select(manifest.frames % 2 == 1)
-    assert list(odd) == rows[1::2] and list(odd[1:3]) == rows[3:7:2]
-    assert list(pickle.loads(pickle.dumps(odd))) == rows[1::2]
-    assert len(Manifest.of([])) == 0
-
-
 def test_last_line_without_newline(tmp_path):
     write_manifest(tmp_path, HEADER, [ROW])
     path = tmp_path / "manifest.jsonl"
     path.write_bytes(path.read_bytes().rstrip(b"\n"))
-    assert list(read_manifest(tmp_path)) == [ROW]
+    assert read_manifest(tmp_path) == [ROW]
