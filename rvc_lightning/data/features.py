@@ -10,11 +10,10 @@ Legend: B slices, T samples at 16 kHz, F pitch frames of 10 ms.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import numpy as np
@@ -29,7 +28,8 @@ from rvc_lightning.audio.frames import SAMPLE_RATE, content_lengths, frame_count
 from rvc_lightning.cli.progress import Progress
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.content.base import ContentEncoder
-from rvc_lightning.data.pending import FeatureTask, PendingSlices
+from rvc_lightning.data.layout import Layout, existing_slices, recording_path
+from rvc_lightning.data.slice_files import SlicingResult
 from rvc_lightning.errors import DatasetError, OutOfMemoryError
 from rvc_lightning.io.files import write_npy
 from rvc_lightning.io.workers import end_with_parent
@@ -50,23 +50,54 @@ class ExtractionConfig(Settings, group="preparation"):
     )
 
 
+class FeatureTask(NamedTuple):
+    """A slice that lacks features. A tuple, since Lightning rejects frozen dataclasses in a batch."""
+
+    audio: str
+    """Path of the slice."""
+    seconds: float
+    f0: str | None
+    """File to write the pitch to; None if it exists."""
+    content: str | None
+    """File to write the content to; None if it exists."""
+
+
+def missing_features(layout: Layout, folder: str, result: SlicingResult) -> Iterator[FeatureTask]:
+    """Yield the slices of a recording that lack features.
+
+    Args:
+        layout: Folders of the dataset.
+        folder: Name of the recording's folder.
+        result: The result of slicing it.
+    """
+    with_pitch, with_content = (
+        existing_slices(kind / recording_path(folder)) for kind in (layout.pitch, layout.content)
+    )
+    for entry in result.slices:
+        if entry.number not in with_pitch or entry.number not in with_content:
+            audio, f0, content = map(str, layout.slice_paths(folder, entry.number))
+            yield FeatureTask(
+                audio,
+                entry.samples / layout.sample_rate,
+                None if entry.number in with_pitch else f0,
+                None if entry.number in with_content else content,
+            )
+
+
 @dataclass
 class FeatureBatch:
-    """Slices for the networks.
-
-    Attributes:
-        tasks: B slices and the files to write.
-        f0_hz: Pitch of each slice, float32 [F]; None if it exists or a network extracts it.
-        wav16k: Audio, float32 [B, T].
-        lengths: Samples of each slice, int64 [B].
-        pitch_seconds: Time spent on pitch in the worker.
-    """
+    """Slices for the networks."""
 
     tasks: list[FeatureTask]
+    """B slices and the files to write."""
     f0_hz: list[np.ndarray | None]
+    """Pitch of each slice, float32 [F]; None if it exists or a network extracts it."""
     wav16k: Tensor
+    """Audio, float32 [B, T]."""
     lengths: Tensor
+    """Samples of each slice, int64 [B]."""
     pitch_seconds: float
+    """Time spent on pitch in the worker."""
 
 
 class FeatureExtraction(lightning.LightningModule):
@@ -76,12 +107,12 @@ class FeatureExtraction(lightning.LightningModule):
     """
 
     def __init__(
-        self, tasks: PendingSlices | None, encoder: ContentEncoder, pitch: PitchTracker, config: ExtractionConfig
+        self, tasks: Sequence[FeatureTask], encoder: ContentEncoder, pitch: PitchTracker, config: ExtractionConfig
     ) -> None:
         """Store the networks.
 
         Args:
-            tasks: Slices without features; None on all ranks except the first, which sends them.
+            tasks: Slices without features; those of the first rank count.
             encoder: The content encoder.
             pitch: A network, or an extractor that runs in the workers.
             config: How slices are read and batched.
@@ -102,12 +133,11 @@ class FeatureExtraction(lightning.LightningModule):
 
     def predict_dataloader(self) -> DataLoader:
         """Return the batches of this rank, `FeatureBatch`."""
-        assert self.tasks is not None
-        batches = batch_slices(self.tasks.slices, self.config)[self.trainer.global_rank :: self.trainer.world_size]
-        seconds = float(sum(self.tasks.slices["seconds"][batch].sum() for batch in batches))
+        batches = batch_slices(self.tasks, self.config)[self.trainer.global_rank :: self.trainer.world_size]
+        seconds = sum(task.seconds for batch in batches for task in batch)
         self._progress = Progress("pitch and content", seconds, "s", enabled=self.trainer.is_global_zero)
         return DataLoader(
-            _BatchDataset(self.tasks, batches, self.pitch_extractor),
+            _BatchDataset(batches, self.pitch_extractor),
             batch_size=None,
             num_workers=self.config.num_workers,
             collate_fn=_unchanged,
@@ -155,7 +185,7 @@ class FeatureExtraction(lightning.LightningModule):
         self.timing.copy_(self.trainer.strategy.reduce(timing, reduce_op="sum"))
 
 
-def _write(paths: list[Path | None], values: list[Any], dtype: type) -> None:
+def _write(paths: list[str | None], values: list[Any], dtype: type) -> None:
     """Write the values that have a path and are finite in `dtype`."""
     for path, array in zip(paths, values, strict=True):
         if path is None or array is None:
@@ -186,39 +216,34 @@ def _unpad(values: Tensor, lengths: Tensor) -> list[np.ndarray]:
     return [item[:length].numpy() for item, length in zip(values.float().cpu(), lengths.tolist(), strict=True)]
 
 
-def batch_slices(slices: np.ndarray, config: ExtractionConfig) -> list[np.ndarray]:
-    """Return the indices of the slices of each batch, longest first, so that a lack of memory shows early.
+def batch_slices(tasks: Sequence[FeatureTask], config: ExtractionConfig) -> list[list[FeatureTask]]:
+    """Return batches of slices, longest first, so that a lack of memory shows early.
 
     Slices that lack only their pitch are batched separately from those for the encoder.
-
-    Args:
-        slices: Structured array [N], see `PendingSlices`.
-        config: Limits of a batch.
     """
-    order = np.lexsort((np.arange(len(slices)), -slices["seconds"], ~slices["content"]))
-    borders = np.flatnonzero(np.diff(slices["content"][order])) + 1
-    batches: list[np.ndarray] = []
-    for group in np.split(order, borders):
+    batches: list[list[FeatureTask]] = []
+    for for_encoder in (True, False):
+        rest = [task for task in tasks if (task.content is not None) == for_encoder]
+        rest.sort(key=lambda task: task.seconds, reverse=True)
         first = 0
-        while first < len(group):
-            fitting = int(config.batch_seconds // max(float(slices["seconds"][group[first]]), 1e-3))
-            n_slices = min(max(fitting, 1), config.batch_slices)
-            batches.append(group[first : first + n_slices])
-            first += n_slices
+        while first < len(rest):
+            fitting = int(config.batch_seconds // max(rest[first].seconds, 1e-3))
+            batches.append(rest[first : first + min(max(fitting, 1), config.batch_slices)])
+            first += len(batches[-1])
     return batches
 
 
 class _BatchDataset(Dataset):
     """Batches of slices at 16 kHz, with their pitch if an extractor without a network finds it."""
 
-    def __init__(self, tasks: PendingSlices, batches: list[np.ndarray], pitch: PitchExtractor | None) -> None:
-        self.tasks, self.batches, self.pitch = tasks, batches, pitch
+    def __init__(self, batches: list[list[FeatureTask]], pitch: PitchExtractor | None) -> None:
+        self.batches, self.pitch = batches, pitch
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __getitem__(self, index: int) -> FeatureBatch:
-        tasks = [self.tasks[int(number)] for number in self.batches[index]]
+        tasks = self.batches[index]
         waves = [_wav16k(task) for task in tasks]
         started = perf_counter()
         f0_hz = [
@@ -251,7 +276,7 @@ def _unchanged(batch: Any) -> Any:
 
 
 def extract_features(
-    tasks: PendingSlices | None,
+    tasks: Sequence[FeatureTask],
     pitch: PitchTracker,
     encoder: ContentEncoder,
     trainer: lightning.Trainer,
@@ -260,7 +285,7 @@ def extract_features(
     """Compute and write missing features; every rank does its share and waits for the others.
 
     Args:
-        tasks: The slices that lack features; None on all ranks except the first.
+        tasks: The slices that lack features; those of the first rank count.
         pitch: Runs in the workers, or on the trainer's device if it is a network.
         encoder: Runs on the trainer's device.
         trainer: Runs the networks; its state is not needed afterwards.

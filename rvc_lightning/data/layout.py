@@ -22,7 +22,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rvc_lightning.data.recipe import Recipe
-from rvc_lightning.io.files import TEMPORARY_PREFIX, remove_leftovers
 from rvc_lightning.pitch import PITCH_EXTRACTORS
 from rvc_lightning.pitch.base import PitchNetwork
 
@@ -101,27 +100,10 @@ def slice_path(number: int) -> str:
     return name if number < _SLICES_PER_FOLDER else f"{number // _SLICES_PER_FOLDER}/{name}"
 
 
-def existing_slices(folder: Path, clean: bool = False) -> set[int]:
-    """Return the numbers of the slices that have a file in the folder of a recording.
-
-    Args:
-        folder: Folder of a recording, or one of its subfolders.
-        clean: Whether to delete temporary files that a killed process has left.
-    """
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return set()
-    if clean and any(entry.name.startswith(TEMPORARY_PREFIX) for entry in entries):
-        remove_leftovers(folder)
-    numbers: set[int] = set()
-    for entry in entries:
-        stem, extension = os.path.splitext(entry.name)
-        if stem.isdecimal() and extension in (".wav", ".npy"):
-            numbers.add(int(stem))
-        elif stem.isdecimal() and not extension:
-            numbers |= existing_slices(Path(entry.path), clean)
-    return numbers
+def existing_slices(folder: Path) -> set[int]:
+    """Return the numbers of the slices that have a file in the folder of a recording."""
+    names = (os.path.splitext(name) for _, _, files in os.walk(folder) for name in files)
+    return {int(stem) for stem, extension in names if stem.isdecimal() and extension in (".wav", ".npy")}
 
 
 def short_hash(n_bytes: int, *values: object) -> str:

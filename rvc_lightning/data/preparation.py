@@ -8,14 +8,14 @@ from, so a second run reuses existing files, a killed run is resumed, and a chan
 the files that depend on it.
 
 One process at a time prepares a dataset. The first of its ranks slices, all ranks extract pitch and content of their
-share, and the first writes the manifest. Memory grows by 18 bytes a slice and by less than 2 kB a recording.
+share, and the first writes the manifest. Memory grows by about 2 kB a slice.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -30,10 +30,9 @@ from rvc_lightning.audio.frames import hop_samples
 from rvc_lightning.cli.columns import pluralize
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.data.dataset import read_feature
-from rvc_lightning.data.features import ExtractionConfig, extract_features
-from rvc_lightning.data.layout import REVISION, SILENCE, Layout, existing_slices, recording_path
-from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_header, read_manifest, write_manifest
-from rvc_lightning.data.pending import SILENCE_SECONDS, PendingSlices
+from rvc_lightning.data.features import ExtractionConfig, FeatureTask, extract_features, missing_features
+from rvc_lightning.data.layout import REVISION, SILENCE, Layout
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_manifest, write_manifest
 from rvc_lightning.data.pitch_histogram import PitchHistogram
 from rvc_lightning.data.recipe import Recipe
 from rvc_lightning.data.recordings import Recording, RecordingList, add_fingerprints, list_recordings
@@ -43,7 +42,7 @@ from rvc_lightning.data.selection import speaker_numbers
 from rvc_lightning.data.slice_files import SlicingResult, slice_recordings
 from rvc_lightning.data.slicing import SkippedPart
 from rvc_lightning.errors import DatasetError
-from rvc_lightning.io.files import read_json, write_json
+from rvc_lightning.io.files import TEMPORARY_PREFIX, read_json, remove_leftovers, write_json
 from rvc_lightning.io.locks import exclusive_lock
 from rvc_lightning.pitch import build_pitch_extractor
 
@@ -51,6 +50,8 @@ logger = logging.getLogger(__name__)
 
 _NOT_FINITE = "its pitch or content is not finite"
 _MIN_CLIPPED_SHARE = 1e-3
+# Length of the silent clip, as in other RVC tools (SPECIFICATION.md, section 14.4).
+_SILENCE_SECONDS = 3.0
 
 
 def prepare(
@@ -79,16 +80,17 @@ def prepare(
     report = None
     if trainer.is_global_zero:
         with exclusive_lock(output):
-            _warn_if_older(output)
+            for folder in {path.parent for path in output.rglob(f"{TEMPORARY_PREFIX}*")}:
+                remove_leftovers(folder)
             work = _FirstRank(audio, recipe, Layout.of(output, recipe, trainer.precision))
             work.slice(identify(listed, audio, output), extraction.num_workers)
-            pending = work.find_pending()
+            tasks = work.tasks()
             # With several ranks, the others wait even if there is nothing to do.
-            if len(pending) or trainer.world_size > 1:
-                work.speeds |= extract(pending)
+            if tasks or trainer.world_size > 1:
+                work.speeds |= extract(tasks)
             report = work.write(encoder.dim, trainer.precision)
     else:
-        extract(None)
+        extract([])
     trainer.strategy.barrier("manifest")
     return report
 
@@ -123,51 +125,56 @@ def identify(listed: RecordingList, audio: Path, output: Path, update_cache: boo
 
 
 class _FirstRank:
-    """The work of the first rank: it slices, finds what lacks features, and writes manifest and report."""
+    """The work of the first rank: it slices, lists what lacks features, and writes manifest and report."""
 
     def __init__(self, audio: Path, recipe: Recipe, layout: Layout) -> None:
         self.audio, self.recipe, self.layout = audio, recipe, layout
-        self.recordings: list[Recording] = []
+        self.sliced: list[tuple[Recording, SlicingResult]] = []
         self.skipped: list[SkippedFile] = []
         self.notes: list[str] = []
         self.speeds: dict[str, float] = {}
-        self.used: list[UsedRecording] = []
-        self.duplicates: list[tuple[str, str]] = []
-        self.pitch: defaultdict[int, PitchHistogram] = defaultdict(PitchHistogram)
 
     def slice(self, found: RecordingList, num_workers: int) -> None:
-        """Slice the recordings; `self.recordings` are then those with slices."""
-        run = slice_recordings(
+        """Slice the recordings; `self.sliced` are then those with slices."""
+        results, speed = slice_recordings(
             found.recordings, self.layout.slices, self.recipe.sample_rate, self.recipe.slicing, num_workers
         )
-        if run.speed is not None:
-            self.speeds["slicing"] = run.speed
-        self.skipped, self.notes = [*found.skipped, *run.failed.values()], found.notes
-        for recording in found.recordings:
-            if recording.folder in run.failed:
-                continue
-            result = self._read_result(recording)
-            if result.slices:
-                self.recordings.append(recording)
+        if speed is not None:
+            self.speeds["slicing"] = speed
+        self.skipped, self.notes = list(found.skipped), found.notes
+        for recording, result in zip(found.recordings, results, strict=True):
+            if isinstance(result, SkippedFile):
+                self.skipped.append(result)
+            elif result.slices:
+                self.sliced.append((recording, result))
             else:
                 self.skipped.append(SkippedFile(recording.name, result.skip_reason))
 
-    def find_pending(self) -> PendingSlices:
+    def tasks(self) -> list[FeatureTask]:
         """Write the silent clip, and return the slices that lack features."""
+        tasks = [
+            task
+            for recording, result in self.sliced
+            for task in missing_features(self.layout, recording.folder, result)
+        ]
         audio, _, content = self.layout.slice_paths(SILENCE, 0)
         if not content.exists():
-            silence = np.zeros(round(SILENCE_SECONDS * self.layout.sample_rate), np.float32)
+            silence = np.zeros(round(_SILENCE_SECONDS * self.layout.sample_rate), np.float32)
             write_audio(audio, silence, self.layout.sample_rate, subtype="FLOAT")
-        results = ((recording, self._read_result(recording)) for recording in self.recordings)
-        pending = PendingSlices.find(self.layout, results)
-        if len(pending):
-            logger.info("extracting pitch and content of %s", pluralize(len(pending), "slice"))
-        return pending
+            tasks.append(FeatureTask(str(audio), _SILENCE_SECONDS, None, str(content)))
+        if tasks:
+            logger.info("extracting pitch and content of %s", pluralize(len(tasks), "slice"))
+        return tasks
 
     def write(self, content_dim: int, precision: str) -> PreparationReport:
         """Write manifest and report. Raises DatasetError if nothing can be used."""
         output = self.layout.output
-        speakers = speaker_numbers(recording.speaker for recording in self.recordings)
+        speakers = speaker_numbers(recording.speaker for recording, _ in self.sliced)
+        rows, used = self._use(speakers)
+        report = self._report(rows, used, list(speakers))
+        write_json(output / REPORT_NAME, report.to_dict())
+        if not rows:
+            raise DatasetError(_nothing_usable(report))
         silence = self.layout.slice_paths(SILENCE, 0)[2]
         header = DatasetHeader(
             sample_rate=self.recipe.sample_rate,
@@ -179,55 +186,42 @@ class _FirstRank:
             precision=precision,
             revision=REVISION,
         )
-        write_manifest(output, header, self._rows(speakers))
-        report = self._report(list(speakers))
-        write_json(output / REPORT_NAME, report.to_dict())
+        write_manifest(output, header, rows)
         write_picture(report, output / PICTURE_NAME)
         return report
 
-    def _rows(self, speakers: Mapping[str, int]) -> Iterator[ManifestRow]:
-        """Yield the rows of the manifest, and collect the figures of the report."""
-        originals: dict[str, str] = {}
-        for recording in self.recordings:
-            result, speaker = self._read_result(recording), speakers[recording.speaker]
-            rows = self._recording_rows(recording, result, speaker)
-            if not rows:
+    def _use(self, speakers: Mapping[str, int]) -> tuple[list[ManifestRow], list[UsedRecording]]:
+        """Return the rows of the manifest and the recordings in it; the others become skipped files."""
+        rows: list[ManifestRow] = []
+        used: list[UsedRecording] = []
+        for recording, result in self.sliced:
+            new = self._rows(recording, result, speakers[recording.speaker])
+            rows += new
+            if new:
+                used.append(_used(recording, result, new))
+            else:
                 self.skipped.append(SkippedFile(recording.name, f"nothing usable: {_NOT_FINITE}"))
-                continue
-            used = _used(recording, result, rows)
-            original = originals.setdefault(result.sound, recording.name)
-            if original != recording.name:
-                self.duplicates.append((recording.name, original))
-                used.notes.append(f"the same sound as {original}")
-            self.used.append(used)
-            for row in rows:
-                self.pitch[speaker].add(read_feature(self.layout.output / row.f0, 1))
-                yield row
-        if not self.used:
-            report = self._report([])
-            write_json(self.layout.output / REPORT_NAME, report.to_dict())
-            raise DatasetError(_nothing_usable(report))
+        return rows, used
 
-    def _recording_rows(self, recording: Recording, result: SlicingResult, speaker: int) -> list[ManifestRow]:
+    def _rows(self, recording: Recording, result: SlicingResult, speaker: int) -> list[ManifestRow]:
         """Return a row for every slice that has both features."""
-        folder, sample_rate = recording_path(recording.folder), self.layout.sample_rate
-        complete = existing_slices(self.layout.pitch / folder) & existing_slices(self.layout.content / folder)
+        incomplete = {task.audio for task in missing_features(self.layout, recording.folder, result)}
         rows: list[ManifestRow] = []
         for entry in result.slices:
-            if entry.number not in complete:
+            audio, f0, content = self.layout.slice_paths(recording.folder, entry.number)
+            if str(audio) in incomplete:
                 continue
-            audio, f0, content = map(self._relative, self.layout.slice_paths(recording.folder, entry.number))
             row = ManifestRow(
                 id=_slice_id(recording, entry.number),
                 recording=recording.name,
                 speaker=speaker,
-                sample_rate=sample_rate,
-                audio=audio,
-                f0=f0,
-                content=content,
+                sample_rate=self.layout.sample_rate,
+                audio=self._relative(audio),
+                f0=self._relative(f0),
+                content=self._relative(content),
                 samples=entry.samples,
-                frames=entry.samples // hop_samples(sample_rate),
-                seconds=entry.samples / sample_rate,
+                frames=entry.samples // hop_samples(self.layout.sample_rate),
+                seconds=entry.samples / self.layout.sample_rate,
             )
             rows.append(row)
         return rows
@@ -235,26 +229,31 @@ class _FirstRank:
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.layout.output).as_posix()
 
-    def _report(self, speakers: Sequence[str]) -> PreparationReport:
+    def _report(
+        self, rows: Sequence[ManifestRow], used: list[UsedRecording], speakers: Sequence[str]
+    ) -> PreparationReport:
+        """Return the report, in which the same sound in several recordings is noted."""
+        originals: dict[str, str] = {}
+        duplicates: list[tuple[str, str]] = []
+        sounds = {recording.name: result.sound for recording, result in self.sliced}
+        for one in used:
+            original = originals.setdefault(sounds[one.recording], one.recording)
+            if original != one.recording:
+                duplicates.append((one.recording, original))
+                one.notes.append(f"the same sound as {original}")
+        pitch: defaultdict[int, PitchHistogram] = defaultdict(PitchHistogram)
+        for row in rows:
+            pitch[row.speaker].add(read_feature(self.layout.output / row.f0, 1))
         return PreparationReport(
             audio=display_name(self.audio),
             output=display_name(self.layout.output),
-            used=self.used,
+            used=used,
             skipped=sorted(self.skipped, key=lambda file: file.path),
-            speakers=summarize_speakers(speakers, self.used, self.pitch),
-            duplicates=self.duplicates,
+            speakers=summarize_speakers(speakers, used, pitch),
+            duplicates=duplicates,
             notes=self.notes,
             speeds=self.speeds,
         )
-
-    def _read_result(self, recording: Recording) -> SlicingResult:
-        result = SlicingResult.read(self.layout.slices, recording)
-        if result is None:
-            raise DatasetError(
-                f"the slices of '{recording.name}' were removed from '{self.layout.slices}' during the preparation; "
-                "prepare again"
-            )
-        return result
 
 
 def _slice_id(recording: Recording, number: int) -> str:
@@ -284,27 +283,14 @@ def _used(recording: Recording, result: SlicingResult, rows: Sequence[ManifestRo
     )
 
 
-def _warn_if_older(output: Path) -> None:
-    """Log the folders that an earlier version left and this one does not use."""
-    try:
-        revision = read_header(output).revision
-    except DatasetError:
-        return
-    old = [f"'{path.name}'" for kind in ("slices", "pitch", "content") for path in sorted(output.glob(f"{kind}-*"))]
-    if revision < REVISION and old:
-        logger.warning(
-            "'%s' was prepared by an earlier version with another layout and is prepared again. These folders can be "
-            "deleted afterwards: %s", output, ", ".join(old)
-        )  # fmt: skip
-
-
 def _nothing_usable(report: PreparationReport) -> str:
     examples = [f"{file.path}: {file.reason}" for file in report.skipped[:5]]
-    more = len(report.skipped) - len(examples)
-    found = "; ".join([*examples, *([f"and {more} more"] if more else [])]) or "no files"
+    if more := len(report.skipped) - len(examples):
+        examples.append(f"and {more} more")
     return (
-        f"'{report.audio}' contains nothing to train on; found: {found}. '{Path(report.output) / REPORT_NAME}' lists "
-        "every file. Choose a folder with recordings of speech (wav, flac, mp3, m4a, ...)"
+        f"'{report.audio}' contains nothing to train on; found: {'; '.join(examples) or 'no files'}. "
+        f"'{Path(report.output) / REPORT_NAME}' lists every file. Choose a folder with recordings of speech (wav, "
+        "flac, mp3, m4a, ...)"
     )
 
 

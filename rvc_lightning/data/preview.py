@@ -14,8 +14,8 @@ from rvc_lightning.audio.decode import recorded_seconds
 from rvc_lightning.audio.discovery import SkippedFile
 from rvc_lightning.audio.frames import CONTENT_REPEAT, FRAMES_PER_SECOND
 from rvc_lightning.cli.columns import format_columns, pluralize
+from rvc_lightning.data.features import missing_features
 from rvc_lightning.data.layout import Layout
-from rvc_lightning.data.pending import missing_features
 from rvc_lightning.data.preparation import identify
 from rvc_lightning.data.recipe import Recipe
 from rvc_lightning.data.recordings import Recording, list_recordings
@@ -176,5 +176,5 @@ def _plan(recording: Recording, layout: Layout, recipe: Recipe) -> PlannedRecord
         seconds=seconds,
         slices=slices,
         slice_seconds=slice_seconds,
-        is_done=result is not None and not any(missing_features(layout, recording, result)),
+        is_done=result is not None and not any(missing_features(layout, recording.folder, result)),
     )

@@ -15,11 +15,10 @@ import logging
 import os
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import NamedTuple
 
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_name
 from rvc_lightning.cli.progress import Progress
@@ -38,23 +37,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A recording of the input.
-
-    Attributes:
-        root: Folder of the input.
-        relative: Path below it, with forward slashes.
-        speaker: Name of the speaker.
-        folder: Name of its folders in the dataset; empty if the content was not read.
-        size_bytes: Size of the file.
-        digest: Digest of its content; empty if the content was not read.
-    """
+    """A recording of the input."""
 
     root: Path
+    """Folder of the input."""
     relative: str
+    """Path below it, with forward slashes."""
     speaker: str
+    """Name of the speaker."""
     folder: str = ""
+    """Name of its folders in the dataset; empty if the content was not read."""
     size_bytes: int = 0
     digest: str = ""
+    """Digest of its content; empty if the content was not read."""
 
     @property
     def path(self) -> Path:
@@ -69,17 +64,14 @@ class Recording:
 
 @dataclass
 class RecordingList:
-    """The recordings of a folder.
-
-    Attributes:
-        recordings: Those to use, sorted by path.
-        skipped: All other files with the reason.
-        notes: Hints at possible mistakes in the settings.
-    """
+    """The recordings of a folder."""
 
     recordings: list[Recording]
+    """Those to use, sorted by path."""
     skipped: list[SkippedFile]
+    """All other files with the reason."""
     notes: list[str] = field(default_factory=list)
+    """Hints at possible mistakes in the settings."""
 
 
 def list_recordings(audio: Path, output: Path, selection: SelectionConfig) -> RecordingList:
@@ -119,51 +111,40 @@ def add_fingerprints(recordings: Sequence[Recording], output: Path, update_cache
     cache = _read_cache(output / FINGERPRINTS_NAME)
     identified: list[Recording] = []
     skipped: list[SkippedFile] = []
-    cached_lines: list[str] = []
+    lines: list[str] = []
     # Threads are enough: hashing releases the interpreter lock.
     with ThreadPool() as threads, Progress("reading recordings", len(recordings), "files") as progress:
-        results = threads.imap(lambda one: _fingerprint(one.path, cache.get(one.relative)), recordings)
+        results = threads.imap(lambda one: _fingerprint(one, cache), recordings)
         for recording, result in zip(recordings, results, strict=True):
             progress.update(1)
             if isinstance(result, OSError):
                 skipped.append(SkippedFile(recording.name, f"cannot be read: {result.strerror}"))
                 continue
+            content, status, is_cacheable = result
             name = re.sub(r"[^\w-]+", "_", Path(recording.name).stem)[:_MAX_STEM]
-            folder = folder_name(name, result.digest, recording.relative)
-            identified.append(
-                Recording(
-                    recording.root, recording.relative, recording.speaker, folder, result.size_bytes, result.digest
-                )
-            )
-            if result.state is not None:
-                cached_lines.append(json.dumps([recording.relative, result.state, result.digest]) + "\n")
+            folder = folder_name(name, content, recording.relative)
+            identified.append(replace(recording, folder=folder, size_bytes=status.st_size, digest=content))
+            if is_cacheable:
+                lines.append(json.dumps([recording.relative, _state(status), content]) + "\n")
     if update_cache:
         with atomic_path(output / FINGERPRINTS_NAME) as temporary:
-            temporary.write_text("".join(cached_lines), encoding="ascii")
+            temporary.write_text("".join(lines), encoding="ascii")
     return RecordingList(identified, skipped)
 
 
-class _Fingerprint(NamedTuple):
-    """Digest and size of a file, and the state to cache the digest with; None if it must not be cached."""
-
-    digest: str
-    size_bytes: int
-    state: str | None
-
-
-def _fingerprint(path: Path, cached: tuple[str, str] | None) -> _Fingerprint | OSError:
-    """Digest a file, or return the cached digest if the file is unchanged."""
+def _fingerprint(
+    recording: Recording, cache: Mapping[tuple[str, str], str]
+) -> tuple[str, os.stat_result, bool] | OSError:
+    """Return the digest of a file, cached if the file is unchanged, its status, and whether to cache the digest."""
     try:
-        status = path.stat()
-        state = _state(status)
-        if cached is not None and cached[0] == state:
-            return _Fingerprint(cached[1], status.st_size, state)
-        content = digest(path)
+        status = recording.path.stat()
+        if cached := cache.get((recording.relative, _state(status))):
+            return cached, status, True
+        content = digest(recording.path)
         is_settled = max(status.st_mtime, status.st_ctime) < time.time() - _SETTLED_SECONDS
-        is_cacheable = is_settled and _state(path.stat()) == state
+        return content, status, is_settled and _state(recording.path.stat()) == _state(status)
     except OSError as error:
         return error
-    return _Fingerprint(content, status.st_size, state if is_cacheable else None)
 
 
 def _state(status: os.stat_result) -> str:
@@ -171,11 +152,11 @@ def _state(status: os.stat_result) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
 
 
-def _read_cache(path: Path) -> dict[str, tuple[str, str]]:
-    """Return state and digest of files by path; nothing if the cache is missing or damaged."""
+def _read_cache(path: Path) -> dict[tuple[str, str], str]:
+    """Return digests by path and state of the files; nothing if the cache is missing or damaged."""
     try:
         with path.open(encoding="ascii") as stream:
-            return {str(name): (str(state), str(content)) for name, state, content in map(json.loads, stream)}
+            return {(str(name), str(state)): str(content) for name, state, content in map(json.loads, stream)}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError) as error:

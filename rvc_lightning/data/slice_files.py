@@ -1,15 +1,14 @@
 """The first stage of preparation: cut recordings into slices, in several processes.
 
 Each recording has its own folder, see `rvc_lightning.data.layout`. `recording.json` in it is written last, so a folder
-with that file is complete. It is read when it is needed, so memory does not grow with the number of slices. A long
-recording is read, filtered and cut in blocks, with the same result as in one piece.
+with that file is complete. A long recording is read, filtered and cut in blocks, with the same result as in one piece.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -27,8 +26,8 @@ from rvc_lightning.data.layout import existing_slices, recording_path, slice_pat
 from rvc_lightning.data.recordings import Recording
 from rvc_lightning.data.slicing import CutPlan, SkippedPart, SlicingConfig, clean_blocks, cut, plan_cut
 from rvc_lightning.errors import AudioError
-from rvc_lightning.io.disk import write_error
-from rvc_lightning.io.files import digest, read_json, remove_leftovers, write_json
+from rvc_lightning.io.disk import explain_write_errors
+from rvc_lightning.io.files import digest, read_json, write_json
 from rvc_lightning.io.workers import end_with_parent
 
 logger = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ logger = logging.getLogger(__name__)
 _RESULT_NAME = "recording.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SliceEntry:
     """Number of a slice in its recording, from 0, its length, and where it starts in the recording."""
 
@@ -47,29 +46,23 @@ class SliceEntry:
 
 @dataclass(frozen=True)
 class SlicingResult:
-    """The result of slicing a recording, stored as `recording.json`.
-
-    Attributes:
-        recording: Path of the recording below the input.
-        seconds: Its length.
-        sample_rate: Its original rate in Hz.
-        warning: Defect of the file; None if there is none.
-        slices: The slices, in order of time.
-        left_out: Parts that are not used.
-        silence_seconds: Length of the silence that was dropped.
-        levels: Levels of the original recording.
-        sound: Digest of the samples, the same for every lossless copy of the recording.
-    """
+    """The result of slicing a recording, stored as `recording.json`."""
 
     recording: str
+    """Path of the recording below the input."""
     seconds: float
     sample_rate: int
+    """Its original rate in Hz."""
     warning: str | None
+    """Defect of the file; None if there is none."""
     slices: list[SliceEntry]
     left_out: list[SkippedPart]
     silence_seconds: float
+    """Length of the silence that was dropped."""
     levels: Levels
+    """Levels of the original recording."""
     sound: str
+    """Digest of the samples, the same for every lossless copy of the recording."""
 
     @property
     def skip_reason(self) -> str:
@@ -90,23 +83,10 @@ class SlicingResult:
             return None
 
 
-@dataclass(frozen=True)
-class SlicingRun:
-    """Summary of `slice_recordings`.
-
-    Attributes:
-        failed: Recordings that cannot be decoded, by their folder.
-        speed: Seconds of audio per second; None if nothing was sliced.
-    """
-
-    failed: dict[str, SkippedFile] = field(default_factory=dict)
-    speed: float | None = None
-
-
 def slice_recordings(
     recordings: Sequence[Recording], slices: Path, sample_rate: int, slicing: SlicingConfig, num_workers: int
-) -> SlicingRun:
-    """Slice the recordings that are not sliced yet; `SlicingResult.read` returns the result for each.
+) -> tuple[list[SlicingResult | SkippedFile], float | None]:
+    """Slice the recordings that are not sliced yet.
 
     Args:
         recordings: The recordings.
@@ -114,69 +94,64 @@ def slice_recordings(
         sample_rate: Rate of the slices in Hz.
         slicing: How to cut and normalize.
         num_workers: Number of processes; 0 slices in this process.
+
+    Returns:
+        The result of each recording, or why it cannot be decoded; seconds of audio per second, None if all were sliced.
     """
-    pending = [recording for recording in recordings if not _is_complete(slices, recording)]
-    if not pending:
-        return SlicingRun()
-    n_done = len(recordings) - len(pending)
-    logger.info("slicing %s; %d are already sliced", pluralize(len(pending), "recording"), n_done)
-    dataset = _SlicingDataset(pending, slices, sample_rate, slicing)
-    loader = DataLoader(
-        dataset, batch_size=None, num_workers=num_workers, in_order=False, worker_init_fn=end_with_parent
-    )
-    failed: dict[str, SkippedFile] = {}
-    audio_seconds, started = 0.0, perf_counter()
-    with Progress("slicing", sum(recording.size_bytes for recording in pending) / 1e6, "MB") as progress:
-        for index, result in loader:
-            progress.update(pending[index].size_bytes / 1e6)
-            if isinstance(result, SkippedFile):
-                failed[pending[index].folder] = result
-            else:
-                audio_seconds += result
-    return SlicingRun(failed, audio_seconds / (perf_counter() - started) or None)
+    results = {recording.folder: _finished(slices, recording) for recording in recordings}
+    pending = [recording for recording in recordings if results[recording.folder] is None]
+    speed = None
+    if pending:
+        n_done = len(recordings) - len(pending)
+        logger.info("slicing %s; %d are already sliced", pluralize(len(pending), "recording"), n_done)
+        dataset, started = _SlicingDataset(pending, slices, sample_rate, slicing), perf_counter()
+        loader = DataLoader(
+            dataset, batch_size=None, num_workers=num_workers, in_order=False, worker_init_fn=end_with_parent
+        )
+        with Progress("slicing", sum(recording.size_bytes for recording in pending) / 1e6, "MB") as progress:
+            for index, result in loader:
+                progress.update(pending[index].size_bytes / 1e6)
+                results[pending[index].folder] = result
+        done = [results[recording.folder] for recording in pending]
+        seconds = sum(result.seconds for result in done if isinstance(result, SlicingResult))
+        speed = seconds / (perf_counter() - started) or None
+    return [results[recording.folder] for recording in recordings], speed
 
 
-def _is_complete(slices: Path, recording: Recording) -> bool:
+def _finished(slices: Path, recording: Recording) -> SlicingResult | None:
+    """Return the result for a recording if all of its slices exist."""
     result = SlicingResult.read(slices, recording)
     existing = existing_slices(slices / recording_path(recording.folder))
-    return result is not None and {entry.number for entry in result.slices} <= existing
+    return result if result and {entry.number for entry in result.slices} <= existing else None
 
 
 class _SlicingDataset(Dataset):
     """Slices a recording for each index, so that the workers of a data loader serve as a process pool."""
 
     def __init__(self, recordings: Sequence[Recording], slices: Path, sample_rate: int, slicing: SlicingConfig) -> None:
-        self.recordings = recordings
-        self.slices = slices
-        self.sample_rate = sample_rate
-        self.slicing = slicing
+        self.recordings, self.slices, self.sample_rate, self.slicing = recordings, slices, sample_rate, slicing
 
     def __len__(self) -> int:
         return len(self.recordings)
 
-    def __getitem__(self, index: int) -> tuple[int, float | SkippedFile]:
+    def __getitem__(self, index: int) -> tuple[int, SlicingResult | SkippedFile]:
         recording = self.recordings[index]
         folder = self.slices / recording_path(recording.folder)
         try:
-            return index, slice_recording(recording, folder, self.sample_rate, self.slicing)
+            # An OSError would lose its errno on the way to another process.
+            with explain_write_errors(folder):
+                return index, slice_recording(recording, folder, self.sample_rate, self.slicing)
         except AudioError as error:
             return index, SkippedFile(recording.name, str(error).removeprefix(f"'{recording.path}' "))
-        except OSError as error:
-            # Converted in this process, since an OSError loses its errno on the way to another one.
-            if (reason := write_error(error)) is None:
-                raise
-            raise reason from error
 
 
-def slice_recording(recording: Recording, folder: Path, sample_rate: int, slicing: SlicingConfig) -> float:
-    """Slice a recording of any length into its folder, and return its length in seconds.
+def slice_recording(recording: Recording, folder: Path, sample_rate: int, slicing: SlicingConfig) -> SlicingResult:
+    """Slice a recording of any length into its folder.
 
     Raises:
         AudioError: The recording cannot be decoded, or was changed or removed since it was identified.
-        OutOfSpaceError, NotWritableError: The slices cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
     with open_audio(recording.path) as stream:
         meter = LevelMeter(stream.sample_rate, slicing.threshold_db)
         blocks = run(Resampler(stream.sample_rate, sample_rate), meter.watch(stream))
@@ -194,19 +169,19 @@ def slice_recording(recording: Recording, folder: Path, sample_rate: int, slicin
             levels=meter.levels,
             sound=meter.sound,
         )
-    _check_unchanged(recording)
+    if defect := _change(recording):
+        raise AudioError(f"'{recording.path}' {defect}")
     write_json(folder / _RESULT_NAME, asdict(result))
-    return result.seconds
+    return result
 
 
-def _check_unchanged(recording: Recording) -> None:
-    """Raise AudioError if the file has changed: its slices may belong to another recording."""
+def _change(recording: Recording) -> str | None:
+    """Return how the file has changed since it was identified: its slices may then belong to another recording."""
     try:
-        is_unchanged = digest(recording.path) == recording.digest
+        is_same = digest(recording.path) == recording.digest
     except OSError as error:
-        raise AudioError(f"'{recording.path}' cannot be read to its end: {error.strerror}") from error
-    if not is_unchanged:
-        raise AudioError(f"'{recording.path}' was changed while it was read; prepare again once it is complete")
+        return f"cannot be read to its end: {error.strerror}"
+    return None if is_same else "was changed while it was read; prepare again once it is complete"
 
 
 def _write_slices(

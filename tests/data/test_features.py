@@ -1,6 +1,5 @@
 """Batches for the networks."""
 
-import numpy as np
 import pytest
 import torch
 from defaults import make_extraction
@@ -9,7 +8,7 @@ from preparation import run, talk, write
 from rvc_lightning.audio.frames import content_frames
 from rvc_lightning.content import CONTENT_ENCODERS
 from rvc_lightning.content.base import ContentEncoder
-from rvc_lightning.data.features import batch_slices
+from rvc_lightning.data.features import FeatureTask, batch_slices
 from rvc_lightning.errors import ConfigurationError
 
 
@@ -37,15 +36,12 @@ def test_features_do_not_depend_on_their_batch(tmp_path, monkeypatch):
     assert len(found[0]) > 6 and found[0] == found[1]
 
 
-def slices(*seconds_and_content):
-    return np.array(list(seconds_and_content), [("seconds", float), ("content", bool)])
-
-
 def test_batches_have_similar_lengths_within_the_limits():
-    pending = slices((1.0, True), (3.0, True), (2.9, True), (40.0, True), (3.0, False), (0.5, True))
+    pending = [FeatureTask("", seconds, None, "content.npy") for seconds in (1.0, 3.0, 2.9, 40.0, 0.5)]
+    pending.append(FeatureTask("", 3.0, "f0.npy", None))
     batches = batch_slices(pending, make_extraction(batch_seconds=6.0, batch_slices=3))
-    assert [batch.tolist() for batch in batches] == [[3], [1, 2], [0, 5], [4]]
-    assert batch_slices(slices(), make_extraction()) == []
+    assert [[task.seconds for task in batch] for batch in batches] == [[40.0], [3.0, 2.9], [1.0, 0.5], [3.0]]
+    assert batch_slices([], make_extraction()) == []
 
 
 @pytest.mark.parametrize(

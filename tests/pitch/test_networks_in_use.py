@@ -1,5 +1,7 @@
 """Pitch networks in preparation (Lightning's Trainer) and in conversion (Fabric)."""
 
+from pathlib import Path
+
 import lightning
 import numpy as np
 import pytest
@@ -11,9 +13,8 @@ from stubs import StubContent, make_pitch_weights, make_voice, quick_config, ste
 from rvc_lightning import VoiceConverter
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.content import build_content_encoder
-from rvc_lightning.data.features import extract_features
+from rvc_lightning.data.features import FeatureTask, extract_features
 from rvc_lightning.data.manifest import DatasetHeader
-from rvc_lightning.data.pending import FeatureTask
 from rvc_lightning.pitch import build_pitch_extractor
 from rvc_lightning.pitch.base import measure
 from rvc_lightning.training.networks import voice_metadata
@@ -42,26 +43,17 @@ def trainer(precision):
     )
 
 
-class Tasks(list):
-    """Feature tasks as a list."""
-
-    @property
-    def slices(self):
-        lengths = [(task.seconds, task.content is not None) for task in self]
-        return np.array(lengths, [("seconds", float), ("content", bool)])
-
-
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_preparation_extracts_the_pitch_of_each_slice(network, tmp_path, precision):
     tasks = []
     for number, seconds in enumerate(SECONDS):
         write_audio(tmp_path / f"{number}.wav", noise(seconds), 16000)
-        f0, content = (tmp_path / f"{number}-{kind}.npy" for kind in ("f0", "content"))
+        f0, content = (str(tmp_path / f"{number}-{kind}.npy") for kind in ("f0", "content"))
         # Slice 1 needs no pitch.
-        tasks.append(FeatureTask(tmp_path / f"{number}.wav", seconds, None if number == 1 else f0, content))
+        tasks.append(FeatureTask(str(tmp_path / f"{number}.wav"), seconds, None if number == 1 else f0, content))
     encoder = build_content_encoder("spectral")
-    extract_features(Tasks(tasks), network, encoder, trainer(precision), make_extraction())
-    assert not (tmp_path / "1-f0.npy").exists() and all(task.content.exists() for task in tasks)
+    extract_features(tasks, network, encoder, trainer(precision), make_extraction())
+    assert not (tmp_path / "1-f0.npy").exists() and all(Path(task.content).exists() for task in tasks)
     for number in (0, 2):
         f0_hz = np.load(tmp_path / f"{number}-f0.npy")
         expected_hz = measure(network, noise(SECONDS[number]))

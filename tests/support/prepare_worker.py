@@ -35,7 +35,7 @@ def main():
         write_npy(path, values)
         if ranks > 1 and "content-" in str(path):
             with (output / f"by-rank-{trainer.global_rank}").open("a") as stream:
-                stream.write(f"{path.relative_to(output)}\n")
+                stream.write(f"{Path(path).relative_to(output)}\n")
 
     features.write_npy = write_and_record
     prepare(
