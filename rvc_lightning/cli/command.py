@@ -85,11 +85,10 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callable[
             with errors_as_exit_status(), report_sweep(), _raised_by_hydra():
                 try:
                     run()
-                except BrokenPipeError:
-                    raise
                 except _COMPOSITION_ERRORS as error:
                     # Raised by the job itself, these are defects and keep their traceback.
-                    if full_error or (started and not in_sweep.get()):
+                    by_job = started and not in_sweep.get()
+                    if full_error or by_job or isinstance(error, BrokenPipeError):
                         raise
                     raise explained(error) from None
 
@@ -106,35 +105,28 @@ def errors_as_exit_status() -> Iterator[None]:
     RVCError is raised unchanged.
     """
     try:
-        try:
-            yield
-        except OmegaConfBaseException as error:
-            raise explained(error) from None
-        except BrokenPipeError:
-            # `… --help | head`: the reader has closed the pipe. Flushing the rest at exit would fail again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(1) from None
-        except OSError as error:
-            if (reason := write_error(error)) is None:
-                raise
-            raise reason from None
-    except RVCError as error:
-        if in_sweep.get():
-            raise
-        _print_error(f"Error: {error}")
+        yield
+    except BrokenPipeError:
+        # `… --help | head`: the reader has closed the pipe. Flushing the rest at exit would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        raise _interrupted() from None
-    except SystemExit as end:
-        # Lightning raises it on Ctrl-C.
-        if isinstance(end.__context__, KeyboardInterrupt):
-            raise _interrupted() from None
-        raise
-
-
-def _interrupted() -> SystemExit:
-    _print_error("Interrupted. Finished files are kept.")
-    return SystemExit(130)
+    except (RVCError, OmegaConfBaseException, OSError) as error:
+        if isinstance(error, OmegaConfBaseException):
+            reason = explained(error)
+        else:
+            reason = write_error(error) if isinstance(error, OSError) else error
+        if reason is None:
+            raise
+        if in_sweep.get():
+            raise reason from None
+        _print_error(f"Error: {reason}")
+        raise SystemExit(1) from None
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Lightning raises SystemExit on Ctrl-C.
+        if not isinstance(end, KeyboardInterrupt) and not isinstance(end.__context__, KeyboardInterrupt):
+            raise
+        _print_error("Interrupted. Finished files are kept.")
+        raise SystemExit(130) from None
 
 
 def _print_error(line: str) -> None:

@@ -10,10 +10,8 @@ from pathlib import Path
 
 from rvc_lightning.errors import NotWritableError, OutOfSpaceError, RVCError
 
-_FULL = frozenset(getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name))
-_NOT_WRITABLE = frozenset(
-    (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG)
-)
+_FULL = [getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)]
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG)
 _PROBE_BYTES = 1 << 12
 
 
@@ -44,15 +42,13 @@ def out_of_space(path: Path | str | None) -> OutOfSpaceError:
 
 
 def has_room(path: Path) -> bool:
-    """Return whether a file could still grow, for libraries that do not report a full disk; the file is unchanged."""
+    """Return whether a file can still grow, for libraries that do not report a full disk; the file is unchanged."""
     size_bytes = path.stat().st_size
     try:
         with path.open("ab", buffering=0) as stream:
             return stream.write(bytes(_PROBE_BYTES)) == _PROBE_BYTES
     except OSError as error:
-        if error.errno in _FULL:
-            return False
-        raise
+        return error.errno not in _FULL
     finally:
         os.truncate(path, size_bytes)
 

@@ -112,16 +112,17 @@ def read_json(path: Path | str) -> dict[str, Any]:
 
     Raises:
         OSError: The file does not exist or cannot be read.
-        ValueError: The file is not UTF-8, not JSON, or not an object.
+        ValueError: The file is not UTF-8, not JSON, not an object, or nested too deeply.
     """
+    text = Path(path).read_text(encoding="utf-8")
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    # Raises UnicodeEncodeError, a ValueError, for a lone surrogate.
-    json.dumps(values, ensure_ascii=False).encode()
+        values = json.loads(text)
+        # Raises UnicodeEncodeError, a ValueError, for a lone surrogate.
+        json.dumps(values, ensure_ascii=False).encode()
+    except RecursionError:
+        values = None
     if not isinstance(values, dict):
-        raise ValueError(f"a JSON object is expected, not a {type(values).__name__}")
+        raise ValueError("a JSON object is expected")
     return values
 
 
@@ -147,14 +148,10 @@ def map_npy(path: Path | str, ndim: int) -> np.ndarray:
         OSError: The file does not exist or cannot be read.
         ValueError: The file is truncated or contains anything else.
     """
-    # A mapped array cannot be larger than its file, whatever its header states.
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except EOFError as error:
-        raise ValueError(f"'{path}' is empty") from error
-    if not isinstance(array, np.ndarray) or array.ndim != ndim or array.dtype.kind not in "fiu":
-        shape = getattr(array, "shape", None)
-        raise ValueError(f"'{path}' is not a numeric array of {ndim} dimensions (shape {shape})")
+    # A mapped array cannot be larger than its file, whatever its header states, and contains no objects.
+    array = np.lib.format.open_memmap(path, mode="r")
+    if array.ndim != ndim or array.dtype.kind not in "fiu":
+        raise ValueError(f"'{path}' is not a numeric array of {ndim} dimensions (shape {array.shape})")
     return array
 
 

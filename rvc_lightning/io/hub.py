@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import shutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ import huggingface_hub.errors
 import huggingface_hub.utils.logging as hub_logging
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
-from rvc_lightning.errors import AssetError, ConfigurationError, OutOfSpaceError
+from rvc_lightning.errors import AssetError, ConfigurationError
 from rvc_lightning.io.files import sha256
 
 log = logging.getLogger(__name__)
@@ -163,8 +162,8 @@ def fetch(file: HubFile, alternative: str, folder: Path | None = None) -> Path:
         folder: Folder to download to; None takes a manual download, or uses the hub's cache.
 
     Raises:
-        DownloadError: The file cannot be downloaded, or the downloaded content is wrong (and was removed).
-        AssetError: A manual download has the wrong content.
+        DownloadError: The file cannot be downloaded, or has the wrong content. A wrong download is removed, a manual
+            one is not.
     """
     return _fetch(file, (file,), alternative, folder)
 
@@ -180,7 +179,6 @@ def fetch_folder(files: Sequence[HubFile], alternative: str) -> Path:
 
     Raises:
         DownloadError: As of `fetch`; the message names all missing files.
-        AssetError: As of `fetch`.
     """
     manual = manual_folder()
     folder = manual if any(file.path_in(manual).is_file() for file in files) else None
@@ -189,17 +187,22 @@ def fetch_folder(files: Sequence[HubFile], alternative: str) -> Path:
 
 def _fetch(file: HubFile, together: Sequence[HubFile], alternative: str, folder: Path | None) -> Path:
     """Fetch one of the files that belong together."""
-    if (path := _manual_download(file, folder)) is not None:
+    path = file.path_in(folder or manual_folder())
+    mismatch = file.mismatch(path) if path.is_file() else None
+    if mismatch == "":
         return path
+    if mismatch and folder is None:
+        raise DownloadError(f"'{path}' {mismatch}; remove it, or replace it by {file.url}")
     offline = _offline_reason()
     try:
         path = _download(file, folder, online=not offline)
     except _FAILURES as error:
+        reason = offline or str(error).strip().split("\n")[0].rstrip(".")
         missing = [other for other in together if other == file or find_file(other, folder) is None]
         names = " and ".join(f"'{other.path}'" for other in missing)
         raise DownloadError(
             f"{names} of the hub repository '{file.repository}' cannot be downloaded "
-            f"({offline or _first_line(error)}). {_manual_instructions(missing, folder)}",
+            f"({reason}). {_manual_instructions(missing, folder)}",
             alternative,
         ) from error
     if mismatch := file.mismatch(path):
@@ -211,15 +214,6 @@ def _fetch(file: HubFile, together: Sequence[HubFile], alternative: str, folder:
             alternative,
         )
     return path
-
-
-def _manual_download(file: HubFile, folder: Path | None) -> Path | None:
-    """Return the path of a complete download in a folder. Raises AssetError for a user's own file that is wrong."""
-    path = file.path_in(folder or manual_folder())
-    mismatch = file.mismatch(path) if path.is_file() else None
-    if mismatch and folder is None:
-        raise AssetError(f"'{path}' {mismatch}; remove it, or replace it by {file.url}")
-    return path if mismatch == "" else None
 
 
 def _download(file: HubFile, folder: Path | None, online: bool) -> Path:
@@ -283,13 +277,11 @@ def fetch_all(files: Mapping[str, HubFile], folder: Path | None = None) -> None:
         folder: As of `fetch`.
 
     Raises:
-        OutOfSpaceError: The disk is too full; nothing was downloaded.
         AssetError: The hub cannot be reached, or some files could not be fetched; the message names them.
     """
     missing = [file for file in files.values() if find_file(file, folder) is None]
     if missing and (reason := _offline_reason()):
         raise AssetError(f"{len(missing)} of {len(files)} file(s) cannot be downloaded: {reason}")
-    _check_space(missing, folder)
     failures = {}
     for name, file in files.items():
         try:
@@ -302,20 +294,3 @@ def fetch_all(files: Mapping[str, HubFile], folder: Path | None = None) -> None:
     if failures:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in failures.items())
         raise AssetError(f"{len(failures)} of {len(files)} file(s) could not be downloaded:{reasons}")
-
-
-def _check_space(missing: Iterable[HubFile], folder: Path | None) -> None:
-    """Raise OutOfSpaceError if the disk is too small for files, as far as their sizes are known."""
-    needed = sum(file.size_bytes or 0 for file in missing)
-    target = (folder or Path(constants.HF_HUB_CACHE)).absolute()
-    disk = next(path for path in (target, *target.parents) if path.exists())
-    free = shutil.disk_usage(disk).free
-    if needed > free:
-        raise OutOfSpaceError(
-            f"the files need {needed / 1e9:.1f} GB, but '{disk}' has {free / 1e9:.1f} GB left; choose fewer files by "
-            "files=, or another disk by folder= or HF_HOME"
-        )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__

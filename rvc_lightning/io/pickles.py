@@ -49,17 +49,16 @@ def read_pickle(path: Path, kind: str) -> dict[str, Any]:
     """
     if not path.is_file():
         raise VoiceError(f"there is no {kind} at '{path}'{_list_folder(path) if path.is_dir() else ''}")
+    content = None
     try:
         found = describe_kind(path)
-        if found not in (None, PYTORCH):
-            raise VoiceError(f"'{path}' cannot be read as a {kind}: it is {found}")
-        content = _load(path)
-    except UnsafePickleError as error:
-        raise VoiceError(f"'{path}' is rejected as a {kind}: {error}; get it from a source that you trust") from error
+        if found in (None, PYTORCH):
+            content = _load(path)
+            found = f"a pickled {type(content).__name__}"
     except _DAMAGE as error:
-        raise VoiceError(f"'{path}' cannot be read as a {kind}; it may be truncated ({_reason(error)})") from error
+        raise VoiceError(f"'{path}' cannot be read as a {kind}: {_reason(error)}") from error
     if not isinstance(content, dict):
-        raise VoiceError(f"'{path}' is not a {kind}: it contains a {type(content).__name__}")
+        raise VoiceError(f"'{path}' cannot be read as a {kind}: it is {found}")
     return content
 
 
@@ -71,9 +70,11 @@ def _list_folder(folder: Path) -> str:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, UnsafePickleError):
+        return f"{error}; get it from a source that you trust"
     # torch explains at length how to run a file nevertheless, and then names the cause.
     text = str(error).rpartition("rror:")[2].strip() or type(error).__name__
-    return text.split("\n")[0]
+    return f"it may be truncated ({text.splitlines()[0]})"
 
 
 def _load(path: Path) -> Any:

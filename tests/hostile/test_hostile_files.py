@@ -101,7 +101,7 @@ def test_truncated_anywhere(tmp_path, file):
     reader = READERS.get(file, Voice.load)
     for length in [*range(0, 64, 7), *np.linspace(64, len(whole) - 1, 20).astype(int)]:
         path.write_bytes(whole[:length])
-        with pytest.raises(VoiceError, match=f"{file}' (cannot be read|is rejected) as a"):
+        with pytest.raises(VoiceError, match=f"{file}' cannot be read as a"):
             reader(path)
 
 

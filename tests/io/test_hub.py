@@ -10,7 +10,7 @@ from huggingface_hub import close_session, constants
 from stubs import make_hubert
 
 from rvc_lightning.content import build_content_encoder
-from rvc_lightning.errors import AssetError, ConfigurationError, OutOfSpaceError
+from rvc_lightning.errors import AssetError, ConfigurationError
 from rvc_lightning.io.hub import (
     DownloadError,
     HubFile,
@@ -228,13 +228,6 @@ def test_a_failed_download_does_not_stop_the_others(hub, caplog):
     assert text.startswith("2 of 3 file(s) could not be downloaded:\n  a/missing: 'other.pth'")
     assert "\n  b/wrong: 'wrong.pth'" in text and "c/right" not in text
     assert f"c/right: '{find_file(FILE)}' (licence: MIT)" in caplog.text
-
-
-def test_a_full_disk_is_found_before_the_download(hub, monkeypatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 6999}))
-    with pytest.raises(OutOfSpaceError, match=r"need 0.0 GB.*choose fewer files by files="):
-        fetch_all({"a": FILE})
-    assert hub.ranges == []
 
 
 def test_files_are_selected_by_parts_of_their_names():
