@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
-from rvc_lightning.config.options import Settings, option, option_fields
+from rvc_lightning.config.options import Settings, option
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class BenchmarkSettings(Settings):
 @command("benchmark")
 def main(config: DictConfig) -> None:
     """Measure and print the table."""
-    settings = BenchmarkSettings.from_values({one.name: config[one.name] for one in option_fields(BenchmarkSettings)})
+    settings = BenchmarkSettings.from_config(config)
     # Imported here to keep --help and error messages fast.
     log.info("%s", import_module(f"rvc_lightning.benchmarks.{settings.measure}").run(config))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
-from rvc_lightning.config.values import optional, required, switch
+from rvc_lightning.config.options import Settings, option
 from rvc_lightning.conversion import options as conversion_options
 
 log = logging.getLogger(__name__)
@@ -17,12 +18,39 @@ resolvers.register()
 conversion_options.register()
 
 
+@dataclass(frozen=True, kw_only=True)
+class VoiceSettings(Settings):
+    """Files of a voice, as in `conf/convert.yaml`."""
+
+    voice: str = option(help="the voice, a .pth file")
+    index: str | None
+    content_path: str | None
+
+    def index_path(self) -> Path | None:
+        """Return and log the index to use: `index`, else the one beside the voice, if any."""
+        from lightning.pytorch.utilities import rank_zero_only
+
+        from rvc_lightning.retrieval.discovery import explain_no_index, find_index
+
+        voice = Path(self.voice)
+        chosen = find_index(voice) if self.index is None else Path(self.index)
+        rank_zero_only(log.info)("Index: %s", chosen or f"none; {explain_no_index(voice)}")
+        return chosen
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertSettings(VoiceSettings):
+    """Settings of `conf/convert.yaml` outside of its groups."""
+
+    input: str = option(help="a recording or a folder")
+    output: str = option(help="the file or folder to write")
+    redo: bool
+
+
 @command("convert")
 def main(config: DictConfig) -> None:
     """Load the voice and its index, convert, and write the results."""
-    voice_path = required(config, "voice", "the voice, a .pth file")
-    source = required(config, "input", "a recording or a folder")
-    output = required(config, "output", "the file or folder to write")
+    settings = ConvertSettings.from_config(config)
     options = conversion_options.options_from(config)
     # Imported here to keep --help and error messages quick.
     from rvc_lightning.conversion.chunking import ChunkLengths
@@ -34,31 +62,16 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.voice.voice import Voice
 
     set_up_torch(config)
-    voice = Voice.load(voice_path)
-    index = (
-        index_for(voice_path, optional(config, "index", "the voice's index, a file")) if options.index_rate else None
-    )
     converter = VoiceConverter(
-        voice,
-        index,
-        content_path=optional(config, "content_path", "the folder of the content encoder"),
+        Voice.load(settings.voice),
+        settings.index_path() if options.index_rate else None,
+        content_path=settings.content_path,
         pitch=chosen_pitch(config.get("pitch")),
         trainer=build_converting_trainer(config),
         lengths=ChunkLengths.from_values(config.chunks),
-        throughput=Throughput.from_values({key: config[key] for key in ("batch_seconds", "num_workers")}),
+        throughput=Throughput.from_config(config),
     )
-    convert_files(converter, source, output, options, redo=switch(config, "redo"))
-
-
-def index_for(voice: str, index: str | None) -> Path | None:
-    """Return and log the index to use: `index`, else the one beside the voice, if any."""
-    from lightning.pytorch.utilities import rank_zero_only
-
-    from rvc_lightning.retrieval.discovery import explain_no_index, find_index
-
-    chosen = find_index(Path(voice)) if index is None else Path(index)
-    rank_zero_only(log.info)("Index: %s", chosen or f"none; {explain_no_index(Path(voice))}")
-    return chosen
+    convert_files(converter, settings.input, settings.output, options, redo=settings.redo)
 
 
 if __name__ == "__main__":

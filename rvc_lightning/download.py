@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.columns import format_columns
 from rvc_lightning.cli.command import command
-from rvc_lightning.config.values import optional
+from rvc_lightning.config.options import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,19 +25,28 @@ log = logging.getLogger(__name__)
 resolvers.register()
 
 
+@dataclass(frozen=True, kw_only=True)
+class DownloadSettings(Settings):
+    """Settings of `conf/download.yaml`."""
+
+    files: Any
+    """Names, one or a list; None lists all files."""
+    folder: str | None
+
+
 @command("download")
 def main(config: DictConfig) -> None:
     """Print the table of files, or download those that `files` selects."""
     # Slow to import, and --help does not need it.
     from rvc_lightning.io.hub import fetch_all, known_files, select_files
 
-    path = optional(config, "folder", "the folder to download to")
-    folder = Path(path).expanduser() if path else None
-    if config.files is None:
+    settings = DownloadSettings.from_config(config)
+    folder = Path(settings.folder).expanduser() if settings.folder else None
+    if settings.files is None:
         sys.stdout.write(format_files(known_files(), folder) + "\n")
         log.info("To download some or all of them: files=[contentvec,rmvpe], files=pretrained, files=all")
         return
-    words = config.files if isinstance(config.files, ListConfig) else [config.files]
+    words = settings.files if isinstance(settings.files, list) else [settings.files]
     fetch_all(select_files(map(str, words)), folder)
 
 

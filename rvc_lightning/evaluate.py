@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from rvc_lightning.cli.command import command
-from rvc_lightning.config.values import optional, required
-from rvc_lightning.convert import index_for
+from rvc_lightning.config.options import option
+from rvc_lightning.config.values import plain
+from rvc_lightning.convert import VoiceSettings
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(VoiceSettings):
+    """Files of `conf/evaluate.yaml`."""
+
+    voice: str = option(help="the voice (.pth), a checkpoint of training (.ckpt) or a run folder")
+    audio: str = option(help="held-out recordings, a folder or a file")
+    reference: str | None
+    counterpart: str | None
+    output: str | None
 
 
 @command("evaluate")
 def main(config: DictConfig) -> None:
     """Evaluate a voice on held-out recordings and write the report."""
-    path = Path(required(config, "voice", "the voice (.pth), a checkpoint of training (.ckpt) or a run folder"))
-    audio = Path(required(config, "audio", "held-out recordings, a folder or a file"))
+    files = EvaluateSettings.from_config(config)
     # Imported here to keep --help and error messages fast.
-    from rvc_lightning.config.options import option_fields
-    from rvc_lightning.config.values import plain
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.options import ConversionOptions
     from rvc_lightning.evaluation.output import default_folder, has_report, write_report
@@ -32,27 +42,26 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.training.trainer import build_converting_trainer, set_up_torch
 
     set_up_torch(config)
-    values = plain(config)
     options = plain(config.options)
-    shift = {"transpose_semitones": options.pop("transpose_semitones")}
-    chosen = {one.name: values[one.name] for one in option_fields(EvaluationSettings) if one.name in values}
-    settings = EvaluationSettings.from_values(chosen | shift)
-    paths = {key: optional(config, key, "a folder of recordings, or a file") for key in ("reference", "counterpart")}
-    recordings = Recordings(audio, **{key: Path(path) if path else None for key, path in paths.items()})
+    settings = EvaluationSettings.from_config({**config, "transpose_semitones": options.pop("transpose_semitones")})
+    recordings = Recordings(
+        Path(files.audio), *(Path(path) if path else None for path in (files.reference, files.counterpart))
+    )
+    path = Path(files.voice)
     voice = load_voice(path)
     description = describe_voice(voice, path)
-    output = Path(optional(config, "output", "the folder of the report") or default_folder(description["name"]))
+    output = Path(files.output or default_folder(description["name"]))
     if has_report(output):
         log.info("Replacing the report in '%s'; output=FOLDER keeps both", output)
     converter = VoiceConverter(
         voice,
-        index_for(str(path), optional(config, "index", "the index of the voice, a file")),
-        content_path=optional(config, "content_path", "the folder of the content encoder"),
+        files.index_path(),
+        content_path=files.content_path,
         pitch=chosen_pitch(config.get("pitch")),
         trainer=build_converting_trainer(config),
     )
     report = evaluate(converter, recordings, settings, ConversionOptions.from_values(options))
-    report.voice, report.settings = description, values
+    report.voice, report.settings = description, plain(config)
     # Before writing: on a full disk, this is what remains.
     log.info("%s", report.text())
     log.info("Report: %s", write_report(report, output))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.cli.resolvers import is_file_name
-from rvc_lightning.config.values import optional, required, switch
+from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import VoiceError
 
 if TYPE_CHECKING:
@@ -24,6 +25,19 @@ log = logging.getLogger(__name__)
 resolvers.register()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings(Settings):
+    """Settings of `conf/export.yaml` outside of its groups."""
+
+    checkpoint: str = option(help="a run folder, or a .ckpt file of it")
+    name: str | None
+    output: str | None
+    dataset: str | None
+    index_only: bool
+    pair: str | None
+    seed: int = option(min=0)
+
+
 @command("export")
 def main(config: DictConfig) -> None:
     """Export the checkpoint as a voice, or its networks as a pair."""
@@ -31,22 +45,21 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.training.checkpoints import best_checkpoint
     from rvc_lightning.training.export import export_checkpoint, export_index, export_pair, read_metadata
 
-    checkpoint = best_checkpoint(Path(required(config, "checkpoint", "a run folder, or a .ckpt file of it")))
-    if pair_folder := optional(config, "pair", "the folder for G.pth and D.pth"):
-        pair = export_pair(checkpoint, Path(pair_folder))
+    settings, index = ExportSettings.from_config(config), IndexConfig.from_values(config.index)
+    checkpoint = best_checkpoint(Path(settings.checkpoint))
+    if settings.pair:
+        pair = export_pair(checkpoint, Path(settings.pair))
         log.info("Train another voice from it:\n%s", pair_command(pair, read_metadata(checkpoint)))
         return
-    index = IndexConfig.from_values(config.index)
     facts = read_metadata(checkpoint)["voice"]
-    name = optional(config, "name", "the name of the voice") or facts["name"]
+    name = settings.name or facts["name"]
     if not is_file_name(name):
         raise VoiceError(f"'{checkpoint}' has the voice name '{name}', which is not a file name: add name=NAME")
-    folder = Path(optional(config, "output", "the folder of the voice") or f"voices/{name}")
-    dataset = Path(optional(config, "dataset", "the folder of a prepared dataset") or facts["dataset"])
-    if switch(config, "index_only"):
-        log.info("index: %s", export_index(checkpoint, folder, name, dataset, config.seed, index))
+    folder, dataset = Path(settings.output or f"voices/{name}"), Path(settings.dataset or facts["dataset"])
+    if settings.index_only:
+        log.info("index: %s", export_index(checkpoint, folder, name, dataset, settings.seed, index))
         return
-    exported = export_checkpoint(checkpoint, folder, name, dataset, config.seed, index)
+    exported = export_checkpoint(checkpoint, folder, name, dataset, settings.seed, index)
     log.info("voice: %s\nindex: %s", exported.voice, exported.index or "none")
 
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from omegaconf import DictConfig
 
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
-from rvc_lightning.config.values import required, switch
+from rvc_lightning.config.options import Settings, option
 
 resolvers.register()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings(Settings):
+    """Settings of `conf/prepare.yaml` outside of its groups."""
+
+    audio: str = option(help="a folder of recordings, or one recording")
+    preview: bool
 
 
 @command("prepare")
@@ -17,8 +27,7 @@ def main(config: DictConfig) -> None:
     # Imported here, since --help must not wait seconds for torch.
     from rvc_lightning.training.dataset import prepare_dataset, preview_dataset
 
-    required(config, "audio", "a folder of recordings, or one recording")
-    if switch(config, "preview"):
+    if PrepareSettings.from_config(config).preview:
         preview_dataset(config)
     else:
         prepare_dataset(config)

@@ -14,9 +14,8 @@ from omegaconf import DictConfig
 
 from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import Settings, option
-from rvc_lightning.config.values import optional, required
 from rvc_lightning.conversion.options import options_from
-from rvc_lightning.convert import index_for
+from rvc_lightning.convert import VoiceSettings
 from rvc_lightning.errors import AudioError, ConfigurationError, unknown_choice
 
 if TYPE_CHECKING:
@@ -44,8 +43,7 @@ class RawAudio(Settings):
 @command("stream")
 def main(config: DictConfig) -> None:
     """Load the voice, then convert until the input ends."""
-    voice_path = required(config, "voice", "the voice, a .pth file")
-    audio = RawAudio.from_values({name: config[name] for name in ("input_sample_rate", "encoding")})
+    settings, audio = VoiceSettings.from_config(config), RawAudio.from_config(config)
     source, sink = _pipes()
     # Imported here to keep --help and error messages quick.
     from rvc_lightning.conversion.converter import VoiceConverter
@@ -55,12 +53,11 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.voice.voice import Voice
 
     set_up_torch(config)
-    index = index_for(voice_path, optional(config, "index", "the voice's index, a file"))
     stream = StreamingConverter(
         VoiceConverter(
-            Voice.load(voice_path),
-            index,
-            content_path=optional(config, "content_path", "the folder of the content encoder"),
+            Voice.load(settings.voice),
+            settings.index_path(),
+            content_path=settings.content_path,
             pitch=chosen_pitch(config.get("pitch")),
         ),
         options_from(config),

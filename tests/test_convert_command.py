@@ -11,7 +11,7 @@ import soundfile
 from stubs import make_pitch_weights, make_voice, quick_config
 
 from rvc_lightning.audio.encode import write_audio
-from rvc_lightning.convert import index_for
+from rvc_lightning.convert import VoiceSettings
 from rvc_lightning.retrieval.index import build_index, save_index
 
 pytestmark = pytest.mark.slow
@@ -100,10 +100,10 @@ def test_an_error_is_one_line_and_exit_status_1(folder):
 
 def test_the_index_beside_the_voice(tmp_path, caplog):
     caplog.set_level("INFO")
-    voice = str(tmp_path / "anna.pth")
-    assert index_for(voice, None) is None
+    voice = {"voice": str(tmp_path / "anna.pth"), "content_path": None}
+    assert VoiceSettings(**voice, index=None).index_path() is None
     assert "Index: none; there is no index beside" in caplog.text
     (tmp_path / "anna.index").touch()
-    assert index_for(voice, None) == tmp_path / "anna.index"
-    assert index_for(voice, "other.index").name == "other.index"
+    assert VoiceSettings(**voice, index=None).index_path() == tmp_path / "anna.index"
+    assert VoiceSettings(**voice, index="other.index").index_path().name == "other.index"
     assert "Index: other.index" in caplog.text

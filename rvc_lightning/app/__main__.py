@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +11,23 @@ from omegaconf import DictConfig
 
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
-from rvc_lightning.config.values import optional, plain, required
+from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from rvc_lightning.conversion.converter import VoiceConverter
 
 resolvers.register()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppSettings(Settings):
+    """Settings of `conf/app.yaml` outside of its groups."""
+
+    voices: str = option(help="the folder of the voices")
+    host: str = option(help="the address to listen on")
+    port: int = option(min=0, max=65535)
+    content_path: str | None
 
 
 @command("app")
@@ -35,23 +46,22 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.voice.voice import Voice
 
     set_up_torch(config)
-    limits = Limits.from_values(plain(config.limits))
-    content_path = optional(config, "content_path", "the folder of the content encoder")
+    settings, limits = AppSettings.from_config(config), Limits.from_values(config.limits)
     pitch, trainer = chosen_pitch(config.get("pitch")), build_converting_trainer(config)
     # Without worker processes, which could outlive the server.
-    throughput = Throughput(config.batch_seconds, 0)
+    throughput = Throughput.from_values({"batch_seconds": config.batch_seconds})
 
     def make_converter(voice: Path, index: Path | None) -> VoiceConverter:
         return VoiceConverter(
-            Voice.load(voice), index, content_path=content_path, pitch=pitch, trainer=trainer, throughput=throughput
+            Voice.load(voice),
+            index,
+            content_path=settings.content_path,
+            pitch=pitch,
+            trainer=trainer,
+            throughput=throughput,
         )
 
-    catalog = VoiceCatalog(required(config, "voices", "the folder of the voices"))
-    serve(
-        ConversionService(catalog, make_converter, limits),
-        required(config, "host", "the address to listen on"),
-        config.port,
-    )
+    serve(ConversionService(VoiceCatalog(settings.voices), make_converter, limits), settings.host, settings.port)
 
 
 if __name__ == "__main__":

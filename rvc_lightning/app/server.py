@@ -29,7 +29,6 @@ from rvc_lightning.errors import ConfigurationError
 log = logging.getLogger(__name__)
 
 _LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"]
-_MAX_PORT = 65535
 _MEGABYTE = 1 << 20
 _SHUTDOWN_SECONDS = 1
 """Browsers keep a connection open as long as the page is."""
@@ -151,16 +150,13 @@ def application(service: ConversionService, files: VisitorFiles, local: bool) ->
 @contextlib.contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
     """Open a listening socket. Raises ConfigurationError if that fails; the message contains the reason."""
-    if not isinstance(port, int) or not 0 <= port <= _MAX_PORT:
-        raise ConfigurationError(f"port={port}: choose a number from 0 (any free port) to {_MAX_PORT}")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family)
     except OSError as error:
         reason = "another program uses the port" if error.errno == errno.EADDRINUSE else error.strerror
         raise ConfigurationError(
-            f"host={host} port={port}: {reason}; choose another, such as port={port % _MAX_PORT + 1}, or port=0 for "
-            "any free port"
+            f"host={host} port={port}: {reason}; choose another, or port=0 for any free port"
         ) from error
     with listener:
         yield listener

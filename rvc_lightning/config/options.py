@@ -48,7 +48,7 @@ class OptionField:
     max: float | None = None
     """Largest number allowed; None for no bound."""
     choices: tuple[str, ...] = ()
-    """Allowed texts; empty if any text is allowed."""
+    """Allowed texts; empty if any text is allowed but the empty one."""
     kinds: tuple[type, ...] = ()
     """Allowed types, of bool, int, float, str, tuple, list and dict; an int is a valid float. Empty for any type."""
     optional: bool = False
@@ -57,8 +57,19 @@ class OptionField:
     @property
     def allowed(self) -> str:
         """Allowed values in words, such as 'a number from 0 to 1'."""
-        words = [word for kind, word in self._words().items() if kind in self.kinds]
-        return " or ".join([*dict.fromkeys(words), *(["null"] if self.optional else [])])
+        bounds = self._bounds()
+        words = {
+            bool: "true or false",
+            float: f"a number{bounds}",
+            int: f"a whole number{bounds}",
+            str: f"one of: {', '.join(self.choices)}" if self.choices else "text",
+            tuple: "a list",
+            list: "a list",
+            dict: "a table",
+            NoneType: "null",
+        }
+        kinds = (*self.kinds, NoneType) if self.optional else self.kinds
+        return " or ".join(dict.fromkeys(word for kind, word in words.items() if kind in kinds))
 
     @property
     def default_text(self) -> str:
@@ -78,26 +89,14 @@ class OptionField:
         if not self.kinds:
             return True
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return isinstance(value, self.kinds) and (not self.choices or value in self.choices)
-        if not (float in self.kinds or (int in self.kinds and isinstance(value, int))) or not math.isfinite(value):
-            return False
+            return isinstance(value, self.kinds) and value != "" and (not self.choices or value in self.choices)
         return (
-            abs(value) < _INT64_LIMIT
+            (float in self.kinds or (int in self.kinds and isinstance(value, int)))
+            and math.isfinite(value)
+            and abs(value) < _INT64_LIMIT
             and (self.min is None or value >= self.min)
             and (self.max is None or value <= self.max)
         )
-
-    def _words(self) -> dict[type, str]:
-        name = f"one of: {', '.join(self.choices)}" if self.choices else "text"
-        return {
-            bool: "true or false",
-            float: f"a number{self._bounds()}",
-            int: f"a whole number{self._bounds()}",
-            str: name,
-            tuple: "a list",
-            list: "a list",
-            dict: "a table",
-        }
 
     def _bounds(self) -> str:
         if self.min is None:
@@ -177,22 +176,33 @@ class Settings:
         """
         # Imported here, so that networks, whose sizes are Settings, depend on torch alone.
         from omegaconf import OmegaConf
-        from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+        from omegaconf.errors import OmegaConfBaseException
 
-        prefix = f"{cls.group}." if cls.group else ""
         if not isinstance(values, Mapping):
             raise ConfigurationError(f"{cls.group}={values}: choose a table of settings, such as {{name:value}}")
         try:
             merged = OmegaConf.merge(OmegaConf.structured(cls), values)
             arguments: Any = OmegaConf.to_container(merged, resolve=True, throw_on_missing=True)
-            return cls(**arguments)
-        except ConfigKeyError as error:
-            kind = f"setting of {cls.group}" if cls.group else "option"
-            raise unknown_choice(kind, error.key, [one.name for one in option_fields(cls)]) from error
-        except MissingMandatoryValue as error:
-            raise ConfigurationError(f"{prefix}{error.key} is missing") from error
         except OmegaConfBaseException as error:
-            name = str(error.full_key).partition(".")[0].partition("[")[0]
-            allowed = next((one.allowed for one in option_fields(cls) if one.name == name and one.kinds), None)
-            reason = f"choose {allowed}" if allowed else str(error).splitlines()[0]
-            raise ConfigurationError(f"{prefix}{name}={values.get(name)!r}: {reason}") from error
+            raise cls._explained(error, values) from error
+        return cls(**arguments)
+
+    @classmethod
+    def from_config(cls: type[S], config: Mapping[str, Any]) -> S:
+        """Build the dataclass from the settings of its names in a larger configuration. Errors as of `from_values`."""
+        if isinstance(config, Mapping):
+            config = {one.name: config[one.name] for one in option_fields(cls) if one.name in config}
+        return cls.from_values(config)
+
+    @classmethod
+    def _explained(cls, error: Any, values: Mapping[str, Any]) -> ConfigurationError:
+        """Return the error that explains one of OmegaConf."""
+        options = {one.name: one for one in option_fields(cls)}
+        name = str(error.full_key).partition(".")[0].partition("[")[0]
+        if name not in options:
+            return unknown_choice(f"setting of {cls.group}" if cls.group else "option", error.key, options)
+        setting, one = f"{cls.group}.{name}" if cls.group else name, options[name]
+        if one.default is MISSING and values.get(name) in (None, "???"):
+            return ConfigurationError(f"{setting}=... is missing{f': {one.help}' if one.help else ''}")
+        reason = f"choose {one.allowed}" if one.kinds else str(error).splitlines()[0]
+        return ConfigurationError(f"{setting}={values.get(name)!r}: {reason}")

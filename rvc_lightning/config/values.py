@@ -1,4 +1,4 @@
-"""Read single settings of a command and build the objects that a configuration describes."""
+"""Convert nodes of a configuration to Python values and objects."""
 
 from __future__ import annotations
 
@@ -38,37 +38,3 @@ def instantiate(node: Mapping[str, Any] | DictConfig, name: str, **arguments: An
         if isinstance(error.__cause__, RVCError):
             raise error.__cause__ from None
         raise ConfigurationError(f"{name}: {' '.join(str(error.__cause__ or error).split())}") from error
-
-
-def required(config: DictConfig, key: str, meaning: str) -> str:
-    """Return the text of a setting that has no default. Raises ConfigurationError; see `optional`."""
-    value = optional(config, key, meaning)
-    if value is None:
-        raise ConfigurationError(f"{key}=... is missing: {meaning}")
-    return value
-
-
-def optional(config: DictConfig, key: str, meaning: str) -> str | None:
-    """Return the text of a setting, or None for null. Numbers are valid text: a folder may be called 2024.
-
-    Args:
-        config: Configuration of the command.
-        key: Name of the setting.
-        meaning: What the setting should contain, for the message.
-
-    Raises:
-        ConfigurationError: The setting is empty, or not text.
-    """
-    value = OmegaConf.select(config, key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
-        raise ConfigurationError(f"{key}={value}: expected {meaning}")
-    return str(value)
-
-
-def switch(config: DictConfig, key: str) -> bool:
-    """Return a setting that is on or off. Raises ConfigurationError unless it is true or false."""
-    if not isinstance(value := OmegaConf.select(config, key), bool):
-        raise ConfigurationError(f"{key}={value}: choose true or false")
-    return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from omegaconf import DictConfig
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.cli.overrides import format_command, format_override
-from rvc_lightning.config.values import required
+from rvc_lightning.config.options import Settings, option
 
 if TYPE_CHECKING:
     from rvc_lightning.data.manifest import DatasetHeader
@@ -21,10 +22,17 @@ log = logging.getLogger("rvc_lightning.importers")
 resolvers.register()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImportSettings(Settings):
+    """Settings of `conf/importers.yaml` outside of its groups."""
+
+    folder: str = option(help="the tool's folder of the voice, logs/NAME")
+
+
 @command("importers")
 def main(config: DictConfig) -> None:
     """Import slices and features, and print the command that trains from the latest pair of networks."""
-    experiment = Path(required(config, "folder", "the tool's folder of the voice, logs/NAME")).expanduser()
+    experiment = Path(ImportSettings.from_config(config).folder).expanduser()
     from rvc_lightning.importers.experiment import import_dataset, read_config
     from rvc_lightning.importers.overrides import synthesizer_overrides
     from rvc_lightning.importers.pair import configured_sizes, learning_rate_after, newest_pair

@@ -7,6 +7,7 @@ import logging
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
-from rvc_lightning.config.values import required
+from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
 from rvc_lightning.pretraining.recordings import TranscribedRecording, read_recordings
 from rvc_lightning.pretraining.synthesizers import FLITE_VOICES, synthesize_flite
@@ -26,6 +27,14 @@ from rvc_lightning.pretraining.synthesizers import FLITE_VOICES, synthesize_flit
 log = logging.getLogger(__name__)
 
 resolvers.register()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings(Settings):
+    """Files of `conf/pretraining_augment_speakers.yaml`."""
+
+    output: str = option(help="the folder to write the speakers to")
+    recordings: str = option(help="a CSV with the columns path, speaker and transcript")
 
 
 class Clip(NamedTuple):
@@ -41,8 +50,7 @@ class Clip(NamedTuple):
 @command("pretraining_augment_speakers")
 def main(config: DictConfig) -> None:
     """Write the speakers."""
-    required(config, "output", "the folder to write the speakers to")
-    required(config, "recordings", "a CSV with the columns path, speaker and transcript")
+    AugmentSettings.from_config(config)
     write_augmented_speakers(config)
 
 

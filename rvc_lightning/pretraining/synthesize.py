@@ -14,7 +14,6 @@ from omegaconf import DictConfig
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import Settings, option
-from rvc_lightning.config.values import required
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.pretraining.corpus import Utterance, write_audio, write_manifest
 from rvc_lightning.pretraining.recordings import TranscribedRecording, align_recordings, read_recordings
@@ -29,9 +28,10 @@ _SAVE_EVERY = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Counts(Settings):
-    """Size of the corpus."""
+class CorpusSettings(Settings):
+    """Place and size of the corpus."""
 
+    corpus: str = option(help="the folder to write speech with known phones to")
     sentences: int = option(help="number of random sentences", min=0)
     readers: int = option(help="number of synthesizers for each sentence", min=1)
 
@@ -39,7 +39,6 @@ class _Counts(Settings):
 @command("pretraining_synthesize")
 def main(config: DictConfig) -> None:
     """Write the corpus."""
-    required(config, "corpus", "the folder to write speech with known phones to")
     synthesize(config)
 
 
@@ -50,14 +49,14 @@ def synthesize(config: DictConfig) -> None:
         ConfigurationError: A number is out of range, or a synthesizer or the list of words is missing.
         DatasetError: The table of recordings cannot be read.
     """
-    counts = _Counts.from_values({name: config[name] for name in ("sentences", "readers")})
-    folder = Path(config.corpus)
+    settings = CorpusSettings.from_config(config)
+    folder = Path(settings.corpus)
     recordings = read_recordings(Path(config.recordings)) if config.recordings else []
     texts = [*dict.fromkeys(recording.transcript for recording in recordings)]
-    texts += itertools.islice(sentences(_read_words(Path(config.words)), config.seed), counts.sentences)
+    texts += itertools.islice(sentences(_read_words(Path(config.words)), config.seed), settings.sentences)
     numbers = {text: number for number, text in enumerate(texts)}
     utterances: list[Utterance] = []
-    for text, speech in itertools.chain(_aligned(recordings), _synthesized(texts, counts.readers, config.seed)):
+    for text, speech in itertools.chain(_aligned(recordings), _synthesized(texts, settings.readers, config.seed)):
         audio = f"audio/{len(utterances):06}.flac"
         write_audio(folder / audio, speech.audio)
         phones, ends_s = zip(*speech.segments, strict=True)

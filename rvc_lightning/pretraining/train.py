@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
-from rvc_lightning.config.values import optional, required
+from rvc_lightning.config.options import Settings, option
 
 log = logging.getLogger(__name__)
 
 resolvers.register()
 
 
+@dataclass(frozen=True, kw_only=True)
+class PretrainingSettings(Settings):
+    """Files of `conf/pretraining_train.yaml`."""
+
+    corpus: str = option(help="speech with known phones: python -m rvc_lightning.pretraining.synthesize corpus=FOLDER")
+    checkpoint: str | None
+    start_from: str | None
+
+
 @command("pretraining_train")
 def main(config: DictConfig) -> float:
     """Train, and return the share of frames with a wrong phone to sweeps."""
-    required(config, "corpus", "speech with known phones: python -m rvc_lightning.pretraining.synthesize corpus=FOLDER")
+    PretrainingSettings.from_config(config)
     return train(config)
 
 
@@ -53,13 +63,12 @@ def train(config: DictConfig) -> float:
     module = PhoneticTraining(**model)
     if config.start_from is not None:
         module.start_from(Path(config.start_from))
-    checkpoint = optional(config, "checkpoint", "the .ckpt of a run to resume")
-    if checkpoint is not None:
+    if config.checkpoint is not None:
         # Checked before the corpus is read.
-        read_pickle(Path(checkpoint), "checkpoint")
+        read_pickle(Path(config.checkpoint), "checkpoint")
     trainer = build_trainer(config)
     with stopped_by_signals(f"the same command and checkpoint={config.paths.run}/checkpoints/last.ckpt"):
-        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(module, data, ckpt_path=config.checkpoint, weights_only=True)
     if trainer.is_global_zero:
         with atomic_path(Path(config.output)) as path, path.open("wb") as stream:
             torch.save(to_file(module.network), stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from time import perf_counter
@@ -13,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning.cli.resolvers import user_path
 from rvc_lightning.cli.resume import typed_overrides
-from rvc_lightning.config.values import optional, plain, required
+from rvc_lightning.config.options import Settings, option
+from rvc_lightning.config.values import plain
 from rvc_lightning.data.features import ExtractionConfig
 from rvc_lightning.data.manifest import MANIFEST_NAME, DatasetHeader, read_header
 from rvc_lightning.data.preparation import prepare
@@ -28,8 +30,19 @@ from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 
 log = logging.getLogger(__name__)
 
-_AUDIO = "a folder of recordings, or one recording"
-_DATASET = "the folder of the prepared recordings"
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSettings(Settings):
+    """Recordings of a run."""
+
+    audio: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetPaths(Settings, group="paths"):
+    """Place of the prepared recordings."""
+
+    dataset: str = option(help="the folder of the prepared recordings")
 
 
 def prepare_dataset(config: DictConfig, trainer: Trainer | None = None) -> Path:
@@ -46,8 +59,8 @@ def prepare_dataset(config: DictConfig, trainer: Trainer | None = None) -> Path:
         ConfigurationError: No recordings are named, and nothing is prepared.
         DatasetError: No recording is usable, or the dataset does not match the settings.
     """
-    folder = Path(required(config, "paths.dataset", _DATASET))
-    audio = optional(config, "audio", _AUDIO)
+    folder = Path(DatasetPaths.from_config(config.paths).dataset)
+    audio = SourceSettings.from_config(config).audio
     if audio is None:
         _check_prepared(folder, config)
         return folder
@@ -72,8 +85,8 @@ def preview_dataset(config: DictConfig) -> Preview:
         ConfigurationError: Settings contradict each other.
     """
     found = preview(
-        Path(user_path(required(config, "audio", _AUDIO))),
-        Path(required(config, "paths.dataset", _DATASET)),
+        Path(user_path(config.audio)),
+        Path(DatasetPaths.from_config(config.paths).dataset),
         recipe_of(config),
         content_dim=content_dim_of(config),
         precision=config.preparation.precision,

@@ -20,7 +20,7 @@ from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.cli.resolvers import user_path
 from rvc_lightning.cli.resume import is_sweep, save_settings, typed_overrides
 from rvc_lightning.config.options import Settings, option
-from rvc_lightning.config.values import instantiate, optional, plain
+from rvc_lightning.config.values import instantiate, plain
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.data.manifest import DatasetHeader, read_header
@@ -51,6 +51,7 @@ _LOG_NAME = "train.log"
 class RunSettings(Settings):
     """Settings of a run outside of any group."""
 
+    checkpoint: str | None
     seed: int = option(min=0, max=2**32 - 1)
 
 
@@ -113,7 +114,7 @@ def read_start(config: DictConfig) -> Start:
         AssetError: The pretrained networks cannot be downloaded.
         VoiceError: A file is missing, damaged, or does not match the networks of this run.
     """
-    if (path := optional(config, "checkpoint", "a run folder, or a .ckpt")) is not None:
+    if (path := RunSettings.from_config(config).checkpoint) is not None:
         if not (start := Path(user_path(path))).exists():
             raise VoiceError(f"there is no checkpoint at '{path}'")
         checkpoint, content = open_checkpoint(start)
@@ -133,7 +134,6 @@ def build_run(config: DictConfig, start: Start) -> tuple[Trainer, RVCDataModule]
     Raises:
         ConfigurationError: A setting is out of range, or settings contradict each other.
     """
-    RunSettings.from_values({"seed": config.seed})
     set_up_torch(config)
     check_networks(config)
     IndexConfig.from_values(config.index)

@@ -15,8 +15,8 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Stra
 from omegaconf import DictConfig, ListConfig
 
 from rvc_lightning.cli.resume import is_sweep
-from rvc_lightning.config.options import Settings, option, option_fields
-from rvc_lightning.config.values import instantiate, plain, switch
+from rvc_lightning.config.options import Settings, option
+from rvc_lightning.config.values import instantiate, plain
 from rvc_lightning.errors import ConfigurationError, unknown_choice
 from rvc_lightning.training.callbacks.ema import NOT_SHARDED, AveragedWeights
 from rvc_lightning.training.callbacks.rank_watch import RankWatch
@@ -52,6 +52,14 @@ class TrainerSettings(Settings, group="trainer"):
     num_sanity_val_steps: int | None = option(None, min=-1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PreparationSettings(Settings, group="preparation"):
+    """Precision and devices of the networks that find pitch and content."""
+
+    precision: str = option(choices=PRECISIONS)
+    all_devices: bool
+
+
 def set_up_torch(config: DictConfig) -> None:
     """Set the precision of float32 products and switches of `torch.backends`, as `config.platform` describes.
 
@@ -80,7 +88,7 @@ def build_trainer(config: DictConfig, first_step: int = 0) -> Trainer:
     Raises:
         ConfigurationError: Lightning rejects a setting, or settings contradict each other.
     """
-    _check_trainer_settings(config)
+    TrainerSettings.from_config(config.trainer)
     callbacks = build_callbacks(config)
     checkpointing = any(isinstance(callback, Checkpoint) for callback in callbacks)
     if (max_steps := config.trainer.get("max_steps", -1)) >= 0:
@@ -114,13 +122,13 @@ def build_preparing_trainer(config: DictConfig, trainer: Trainer | None = None) 
     Raises:
         ConfigurationError: Lightning has no such devices, or devices and strategy contradict each other.
     """
-    precision = config.preparation.precision
+    settings = PreparationSettings.from_config(config.preparation)
+    precision = settings.precision
     if trainer is not None and trainer.world_size == 1 and trainer.precision == precision:
         return trainer
-    TrainerSettings.from_values({"precision": precision})
     run = trainer or _trainer(config, **_BARE, precision=precision)
     _check_ranks(config, run)
-    if not switch(config, "preparation.all_devices") or run.world_size == 1:
+    if not settings.all_devices or run.world_size == 1:
         devices = config.trainer.devices
         first = list(devices)[:1] if isinstance(devices, ListConfig) else 1
         return _trainer(config, **_BARE, precision=precision, devices=first, num_nodes=1, strategy="auto")
@@ -155,19 +163,15 @@ def _trainer(config: DictConfig, **changes: Any) -> Trainer:
     # Lightning sets these levels when it is imported. Its messages concern developers.
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    _check_trainer_settings(config)
-    values = {key: value for key, value in plain(config.trainer).items() if key not in changes}
+    settings = plain(config.trainer)
+    TrainerSettings.from_config(settings)
+    values = {key: value for key, value in settings.items() if key not in changes}
     trainer = instantiate(values, "trainer", **changes)
     if trainer.world_size == 1 and not _is_single_device(trainer):
         # One rank needs neither a strategy nor a process group.
         values.pop("strategy", None)
         return instantiate(values, "trainer", **changes | {"strategy": "auto"})
     return trainer
-
-
-def _check_trainer_settings(config: DictConfig) -> None:
-    names = {field.name for field in option_fields(TrainerSettings)}
-    TrainerSettings.from_values({key: value for key, value in plain(config.trainer).items() if key in names})
 
 
 def _is_single_device(trainer: Trainer) -> bool:
