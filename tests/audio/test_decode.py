@@ -1,4 +1,4 @@
-"""Any file gives mono float32, or one clear error."""
+"""Decoding of single files to mono float32, and the errors."""
 
 import os
 
@@ -17,7 +17,7 @@ def tone(seconds=1.0, sample_rate=16000, frequency_hz=220.0):
 
 
 @pytest.mark.parametrize("extension", [".wav", ".flac", ".ogg", ".mp3", ".WAV"])
-def test_what_is_written_is_read_back(tmp_path, extension):
+def test_round_trip(tmp_path, extension):
     path = tmp_path / f"a{extension}"
     write_audio(path, tone(), 16000)
     audio, sample_rate = load_audio(path)
@@ -28,8 +28,8 @@ def test_what_is_written_is_read_back(tmp_path, extension):
         np.testing.assert_allclose(audio, tone(), atol=1e-4)
 
 
-def test_mp3_is_read_as_a_whole_is(tmp_path):
-    # libsndfile writes a variable bit rate, where reading in blocks has gone wrong.
+def test_mp3_in_blocks_equals_the_whole(tmp_path):
+    # libsndfile writes a variable bit rate, which some decoders misread in blocks.
     write_audio(tmp_path / "a.mp3", tone(9), 16000)
     whole, _ = soundfile.read(tmp_path / "a.mp3", dtype="float32")
     np.testing.assert_allclose(load_audio(tmp_path / "a.mp3")[0], whole, atol=1e-5)
@@ -42,20 +42,20 @@ def test_channels_are_averaged(tmp_path):
 
 
 @pytest.mark.parametrize("from_rate", [8000, 11025, 44100, 48000, 96000])
-def test_any_rate_is_resampled(tmp_path, from_rate):
+def test_resampling_while_loading(tmp_path, from_rate):
     soundfile.write(tmp_path / "a.wav", tone(1.0, from_rate), from_rate)
     audio, sample_rate = load_audio(tmp_path / "a.wav", 16000)
     assert sample_rate == 16000 and abs(len(audio) - 16000) <= 1
     np.testing.assert_allclose(audio[2000:14000], tone()[2000:14000], atol=2e-3)
 
 
-def test_same_rate_is_the_same_array():
+def test_resampling_to_the_same_rate_returns_the_array():
     audio = tone()
     assert resample(audio, 16000, 16000) is audio
 
 
 @pytest.mark.parametrize("extension", [".mp3", ".flac", ".ogg"])
-def test_wrong_extension(tmp_path, extension):
+def test_format_is_detected_despite_a_wrong_extension(tmp_path, extension):
     write_audio(tmp_path / "a.wav", tone(), 16000)
     (tmp_path / "a.wav").rename(tmp_path / f"a{extension}")
     assert len(load_audio(tmp_path / f"a{extension}")[0]) == 16000
@@ -74,7 +74,7 @@ def test_truncated_file_is_used_and_reported(tmp_path, extension, caplog):
     assert str(path) in caplog.text
 
 
-def test_a_truncated_caf_is_reported(tmp_path):
+def test_truncated_caf_is_reported(tmp_path):
     path = tmp_path / "a.caf"
     soundfile.write(path, tone(), 16000)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -89,16 +89,16 @@ def test_whole_file_has_no_warning(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "empty"), (b"these are words", "cannot be decoded"), (b"RIFF", "cannot be decoded")]
+    ("content", "reason"), [(b"", "empty"), (b"plain text", "cannot be decoded"), (b"RIFF", "cannot be decoded")]
 )
-def test_no_audio(tmp_path, content, reason):
+def test_file_without_audio_raises(tmp_path, content, reason):
     (tmp_path / "a.wav").write_bytes(content)
     with pytest.raises(AudioError, match=f"a.wav.*{reason}"):
         load_audio(tmp_path / "a.wav")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_not_finite(tmp_path, value):
+def test_nan_and_infinity_raise(tmp_path, value):
     audio = tone()
     audio[8000] = value
     soundfile.write(tmp_path / "a.wav", audio, 16000, subtype="FLOAT")
@@ -109,7 +109,7 @@ def test_not_finite(tmp_path, value):
     assert not (tmp_path / "b.wav").exists()
 
 
-def test_no_samples_missing_file_and_folder(tmp_path):
+def test_missing_file_folder_and_empty_recording_raise(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(0, np.float32), 16000)
     with pytest.raises(AudioError, match="no samples"):
         load_audio(tmp_path / "a.wav")

@@ -1,4 +1,4 @@
-"""Every entry of a folder is either listed or named."""
+"""Listing of folders: each entry is a recording or is reported."""
 
 import os
 
@@ -13,7 +13,7 @@ def touch(path):
     return path
 
 
-def test_listing_is_sorted_and_names_the_rest(tmp_path):
+def test_listing_is_sorted_and_reports_other_files(tmp_path):
     for name in ["b.wav", "a.FLAC", "sub/c.mp3", "音/ü.ogg", ".hidden.wav", ".git/x.wav", "notes.txt", "bare"]:
         touch(tmp_path / name)
     found = discover_audio(tmp_path)
@@ -24,7 +24,7 @@ def test_listing_is_sorted_and_names_the_rest(tmp_path):
     assert "'.txt'" in reasons["notes.txt"] and "''" in reasons["bare"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+@pytest.mark.skipif(os.name == "nt", reason="links require privileges on Windows")
 def test_links(tmp_path):
     touch(tmp_path / "in" / "a.wav")
     touch(tmp_path / "elsewhere" / "b.wav")
@@ -39,20 +39,20 @@ def test_links(tmp_path):
     assert "already" in reasons["circle"] and "link" in reasons["self"] and "link" in reasons["broken.wav"]
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
-def test_a_pipe_is_not_opened(tmp_path):
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="requires pipes")
+def test_pipe_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     found = discover_audio(tmp_path)
     assert found.recordings == [] and found.skipped[0].reason == "not a regular file"
 
 
-def test_the_output_within_the_input_is_passed_over(tmp_path):
+def test_excluded_folder_is_not_reported(tmp_path):
     touch(tmp_path / "a.wav")
     touch(tmp_path / "prepared" / "slice.wav")
     found = discover_audio(tmp_path, exclude=(tmp_path / "prepared", tmp_path / "absent"))
     assert len(found.recordings) == 1 and found.skipped == []
 
 
-def test_a_single_file(tmp_path):
+def test_single_file(tmp_path):
     path = touch(tmp_path / "a.wav")
     assert [entry.name for entry in discover_audio(path).recordings] == ["a.wav"]

@@ -1,4 +1,4 @@
-"""Files are written whole, in blocks, or not at all."""
+"""Writing of recordings, whole and in blocks."""
 
 import numpy as np
 import pytest
@@ -13,8 +13,8 @@ def tone(seconds=1.0, sample_rate=16000):
     return (0.3 * np.sin(2 * np.pi * 220 * np.arange(round(seconds * sample_rate)) / sample_rate)).astype(np.float32)
 
 
-@pytest.mark.parametrize("extension", [mark for mark in WRITE_SUBTYPES if mark != ".m4a"])
-def test_blocks_are_written_as_the_whole_is(tmp_path, extension):
+@pytest.mark.parametrize("extension", [extension for extension in WRITE_SUBTYPES if extension != ".m4a"])
+def test_blocks_equal_the_whole(tmp_path, extension):
     audio = tone(9)
     write_audio(tmp_path / f"whole{extension}", audio, 16000)
     with audio_writer(tmp_path / f"blocks{extension}", 16000) as writer:
@@ -22,7 +22,7 @@ def test_blocks_are_written_as_the_whole_is(tmp_path, extension):
             writer.write(audio[start : start + 7001])
         assert not (tmp_path / f"blocks{extension}").exists()
     whole, blocks = (load_audio(tmp_path / f"{name}{extension}")[0] for name in ("whole", "blocks"))
-    # Vorbis decides by what it has been given so far.
+    # The Vorbis encoder depends on the blocks.
     np.testing.assert_allclose(blocks, whole, atol=0.05 if extension == ".ogg" else 1e-6)
     assert np.abs(blocks[2000:140000] - audio[2000:140000]).max() < 0.05
 
@@ -37,7 +37,7 @@ def test_m4a(tmp_path):
 
 
 @pytest.mark.parametrize("extension", [".wav", ".m4a"])
-def test_nothing_is_left_of_what_fails(tmp_path, extension):
+def test_failed_file_is_removed(tmp_path, extension):
     with pytest.raises(RuntimeError), audio_writer(tmp_path / f"a{extension}", 16000) as writer:
         writer.write(tone())
         raise RuntimeError
@@ -49,7 +49,7 @@ def test_nothing_is_left_of_what_fails(tmp_path, extension):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_write_refuses_what_it_cannot(tmp_path):
+def test_unsupported_formats_and_rates_raise(tmp_path):
     with pytest.raises(ConfigurationError, match=r"\.aac.*\.flac, \.m4a, \.mp3, \.ogg, \.wav"):
         write_audio(tmp_path / "a.aac", tone(), 16000)
     with pytest.raises(ConfigurationError, match=r"choose \.wav or another sample rate, one of: 8000, .*48000$"):
@@ -57,7 +57,7 @@ def test_write_refuses_what_it_cannot(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_integer_formats_clip_and_float_keeps(tmp_path):
+def test_integer_formats_clip_and_float_does_not(tmp_path):
     write_audio(tmp_path / "a.wav", np.array([2.0, -2.0], np.float32), 16000)
     np.testing.assert_allclose(load_audio(tmp_path / "a.wav")[0], [1, -1], atol=1e-4)
     write_audio(tmp_path / "b.wav", np.array([2.0, -2.0], np.float32), 16000, subtype="FLOAT")
@@ -79,5 +79,5 @@ def test_channels(tmp_path):
         (".mp3", 7, 8000),
     ],
 )
-def test_rates_that_formats_take(extension, sample_rate, expected):
+def test_fitting_rate(extension, sample_rate, expected):
     assert fitting_rate(extension, sample_rate) == expected

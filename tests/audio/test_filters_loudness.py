@@ -18,14 +18,14 @@ def highpass(audio, sample_rate, block_samples=1000):
 
 
 @pytest.mark.parametrize("apply", [highpass, highpass_zero_phase])
-def test_rumble_goes_and_speech_stays(apply):
+def test_rumble_is_removed_and_speech_is_kept(apply):
     middle = slice(8000, 24000)
     assert np.abs(apply(tone(10) + 0.5, 16000)[middle]).max() < 1e-2
     np.testing.assert_allclose(np.abs(apply(tone(200), 16000)[middle]).max(), 1, atol=1e-2)
 
 
 @pytest.mark.parametrize("sample_rate", [16000, 24000, 40000, 48000])
-def test_causal_filter_is_the_plain_one(sample_rate):
+def test_causal_filter_equals_lfilter(sample_rate):
     audio = np.random.default_rng(0).normal(0, 0.3, sample_rate).astype(np.float32)
     numerator, denominator = signal.butter(5, 48, btype="highpass", fs=sample_rate)
     expected = signal.lfilter(numerator, denominator, audio.astype(np.float64))
@@ -34,14 +34,14 @@ def test_causal_filter_is_the_plain_one(sample_rate):
     np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
-def test_empty_blocks_change_nothing():
-    """A resampler that has nothing to do ends with one."""
+def test_empty_blocks_are_ignored():
+    """Resamplers may yield them."""
     audio = np.random.default_rng(0).normal(0, 0.3, 3000).astype(np.float32)
     blocks = [audio[:0], audio[:1000], audio[:0], audio[1000:], audio[:0]]
     np.testing.assert_array_equal(np.concatenate([*highpass_blocks(blocks, 16000)]), highpass(audio, 16000, len(audio)))
 
 
-def test_zero_phase_is_filtfilt():
+def test_zero_phase_equals_filtfilt():
     audio = np.random.default_rng(0).normal(0, 0.3, 5000).astype(np.float32)
     numerator, denominator = signal.butter(5, 48, btype="highpass", fs=16000)
     np.testing.assert_allclose(
@@ -50,7 +50,7 @@ def test_zero_phase_is_filtfilt():
 
 
 @pytest.mark.parametrize("samples", [1, 2, 17, 18, 19, 20])
-def test_zero_phase_takes_short_input(samples):
+def test_zero_phase_accepts_short_input(samples):
     result = highpass_zero_phase(np.full(samples, 0.1, np.float32), 16000)
     assert result.shape == (samples,) and np.isfinite(result).all()
 
@@ -61,12 +61,12 @@ def test_normalization_formula():
     assert normalization_gain(0.9) == pytest.approx(0.9 * 0.75 / 0.9 + 0.25)
 
 
-def test_silence_is_never_divided_by():
+def test_silence_is_not_normalized():
     np.testing.assert_array_equal(normalize(np.zeros(10, np.float32)), np.zeros(10))
     assert peak_of(np.zeros(0)) == 0
 
 
-def test_peaks():
+def test_peak_defects():
     assert peak_defect(0.5) is None and peak_defect(2.5) is None
     assert "silent" in peak_defect(0.0)
     assert "2.5" in peak_defect(2.6)

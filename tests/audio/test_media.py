@@ -1,4 +1,4 @@
-"""Media that FFmpeg decodes: timelines, tracks, joined streams, playlists and failing decoders."""
+"""Media decoded by FFmpeg: timelines, tracks, joined streams, playlists and failing decoders."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 def sounding(decoded):
-    """First and last sample with sound, in seconds."""
+    """Return the time of the first and the last sample with sound, in seconds."""
     loud = np.flatnonzero(np.abs(decoded.audio) > 0.05)
     return loud[0] / decoded.sample_rate, loud[-1] / decoded.sample_rate
 
@@ -39,14 +39,14 @@ def test_formats(tmp_path, name, codec):
 
 
 @pytest.mark.parametrize("name", ["named.wav", "-odd: name.m4a", "http:__x.mp4", "pipe:0.m4a"])
-def test_names_do_not_matter(tmp_path, name):
+def test_any_file_name(tmp_path, name):
     write_media(tmp_path / "a.m4a", [(0, buzz(1))])
     (tmp_path / "a.m4a").rename(tmp_path / name)
     assert len(load_audio(tmp_path / name, 16000)[0]) == pytest.approx(16000, abs=800)
 
 
 @pytest.mark.parametrize("name", ["late.mp4", "late.mkv", "late.ts", "late.m4a"])
-def test_sound_that_starts_late_stays_in_time(tmp_path, name):
+def test_late_start_is_silence(tmp_path, name):
     video_seconds = 0 if name.endswith(".m4a") else 8
     write_media(tmp_path / name, [(1.5, buzz(6))], video_seconds=video_seconds)
     decoded = decode_audio(tmp_path / name)
@@ -64,7 +64,7 @@ def test_gaps_are_silence(tmp_path, name, codec):
     assert sounding(decoded)[1] == pytest.approx(6, abs=0.03)
 
 
-def test_absurd_gaps_are_reported_and_not_filled(tmp_path):
+def test_implausible_gaps_are_reported_and_not_filled(tmp_path):
     write_media(tmp_path / "a.mkv", [(0, buzz(2)), (1e6, buzz(2))], codec="flac")
     decoded = decode_audio(tmp_path / "a.mkv")
     assert len(decoded.audio) / 48000 == pytest.approx(4, abs=0.1)
@@ -72,7 +72,7 @@ def test_absurd_gaps_are_reported_and_not_filled(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts"])
-def test_the_first_track_with_sound_is_used_and_the_others_are_named(tmp_path, name):
+def test_first_track_with_sound_is_used_and_others_are_reported(tmp_path, name):
     tracks = [(0, 0 * buzz(3))], [(0, buzz(3))], [(0, buzz(3))]
     write_media(tmp_path / name, *tracks, titles=("Desktop",))
     decoded = decode_audio(tmp_path / name)
@@ -85,7 +85,7 @@ def test_the_first_track_with_sound_is_used_and_the_others_are_named(tmp_path, n
     (".mp3", {}), (".ogg", {}), (".flac", {}), (".opus", {"format": "OGG", "subtype": "OPUS"}),
 ])  # fmt: skip
 @pytest.mark.parametrize("rates", [(48000, 48000), (48000, 24000)])
-def test_joined_streams_are_read_to_the_end(tmp_path, extension, options, rates):
+def test_joined_streams_are_read_completely(tmp_path, extension, options, rates):
     path = tmp_path / f"a{extension}"
     content = b""
     for rate in rates:
@@ -94,14 +94,14 @@ def test_joined_streams_are_read_to_the_end(tmp_path, extension, options, rates)
     path.write_bytes(content)
     decoded = decode_audio(path)
     if rates[0] != rates[1] and extension == ".ogg":
-        # FFmpeg decodes no Vorbis streams whose rates differ.
+        # FFmpeg does not support joined Vorbis streams of different rates.
         assert decoded.warning.startswith("truncated: only the first 3.00 s are usable")
         return
     assert decoded.sample_rate == 48000 and decoded.warning is None
     assert len(decoded.audio) / 48000 == pytest.approx(6, abs=0.12)
 
 
-def test_joined_mp3_files_of_different_bit_rates_are_not_called_truncated(tmp_path):
+def test_joined_mp3_files_of_different_bit_rates_are_not_truncated(tmp_path):
     content = b""
     for channels in (1, 2):
         soundfile.write(tmp_path / "a.mp3", np.tile(buzz(3)[:, None], channels), 48000)
@@ -110,7 +110,7 @@ def test_joined_mp3_files_of_different_bit_rates_are_not_called_truncated(tmp_pa
     assert decode_audio(tmp_path / "a.mp3").warning is None
 
 
-def test_a_flac_of_unknown_length_is_whole(tmp_path):
+def test_flac_of_unknown_length_is_complete(tmp_path):
     path = tmp_path / "a.flac"
     soundfile.write(path, buzz(3), 48000)
     content = bytearray(path.read_bytes())
@@ -122,7 +122,7 @@ def test_a_flac_of_unknown_length_is_whole(tmp_path):
     np.testing.assert_allclose(decoded.audio, buzz(3), atol=1e-4)
 
 
-def test_a_truncated_file_is_used_as_far_as_it_goes(tmp_path):
+def test_truncated_mkv_is_used_and_reported(tmp_path):
     write_media(tmp_path / "a.mkv", [(0, buzz(6))])
     content = (tmp_path / "a.mkv").read_bytes()
     (tmp_path / "a.mkv").write_bytes(content[: len(content) // 2])
@@ -130,7 +130,7 @@ def test_a_truncated_file_is_used_as_far_as_it_goes(tmp_path):
     assert 2 < len(decoded.audio) / 48000 < 4 and decoded.warning.startswith("truncated: only the first")
 
 
-def test_a_truncated_m4a_is_named(tmp_path):
+def test_truncated_m4a_raises(tmp_path):
     write_audio(tmp_path / "a.m4a", buzz(3), 48000)
     content = (tmp_path / "a.m4a").read_bytes()
     (tmp_path / "a.m4a").write_bytes(content[: len(content) // 2])
@@ -168,13 +168,13 @@ def with_decoder(tmp_path, monkeypatch, code):
     return tmp_path / "a.m4a"
 
 
-def test_a_crash_of_the_decoder_is_an_error_of_its_file(tmp_path, monkeypatch):
+def test_crash_of_the_decoder_at_the_start(tmp_path, monkeypatch):
     path = with_decoder(tmp_path, monkeypatch, "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     with pytest.raises(AudioError, match=r"a\.m4a' cannot be decoded: .*its decoder crashed \(exit status -11\)"):
         load_audio(path)
 
 
-def test_a_crash_within_the_file_is_an_error_of_its_file(tmp_path, monkeypatch):
+def test_crash_of_the_decoder_within_the_file(tmp_path, monkeypatch):
     path = with_decoder(tmp_path, monkeypatch, """
         import sys
         sys.stdout.write('{"sample_rate": 48000, "seconds": 1, "whole_seconds": 1}\\n{"shape": [9, 1]}\\n')
@@ -184,14 +184,14 @@ def test_a_crash_within_the_file_is_an_error_of_its_file(tmp_path, monkeypatch):
         load_audio(path)
 
 
-def test_a_decoder_that_hangs_is_stopped(tmp_path, monkeypatch):
+def test_stalled_decoder_is_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(media_process, "_STALL_SECONDS", 0.5)
     path = with_decoder(tmp_path, monkeypatch, "import time; time.sleep(100)")
     with pytest.raises(AudioError, match=r"a\.m4a' cannot be decoded: .*made no progress for 0\.5 s"):
         load_audio(path)
 
 
-def test_an_abandoned_recording_leaves_no_process(tmp_path, monkeypatch):
+def test_closing_a_recording_ends_its_process(tmp_path, monkeypatch):
     processes = []
     popen = subprocess.Popen
     monkeypatch.setattr(
@@ -202,9 +202,9 @@ def test_an_abandoned_recording_leaves_no_process(tmp_path, monkeypatch):
     assert processes[0].returncode is not None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux reports it")
-def test_an_hour_takes_flat_memory(tmp_path):
-    """A process that decodes ten minutes of silence and sound, inserted and encoded, stays small."""
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux only")
+def test_memory_is_bounded_for_an_hour(tmp_path):
+    """Most of the hour is silence that fills a gap."""
     write_media(tmp_path / "a.mkv", [(0, buzz(60)), (3000, buzz(60))], codec="flac")
     code = """
         import resource, sys

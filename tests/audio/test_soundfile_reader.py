@@ -1,4 +1,4 @@
-"""Headers that count less or more than a file holds, and channels that cancel each other."""
+"""Headers that contradict the size of the file, joined files, and channels that cancel each other."""
 
 import struct
 
@@ -13,7 +13,7 @@ RATE = 16000
 SIZES = {"WAV": (b"data", "<I"), "WAVEX": (b"data", "<I"), "AIFF": (b"SSND", ">I")}
 
 
-def counting(path, container, counted, seconds=6.0, **options):
+def write_with_count(path, container, counted, seconds=6.0, **options):
     """Write a recording whose header counts `counted` seconds."""
     audio = buzz(seconds, RATE)
     soundfile.write(path, audio, RATE, format=container, **options)
@@ -36,9 +36,9 @@ def counting(path, container, counted, seconds=6.0, **options):
     ("AU", {}), ("AU", {"endian": "LITTLE"}),
 ])  # fmt: skip
 @pytest.mark.parametrize("counted", [0.0, 2.0])
-def test_a_header_that_counts_too_little(tmp_path, container, options, counted):
+def test_header_that_counts_too_little(tmp_path, container, options, counted):
     path = tmp_path / "a.wav"
-    audio = counting(path, container, counted, **options)
+    audio = write_with_count(path, container, counted, **options)
     decoded = decode_audio(path)
     np.testing.assert_allclose(decoded.audio, audio, atol=1e-4)
     assert decoded.warning.endswith("of 6.00 s; all of it is used")
@@ -55,7 +55,7 @@ def test_joined_files(tmp_path, container):
     assert "counts 2.00 s of 6.00 s" in decoded.warning
 
 
-def test_a_joined_file_of_another_format_is_reported(tmp_path):
+def test_joined_file_of_another_format_is_reported(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, buzz(2, 48000), 48000)
     other = path.read_bytes()
@@ -96,7 +96,7 @@ def test_a_compressed_recording_behind_a_wav_is_no_sample_data(tmp_path, extensi
 
 
 @pytest.mark.parametrize("tail", [b"LIST" + struct.pack("<I", 9000) + bytes(9000), b"TAG" + bytes(9000), bytes(200)])
-def test_tags_and_padding_are_no_sound(tmp_path, tail):
+def test_tags_and_padding_are_not_sound(tmp_path, tail):
     path = tmp_path / "a.wav"
     soundfile.write(path, buzz(2, RATE), RATE)
     path.write_bytes(path.read_bytes() + tail)
@@ -127,7 +127,7 @@ def test_channels_inverted_late_in_a_recording_do_not_cancel(tmp_path, gain):
 
 
 @pytest.mark.parametrize("channels", [2, 6])
-def test_one_sounding_channel_is_no_cancellation(tmp_path, channels):
+def test_single_sounding_channel_is_not_cancellation(tmp_path, channels):
     audio = np.zeros((RATE * 2, channels), np.float32)
     audio[:, -1] = buzz(2, RATE)
     soundfile.write(tmp_path / "a.wav", audio, RATE, subtype="FLOAT")

@@ -1,4 +1,4 @@
-"""Spectra and losses give the reference numbers (specification sections 6 and 7)."""
+"""Spectra and losses against reference values (SPECIFICATION.md, sections 6 and 7)."""
 
 import warnings
 
@@ -23,8 +23,8 @@ def test_spectrogram_and_mel(golden, sample_rate):
     assert_close(mel(spec), data["mel"], atol=1e-4, rtol=0)
 
 
-def test_two_rates_in_one_process_keep_their_own_filterbanks():
-    """Defect T9: the peers' cache gives the second rate the first one's bank."""
+def test_each_sample_rate_has_its_own_filterbank():
+    """A cache without the rate as key would return the first one."""
     assert LogMel(40000, 2048, 125).filterbank.shape == (125, 1025)
     assert LogMel(48000, 2048, 128).filterbank.shape == (128, 1025)
 
@@ -39,7 +39,7 @@ def test_spectrum_does_not_depend_on_the_batch_padding():
 
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
-def test_spectra_stay_in_float32_under_autocast(precision):
+def test_spectra_are_float32_under_autocast(precision):
     waveform = torch.randn(1, 4800)
     spectrogram, mel = LinearSpectrogram(1024, 240), LogMel(24000, 1024, 80)
     with torch.autocast("cpu", dtype=precision):
@@ -94,7 +94,7 @@ def test_losses(golden):
 
 
 def test_kl_loss_does_not_overflow_in_half_precision():
-    """Defect T10: exp(-2·log_std) exceeds half precision below about -5.5."""
+    """exp(-2·log_std) exceeds half precision for log_std below about -5.5."""
     shape = (1, 4, 6)
     prior = Gaussian(torch.zeros(shape).half(), torch.full(shape, -7.0).half(), torch.ones(1, 1, 6, dtype=torch.bool))
     assert losses.kl_loss(torch.ones(shape).half(), torch.zeros(shape).half(), prior).isfinite()

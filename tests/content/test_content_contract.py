@@ -27,10 +27,11 @@ def encoder(request, hubert_folder):
     return build_content_encoder(request.param, **{"path": hubert_folder} if request.param == "hubert" else {})
 
 
-def test_encoders_have_their_registered_names(hubert_folder):
-    for name in CONTENT_ENCODERS:
-        files = {"path": hubert_folder} if name in HUBERT_NAMES else {}
-        assert build_content_encoder(name, **files).name == name
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(CONTENT_ENCODERS))
+def test_encoders_have_their_registered_names(name, hubert_folder):
+    files = {"path": hubert_folder} if name in HUBERT_NAMES else {}
+    assert build_content_encoder(name, **files).name == name
 
 
 def noise(samples, seed=0):

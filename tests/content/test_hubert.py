@@ -9,6 +9,8 @@ from rvc_lightning.content import build_content_encoder
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -55,13 +57,13 @@ def test_error_names_missing_weights(tmp_path):
 
 
 def test_v1_requires_nine_layers_and_a_projection(tmp_path):
-    few = make_hubert(tmp_path / "few", layers=8)
+    shallow = make_hubert(tmp_path / "shallow", layers=8)
     with pytest.raises(ConfigurationError, match=r"lacks \d+ weights .*encoder\.layers\.8\."):
-        build_content_encoder("contentvec", path=few, version="v1")
-    plain = make_hubert(tmp_path / "plain", projection=False)
+        build_content_encoder("contentvec", path=shallow, version="v1")
+    unprojected = make_hubert(tmp_path / "unprojected", projection=False)
     with pytest.raises(ConfigurationError, match=r"final_proj\.weight"):
-        build_content_encoder("contentvec", path=plain, version="v1")
-    build_content_encoder("contentvec", path=plain)
+        build_content_encoder("contentvec", path=unprojected, version="v1")
+    build_content_encoder("contentvec", path=unprojected)
 
 
 @pytest.mark.parametrize(

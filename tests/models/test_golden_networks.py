@@ -18,6 +18,7 @@ from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.voice import Voice
 
 VOICES = sorted(path.stem.removeprefix("voice_") for path in GOLDEN.glob("voice_*.npz"))
+FAST = ("v1_f0_40k_hifigan", "v2_nof0_40k_hifigan")
 FULL = sorted(path.stem.removeprefix("full_") for path in GOLDEN.glob("full_*.npz"))
 DISCRIMINATORS = {
     "v1": DiscriminatorConfig(periods=(2, 3, 5, 7, 11, 17)),
@@ -53,7 +54,9 @@ def config_of(table):
     )
 
 
-@pytest.fixture(params=VOICES, scope="module")
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name not in FAST)) for name in VOICES], scope="module"
+)
 def case(request, golden):
     voice = Voice.load(golden.path(f"voices/{request.param}.pth"))
     return voice.synthesizer, golden.arrays(f"voice_{request.param}")
@@ -94,6 +97,7 @@ def test_infer(case, monkeypatch, normal, key):
     close(synthesizer.infer(*(value[:1] for value in inputs)), data[key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["v2_f0_24k_hifigan", "v2_nof0_40k_hifigan", "v2_f0_40k_mrf", "v2_f0_32k_refinegan"])
 def test_folding_weight_norm_keeps_the_waveform(name, golden, no_noise):
     table = golden.table("voices_meta")[name]
@@ -153,6 +157,7 @@ def test_source_is_exact(golden, no_noise):
     assert_close(many[:, ::25], data["mrf_every_25th"], atol=2e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_source_phase_is_exact_over_minutes(no_noise):
     frames, hop = 12000, 480
     f0_hz = 200 + 100 * torch.sin(torch.arange(frames) * 0.013)[None] + 50 * torch.rand(1, frames)
@@ -162,6 +167,7 @@ def test_source_phase_is_exact_over_minutes(no_noise):
     assert (sines - exact).abs().max() < 1e-6
 
 
+@pytest.mark.slow
 def test_interpolated_source_is_exact_over_minutes(no_noise):
     frames, hop = 12000, 320
     f0_hz = 200 + 100 * torch.sin(torch.arange(frames) * 0.013)[None] + 50 * torch.rand(1, frames)

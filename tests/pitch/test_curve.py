@@ -87,6 +87,7 @@ def test_curve_of_another_recording(tmp_path):
         read.check_covers(5.0)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_for_large_files_and_long_lines(tmp_path):
     text = "".join(f"{frame / 100},220\n" for frame in range(50_000))
     (tmp_path / "large.csv").write_text(text)

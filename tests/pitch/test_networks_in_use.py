@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import lightning
 import numpy as np
 import pytest
 import torch
@@ -31,18 +30,6 @@ def noise(seconds):
     return np.random.default_rng(0).normal(0, 0.1, round(seconds * 16000)).astype(np.float32)
 
 
-def trainer(precision):
-    return lightning.Trainer(
-        accelerator="cpu",
-        devices=1,
-        precision=precision,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-    )
-
-
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_preparation_extracts_the_pitch_of_each_slice(network, tmp_path, precision):
     tasks = []
@@ -52,7 +39,7 @@ def test_preparation_extracts_the_pitch_of_each_slice(network, tmp_path, precisi
         # Slice 1 needs no pitch.
         tasks.append(FeatureTask(str(tmp_path / f"{number}.wav"), seconds, None if number == 1 else f0, content))
     encoder = build_content_encoder("spectral")
-    extract_features(tasks, network, encoder, trainer(precision), make_extraction())
+    extract_features(tasks, network, encoder, steady_trainer(precision=precision), make_extraction())
     assert not (tmp_path / "1-f0.npy").exists() and all(Path(task.content).exists() for task in tasks)
     for number in (0, 2):
         f0_hz = np.load(tmp_path / f"{number}-f0.npy")

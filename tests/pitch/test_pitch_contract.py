@@ -74,6 +74,7 @@ def test_deterministic_and_picklable(name):
     np.testing.assert_array_equal(extractor(wav), pickle.loads(pickle.dumps(extractor))(wav))
 
 
+@pytest.mark.slow
 def test_swift_f0_is_seamless_between_its_windows_of_30_seconds():
     extractor = build_pitch_extractor("swift_f0")
     wav = harmonic(np.full(35 * 16000, 200.0))

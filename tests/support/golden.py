@@ -1,4 +1,4 @@
-"""Where the golden data lies, and the constants that replaced its random draws."""
+"""Location of the golden data, and the constants that replaced its random numbers."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
 
 def patch_draws(monkeypatch, *, normal=0.0, uniform=0.0):
-    """Replaces every random draw by a constant, as the golden data was made."""
+    """Replace all random numbers by constants, as in the golden data."""
     monkeypatch.setattr(torch, "randn", lambda *size, **kw: torch.full(_size(size), normal, **kw))
     monkeypatch.setattr(torch, "rand", lambda *size, **kw: torch.full(_size(size), uniform, **kw))
     monkeypatch.setattr(torch, "randn_like", lambda x, **kw: torch.full_like(x, normal, **kw))

@@ -1,17 +1,9 @@
-"""Deterministic stand-ins used by the golden data (our own code, numpy only).
+"""Deterministic weights and inputs of the golden data.
 
-Two things live here.
+`weight` computes a tensor of a network from its name in files, its shape and a seed, so that full-size networks need
+not be stored. `stub_embed`, `stub_f0` and `stub_audio` replace the content encoder, the pitch extractor and a recording.
 
-* ``weight(key, shape, seed)`` -- the value of one tensor of a network, as a function
-  of its *stored* name (the ``weight_g`` / ``weight_v`` spelling), its shape and a seed.
-  It lets a test rebuild a full-size network (tens of millions of values) without
-  storing it: build the module, take its state dict under the stored names, fill every
-  tensor from this function, load it back.
-* ``stub_embed`` / ``stub_f0`` / ``stub_audio`` -- simple replacements for the content
-  encoder, the pitch tracker and a recording, used by the pipeline cases.
-
-Everything is drawn from ``numpy.random.RandomState`` (MT19937, frozen stream) in
-float64 and rounded once to float32.
+Random numbers are drawn from `numpy.random.RandomState` in float64 and rounded to float32.
 """
 
 from __future__ import annotations
@@ -31,21 +23,12 @@ def normal(name: str, shape, seed: int, std: float = 1.0, mean: float = 0.0) -> 
     return np.asarray(x, dtype=np.float32)
 
 
-def uniform(name: str, shape, seed: int, lo: float = 0.0, hi: float = 1.0) -> np.ndarray:
-    x = _rs(name, seed).random_sample(tuple(shape)) * (hi - lo) + lo
-    return np.asarray(x, dtype=np.float32)
-
-
-def integers(name: str, shape, seed: int, lo: int, hi: int) -> np.ndarray:
-    return _rs(name, seed).randint(lo, hi, size=tuple(shape)).astype(np.int64)
-
-
 def _fan_in(shape) -> int:
     return int(np.prod(shape[1:])) if len(shape) > 1 else 1
 
 
 def weight(key: str, shape, seed: int) -> np.ndarray:
-    """Value of the tensor stored under ``key`` (first matching line wins)."""
+    """Return the tensor stored under `key`."""
     shape = tuple(int(s) for s in shape)
     last = key.rsplit(".", 1)[-1]
     if last == "num_batches_tracked":
@@ -93,17 +76,15 @@ def weight(key: str, shape, seed: int) -> np.ndarray:
 
 
 def state(shapes, seed: int) -> dict:
-    """{stored name: shape} -> {stored name: float32 array}."""
+    """Return an array for each stored name and its shape."""
     return {k: weight(k, s, seed) for k, s in shapes.items()}
 
-
-# --------------------------------------------------------------------------- stubs
 
 STUB_SEED = 77
 
 
 def stub_audio(name: str, seconds: float, sr: int = 16000, seed: int = STUB_SEED) -> np.ndarray:
-    """A voiced-looking test signal: three harmonics with vibrato, pauses and noise."""
+    """Return three harmonics with vibrato, pauses and noise."""
     n = int(round(seconds * sr))
     t = np.arange(n) / sr
     f0 = 170.0 + 40.0 * np.sin(2 * np.pi * 0.7 * t) + 15.0 * np.sin(2 * np.pi * 5.1 * t)
@@ -116,7 +97,7 @@ def stub_audio(name: str, seconds: float, sr: int = 16000, seed: int = STUB_SEED
 
 
 def stub_f0(frames: int) -> np.ndarray:
-    """Pitch track in Hz (float64); 12 of every 70 frames are unvoiced (exactly 0)."""
+    """Return pitch in Hz, float64; 12 of every 70 frames are unvoiced (0)."""
     t = np.arange(frames, dtype=np.float64)
     f0 = 190.0 + 70.0 * np.sin(2 * np.pi * t / 97.0) + 25.0 * np.sin(2 * np.pi * t / 13.0)
     f0[np.mod(np.arange(frames), 70) < 12] = 0.0
@@ -127,13 +108,8 @@ def stub_embed_matrix(dim: int = 768) -> np.ndarray:
     return normal("stub.embed", (400, dim), STUB_SEED, std=0.12)
 
 
-def stub_proj_matrix() -> np.ndarray:
-    """768 -> 256 projection used as the v1 ``final_proj`` (y = x @ P, no bias)."""
-    return normal("stub.proj", (768, 256), STUB_SEED, std=1.0 / np.sqrt(768.0))
-
-
 def stub_embed(audio16k: np.ndarray, dim: int = 768) -> np.ndarray:
-    """Content features: frame i = x[320 i : 320 i + 400] @ M, same frame count as HuBERT."""
+    """Return content features: frame i = x[320 i : 320 i + 400] @ M, on the frames of HuBERT."""
     x = np.asarray(audio16k, dtype=np.float32)
     frames = (len(x) - 400) // 320 + 1
     idx = np.arange(frames)[:, None] * 320 + np.arange(400)[None, :]

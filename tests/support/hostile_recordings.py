@@ -1,4 +1,4 @@
-"""A folder of two hundred files that people, and their tools, put among recordings. All of it is made here."""
+"""A generated folder of unusual, damaged and disguised files among recordings."""
 
 import os
 import struct
@@ -61,20 +61,26 @@ NAMES = [
 
 
 def speech_like(seconds, rate=RATE, hertz=150.0):
-    """A buzz whose harmonics fall off, loud enough to be no silence."""
+    """Return a modulated square wave that is not silent, float32 [N]."""
     time = np.arange(round(seconds * rate)) / rate
     return (0.3 * np.sign(np.sin(2 * np.pi * hertz * time)) * (1 - 0.5 * np.sin(2 * np.pi * 3 * time))).astype("f4")
 
 
 class Hostile:
-    """Writes the files and remembers what must become of each: `usable` paths, all others must be named."""
+    """Writer of the files.
+
+    Attributes:
+        usable: Files that must be used.
+        useless: Files that must be reported.
+        either: Files that must be used or reported.
+    """
 
     def __init__(self, folder):
         self.folder, self.usable, self.useless, self.either = folder, set(), set(), set()
         self.number = 0
 
     def fresh(self, seconds=0.8):
-        """Sound that no other file has."""
+        """Return sound that is different for each file."""
         self.number += 1
         return speech_like(seconds, hertz=90 + self.number)
 
@@ -92,7 +98,7 @@ class Hostile:
 
 
 def formats(hostile):
-    """Every format, depth and rate that libsndfile writes."""
+    """Write every container, sample format and rate that libsndfile supports."""
     for container in ("WAV", "FLAC", "AIFF", "AU", "CAF", "W64", "RF64", "WAVEX", "OGG", "MP3"):
         for subtype in soundfile.available_subtypes(container):
             if soundfile.check_format(container, subtype):
@@ -102,7 +108,7 @@ def formats(hostile):
                     hostile.sound(name, hostile.usable, hostile.fresh()[:: RATE // rate], rate, format=container,
                                   subtype=subtype)  # fmt: skip
                 except soundfile.LibsndfileError:
-                    # Not built into this libsndfile.
+                    # Not supported by this build of libsndfile.
                     (hostile.folder / name).unlink(missing_ok=True)
                     hostile.usable.discard(name)
     for rate in (4000, 7999, 8000, 11025, 22050, 44100, 48000, 88200, 96000, 192000, 384000, 768000):
@@ -115,7 +121,7 @@ def formats(hostile):
 
 
 def lengths(hostile):
-    """Too short to be cut, or just long enough."""
+    """Write recordings around the minimum length."""
     for extension in ("wav", "flac", "ogg", "mp3"):
         for samples in (0, 1, 2):
             hostile.sound(f"short/{samples}.{extension}", hostile.useless, hostile.fresh()[:samples])
@@ -128,7 +134,7 @@ def lengths(hostile):
 
 
 def contents(hostile):
-    """Sound that is none, or hardly any."""
+    """Write silence, values that are not finite, and extreme levels."""
     audio = hostile.fresh(1.0)
     silent, denormal = np.zeros(RATE, "f4"), np.full(RATE, 1e-42, "f4")
     for name, samples in {"zeros": silent, "denormal": denormal, "faint": audio * 1e-5}.items():
@@ -160,10 +166,10 @@ def fmt(channels=1, rate=RATE, bits=16, tag=1, align=None, byte_rate=None):
 
 
 def headers(hostile):
-    """Wav files whose headers lie."""
+    """Write wav files with contradictory headers."""
     pcm = (hostile.fresh(1.0) * 32767).astype("<i2").tobytes()
     data = (b"data", len(pcm), pcm)
-    lies = {
+    contents = {
         "data_4_gb": riff([fmt(), (b"data", 2**32 - 1, pcm)]),
         "data_2_gb": riff([fmt(), (b"data", 2**31 - 2, pcm)]),
         "data_too_long": riff([fmt(), (b"data", len(pcm) * 3, pcm)]),
@@ -199,17 +205,17 @@ def headers(hostile):
         "magic_and_size": b"RIFF\xff\xff\xff\xffWAVE",
         "big_endian": b"RIFX" + riff([fmt(), data])[4:],
     }
-    for name, content in lies.items():
+    for name, content in contents.items():
         hostile.bytes(f"headers/{name}.wav", hostile.either, content)
 
 
 def disguises(hostile):
-    """Content that is not what the name says."""
+    """Write files whose content does not match the extension, and damaged files."""
     audio = hostile.fresh()
     for extension in ("wav", "flac", "ogg", "mp3", "aiff", "m4a", "webm", "opus", "caf", "au", "w64", "aac", "mp4"):
         hostile.bytes(f"disguised/empty.{extension}", hostile.useless, b"")
     texts = {
-        "text.wav": b"these are words\n" * 100,
+        "text.wav": b"plain text\n" * 100,
         "html.mp3": b"<!DOCTYPE html><html><body>404</body></html>",
         "zip.flac": b"PK\x03\x04" + bytes(200),
         "pickle.wav": b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x09touch ran\x85R.",
@@ -235,7 +241,7 @@ def disguises(hostile):
 
 
 def names(hostile):
-    """Names in every script, and names that mean something to a shell, a format or a file system."""
+    """Write names in many scripts, and names that are special to a shell or a file system."""
     for name in NAMES:
         hostile.sound(f"names/{name}", hostile.usable, hostile.fresh())
     hostile.sound(os.fsdecode(b"names/latin \xe9.wav"), hostile.usable, hostile.fresh())
@@ -243,7 +249,7 @@ def names(hostile):
 
 
 def others(hostile):
-    """What is no recording: other files, hidden ones, folders named like files, links, pipes."""
+    """Write other files, hidden files, folders named like files, links and pipes."""
     plain = ("notes.txt", "cover.jpg", "voice.pth", "none", "a.wav.part", "Thumbs.db", "manifest.jsonl", "a.WAV~")
     for name in (*plain, ".DS_Store", ".hidden.wav", "._resource.wav"):
         hostile.bytes(f"others/{name}", hostile.useless, b"no sound")
@@ -264,7 +270,7 @@ def others(hostile):
 
 
 def write_hostile(folder: Path) -> Hostile:
-    """All of them, below `folder`."""
+    """Write all files below `folder`."""
     hostile = Hostile(folder)
     for write in (formats, lengths, contents, headers, disguises, names, others):
         write(hostile)

@@ -7,15 +7,15 @@ import numpy as np
 
 
 def buzz(seconds, sample_rate=48000, hertz=140.0):
-    """A square wave at a level of 0.2, float32 [N]."""
+    """Return a square wave with a peak of 0.2, float32 [N]."""
     time = np.arange(round(seconds * sample_rate)) / sample_rate
     return (0.2 * np.sign(np.sin(2 * np.pi * hertz * time))).astype(np.float32)
 
 
 def write_media(path, *tracks, codec="aac", sample_rate=48000, layout="mono", video_seconds=0.0, titles=()):
-    """Write audio tracks, each a list of (start in seconds, samples [N] or [N, C]), beside a black video if asked."""
+    """Write audio tracks, each a list of (start in seconds, samples [N] or [N, C]), and optionally a black video."""
     with path.open("wb") as file, av.open(file, "w", format=_FORMATS[path.suffix]) as container:
-        # The first packet ends the list of streams.
+        # Streams cannot be added after the first packet.
         video = _add_video(container) if video_seconds else None
         streams = [container.add_stream(codec, rate=sample_rate, layout=layout) for _ in tracks]
         for stream, title in zip(streams, titles, strict=False):
