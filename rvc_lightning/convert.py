@@ -53,9 +53,9 @@ def main(config: DictConfig) -> None:
     settings = ConvertSettings.from_config(config)
     options = conversion_options.options_from(config)
     # Imported here to keep --help and error messages quick.
-    from rvc_lightning.conversion.chunking import ChunkLengths
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.folder import convert_files
+    from rvc_lightning.conversion.lengths import ChunkLengths
     from rvc_lightning.conversion.tasks import Throughput
     from rvc_lightning.pitch import chosen_pitch
     from rvc_lightning.training.trainer import build_converting_trainer, set_up_torch

@@ -16,7 +16,7 @@ from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.conversion.options import options_from
 from rvc_lightning.convert import VoiceSettings
-from rvc_lightning.errors import AudioError, ConfigurationError, unknown_choice
+from rvc_lightning.errors import AudioError, ConfigurationError
 
 if TYPE_CHECKING:
     from lightning import Fabric
@@ -36,7 +36,7 @@ _FULL_SCALE = 32768
 class RawAudio(Settings):
     """Format of the audio on standard input and output."""
 
-    input_sample_rate: int = option(help="sampling rate of the input", unit="Hz", min=1)
+    input_sample_rate: int = option(help="sampling rate of the input", unit="Hz", min=8000, max=192_000)
     encoding: str = option(help="encoding of the samples", choices=tuple(ENCODINGS))
 
 
@@ -47,7 +47,8 @@ def main(config: DictConfig) -> None:
     source, sink = _pipes()
     # Imported here to keep --help and error messages quick.
     from rvc_lightning.conversion.converter import VoiceConverter
-    from rvc_lightning.conversion.streaming import StreamingConverter, StreamLengths
+    from rvc_lightning.conversion.lengths import StreamLengths
+    from rvc_lightning.conversion.streaming import StreamingConverter
     from rvc_lightning.pitch import chosen_pitch
     from rvc_lightning.training.trainer import set_up_torch
     from rvc_lightning.voice.voice import Voice
@@ -147,12 +148,11 @@ def _pipes() -> tuple[BinaryIO, BinaryIO]:
 def _fabric(config: DictConfig) -> Fabric:
     """Return device and precision. Raises ConfigurationError for those that Lightning rejects."""
     from rvc_lightning.config.values import instantiate
-    from rvc_lightning.conversion.converter import PRECISIONS
+    from rvc_lightning.conversion.converter import check_precision
 
     # The group `precision` is shared with training, where it belongs to the trainer.
     chosen = {name: config.trainer[name] for name in ("accelerator", "devices", "precision")}
-    if chosen["precision"] not in PRECISIONS:
-        raise unknown_choice("precision", chosen["precision"], PRECISIONS)
+    check_precision(chosen["precision"])
     fabric = instantiate({"_target_": "lightning.Fabric", **chosen}, "trainer")
     if fabric.world_size > 1:
         raise ConfigurationError(f"trainer.devices={config.trainer.devices}: a stream is converted on one device")

@@ -27,41 +27,10 @@ import numpy as np
 
 from rvc_lightning.audio.frames import CONTENT_SAMPLES, FRAME_SAMPLES, SAMPLE_RATE
 from rvc_lightning.audio.samples import Growing, Samples, spans
-from rvc_lightning.config.options import Settings, option
-from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.conversion.lengths import ChunkLengths
 
 FADE_FRAMES = 4
 """Length of the fade around a cut, in frames of 10 ms; even, since half of it lies on either side."""
-
-
-@dataclass(frozen=True)
-class ChunkLengths(Settings, group="chunks"):
-    """Lengths of chunks and of their context.
-
-    Other tools cut every 38 s (SPECIFICATION.md, section 10.1). Memory grows with the length of a chunk and the cost of
-    attention with its square, while content depends on a few seconds of speech.
-
-    Raises:
-        ConfigurationError: Cuts could meet, or fades would exceed the context.
-    """
-
-    context_seconds: int = option(1, "context on either side of a chunk, dropped from the output", unit="s", min=1)
-    search_seconds: int = option(4, "largest distance of a cut from where it is due", unit="s", min=1)
-    spacing_seconds: int = option(24, "distance between the places where cuts are due", unit="s", min=1)
-    longest_seconds: int = option(28, "longest recording that is not cut", unit="s", min=0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.search_seconds >= self.spacing_seconds / 2:
-            raise ConfigurationError(
-                f"chunks.search_seconds={self.search_seconds}: choose less than half of "
-                f"chunks.spacing_seconds={self.spacing_seconds}"
-            )
-
-    @property
-    def context_samples(self) -> int:
-        """Source samples of context on either side of a chunk."""
-        return self.context_seconds * SAMPLE_RATE
 
 
 @dataclass(frozen=True)

@@ -28,17 +28,14 @@ def content_encoder_for(voice: Voice, path: str | Path | None) -> ContentEncoder
         options = {"version": "v1"} | options
     if path is not None:
         options["path"] = str(path)
-    required = f"the voice requires the content encoder '{voice.content_encoder}'"
     try:
         return build_content_encoder(name, **options)
-    except DownloadError as error:
-        raise AssetError(f"{required}: {error.problem} Or name the folder of its files: content_path=FOLDER") from error
-    except ConfigurationError as error:
+    except (DownloadError, ConfigurationError) as error:
         # In training the same setting is content.path.
-        message = str(error)
-        if message.startswith("content.path="):
-            message = message.replace("content.path=", "content_path=", 1)
-        raise VoiceError(f"{required}: {message}") from error
+        kind, reason = VoiceError, str(error).replace("content.path=", "content_path=", 1)
+        if isinstance(error, DownloadError):
+            kind, reason = AssetError, f"{error.problem} Or name the folder of its files: content_path=FOLDER"
+        raise kind(f"the voice requires the content encoder '{voice.content_encoder}': {reason}") from error
 
 
 def pitch_extractor_for(voice: Voice) -> PitchTracker:
@@ -54,14 +51,9 @@ def pitch_extractor_for(voice: Voice) -> PitchTracker:
 
 
 def _stored_component(voice: Voice, component: str, default: str) -> tuple[str, dict[str, Any]]:
-    """Return the registered name and the options that a voice stores of a component, or raise VoiceError."""
+    """Return name and options of a component that a voice stores, without paths: a voice never names files to open."""
     entry = voice.training_info.get(component, {"name": default})
-    name, options = (entry.get("name"), entry.get("options") or {}) if isinstance(entry, Mapping) else (None, {})
-    if (
-        not isinstance(name, str)
-        or not isinstance(options, Mapping)
-        or not all(isinstance(key, str) for key in options)
-    ):
-        raise VoiceError(f"the voice stores its {component} not as a name and a table of options: {entry!r}")
-    # A voice never names files to open.
-    return name, {key: value for key, value in options.items() if key != "path"}
+    entry = entry if isinstance(entry, Mapping) else {"name": entry}
+    options = entry.get("options") or {}
+    options = options if isinstance(options, Mapping) else {"options": options}
+    return str(entry.get("name")), {str(key): value for key, value in options.items() if key != "path"}

@@ -14,7 +14,6 @@ import torch
 
 from rvc_lightning.audio.frames import FRAMES_PER_SECOND
 from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.errors import VoiceError
 from rvc_lightning.pitch.curve import PitchCurve
 from rvc_lightning.pitch.scale import autotune, proposed_shift, transpose
 
@@ -41,14 +40,3 @@ def shape_contour(
     if options.proposed_pitch_hz is not None:
         semitones += proposed_shift(f0_hz[recorded], options.proposed_pitch_hz)
     return autotune(transpose(torch.from_numpy(f0_hz), semitones), options.autotune).numpy()
-
-
-def check_pitch_options(options: ConversionOptions, pitch_guided: bool) -> None:
-    """Raise VoiceError if an option changes the pitch of a voice without pitch.
-
-    Transposition is allowed, so that one command can convert to many voices.
-    """
-    names = ("autotune", "proposed_pitch_hz", "f0_file", "write_f0")
-    chosen = [f"{name}={value}" for name in names if (value := getattr(options, name))]
-    if chosen and not pitch_guided:
-        raise VoiceError(f"the voice has no pitch, which {', '.join(chosen)} would change: leave it out")

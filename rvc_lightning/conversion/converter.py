@@ -22,11 +22,10 @@ from lightning import Trainer
 
 from rvc_lightning.audio.decode import seconds_or_none
 from rvc_lightning.content.base import ContentEncoder
-from rvc_lightning.conversion.chunking import ChunkLengths
 from rvc_lightning.conversion.components import content_encoder_for, pitch_extractor_for
-from rvc_lightning.conversion.contour import check_pitch_options
 from rvc_lightning.conversion.effect_stages import check_installed
 from rvc_lightning.conversion.inference import VoiceInference
+from rvc_lightning.conversion.lengths import ChunkLengths
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.prediction import ConversionModule
 from rvc_lightning.conversion.scratch import scratch_folder
@@ -44,6 +43,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """Precisions that keep content, pitch and phase in float32."""
 
 _DEFAULTS = ConversionOptions()
+_NO_PITCH = "the voice has no pitch to change or to write: leave it out"
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,7 @@ class VoiceConverter:
             if self.index.path is not None:
                 check_origin(self.index.path, voice.content_encoder, voice.training_info.get(FEATURES_KEY))
         self.trainer = trainer or _default_trainer()
-        if self.trainer.precision not in PRECISIONS:
-            raise unknown_choice("precision of conversion", str(self.trainer.precision), PRECISIONS)
+        check_precision(self.trainer.precision)
         self.content = (content or content_encoder_for(voice, content_path)).eval()
         if self.content.dim != voice.config.content_dim:
             raise VoiceError(
@@ -108,8 +107,7 @@ class VoiceConverter:
         self.pitch = (pitch or pitch_extractor_for(voice)) if voice.pitch_guided else None
         network = self.pitch.eval() if isinstance(self.pitch, PitchNetwork) else None
         self.inference = VoiceInference(voice.synthesizer, self.content, network)
-        self.lengths = lengths or ChunkLengths()
-        self.throughput = throughput or Throughput()
+        self.lengths, self.throughput = lengths or ChunkLengths(), throughput or Throughput(batch_seconds=60)
 
     def convert(
         self, source: Source, options: ConversionOptions = _DEFAULTS, sample_rate: int | None = None
@@ -127,9 +125,10 @@ class VoiceConverter:
 
         Raises:
             AudioError: The source cannot be read, has more than one channel, or contains NaN.
-            VoiceError: The voice has no such speaker or no pitch to change, or its output is not finite.
+            VoiceError: The voice has no such speaker, or its output is not finite.
             ConfigurationError: `sample_rate` is missing for samples or given for a file, `f0_file` does not fit the
-                recording, an effect requires a missing package, or the trainer has several devices.
+                recording, the voice has no pitch to change, an effect requires a missing package, or the trainer has
+                several devices.
             OutOfMemoryError: A single chunk does not fit into memory.
         """
         (converted,) = self.convert_many([source], options, sample_rate)
@@ -159,7 +158,9 @@ class VoiceConverter:
     def check(self, options: ConversionOptions) -> None:
         """Raise an error, before anything is read, if the voice does not support the options; see `convert`."""
         speaker_number(self.voice, options.speaker)
-        check_pitch_options(options, self.voice.pitch_guided)
+        if not self.voice.pitch_guided:
+            # Transposition is allowed, so that one command can convert to many voices.
+            options.reject(_NO_PITCH, "autotune", "proposed_pitch_hz", "f0_file", "write_f0")
         check_installed(options.effects)
 
     def run(self, tasks: Sequence[Task], options: ConversionOptions, sink: ResultSink, folder: Path) -> None:
@@ -171,9 +172,7 @@ class VoiceConverter:
             sink: Receives each result and each failure.
             folder: Folder for samples of long recordings, which the caller removes.
 
-        Raises:
-            VoiceError: The voice has no such speaker or no pitch to change, or the index is damaged.
-            OutOfMemoryError: A single chunk does not fit into memory.
+        Raises the errors of `check`, and OutOfMemoryError if a single chunk does not fit into memory.
         """
         self.check(options)
         options = resolve_options(options, self.voice)
@@ -225,6 +224,12 @@ class _MemorySink:
 
     def fail(self, task: Task, error: RVCError | OSError) -> None:
         raise error
+
+
+def check_precision(precision: object) -> None:
+    """Raise ConfigurationError unless content, pitch and phase stay in float32 at a precision."""
+    if precision not in PRECISIONS:
+        raise unknown_choice("precision of a conversion", precision, PRECISIONS)
 
 
 def _default_trainer() -> Trainer:

@@ -42,19 +42,13 @@ def match_curves(recordings: Sequence[Path], options: ConversionOptions) -> dict
         options: Options of the run.
 
     Raises:
-        ConfigurationError: `f0_file` does not exist, is one file for several recordings, is a folder without a file for
-            any of them, or contains several files for one recording.
+        ConfigurationError: `f0_file` is not a folder with a file for one of several recordings, or contains several
+            files for one.
     """
     if options.f0_file is None:
         return dict.fromkeys(recordings, options)
     path = Path(options.f0_file)
-    if not path.exists():
-        raise ConfigurationError(f"f0_file: there is no file or folder '{path}'")
-    if not path.is_dir():
-        if len(recordings) > 1:
-            raise ConfigurationError(
-                f"f0_file: '{path}' is one file for {len(recordings)} recordings; choose a folder with one for each"
-            )
+    if len(recordings) == 1 and not path.is_dir():
         return dict.fromkeys(recordings, options)
     curves = _curves_in(path, recordings)
     for recording in recordings:
@@ -89,7 +83,7 @@ def _curves_in(folder: Path, recordings: Sequence[Path]) -> Mapping[Path, Path]:
     if not curves:
         raise ConfigurationError(
             f"f0_file: no file in '{folder}' matches '{recordings[0]}' or another recording; choose a folder of files "
-            f"with the names of the recordings, ending in {', '.join(CURVE_SUFFIXES)}"
+            f"with the names of the recordings, ending in {', '.join(CURVE_SUFFIXES)}, or a file for one recording"
         )
     return curves
 

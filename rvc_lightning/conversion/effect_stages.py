@@ -40,10 +40,10 @@ def check_installed(effects: Sequence[Effect]) -> None:
 
 
 def _stage(effect: Effect, sample_rate: int) -> Stage:
-    make = getattr(_pedalboard([effect]), effect.pedalboard_name)
+    pedalboard = _pedalboard([effect])
     if isinstance(effect, PitchShift):
-        return Parts(partial(_shift, make, effect, sample_rate), sample_rate)
-    return _Plugin(make(**asdict(effect)), sample_rate)
+        return Parts(partial(_shift, pedalboard.time_stretch, effect, sample_rate), sample_rate)
+    return _Plugin(getattr(pedalboard, type(effect).__name__)(**asdict(effect)), sample_rate)
 
 
 def _shift(stretch: Callable[..., np.ndarray], effect: PitchShift, sample_rate: int, audio: np.ndarray) -> np.ndarray:

@@ -99,36 +99,26 @@ def _plan(source: Path, output: Path, output_format: str | None) -> tuple[dict[P
     """Return the file to write for each recording, and the files that are skipped; raises as `convert_files`."""
     if not source.exists():
         raise AudioError(f"there is no file or folder '{source}' to convert")
-    extension = f".{output_format or 'wav'}"
+    found, extension = discover_audio(source, exclude=[output]), f".{output_format or 'wav'}"
     if source.is_file():
-        targets, skipped = {source: _target_of_file(source, output, output_format, extension)}, []
+        targets = {source: _target_of_file(source, output, output_format, extension)}
     else:
-        if output.exists() and not output.is_dir():
-            raise ConfigurationError(f"output={output} is a file, but '{source}' is a folder; name a folder")
-        if output.exists() and output.samefile(source):
-            raise ConfigurationError(f"output: '{output}' is the folder to convert; choose another folder")
-        found = discover_audio(source, exclude=[output])
         stems = unique_stems(found.recordings)
         targets = {source / path: output / stem.with_name(stem.name + extension) for path, stem in stems.items()}
-        skipped = found.skipped
+    inputs = {os.path.realpath(path) for path in (source, *targets)}
+    for path in (output, *targets.values()):
+        if os.path.realpath(path) in inputs:
+            raise ConfigurationError(f"output: '{path}' is the folder or a recording to convert; choose another name")
     if not targets:
-        others = "; ".join(f"{other.path}: {other.reason}" for other in skipped[:5])
+        others = "; ".join(f"{other.path}: {other.reason}" for other in found.skipped[:5])
         raise AudioError(f"there is no recording in '{source}'" + (f" ({others})" if others else ""))
-    recordings = {os.path.realpath(recording) for recording in targets}
-    for target in targets.values():
-        if os.path.realpath(target) in recordings:
-            raise ConfigurationError(f"output: '{target}' is one of the recordings to convert; choose another name")
-    return targets, skipped
+    return targets, found.skipped
 
 
 def _target_of_file(source: Path, output: Path, output_format: str | None, extension: str) -> Path:
     suffix = output.suffix.lower()
     if output.is_dir() or suffix not in AUDIO_EXTENSIONS | set(WRITE_SUBTYPES):
         return output / f"{source.stem}{extension}"
-    if suffix not in WRITE_SUBTYPES:
-        raise ConfigurationError(
-            f"output={output}: {suffix} cannot be written; choose one of: {', '.join(WRITE_SUBTYPES)}, or a folder"
-        )
     if output_format and suffix != extension:
         raise ConfigurationError(f"output={output} and output_format={output_format} contradict each other")
     return output

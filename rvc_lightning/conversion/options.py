@@ -5,15 +5,14 @@
                                                                                            (speaker, seed) │
     file ◀─ output_format ◀─ output_sample_rate ◀─ effects, tail ◀─ clean_noise ◀─ volume_envelope ◀───────┘
 
-Each option is described here once: the checks, the help of the commands, the tables of the documentation and the
-widgets read these fields (`option_fields`).
+Each option is described here once: checks, help, documentation and widgets read these fields (`option_fields`).
 """
 
 from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from rvc_lightning.config.options import OptionField, Settings, option, option_fields
-from rvc_lightning.conversion.effects import EFFECTS, effects_from
+from rvc_lightning.conversion.effects import EFFECTS, effect_from
+from rvc_lightning.conversion.lengths import ChunkLengths, StreamLengths
 from rvc_lightning.errors import ConfigurationError
 
 FORMATS = ("wav", "flac", "mp3", "ogg", "m4a")
@@ -35,90 +35,80 @@ class ConversionOptions(Settings):
     """Options of the conversion of one recording (SPECIFICATION.md, section 10).
 
     Raises:
-        ConfigurationError: A value has the wrong type or is out of range, or two options contradict each other.
+        ConfigurationError: A value has the wrong type or is out of range, or two options exclude each other.
     """
 
     transpose_semitones: float = option(
         0.0,
         "shift of the pitch, 12 to the octave: about 12 from a low to a high voice, -12 back; without effect on voices "
         "without pitch",
-        unit="semitones", min=-48, max=48,
-    )  # fmt: skip
+        unit="semitones",
+        min=-48,
+        max=48,
+    )
     autotune: float = option(
-        0.0,
-        "strength of the pull to the nearest note: 0 none, 1 exactly onto the note",
-        min=0, max=1,
-    )  # fmt: skip
+        0.0, "strength of the pull to the nearest note: 0 none, 1 exactly onto the note", min=0, max=1
+    )
     proposed_pitch_hz: float | None = option(
         None,
         "median pitch to shift the recording to, by whole semitones and at most an octave; 155 suits low voices, 255 "
         "high ones",
-        unit="Hz", min=50, max=1100,
-    )  # fmt: skip
+        unit="Hz",
+        min=50,
+        max=1100,
+    )
     f0_file: str | None = option(
         None,
         "file of lines 'seconds,Hz' that replaces the measured pitch where it covers the recording, 0 for unvoiced; "
         "for a folder of recordings, a folder of such files with the same names",
     )
     write_f0: bool = option(
-        False,
-        "whether to write the pitch of the result beside the audio, as NAME.f0.csv, a file for f0_file",
+        False, "whether to write the pitch of the result beside the audio, as NAME.f0.csv, a file for f0_file"
     )
     index_rate: float = option(
-        0.75,
-        "share of the features that comes from the recordings of the voice, if it has an index",
-        min=0, max=1,
-    )  # fmt: skip
+        0.75, "share of the features that comes from the recordings of the voice, if it has an index", min=0, max=1
+    )
     protect: float = option(
         0.5,
         "share of those features in consonants and breaths: 0 keeps them closest to the source, 0.5 is no protection",
-        min=0, max=0.5,
-    )  # fmt: skip
+        min=0,
+        max=0.5,
+    )
     volume_envelope: float = option(
-        1.0,
-        "loudness over time: 1 as the voice gives it, 0 that of the source",
-        min=0, max=1,
-    )  # fmt: skip
+        1.0, "loudness over time: 1 as the voice gives it, 0 that of the source", min=0, max=1
+    )
     speaker: int | str | None = option(
         None,
         "speaker of a voice with several, by name, by the number of its folder if folders were numbered, or else by "
         "number from 0; null is the first",
         min=0,
-    )  # fmt: skip
+    )
     noise_scale: float | None = option(
         None,
         "spread of the random features: 0 the most probable ones, 1 the full spread; null as the voice was trained, "
         "which is 0.66666 for voices of other tools",
-        min=0, max=1,
-    )  # fmt: skip
-    seed: int = option(
-        0,
-        "seed of the random numbers; the same seed gives the same audio",
         min=0,
-    )  # fmt: skip
+        max=1,
+    )
+    seed: int = option(0, "seed of the random numbers; the same seed gives the same audio", min=0)
     split_on_silence: bool = option(
         False,
         "whether to convert only parts with sound (down to 60 dB below the loudest); the rest becomes exact silence",
     )
     clean_noise: float = option(
-        0.0,
-        "strength of the removal of steady noise from the result: 0 none, 1 the most",
-        min=0, max=1,
-    )  # fmt: skip
-    effects: tuple[Any, ...] = option(
-        (),
-        "effects in their order, each a name, or a table of its name and parameters",
+        0.0, "strength of the removal of steady noise from the result: 0 none, 1 the most", min=0, max=1
     )
+    effects: tuple[Any, ...] = option((), "effects in their order, each a name, or a table of its name and parameters")
     tail_seconds: float = option(
-        0.0,
-        "time added to the end for chorus, delay and reverb to decay; 0 keeps the length",
-        unit="s", min=0, max=60,
-    )  # fmt: skip
+        0.0, "time added to the end for chorus, delay and reverb to decay; 0 keeps the length", unit="s", min=0, max=60
+    )
     output_sample_rate: int | None = option(
         None,
         "sampling rate of the result; null is that of the voice, or in files the next one that the format supports",
-        unit="Hz", min=8000, max=192000,
-    )  # fmt: skip
+        unit="Hz",
+        min=8000,
+        max=192000,
+    )
     output_format: str | None = option(
         None,
         "format of written files; null follows the name of an output file, and is wav for a folder",
@@ -126,96 +116,60 @@ class ConversionOptions(Settings):
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "effects", effects_from(self.effects))
+        if isinstance(self.effects, list | tuple):
+            object.__setattr__(self, "effects", tuple(map(effect_from, self.effects)))
         if isinstance(self.f0_file, os.PathLike):
             object.__setattr__(self, "f0_file", os.fspath(self.f0_file))
         super().__post_init__()
-        self._check_contradictions()
-
-    def _check_contradictions(self) -> None:
-        pitch_options = ("autotune", "proposed_pitch_hz", "f0_file")
-        chosen = [f"{name}={value}" for name in pitch_options if (value := getattr(self, name))]
+        chosen = self._chosen("autotune", "proposed_pitch_hz", "f0_file")
         if len(chosen) > 1:
             raise ConfigurationError(f"{' and '.join(chosen)} exclude each other: choose one")
-        if self.tail_seconds and not any(effect.has_tail for effect in self.effects):
-            with_tail = " or ".join(name for name, effect in EFFECTS.items() if effect.has_tail)
-            raise ConfigurationError(
-                f"tail_seconds={self.tail_seconds:g} requires an effect with a tail: add {with_tail} to effects, or "
-                "choose tail_seconds=0"
-            )
+
+    def reject(self, reason: str, *names: str) -> None:
+        """Raise ConfigurationError, with the reason, if one of the named options differs from its default."""
+        if chosen := self._chosen(*names):
+            raise ConfigurationError(f"{', '.join(chosen)}: {reason}")
+
+    def _chosen(self, *names: str) -> list[str]:
+        values = {name: getattr(self, name) for name in names}
+        return [f"{name}={value}" for name, value in values.items() if value != getattr(ConversionOptions, name)]
 
 
-def default_values() -> dict[str, Any]:
-    """Return the default of each option in plain types."""
-    return {
-        one.name: list(one.default) if isinstance(one.default, tuple) else one.default
-        for one in option_fields(ConversionOptions)
-    }
+_NODES: dict[str, type[Settings]] = {
+    "conversion_options": ConversionOptions,
+    "chunk_lengths": ChunkLengths,
+    "stream_lengths": StreamLengths,
+}
+"""Nodes that configuration files include in their defaults lists; their defaults have no other home."""
 
 
 def options_from(config: Mapping[str, Any]) -> ConversionOptions:
     """Return the options among the settings of a command. Raises ConfigurationError as `ConversionOptions`."""
-    return ConversionOptions.from_values({name: config[name] for name in default_values()})
+    return ConversionOptions.from_values({one.name: config[one.name] for one in option_fields(ConversionOptions)})
 
 
 def register() -> None:
-    """Register the defaults with Hydra as `conversion_options`, and the help text as the resolver `conversion_help`.
+    """Register the nodes with Hydra, and `help_text` as the resolver `conversion_help`."""
+    for name, owner in _NODES.items():
+        values = {one.name: one.default for one in option_fields(owner)}
+        ConfigStore.instance().store(name, OmegaConf.to_container(OmegaConf.create(values)))
+    OmegaConf.register_new_resolver("conversion_help", lambda name: help_text(name).replace("$", "$$"), replace=True)
 
-    Configuration files refer to both by these names.
-    """
-    ConfigStore.instance().store("conversion_options", default_values())
-    OmegaConf.register_new_resolver("conversion_help", lambda: help_text().replace("$", "$$"), replace=True)
 
-
-def help_text() -> str:
-    """Return a description of all options and effects for a terminal."""
-    lines = [line for one in option_fields(ConversionOptions) for line in _help_lines(one)]
-    lines += ["", "Effects, as in 'effects=[compressor,{name:reverb,room_size:0.8},limiter]':", ""]
-    for name, effect in EFFECTS.items():
-        lines.append(f"  {name}: {effect.about}")
-        lines += [f"      {_signature(one)}: {one.help}" for one in _parameters(effect)]
+def help_text(name: str) -> str:
+    """Return a description of the settings of a node for a terminal, and of all effects with those of a conversion."""
+    owner = _NODES[name]
+    prefix, indent, lines = f"{owner.group}." if owner.group else "", " " * 6, []
+    for one in option_fields(owner):
+        lines.append(f"  {prefix}{_signature(one)}")
+        lines.append(textwrap.fill(one.help, _HELP_WIDTH, initial_indent=indent, subsequent_indent=indent))
+    if owner is ConversionOptions:
+        lines += ["", "Effects, as in 'effects=[compressor,{name:reverb,room_size:0.8},limiter]':", ""]
+        for effect in EFFECTS.values():
+            lines.append(f"  {effect.name}: {effect.about}")
+            lines += [f"{indent}{_signature(one)}: {one.help}" for one in option_fields(effect)]
     return "\n".join(lines)
 
 
-def markdown_table() -> str:
-    """Return a table of all options and one of all effects for the documentation."""
-    options = [(f"`{one.name}={one.default_text}`", _range(one), one.help) for one in option_fields(ConversionOptions)]
-    effects = [
-        (
-            f"`{name}`",
-            ", ".join(f"`{one.name}={one.default_text}` ({_range(one)})" for one in _parameters(effect)),
-            effect.about,
-        )
-        for name, effect in EFFECTS.items()
-    ]
-    return "\n\n".join(
-        (
-            _table(("option and default", "values", "meaning"), options),
-            _table(("effect", "parameters", "meaning"), effects),
-        )
-    )
-
-
-def _help_lines(one: OptionField) -> list[str]:
-    indent = " " * 6
-    return [
-        f"  {_signature(one)}",
-        *textwrap.wrap(one.help, _HELP_WIDTH, initial_indent=indent, subsequent_indent=indent),
-    ]
-
-
 def _signature(one: OptionField) -> str:
-    return f"{one.name}={one.default_text} ({_range(one)})"
-
-
-def _parameters(effect: type) -> tuple[OptionField, ...]:
-    return option_fields(effect)
-
-
-def _range(one: OptionField) -> str:
-    return one.allowed.removeprefix("a number from ")
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return f"{one.name}={one.default_text} ({one.allowed.removeprefix('a number from ')})"

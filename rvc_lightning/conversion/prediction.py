@@ -25,10 +25,11 @@ from rvc_lightning.audio.samples import SpillBuffer, spans
 from rvc_lightning.audio.stages import run
 from rvc_lightning.cli.progress import Progress
 from rvc_lightning.conversion import chunking
-from rvc_lightning.conversion.chunking import Chunk, ChunkLengths, Joiner, reflected
+from rvc_lightning.conversion.chunking import Chunk, Joiner, reflected
 from rvc_lightning.conversion.contour import shape_contour
 from rvc_lightning.conversion.finishing import finishing_chain, output_rate, output_samples
 from rvc_lightning.conversion.inference import VoiceInference, Window, cycles_before
+from rvc_lightning.conversion.lengths import ChunkLengths
 from rvc_lightning.conversion.levels import leveled_blocks
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.positional_noise import Position

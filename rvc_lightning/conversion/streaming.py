@@ -16,28 +16,29 @@ import copy
 import logging
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
 from lightning import Fabric
 
 from rvc_lightning.audio.filters import highpass_zero_phase
-from rvc_lightning.audio.frames import CONTENT_SAMPLES, FRAME_SAMPLES, FRAMES_PER_SECOND, SAMPLE_RATE
+from rvc_lightning.audio.frames import FRAME_SAMPLES, FRAMES_PER_SECOND, SAMPLE_RATE
 from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
 from rvc_lightning.audio.stages import Chain, Stage
 from rvc_lightning.audio.variable_rate import VariableResampler, resampling_delay
-from rvc_lightning.config.options import Settings, option, option_fields
 from rvc_lightning.conversion.chunking import Chunk, Joiner, reflected
 from rvc_lightning.conversion.contour import shape_contour
 from rvc_lightning.conversion.converter import VoiceConverter
+from rvc_lightning.conversion.effects import PitchShift
 from rvc_lightning.conversion.finishing import finishing_chain, output_rate
 from rvc_lightning.conversion.inference import Window, cycles_before
+from rvc_lightning.conversion.lengths import StreamLengths
 from rvc_lightning.conversion.levels import NOT_FINITE
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.positional_noise import Position
 from rvc_lightning.conversion.speakers import resolve_options
-from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
+from rvc_lightning.errors import AudioError, VoiceError
 from rvc_lightning.pitch.base import PitchNetwork, measure
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ _UNSUPPORTED_OPTIONS = (
     *("tail_seconds", "output_format"),
 )
 """Options that require the whole recording, or a file."""
+_UNSUPPORTED = "not in a stream, only for whole recordings; leave it out"
 
 _ENDLESS = 1 << 62
 _GENERATOR_FRAMES = 24
@@ -54,57 +56,9 @@ _GENERATOR_FRAMES = 24
 
 _MAX_INPUT = 100.0
 """Largest sample, 40 dB above full scale; the networks overflow at much larger ones."""
-_MIN_LOOKAHEAD_SECONDS = 0.025
-"""With 25 ms, one content frame of 20 ms lies in the lookahead, into which the fade extends."""
 _MIN_OUTPUT_DELAY_SECONDS = 0.003
 """Delay of the resampler of the output for a voice of 16 kHz: the latency is the same for all voices from there on."""
 _TIMED_BLOCKS = 1000
-
-
-@dataclass(frozen=True)
-class StreamLengths(Settings, group="stream"):
-    """Length of a block and of its context, both rounded up to 20 ms, and of what follows.
-
-    Raises:
-        ConfigurationError: A length is out of range.
-    """
-
-    block_seconds: float = option(
-        0.24, "audio converted at a time; longer blocks cost less and add latency", unit="s", min=0.02, max=60
-    )
-    context_seconds: float = option(1.0, "preceding audio converted again with each block", unit="s", min=0.1, max=60)
-    lookahead_seconds: float = option(
-        0.1,
-        "following audio to wait for; a short lookahead makes the ends of blocks less accurate",
-        unit="s", min=_MIN_LOOKAHEAD_SECONDS, max=60,
-    )  # fmt: skip
-    fade_seconds: float = option(
-        0.04,
-        "fade between blocks, half of which adds to the latency; rounded up to 20 ms",
-        unit="s",
-        min=0.02,
-        max=0.04,
-    )
-
-    @property
-    def block_samples(self) -> int:
-        """Block length at 16 kHz."""
-        return _on_grid(self.block_seconds)
-
-    @property
-    def context_samples(self) -> int:
-        """Context length at 16 kHz."""
-        return _on_grid(self.context_seconds)
-
-    @property
-    def lookahead_samples(self) -> int:
-        """Lookahead length at 16 kHz."""
-        return math.ceil(self.lookahead_seconds * SAMPLE_RATE)
-
-    @property
-    def fade_frames(self) -> int:
-        """Length of a fade in frames of 10 ms."""
-        return _on_grid(self.fade_seconds) // FRAME_SAMPLES
 
 
 class StreamingConverter(Stage):
@@ -133,8 +87,8 @@ class StreamingConverter(Stage):
             fabric: Device and precision; by default one accelerator in float32.
 
         Raises:
-            ConfigurationError: An option requires the whole recording, or the rate is out of range.
-            VoiceError: The voice has no such speaker or no pitch to change, or the index does not fit.
+            ConfigurationError: An option requires the whole recording, or a pitch that the voice does not have.
+            VoiceError: The voice has no such speaker.
         """
         options = options or ConversionOptions()
         self._converter, self._lengths, self._source_rate = converter, lengths or StreamLengths(), sample_rate
@@ -174,7 +128,9 @@ class StreamingConverter(Stage):
             ConfigurationError: See `StreamingConverter`.
             VoiceError: See `StreamingConverter`.
         """
-        _check(options, self._converter, self._source_rate)
+        self._converter.check(options)
+        shifts_pitch = any(isinstance(effect, PitchShift) for effect in options.effects)
+        options.reject(_UNSUPPORTED, *_UNSUPPORTED_OPTIONS, *(["effects"] if shifts_pitch else []))
         self._options = resolve_options(options, self._converter.voice)
         self._index = self._converter.index_for(self._options)
 
@@ -335,20 +291,3 @@ class _Queue:
 
 def _resampling(from_rate: int, to_rate: int) -> Chain:
     return Chain([] if from_rate == to_rate else [VariableResampler(from_rate, to_rate)])
-
-
-def _check(options: ConversionOptions, converter: VoiceConverter, sample_rate: int) -> None:
-    """Raise an error if the stream cannot be converted with these options."""
-    converter.check(options)
-    defaults = {one.name: one.default for one in option_fields(ConversionOptions)}
-    unsupported = [name for name in _UNSUPPORTED_OPTIONS if getattr(options, name) != defaults[name]]
-    unsupported += [f"effects={effect.name}" for effect in options.effects if not effect.is_live]
-    if unsupported:
-        raise ConfigurationError(f"{', '.join(unsupported)}: not in a stream, only for whole recordings; leave it out")
-    if not 8000 <= sample_rate <= 192_000:
-        raise ConfigurationError(f"sample_rate={sample_rate}: choose 8000 to 192000 Hz")
-
-
-def _on_grid(seconds: float) -> int:
-    """Return samples at 16 kHz, rounded up to 20 ms."""
-    return math.ceil(seconds * SAMPLE_RATE / CONTENT_SAMPLES - 1e-9) * CONTENT_SAMPLES

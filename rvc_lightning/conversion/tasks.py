@@ -71,8 +71,10 @@ class Throughput(Settings):
         ConfigurationError: A value has the wrong type or is out of range.
     """
 
-    batch_seconds: float = option(60.0, "audio per batch with its padding; a longer chunk is a batch", unit="s", min=0)
-    num_workers: int = option(0, "processes that read recordings and measure pitch on the host; 0 uses none", min=0)
+    batch_seconds: float = option(min=0)
+    """Audio per batch with its padding; a longer chunk is a batch."""
+    num_workers: int = option(0, min=0)
+    """Processes that read recordings and measure pitch on the host; 0 uses none."""
 
 
 def fitting_count(seconds: Sequence[float], batch_seconds: float, first: int = 0) -> int:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from rvc_lightning.audio.samples import SpillBuffer
-from rvc_lightning.conversion.chunking import ChunkLengths, Joiner, cut_points, reflected, split
+from rvc_lightning.conversion.chunking import Joiner, cut_points, reflected, split
+from rvc_lightning.conversion.lengths import ChunkLengths
 from rvc_lightning.errors import ConfigurationError
 
 SHORT = ChunkLengths(context_seconds=1, search_seconds=1, spacing_seconds=4, longest_seconds=5)

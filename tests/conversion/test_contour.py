@@ -3,11 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from rvc_lightning import ConversionOptions
-from rvc_lightning.conversion.contour import check_pitch_options, shape_contour
-from rvc_lightning.errors import VoiceError
+from rvc_lightning.conversion.contour import shape_contour
 from rvc_lightning.pitch.curve import PitchCurve
 from rvc_lightning.pitch.scale import NOTES_HZ
 
@@ -46,11 +44,3 @@ def test_a_curve_replaces_measured_pitch():
     np.testing.assert_array_equal(shaped(curve), [0, 200, 0, 120, 0, 130])
     np.testing.assert_array_equal(shaped(curve, recorded=slice(3, None)), [0, 100, 110, 120, 200, 0])
     np.testing.assert_allclose(shaped(curve, transpose_semitones=12), [0, 400, 0, 240, 0, 260], rtol=1e-6)
-
-
-@pytest.mark.parametrize("options", [{"autotune": 0.5}, {"proposed_pitch_hz": 200}, {"write_f0": True}])
-def test_pitch_options_are_rejected_for_a_voice_without_pitch(options):
-    check_pitch_options(ConversionOptions(**options), pitch_guided=True)
-    check_pitch_options(ConversionOptions(transpose_semitones=3), pitch_guided=False)
-    with pytest.raises(VoiceError, match=rf"no pitch, which {next(iter(options))}="):
-        check_pitch_options(ConversionOptions(**options), pitch_guided=False)

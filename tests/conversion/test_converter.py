@@ -11,7 +11,7 @@ from stubs import StubContent, StubPitch, make_voice, quick_config, steady_train
 
 from rvc_lightning import ConversionOptions, VoiceConverter
 from rvc_lightning.audio.encode import write_audio
-from rvc_lightning.conversion.chunking import ChunkLengths
+from rvc_lightning.conversion.lengths import ChunkLengths
 from rvc_lightning.conversion.options import option_fields
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
 from rvc_lightning.pitch.base import PitchExtractor
@@ -146,8 +146,8 @@ def test_encoder_and_pitch_default_to_those_of_the_voice():
             "'ear'.*choose one of: .*swift_f0.* Any other works: pitch=swift_f0",
         ),
         ({"rvc_lightning": {"pitch": {"name": "pyin", "options": {"volume": 3}}}}, "invalid options"),
-        ({"rvc_lightning": {"pitch": {"name": "pyin", "options": [1]}}}, "not as a name and a table of options"),
-        ({"rvc_lightning": {"content": "os.system"}}, "stores its content not as a name"),
+        ({"rvc_lightning": {"pitch": {"name": "pyin", "options": [1]}}}, "invalid options"),
+        ({"rvc_lightning": {"content": "os.system"}}, "there is no content encoder named 'os.system'"),
     ],
 )
 def test_unknown_encoders_are_rejected(information, message):
@@ -340,8 +340,10 @@ def test_silence_has_the_requested_rate(full_converter):
     assert (len(silent.audio), silent.sample_rate, len(silent.f0_hz)) == (math.ceil(16001 * 44100 / 16000), 44100, 101)
 
 
-def test_pitch_options_are_rejected_for_a_voice_without_pitch():
+@pytest.mark.parametrize("options", [{"autotune": 1}, {"proposed_pitch_hz": 200}, {"write_f0": True}])
+def test_pitch_options_are_rejected_for_a_voice_without_pitch(options):
     voice = make_voice(quick_config(generator="hifigan"))
     converter = VoiceConverter(voice, content=StubContent(), trainer=steady_trainer())
-    with pytest.raises(VoiceError, match="no pitch, which autotune=1 would change: leave it out"):
-        converter.convert(np.ones(1600, np.float32) / 2, ConversionOptions(autotune=1), 16000)
+    converter.check(ConversionOptions(transpose_semitones=3))
+    with pytest.raises(ConfigurationError, match=f"{next(iter(options))}=.*: the voice has no pitch to change"):
+        converter.convert(np.ones(1600, np.float32) / 2, ConversionOptions(**options), 16000)

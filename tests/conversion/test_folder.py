@@ -15,7 +15,7 @@ from rvc_lightning import ConversionOptions
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.conversion.folder import convert_files
 from rvc_lightning.conversion.journal import JOURNAL_NAME
-from rvc_lightning.errors import AudioError, ConfigurationError
+from rvc_lightning.errors import AudioError, ConfigurationError, NotWritableError
 from rvc_lightning.pitch.curve import read_curve, write_curve
 
 
@@ -54,8 +54,7 @@ def test_other_formats(source, tmp_path):
 
 
 def test_an_output_format_that_cannot_be_written_is_rejected(source, tmp_path):
-    match = r"output=.*x\.AAC: \.aac cannot be written; choose one of: \.wav, \.flac, \.ogg, \.mp3, \.m4a, or a folder"
-    with pytest.raises(ConfigurationError, match=match):
+    with pytest.raises(ConfigurationError, match=r"no audio format to write named '\.AAC'; choose one of: .*\.wav"):
         convert(source / "b.wav", tmp_path / "x.AAC")
     assert not (tmp_path / "x.AAC").exists()
     (tmp_path / "x.aac").mkdir()
@@ -103,10 +102,9 @@ def test_curves_that_match_nothing_are_rejected(source, tmp_path):
     write_curve(folder / "x.csv", np.ones(3) * 100)
     with pytest.raises(ConfigurationError, match=r"no file in '.*curves' matches 'a.flac' or another.*f0.csv, .csv"):
         convert(source, tmp_path / "out", f0_file=folder)
-    with pytest.raises(ConfigurationError, match=r"x.csv' is one file for 3 recordings"):
-        convert(source, tmp_path / "out", f0_file=folder / "x.csv")
-    with pytest.raises(ConfigurationError, match="there is no file or folder"):
-        convert(source, tmp_path / "out", f0_file=folder / "y.csv")
+    for path in (folder / "x.csv", folder / "none.csv"):
+        with pytest.raises(ConfigurationError, match=r"no file in '.*csv' matches .*choose a folder of files"):
+            convert(source, tmp_path / "out", f0_file=path)
     write_curve(folder / "a.csv", np.ones(3) * 100)
     write_curve(folder / "a.f0.csv", np.ones(3) * 100)
     with pytest.raises(ConfigurationError, match=r"several files match 'a.flac': .*a.f0.csv', .*a.csv'; keep one"):
@@ -189,10 +187,9 @@ def test_failure_of_all_files(source, tmp_path):
 def test_recordings_of_the_source_are_not_replaced(source, output):
     (source.parent / "in" / "link").symlink_to(source)
     before = {name: (source / name).read_bytes() for name in ("a.flac", "b.wav")}
-    with pytest.raises(ConfigurationError, match=r"b.wav' is one of the recordings to convert"):
-        convert(source / "b.wav", source / output)
-    with pytest.raises(ConfigurationError, match=r"output: '.*' is the folder to convert"):
-        convert(source, source / output)
+    for path in (source / "b.wav", source):
+        with pytest.raises(ConfigurationError, match=r"output: '.*' is the folder or a recording to convert"):
+            convert(path, source / output)
     assert before == {name: (source / name).read_bytes() for name in before}
 
 
@@ -215,7 +212,7 @@ def test_sources_without_recordings_are_rejected(tmp_path):
 
 def test_a_file_as_output_of_a_folder_is_rejected(source, tmp_path):
     recording(tmp_path / "out.wav")
-    with pytest.raises(ConfigurationError, match="is a file, but"):
+    with pytest.raises(NotWritableError, match=r"out.wav' cannot be written: File exists"):
         convert(source, tmp_path / "out.wav")
 
 

@@ -2,27 +2,17 @@
 
 import re
 from dataclasses import fields
-from importlib.resources import files
-from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
+from configurations import CONF, composed
 
-import rvc_lightning
 from rvc_lightning import ConversionOptions
-from rvc_lightning.cli import resolvers
 from rvc_lightning.conversion.effects import EFFECTS, Gain, Reverb
-from rvc_lightning.conversion.options import (
-    default_values,
-    help_text,
-    markdown_table,
-    option_fields,
-    options_from,
-    register,
-)
+from rvc_lightning.conversion.lengths import ChunkLengths, StreamLengths
+from rvc_lightning.conversion.options import help_text, option_fields, options_from
 from rvc_lightning.errors import ConfigurationError
 
-ROOT = Path(rvc_lightning.__file__).parents[1]
+LENGTHS = [ChunkLengths, StreamLengths]
 OWNERS = [ConversionOptions, *EFFECTS.values()]
 
 
@@ -69,10 +59,6 @@ def test_invalid_values_are_rejected(name, value):
         ({"autotune": 0.5, "f0_file": "x.csv"}, "autotune=0.5 and f0_file=x.csv exclude each other: choose one"),
         ({"autotune": 1, "proposed_pitch_hz": 155}, "autotune=1 and proposed_pitch_hz=155 exclude each other"),
         ({"proposed_pitch_hz": 155, "f0_file": "x"}, "proposed_pitch_hz=155 and f0_file=x exclude each other"),
-        (
-            {"tail_seconds": 2, "effects": ["gain"]},
-            r"tail_seconds=2 requires an effect with a tail: add chorus or delay or reverb",
-        ),
     ],
 )
 def test_contradictions_are_rejected(given, message):
@@ -84,8 +70,8 @@ def test_contradictions_are_rejected(given, message):
     ("effects", "message"),
     [
         (["revreb"], "no effect named 'revreb'; choose one of: .*reverb"),
-        ([{"room_size": 1}], "is not an effect; choose a name, or a table with a name"),
-        ([3], "is not an effect"),
+        ([{"room_size": 1}], "no effect named '{'room_size': 1}'; choose one of: .*reverb"),
+        ([3], "no effect named '3'"),
         (
             [{"name": "reverb", "size": 1}],
             "no setting of reverb named 'size'; choose one of: .*room_size",
@@ -126,17 +112,22 @@ def test_every_option_is_described_and_accepts_its_bounds(owner):
     assert [one.name for one in option_fields(owner)] == [one.name for one in fields(owner)]
 
 
-def configured(*overrides):
-    resolvers.register()
-    register()
-    with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
-        return compose("convert", overrides=[*overrides])
+def names(*owners):
+    return [one.name for owner in owners for one in option_fields(owner)]
+
+
+def configured(*overrides, command="convert"):
+    return composed(*overrides, command=command)
 
 
 def test_command_has_all_options_and_their_defaults():
     assert options_from(configured()) == ConversionOptions()
-    own = files("rvc_lightning.conf").joinpath("convert.yaml").read_text()
-    assert not [name for name in default_values() if re.search(rf"^{name}:", own, re.MULTILINE)]
+    assert ChunkLengths.from_values(configured().chunks) == ChunkLengths()
+    assert StreamLengths.from_values(configured(command="stream").stream) == StreamLengths()
+    found = names(*LENGTHS, ConversionOptions)
+    for command in ("convert", "stream", "evaluate"):
+        own = (CONF / f"{command}.yaml").read_text()
+        assert not [name for name in found if re.search(rf"^ *{name}: [^n]", own, re.MULTILINE)]
 
 
 def test_options_on_the_command_line():
@@ -152,9 +143,29 @@ def test_options_on_the_command_line():
 
 
 def test_help_and_documentation_contain_all_options():
+    text, readme = help_text("conversion_options"), (CONF / "README.md").read_text()
     for one in option_fields(ConversionOptions):
-        assert f"  {one.name}={one.default_text} (" in help_text()
+        assert f"  {signature(one)}\n      " in text
+        assert f"| `{one.name}={one.default_text}` | {allowed(one)} | {escaped(one.help)} |\n" in readme
     for effect in EFFECTS.values():
         for one in option_fields(effect):
-            assert f"{one.name}={one.default_text} (" in help_text()
-    assert any(markdown_table() in path.read_text() for path in (ROOT / "README.md", *ROOT.glob("conf/README.md")))
+            assert f"\n      {signature(one)}: {one.help}" in text
+        parameters = ", ".join(f"`{one.name}={one.default_text}` ({allowed(one)})" for one in option_fields(effect))
+        assert f"| `{effect.name}` | {parameters} | {effect.about} |\n" in readme
+
+
+@pytest.mark.parametrize(("name", "owner"), [("chunk_lengths", ChunkLengths), ("stream_lengths", StreamLengths)])
+def test_help_contains_all_lengths(name, owner):
+    assert all(f"  {owner.group}.{signature(one)}\n      " in help_text(name) for one in option_fields(owner))
+
+
+def allowed(one):
+    return escaped(one.allowed.removeprefix("a number from "))
+
+
+def escaped(text):
+    return text.replace("|", "\\|")
+
+
+def signature(one):
+    return f"{one.name}={one.default_text} ({one.allowed.removeprefix('a number from ')})"

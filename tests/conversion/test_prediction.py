@@ -19,10 +19,10 @@ from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.cli.progress import Progress
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.conversion import prediction
-from rvc_lightning.conversion.chunking import ChunkLengths
 from rvc_lightning.conversion.folder import convert_files
 from rvc_lightning.conversion.inference import Window
 from rvc_lightning.conversion.journal import JOURNAL_NAME
+from rvc_lightning.conversion.lengths import ChunkLengths
 from rvc_lightning.conversion.positional_noise import Position, PositionalNoise
 from rvc_lightning.conversion.tasks import Task, Throughput, fitting_count, padded_samples, share_tasks
 from rvc_lightning.errors import AudioError, OutOfMemoryError

@@ -7,7 +7,7 @@ from golden import GOLDEN
 from stubs import StubContent, StubPitch, make_voice, quick_config, steady_trainer
 
 from rvc_lightning import ConversionOptions, Voice, VoiceConverter
-from rvc_lightning.conversion.chunking import ChunkLengths
+from rvc_lightning.conversion.lengths import ChunkLengths
 from rvc_lightning.retrieval.index import RetrievalIndex, build_index
 
 

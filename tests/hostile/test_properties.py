@@ -19,7 +19,8 @@ from rvc_lightning.audio.encode import fitting_rate, write_audio
 from rvc_lightning.audio.frames import CONTENT_SAMPLES, FRAME_SAMPLES, SAMPLE_RATE
 from rvc_lightning.audio.samples import Growing
 from rvc_lightning.audio.slicer import Slicer
-from rvc_lightning.conversion.chunking import FADE_FRAMES, ChunkLengths, Joiner, reflected, split
+from rvc_lightning.conversion.chunking import FADE_FRAMES, Joiner, reflected, split
+from rvc_lightning.conversion.lengths import ChunkLengths
 from rvc_lightning.data.buckets import LengthBucketSampler
 from rvc_lightning.data.slicing import MODES
 from rvc_lightning.errors import AudioError

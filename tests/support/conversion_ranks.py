@@ -13,8 +13,8 @@ from stubs import StubContent, StubPitch, make_voice, quick_config, steady_train
 
 from rvc_lightning import ConversionOptions, VoiceConverter
 from rvc_lightning.cli.command import errors_as_exit_status
-from rvc_lightning.conversion.chunking import ChunkLengths
 from rvc_lightning.conversion.folder import convert_files
+from rvc_lightning.conversion.lengths import ChunkLengths
 
 
 def converter_of(lengths=None, **trainer):
