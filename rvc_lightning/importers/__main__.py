@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -13,9 +12,6 @@ from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.config.options import Settings, option
-
-if TYPE_CHECKING:
-    from rvc_lightning.data.manifest import DatasetHeader
 
 log = logging.getLogger("rvc_lightning.importers")
 
@@ -33,39 +29,35 @@ class ImportSettings(Settings):
 def main(config: DictConfig) -> None:
     """Import slices and features, and print the command that trains from the latest pair of networks."""
     experiment = Path(ImportSettings.from_config(config).folder).expanduser()
-    from rvc_lightning.importers.experiment import import_dataset, read_config
+    from rvc_lightning.importers.experiment import import_experiment
     from rvc_lightning.importers.overrides import synthesizer_overrides
-    from rvc_lightning.importers.pair import configured_sizes, learning_rate_after, newest_pair
 
-    blocks, pair = read_config(experiment), newest_pair(experiment)
-    dataset = Path(config.paths.dataset)
-    imported = import_dataset(experiment, dataset)
-    for file in imported.skipped:
+    folder = Path(config.paths.dataset)
+    dataset, pair, sizes, learning_rate = import_experiment(experiment, folder)
+    for file in dataset.skipped:
         log.warning("skipped: %s: %s", file.path, file.reason)
-    log.info("dataset: %s (%d slices, %.1f minutes)", dataset, len(imported.rows), imported.minutes)
+    log.info("dataset: %s (%d slices, %.1f minutes)", folder, len(dataset.rows), dataset.minutes)
+    content = dataset.header.content
     settings = [
         format_override("name", config.name),
-        format_override("paths.dataset", dataset),
-        *_content(imported.header),
+        format_override("paths.dataset", folder),
+        f"content={content['name']}",
+        f"content.version={content['options']['version']}",
+        *synthesizer_overrides(sizes),
     ]
     if pair is None:
         log.info("networks: none, there is no G_*.pth in '%s'", experiment)
-        settings += [*synthesizer_overrides(configured_sizes(blocks, imported.header)), "pretrained=official"]
+        settings.append("pretrained=official")
     else:
         log.info("networks: %s and %s (epoch %d)", pair.generator, pair.discriminator.name, pair.epoch)
         settings += [
-            *synthesizer_overrides(pair.synthesizer),
             f"discriminator={pair.discriminator_choice}",
             "pretrained=files",
             format_override("pretrained.generator", pair.generator),
             format_override("pretrained.discriminator", pair.discriminator),
-            f"optimizer.lr={learning_rate_after(pair.epoch, blocks):.6g}",
+            f"optimizer.lr={learning_rate:.6g}",
         ]
     log.info("continue with: %s", format_command("train", *settings))
-
-
-def _content(header: DatasetHeader) -> list[str]:
-    return [f"content={header.content['name']}", f"content.version={header.content['options']['version']}"]
 
 
 if __name__ == "__main__":

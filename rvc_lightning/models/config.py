@@ -43,7 +43,9 @@ class _Sizes(Settings):
 class SynthesizerConfig(_Sizes, group="model.synthesizer"):
     """Sizes of the synthesizer (SPECIFICATION.md, sections 1.2, 3 and 4)."""
 
-    sample_rate: int = option(help="Output sample rate, a multiple of 100.", unit="Hz", min=FRAMES_PER_SECOND)
+    sample_rate: int = option(
+        help="Output sample rate, a multiple of 100.", unit="Hz", min=FRAMES_PER_SECOND, max=192_000
+    )
     n_fft: int = option(help="FFT size (and window) of the spectrogram for the posterior encoder.", min=2)
     upsample_rates: list[int] = option(help="Upsampling factor of each generator stage; their product is the hop.")
     upsample_kernel_sizes: list[int] = option(help="Kernel size of each upsampling stage, in its output samples.")

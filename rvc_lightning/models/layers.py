@@ -56,7 +56,7 @@ def channels_last(x: Tensor) -> Tensor:
     return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
-def fold_weight_norm(module: nn.Module) -> nn.Module:
+def fold_weight_norm(module: Module) -> Module:
     """Replace each weight-normed weight of `module` in place by its value g·v/‖v‖, for inference; return `module`."""
     for child in module.modules():
         if parametrize.is_parametrized(child, "weight"):

@@ -9,9 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.files import protect_inputs
-from rvc_lightning.models.states import state_difference
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.rvc_format import STORED_SPEAKER_TABLE
 from rvc_lightning.voice.voice import Voice, content_hash, to_half
@@ -31,7 +30,7 @@ def blend_files(first: Path, second: Path, ratio: float, output: Path, name: str
 
     Raises:
         VoiceError: A voice cannot be read, or they cannot be blended.
-        ConfigurationError: The ratio is out of range, or the output is one of the inputs.
+        ConfigurationError: The output is one of the inputs.
     """
     protect_inputs(output, (first, second))
     voice = blend(Voice.load(first), Voice.load(second), ratio, name or output.stem)
@@ -40,10 +39,9 @@ def blend_files(first: Path, second: Path, ratio: float, output: Path, name: str
 
 
 def blend(first: Voice, second: Voice, ratio: float, name: str) -> Voice:
-    """Return ratio · first + (1 - ratio) · second, computed in float32 and stored as float16.
+    """Return ratio · first + (1 - ratio) · second, in half precision.
 
-    Voices are compatible if they were trained from the same pretrained networks: same version, generator, sizes and
-    content encoder. The longer speaker table is truncated.
+    Both voices must have the same version, generator, sizes and content encoder. The longer speaker table is truncated.
 
     Args:
         first: The voice of ratio 1; its configuration is kept.
@@ -52,31 +50,30 @@ def blend(first: Voice, second: Voice, ratio: float, name: str) -> Voice:
         name: Name of the blend.
 
     Raises:
-        VoiceError: The voices are of different kinds, or the result is not finite in half precision.
-        ConfigurationError: The ratio is out of range.
+        VoiceError: The ratio is out of range, the voices are of different kinds, or the result is not finite in half
+            precision.
     """
+    problems = _differences(first, second)
     if not 0 <= ratio <= 1:
-        raise ConfigurationError(f"ratio={ratio}: choose a number from 0 (only the second) to 1 (only the first)")
-    _check_compatible(first, second)
+        problems.append(f"ratio={ratio} is not between 0 (only the second) and 1 (only the first)")
+    if problems:
+        raise VoiceError(f"these voices cannot be blended: {'; '.join(problems)}")
     a, b = (rvc_format.normalize_names(voice.weights, voice.config) for voice in (first, second))
     rows = min(len(a[STORED_SPEAKER_TABLE]), len(b[STORED_SPEAKER_TABLE]))
     a, b = ({**weights, STORED_SPEAKER_TABLE: weights[STORED_SPEAKER_TABLE][:rows]} for weights in (a, b))
-    if difference := state_difference(a, b):
-        raise VoiceError(f"these voices cannot be blended, the tensors of the second differ: {difference}")
     mixed = {key: ratio * tensor.float() + (1 - ratio) * b[key].float() for key, tensor in a.items()}
-    weights = to_half(mixed, "these voices cannot be blended at this ratio")
+    weights = to_half(mixed)
     return Voice.from_file_content({"weight": weights, **_entries(first, weights, ratio, name)})
 
 
-def _check_compatible(first: Voice, second: Voice) -> None:
-    """Raise VoiceError that names the first differences of two voices."""
+def _differences(first: Voice, second: Voice) -> list[str]:
+    """Return the first differences in sizes and content encoder."""
     a, b = asdict(first.config), asdict(second.config)
     differences = [f"{key} {a[key]} and {b[key]}" for key in a if key != "speaker_count" and a[key] != b[key]][:5]
     if _encoder(first) != _encoder(second):
         # Features of different encoders have nothing in common.
         differences.append(f"content encoder {_encoder(first)} and {_encoder(second)}")
-    if differences:
-        raise VoiceError(f"these voices cannot be blended, they differ: {'; '.join(differences)}")
+    return differences
 
 
 def _encoder(voice: Voice) -> str:

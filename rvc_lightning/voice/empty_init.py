@@ -31,14 +31,13 @@ def empty_synthesizer(config: SynthesizerConfig, stored: Mapping[str, Tensor]) -
         stored: Tensors of the file. Networks of far more values are rejected while they are built.
 
     Raises:
-        VoiceError: The sizes are invalid or far too large for the file.
+        ConfigurationError: The generator does not support the sizes.
+        VoiceError: The networks would be far larger than the file.
+        RuntimeError, TypeError, ValueError, ArithmeticError, MemoryError: The sizes are invalid.
     """
     values = sum(tensor.numel() for tensor in stored.values())
-    try:
-        with _EmptyInit(2 * values + _SPARE_VALUES, 2 * len(stored) + _SPARE_TENSORS):
-            synthesizer = Synthesizer(config)
-    except (RuntimeError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
-        raise VoiceError(f"its configuration is invalid: {error}") from error
+    with _EmptyInit(2 * values + _SPARE_VALUES, 2 * len(stored) + _SPARE_TENSORS):
+        synthesizer = Synthesizer(config)
     synthesizer.posterior_encoder = None
     return synthesizer
 
@@ -69,4 +68,4 @@ class _EmptyInit(TorchFunctionMode):
         self._values_left -= prod(shape)
         self._tensors_left -= 1
         if min(self._values_left, self._tensors_left) < 0:
-            raise ValueError("its networks would be far larger than the file")
+            raise VoiceError("its networks would be far larger than the file")

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Any
 
 from torch import Tensor
 
-from rvc_lightning.errors import printable
+from rvc_lightning.errors import RVCError, printable
+
+MALFORMED = (RVCError, LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError, MemoryError)
+"""Errors of code that reads a file whose entries are missing, of other types, or contradictory."""
 
 _MAX_LISTED_VALUES = 1000
+_MAX_REASON = 400
+
+
+def explain(error: Exception) -> str:
+    """Return the message of an OSError or an error of `MALFORMED` as one short line."""
+    if isinstance(error, KeyError):
+        text = f"it has no entry {error}"
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.strerror}: '{error.filename}'"
+    else:
+        text = str(error)
+    return shorten(text or type(error).__name__, _MAX_REASON, placeholder=" …")
 
 
 def without_tensors(value: Any) -> Any:

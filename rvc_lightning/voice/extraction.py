@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.files import read_json
 from rvc_lightning.voice import rvc_format
+from rvc_lightning.voice.entries import MALFORMED, explain
 from rvc_lightning.voice.voice import Voice, fitting_kind, to_half
 
 _LATEST = 2333333
@@ -30,36 +29,30 @@ def extract_voice(path: Path, content: Mapping[str, Any], config: Path | None = 
         VoiceError: There is no configuration, or the tensors fit no generator of its sizes.
     """
     config = config or path.with_name("config.json")
-    if not config.is_file():
-        raise VoiceError(
-            f"'{path}' is a training checkpoint and does not contain its sizes, and there is no '{config}'; name the "
-            "config.json of its experiment by --config FILE"
-        )
-    weights = _generator_weights(path, content.get("model"))
     try:
-        values = rvc_format.config_of_experiment(_read_json(config))
-    except VoiceError as error:
-        raise VoiceError(f"'{config}': {error}") from error
-    kind = fitting_kind(values, weights)
+        values = rvc_format.config_of_experiment(read_json(config))
+        training = _training_entries(path, content)
+    except (OSError, *MALFORMED) as error:
+        raise VoiceError(
+            f"'{path}' is a training checkpoint, whose sizes are in the config.json of its experiment, but '{config}' "
+            f"cannot be used: {explain(error)}; name another by --config FILE"
+        ) from error
+    model = content["model"]
+    kind = fitting_kind(values, model)
     if kind is None:
-        raise VoiceError(f"the tensors of '{path}' fit no generator of the sizes in '{config}'; is it the right one?")
+        raise VoiceError(
+            f"the tensors of '{path}' fit no generator of the sizes in '{config}'; choose a G_….pth, not a D_….pth, "
+            "and the config.json of its experiment"
+        )
     entries = {
         "config": values,
-        "sr": rvc_format.parse_rate(values[-1]),
+        "sr": values[-1],
         "f0": kind.pitch_guided,
         "version": kind.version,
         "vocoder": kind.vocoder,
-        **_training_entries(path, content),
+        **training,
     }
-    return Voice.from_file_content({"weight": to_half(weights, "take an earlier checkpoint"), **entries})
-
-
-def _generator_weights(path: Path, model: object) -> dict[str, Tensor]:
-    if not isinstance(model, Mapping) or not all(isinstance(tensor, Tensor) for tensor in model.values()):
-        raise VoiceError(f"the entry 'model' of '{path}' is not a table of tensors")
-    if rvc_format.STORED_SPEAKER_TABLE not in model:
-        raise VoiceError(f"'{path}' has no speaker table, so it is not a generator; take G_….pth, not D_….pth")
-    return rvc_format.without_posterior({str(name): tensor for name, tensor in model.items()})
+    return Voice.from_file_content({"weight": to_half(rvc_format.without_posterior(model)), **entries})
 
 
 def _training_entries(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,14 +64,6 @@ def _training_entries(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     if step and int(step[1]) != _LATEST:
         entries["step"] = int(step[1])
     about = path.with_name("model_info.json")
-    info = _read_json(about) if about.is_file() else {}
+    info = read_json(about) if about.is_file() else {}
     names = {"embedder_model": "embedder_model", "total_dataset_duration": "dataset_length"}
     return entries | {entry: info[key] for key, entry in names.items() if key in info}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises VoiceError."""
-    try:
-        return read_json(path)
-    except (OSError, ValueError) as error:
-        raise VoiceError(f"'{path}' cannot be read as JSON: {error}") from error

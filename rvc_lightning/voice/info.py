@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,10 +151,9 @@ def _unusual_weights(voice: Voice) -> list[str]:
 
 
 def _is_rate(value: object, sample_rate: int) -> bool:
-    try:
+    with suppress(ValueError, OverflowError):
         return rvc_format.parse_rate(value) == sample_rate
-    except VoiceError:
-        return False
+    return False
 
 
 def as_table(info: VoiceInfo) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rvc_lightning.errors import VoiceError, unknown_choice
+from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.files import protect_inputs
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.voice import rvc_format
@@ -51,10 +51,8 @@ def convert_layout(source: Path, output: Path, layout: str, config: Path | None 
 
     Raises:
         VoiceError: The source is damaged or of another kind, or the tool does not support its generator.
-        ConfigurationError: There is no such layout, or the output is the source.
+        ConfigurationError: The output is the source.
     """
-    if layout not in LAYOUTS:
-        raise unknown_choice("layout", layout, LAYOUTS)
     protect_inputs(output, (source,) if config is None else (source, config))
     content = read_pickle(source, "voice or checkpoint")
     if "model" in content and "weight" not in content:
@@ -79,8 +77,7 @@ def in_layout(voice: Voice, layout: str, name: str) -> Voice:
         VoiceError: The tool does not support the generator.
     """
     _check_support(voice, _TOOLS[layout])
-    normalized = rvc_format.normalize_names(voice.weights, voice.config)
-    weights = to_half(normalized, "the voice cannot be stored in this layout")
+    weights = to_half(rvc_format.normalize_names(voice.weights, voice.config))
     entries = voice.information | {
         "config": rvc_format.config_to_list(voice.config),
         "version": rvc_format.version_of(voice.config),

@@ -189,7 +189,8 @@ def _write(graph: VoiceGraph, metadata: Mapping[str, str], path: Path) -> None:
     if "source_phase" in axes:
         axes["source_phase"] = {0: batch}
     with _silence_exporter():
-        program = torch.onnx.export(
+        # torch documents None only for its older exporter.
+        program: Any = torch.onnx.export(
             graph.eval(),
             (),
             kwargs=inputs,
@@ -199,8 +200,6 @@ def _write(graph: VoiceGraph, metadata: Mapping[str, str], path: Path) -> None:
             dynamo=True,
             verbose=False,
         )
-    if program is None:
-        raise VoiceError("torch could not trace this voice")
     program.model.metadata_props.update(metadata)
     program.save(str(path))
 

@@ -6,15 +6,14 @@ SPECIFICATION.md, sections 0, 1, 2 and 4.10: weight norm, voice files, checkpoin
 from __future__ import annotations
 
 import re
-import reprlib
 from collections.abc import Mapping, Sequence
-from itertools import chain
-from typing import Any
+from itertools import chain, product
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from rvc_lightning.errors import VoiceError
+from rvc_lightning.errors import VoiceError, unknown_choice
 from rvc_lightning.models.config import SynthesizerConfig
 
 CONTENT_DIMS = {"v1": 256, "v2": 768}
@@ -180,19 +179,14 @@ def without_posterior(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in weights.items() if _POSTERIOR not in name}
 
 
-_RATE = re.compile(r"(?P<number>[0-9]{1,6}(\.[0-9]{1,3})?)(?P<k>k?)")
-
-
 def parse_rate(value: object) -> int:
     """Parse a sample rate in Hz: 40000, '40000' or '40k' (SPECIFICATION.md, section 1.3).
 
     Raises:
-        VoiceError: `value` has none of these spellings.
+        ValueError, OverflowError: `value` has none of these spellings.
     """
-    spelling = _RATE.fullmatch(str(value).strip().lower())
-    if spelling is None:
-        raise VoiceError(f"{reprlib.repr(value)} is not a sample rate; expected a number such as 40000 or '40k'")
-    return round(float(spelling["number"]) * (1000 if spelling["k"] else 1))
+    text = str(value).strip().lower()
+    return round(float(text.removesuffix("k")) * (1000 if text.endswith("k") else 1))
 
 
 _CONFIG_FIELDS = (
@@ -231,39 +225,48 @@ GENERATORS = {
 }
 
 
-def config_from_list(
-    values: Sequence[Any], *, content_dim: int, vocoder: str, pitch_guided: bool, speaker_count: int
-) -> SynthesizerConfig:
+class VoiceKind(NamedTuple):
+    """Properties of the networks that a file states beside their sizes."""
+
+    version: str
+    """'v1' or 'v2'."""
+    vocoder: str
+    """The file's name of the generator."""
+    pitch_guided: bool
+    """Whether the generator takes a pitch contour."""
+
+    def __str__(self) -> str:
+        return f"{self.version} {self.vocoder} {'with' if self.pitch_guided else 'without'} pitch"
+
+
+KINDS = [VoiceKind(version, *generator) for version, generator in product(CONTENT_DIMS, GENERATORS)]
+"""Kinds of voices that are supported."""
+
+
+def config_from_list(values: Sequence[Any], kind: VoiceKind, speaker_count: int) -> SynthesizerConfig:
     """Return the sizes of a stored voice.
+
+    The kind of residual block is not read: the names of the tensors differ.
 
     Args:
         values: The positional values of the file; forks append more than the 18 of the format.
-        content_dim: Channels of the content features.
-        vocoder: The file's name of the generator.
-        pitch_guided: Whether the generator takes a pitch contour.
+        kind: Version and generator.
         speaker_count: Rows of the speaker embedding, which override the stored count.
 
     Raises:
-        VoiceError: The list has another length, or names residual blocks or a generator that are not supported.
-        ConfigurationError: The sizes contradict each other.
-        TypeError, ValueError, ArithmeticError: A value is of another type.
+        ConfigurationError: The kind is not supported, or the sizes are invalid.
+        LookupError, TypeError, ValueError, ArithmeticError: A value is missing or of another type.
     """
-    if len(values) < CONFIG_LENGTH:
-        raise VoiceError(f"its configuration has {len(values)} values instead of {CONFIG_LENGTH}")
-    values = values[:CONFIG_LENGTH]
-    if str(values[9]) != "1":
-        raise VoiceError(f"its residual blocks are of kind {reprlib.repr(values[9])}; only kind '1' is supported")
-    if (vocoder, pitch_guided) not in GENERATORS:
-        supported = ", ".join(sorted(generator_label(*key) for key in GENERATORS))
-        raise VoiceError(f"its generator is '{generator_label(vocoder, pitch_guided)}'; supported are: {supported}")
-    fields = {name: value for name, value in zip(_CONFIG_FIELDS, values, strict=True) if name}
+    if kind not in KINDS:
+        raise unknown_choice("kind of voice", kind, map(str, KINDS))
+    fields = {name: value for name, value in zip(_CONFIG_FIELDS, values, strict=False) if name}
     fields |= {
         "n_fft": 2 * (int(values[0]) - 1),
-        "sample_rate": parse_rate(values[-1]),
-        "content_dim": content_dim,
-        "generator": GENERATORS[vocoder, pitch_guided],
+        "sample_rate": parse_rate(fields["sample_rate"]),
+        "content_dim": CONTENT_DIMS[kind.version],
+        "generator": GENERATORS[kind.vocoder, kind.pitch_guided],
         "speaker_count": speaker_count,
-        "dropout": float(values[8]),
+        "dropout": float(fields["dropout"]),
     }
     return SynthesizerConfig(**fields)
 
@@ -280,16 +283,13 @@ def config_of_experiment(blocks: Mapping[str, Any]) -> list[Any]:
     """Return the 18 positional values of an experiment's `config.json` (SPECIFICATION.md, section 3.2).
 
     Raises:
-        VoiceError: A value is missing or of another type.
+        LookupError, TypeError, ValueError, ArithmeticError: A value is missing or of another type.
     """
-    try:
-        data, model = blocks["data"], blocks["model"]
-        # The WebUI writes sampling_rate.
-        rate = data["sample_rate"] if "sample_rate" in data else data["sampling_rate"]
-        stored = [model[name] for name in _EXPERIMENT_FIELDS]
-        return [int(data["filter_length"]) // 2 + 1, CONFIG_SEGMENT_FRAMES, *stored, parse_rate(rate)]
-    except (KeyError, TypeError, ValueError) as error:
-        raise VoiceError(f"config.json is not that of an RVC experiment: missing or invalid {error}") from error
+    data, model = blocks["data"], blocks["model"]
+    # The WebUI writes sampling_rate.
+    rate = data["sample_rate"] if "sample_rate" in data else data["sampling_rate"]
+    stored = [model[name] for name in _EXPERIMENT_FIELDS]
+    return [int(data["filter_length"]) // 2 + 1, CONFIG_SEGMENT_FRAMES, *stored, parse_rate(rate)]
 
 
 def config_to_list(config: SynthesizerConfig) -> list[Any]:
@@ -301,11 +301,6 @@ def config_to_list(config: SynthesizerConfig) -> list[Any]:
 def vocoder_of(config: SynthesizerConfig) -> tuple[str, bool]:
     """Return the file's name of the generator of `config` and whether it takes a pitch contour."""
     return next(key for key, name in GENERATORS.items() if name == config.generator)
-
-
-def generator_label(vocoder: str, pitch_guided: bool) -> str:
-    """Return, for example, 'HiFi-GAN with pitch'."""
-    return f"{vocoder} {'with' if pitch_guided else 'without'} pitch"
 
 
 def version_of(config: SynthesizerConfig) -> str:

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import itertools
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.files import atomic_path
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
-from rvc_lightning.models.generators import check_generator
 from rvc_lightning.models.layers import fold_weight_norm
 from rvc_lightning.models.states import nonfinite_names, state_difference
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.empty_init import empty_synthesizer
-from rvc_lightning.voice.entries import as_number, as_text, without_tensors
+from rvc_lightning.voice.entries import MALFORMED, as_number, as_text, explain, without_tensors
+from rvc_lightning.voice.rvc_format import VoiceKind
 
 DEFAULT_CONTENT = "contentvec"
 """Content encoder of voices that do not name one (SPECIFICATION.md, section 12.2)."""
 
-_MAX_SAMPLE_RATE = 192_000
 _MAX_F0_HZ = 20_000.0
 
 
@@ -142,33 +141,34 @@ class Voice:
         content = read_pickle(path, "voice")
         if "weight" not in content:
             raise VoiceError(_describe_other_file(path, content))
-        try:
-            return cls.from_file_content(content)
-        except VoiceError as error:
-            raise VoiceError(f"'{path}': {error}") from error
+        return cls.from_file_content(content, f"'{path}'")
 
     @classmethod
-    def from_file_content(cls, content: Mapping[str, Any]) -> Voice:
+    def from_file_content(cls, content: Mapping[str, Any], source: str = "this voice") -> Voice:
         """Build a voice from the entries of a file (SPECIFICATION.md, section 1.1).
+
+        Args:
+            content: The entries.
+            source: Name of the file for messages.
 
         Raises:
             VoiceError: An entry is missing or invalid, or the tensors do not fit.
         """
-        weights = _stored_weights(content["weight"])
         information = {key: value for key, value in content.items() if key != "weight"}
         given = {key: item for key, value in information.items() if (item := without_tensors(value)) is not None}
-        version = as_text(given.get("version", "v1"))
-        if version not in rvc_format.CONTENT_DIMS:
-            raise VoiceError(f"its version is {version!r}; supported are {', '.join(rvc_format.CONTENT_DIMS)}")
-        kind = VoiceKind(version, str(as_text(given.get("vocoder", "HiFi-GAN"))), _as_flag(given.get("f0", 1)))
-        config = _config_of(given.get("config"), weights, kind)
+        kind = VoiceKind(
+            str(as_text(given.get("version", "v1"))),
+            str(as_text(given.get("vocoder", "HiFi-GAN"))),
+            # Tools write 1, True or '1'.
+            str(given.get("f0", 1)).strip().lower() not in ("0", "false"),
+        )
         try:
-            return cls(config, weights, information)
-        except VoiceError as error:
-            if fitting := fitting_kind(given["config"], weights):
-                hint = f"the file declares {kind}, but its tensors fit {fitting}: correct that in the file"
-                raise VoiceError(f"{error}; {hint}") from error
-            raise
+            weights = rvc_format.without_posterior(content["weight"])
+            return cls(_config_of(given["config"], weights, kind), weights, information)
+        except MALFORMED as error:
+            fitting = fitting_kind(given.get("config"), content["weight"])
+            hint = f"; the file declares {kind}, but its tensors fit {fitting}: correct that in the file"
+            raise VoiceError(f"{source} cannot be used: {explain(error)}{hint if fitting else ''}") from error
 
     @classmethod
     def from_synthesizer(
@@ -184,8 +184,7 @@ class Voice:
         Raises:
             VoiceError: A weight is not finite in half precision.
         """
-        stored = rvc_format.without_posterior(rvc_format.weights_for_file(state, config))
-        weights = to_half(stored, "this training has diverged; export an earlier checkpoint")
+        weights = to_half(rvc_format.without_posterior(rvc_format.weights_for_file(state, config)))
         vocoder, pitch_guided = rvc_format.vocoder_of(config)
         entries = {
             "sr": config.sample_rate,
@@ -211,43 +210,37 @@ class Voice:
         """Build the synthesizer for conversion. Raises VoiceError if the tensors do not fit or are not finite."""
         synthesizer = empty_synthesizer(self.config, self.weights)
         state = rvc_format.weights_from_file(self.weights, len(self.config.resblock_kernel_sizes))
-        if difference := state_difference(synthesizer.state_dict(), state):
-            raise VoiceError(f"its tensors do not fit its configuration ({difference})")
-        if broken := nonfinite_names(dict(zip(self.weights, state.values(), strict=True))):
-            raise VoiceError(f"its weights contain NaN or infinity ({broken}): the training diverged")
+        others = [name for name, tensor in self.weights.items() if not tensor.is_floating_point()]
+        problems = {
+            "do not fit its configuration": state_difference(synthesizer.state_dict(), state),
+            "are not floating-point numbers": ", ".join(others[:5]),
+            "contain NaN or infinity, the training diverged": nonfinite_names(
+                dict(zip(self.weights, state.values(), strict=True))
+            ),
+        }
+        if problem := next((f"its tensors {problem} ({names})" for problem, names in problems.items() if names), None):
+            raise VoiceError(problem)
         synthesizer.load_state_dict(state, assign=True)
-        return fold_weight_norm(synthesizer).eval()  # type: ignore[return-value]
+        return fold_weight_norm(synthesizer).eval()
 
 
-class VoiceKind(NamedTuple):
-    """Properties of the networks that a file states beside their sizes."""
-
-    version: str
-    """'v1' or 'v2'."""
-    vocoder: str
-    """The file's name of the generator."""
-    pitch_guided: bool
-    """Whether the generator takes a pitch contour."""
-
-    def __str__(self) -> str:
-        return f"version {self.version}, {rvc_format.generator_label(self.vocoder, self.pitch_guided)}"
-
-
-def fitting_kind(values: Any, weights: Mapping[str, Tensor]) -> VoiceKind | None:
+def fitting_kind(values: Any, weights: Any) -> VoiceKind | None:
     """Return the kind of voice that tensors belong to; None if they fit no supported kind.
 
     Args:
         values: The entry `config` of a file.
         weights: The tensors, under the names of files.
     """
-    for version, (vocoder, pitch_guided) in itertools.product(rvc_format.CONTENT_DIMS, rvc_format.GENERATORS):
-        kind = VoiceKind(version, vocoder, pitch_guided)
-        try:
-            Voice(_config_of(values, weights, kind), dict(weights))
-        except VoiceError:
-            continue
-        return kind
+    for kind in rvc_format.KINDS:
+        with contextlib.suppress(*MALFORMED):
+            Voice(_config_of(values, weights, kind), rvc_format.without_posterior(weights))
+            return kind
     return None
+
+
+def _config_of(values: Any, weights: Mapping[str, Tensor], kind: VoiceKind) -> SynthesizerConfig:
+    """Return the sizes in a file's entry `config`; errors as of `config_from_list`."""
+    return rvc_format.config_from_list(values, kind, len(weights[rvc_format.STORED_SPEAKER_TABLE]))
 
 
 def _describe_other_file(path: Path, content: Mapping[str, Any]) -> str:
@@ -264,61 +257,18 @@ def _describe_other_file(path: Path, content: Mapping[str, Any]) -> str:
     return f"'{path}' is not a voice: it has no entry 'weight', only {sorted(map(str, content))[:8]}"
 
 
-def _as_flag(value: object) -> bool:
-    """Return a pitch flag written as 1, True or '1'."""
-    return str(value).strip().lower() not in ("0", "false")
-
-
-def _config_of(values: Any, weights: Mapping[str, Tensor], kind: VoiceKind) -> SynthesizerConfig:
-    """Return the sizes in a file's entry `config`. Raises VoiceError if they are invalid."""
-    if not isinstance(values, list | tuple):
-        raise VoiceError("it has no configuration: the entry 'config' must be a list")
-    table = weights.get(rvc_format.STORED_SPEAKER_TABLE)
-    if table is None or table.dim() != 2:
-        raise VoiceError(f"it has no speaker table '{rvc_format.STORED_SPEAKER_TABLE}'")
-    try:
-        config = rvc_format.config_from_list(
-            values,
-            content_dim=rvc_format.CONTENT_DIMS[kind.version],
-            vocoder=kind.vocoder,
-            pitch_guided=kind.pitch_guided,
-            speaker_count=table.shape[0],
-        )
-        check_generator(config)
-    except (ConfigurationError, TypeError, ValueError, ArithmeticError) as error:
-        raise VoiceError(f"its configuration {reprlib.repr(list(values))} is invalid: {error}") from error
-    if not 0 < config.sample_rate <= _MAX_SAMPLE_RATE:
-        raise VoiceError(f"its sample rate is {config.sample_rate} Hz; the maximum is {_MAX_SAMPLE_RATE} Hz")
-    return config
-
-
-def _stored_weights(weights: Any) -> dict[str, Tensor]:
-    """Return the tensors of the entry `weight` without the posterior encoder. Raises VoiceError for other types."""
-    if not isinstance(weights, Mapping):
-        raise VoiceError(f"its entry 'weight' is a {type(weights).__name__}, not a table of tensors")
-    others = [
-        str(name)
-        for name, tensor in weights.items()
-        if not (isinstance(name, str) and isinstance(tensor, Tensor) and tensor.is_floating_point())
-    ]
-    if others:
-        raise VoiceError(f"its weights {', '.join(others[:5])} are not tensors of floating-point numbers")
-    return rvc_format.without_posterior(weights)
-
-
-def to_half(weights: Mapping[str, Tensor], remedy: str) -> dict[str, Tensor]:
+def to_half(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert tensors to half precision, in which files store them.
 
     Args:
         weights: Tensors under the names of files.
-        remedy: End of the error message.
 
     Raises:
         VoiceError: A weight is not finite in half precision.
     """
     halves = {name: tensor.detach().half() for name, tensor in weights.items()}
     if broken := nonfinite_names(halves):
-        raise VoiceError(f"the weights {broken} are not finite in half precision: {remedy}")
+        raise VoiceError(f"the weights {broken} are not finite in half precision: use an earlier checkpoint")
     return halves
 
 

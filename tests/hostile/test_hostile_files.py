@@ -20,7 +20,7 @@ from rvc_lightning import Voice
 from rvc_lightning.data.dataset import SliceDataset
 from rvc_lightning.data.manifest import HEADER_NAME, MANIFEST_NAME, ManifestRow, read_header, read_manifest
 from rvc_lightning.errors import DatasetError, VoiceError
-from rvc_lightning.importers.experiment import read_config
+from rvc_lightning.importers.experiment import import_experiment
 from rvc_lightning.io.files import read_json
 from rvc_lightning.training.checkpoints import read_checkpoint
 from rvc_lightning.voice.layouts import convert_layout
@@ -229,15 +229,15 @@ def test_a_hostile_configuration(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError):
         read_json(tmp_path / "config.json")
-    with pytest.raises(VoiceError, match=r"config\.json' cannot be read as JSON"):
+    with pytest.raises(VoiceError, match=r"config\.json' cannot be used: "):
         generator_checkpoint(tmp_path / "G_2333333.pth")
-    with pytest.raises(DatasetError, match=r"config\.json' is not a JSON object"):
-        read_config(tmp_path)
+    with pytest.raises(DatasetError, match=r"cannot be imported: .*config\.json"):
+        import_experiment(tmp_path, tmp_path / "dataset")
 
 
 @pytest.mark.parametrize("values", [{}, {"data": 3, "model": {}}, {"data": {}, "model": []}])
 def test_a_configuration_without_entries(tmp_path, values):
     write_files(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(values))
-    with pytest.raises(VoiceError, match=r"config\.json': .*is not that of an RVC experiment"):
+    with pytest.raises(VoiceError, match=r"config\.json' cannot be used: "):
         generator_checkpoint(tmp_path / "G_2333333.pth")

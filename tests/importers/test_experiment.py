@@ -7,12 +7,12 @@ from peers import write_experiment
 from rvc_lightning.data.dataset import SliceDataset
 from rvc_lightning.data.manifest import read_header, read_manifest
 from rvc_lightning.errors import DatasetError
-from rvc_lightning.importers.experiment import import_dataset
+from rvc_lightning.importers.experiment import import_experiment
 
 
 def test_slices_and_features_are_used_in_place(experiment, tmp_path):
     dataset = tmp_path / "datasets" / "anna"
-    imported = import_dataset(experiment, dataset)
+    imported = import_experiment(experiment, dataset).dataset
     rows = list(read_manifest(dataset))
     assert len(rows) == 8 and len({row.id for row in rows}) == 8 and not imported.skipped
     # Validation holds out whole recordings.
@@ -29,7 +29,7 @@ def test_moved_folder_is_imported(experiment, tmp_path, sizes):
     lines = (experiment / "filelist.txt").read_text()
     (experiment / "filelist.txt").write_text(lines.replace("logs/anna/", "D:\\rvc\\logs\\bob\\").replace("s/0", "s\\0"))
     moved = experiment.rename(experiment.with_name("carla"))
-    assert len(import_dataset(moved, tmp_path / "dataset").rows) == 8
+    assert len(import_experiment(moved, tmp_path / "dataset").dataset.rows) == 8
 
 
 @pytest.mark.parametrize(("method", "name"), [("rmvpe", "rmvpe"), ("fcpe", "fcpe"), ("crepe-tiny", "crepe_tiny")])
@@ -37,7 +37,7 @@ def test_pitch_extractor_follows_from_the_folder_name(experiment, tmp_path, meth
     (experiment / "f0_voiced").rename(experiment / f"f0_{method}_voiced")
     lines = (experiment / "filelist.txt").read_text()
     (experiment / "filelist.txt").write_text(lines.replace("f0_voiced", f"f0_{method}_voiced"))
-    assert import_dataset(experiment, tmp_path / "dataset").header.pitch["name"] == name
+    assert import_experiment(experiment, tmp_path / "dataset").dataset.header.pitch["name"] == name
 
 
 def test_slices_without_pitch_are_unvoiced(tmp_path, sizes):
@@ -45,7 +45,7 @@ def test_slices_without_pitch_are_unvoiced(tmp_path, sizes):
     folder.mkdir(parents=True)
     write_experiment(folder, sizes, pitch=False)
     dataset = tmp_path / "dataset"
-    import_dataset(folder, dataset)
+    import_experiment(folder, dataset)
     example = SliceDataset(dataset, list(read_manifest(dataset)), 900)[0]
     assert example.frames == 48 and not example.f0_hz.any()
 
@@ -57,26 +57,36 @@ def test_unusable_slices_are_reported(experiment, tmp_path):
     np.save(experiment / "extracted" / "0_2_0.npy", np.array([{"a": 1}]), allow_pickle=True)
     with (experiment / "filelist.txt").open("a") as stream:
         stream.write("what|is|this\n")
-    imported = import_dataset(experiment, tmp_path / "dataset")
+    imported = import_experiment(experiment, tmp_path / "dataset").dataset
     reasons = {file.path.split("/")[-1]: file.reason for file in imported.skipped}
     assert len(imported.rows) == 4
     assert "extracted/0_0_1.npy" in reasons["0_0_1.wav"] and "NaN" in reasons["0_1_0.wav"]
-    assert reasons.keys() == {"0_0_1.wav", "0_1_0.wav", "0_1_1.wav", "0_2_0.wav", "filelist.txt, line 9"}
+    assert reasons.keys() == {"0_0_1.wav", "0_1_0.wav", "0_1_1.wav", "0_2_0.wav", "what"}
+    assert reasons["what"].startswith("line 9: ")
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "config.json").unlink(), "not an experiment folder"),
-        (lambda folder: (folder / "config.json").write_text("{"), "not a JSON object"),
-        (lambda folder: (folder / "filelist.txt").unlink(), "no filelist.txt"),
+        (
+            lambda folder: (folder / "config.json").unlink(),
+            "No such file or directory: '.*config.json'; choose the folder",
+        ),
+        (lambda folder: (folder / "config.json").write_text("{"), "cannot be imported: Expecting"),
+        (lambda folder: (folder / "filelist.txt").unlink(), "No such file or directory: '.*filelist.txt'"),
         (lambda folder: (folder / "filelist.txt").write_text("a|b|0\n"), "no usable line"),
+        (
+            lambda folder: (folder / "config.json").write_text(
+                (folder / "config.json").read_text().replace("0.999875", '"fast"')
+            ),
+            "could not convert string to float: 'fast'",
+        ),
     ],
 )
 def test_invalid_folders_are_rejected(experiment, tmp_path, spoil, message):
     spoil(experiment)
     with pytest.raises(DatasetError, match=message):
-        import_dataset(experiment, tmp_path / "dataset")
+        import_experiment(experiment, tmp_path / "dataset")
     assert not (tmp_path / "dataset" / "manifest.jsonl").exists()
 
 
@@ -85,6 +95,6 @@ def test_speakers_outside_the_table_are_reported(experiment, tmp_path, speaker):
     lines = (experiment / "filelist.txt").read_text().splitlines()
     lines[0] = lines[0].removesuffix("0") + speaker
     (experiment / "filelist.txt").write_text("\n".join(lines), encoding="utf-8")
-    imported = import_dataset(experiment, tmp_path / "dataset")
+    imported = import_experiment(experiment, tmp_path / "dataset").dataset
     assert len(imported.rows) == 7 and len(imported.skipped) == 1
     assert imported.header.speakers == ["0"]

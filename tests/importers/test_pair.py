@@ -5,7 +5,8 @@ import torch
 from peers import write_training_pair
 
 from rvc_lightning.errors import VoiceError
-from rvc_lightning.importers.pair import learning_rate_after, newest_pair
+from rvc_lightning.importers.experiment import learning_rate_after
+from rvc_lightning.importers.pair import newest_pair
 from rvc_lightning.training.pretrained import PretrainedConfig, read_pretrained
 
 
@@ -32,7 +33,7 @@ def test_files_of_different_epochs_are_rejected(experiment, sizes, discriminator
     old = (experiment / "D_2333333.pth").read_bytes()
     write_training_pair(experiment, sizes, discriminator, epoch=8)
     (experiment / "D_2333333.pth").write_bytes(old)
-    with pytest.raises(VoiceError, match=r"epoch 8, 'D_2333333\.pth' of epoch 7"):
+    with pytest.raises(VoiceError, match=r"epoch 8, 'D_2333333\.pth' of epoch 7 with discriminator=tiny: saving"):
         newest_pair(experiment)
 
 
@@ -43,5 +44,3 @@ def test_experiment_without_checkpoints_has_no_pair(experiment):
 def test_learning_rate_decays_by_epoch():
     assert learning_rate_after(40, {}) == pytest.approx(1e-4 * 0.999875**40)
     assert learning_rate_after(2, {"train": {"learning_rate": 0.5, "lr_decay": 0.5}}) == 0.125
-    with pytest.raises(VoiceError, match="learning_rate 'fast'"):
-        learning_rate_after(2, {"train": {"learning_rate": "fast"}})

@@ -45,13 +45,10 @@ def fill_by_rule(network, seed, vocoder="HiFi-GAN"):
 
 
 def config_of(table):
-    return rvc_format.config_from_list(
-        table["config"],
-        content_dim=rvc_format.CONTENT_DIMS[table.get("version", "v2")],
-        vocoder=table.get("vocoder", "HiFi-GAN"),
-        pitch_guided=bool(table.get("f0", True)),
-        speaker_count=table["config"][-3],
+    kind = rvc_format.VoiceKind(
+        table.get("version", "v2"), table.get("vocoder", "HiFi-GAN"), pitch_guided=bool(table.get("f0", True))
     )
+    return rvc_format.config_from_list(table["config"], kind, speaker_count=table["config"][-3])
 
 
 @pytest.fixture(

@@ -34,13 +34,8 @@ DECAY = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.999875)
 def golden_step(request, golden):
     table, data = golden.table(request.param), golden.arrays(request.param)
     info, (discriminator, training) = table["info"], CASES[request.param]
-    config = rvc_format.config_from_list(
-        info["config"],
-        content_dim=768,
-        vocoder=info["vocoder"],
-        pitch_guided=True,
-        speaker_count=info["config"][-3],
-    )
+    kind = rvc_format.VoiceKind("v2", info["vocoder"], pitch_guided=True)
+    config = rvc_format.config_from_list(info["config"], kind, speaker_count=info["config"][-3])
     training = training_config(segment_frames=info["segment_frames"], **training)
     module = RVCModule(config, discriminator, training, optimizer=ADAMW, scheduler=DECAY)
     for network, seed in ((module.synthesizer, info["seed_g"]), (module.discriminator, info["seed_d"])):

@@ -67,7 +67,7 @@ def test_incompatible_voices_are_rejected(changes, information, message):
 @pytest.mark.parametrize("ratio", [-0.1, 1.1, float("nan")])
 def test_ratio_out_of_range_is_rejected(voices, ratio):
     first, second = map(Voice.load, voices)
-    with pytest.raises(ConfigurationError, match="ratio="):
+    with pytest.raises(VoiceError, match=r"ratio=.* is not between 0"):
         blend(first, second, ratio, "a")
 
 

@@ -62,7 +62,7 @@ def test_extract_voice_from_checkpoint(checkpoint, tmp_path, generator, content_
 def test_invalid_checkpoints_are_rejected(checkpoint, tmp_path):
     path, _, model = checkpoint()
     (tmp_path / "config.json").rename(tmp_path / "other.json")
-    with pytest.raises(VoiceError, match=r"there is no '.*config.json'; name the config.json .* by --config FILE"):
+    with pytest.raises(VoiceError, match=r"'.*config.json' cannot be used: No such file.* by --config FILE"):
         convert_layout(path, tmp_path / "voice.pth", "applio")
     assert convert_layout(path, tmp_path / "voice.pth", "webui", tmp_path / "other.json").is_file()
     model.pop("dec.conv_post.weight")
@@ -70,7 +70,7 @@ def test_invalid_checkpoints_are_rejected(checkpoint, tmp_path):
     with pytest.raises(VoiceError, match="fit no generator of the sizes in"):
         convert_layout(path, tmp_path / "b.pth", "applio", tmp_path / "other.json")
     torch.save({"model": {"discriminators.0.convs.0.bias": torch.zeros(3)}}, path)
-    with pytest.raises(VoiceError, match=r"no speaker table, so it is not a generator; take G_….pth, not D_….pth"):
+    with pytest.raises(VoiceError, match=r"choose a G_….pth, not a D_….pth"):
         convert_layout(path, tmp_path / "b.pth", "applio", tmp_path / "other.json")
     torch.save({"state_dict": {}}, path)
     with pytest.raises(VoiceError, match=r"export its voice: python -m rvc_lightning\.export checkpoint="):

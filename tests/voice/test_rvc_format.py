@@ -72,13 +72,13 @@ def test_every_generator_has_a_name_in_files():
 @pytest.mark.parametrize("vocoder", ["MRF HiFi-GAN", "RefineGAN"])
 def test_unsupported_combination_of_generator_and_pitch_is_rejected(vocoder):
     content = raw(GOLDEN / "voices/v2_nof0_40k_hifigan.pth") | {"vocoder": vocoder}
-    with pytest.raises(VoiceError, match=f"'{vocoder} without pitch'; supported are: HiFi-GAN with"):
+    with pytest.raises(VoiceError, match=f"'v2 {vocoder} without pitch'; choose one of: v1 HiFi-GAN with"):
         Voice.from_file_content(content)
 
 
 def test_wrong_generator_entry_names_the_fitting_one():
     content = raw(GOLDEN / "voices/v2_f0_40k_mrf.pth") | {"vocoder": "HiFi-GAN"}
-    with pytest.raises(VoiceError, match=r"unexpected.*HiFi-GAN with pitch, but its tensors fit version v2, MRF"):
+    with pytest.raises(VoiceError, match=r"unexpected.*HiFi-GAN with pitch, but its tensors fit v2 MRF"):
         Voice.from_file_content(content)
 
 
@@ -104,9 +104,8 @@ def test_discriminator_names_round_trip(tiny_discriminator):
 
 def test_weights_of_a_golden_checkpoint_give_the_golden_audio(golden, no_noise):
     facts, arrays = golden.table("checkpoint_G"), golden.arrays("checkpoint_G")
-    sizes = rvc_format.config_from_list(
-        facts["config"], content_dim=768, vocoder="HiFi-GAN", pitch_guided=True, speaker_count=facts["config"][15]
-    )
+    kind = rvc_format.VoiceKind("v2", "HiFi-GAN", pitch_guided=True)
+    sizes = rvc_format.config_from_list(facts["config"], kind, speaker_count=facts["config"][15])
     synthesizer = Synthesizer(sizes)
     synthesizer.load_state_dict(rvc_format.weights_from_file(raw(GOLDEN / "checkpoints/G_2333333.pth")["model"]))
     lengths = torch.tensor([arrays["phone"].shape[1]])

@@ -83,7 +83,7 @@ def test_blend_and_convert_format_commands(voices, tmp_path, caplog):
     with pytest.raises(SystemExit) as stopped:
         main(["blend", first, second, "--ratio", "3", "--output", str(tmp_path / "e.pth")])
     assert stopped.value.code == 1
-    assert "Error: ratio=3.0: choose a number from 0" in caplog.text
+    assert "ratio=3.0 is not between 0 (only the second) and 1" in caplog.text
 
 
 @pytest.mark.parametrize(
