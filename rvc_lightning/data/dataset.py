@@ -15,7 +15,7 @@ from rvc_lightning.audio.frames import CONTENT_REPEAT, hop_samples
 from rvc_lightning.data.batch import Example
 from rvc_lightning.data.manifest import ManifestRow
 from rvc_lightning.errors import DatasetError
-from rvc_lightning.io.files import read_npy
+from rvc_lightning.io.files import map_npy
 
 CACHES = ("none", "memory")
 """Where slices can be cached after reading."""
@@ -24,13 +24,13 @@ _REMEDY = "delete that file if it exists and prepare again, which creates missin
 
 
 def read_feature(path: Path, dimensions: int) -> np.ndarray:
-    """Read a feature file of a prepared dataset, as `rvc_lightning.io.files.read_npy`.
+    """Map a feature file of a prepared dataset, as `rvc_lightning.io.files.map_npy`.
 
     Raises:
         DatasetError: The file is missing or damaged; the message gives the remedy.
     """
     try:
-        return read_npy(path, dimensions)
+        return map_npy(path, dimensions)
     except (OSError, ValueError) as error:
         raise DatasetError(f"'{path}' cannot be read: {error}; {_REMEDY}") from error
 
@@ -64,9 +64,9 @@ class SliceDataset(Dataset[Example]):
             if len(waveform) < row.samples:
                 raise ValueError(f"it has {len(waveform)} samples instead of {row.samples}")
             path = self.folder / row.f0
-            f0_hz = read_npy(path, 1).astype(np.float32)
+            f0_hz = map_npy(path, 1).astype(np.float32)
             path = self.folder / row.content
-            content = read_npy(path, 2).astype(np.float32)
+            content = map_npy(path, 2).astype(np.float32)
         except (OSError, ValueError, soundfile.LibsndfileError) as error:
             raise DatasetError(
                 f"slice '{row.id}' in '{self.folder}' cannot be read from '{path}': {error}; {_REMEDY}"

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,8 +40,6 @@ _MIX_FRAMES = 1024
 _MIN_DISTANCE = 1e-9
 # The square of its inverse is finite in float64.
 _TINY = 1e-30
-# Errors of faiss and numpy for damaged files.
-_DAMAGE = (RuntimeError, MemoryError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +47,14 @@ class IndexConfig(Settings, group="index"):
     """Contents of an index."""
 
     kind: str = option(
-        "auto",
-        "auto: all features, or centres of more than max_rows; kmeans: always centres; flat: all, exact search",
+        help="auto: all features, or centres of more than max_rows; kmeans: always centres; flat: all, exact search",
         choices=("auto", "kmeans", "flat"),
     )
-    max_rows: int = option(200_000, "feature frames that auto stores as they are", min=1)
-    centres: int = option(10_000, "number of cluster centres", min=1)
+    max_rows: int = option(help="feature frames that auto stores as they are", min=1)
+    centres: int = option(help="number of cluster centres", min=1)
 
 
-_DEFAULT = IndexConfig()
-
-
-def build_index(features: np.ndarray | Sequence[np.ndarray], seed: int, config: IndexConfig = _DEFAULT) -> Any:
+def build_index(features: np.ndarray | Sequence[np.ndarray], seed: int, config: IndexConfig | None = None) -> Any:
     """Build an index that every RVC tool reads (SPECIFICATION.md, section 11.1).
 
     Peak memory is that of the index, a copy of its vectors, and one batch of features.
@@ -67,7 +62,7 @@ def build_index(features: np.ndarray | Sequence[np.ndarray], seed: int, config: 
     Args:
         features: Content features of the training recordings, 20 ms each: [N, C], N >= 1, or arrays of [n, C].
         seed: Seed of the row order and the clustering.
-        config: Contents of the index.
+        config: Contents of the index; None stores all features.
 
     Returns:
         A trained faiss `IndexIVFFlat` of the rows or of their centres, or an `IndexFlatL2` of the rows.
@@ -76,6 +71,8 @@ def build_index(features: np.ndarray | Sequence[np.ndarray], seed: int, config: 
         VoiceError: There are no features, they differ in channels, or are not finite.
     """
     rows = FeatureRows(features)
+    if config is None:
+        return _inverted_index(rows.shuffled(seed), seed)
     if config.kind == "flat":
         flat: Any = faiss.IndexFlatL2(rows.dim)
         for values in rows:
@@ -154,16 +151,33 @@ class RetrievalIndex:
     @property
     def vectors(self) -> np.ndarray:
         """A copy of the stored vectors, [N, C], in insertion order."""
-        return self._reconstruct(self._index, 0, self.rows)
+        return self._index.reconstruct_n(0, self.rows)
 
     @cached_property
     def _index(self) -> Any:
         """The faiss index, with finite vectors. Raises VoiceError if it cannot be read or has other values."""
-        index = self._source if self.path is None else _read(self.path)
-        for start in range(0, self.rows, _ADD_ROWS):
-            if not np.isfinite(self._reconstruct(index, start, min(_ADD_ROWS, self.rows - start))).all():
-                raise VoiceError(f"{self.name} contains NaN or infinity; build it again")
+        with self._damage_as_error():
+            index = self._source
+            if self.path is not None:
+                with self.path.open("rb") as stream:
+                    index = faiss.read_index(faiss.PyCallbackIOReader(stream.read))  # type: ignore[attr-defined]
+            blocks = (
+                index.reconstruct_n(start, min(_ADD_ROWS, self.rows - start))
+                for start in range(0, self.rows, _ADD_ROWS)
+            )
+            if not all(np.isfinite(block).all() for block in blocks):
+                raise ValueError("it contains NaN or infinity")
         return index
+
+    @contextmanager
+    def _damage_as_error(self) -> Iterator[None]:
+        """Convert the errors of faiss and numpy for damaged files."""
+        try:
+            yield
+        except (RuntimeError, MemoryError, ValueError) as error:
+            # faiss puts its source location before the reason.
+            reason = str(error).rsplit("failed: ", 1)[-1].strip().split("\n")[0] or type(error).__name__
+            raise VoiceError(f"{self.name} cannot be read as an index: {reason}; build it again") from error
 
     def check_fits(self, content_dim: int) -> None:
         """Raise VoiceError if the voice uses features of another number of channels."""
@@ -206,10 +220,8 @@ class RetrievalIndex:
 
     def _retrieve(self, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return weighted means of the nearest vectors, [F, C], and whether there are any, [F, 1]."""
-        try:
+        with self._damage_as_error():
             distance, ids, vectors = self._index.search_and_reconstruct(query, NEIGHBOURS)
-        except _DAMAGE as error:
-            raise VoiceError(f"{self.name} is damaged ({_reason(error)}); build it again") from error
         floor = _MIN_DISTANCE * np.square(query, dtype=np.float64).sum(axis=1, keepdims=True)
         weight = np.maximum(distance, np.maximum(floor, _TINY), dtype=np.float64) ** -2
         weight[ids < 0] = 0
@@ -219,13 +231,6 @@ class RetrievalIndex:
         share = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0).astype(np.float32)
         return (share[:, None, :] @ vectors)[:, 0], total > 0
 
-    def _reconstruct(self, index: Any, start: int, rows: int) -> np.ndarray:
-        """Return `rows` vectors of the index from `start` on. Raises VoiceError if it cannot reconstruct them."""
-        try:
-            return index.reconstruct_n(start, rows)
-        except _DAMAGE as error:
-            raise VoiceError(f"{self.name} cannot list its vectors ({_reason(error)}); build it again") from error
-
 
 def _list_candidates(path: Path) -> str:
     """Return a hint for the path of a folder or of a missing index, with the indexes there."""
@@ -233,17 +238,3 @@ def _list_candidates(path: Path) -> str:
     names = ", ".join(index.name for index in list_indexes(folder))
     hint = " (it is a folder)" if path.is_dir() else ""
     return f"{hint}; choose one of those in '{folder}': {names}" if names else hint
-
-
-def _read(path: Path) -> Any:
-    """Return the faiss index in a file. Raises VoiceError if faiss cannot read it."""
-    try:
-        with path.open("rb") as stream:
-            return faiss.read_index(faiss.PyCallbackIOReader(stream.read))  # type: ignore[attr-defined]
-    except _DAMAGE as error:
-        raise VoiceError(f"'{path}' cannot be read as an index; it may be truncated ({_reason(error)})") from error
-
-
-def _reason(error: BaseException) -> str:
-    """Return the message of faiss without its source location."""
-    return str(error).rsplit("failed: ", 1)[-1].strip().split("\n")[0] or type(error).__name__

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from rvc_lightning.data.dataset import read_feature
 from rvc_lightning.data.manifest import DatasetHeader, read_header, read_manifest
-from rvc_lightning.errors import DatasetError, VoiceError
-from rvc_lightning.io.files import link_or_copy, map_npy, read_json, write_json
+from rvc_lightning.errors import VoiceError
+from rvc_lightning.io.files import link_or_copy, read_json, write_json
 from rvc_lightning.retrieval.index import IndexConfig, build_index, save_index
 
 log = logging.getLogger(__name__)
@@ -46,10 +47,7 @@ class StoredFeatures(Sequence[np.ndarray]):
 
     def __getitem__(self, i: Any) -> Any:
         """Return a slice, [F, C], mapped from disk. Raises DatasetError if the file is missing or damaged."""
-        try:
-            return map_npy(self.dataset / self._files[i], 2)
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"the features in '{self.dataset}' cannot be read: {error}; prepare it again") from error
+        return read_feature(self.dataset / self._files[i], 2)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[i] for i in range(len(self)))
@@ -96,14 +94,14 @@ class IndexOrigin:
             return None
 
 
-def update_index(path: Path, features: StoredFeatures, seed: int, config: IndexConfig) -> Path:
+def update_index(path: Path, features: StoredFeatures, seed: int, config: IndexConfig | None = None) -> Path:
     """Build the index of `features`, unless `path` has that origin already, and return `path`.
 
     Raises:
         VoiceError: An index cannot be built from the features.
         DatasetError: A feature file is missing or damaged.
     """
-    settings = asdict(config) | {"seed": seed}
+    settings = {**(asdict(config) if config else {}), "seed": seed}
     origin = IndexOrigin(features.fingerprint, features.header.content["name"], settings)
     if IndexOrigin.read(path) == origin:
         log.info("The index is up to date: '%s'", path)

@@ -16,8 +16,6 @@ from sklearn.cluster import MiniBatchKMeans
 
 from rvc_lightning.errors import VoiceError
 
-# Rows of one array that are treated as a slice of a dataset.
-_SLICE_ROWS = 64
 # Training rows per centre: fewer leave centres near their start, more move them by a negligible amount.
 _ROWS_PER_CENTRE = 100
 _MIN_BATCH = 4096
@@ -35,10 +33,9 @@ class FeatureRows:
         Raises:
             VoiceError: There are no rows, or arrays differ in C.
         """
-        slices = _slices(features) if isinstance(features, np.ndarray) else features
-        shapes = [piece.shape for piece in slices]
+        self.slices = [features] if isinstance(features, np.ndarray) else features
+        shapes = [piece.shape for piece in self.slices]
         dims = {shape[1] for shape in shapes}
-        self.slices = slices
         self.counts = np.array([shape[0] for shape in shapes], dtype=np.int64)
         self.total = int(self.counts.sum())
         if len(dims) != 1 or 0 in dims or self.total == 0:
@@ -105,8 +102,3 @@ class FeatureRows:
                 joined = np.concatenate(waiting)
                 yield joined[:batch_rows]
                 waiting, rows, n_batches = [joined[batch_rows:]], rows - batch_rows, n_batches - 1
-
-
-def _slices(features: np.ndarray) -> list[np.ndarray]:
-    """Return views of a few rows each of [N, C]."""
-    return [features[start : start + _SLICE_ROWS] for start in range(0, len(features), _SLICE_ROWS)]

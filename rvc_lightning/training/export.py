@@ -44,7 +44,6 @@ from rvc_lightning.voice.voice import Voice, to_half
 
 log = logging.getLogger(__name__)
 
-_DEFAULT_INDEX = IndexConfig()
 _PREVIOUS = ".previous"
 _SYNTHESIZER_PREFIX, _AVERAGED_PREFIX, _DISCRIMINATOR_PREFIX = "synthesizer.", "module.", "discriminator."
 
@@ -71,7 +70,7 @@ def export_checkpoint(
     name: str,
     dataset: Path | None,
     seed: int = 0,
-    index: IndexConfig = _DEFAULT_INDEX,
+    index: IndexConfig | None = None,
 ) -> ExportedVoice:
     """Write `folder/name.pth`, and `folder/name.index` from the features of the dataset, unless it exists.
 
@@ -83,7 +82,7 @@ def export_checkpoint(
         name: Name of the voice.
         dataset: Prepared dataset; with None or a missing folder, the voice has no index.
         seed: Seed of the index.
-        index: Settings of the index.
+        index: Settings of the index; None stores all features.
 
     Raises:
         VoiceError: The checkpoint cannot be read, or contains weights that are not finite.
@@ -95,7 +94,7 @@ def export_checkpoint(
         return _export(voice, folder / f"{name}.pth", dataset, seed, index)
 
 
-def _export(voice: Voice, path: Path, dataset: Path | None, seed: int, index: IndexConfig) -> ExportedVoice:
+def _export(voice: Voice, path: Path, dataset: Path | None, seed: int, index: IndexConfig | None) -> ExportedVoice:
     index_path = path.with_suffix(INDEX_SUFFIX)
     _keep_replaced(path, voice)
     if dataset is None or not dataset.is_dir():
@@ -140,7 +139,7 @@ def _describe(information: Mapping[str, Any]) -> str:
 
 
 def export_index(
-    checkpoint: Path, folder: Path, name: str, dataset: Path, seed: int = 0, index: IndexConfig = _DEFAULT_INDEX
+    checkpoint: Path, folder: Path, name: str, dataset: Path, seed: int = 0, index: IndexConfig | None = None
 ) -> Path:
     """Write `folder/name.index` alone, unless it exists; arguments as in `export_checkpoint`.
 

@@ -2,18 +2,17 @@
 
 import os
 import weakref
-from pathlib import Path
 
 import faiss
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
+from defaults import make_index_config
 from torch.testing import assert_close
 
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.retrieval import index as retrieval
-from rvc_lightning.retrieval.index import IndexConfig, RetrievalIndex, build_index, save_index
+from rvc_lightning.retrieval.index import RetrievalIndex, build_index, save_index
 
 
 def features_of(rows, dim=16, seed=0):
@@ -101,7 +100,7 @@ def test_rows_are_shuffled_by_the_seed():
 @pytest.mark.parametrize("kind", ["auto", "kmeans", "flat"])
 def test_arrays_of_any_size_build_the_same_index(kind):
     features = features_of(700)
-    config = IndexConfig(kind=kind, max_rows=1000, centres=1000)
+    config = make_index_config(kind=kind, max_rows=1000, centres=1000)
     pieces = [piece.astype(np.float64) for piece in np.split(features, [0, 1, 150, 650])]
     whole, streamed = (faiss.serialize_index(build_index(parts, 3, config)) for parts in (features, pieces))
     assert np.array_equal(whole, streamed)
@@ -109,7 +108,7 @@ def test_arrays_of_any_size_build_the_same_index(kind):
 
 @pytest.mark.parametrize(("kind", "rows", "stored"), [("auto", 500, 500), ("auto", 501, 60), ("kmeans", 61, 60)])
 def test_many_rows_are_replaced_by_centres(kind, rows, stored):
-    config = IndexConfig(kind=kind, max_rows=500, centres=60)
+    config = make_index_config(kind=kind, max_rows=500, centres=60)
     index = build_index(features_of(rows), 0, config)
     assert isinstance(index, faiss.IndexIVFFlat) and index.ntotal == stored
     again = build_index(features_of(rows), 0, config)
@@ -117,7 +116,7 @@ def test_many_rows_are_replaced_by_centres(kind, rows, stored):
 
 
 def test_no_centres_for_as_many_rows():
-    index = RetrievalIndex(build_index(features_of(60), 0, IndexConfig(kind="kmeans", centres=60)))
+    index = RetrievalIndex(build_index(features_of(60), 0, make_index_config(kind="kmeans", centres=60)))
     assert sorted(map(tuple, index.vectors)) == sorted(map(tuple, features_of(60)))
 
 
@@ -146,7 +145,7 @@ class CountingList(list):
 def test_centres_are_found_in_batches():
     sounds = 100 * features_of(25)
     pieces = CountingList([sounds[i % 25] + features_of(100, seed=i) for i in range(600)])
-    index = build_index(pieces, 0, IndexConfig(kind="auto", max_rows=1000, centres=200))
+    index = build_index(pieces, 0, make_index_config(kind="auto", max_rows=1000, centres=200))
     assert pieces.max_held <= 4096 + 100 < 60_000 and len(pieces.read) > 100
     centres = RetrievalIndex(index).vectors
     nearest = np.square(centres[:, None] - sounds).sum(2).argmin(1)
@@ -157,7 +156,7 @@ def test_centres_are_found_in_batches():
 
 def test_a_flat_index_is_exact(tmp_path):
     features = features_of(3000)
-    path = save_index(build_index(features, 0, IndexConfig(kind="flat")), tmp_path / "a.index")
+    path = save_index(build_index(features, 0, make_index_config(kind="flat")), tmp_path / "a.index")
     theirs = faiss.read_index(str(path))
     assert np.array_equal(theirs.reconstruct_n(0, theirs.ntotal), features)
     query = features_of(50, seed=1)
@@ -190,7 +189,7 @@ def test_an_index_file_is_read_on_first_use(tmp_path):
 @pytest.mark.parametrize("wrong", [{"kind": "ivf"}, {"max_rows": 0}, {"centres": 0}, {"centres": 1.5}])
 def test_invalid_settings(wrong):
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
-        IndexConfig(**wrong)
+        make_index_config(**wrong)
 
 
 def test_arrays_of_different_sizes():
@@ -203,7 +202,9 @@ def test_no_features():
         build_index(np.zeros((0, 4), np.float32), 0)
 
 
-@pytest.mark.parametrize("config", [IndexConfig(), IndexConfig(kind="kmeans", centres=10), IndexConfig(kind="flat")])
+@pytest.mark.parametrize(
+    "config", [make_index_config(), make_index_config(kind="kmeans", centres=10), make_index_config(kind="flat")]
+)
 def test_nan_in_features(config):
     with pytest.raises(VoiceError, match="NaN"):
         build_index(np.full((40, 4), np.nan, np.float32), 0, config)
@@ -252,8 +253,3 @@ def test_a_folder_name_that_is_not_utf8(tmp_path):
     features = features_of(80)
     index = RetrievalIndex.load(save_index(build_index(features, 0), folder / "a.index"))
     assert sorted(map(tuple, index.vectors)) == sorted(map(tuple, features))
-
-
-def test_settings_in_the_configuration_are_the_defaults():
-    config = OmegaConf.load(Path(__file__).parents[2] / "conf" / "indexing.yaml")
-    assert IndexConfig.from_values(config) == IndexConfig()

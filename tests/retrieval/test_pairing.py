@@ -4,10 +4,11 @@ import logging
 
 import numpy as np
 import pytest
+from defaults import make_index_config
 
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
 from rvc_lightning.errors import DatasetError, VoiceError
-from rvc_lightning.retrieval.index import IndexConfig, build_index, save_index
+from rvc_lightning.retrieval.index import build_index, save_index
 from rvc_lightning.retrieval.index_file import read_header
 from rvc_lightning.retrieval.pairing import (
     IndexOrigin,
@@ -33,7 +34,7 @@ def write_dataset(folder, slices=4, seed=0, content="spectral"):
 def update(path, features, seed=0, **config):
     """Return whether the index was written."""
     before = path.stat().st_ino if path.exists() else None
-    assert update_index(path, features, seed, IndexConfig(**config)) == path
+    assert update_index(path, features, seed, make_index_config(**config)) == path
     return path.stat().st_ino != before
 
 
@@ -56,7 +57,7 @@ def test_features_in_the_order_of_the_manifest(tmp_path):
 def test_damaged_features(tmp_path):
     features = write_dataset(tmp_path / "data")
     (tmp_path / "data" / "2.npy").write_bytes(b"cut")
-    with pytest.raises(DatasetError, match=r"cannot be read: .*; prepare it again"):
+    with pytest.raises(DatasetError, match=r"2\.npy' cannot be read: .* prepare again"):
         _ = features.fingerprint
 
 

@@ -10,6 +10,7 @@ from rvc_lightning.data.features import ExtractionConfig
 from rvc_lightning.data.recipe import Recipe
 from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.data.slicing import SlicingConfig
+from rvc_lightning.retrieval.index import IndexConfig
 
 CONF = Path(rvc_lightning.__file__).parents[1] / "conf"
 
@@ -17,6 +18,10 @@ CONF = Path(rvc_lightning.__file__).parents[1] / "conf"
 def shipped(group, name="default"):
     """The values of a YAML file."""
     return OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
+
+
+def make_index_config(**changes):
+    return IndexConfig.from_values(OmegaConf.to_container(OmegaConf.load(CONF / "indexing.yaml")) | changes)
 
 
 def make_slicing(**changes):

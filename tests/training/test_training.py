@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from defaults import make_index_config
 from lightning import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
@@ -26,7 +27,6 @@ from rvc_lightning.data.manifest import DatasetHeader, read_header, read_manifes
 from rvc_lightning.errors import ConfigurationError, DatasetError, RVCError, VoiceError
 from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.retrieval import index_file
-from rvc_lightning.retrieval.index import IndexConfig
 from rvc_lightning.retrieval.pairing import FEATURES_KEY, IndexOrigin
 from rvc_lightning.training import run as workflow
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
@@ -322,7 +322,7 @@ def test_an_index_is_exported_once_and_alone(make_module, dataset, tmp_path):
     written = exported.index.stat().st_ino
     assert export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset).index.stat().st_ino == written
     voice = exported.voice.read_bytes()
-    flat = export_index(keep.path, tmp_path / "voice", "anna", dataset, index=IndexConfig(kind="flat"))
+    flat = export_index(keep.path, tmp_path / "voice", "anna", dataset, index=make_index_config(kind="flat"))
     assert index_file.read_header(flat).lists is None and exported.voice.read_bytes() == voice
     other = tmp_path / "other"
     shutil.copytree(dataset, other)
