@@ -6,7 +6,9 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from unicodedata import normalize
 
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError
@@ -19,12 +21,27 @@ def unique_stems(recordings: Sequence[Path]) -> dict[Path, Path]:
     """Return a name without extension for each recording, different for each.
 
     The name is that of the recording without its extension, or with it where others have the same: `a.wav` and `a.flac`
-    become `a.wav` and `a.flac`, and `b.ogg` becomes `b`.
+    become `a.wav` and `a.flac`, and `b.ogg` becomes `b`. Names that a disk may not distinguish, because they differ in
+    case or in Unicode normalization only, are numbered: `A.wav` and `a.wav` become `A.wav` and `a.wav (2)`.
     """
-    stems = {recording: recording.with_suffix("") for recording in recordings}
-    while repeated := {stem for stem, count in Counter(stems.values()).items() if count > 1}:
-        stems = {recording: recording if stem in repeated else stem for recording, stem in stems.items()}
+    stems: dict[Path, Path] = {}
+    longer = {recording: recording.with_suffix("") for recording in recordings}
+    while longer != stems:
+        stems = longer
+        counts = Counter(map(_folded, stems.values()))
+        longer = {recording: recording if counts[_folded(stem)] > 1 else stem for recording, stem in stems.items()}
+    used, seen = set(map(_folded, stems.values())), set()
+    for recording, stem in stems.items():
+        if (name := _folded(stem)) in seen:
+            numbered = (stem.with_name(f"{stem.name} ({number})") for number in count(2))
+            stems[recording] = next(other for other in numbered if _folded(other) not in used)
+            used.add(_folded(stems[recording]))
+        seen.add(name)
     return stems
+
+
+def _folded(path: Path) -> str:
+    return normalize("NFC", path.as_posix()).casefold()
 
 
 def curve_path(output: Path) -> Path:

@@ -72,6 +72,8 @@ def list_candidates(voice: Path) -> list[Path]:
 def explain_no_index(voice: Path) -> str:
     """Explain to a user why `find_index` returned None, with the candidates and how to choose one."""
     if not (indexes := list_indexes(voice.parent)):
+        if empty := ", ".join(sorted(path.name for path in voice.parent.glob(f"trained_*{INDEX_SUFFIX}"))):
+            return f"{empty} beside '{voice.name}' has no vectors; copy the file added_…{INDEX_SUFFIX} as well"
         return f"there is no index beside '{voice.name}'"
     if candidates := list_candidates(voice):
         names = ", ".join(path.name for path in candidates)
