@@ -51,7 +51,7 @@ class ConvertSettings(VoiceSettings):
 def main(config: DictConfig) -> None:
     """Load the voice and its index, convert, and write the results."""
     settings = ConvertSettings.from_config(config)
-    options = conversion_options.options_from(config)
+    options = conversion_options.ConversionOptions.from_config(config)
     # Imported here to keep --help and error messages quick.
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.folder import convert_files

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import Settings, option
-from rvc_lightning.conversion.options import options_from
+from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.convert import VoiceSettings
 from rvc_lightning.errors import AudioError, ConfigurationError
 
@@ -61,7 +61,7 @@ def main(config: DictConfig) -> None:
             content_path=settings.content_path,
             pitch=chosen_pitch(config.get("pitch")),
         ),
-        options_from(config),
+        ConversionOptions.from_config(config),
         sample_rate=audio.input_sample_rate,
         lengths=StreamLengths.from_values(config.stream),
         fabric=_fabric(config),

@@ -124,11 +124,11 @@ class VoiceConverter:
             scale, and its sampling rate in Hz: that of the voice, or `output_sample_rate`. Silence gives silence.
 
         Raises:
-            AudioError: The source cannot be read, has more than one channel, or contains NaN.
+            AudioError: The source cannot be read, has more than one channel, or contains NaN; or `sample_rate` is
+                missing for samples or given for a file.
             VoiceError: The voice has no such speaker, or its output is not finite.
-            ConfigurationError: `sample_rate` is missing for samples or given for a file, `f0_file` does not fit the
-                recording, the voice has no pitch to change, an effect requires a missing package, or the trainer has
-                several devices.
+            ConfigurationError: `f0_file` does not fit the recording, the voice has no pitch to change, an effect
+                requires a missing package, or the trainer has several devices.
             OutOfMemoryError: A single chunk does not fit into memory.
         """
         (converted,) = self.convert_many([source], options, sample_rate)

@@ -15,7 +15,6 @@ from rvc_lightning.audio.samples import Samples, spans
 from rvc_lightning.errors import VoiceError
 
 OUTPUT_PEAK = 0.99
-NOT_FINITE = "the voice returned NaN or infinity; try precision=32-true"
 
 _MIN_RMS = 1e-6
 _HOPS_PER_BLOCK = 64
@@ -39,10 +38,15 @@ def leveled_blocks(joined: Samples, sample_rate: int, source: Samples, mix: floa
     envelope = VolumeEnvelope(joined, sample_rate, source, SAMPLE_RATE, mix)
     # numpy's max returns NaN if there is one.
     peak = float(np.max([peak_of(joined[span] * envelope.gain(span)) for span in spans(len(joined))], initial=0.0))
-    if not np.isfinite(peak):
-        raise VoiceError(NOT_FINITE)
+    check_finite(peak)
     limit = np.float32(min(1.0, OUTPUT_PEAK / max(peak, 1e-9)))
     return (joined[span] * envelope.gain(span) * limit for span in spans(len(joined)))
+
+
+def check_finite(output: np.ndarray | float) -> None:
+    """Raise VoiceError if the output of a voice contains NaN or infinity."""
+    if not np.isfinite(output).all():
+        raise VoiceError("the voice returned NaN or infinity; try precision=32-true")
 
 
 class VolumeEnvelope:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,11 +140,6 @@ _NODES: dict[str, type[Settings]] = {
     "stream_lengths": StreamLengths,
 }
 """Nodes that configuration files include in their defaults lists; their defaults have no other home."""
-
-
-def options_from(config: Mapping[str, Any]) -> ConversionOptions:
-    """Return the options among the settings of a command. Raises ConfigurationError as `ConversionOptions`."""
-    return ConversionOptions.from_values({one.name: config[one.name] for one in option_fields(ConversionOptions)})
 
 
 def register() -> None:

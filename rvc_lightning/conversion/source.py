@@ -25,7 +25,7 @@ from rvc_lightning.audio.loudness import SILENT_PEAK, peak_of
 from rvc_lightning.audio.samples import Samples, SpillBuffer, spans
 from rvc_lightning.audio.stages import Resampler
 from rvc_lightning.conversion.chunking import reflected
-from rvc_lightning.errors import AudioError, ConfigurationError
+from rvc_lightning.errors import AudioError
 from rvc_lightning.io.files import digest
 from rvc_lightning.pitch.base import PitchExtractor, parts
 from rvc_lightning.pitch.curve import PitchCurve
@@ -78,8 +78,8 @@ def read_recording(source: Source, sample_rate: int | None, folder: Path) -> Rec
         folder: Folder for temporary files of long recordings.
 
     Raises:
-        AudioError: The source cannot be read, has more than one channel, or contains NaN.
-        ConfigurationError: `sample_rate` is missing for samples, or given for a file.
+        AudioError: The source cannot be read, has more than one channel, or contains NaN; or `sample_rate` is missing
+            for samples or given for a file.
     """
     file_digest = digest(source) if isinstance(source, str | Path) and Path(source).is_file() else ""
     with _opened(source, sample_rate) as (blocks, rate):
@@ -103,27 +103,20 @@ def _display(source: Source) -> str:
 @contextmanager
 def _opened(source: Source, sample_rate: int | None) -> Iterator[tuple[Iterator[np.ndarray], int]]:
     """Yield blocks of float32 samples and their rate in Hz; raises as `read_recording`."""
-    if isinstance(source, str | Path) != (sample_rate is None) or (sample_rate is not None and sample_rate <= 0):
-        raise ConfigurationError(
-            f"sample_rate={sample_rate}: samples require their rate in Hz, a file has its own rate"
-        )
-    if not isinstance(source, str | Path):
-        assert sample_rate is not None
-        audio = _checked_array(np.asarray(source))
-        yield (audio[span] for span in spans(len(audio))), int(sample_rate)
+    if isinstance(source, str | Path) and sample_rate is None:
+        with open_audio(source) as blocks:
+            yield iter(blocks), blocks.sample_rate
+            if blocks.warning:
+                log.warning("%s: %s", _display(source), blocks.warning)
         return
-    with open_audio(source) as blocks:
-        yield iter(blocks), blocks.sample_rate
-        if blocks.warning:
-            log.warning("%s: %s", _display(source), blocks.warning)
-
-
-def _checked_array(audio: np.ndarray) -> np.ndarray:
-    if audio.ndim != 1 or not np.issubdtype(audio.dtype, np.floating) or not np.isfinite(audio).all():
+    audio, rate = np.asarray(source), sample_rate or 0
+    if rate <= 0 or audio.ndim != 1 or not np.issubdtype(audio.dtype, np.floating) or not np.isfinite(audio).all():
         raise AudioError(
-            f"samples of shape {audio.shape} and type {audio.dtype}: expected mono float [N] without NaN and infinity"
+            f"samples of shape {audio.shape} and type {audio.dtype} with sample_rate={sample_rate}: expected mono "
+            "float [N] without NaN and infinity with their rate in Hz, or a file without a rate"
         )
-    return audio.astype(np.float32)
+    audio = audio.astype(np.float32)
+    yield (audio[span] for span in spans(len(audio))), rate
 
 
 def _resample(blocks: Iterator[np.ndarray], sample_rate: int, resampled: SpillBuffer) -> _Measured:

@@ -34,11 +34,11 @@ from rvc_lightning.conversion.effects import PitchShift
 from rvc_lightning.conversion.finishing import finishing_chain, output_rate
 from rvc_lightning.conversion.inference import Window, cycles_before
 from rvc_lightning.conversion.lengths import StreamLengths
-from rvc_lightning.conversion.levels import NOT_FINITE
+from rvc_lightning.conversion.levels import check_finite
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.positional_noise import Position
 from rvc_lightning.conversion.speakers import resolve_options
-from rvc_lightning.errors import AudioError, VoiceError
+from rvc_lightning.errors import AudioError
 from rvc_lightning.pitch.base import PitchNetwork, measure
 
 log = logging.getLogger(__name__)
@@ -93,9 +93,9 @@ class StreamingConverter(Stage):
         options = options or ConversionOptions()
         self._converter, self._lengths, self._source_rate = converter, lengths or StreamLengths(), sample_rate
         self.change(options)
-        self._inference, self._pitch = converter.inference, converter.pitch
+        self._inference, self._pitch = converter.inference.eval(), converter.pitch
         self._fabric = fabric or Fabric(accelerator="auto", devices=1)
-        self._fabric.to_device(self._inference.eval())
+        self._fabric.to_device(self._inference)
         voice_rate = converter.voice.sample_rate
         self.sample_rate = output_rate(self._options, voice_rate)
         self._resampler = _resampling(sample_rate, SAMPLE_RATE)
@@ -113,11 +113,9 @@ class StreamingConverter(Stage):
         self._input, self._first, self._next = np.zeros(0, np.float32), 0, 0
         # Pitch of the context of the next block, and the phase before it.
         self._context_f0_hz, self._cycles = np.zeros(0, np.float32), 0.0
-        self._output = _Queue()
-        self._latency_samples = self._latency()
+        self._output, self._latency_samples = _Queue(), self._latency()
         self._output.append(np.zeros(self._latency_samples, np.float32))
-        self._taken = self._given = 0
-        self._has_warned = False
+        self._taken, self._given, self._has_warned = 0, 0, False
         self.compute_seconds: deque[float] = deque(maxlen=_TIMED_BLOCKS)
         """Time that each of the last blocks took."""
 
@@ -223,8 +221,7 @@ class StreamingConverter(Stage):
         else:
             with self._fabric.autocast():
                 (piece,) = self._inference.convert([window], self._options, self._index, self._first_frame)
-        if not np.isfinite(piece).all():
-            raise VoiceError(NOT_FINITE)
+        check_finite(piece)
         self._joiner.add(piece, chunk, is_followed=True)
         self._output.append(self._finishing.push(self._joined.take()))
         self._next = chunk.end

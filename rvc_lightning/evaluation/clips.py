@@ -142,10 +142,9 @@ class ClipEvaluator:
         """Load the start of a recording. Raises AudioError if it is unreadable, silent or too short."""
         decoded = decode_audio(path)
         seconds = len(decoded.audio) / decoded.sample_rate
-        if seconds < MIN_SECONDS:
-            raise AudioError(f"shorter than {MIN_SECONDS:g} s ({seconds:.3f} s)")
         start = decoded.audio[: round(self.settings.clip_seconds * decoded.sample_rate)]
-        if defect := peak_defect(peak_of(start)):
+        is_short = seconds < MIN_SECONDS
+        if defect := f"shorter than {MIN_SECONDS:g} s ({seconds:.3f} s)" if is_short else peak_defect(peak_of(start)):
             raise AudioError(defect)
         wav16k = resample(start, decoded.sample_rate, SAMPLE_RATE)
         return _Clip(wav16k, (start, decoded.sample_rate), len(start) < len(decoded.audio))

@@ -12,12 +12,17 @@ import numpy as np
 
 from rvc_lightning.audio.discovery import SkippedFile
 from rvc_lightning.cli.columns import format_columns
+from rvc_lightning.errors import printable
 from rvc_lightning.version import __version__
 
 Scores: TypeAlias = Mapping[str, float | None]
 """Values by the keys of `METRICS`; None or absent if undefined."""
 
 MEAN_ROW, SOURCE_ROW = "mean", "mean of the sources"
+_PACKAGES = (
+    *("torch", "numpy", "librosa", "soxr", "swift-f0"),
+    *("resemblyzer", "speechmos", "onnxruntime", "pocketsphinx"),
+)
 
 
 @dataclass(frozen=True)
@@ -158,9 +163,8 @@ class Report:
     def text(self) -> str:
         """Return table, legend and notes for the console."""
         metrics = [METRICS[key] for key in self.columns()]
-        header = ["", *(metric.title for metric in metrics)]
-        rows = [*self.rows(), *self.mean_rows()]
-        table = format_columns([header, *([printable(name), *cells] for name, cells in rows)])
+        rows = [("", [metric.title for metric in metrics]), *self.rows(), *self.mean_rows()]
+        table = format_columns([[printable(name), *cells] for name, cells in rows])
         legend = format_columns([(metric.title, metric.description) for metric in metrics], numbers=False)
         return "\n".join([*table, "", *legend, "", *(printable(note) for note in self.notes())]).rstrip()
 
@@ -193,26 +197,10 @@ def format_score(key: str, value: float | None) -> str:
     return "-" if value is None else format(value, METRICS[key].format)
 
 
-def printable(text: str) -> str:
-    """Replace the control characters of `text`: file names are untrusted."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
-
-
 def versions() -> dict[str, str | None]:
     """Return the versions of this package and of those that affect scores; None if not installed."""
-    packages = (
-        "torch",
-        "numpy",
-        "librosa",
-        "soxr",
-        "swift-f0",
-        "resemblyzer",
-        "speechmos",
-        "onnxruntime",
-        "pocketsphinx",
-    )
     found: dict[str, str | None] = {"python": platform.python_version(), "rvc_lightning": __version__}
-    for package in packages:
+    for package in _PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -17,7 +17,7 @@ from rvc_lightning.errors import AudioError, ConfigurationError
 from rvc_lightning.evaluation.clips import ClipEvaluator
 from rvc_lightning.evaluation.metrics import build_metrics
 from rvc_lightning.evaluation.report import Report
-from rvc_lightning.evaluation.settings import EvaluationSettings, Recordings, check_supported
+from rvc_lightning.evaluation.settings import UNSUPPORTED_OPTIONS, EvaluationSettings, Recordings
 from rvc_lightning.evaluation.speaker import spread
 from rvc_lightning.io.files import digest
 from rvc_lightning.pitch.swift_f0 import SwiftF0Extractor
@@ -47,7 +47,8 @@ def evaluate(
         ConfigurationError: No recording has a counterpart, a required metric is not installed, or an option changes
             the melody.
     """
-    check_supported(options)
+    for name, reason in UNSUPPORTED_OPTIONS.items():
+        options.reject(f"not supported by an evaluation: {reason}", name)
     found = discover_audio(recordings.audio)
     root = recordings.audio.parent if recordings.audio.is_file() else recordings.audio
     counterparts = _counterparts(recordings.counterpart, found.recordings, settings.task)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rvc_lightning.config.options import Settings, option, option_fields
-from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.errors import AudioError, ConfigurationError
+from rvc_lightning.config.options import Settings, option
+from rvc_lightning.errors import AudioError
 
 MIN_SECONDS = 0.5
-_OWN_PITCH = "each recording is moved to the voice's pitch; options.transpose_semitones=N sets another shift"
+_OWN_PITCH = "each recording is shifted to the pitch of the voice; options.transpose_semitones=N sets another shift"
 _OWN_MELODY = (
     "the metrics compare with the recording's own melody, so another one counts as an error; remove it, and use it in "
     "a conversion"
 )
-_UNSUPPORTED = {
+UNSUPPORTED_OPTIONS = {
     "autotune": _OWN_MELODY,
     "proposed_pitch_hz": _OWN_PITCH,
     "f0_file": _OWN_MELODY,
@@ -65,13 +64,3 @@ class Recordings:
         for name, path in vars(self).items():
             if path is not None and not path.exists():
                 raise AudioError(f"{name}: no such file or folder '{path}'")
-
-
-def check_supported(options: ConversionOptions) -> None:
-    """Raise ConfigurationError for options that the metrics do not allow for."""
-    for one in option_fields(ConversionOptions):
-        value = getattr(options, one.name)
-        if one.name in _UNSUPPORTED and value != one.default:
-            raise ConfigurationError(
-                f"options.{one.name}={value}: not supported by an evaluation: {_UNSUPPORTED[one.name]}"
-            )

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -104,9 +105,8 @@ def transposition(converter: VoiceConverter, recording: Path) -> int:
 
 def mean(comparisons: list[Comparison]) -> Comparison:
     """Return the mean of each field over the comparisons that have it."""
-
-    def mean_of(name: str) -> float | None:
-        values = [value for one in comparisons if (value := getattr(one, name)) is not None]
-        return float(np.mean(values)) if values else None
-
-    return Comparison(**{field.name: mean_of(field.name) for field in fields(Comparison)})  # type: ignore[arg-type]
+    means: dict[str, Any] = {}
+    for field in fields(Comparison):
+        values = [value for one in comparisons if (value := getattr(one, field.name)) is not None]
+        means[field.name] = float(np.mean(values)) if values else None
+    return Comparison(**means)

@@ -76,6 +76,7 @@ def test_silence_stays_silent(name, samples):
     assert len(changed) == samples and not changed.any()
 
 
+@pytest.mark.slow
 @needs_pedalboard
 @pytest.mark.parametrize("semitones", [-7, 5])
 def test_a_long_recording_is_shifted_in_time(semitones):

@@ -173,6 +173,7 @@ def test_skipped_files_are_reported(source, tmp_path, caplog):
     assert len(report.converted) == 3
 
 
+@pytest.mark.slow
 def test_a_failing_file_does_not_stop_the_others(source, tmp_path):
     (source / "aa.wav").write_bytes(b"this is no wave file at all")
     with pytest.raises(AudioError, match=r"(?s)1 of 4 recordings failed:\n  .*aa.wav: .*cannot be decoded"):
@@ -260,6 +261,7 @@ def test_a_killed_run_is_resumed(source, tmp_path):
     assert names(tmp_path / "out") == ["a.wav", "b.wav", "deep/er/c.wav"]
 
 
+@pytest.mark.slow
 def test_failed_files_are_tried_again(source, tmp_path):
     broken = source / "aa.wav"
     broken.write_bytes(b"this is no wave file at all")

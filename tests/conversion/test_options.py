@@ -9,7 +9,7 @@ from configurations import CONF, composed
 from rvc_lightning import ConversionOptions
 from rvc_lightning.conversion.effects import EFFECTS, Gain, Reverb
 from rvc_lightning.conversion.lengths import ChunkLengths, StreamLengths
-from rvc_lightning.conversion.options import help_text, option_fields, options_from
+from rvc_lightning.conversion.options import help_text, option_fields
 from rvc_lightning.errors import ConfigurationError
 
 LENGTHS = [ChunkLengths, StreamLengths]
@@ -121,7 +121,7 @@ def configured(*overrides, command="convert"):
 
 
 def test_command_has_all_options_and_their_defaults():
-    assert options_from(configured()) == ConversionOptions()
+    assert ConversionOptions.from_config(configured()) == ConversionOptions()
     assert ChunkLengths.from_values(configured().chunks) == ChunkLengths()
     assert StreamLengths.from_values(configured(command="stream").stream) == StreamLengths()
     found = names(*LENGTHS, ConversionOptions)
@@ -137,9 +137,9 @@ def test_options_on_the_command_line():
     expected = ConversionOptions(
         effects=["compressor", Reverb(room_size=0.8)], speaker="anna", output_format="mp3", autotune=0.5
     )
-    assert options_from(config) == expected
+    assert ConversionOptions.from_config(config) == expected
     with pytest.raises(ConfigurationError, match="index_rate='much': choose a number from 0 to 1"):
-        options_from(configured("index_rate=much"))
+        ConversionOptions.from_config(configured("index_rate=much"))
 
 
 def test_help_and_documentation_contain_all_options():

@@ -14,6 +14,8 @@ from rvc_lightning.conversion.levels import VolumeEnvelope
 from rvc_lightning.conversion.source import read_recording
 from rvc_lightning.retrieval.index import RetrievalIndex
 
+pytestmark = pytest.mark.slow
+
 HOP = 400
 REFERENCE_FRAMES = 82
 """Frames of the reference, which lacks the last of 83."""

@@ -48,6 +48,7 @@ def sounds(n, shortest=0.3, step=0.41):
     return [golden_rule.stub_audio(f"many {number}", shortest + step * number) for number in range(n)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("generator", ["hifigan_nsf", "mrf_hifigan", "hifigan", "refinegan", "source_filter"])
 def test_results_do_not_depend_on_the_batch(generator, tmp_path):
     """Includes HuBERT, an index, and random numbers."""
@@ -65,6 +66,7 @@ def test_results_do_not_depend_on_the_batch(generator, tmp_path):
         np.testing.assert_allclose(result.audio, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("generator", ["hifigan_nsf", "mrf_hifigan", "refinegan", "source_filter"])
 @pytest.mark.parametrize("kind", ["tone", "speech"])
 def test_chunk_borders_are_inaudible(generator, kind):
@@ -138,6 +140,7 @@ def test_index_is_only_read_if_used(tmp_path, monkeypatch):
     assert len(read) == 1
 
 
+@pytest.mark.slow
 def test_batches_are_halved_when_memory_runs_out(monkeypatch, caplog):
     voice, sources = make_voice(quick_config()), sounds(5, shortest=1.0, step=0.0)
     expected = converter_of(voice).convert_many(sources, OPTIONS, 16000)
@@ -165,6 +168,7 @@ def test_a_single_chunk_that_exceeds_memory_is_an_error(monkeypatch):
         converter_of(make_voice(quick_config())).convert(sounds(1)[0], OPTIONS, 16000)
 
 
+@pytest.mark.slow
 def test_progress_counts_silence_and_failures(monkeypatch, tmp_path):
     made = []
 
@@ -204,6 +208,7 @@ def test_lengths_are_padded_by_less_than_an_eighth(samples):
     assert len({padded_samples(length) for length in range(samples, 2 * samples)}) <= 9
 
 
+@pytest.mark.slow
 def test_many_lengths_give_few_shapes(monkeypatch):
     """torch caches kernels for each shape."""
     infer, shapes = Synthesizer.infer, set()
@@ -241,6 +246,7 @@ def outputs(folder):
     return {path.name: soundfile.read(path)[0] for path in sorted(folder.glob("*.wav"))}
 
 
+@pytest.mark.slow
 def test_a_broken_file_does_not_affect_its_batch(folder):
     converter = converter_of(make_voice(quick_config()), throughput=Throughput(60, num_workers=1))
     with pytest.raises(AudioError, match=r"1 of 6 recordings failed:\n.*broken.wav: .*cannot be decoded"):

@@ -24,6 +24,7 @@ def sounding_parts(audio, grid_samples=1):
     return detector.parts(grid_samples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("audio", [AUDIO, AUDIO[:40000], recording((2, 0.1), (3.05, 0)), AUDIO[-999:]])
 def test_parts_equal_those_of_librosa(audio):
     expected = librosa.effects.split(audio, top_db=60, frame_length=4000, hop_length=2000)

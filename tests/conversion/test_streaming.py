@@ -111,6 +111,7 @@ def test_block_borders_are_inaudible(converter, no_noise):
     assert jumps[borders].max() <= 1.05 * jumps[~borders].max()
 
 
+@pytest.mark.slow
 def test_result_does_not_depend_on_the_block_lengths(converter):
     audio = speech(2.0)
     expected = streamed(stream(converter), audio, 320)
@@ -147,6 +148,7 @@ def test_an_empty_stream_returns_the_latency(converter):
     assert len(streaming.finish()) == round(streaming.latency_seconds * RATE)
 
 
+@pytest.mark.slow
 def test_options_change_the_result(converter):
     audio = speech(1.0)
     plain = streamed(stream(converter), audio, 320)
@@ -158,6 +160,7 @@ def jumps(audio):
     return np.abs(np.diff(audio, n=2)).max()
 
 
+@pytest.mark.slow
 def test_options_change_without_a_click(converter, no_noise):
     tone = (0.5 * np.sin(2 * np.pi * 200 * np.arange(4 * 16000) / 16000)).astype(np.float32)
     steady, changed = stream(converter), stream(converter)
@@ -169,6 +172,7 @@ def test_options_change_without_a_click(converter, no_noise):
     assert jumps(np.concatenate([before, after])[RATE:]) <= 1.2 * jumps(expected[RATE:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [8000, 11025])
 def test_another_voice_continues_a_stream(converter, rate):
     options, audio = ConversionOptions(output_sample_rate=rate), speech(3.0)

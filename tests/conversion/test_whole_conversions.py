@@ -10,6 +10,8 @@ from rvc_lightning import ConversionOptions, Voice, VoiceConverter
 from rvc_lightning.conversion.lengths import ChunkLengths
 from rvc_lightning.retrieval.index import RetrievalIndex, build_index
 
+pytestmark = pytest.mark.slow
+
 
 def converter_of(voice, index=None, lengths=None):
     return VoiceConverter(

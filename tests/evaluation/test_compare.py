@@ -19,6 +19,7 @@ def speech():
     ]
 
 
+@pytest.mark.slow
 def test_identical_recordings_have_distance_0(speech):
     audio, rate = speech[0]
     same = compare(audio, audio, rate)
@@ -34,6 +35,7 @@ def test_level_affects_only_the_plain_distance(speech):
     assert softer.level_matched_mel_distance_db < 0.1
 
 
+@pytest.mark.slow
 def test_same_words_are_closer_than_other_words(speech):
     (first, rate), (counterpart, _), (other, _) = speech
     same_words, other_words = compare(counterpart, first, rate), compare(other, counterpart, rate)
@@ -41,6 +43,7 @@ def test_same_words_are_closer_than_other_words(speech):
     assert same_words.voicing_agreement > other_words.voicing_agreement
 
 
+@pytest.mark.slow
 def test_warping_removes_a_delay(speech):
     audio, rate = speech[0]
     late = np.concatenate([np.zeros(rate // 5, np.float32), audio])
