@@ -104,6 +104,8 @@ def open_audio(path: Path | str) -> Iterator[AudioStream]:
     path = Path(path)
     with ExitStack() as stack:
         try:
+            if path.stat().st_size == 0:
+                raise AudioError(f"'{path}' is empty (0 bytes)")
             reader = _open_reader(path, stack)
         except OSError as error:
             raise AudioError(f"'{path}' cannot be read: {error.strerror or error}") from error
@@ -243,8 +245,5 @@ def _open_reader(path: Path, stack: ExitStack) -> AudioReader:
         if reasons and _MALFORMED in reasons[0]:
             reader.warnings.append(f"damaged: soundfile rejects it ('{reasons[0]}')")
         return reader
-    problem = "is empty (0 bytes)"
-    if path.stat().st_size:
-        found = f"soundfile ('{reasons[0]}') and FFmpeg ('{reasons[-1]}') find no audio in it"
-        problem = f"cannot be decoded: {found}; convert it to wav, or remove it"
-    raise AudioError(f"'{path}' {problem}")
+    found = f"soundfile ('{reasons[0]}') and FFmpeg ('{reasons[-1]}') find no audio in it"
+    raise AudioError(f"'{path}' cannot be decoded: {found}; convert it to wav, or remove it")

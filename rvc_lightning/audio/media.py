@@ -9,7 +9,7 @@ Legend: N samples, C channels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from typing import BinaryIO
 
@@ -70,16 +70,20 @@ class MediaReader(AudioReader):
         super().__init__()
         self._file, self._formats, self._on_progress = file, ",".join(formats), on_progress
         self._container = self._open()
-        tracks = [stream.index for stream in self._container.streams.audio if stream.codec_context]
-        stream = self._track(self._select_track(tracks) if len(tracks) > 1 else tracks[0]) if tracks else None
-        self._errors = 0
-        self._timeline = _Timeline(self._container)
-        self._frames = self._decode(stream) if stream else iter(())
-        self._first = next(self._frames, None)
-        if stream is None or self._first is None:
-            raise AudioError("contains no audio")
-        self.sample_rate = self._first.sample_rate
-        self._set_duration(stream)
+        with ExitStack() as stack:
+            # The file may be closed before the garbage collector finds the container.
+            stack.callback(self.close)
+            tracks = [stream.index for stream in self._container.streams.audio if stream.codec_context]
+            stream = self._track(self._select_track(tracks) if len(tracks) > 1 else tracks[0]) if tracks else None
+            self._errors = 0
+            self._timeline = _Timeline(self._container)
+            self._frames = self._decode(stream) if stream else iter(())
+            self._first = next(self._frames, None)
+            if stream is None or self._first is None:
+                raise AudioError("contains no audio")
+            self.sample_rate = self._first.sample_rate
+            self._set_duration(stream)
+            stack.pop_all()
 
     def close(self) -> None:
         """Release the decoder."""
