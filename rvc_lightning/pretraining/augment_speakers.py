@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import Settings, option
-from rvc_lightning.errors import ConfigurationError, DatasetError, unknown_choice
+from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.pretraining.recordings import TranscribedRecording, read_recordings
 from rvc_lightning.pretraining.synthesizers import FLITE_VOICES, synthesize_flite
 
@@ -31,10 +32,15 @@ resolvers.register()
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentSettings(Settings):
-    """Files of `conf/pretraining_augment_speakers.yaml`."""
+    """Settings of `conf/pretraining_augment_speakers.yaml`."""
 
     output: str = option(help="the folder to write the speakers to")
     recordings: str = option(help="a CSV with the columns path, speaker and transcript")
+    sample_rate: int = option(help="rate of the output", unit="Hz", min=1)
+    paces: list[float] = option(help="factors of playback speed, each of which derives a speaker")
+    minutes: float = option(help="duration of each derived speaker and synthesizer", min=0)
+    synthesizers: list[str] = option(help="voices of flite, which read the transcripts")
+    seed: int = option(help="seed of the choice of sentences", min=0)
 
 
 class Clip(NamedTuple):
@@ -50,44 +56,50 @@ class Clip(NamedTuple):
 @command("pretraining_augment_speakers")
 def main(config: DictConfig) -> None:
     """Write the speakers."""
-    AugmentSettings.from_config(config)
-    write_augmented_speakers(config)
+    write_augmented_speakers(AugmentSettings.from_config(config))
 
 
-def write_augmented_speakers(config: DictConfig) -> None:
-    """Write the speakers that `conf/pretraining_augment_speakers.yaml` describes, a folder each.
+def write_augmented_speakers(settings: AugmentSettings) -> None:
+    """Write the speakers, a folder each.
 
     Raises:
-        ConfigurationError: A pace is out of range, a synthesizer is unknown, or the folder is not empty.
-        DatasetError: The table of recordings cannot be read, or is empty.
+        ConfigurationError: A pace is out of range, a synthesizer is unknown, the folder is not empty, or there are no
+            recordings.
+        DatasetError: The table of recordings cannot be read.
         AudioError: A recording cannot be read.
     """
-    _check(config)
     by_speaker: dict[str, list[TranscribedRecording]] = defaultdict(list)
-    for recording in read_recordings(Path(config.recordings)):
+    for recording in read_recordings(Path(settings.recordings)):
         by_speaker[recording.speaker].append(recording)
-    if not by_speaker:
-        raise DatasetError(f"recordings={config.recordings} lists no recordings")
-    rng = random.Random(config.seed)
+    problems = _problems(settings) if by_speaker else [f"recordings={settings.recordings} lists no recordings"]
+    if problems:
+        raise ConfigurationError("; ".join(problems))
+    rng = random.Random(settings.seed)
     texts = sorted({recording.transcript for recording in itertools.chain(*by_speaker.values())})
     # Synthesizers first, since one may be missing.
-    for voice in config.synthesizers:
-        _write(config, f"flite_{voice}", _synthesized(voice, rng.sample(texts, len(texts)), rng), config.minutes)
+    for voice in settings.synthesizers:
+        clips = _synthesized(voice, rng.sample(texts, len(texts)), rng)
+        _write(settings, f"flite_{voice}", clips, settings.minutes)
     for speaker, recordings in sorted(by_speaker.items()):
-        _write(config, speaker, _played(recordings, 1.0))
-        for pace in config.paces:
+        _write(settings, speaker, _played(recordings, 1.0))
+        for pace in settings.paces:
             shuffled = rng.sample(recordings, len(recordings))
-            _write(config, f"{speaker}_{pace:g}", _played(shuffled, pace), config.minutes)
+            _write(settings, f"{speaker}_{pace:g}", _played(shuffled, pace), settings.minutes)
 
 
-def _check(config: DictConfig) -> None:
-    if any(not 0.5 <= pace <= 2 or pace == 1 for pace in config.paces):
-        raise ConfigurationError(f"paces={list(config.paces)}: choose numbers from 0.5 to 2 other than 1")
-    if unknown := set(config.synthesizers) - set(FLITE_VOICES):
-        raise unknown_choice("synthesizers", min(unknown), FLITE_VOICES)
-    output = Path(config.output)
-    if output.is_dir() and any(output.iterdir()):
-        raise ConfigurationError(f"output={output} is not empty, and its folders would become speakers; choose another")
+def _problems(settings: AugmentSettings) -> list[str]:
+    output = Path(settings.output)
+    problems = {
+        f"paces={settings.paces}: choose numbers from 0.5 to 2 other than 1": any(
+            not 0.5 <= pace <= 2 or pace == 1 for pace in settings.paces
+        ),
+        f"synthesizers={settings.synthesizers}: choose from {', '.join(FLITE_VOICES)}": any(
+            voice not in FLITE_VOICES for voice in settings.synthesizers
+        ),
+        f"output={output} is not empty, and its folders would become speakers; choose another": output.is_dir()
+        and any(output.iterdir()),
+    }
+    return [problem for problem, is_true in problems.items() if is_true]
 
 
 def _played(recordings: Iterable[TranscribedRecording], pace: float) -> Iterator[Clip]:
@@ -100,17 +112,17 @@ def _synthesized(voice: str, texts: Iterable[str], rng: random.Random) -> Iterat
     for text in texts:
         try:
             yield Clip("read", synthesize_flite(voice, text, rng).audio, SAMPLE_RATE)
-        except (KeyError, TimeoutError) as error:
+        except (KeyError, TimeoutExpired) as error:
             log.info("skipped, %r: %s", error, text)
 
 
-def _write(config: DictConfig, speaker: str, clips: Iterable[Clip], minutes: float | None = None) -> None:
+def _write(settings: AugmentSettings, speaker: str, clips: Iterable[Clip], minutes: float | None = None) -> None:
     """Write clips of a speaker until they reach a duration."""
     seconds = 0.0
     for number, clip in enumerate(clips, start=1):
-        audio = resample(clip.audio, clip.sample_rate, config.sample_rate)
-        write_audio(Path(config.output) / speaker / f"{number:05}_{clip.name}.flac", audio, config.sample_rate)
-        seconds += len(audio) / config.sample_rate
+        audio = resample(clip.audio, clip.sample_rate, settings.sample_rate)
+        write_audio(Path(settings.output) / speaker / f"{number:05}_{clip.name}.flac", audio, settings.sample_rate)
+        seconds += len(audio) / settings.sample_rate
         if minutes is not None and seconds >= 60 * minutes:
             break
     log.info("%s: %.1f minutes", speaker, seconds / 60)

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
+from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.io.files import atomic_path
-from rvc_lightning.pretraining.phones import PHONES
 
 MANIFEST = "manifest.jsonl"
 
@@ -27,7 +26,7 @@ class Utterance:
         audio: Path in the corpus.
         speaker: Name of the speaker; `recorded-...` for people.
         sentence: Number of the sentence; utterances of the same words share it.
-        phones: Names from `PHONES`.
+        phones: Names from `phones.PHONES`.
         ends_s: End of each phone in seconds; the first phone starts at 0.
     """
 
@@ -52,26 +51,13 @@ def read_manifest(folder: Path) -> list[Utterance]:
     """
     try:
         lines = (folder / MANIFEST).read_text().splitlines()
-        utterances = [Utterance(**json.loads(line)) for line in lines]
+        return [Utterance(**json.loads(line)) for line in lines]
     except (OSError, ValueError, TypeError) as error:
         raise DatasetError(
             f"'{folder}' is not a corpus: {error}; make one with python -m rvc_lightning.pretraining.synthesize"
         ) from error
-    unknown = {phone for utterance in utterances for phone in utterance.phones} - set(PHONES)
-    if unknown:
-        raise DatasetError(f"'{folder / MANIFEST}' has unknown phones: {', '.join(sorted(unknown))}")
-    return utterances
-
-
-def write_audio(path: Path, audio: np.ndarray) -> None:
-    """Write float audio [T] at 16 kHz as 16-bit FLAC."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.clip(audio, -1, 1), SAMPLE_RATE, subtype="PCM_16")
 
 
 def read_audio(path: Path) -> np.ndarray:
-    """Return audio as int16 [T] at 16 kHz. Raises DatasetError if it cannot be read."""
-    try:
-        return soundfile.read(path, dtype="int16")[0]
-    except (OSError, soundfile.SoundFileError) as error:
-        raise DatasetError(f"'{path}' cannot be read: {error}") from error
+    """Return the audio of an utterance, int16 [T] at 16 kHz. Raises AudioError if it cannot be read."""
+    return (load_audio(path, SAMPLE_RATE)[0] * 2**15).astype(np.int16)

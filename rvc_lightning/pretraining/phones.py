@@ -15,8 +15,8 @@ PHONES = (
     "k", "l", "m", "n", "ng", "ow", "oy", "p", "r", "s", "sh", "t", "th", "uh", "uw", "v", "w", "y", "z", "zh"
 )  # fmt: skip
 
-# Names in Flite and Festival (radio and CMU sets), and in the CMU dictionary in lower case, that differ from the above.
-_ARPABET = {
+# Names in Flite and Festival (radio and CMU sets), and in the CMU dictionary in lower case.
+_ARPABET = {phone: phone for phone in PHONES} | {
     "ax": "ah",
     "axr": "er",
     "ix": "ih",
@@ -104,7 +104,7 @@ def from_arpabet(segments: Iterable[Segment]) -> list[Segment]:
     Raises:
         KeyError: A phone is unknown.
     """
-    return _merged((_known(_ARPABET.get(name, name)), end_s) for name, end_s in segments)
+    return _merged((_ARPABET[name], end_s) for name, end_s in segments)
 
 
 def from_espeak(segments: Iterable[Segment]) -> list[Segment]:
@@ -139,9 +139,3 @@ def _merged(segments: Iterable[Segment]) -> list[Segment]:
             merged.pop()
         merged.append((phone, end_s))
     return merged
-
-
-def _known(phone: str) -> str:
-    if phone not in PHONES:
-        raise KeyError(phone)
-    return phone

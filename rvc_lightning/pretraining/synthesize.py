@@ -8,14 +8,17 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import TimeoutExpired
 
 from omegaconf import DictConfig
 
+from rvc_lightning.audio.encode import write_audio
+from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.pretraining.corpus import Utterance, write_audio, write_manifest
+from rvc_lightning.pretraining.corpus import Utterance, write_manifest
 from rvc_lightning.pretraining.recordings import TranscribedRecording, align_recordings, read_recordings
 from rvc_lightning.pretraining.sentences import sentences
 from rvc_lightning.pretraining.synthesizers import AlignedSpeech, all_synthesizers
@@ -58,7 +61,7 @@ def synthesize(config: DictConfig) -> None:
     utterances: list[Utterance] = []
     for text, speech in itertools.chain(_aligned(recordings), _synthesized(texts, settings.readers, config.seed)):
         audio = f"audio/{len(utterances):06}.flac"
-        write_audio(folder / audio, speech.audio)
+        write_audio(folder / audio, speech.audio, SAMPLE_RATE)
         phones, ends_s = zip(*speech.segments, strict=True)
         ends = [round(end_s, 4) for end_s in ends_s]
         utterances.append(Utterance(audio, speech.speaker, numbers[text], list(phones), ends))
@@ -73,15 +76,13 @@ def synthesize(config: DictConfig) -> None:
 
 def _read_words(path: Path) -> list[str]:
     """Return the words of a list that consist of letters. Raises ConfigurationError if there are none."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    words = [line for line in lines if line.isascii() and line.isalpha() and len(line) > 1]
+    if not words:
         raise ConfigurationError(
             f"words={path}: expected a list with one word per line, such as that of Debian's package wamerican"
-        ) from error
-    if words := [line for line in lines if line.isascii() and line.isalpha() and len(line) > 1]:
-        return words
-    raise ConfigurationError(f"words={path} contains no words")
+        )
+    return words
 
 
 def _aligned(recordings: list[TranscribedRecording]) -> Iterator[tuple[str, AlignedSpeech]]:
@@ -107,7 +108,7 @@ def _synthesized(texts: list[str], readers: int, seed: int) -> Iterator[tuple[st
         for synthesizer in rng.sample(all_synthesizers(), readers):
             try:
                 yield text, synthesizer(text, rng)
-            except (KeyError, TimeoutError) as error:
+            except (KeyError, TimeoutExpired) as error:
                 log.info("skipped, %r: %s", error, text)
 
 

@@ -65,7 +65,7 @@ class AlignedSpeech:
 Synthesizer = Callable[[str, random.Random], AlignedSpeech]
 """Function from a sentence and a source of random choices to speech.
 
-Raises ConfigurationError if it is not installed, KeyError for an unknown phone, and TimeoutError.
+Raises ConfigurationError if it is not installed, KeyError for an unknown phone, and TimeoutExpired.
 """
 
 
@@ -111,13 +111,11 @@ def _run(*command: str) -> str:
 
     Raises:
         ConfigurationError: The program is not installed, or fails.
-        TimeoutError: The program does not exit in time.
+        TimeoutExpired: The program does not exit in time.
     """
     try:
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S).stdout
-    except subprocess.TimeoutExpired as error:
-        raise TimeoutError(f"{command[0]} did not exit within {_TIMEOUT_S} s") from error
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, subprocess.CalledProcessError) as error:
         raise ConfigurationError(f"synthesis requires the program {command[0]}, which fails: {error}") from error
 
 

@@ -9,8 +9,8 @@ import soundfile
 from hydra import compose, initialize_config_module
 
 from rvc_lightning.cli import resolvers
-from rvc_lightning.errors import ConfigurationError, DatasetError
-from rvc_lightning.pretraining.augment_speakers import write_augmented_speakers
+from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.pretraining.augment_speakers import AugmentSettings, write_augmented_speakers
 
 resolvers.register()
 
@@ -32,7 +32,8 @@ def augment(tmp_path):
     def run(*overrides):
         overrides = [f"output={tmp_path / 'speakers'}", f"recordings={tmp_path / 'table.csv'}", *overrides]
         with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
-            write_augmented_speakers(compose("pretraining_augment_speakers", overrides=overrides))
+            config = compose("pretraining_augment_speakers", overrides=overrides)
+        write_augmented_speakers(AugmentSettings.from_config(config))
         return tmp_path / "speakers"
 
     return run
@@ -84,5 +85,5 @@ def test_a_folder_that_is_not_empty(augment):
 
 def test_an_empty_table(augment, tmp_path):
     (tmp_path / "table.csv").write_text("path,speaker,transcript\n")
-    with pytest.raises(DatasetError, match="lists no recordings"):
+    with pytest.raises(ConfigurationError, match="lists no recordings"):
         augment()

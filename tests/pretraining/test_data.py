@@ -49,10 +49,8 @@ def test_write_and_read_a_manifest(tmp_path):
 def test_a_folder_that_is_not_a_corpus(tmp_path):
     with pytest.raises(DatasetError, match="is not a corpus"):
         read_manifest(tmp_path)
-    (tmp_path / "manifest.jsonl").write_text(
-        '{"audio": "a", "speaker": "b", "sentence": 0, "phones": ["qq"], "ends_s": [1]}'
-    )
-    with pytest.raises(DatasetError, match="qq"):
+    (tmp_path / "manifest.jsonl").write_text('{"audio": "a", "place": "b"}')
+    with pytest.raises(DatasetError, match="place"):
         read_manifest(tmp_path)
 
 

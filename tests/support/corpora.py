@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.audio.frames import SAMPLE_RATE
-from rvc_lightning.pretraining.corpus import Utterance, write_audio, write_manifest
+from rvc_lightning.pretraining.corpus import Utterance, write_manifest
 
 TONES_HZ = {"pau": 0, "aa": 300, "iy": 700, "s": 2500, "m": 1200}
 
@@ -21,7 +22,7 @@ def make_corpus(folder, sentences=6, speakers=("recorded-anna", "tone-a", "tone-
         for number, speaker in enumerate(speakers):
             seconds = 0.1 + 0.05 * number
             audio = f"audio/{len(utterances):06}.flac"
-            write_audio(folder / audio, tones(phones, seconds))
+            write_audio(folder / audio, tones(phones, seconds), SAMPLE_RATE)
             ends_s = [seconds * (position + 1) for position in range(len(phones))]
             utterances.append(Utterance(audio, speaker, sentence, phones, ends_s))
     write_manifest(folder, utterances)
