@@ -109,8 +109,7 @@ def _onnx(args: argparse.Namespace) -> None:
     from rvc_lightning.voice.onnx import export_onnx, graph_inputs
 
     difference = export_onnx(args.voice, args.output)
-    rows = [(name, kind, ", ".join(map(str, shape))) for name, kind, shape in graph_inputs(args.output)]
-    inputs = "\n".join(format_columns([("input", "type", "shape"), *rows], numbers=False))
+    inputs = "\n".join(format_columns([("input", "type", "shape"), *graph_inputs(args.output)], numbers=False))
     log.info("graph: %s\nlargest difference to torch: %.1e\n%s", args.output, difference, inputs)
     log.info("The inputs are described at the top of rvc_lightning/voice/onnx.py")
 

@@ -30,7 +30,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,29 +81,9 @@ def export_onnx(path: Path, output: Path) -> float:
     return difference
 
 
-class GraphInput(NamedTuple):
-    """Name, type and shape of an input."""
-
-    name: str
-    type: str
-    """Name of the numpy type: float32 or int64."""
-    shape: tuple[str | int, ...]
-    """Sizes; free ones by name, batch or frames."""
-
-
-def graph_inputs(path: Path) -> list[GraphInput]:
-    """Return the inputs of a graph that `export_onnx` wrote, in order."""
-    import onnx
-
-    inputs = onnx.load(str(path), load_external_data=False).graph.input
-    return [
-        GraphInput(
-            value.name,
-            onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
-            tuple(size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim),
-        )
-        for value in inputs
-    ]
+def graph_inputs(path: Path) -> list[tuple[str, str, str]]:
+    """Return name, type and shape of each input of a graph, in order; free sizes have names."""
+    return [(one.name, one.type, ", ".join(map(str, one.shape))) for one in _session(path).get_inputs()]
 
 
 class VoiceGraph(nn.Module):
@@ -221,12 +201,15 @@ def _metadata(voice: Voice, graph: VoiceGraph, name: str) -> dict[str, str]:
     return {f"rvc_lightning.{key}": str(value) for key, value in values.items()}
 
 
-def _largest_difference(graph: VoiceGraph, path: Path) -> float:
-    """Return the largest difference between the graph at `path` and torch."""
+def _session(path: Path) -> Any:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    largest = 0.0
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def _largest_difference(graph: VoiceGraph, path: Path) -> float:
+    """Return the largest difference between the graph at `path` and torch."""
+    session, largest = _session(path), 0.0
     for batch, frames in _CHECKED_SIZES:
         inputs = graph.inputs(batch, frames)
         (audio,) = session.run(["audio"], {name: value.numpy() for name, value in inputs.items()})

@@ -95,7 +95,12 @@ class Voice:
 
     @property
     def speaker_names(self) -> list[str]:
-        """Names of the speakers by number; [] if the file has none."""
+        """Names of the speakers by row of the table; [] if the file has none.
+
+        Speakers of numbered folders are stored in consecutive rows, with the number of the folder as their name, which
+        `speaker=` accepts. Rows by folder number would store 225 untrained rows for one folder 225, more than the 109
+        rows of the published pairs. Other tools, which read no names, list such speakers as 0, 1, ….
+        """
         names = self.training_info.get("speakers")
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             return []
@@ -103,7 +108,7 @@ class Voice:
 
     @property
     def speaker_numbers(self) -> range:
-        """Numbers of the trained speakers: those with a name, or all rows of the table if there are no names.
+        """Rows of the trained speakers: those with a name, or all rows of the table if there are no names.
 
         The table has more rows than speakers if training started from a published pair.
         """

@@ -16,6 +16,9 @@ SMALL = (
 )
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(autouse=True)
 def working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -57,7 +60,6 @@ def test_printed_command_quotes_paths(experiment, sizes, discriminator):
     assert config.pretrained.generator == str(folder / "G_2333333.pth")
 
 
-@pytest.mark.slow
 def test_printed_command_trains_from_the_pair(experiment, sizes, discriminator, tmp_path):
     write_training_pair(experiment, sizes, discriminator, epoch=7)
     overrides = printed_overrides(command("importers", f"folder={experiment}"))

@@ -10,6 +10,7 @@ from rvc_lightning.importers.pair import newest_pair
 from rvc_lightning.training.pretrained import PretrainedConfig, read_pretrained
 
 
+@pytest.mark.slow
 def test_pair_and_its_weights(experiment, sizes, discriminator):
     networks = write_training_pair(experiment, sizes, discriminator, epoch=40)
     pair = newest_pair(experiment)
@@ -28,6 +29,7 @@ def test_newest_pair_is_that_of_the_latest_epoch(experiment, sizes, discriminato
     assert newest_pair(experiment).generator.name == "G_480.pth"
 
 
+@pytest.mark.slow
 def test_files_of_different_epochs_are_rejected(experiment, sizes, discriminator):
     write_training_pair(experiment, sizes, discriminator, epoch=7)
     old = (experiment / "D_2333333.pth").read_bytes()

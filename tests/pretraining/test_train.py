@@ -46,6 +46,7 @@ def test_train_and_resume(tmp_path):
     assert torch.load(last, weights_only=True)["epoch"] == 2
 
 
+@pytest.mark.slow
 def test_a_hostile_checkpoint_runs_no_code(tmp_path):
     class Calling:
         def __reduce__(self):

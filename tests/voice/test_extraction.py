@@ -15,7 +15,7 @@ from rvc_lightning.voice.layouts import convert_layout
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """What an RVC training leaves: generator, sizes, and what is known of the data."""
+    """Return a function that writes a checkpoint of a generator with the JSON files beside it."""
 
     def make(rate_key="sample_rate", **changes):
         config = quick_config(posterior_layers=16, **changes)

@@ -11,7 +11,7 @@ from rvc_lightning import Voice
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.voice import onnx as export
 from rvc_lightning.voice.__main__ import main
-from rvc_lightning.voice.onnx import GraphInput, VoiceGraph, export_onnx, graph_inputs
+from rvc_lightning.voice.onnx import VoiceGraph, export_onnx, graph_inputs
 
 WITH_PITCH = ("content", "lengths", "coarse_pitch", "f0_hz", "speaker", "noise")
 
@@ -40,9 +40,9 @@ def test_exported_graph_matches_torch(generator, tmp_path):
         "noise": ["batch", 8, "frames"],
         "source_noise": ["batch", "frames", 80],
     }
-    assert [(one.name, list(one.shape)) for one in graph_inputs(path)] == list(shapes.items())
-    assert {one.name for one in graph_inputs(path) if one.type == "int64"} == {"lengths", "coarse_pitch", "speaker"}
-    assert {one.type for one in graph_inputs(path)} == {"int64", "float32"}
+    types = {name: kind for name, kind, _ in graph_inputs(path)}
+    assert list(types) == list(shapes) and set(types.values()) == {"tensor(float)", "tensor(int64)"}
+    assert {name for name, kind in types.items() if kind == "tensor(int64)"} == {"lengths", "coarse_pitch", "speaker"}
     for batch, frames in ((1, 7), (4, 90)):
         inputs = graph.inputs(batch, frames)
         assert list(inputs) == list(shapes)
@@ -127,12 +127,12 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
 
 def test_command_lists_the_inputs(tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO", "rvc_lightning.voice")
-    given = [GraphInput("content", "float32", ("batch", "frames", 768)), GraphInput("lengths", "int64", ("batch",))]
+    given = [("content", "tensor(float)", "batch, frames, 768"), ("lengths", "tensor(int64)", "batch")]
     monkeypatch.setattr(export, "export_onnx", lambda voice, output: 1e-6)
     monkeypatch.setattr(export, "graph_inputs", lambda path: given)
     main(["onnx", "voice.pth", str(tmp_path / "voice.onnx")])
     lines = caplog.text.splitlines()
     assert [line.split() for line in lines if "batch" in line] == [
-        ["content", "float32", "batch,", "frames,", "768"],
-        ["lengths", "int64", "batch"],
+        ["content", "tensor(float)", "batch,", "frames,", "768"],
+        ["lengths", "tensor(int64)", "batch"],
     ]

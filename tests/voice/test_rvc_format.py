@@ -3,18 +3,13 @@
 import pytest
 import torch
 from golden import GOLDEN
+from voices import VOICES, parametrized, raw
 
 from rvc_lightning import Voice
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.models import Discriminator, Synthesizer
 from rvc_lightning.models.generators import GENERATORS
 from rvc_lightning.voice import rvc_format
-
-VOICES = sorted((GOLDEN / "voices").glob("*.pth"))
-
-
-def raw(path):
-    return torch.load(path, weights_only=True)
 
 
 @pytest.mark.parametrize("path", VOICES, ids=lambda path: path.stem)
@@ -26,25 +21,19 @@ def test_names_round_trip(path):
     assert all(torch.equal(back[name], tensor.float()) for name, tensor in stored.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", VOICES, ids=lambda path: path.stem)
 def test_parametrized_weight_norm_is_read(path):
     stored = raw(path)
-    new = {old: f".parametrizations.weight.original{n}" for n, old in enumerate((".weight_g", ".weight_v"))}
-    stored["weight"] = {
-        next((name.removesuffix(old) + now for old, now in new.items() if name.endswith(old)), name): tensor
-        for name, tensor in stored["weight"].items()
-    }
-    assert any("parametrizations" in name for name in stored["weight"])
-    state, expected = (
-        Voice.from_file_content(stored).synthesizer.state_dict(),
-        Voice.load(path).synthesizer.state_dict(),
-    )
+    stored["weight"] = parametrized(stored["weight"])
+    state = Voice.from_file_content(stored).synthesizer.state_dict()
+    expected = Voice.load(path).synthesizer.state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", VOICES, ids=lambda path: path.stem)
 def test_export_has_the_names_shapes_and_entries_of_the_file(path):
-    """Start from new networks, not from a file."""
     stored = raw(path)
     config = Voice.load(path).config
     exported = Voice.from_synthesizer(config, Synthesizer(config).state_dict(), {})
@@ -54,15 +43,6 @@ def test_export_has_the_names_shapes_and_entries_of_the_file(path):
     assert exported.information["vocoder"] == stored.get("vocoder", "HiFi-GAN")
     assert exported.information["version"] == stored.get("version", "v1")
     assert rvc_format.config_to_list(config) == stored["config"]
-
-
-def test_golden_blend_is_the_weighted_mean():
-    """The 40 kHz voice at ratio 0.3 with the same voice times 0.5 (SPECIFICATION.md, section 1.5)."""
-    first, blend = (Voice.load(GOLDEN / f"voices/v2_f0_40k_{kind}.pth") for kind in ("hifigan", "blend"))
-    assert blend.sample_rate == 40000
-    for name, tensor in first.weights.items():
-        whole, half = tensor.float(), (tensor.float() / 2).half().float()
-        assert torch.equal(blend.weights[name], (0.3 * whole + 0.7 * half).half())
 
 
 def test_every_generator_has_a_name_in_files():
