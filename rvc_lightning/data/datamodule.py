@@ -103,15 +103,7 @@ class RVCDataModule(LightningDataModule):
     """The slices of a prepared dataset, batched by length."""
 
     def __init__(self, folder: Path | str, **settings: Any) -> None:
-        """Check the settings; the manifest is read in `setup`.
-
-        Args:
-            folder: The prepared dataset.
-            **settings: The fields of `DataConfig`.
-
-        Raises:
-            ConfigurationError: A setting is missing, unknown or out of range.
-        """
+        """Check the settings, the fields of `DataConfig`; the manifest in `folder` is read in `setup`."""
         super().__init__()
         self.folder = Path(folder)
         self.config = DataConfig.from_values(settings)

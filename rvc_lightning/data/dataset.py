@@ -39,13 +39,7 @@ class SliceDataset(Dataset[Example]):
     """Reads slices with their pitch and content features from disk."""
 
     def __init__(self, folder: Path, rows: Sequence[ManifestRow], max_frames: int) -> None:
-        """Store what to read.
-
-        Args:
-            folder: The prepared dataset; paths of the rows are relative to it.
-            rows: The slices.
-            max_frames: Maximum length in frames of 10 ms; longer slices are truncated.
-        """
+        """Read slices of the dataset in `folder`, truncated to `max_frames` of 10 ms."""
         self.folder, self.rows, self.max_frames = folder, rows, max_frames
 
     def __len__(self) -> int:
@@ -92,18 +86,7 @@ class SilentClips(Dataset[Example]):
     def __init__(
         self, content: Path, speakers: Iterable[int], clips_per_speaker: int, sample_rate: int, max_frames: int
     ) -> None:
-        """Read the content of silence.
-
-        Args:
-            content: Path of the content of silence, npy [F, C].
-            speakers: Numbers of the speakers.
-            clips_per_speaker: Number of clips of each speaker.
-            sample_rate: Rate of the voice in Hz.
-            max_frames: Maximum length in frames of 10 ms.
-
-        Raises:
-            DatasetError: The file is missing or damaged.
-        """
+        """Read the content of silence, npy [F, C]. Raises DatasetError if that file is missing or damaged."""
         self.content = torch.from_numpy(read_feature(content, 2).astype(np.float32))
         self.frames = min(CONTENT_REPEAT * len(self.content), max_frames)
         self.samples = self.frames * hop_samples(sample_rate)
@@ -132,11 +115,7 @@ class CachedSlices(Dataset[Example]):
     """
 
     def __init__(self, slices: Dataset[Example]) -> None:
-        """Read all of `slices`, which must have a length.
-
-        Raises:
-            DatasetError: A file is missing or damaged.
-        """
+        """Read all of `slices`, which must have a length. Raises DatasetError if a file is missing or damaged."""
         examples = [slices[index] for index in range(len(slices))]  # type: ignore[arg-type]
         self.rows = [(example.id, example.frames, example.speaker) for example in examples]
         self.content = _ConcatTensors([_compact(example.content) for example in examples])

@@ -63,13 +63,7 @@ class FeatureTask(NamedTuple):
 
 
 def missing_features(layout: Layout, folder: str, result: SlicingResult) -> Iterator[FeatureTask]:
-    """Yield the slices of a recording that lack features.
-
-    Args:
-        layout: Folders of the dataset.
-        folder: Name of the recording's folder.
-        result: The result of slicing it.
-    """
+    """Yield the slices that lack features, of the recording with this folder and result."""
     with_pitch, with_content = (
         existing_slices(kind / recording_path(folder)) for kind in (layout.pitch, layout.content)
     )
@@ -109,14 +103,7 @@ class FeatureExtraction(lightning.LightningModule):
     def __init__(
         self, tasks: Sequence[FeatureTask], encoder: ContentEncoder, pitch: PitchTracker, config: ExtractionConfig
     ) -> None:
-        """Store the networks.
-
-        Args:
-            tasks: Slices without features; those of the first rank count.
-            encoder: The content encoder.
-            pitch: A network, or an extractor that runs in the workers.
-            config: How slices are read and batched.
-        """
+        """Store the networks; a pitch extractor that is not a network runs in the workers."""
         super().__init__()
         # With few slices a rank may have no batch.
         self.allow_zero_length_dataloader_with_multiple_devices = True

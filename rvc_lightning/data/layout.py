@@ -38,18 +38,11 @@ _EXACT_PRECISION = "32-true"
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders of a dataset for one recipe.
-
-    Attributes:
-        output: Folder of the dataset.
-        sample_rate: Rate of the slices in Hz.
-        slices: Folder of the audio.
-        pitch: Folder of f0_hz.
-        content: Folder of the content features.
-    """
+    """The folders of a dataset for one recipe."""
 
     output: Path
     sample_rate: int
+    """Rate of the slices in Hz."""
     slices: Path
     pitch: Path
     content: Path
@@ -73,12 +66,7 @@ class Layout:
         )
 
     def slice_paths(self, folder: str, number: int) -> tuple[Path, Path, Path]:
-        """Return the paths of audio, pitch and content of a slice.
-
-        Args:
-            folder: Name of the recording's folder, or `SILENCE`.
-            number: Number of the slice in its recording.
-        """
+        """Return the paths of audio, pitch and content of a slice; `folder` is that of a recording, or `SILENCE`."""
         name = SILENCE if folder == SILENCE else f"{recording_path(folder)}/{slice_path(number)}"
         return self.slices / f"{name}.wav", self.pitch / f"{name}.npy", self.content / f"{name}.npy"
 

@@ -96,13 +96,7 @@ def prepare(
 
 
 def identify(listed: RecordingList, audio: Path, output: Path, update_cache: bool = True) -> RecordingList:
-    """Identify recordings by their content, and check that an existing dataset was made from them.
-
-    Args:
-        listed: The recordings of the input.
-        audio: The input.
-        output: Folder of the dataset.
-        update_cache: Whether to write the cache of digests.
+    """Identify recordings of the input by their content, and check that an existing dataset was made from them.
 
     Raises:
         DatasetError: The dataset was made from other recordings, most of which are not among these. Since recordings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -27,46 +27,35 @@ from rvc_lightning.errors import AudioError
 
 @dataclass(frozen=True)
 class PlannedRecording:
-    """A recording that would be used.
-
-    Attributes:
-        recording: Path relative to the audio folder.
-        speaker: Name of the speaker.
-        seconds: Length according to the header; None if the header does not contain it.
-        slices: Number of slices; an estimate without silence if the recording is not sliced yet.
-        slice_seconds: Length of all slices.
-        is_done: Whether slices, pitch and content exist.
-    """
+    """A recording that would be used."""
 
     recording: str
+    """Path relative to the audio folder."""
     speaker: str
     seconds: float | None
+    """Length according to the header; None if the header does not contain it."""
     slices: int
+    """Number of slices; an estimate without silence if the recording is not sliced yet."""
     slice_seconds: float
     is_done: bool
+    """Whether slices, pitch and content exist."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What a preparation would do.
-
-    Attributes:
-        audio: Folder or file of the recordings.
-        output: Folder of the dataset.
-        recordings: Recordings that would be used, sorted.
-        skipped: All other files with the reason, as far as it is known without decoding them.
-        needed_bytes: Estimated size of the missing files.
-        free_bytes: Free space on the disk.
-        notes: Remarks on the whole folder.
-    """
+    """Result of a preparation that has not happened yet."""
 
     audio: str
     output: str
     recordings: list[PlannedRecording]
     skipped: list[SkippedFile]
+    """All other files with the reason, as far as it is known without decoding them."""
     needed_bytes: int
+    """Estimated size of the missing files."""
     free_bytes: int
-    notes: list[str] = field(default_factory=list)
+    """Free space on the disk."""
+    notes: list[str]
+    """Remarks on the whole folder."""
 
     def summary(self) -> str:
         """Return recordings, speakers, skipped files and disk space as text."""
@@ -79,38 +68,31 @@ class Preview:
         disk = f"disk: needs about {self.needed_bytes / 1e9:.2f} GB, has {self.free_bytes / 1e9:.2f} GB"
         if self.needed_bytes > self.free_bytes:
             disk += ": not enough, choose a folder on another disk with paths.datasets=FOLDER"
-        lines = [*self._recording_table(), "", *self._speaker_table(), "", *skipped_lines(self.skipped), *self.notes]
+        lines = [*_recording_table(self.recordings), "", *_speaker_table(self.recordings), ""]
+        lines += [*skipped_lines(self.skipped), *self.notes]
         lines += ["lengths are from the headers; silence and damage are found in the preparation", disk]
         return "\n".join([head, *(f"  {line}".rstrip() for line in lines)])
 
-    def _recording_table(self) -> list[str]:
-        rows = [
-            (
-                recording.recording,
-                recording.speaker,
-                "unknown" if recording.seconds is None else format_duration(recording.seconds),
-                f"{'' if recording.is_done else '~'}{recording.slices}",
-                "done" if recording.is_done else "",
-            )
-            for recording in self.recordings
-        ]
-        return format_columns([("recording", "speaker", "length", "slices", ""), *rows])
 
-    def _speaker_table(self) -> list[str]:
-        by_speaker: dict[str, list[PlannedRecording]] = defaultdict(list)
-        for recording in self.recordings:
-            by_speaker[recording.speaker].append(recording)
-        rows = [
-            (
-                name,
-                str(len(group)),
-                f"{sum(recording.slice_seconds for recording in group) / 60:.1f}",
-                str(sum(recording.slices for recording in group)),
-                str(sum(recording.is_done for recording in group)),
-            )
-            for name, group in by_speaker.items()
-        ]
-        return format_columns([("speaker", "recordings", "minutes", "slices", "done"), *rows])
+def _recording_table(recordings: Sequence[PlannedRecording]) -> list[str]:
+    rows = [("recording", "speaker", "length", "slices", "")]
+    for one in recordings:
+        length = "unknown" if one.seconds is None else format_duration(one.seconds)
+        slices, state = (str(one.slices), "done") if one.is_done else (f"~{one.slices}", "")
+        rows.append((one.recording, one.speaker, length, slices, state))
+    return format_columns(rows)
+
+
+def _speaker_table(recordings: Sequence[PlannedRecording]) -> list[str]:
+    by_speaker: dict[str, list[PlannedRecording]] = defaultdict(list)
+    for one in recordings:
+        by_speaker[one.speaker].append(one)
+    rows = [("speaker", "recordings", "minutes", "slices", "done")]
+    for name, group in by_speaker.items():
+        minutes = sum(one.slice_seconds for one in group) / 60
+        counts = (sum(one.slices for one in group), sum(one.is_done for one in group))
+        rows.append((name, str(len(group)), f"{minutes:.1f}", *map(str, counts)))
+    return format_columns(rows)
 
 
 def preview(audio: Path, output: Path, recipe: Recipe, *, content_dim: int, precision: str) -> Preview:
@@ -158,23 +140,17 @@ def _needed_bytes(planned: Sequence[PlannedRecording], sample_rate: int, content
 def _plan(recording: Recording, layout: Layout, recipe: Recipe) -> PlannedRecording | SkippedFile:
     """Describe a recording from its slices, or from its header as if it contained no silence."""
     result = SlicingResult.read(layout.slices, recording) if recording.folder else None
-    if result is not None and not result.slices:
-        return SkippedFile(recording.name, result.skip_reason)
-    seconds: float | None
-    if result is not None:
-        seconds, slices = result.seconds, len(result.slices)
-        slice_seconds = sum(entry.samples for entry in result.slices) / recipe.sample_rate
-    else:
+    if result is None:
         try:
             seconds = recorded_seconds(recording.path)
         except AudioError as error:
             return SkippedFile(recording.name, str(error).removeprefix(f"'{recording.path}' "))
-        slices, slice_seconds = estimate_slices(seconds or 0.0, recipe.slicing)
+        estimate = estimate_slices(seconds or 0.0, recipe.slicing)
+        return PlannedRecording(recording.name, recording.speaker, seconds, *estimate, is_done=False)
+    if not result.slices:
+        return SkippedFile(recording.name, result.skip_reason)
+    slice_seconds = sum(entry.samples for entry in result.slices) / recipe.sample_rate
+    is_done = not any(missing_features(layout, recording.folder, result))
     return PlannedRecording(
-        recording=recording.name,
-        speaker=recording.speaker,
-        seconds=seconds,
-        slices=slices,
-        slice_seconds=slice_seconds,
-        is_done=result is not None and not any(missing_features(layout, recording.folder, result)),
+        recording.name, recording.speaker, result.seconds, len(result.slices), slice_seconds, is_done
     )

@@ -75,12 +75,7 @@ class RecordingList:
 
 
 def list_recordings(audio: Path, output: Path, selection: SelectionConfig) -> RecordingList:
-    """List the selected recordings without reading them.
-
-    Args:
-        audio: A folder of recordings, or one recording.
-        output: Folder of the dataset, which is not searched.
-        selection: Which recordings are used, and their speakers.
+    """List the selected recordings without reading them; `output` is not searched.
 
     Raises:
         DatasetError: `audio` does not exist.
@@ -98,15 +93,12 @@ def list_recordings(audio: Path, output: Path, selection: SelectionConfig) -> Re
 
 
 def add_fingerprints(recordings: Sequence[Recording], output: Path, update_cache: bool = True) -> RecordingList:
-    """Identify recordings by their content.
+    """Return the recordings with their folder, size and digest, in the same order, and those that cannot be read.
 
     Args:
         recordings: From `list_recordings`.
         output: Folder of the dataset, which contains the cached digests.
         update_cache: Whether to write the cache.
-
-    Returns:
-        The recordings with their folder, size and digest, in the same order, and those that cannot be read.
     """
     cache = _read_cache(output / FINGERPRINTS_NAME)
     identified: list[Recording] = []

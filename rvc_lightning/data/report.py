@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -24,80 +24,61 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class UsedRecording:
-    """A recording with at least one slice in the dataset.
-
-    Attributes:
-        recording: Path relative to the audio folder.
-        speaker: Number of its speaker.
-        seconds: Length of the recording.
-        slices: Number of its slices.
-        slice_seconds: Length of all slices; overlaps count twice.
-        silence_seconds: Length of the silence that was dropped.
-        levels: Loudness, clipping and silence of the original recording.
-        left_out: Parts that are not used.
-        notes: Remarks: truncated, clipped, or the same sound as another file.
-    """
+    """A recording with at least one slice in the dataset."""
 
     recording: str
+    """Path relative to the audio folder."""
     speaker: int
+    """Number of its speaker."""
     seconds: float
     slices: int
     slice_seconds: float
+    """Length of all slices; overlaps count twice."""
     silence_seconds: float
+    """Length of the silence that was dropped."""
     levels: Levels
-    left_out: list[SkippedPart] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    """Levels of the original recording."""
+    left_out: list[SkippedPart]
+    """Parts that are not used."""
+    notes: list[str]
+    """Remarks: truncated, clipped, or the same sound as another file."""
 
 
 @dataclass(frozen=True)
 class SpeakerSummary:
-    """Figures of a speaker.
-
-    Attributes:
-        name: Name of the speaker; its number is its index in the list.
-        recordings: Number of recordings used.
-        slices: Number of slices.
-        seconds: Length of the slices.
-        pitch: Pitch of the slices.
-        levels: Means over the recordings, weighted by length; loudness as mean power.
-    """
+    """Figures of a speaker."""
 
     name: str
+    """Name of the speaker; its number is its index in the list."""
     recordings: int
     slices: int
     seconds: float
+    """Length of the slices."""
     pitch: PitchHistogram
+    """Pitch of the slices."""
     levels: Levels
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values; the pitch as its range and as seconds by semitone."""
-        return {**asdict(self), "pitch": self.pitch.to_dict()}
+    """Means over the recordings, weighted by length; loudness as mean power."""
 
 
 @dataclass(frozen=True)
 class PreparationReport:
-    """The result of a preparation: each file of the input is in `used` or in `skipped`.
-
-    Attributes:
-        audio: Folder or file that was prepared.
-        output: Folder of the prepared dataset.
-        used: Recordings, sorted.
-        skipped: All other files with their reasons, sorted.
-        speakers: Figures of the speakers, by number.
-        duplicates: Recordings that are used although they sound like an earlier one: (recording, earlier one).
-        notes: Remarks on the whole folder.
-        speeds: Seconds of audio per second of each stage that had work: slicing by all processes together, pitch and
-            content by one process or device.
-    """
+    """The result of a preparation: each file of the input is in `used` or in `skipped`."""
 
     audio: str
+    """Folder or file that was prepared."""
     output: str
+    """Folder of the prepared dataset."""
     used: list[UsedRecording]
     skipped: list[SkippedFile]
-    speakers: list[SpeakerSummary] = field(default_factory=list)
-    duplicates: list[tuple[str, str]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    speeds: dict[str, float] = field(default_factory=dict)
+    speakers: list[SpeakerSummary]
+    """Figures of the speakers, by number."""
+    duplicates: list[tuple[str, str]]
+    """Recordings that are used although they sound like an earlier one: (recording, earlier one)."""
+    notes: list[str]
+    """Remarks on the whole folder."""
+    speeds: dict[str, float]
+    """Seconds of audio per second of each stage that had work: slicing by all processes together, pitch and content by
+    one process or device."""
 
     @property
     def seconds(self) -> float:
@@ -121,7 +102,7 @@ class PreparationReport:
             "slices": self.slices,
             "slice_seconds": self.slice_seconds,
             **asdict(self),
-            "speakers": [speaker.to_dict() for speaker in self.speakers],
+            "speakers": [{**asdict(speaker), "pitch": speaker.pitch.to_dict()} for speaker in self.speakers],
             "duplicates": [{"recording": name, "same_as": original} for name, original in self.duplicates],
         }
 
@@ -155,26 +136,20 @@ class PreparationReport:
 def summarize_speakers(
     names: Sequence[str], used: Iterable[UsedRecording], pitch: Mapping[int, PitchHistogram]
 ) -> list[SpeakerSummary]:
-    """Return the figures of each speaker.
-
-    Args:
-        names: Names of the speakers, by number.
-        used: All recordings used.
-        pitch: Pitch of the slices by the number of the speaker.
-    """
-    by_speaker: dict[int, list[UsedRecording]] = defaultdict(list)
+    """Return the figures of each speaker; `pitch` is that of the slices by the number of the speaker."""
+    groups: list[list[UsedRecording]] = [[] for _ in names]
     for recording in used:
-        by_speaker[recording.speaker].append(recording)
+        groups[recording.speaker].append(recording)
     return [
         SpeakerSummary(
             name=name,
-            recordings=len(by_speaker[number]),
-            slices=sum(recording.slices for recording in by_speaker[number]),
-            seconds=sum(recording.slice_seconds for recording in by_speaker[number]),
+            recordings=len(group),
+            slices=sum(recording.slices for recording in group),
+            seconds=sum(recording.slice_seconds for recording in group),
             pitch=pitch[number],
-            levels=_mean_levels(by_speaker[number]),
+            levels=_mean_levels(group),
         )
-        for number, name in enumerate(names)
+        for number, (name, group) in enumerate(zip(names, groups, strict=True))
     ]
 
 

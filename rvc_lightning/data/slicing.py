@@ -33,11 +33,7 @@ _MAX_SECONDS = 86_400
 
 @dataclass(frozen=True, kw_only=True)
 class SlicingConfig(Settings, group="slicing"):
-    """How recordings become slices.
-
-    Raises:
-        ConfigurationError: A value is out of range, or values contradict each other.
-    """
+    """How recordings become slices."""
 
     mode: str = option(
         help="automatic cuts at silences, drops them and cuts the pieces into slices; simple cuts into slices of equal "
@@ -73,14 +69,10 @@ class SlicingConfig(Settings, group="slicing"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if 2 * self.overlap_seconds >= self.slice_seconds:
+        if 2 * self.overlap_seconds >= self.slice_seconds or self.min_seconds > self.slice_seconds:
             raise ConfigurationError(
-                f"slicing.overlap_seconds={self.overlap_seconds} must be less than half of "
-                f"slicing.slice_seconds={self.slice_seconds}"
-            )
-        if self.min_seconds > self.slice_seconds:
-            raise ConfigurationError(
-                f"slicing.min_seconds={self.min_seconds} must not exceed slicing.slice_seconds={self.slice_seconds}"
+                f"slicing.slice_seconds={self.slice_seconds}: choose at least slicing.min_seconds={self.min_seconds}, "
+                f"and more than twice slicing.overlap_seconds={self.overlap_seconds}"
             )
 
 
@@ -103,21 +95,18 @@ class SkippedPart:
 
 @dataclass(frozen=True)
 class CutPlan:
-    """Where to cut a recording.
-
-    Attributes:
-        audio: The audio to cut, normalized if that is done for each recording.
-        gain: Gain of that normalization.
-        spans: Start and end of each slice in samples.
-        silence_seconds: Length of the silence that mode automatic drops.
-        skip_reason: Why there are no slices; None if there are some.
-    """
+    """Where to cut a recording."""
 
     audio: Samples
+    """The audio to cut, normalized if that is done for each recording."""
     gain: float
+    """Gain of that normalization."""
     spans: list[tuple[int, int]]
+    """Start and end of each slice in samples."""
     silence_seconds: float
+    """Length of the silence that mode automatic drops."""
     skip_reason: str | None = None
+    """Why there are no slices; None if there are some."""
 
 
 def clean_blocks(blocks: Iterable[np.ndarray], sample_rate: int, slicing: SlicingConfig) -> Iterator[np.ndarray]:
@@ -130,14 +119,9 @@ def clean_blocks(blocks: Iterable[np.ndarray], sample_rate: int, slicing: Slicin
 
 
 def plan_cut(audio: Samples, sample_rate: int, slicing: SlicingConfig) -> CutPlan:
-    """Decide where to cut a recording that has passed through `clean_blocks`.
+    """Decide where to cut a recording, float32 [N], that has passed through `clean_blocks`.
 
     Every sample is part of a slice, of a part that is reported as skipped, or of a silence.
-
-    Args:
-        audio: The recording, float32 [N].
-        sample_rate: Its rate in Hz.
-        slicing: The settings.
     """
     min_samples = math.ceil(slicing.min_seconds * sample_rate)
     if len(audio) < min_samples:
