@@ -69,6 +69,7 @@ def test_workers_give_the_same_files(recordings, tmp_path):
     assert (tmp_path / "one/manifest.jsonl").read_bytes() == (tmp_path / "two/manifest.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_second_run_redoes_nothing(recordings, tmp_path):
     run(recordings, tmp_path / "out")
     before = features(tmp_path / "out")
@@ -175,6 +176,7 @@ def test_untidy_folder(tmp_path):
     assert all(np.isfinite(soundfile.read(tmp_path / "out" / row.audio)[0]).all() for row in rows)
 
 
+@pytest.mark.slow
 def test_m4a(tmp_path):
     write(tmp_path / "a.wav", speech())
     (tmp_path / "in").mkdir()
@@ -193,6 +195,7 @@ def test_order_depends_on_names_alone(tmp_path):
     assert [row.recording for row in read_manifest(tmp_path / "out x")] == sorted(names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "files",
     [
@@ -212,6 +215,7 @@ def test_numbered_folders_are_speakers(tmp_path, files):
     assert {row.recording: names[row.speaker] for row in read_manifest(tmp_path / "out")} == files
 
 
+@pytest.mark.slow
 def test_names_that_differ_in_extension_only(tmp_path):
     names = ["take.flac", "take.wav", "take.wav.flac", "take.wav.wav", "sub/take.wav"]
     for seed, name in enumerate(names):
@@ -224,6 +228,7 @@ def test_names_that_differ_in_extension_only(tmp_path):
     assert len({row.id for row in rows}) == len({row.audio for row in rows}) == report.slices == 7
 
 
+@pytest.mark.slow
 def test_excessive_peak_skips_one_slice(tmp_path):
     audio = speech(8.0)
     audio[100] = 5.0
@@ -273,6 +278,7 @@ def test_summary_uses_singular_and_mentions_overlaps(tmp_path):
     assert "2 recordings (8.6 s)" in head and "9.2 s, overlaps counted twice);" in head
 
 
+@pytest.mark.slow
 def test_long_lists_are_shortened(tmp_path):
     write(tmp_path / "in/a.wav", speech(0.6))
     for number in range(30):
@@ -305,6 +311,7 @@ def test_speakers_as_named_folders(tmp_path):
     assert {path.name.split("-")[0] for path in new} <= {"0000.wav", "0000.npy", "recording.json"} and len(new) == 4
 
 
+@pytest.mark.slow
 def test_patterns_exclude_and_are_reported(tmp_path):
     for seed, name in enumerate(["a.wav", "b.wav", "drafts/c.wav", "more/d.wav"]):
         write(tmp_path / "in" / name, speech(0.6, seed=seed))
@@ -320,6 +327,7 @@ def test_patterns_exclude_and_are_reported(tmp_path):
         run(tmp_path / "in", tmp_path / "out", selection=SelectionConfig(speakers="numbered", include=["e.wav"]))
 
 
+@pytest.mark.slow
 def test_report_describes_the_recordings(tmp_path):
     write(tmp_path / "in/0/quiet.wav", np.concatenate([speech(2.0, level=0.05), np.zeros(2 * RATE, np.float32)]))
     loud = (32767 * speech(2.0, level=0.5)).astype(np.int16)
@@ -384,6 +392,7 @@ class NotFiniteEncoder(ContentEncoder):
         return content
 
 
+@pytest.mark.slow
 def test_features_that_are_not_finite_are_reported(tmp_path, monkeypatch):
     monkeypatch.setitem(CONTENT_ENCODERS, "broken", NotFiniteEncoder)
     write(tmp_path / "in/a.wav", speech(0.8))
@@ -410,6 +419,7 @@ def test_other_recordings_do_not_replace_a_dataset(tmp_path):
     assert [used.recording for used in run(moved, tmp_path / "out").used] == ["1.wav", "2.wav", "3.wav"]
 
 
+@pytest.mark.slow
 def test_report_contains_speeds(tmp_path):
     write(tmp_path / "in/a.wav", speech(2.0))
     report = run(tmp_path / "in", tmp_path / "out")

@@ -28,6 +28,7 @@ def recordings(tmp_path):
     return tmp_path / "in"
 
 
+@pytest.mark.slow
 def test_preview_predicts_the_preparation(recordings, tmp_path):
     before = all_files(tmp_path)
     found = look_ahead(recordings, tmp_path / "out")
@@ -70,6 +71,7 @@ def test_finished_recordings_are_recognized(recordings, tmp_path):
     assert "silent" in reasons["ben/silent.wav"]
 
 
+@pytest.mark.slow
 def test_headers_of_compressed_files(recordings, tmp_path):
     write_audio(recordings / "anna/long.m4a", *load_audio(recordings / "anna/long.wav"))
     seconds = {

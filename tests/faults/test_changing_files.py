@@ -55,6 +55,7 @@ def test_recording_that_changes_during_slicing_is_reported(tmp_path, monkeypatch
     assert [file.recording for file in run(tmp_path / "in", tmp_path / "out").used] == ["0.wav", "1.wav"]
 
 
+@pytest.mark.slow
 def test_recording_that_is_removed_before_slicing_is_reported(tmp_path, monkeypatch):
     for seed in range(2):
         write(tmp_path / f"in/{seed}.wav", speech(2.0, seed=seed))
@@ -121,6 +122,7 @@ def test_slice_that_is_removed_during_training_is_one_line(tmp_path, caplog, num
     assert line.startswith("Error: slice '7' in ") and "7_c.npy" in line and "\n" not in line
 
 
+@pytest.mark.slow
 def test_lack_of_memory_for_features_is_one_error(tmp_path, monkeypatch):
     def full(self, wav16k, lengths):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")

@@ -1,6 +1,6 @@
-"""SIGKILL at any moment of `prepare`, `train` and `convert`: nothing is lost, half-written or done twice.
+"""SIGKILL at any moment of `prepare`, `train` and `convert`: nothing is lost, incomplete or done twice.
 
-The long part, `python -m pytest -m long tests/faults`, kills each command fifty times on the whole demo.
+`python -m pytest -m long tests/faults` kills each command fifty times on the whole demo.
 """
 
 import os
@@ -11,26 +11,27 @@ import time
 from pathlib import Path
 
 import pytest
-from kills import FORK, Convert, Prepare, Train, check_end_of, children_of, kill_at_random, lives
+from kills import FORK, Convert, Prepare, Train, check_exit, children_of, is_alive, kill_at_random
 from stubs import make_voice, quick_config
 from torch.utils.data import DataLoader
 
 from rvc_lightning.cli.resolvers import DEMO_FOLDER
 from rvc_lightning.io.workers import end_with_parent
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")]
 
-FEW, MANY = 1, int(os.environ.get("RVC_TEST_KILLS", 50))
+DEMO = DEMO_FOLDER / "target"
+KILLS = int(os.environ.get("RVC_TEST_KILLS", 50))
 
 
 @pytest.fixture
-def few(tmp_path):
-    """Three short recordings of the demo."""
-    folder = tmp_path / "few"
-    folder.mkdir()
-    for name in ("09", "10", "11"):
-        shutil.copy(DEMO_FOLDER / "target" / f"{name}.flac", folder)
-    return folder
+def short_recordings(tmp_path):
+    """Three recordings of the demo."""
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    for name in ("09.flac", "10.flac", "11.flac"):
+        shutil.copyfile(DEMO / name, audio / name)
+    return audio
 
 
 @pytest.fixture
@@ -39,27 +40,25 @@ def voice(tmp_path):
 
 
 def report(name, tally):
-    last = max(tally.seconds)
     sys.stdout.write(
-        f"\n{name}: {tally.kills} kills up to {last:.1f} s after the start, {tally.ends} runs to the end, "
-        f"{sum(tally.redone)} finished pieces redone\n"
+        f"\n{name}: {tally.kills} kills up to {max(tally.seconds):.1f} s after the start, {tally.runs} runs completed\n"
     )
 
 
-def test_a_killed_preparation(tmp_path, few):
-    kill_at_random(Prepare(few, num_workers=0), tmp_path, FEW, seed=0)
+def test_killed_preparation(tmp_path, short_recordings):
+    kill_at_random(Prepare(short_recordings, num_workers=0), tmp_path, 1, seed=0)
 
 
-def test_a_killed_training(tmp_path, few):
-    kill_at_random(Train(few, epochs=2, batch_size=1), tmp_path, FEW, seed=0)
+def test_killed_training(tmp_path, short_recordings):
+    kill_at_random(Train(short_recordings, epochs=2, batch_size=1), tmp_path, 1, seed=0)
 
 
-def test_a_killed_conversion(tmp_path, few, voice):
-    kill_at_random(Convert(few, voice, num_workers=0), tmp_path, FEW, seed=0)
+def test_killed_conversion(tmp_path, short_recordings, voice):
+    kill_at_random(Convert(short_recordings, voice, num_workers=0), tmp_path, 1, seed=0)
 
 
-def read_one_and_wait(read):
-    # More than a pipe holds: the worker waits for somebody to take the second.
+def read_one_item_and_wait(read):
+    # An item is larger than the buffer of a pipe, so the worker waits for a reader of the second.
     loader = DataLoader([b"x" * (1 << 20)] * 3, batch_size=None, num_workers=1, worker_init_fn=end_with_parent)
     for _ in loader:
         read.set()
@@ -67,31 +66,28 @@ def read_one_and_wait(read):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
-def test_a_loading_process_does_not_outlive_its_parent():
+def test_worker_exits_after_its_parent_is_killed():
     read = FORK.Event()
-    process = FORK.Process(target=read_one_and_wait, args=(read,))
+    process = FORK.Process(target=read_one_item_and_wait, args=(read,))
     process.start()
     assert read.wait(60)
     workers = children_of(process)
-    assert workers and all(map(lives, workers))
+    assert workers and all(map(is_alive, workers))
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    check_end_of(workers)
+    check_exit(workers)
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_preparation_killed_many_times(tmp_path):
-    report("prepare", kill_at_random(Prepare(DEMO_FOLDER / "target", num_workers=1), tmp_path, MANY, seed=1))
+    report("prepare", kill_at_random(Prepare(DEMO, num_workers=1), tmp_path, KILLS, seed=1))
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_training_killed_many_times(tmp_path):
-    report("train", kill_at_random(Train(DEMO_FOLDER / "target", epochs=2, batch_size=8), tmp_path, MANY, seed=2))
+    report("train", kill_at_random(Train(DEMO, epochs=2, batch_size=8), tmp_path, KILLS, seed=2))
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_conversion_killed_many_times(tmp_path, voice):
-    report("convert", kill_at_random(Convert(DEMO_FOLDER / "target", voice, num_workers=1), tmp_path, MANY, seed=3))
+    report("convert", kill_at_random(Convert(DEMO, voice, num_workers=1), tmp_path, KILLS, seed=3))

@@ -1,7 +1,7 @@
-"""Commands that are killed at random moments and started again, and what holds after every kill.
+"""Commands that are killed at random moments and restarted, and the checks after every kill.
 
-whole    a folder in which the command ran undisturbed
-killed   one in which it was killed, started again, killed, ..., until it came to its end; then the next such one
+whole    the folder of an undisturbed run
+killed   the folder of a run that is killed and restarted until it succeeds; then the next one
 """
 
 import multiprocessing
@@ -32,104 +32,134 @@ NAME = "demo"
 
 @dataclass
 class Tally:
-    """What the kills of a command came to."""
+    """Results of killing a command many times."""
 
     kills: int = 0
-    ends: int = 0
-    redone: list[int] = field(default_factory=list)
-    """Pieces of work that were done again after each kill."""
+    runs: int = 0
+    """Runs that were killed and restarted until they succeeded."""
     seconds: list[float] = field(default_factory=list)
-    """From the start of the command to each kill."""
+    """From each start to the kill."""
 
 
-def content_of(path):
-    # Float files of libsndfile have the time in them.
-    return soundfile.read(path, dtype="float32")[0].tobytes() if path.suffix == ".wav" else path.read_bytes()
+def files_in(folder, *patterns):
+    """Return the finished files below a folder by their relative paths; unfinished ones start with a dot."""
+    found = [path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path for path in found if not path.name.startswith(".")}
 
 
-def bytes_of(folder, pattern):
-    """Files below a folder by their names, with their content; what is unfinished has a dot and is left out."""
-    found = (path for path in folder.rglob(pattern) if path.is_file() and not path.name.startswith("."))
-    return {path.relative_to(folder).as_posix(): content_of(path) for path in found}
+def contents_in(folder, *patterns):
+    """Return the contents of the finished files; samples of WAV files, since libsndfile adds the time."""
+    return {
+        name: soundfile.read(path, dtype="float32")[0].tobytes() if path.suffix == ".wav" else path.read_bytes()
+        for name, path in files_in(folder, *patterns).items()
+    }
 
 
-def stamps(folder, pattern):
-    """What tells a file from another one of its name."""
-    found = [path for path in folder.rglob(pattern) if path.is_file() and not path.name.startswith(".")]
-    return {path.relative_to(folder).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
+class FileCommand:
+    """A command whose finished pieces are files.
+
+    A subclass has the `patterns` of these files, `run(folder)`, `is_finished(folder, name)` and `check_end(folder)`.
+    """
+
+    def remember(self, whole):
+        """Store the result of the undisturbed run."""
+        self.whole = contents_in(whole, "*")
+
+    def finished(self, folder):
+        """Check that no file differs from the undisturbed run, and return the identities of the finished pieces."""
+        assert contents_in(folder, *self.patterns).items() <= self.whole.items()
+        status = {name: path.stat() for name, path in files_in(folder, *self.patterns).items()}
+        return {name: (s.st_ino, s.st_mtime_ns) for name, s in status.items() if self.is_finished(folder, name)}
+
+    def check_kept(self, before, after):
+        """Check that a restart has redone no finished piece."""
+        assert before.items() <= after.items()
 
 
-def same_bytes(some, whole):
-    """Whether the files there are are those of the undisturbed run."""
-    return {name for name, content in some.items() if whole.get(name) != content} == set()
+class Prepare(FileCommand):
+    """`prepare`: pieces are features, and the slices of a recording once all are written."""
 
-
-class Prepare:
-    """`prepare`: pieces are slices of a recording, and single features."""
+    patterns = ("*.npy", "*.wav")
 
     def __init__(self, recordings, num_workers):
         self.recordings, self.num_workers = recordings, num_workers
 
     def run(self, folder):
-        words = (f"audio={self.recordings}", f"name={NAME}", f"paths.root={folder}", "sample_rate=24k_light")
-        more = ("trainer.accelerator=cpu", f"prepare_workers={self.num_workers}", "preparation.batch_slices=2")
-        prepare.main.__wrapped__(composed(*words, *more, command="prepare"))
+        dataset = (f"audio={self.recordings}", f"name={NAME}", f"paths.root={folder}", "sample_rate=24k_light")
+        work = ("trainer.accelerator=cpu", f"prepare_workers={self.num_workers}", "preparation.batch_slices=2")
+        prepare.main.__wrapped__(composed(*dataset, *work, command="prepare"))
 
-    def remember(self, whole):
-        self.whole = bytes_of(whole, "*")
-
-    def look(self, folder):
-        """Finished pieces: features, slices of recordings that have their done-mark."""
-        assert same_bytes(bytes_of(folder, "*.npy") | bytes_of(folder, "*.wav"), self.whole)
-        marks = {path.parent for path in folder.rglob("recording.json")}
-        found = stamps(folder, "*.npy") | stamps(folder, "*.wav")
-        return {name: at for name, at in found.items() if name.endswith(".npy") or (folder / name).parent in marks}
-
-    def redone(self, before, after):
-        return sum(after.get(name) != at for name, at in before.items())
-
-    allowed = 0
+    def is_finished(self, folder, name):
+        return name.endswith(".npy") or (folder / name).with_name("recording.json").is_file()
 
     def check_end(self, folder):
-        end = bytes_of(folder, "*")
-        # Times and figures of the report are those of the last run.
+        end = contents_in(folder, "*")
         differ = {name for name in self.whole.keys() | end.keys() if self.whole.get(name) != end.get(name)}
+        # These contain times and speeds of the last run.
         assert all(name.rsplit("/", 1)[-1].startswith(("report.", "fingerprints.")) for name in differ), differ
 
 
+class Convert(FileCommand):
+    """`convert` of a folder: pieces are the recordings in the journal."""
+
+    patterns = ("*.wav",)
+
+    def __init__(self, recordings, voice, num_workers):
+        self.recordings, self.voice, self.num_workers = recordings, voice, num_workers
+
+    def run(self, folder):
+        files = (f"voice={self.voice}", f"input={self.recordings}", f"output={folder}/out", "index_rate=0")
+        work = ("trainer.accelerator=cpu", f"num_workers={self.num_workers}", "batch_seconds=8")
+        convert.main.__wrapped__(composed(*files, *work, command="convert"))
+
+    def is_finished(self, folder, name):
+        entries = Journal(folder / "out" / JOURNAL_NAME).entries()
+        return Path(name).name in {Path(entry.target).name for entry in entries}
+
+    def check_end(self, folder):
+        assert contents_in(folder, "*") == self.whole
+        assert {path.name for path in (folder / "out").iterdir() if path.name.startswith(".")} == {JOURNAL_NAME}
+
+
 class Train:
-    """`train`: pieces are steps of the optimizer, of which each is saved."""
+    """`train`: pieces are optimizer steps, each of which is saved."""
 
     def __init__(self, recordings, epochs, batch_size):
         self.recordings, self.epochs, self.batch_size = recordings, epochs, batch_size
-        self.steps_begun = FORK.Value("i", 0)
+        self.completed_steps = FORK.Value("i", 0)
 
     def run(self, folder):
         on_train_batch_start = RVCModule.on_train_batch_start
 
-        def begin(module, *args):
-            self.steps_begun.value = module.optimizer_steps
+        def count(module, *args):
+            # The checkpoints of all earlier steps are written.
+            self.completed_steps.value = module.optimizer_steps
             on_train_batch_start(module, *args)
 
-        RVCModule.on_train_batch_start = begin
+        RVCModule.on_train_batch_start = count
         checkpoints = folder / "run" / "checkpoints"
-        more = [f"checkpoint={folder}/run"] if checkpoints.is_dir() and any(checkpoints.glob("[!.]*.ckpt")) else []
-        train.main.__wrapped__(composed(*self.words(folder), *more, run=str(folder / "run")))
+        can_resume = checkpoints.is_dir() and any(checkpoints.glob("[!.]*.ckpt"))
+        resume = [f"checkpoint={folder}/run"] if can_resume else []
+        train.main.__wrapped__(composed(*self.overrides(folder), *resume, run=str(folder / "run")))
 
-    def words(self, folder):
-        sizes = (f"model.synthesizer.{name}={value}" for name, value in SIZES.items())
-        run = ("trainer.accelerator=cpu", f"trainer.max_epochs={self.epochs}", "trainer.max_time=null", "logger=none")
-        when = ("trainer.val_check_interval=2", "trainer.check_val_every_n_epoch=1", "callbacks.last.every_n_steps=1")
-        data = ("data.num_workers=1", "data.held_out=0.2", "prepare_workers=0", "pretrained=none", "showcase=null")
-        data = (*data, f"data.batch_size={self.batch_size}")
-        start = ("+experiment=quickstart", f"audio={self.recordings}", f"name={NAME}", f"paths.root={folder}")
-        return (*start, *sizes, *run, *when, *data)
+    def overrides(self, folder):
+        return (
+            "+experiment=quickstart",
+            f"audio={self.recordings}",
+            f"name={NAME}",
+            f"paths.root={folder}",
+            *(f"model.synthesizer.{name}={value}" for name, value in SIZES.items()),
+            *("trainer.accelerator=cpu", f"trainer.max_epochs={self.epochs}", "trainer.max_time=null", "logger=none"),
+            *("trainer.val_check_interval=2", "trainer.check_val_every_n_epoch=1", "callbacks.last.every_n_steps=1"),
+            *("data.num_workers=1", "data.held_out=0.2", "prepare_workers=0", "pretrained=none", "showcase=null"),
+            f"data.batch_size={self.batch_size}",
+        )
 
     def remember(self, whole):
-        self.whole = self.end_of(whole)
+        self.whole = self.result(whole)
 
-    def look(self, folder):
-        """The steps that are saved; every checkpoint is whole."""
+    def finished(self, folder):
+        """Check that every file is complete, and return the number of saved steps."""
         checkpoints = folder / "run" / "checkpoints"
         for path in checkpoints.glob("[!.]*.ckpt"):
             read_checkpoint(path)
@@ -138,123 +168,86 @@ class Train:
             steps = open_checkpoint(checkpoints)[1][CHECKPOINT_KEY]["optimizer_steps"] if checkpoints.is_dir() else 0
         for path in folder.rglob(f"voices/{NAME}/[!.]*.pth"):
             Voice.load(path)
-        assert steps >= self.steps_begun.value, "a step that was saved is lost"
+        assert steps >= self.completed_steps.value, "a saved step is lost"
         return steps
 
-    def redone(self, before, after):
-        # Checked in `look`: a step that another one had followed was saved.
-        return max(before - after, 0)
+    def check_kept(self, before, after):
+        assert before <= after
 
-    allowed = 0
-
-    def end_of(self, folder):
+    def result(self, folder):
         content = read_checkpoint(folder / "run" / "checkpoints" / "last.ckpt")
         voice = Voice.load(folder / "voices" / NAME / f"{NAME}.pth")
         kept = {key: content[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", CHECKPOINT_KEY)}
-        index = bytes_of(folder / "voices", "*.index")
-        # Where the dataset lies differs between two folders.
+        # The path of the dataset differs.
         kept[CHECKPOINT_KEY] = {key: value for key, value in kept[CHECKPOINT_KEY].items() if key != "voice"}
-        return kept | {"voice": dict(voice.weights), "index": index}
+        return kept | {"voice": dict(voice.weights), "index": contents_in(folder / "voices", "*.index")}
 
     def check_end(self, folder):
-        assert_same(self.end_of(folder), self.whole)
-        self.steps_begun.value = 0
-
-
-class Convert:
-    """`convert` of a folder: pieces are recordings."""
-
-    def __init__(self, recordings, voice, num_workers):
-        self.recordings, self.voice, self.num_workers = recordings, voice, num_workers
-
-    def run(self, folder):
-        words = (f"voice={self.voice}", f"input={self.recordings}", f"output={folder}/out", "index_rate=0")
-        more = ("trainer.accelerator=cpu", f"num_workers={self.num_workers}", "batch_seconds=8")
-        convert.main.__wrapped__(composed(*words, *more, command="convert"))
-
-    def remember(self, whole):
-        self.whole = bytes_of(whole, "*.wav")
-
-    def look(self, folder):
-        """Results that the journal tells of."""
-        assert same_bytes(bytes_of(folder, "*.wav"), self.whole)
-        noted = {Path(entry.target).name for entry in Journal(folder / "out" / JOURNAL_NAME).entries()}
-        return {name: at for name, at in stamps(folder, "*.wav").items() if Path(name).name in noted}
-
-    def redone(self, before, after):
-        return sum(after.get(name) != at for name, at in before.items())
-
-    allowed = 0
-
-    def check_end(self, folder):
-        assert bytes_of(folder, "*.wav") == self.whole
-        assert {path.name for path in (folder / "out").iterdir() if path.name.startswith(".")} == {JOURNAL_NAME}
+        assert_same(self.result(folder), self.whole)
+        self.completed_steps.value = 0
 
 
 def children_of(process):
-    """Loading processes that a command has started, as far as the system tells."""
+    """Return the process ids of the children of a process, on Linux."""
     with suppress(FileNotFoundError):
         return [int(child) for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
     return []
 
 
-def lives(pid):
+def is_alive(pid):
     with suppress(ProcessLookupError):
         os.kill(pid, 0)
         return True
     return False
 
 
-def check_end_of(orphans):
-    """None outlives its killed parent for long, even if nobody reads any more what it has to tell."""
+def check_exit(pids):
+    """Check that processes whose parent was killed exit within a minute."""
     deadline = time.monotonic() + 60
-    while any(map(lives, orphans)) and time.monotonic() < deadline:
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not any(map(lives, orphans))
+    assert not any(map(is_alive, pids))
 
 
 def start(command, folder):
-    """The command in a process of its own, which has all modules already."""
+    """Run a command in a forked process, which has imported everything."""
     process = FORK.Process(target=command.run, args=(folder,))
     process.start()
     return process
 
 
 def kill_at_random(command, folder, kills, seed):
-    """Kills a command so often, each time within what it takes undisturbed, and starts it again; gives a Tally."""
-    draws, tally, orphans = random.Random(seed), Tally(), []
-    began = time.monotonic()
+    """Kill a command at random moments within its undisturbed duration, restart it, and return a `Tally`."""
+    moments, tally, orphans = random.Random(seed), Tally(), []
+    started = time.monotonic()
     process = start(command, folder / "whole")
     process.join()
     assert process.exitcode == 0
-    takes = time.monotonic() - began
+    duration = time.monotonic() - started
     command.remember(folder / "whole")
     while tally.kills < kills:
-        killed, before = folder / f"killed-{tally.ends}", None
+        killed, before, succeeded = folder / f"killed-{tally.runs}", None, False
         killed.mkdir()
-        while True:
-            process, moment = start(command, killed), draws.uniform(0, takes)
+        while not succeeded:
+            process, moment = start(command, killed), moments.uniform(0, duration)
             process.join(moment if tally.kills < kills else None)
             if process.exitcode is None:
                 orphans += children_of(process)
                 os.kill(process.pid, signal.SIGKILL)
                 process.join()
-            # It may have come to its end just before the kill.
-            ended = process.exitcode == 0
-            assert ended or process.exitcode == -signal.SIGKILL
-            if not ended:
+            # It may have succeeded just before the kill.
+            succeeded = process.exitcode == 0
+            assert succeeded or process.exitcode == -signal.SIGKILL
+            if not succeeded:
                 tally.kills += 1
                 tally.seconds.append(moment)
-            after = command.look(killed)
+            after = command.finished(killed)
             if before is not None:
-                tally.redone.append(command.redone(before, after))
-                assert tally.redone[-1] <= command.allowed
+                command.check_kept(before, after)
             before = after
-            if ended:
-                break
         command.check_end(killed)
         assert [path for path in killed.rglob(f"{TEMPORARY_PREFIX}*")] == []
-        tally.ends += 1
+        tally.runs += 1
         shutil.rmtree(killed)
-    check_end_of(orphans)
+    check_exit(orphans)
     return tally
