@@ -96,7 +96,7 @@ def test_saved_settings_are_data(run, resumed, hostile, caplog):
 def test_settings_that_no_longer_exist_are_one_error(run, resumed):
     write_saved(run, ["model.gone=1"])
     ended = resumed("checkpoint=runs/anna/monday")
-    assert ended.status == 1 and "settings saved in" in ended.told and "Traceback" not in ended.told
+    assert ended.status == 1 and "settings saved in" in ended.text and "Traceback" not in ended.text
 
 
 def test_interpolations_are_saved_by_value_and_the_environment_is_not(run, resumed, monkeypatch):

@@ -98,11 +98,11 @@ def test_beside_a_run_that_fails_another_trains(tmp_path):
 @pytest.mark.parametrize("more", [[], ["hydra.sweeper.max_batch_size=1"]])
 def test_a_run_that_fails_leaves_the_others_to_run(tmp_path, more):
     ended = quick_sweep(tmp_path, only_below_one, "optimizer.lr=2,0.5,0.25", *more)
-    assert ended.status == 1 and "Traceback" not in ended.told
-    assert ended.told.count("Error in job 0 (optimizer.lr=2): 2 is too much") == 1
+    assert ended.status == 1 and "Traceback" not in ended.text
+    assert ended.text.count("Error in job 0 (optimizer.lr=2): 2 is too much") == 1
     assert [(row["job"], row["val/mel"], row["error"]) for row in rows(tmp_path)] == [
         ("2", "0.2500", ""), ("1", "0.5000", ""), ("0", "", "2 is too much")]  # fmt: skip
-    last = ended.told.splitlines()[-5:]
+    last = ended.text.splitlines()[-5:]
     assert "Jobs: 1 of 3 failed" in last[0] and [line.split()[0] for line in last[1:]] == ["job", "2", "1", "0"]
 
 
@@ -123,7 +123,7 @@ def test_a_defect_in_a_run_keeps_its_traceback(tmp_path):
         return {0.5: lr}[lr]
 
     ended = quick_sweep(tmp_path, defective, "optimizer.lr=1,0.5")
-    assert ended.status == 1 and ended.told.count("Traceback") == 1 and "in defective" in ended.told
+    assert ended.status == 1 and ended.text.count("Traceback") == 1 and "in defective" in ended.text
     assert [row.get("error") for row in rows(tmp_path)] == ["", "KeyError: 1"]
 
 
@@ -144,7 +144,7 @@ def test_a_search_learns_nothing_from_a_run_that_fails(tmp_path):
     search = ("+sweep=optuna", "hydra.sweeper.n_trials=5")
     ended = quick_sweep(tmp_path, only_below_one, *search, "optimizer.lr=choice(0.5,2)")
     found = rows(tmp_path)
-    assert ended.status == 1 and "Traceback" not in ended.told and len(found) == 5
+    assert ended.status == 1 and "Traceback" not in ended.text and len(found) == 5
     assert {(row["optimizer.lr"], row["error"]) for row in found} == {("0.5", ""), ("2", "2 is too much")}
     (results,) = tmp_path.glob("runs/anna/sweep_*/optimization_results.yaml")
     assert OmegaConf.load(results).best_value == 0.5
@@ -154,7 +154,7 @@ def test_a_search_learns_nothing_from_a_run_that_fails(tmp_path):
 def test_a_search_in_which_all_fails_is_told(tmp_path):
     search = ("+sweep=optuna", "hydra.sweeper.n_trials=2", "optimizer.lr=1")
     ended = quick_sweep(tmp_path, only_below_one, *search)
-    assert ended.status == 1 and "Traceback" not in ended.told and "Jobs: 2 of 2 failed" in ended.told
+    assert ended.status == 1 and "Traceback" not in ended.text and "Jobs: 2 of 2 failed" in ended.text
     assert {row["error"] for row in rows(tmp_path)} == {"1 is too much"}
 
 

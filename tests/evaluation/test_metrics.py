@@ -84,7 +84,7 @@ def test_phone_error_rate_is_levenshtein_distance_clipped_to_1(hypothesis, refer
     assert phone_error_rate(list(hypothesis), list(reference)) == pytest.approx(rate)
 
 
-def test_empty_reference_has_no_phone_phone_error_rate():
+def test_empty_reference_has_no_phone_error_rate():
     assert phone_error_rate(["AH"], []) is None
 
 

@@ -1,6 +1,6 @@
-"""What holds for any input: stated once, tried on many.
+"""Properties that hold for any input, checked on generated examples.
 
-`HYPOTHESIS_PROFILE=many` tries twenty times as many.
+`HYPOTHESIS_PROFILE=many` generates twenty times as many examples.
 """
 
 import itertools
@@ -25,19 +25,19 @@ from rvc_lightning.data.buckets import LengthBucketSampler
 from rvc_lightning.data.slicing import MODES
 from rvc_lightning.errors import AudioError
 
-settings.register_profile("few", max_examples=30, deadline=None, derandomize=True)
+settings.register_profile("fast", max_examples=30, deadline=None, derandomize=True)
 settings.register_profile("many", max_examples=600, deadline=None, derandomize=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "few"))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 RATE = 8000
 
 
 @st.composite
-def recordings(draw, most=12):
-    """Stretches of sound and silence of any lengths, at 8 kHz."""
+def recordings(draw, max_parts=12):
+    """Generate recordings at 8 kHz with parts of sound and silence of any lengths."""
     noise = np.random.default_rng(draw(st.integers(0, 9)))
     parts = []
-    for _ in range(draw(st.integers(0, most))):
+    for _ in range(draw(st.integers(0, max_parts))):
         level, samples = draw(st.sampled_from([0.0, 0.001, 0.1, 0.5])), draw(st.integers(1, 3 * RATE))
         parts.append(noise.uniform(-level, level, samples).astype(np.float32))
     return np.concatenate([np.zeros(0, np.float32), *parts])
@@ -45,7 +45,7 @@ def recordings(draw, most=12):
 
 @given(recordings(), st.sampled_from([8000, 16000, 44100]))
 @example(np.zeros(1, np.float32), 8000)
-def test_the_slicer_loses_nothing_but_silence(audio, rate):
+def test_slicer_drops_only_silence(audio, rate):
     pieces = Slicer()(audio, rate)
     borders = list(itertools.chain.from_iterable(pieces))
     assert borders == sorted(borders) and all(start < end for start, end in pieces)
@@ -57,18 +57,18 @@ def test_the_slicer_loses_nothing_but_silence(audio, rate):
 
 
 AUDIBLE = 3 * 10 ** (-42 / 20)
-"""Level of 10 ms of which a frame of the slicer, some hops of 10 ms, is never below its -42 dB."""
+"""RMS level of 10 ms that keeps a frame of the slicer, which is a few hops of 10 ms long, above its -42 dB."""
 
 
 def loudest_lost(audio, kept, rate):
-    """The level of the loudest 10 ms that lie within what is not kept."""
+    """Return the RMS level of the loudest 10 ms outside the parts that are kept."""
     hop = rate // 100
     starts = [start for start in range(0, len(audio) - hop, hop // 2) if not kept[start : start + hop].any()]
     return max((np.sqrt(np.mean(audio[start : start + hop] ** 2)) for start in starts), default=0.0)
 
 
 @given(recordings(6), st.sampled_from(MODES), st.sampled_from([0.0, 0.3]), st.floats(0.1, 1.5))
-def test_every_sample_is_in_a_slice_or_named_or_silence(audio, mode, overlap_seconds, min_seconds):
+def test_every_sample_is_in_a_slice_or_reported_or_silent(audio, mode, overlap_seconds, min_seconds):
     slicing = make_slicing(
         mode=mode, normalization="none", highpass_hz=0, overlap_seconds=overlap_seconds, min_seconds=min_seconds
     )
@@ -96,7 +96,7 @@ def chunk_lengths(draw):
 @given(chunk_lengths(), st.integers(1, 30 * SAMPLE_RATE), st.integers(0, 9))
 @example(ChunkLengths(), 29 * SAMPLE_RATE, 0)
 def test_chunks_cover_all_and_join_without_a_seam(lengths, samples, seed):
-    """A network that gives what it hears, at another rate, is heard through its chunks as if it had heard the whole."""
+    """With a network that returns its input, the joined chunks equal the recording."""
     audio = np.random.default_rng(seed).normal(size=samples).astype(np.float32)
     chunks = split(audio, lengths)
     assert chunks[0].start == 0 and chunks[-1].end == samples
@@ -116,7 +116,7 @@ def test_chunks_cover_all_and_join_without_a_seam(lengths, samples, seed):
 
 
 class Joined(Growing):
-    """In memory."""
+    """Output in memory."""
 
     def __init__(self):
         self.samples = np.zeros(0, np.float32)
@@ -129,7 +129,7 @@ class Joined(Growing):
 
 
 @given(st.integers(1, 50), st.integers(-200, 200), st.integers(1, 300))
-def test_reflection_is_that_of_numpy(samples, start, length):
+def test_reflection_equals_that_of_numpy(samples, start, length):
     audio = np.arange(samples, dtype=np.float32)
     stop = start + length
     padded = np.pad(audio, (max(-start, 0), max(stop - samples, 0)), mode="reflect" if samples > 1 else "edge")
@@ -145,7 +145,7 @@ def test_reflection_is_that_of_numpy(samples, start, length):
     st.integers(0, 3),
 )
 @example([100], 4, [], 8, 0)
-def test_every_slice_comes_and_ranks_are_equal(lengths, batch_size, boundaries, ranks, epoch):
+def test_sampler_yields_every_slice_and_equal_batches_on_all_ranks(lengths, batch_size, boundaries, ranks, epoch):
     per_rank = []
     for rank in range(ranks):
         sampler = LengthBucketSampler(lengths, batch_size, boundaries, num_replicas=ranks, rank=rank, seed=3)
@@ -170,8 +170,8 @@ def scratch(tmp_path_factory):
     st.sampled_from([8000, 11025, 16000, 22050, 44100, 48000]),
     st.sampled_from([0.0, 0.01, 0.9, 1.5]),
 )
-def test_what_is_written_is_read_back(scratch, extension, samples, rate, level):
-    """As long as it was, but for what mp3 adds, and as it was where nothing is thrown away."""
+def test_written_recordings_are_read_back(scratch, extension, samples, rate, level):
+    """The length is unchanged, except that MP3 may add samples; lossless formats keep the samples."""
     rate = fitting_rate(extension, rate)
     audio = np.random.default_rng(samples).uniform(-level, level, samples).astype(np.float32)
     path = scratch / f"a{extension}"
@@ -195,7 +195,7 @@ def test_any_bytes_are_a_recording_or_one_error(scratch, content, magic):
     path = scratch / "any.wav"
     path.write_bytes(magic + content)
     try:
-        # Without the child process, whose start takes a tenth of a second, and which finds no audio here either.
+        # The child process takes 0.1 s to start, and would find no audio either.
         with mock.patch("rvc_lightning.audio.decode.MediaProcess", side_effect=AudioError):
             audio, rate = load_audio(path)
     except AudioError as error:

@@ -26,8 +26,8 @@ def working_directory(tmp_path, monkeypatch):
 
 def printed_overrides(ended):
     """Return the arguments of the train command that an import printed."""
-    assert (ended.status, "Traceback" in ended.told) == (0, False), ended.told
-    line = next(line for line in ended.told.splitlines() if line.startswith("continue with: "))
+    assert (ended.status, "Traceback" in ended.text) == (0, False), ended.text
+    line = next(line for line in ended.text.splitlines() if line.startswith("continue with: "))
     return shlex.split(line.removeprefix("continue with: python -m rvc_lightning.train "))
 
 
@@ -64,6 +64,6 @@ def test_printed_command_trains_from_the_pair(experiment, sizes, discriminator, 
     write_training_pair(experiment, sizes, discriminator, epoch=7)
     overrides = printed_overrides(command("importers", f"folder={experiment}"))
     ended = command("train", *overrides, *SMALL)
-    assert ended.status == 0, ended.told
-    assert f"Starting from '{experiment / 'G_2333333.pth'}'" in ended.told
+    assert ended.status == 0, ended.text
+    assert f"Starting from '{experiment / 'G_2333333.pth'}'" in ended.text
     assert (tmp_path / "voices" / "anna" / "anna.pth").is_file()

@@ -1,4 +1,4 @@
-"""Commands, run in this process as they are run from a shell: a hundred of them start none."""
+"""Run commands in the process of the tests, as from a shell."""
 
 import importlib
 import io
@@ -12,34 +12,34 @@ from unittest import mock
 from hydra.core.hydra_config import HydraConfig
 
 PACKAGES = ("app", "importers", "voice")
-"""Commands that are packages with a `__main__`."""
+"""Commands that are packages with a `__main__` module."""
 
 
 @dataclass
 class Ended:
-    """How a command ended."""
+    """Result of a command."""
 
     status: int
     output: str
     errors: str
 
     @property
-    def told(self):
-        """Whatever it said, whichever stream that went to."""
+    def text(self):
+        """Output and error stream."""
         return self.output + self.errors
 
 
 def stream():
-    """As a terminal's, which takes no bytes that are no text."""
+    """Return a text stream like that of a terminal."""
     return io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
 
 
-def text(written):
+def decoded(written):
     return written.buffer.getvalue().decode()
 
 
 def command(name, *arguments):
-    """Runs `python -m rvc_lightning.NAME ARGUMENTS`; an error that is not reported as one is raised."""
+    """Run `python -m rvc_lightning.NAME ARGUMENTS`; raise exceptions that the command does not handle."""
     module = importlib.import_module(f"rvc_lightning.{name}{'.__main__' * (name in PACKAGES)}")
     root, package = logging.getLogger(), logging.getLogger("rvc_lightning")
     before = root.handlers[:], root.level, package.level
@@ -50,11 +50,11 @@ def command(name, *arguments):
         redirect_stderr(errors),
         mock.patch("sys.argv", [module.__file__, *arguments]),
         mock.patch("sys.stdin", empty),
-        # Which --info and --cfg leave behind: Hydra counts on the end of the process.
+        # --info and --cfg leave it set, since the process usually exits afterwards.
         mock.patch.object(HydraConfig.instance(), "cfg", None),
         warnings.catch_warnings(),
     ):
-        # For what is said before a command has set up its log.
+        # Receives messages logged before the command sets up its log.
         logging.lastResort = logging.StreamHandler(sys.stderr)
         root.handlers[:] = []
         try:
@@ -64,18 +64,18 @@ def command(name, *arguments):
         finally:
             root.handlers[:], _ = before[0], root.setLevel(before[1])
             package.setLevel(before[2])
-    return Ended(status, text(output), text(errors))
+    return Ended(status, decoded(output), decoded(errors))
 
 
 def one_error(ended):
-    """The error that a command ended with; fails unless there is one, told in a line, with exit status 1."""
-    assert "Traceback" not in ended.told
-    assert ended.status == 1, ended.told
-    errors = [line for line in ended.told.splitlines() if line.startswith("Error: ")]
-    assert len(errors) == 1 and ended.told.strip().splitlines()[-1] == errors[0], ended.told
+    """Return the error line of a command; fail unless there is exactly one, with exit status 1."""
+    assert "Traceback" not in ended.text
+    assert ended.status == 1, ended.text
+    errors = [line for line in ended.text.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1 and ended.text.strip().splitlines()[-1] == errors[0], ended.text
     return errors[0]
 
 
 def tree(folder):
-    """Every entry below a folder."""
+    """Return the relative paths of all entries below a folder."""
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}

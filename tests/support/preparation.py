@@ -1,9 +1,9 @@
 """Synthetic speech, and its preparation."""
 
-import lightning
 import numpy as np
 import soundfile
 from defaults import make_extraction, make_recipe
+from stubs import steady_trainer
 
 from rvc_lightning.data.preparation import prepare
 
@@ -24,18 +24,10 @@ def write(path, audio, sample_rate=RATE, **options):
 
 
 def run(audio, output, **changes):
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-    )
     extraction = make_extraction(
         **{name: changes.pop(name) for name in ("num_workers", "batch_slices") if name in changes}
     )
-    return prepare(audio, output, make_recipe(**changes), trainer=trainer, extraction=extraction)
+    return prepare(audio, output, make_recipe(**changes), trainer=steady_trainer(), extraction=extraction)
 
 
 def all_files(folder):

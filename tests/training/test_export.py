@@ -52,11 +52,11 @@ def test_a_run_folder_stands_for_its_best_checkpoint(make_module, dataset, tmp_p
     trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
     monkeypatch.chdir(tmp_path)
     done = command("export", "checkpoint=run", f"dataset={dataset}")
-    assert done.status == 0, done.told
-    assert f"Checkpoint: run/checkpoints/{keep.path.name}" in done.told
+    assert done.status == 0, done.text
+    assert f"Checkpoint: run/checkpoints/{keep.path.name}" in done.text
     Path(keep.path).rename(tmp_path / "run" / "checkpoints" / "best.ckpt")
     done = command("export", "checkpoint=run", "pair=pair")
-    assert done.status == 0 and "Checkpoint: run/checkpoints/best.ckpt" in done.told, done.told
+    assert done.status == 0 and "Checkpoint: run/checkpoints/best.ckpt" in done.text, done.text
     assert sorted(path.name for path in (tmp_path / "pair").iterdir()) == ["D.pth", "G.pth"]
     done = command("export", "checkpoint=voices")
-    assert done.status == 1 and "no readable checkpoint in 'voices'" in done.told, done.told
+    assert done.status == 1 and "no readable checkpoint in 'voices'" in done.text, done.text
