@@ -20,7 +20,7 @@ class SkippedFile:
 
     Attributes:
         path: Path relative to the input folder, with forward slashes.
-        reason: Reason in words.
+        reason: Reason for the report.
     """
 
     path: str

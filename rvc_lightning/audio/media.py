@@ -121,7 +121,7 @@ class MediaReader(AudioReader):
         chosen = next((number for number, index in enumerate(tracks) if self._has_sound(index)), 0)
         used = titles.pop(chosen)
         self.warnings.append(
-            f"holds {len(tracks)} audio tracks: {used} is used, the first with sound; not {', '.join(titles)}"
+            f"contains {len(tracks)} audio tracks: {used}, the first with sound, is used; unused: {', '.join(titles)}"
         )
         return tracks[chosen]
 

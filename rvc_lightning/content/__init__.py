@@ -23,16 +23,13 @@ def _hubert(name: str, **options: Any) -> ContentEncoder:
     return HubertEncoder(name, **options)
 
 
+_HUBERT_NAMES = (
+    *("contentvec", "spin", "spin-v2", "chinese-hubert-base", "japanese-hubert-base", "korean-hubert-base", "hubert"),
+)
 CONTENT_ENCODERS: dict[str, Callable[..., ContentEncoder]] = {
     SpectralEncoder.name: SpectralEncoder,
     PhoneticEncoder.name: PhoneticEncoder,
-    "contentvec": partial(_hubert, "contentvec"),
-    "spin": partial(_hubert, "spin"),
-    "spin-v2": partial(_hubert, "spin-v2"),
-    "chinese-hubert-base": partial(_hubert, "chinese-hubert-base"),
-    "japanese-hubert-base": partial(_hubert, "japanese-hubert-base"),
-    "korean-hubert-base": partial(_hubert, "korean-hubert-base"),
-    "hubert": partial(_hubert, "hubert"),
+    **{name: partial(_hubert, name) for name in _HUBERT_NAMES},
 }
 """Constructors by name; `hubert` is a custom HuBERT model in a local folder."""
 

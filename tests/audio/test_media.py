@@ -78,7 +78,8 @@ def test_first_track_with_sound_is_used_and_others_are_reported(tmp_path, name):
     decoded = decode_audio(tmp_path / name)
     assert np.abs(decoded.audio).max() > 0.15
     first = "track 1 'Desktop'" if name == "a.mkv" else "track 1"
-    assert decoded.warning == (f"holds 3 audio tracks: track 2 is used, the first with sound; not {first}, track 3")
+    expected = f"contains 3 audio tracks: track 2, the first with sound, is used; unused: {first}, track 3"
+    assert decoded.warning == expected
 
 
 @pytest.mark.parametrize(("extension", "options"), [
