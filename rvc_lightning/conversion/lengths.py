@@ -24,8 +24,8 @@ class ChunkLengths(Settings, group="chunks"):
     """
 
     context_seconds: int = option(1, "context on either side of a chunk, dropped from the output", unit="s", min=1)
-    spacing_seconds: int = option(24, "distance between cuts; shorter chunks need less memory", unit="s", min=1)
     search_seconds: int = option(4, "distance searched on either side of a cut for a quiet place", unit="s", min=1)
+    spacing_seconds: int = option(24, "distance between cuts; shorter chunks need less memory", unit="s", min=1)
     longest_seconds: int = option(28, "longest recording that is not cut", unit="s", min=0)
 
     def __post_init__(self) -> None:

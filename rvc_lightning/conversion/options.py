@@ -104,9 +104,9 @@ class ConversionOptions(Settings):
     output_sample_rate: int | None = option(
         None,
         "sampling rate of the result; null is that of the voice, or in files the next one that the format supports",
-        unit="Hz",
         min=8000,
         max=192000,
+        unit="Hz",
     )
     output_format: str | None = option(
         None,
