@@ -79,16 +79,14 @@ class MediaProcess(AudioReader):
         timer.daemon = True
         timer.start()
         try:
-            line = next((line for line in self._output if line.strip()), b"{}")
-            message: dict[str, Any] = json.loads(line)
+            line = next((line for line in self._output if line.strip()), b"")
+            message: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {"error": ""}
             expected_bytes = 4 * math.prod(message.get("shape", [0]))
             message["content"] = self._output.read(expected_bytes)
         finally:
             timer.cancel()
-        if line == b"{}" or len(message["content"]) < expected_bytes:
-            message["error"] = self._failure()
-        if "error" in message:
-            raise AudioError(message["error"])
+        if "error" in message or len(message["content"]) < expected_bytes:
+            raise AudioError(message.get("error") or self._failure())
         return message
 
     def _stop_stalled(self) -> None:
@@ -118,7 +116,7 @@ def main() -> None:
                 send(block.tobytes(), shape=block.shape)
             send(damage=reader.damage, warnings=reader.warnings)
         except (FFmpegError, AudioError, MemoryError) as error:
-            send(error=getattr(error, "strerror", None) or str(error))
+            send(error=getattr(error, "strerror", None) or str(error) or repr(error))
 
 
 def _limit_memory() -> None:
