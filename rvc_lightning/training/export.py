@@ -204,7 +204,7 @@ def export_pair(checkpoint: Path, folder: Path) -> Pair:
     pair = Pair(folder / "G.pth", folder / "D.pth")
     stored = rvc_format.weights_for_file(generator, config), rvc_format.weights_for_file(discriminator)
     # Check both before writing one.
-    halves = [to_half(weights, "this training has diverged; use an earlier checkpoint") for weights in stored]
+    halves = [to_half(weights) for weights in stored]
     for path, weights in zip(pair, halves, strict=True):
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
             torch.save({"model": weights}, stream)
