@@ -42,8 +42,8 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.training.trainer import build_converting_trainer, set_up_torch
 
     set_up_torch(config)
-    options = plain(config.options)
-    settings = EvaluationSettings.from_config({**config, "transpose_semitones": options.pop("transpose_semitones")})
+    values, options = plain(config), plain(config.options)
+    settings = EvaluationSettings.from_config(values | {"transpose_semitones": options.pop("transpose_semitones")})
     recordings = Recordings(
         Path(files.audio), *(Path(path) if path else None for path in (files.reference, files.counterpart))
     )
@@ -61,7 +61,7 @@ def main(config: DictConfig) -> None:
         trainer=build_converting_trainer(config),
     )
     report = evaluate(converter, recordings, settings, ConversionOptions.from_values(options))
-    report.voice, report.settings = description, plain(config)
+    report.voice, report.settings = description, values
     # Before writing: on a full disk, this is what remains.
     log.info("%s", report.text())
     log.info("Report: %s", write_report(report, output))

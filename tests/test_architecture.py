@@ -29,6 +29,7 @@ def test_models_are_plain_torch(path):
     assert not set(imports(path)) & {"lightning", "hydra", "omegaconf", "faiss", "librosa"}
 
 
+@pytest.mark.slow
 def test_only_retrieval_imports_faiss():
     assert [path.name for path in FILES if "faiss" in set(imports(path))] == ["index.py"]
 
@@ -54,6 +55,7 @@ def test_nothing_is_placed_or_unpickled_by_hand(pattern):
     assert found == []
 
 
+@pytest.mark.slow
 def test_importing_the_models_brings_nothing_else_in():
     heavy = "lightning", "hydra", "omegaconf", "faiss", "librosa"
     script = f"import sys, rvc_lightning.models; sys.exit(' '.join(n for n in {heavy} if n in sys.modules))"

@@ -69,6 +69,7 @@ def shown(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 def test_players_and_plots(monkeypatch):
     found = shown(monkeypatch)
     sounds = {"<b>": (np.zeros(800, np.float32), 8000), "b": (np.full(1600, 2.0, np.float32), 16000)}

@@ -34,6 +34,7 @@ def test_preview_writes_nothing(recordings):
     assert [path.name for path in recordings.parent.iterdir()] == ["in"]
 
 
+@pytest.mark.slow
 def test_settings_reach_the_dataset(recordings, tmp_path):
     overrides = [f"audio={recordings}", f"paths.root={tmp_path}", "sample_rate=24k", "prepare_workers=0", "name=duo",
                  "trainer.accelerator=cpu"]  # fmt: skip

@@ -83,11 +83,9 @@ class VoiceCatalog:
         Raises:
             VoiceError: The name is unknown, or its file was removed or replaced by a link out of the folder.
         """
-        if name not in self._paths:
-            raise VoiceError(f"there is no voice named '{name}'; choose one from the list")
-        path = self._paths[name]
-        if not path.is_file() or self._reason_to_skip(path):
-            raise VoiceError(f"the voice '{name}' was removed; choose another, or refresh the list")
+        path = self._paths.get(name)
+        if path is None or not path.is_file() or self._reason_to_skip(path):
+            raise VoiceError(f"there is no voice named '{name}'; choose another, or refresh the list")
         return path
 
     def index(self, name: str) -> Path | None:

@@ -158,10 +158,10 @@ class Page:
             yield self._answer(_status(_sentence(str(error)), "error"))
 
     def _check_inputs(self, given: dict[Component, Any]) -> None:
-        if not given[self.voice]:
-            raise RVCError("choose a voice first")
-        if not given[self.recording]:
-            raise RVCError("drop or record something to convert first")
+        missing = {self.voice: "choose a voice first", self.recording: "drop or record something to convert first"}
+        for component, message in missing.items():
+            if not given[component]:
+                raise RVCError(message)
 
     def _convert(self, given: dict[Component, Any], folder: Path, progress: gr.Progress) -> Path:
         options = self.controls.options(given, speaker=given[self.speaker] or None)

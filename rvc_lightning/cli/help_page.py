@@ -12,9 +12,10 @@ Settings without a comment are not on the page. Nothing heavy is imported here, 
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -26,8 +27,6 @@ from omegaconf.errors import OmegaConfBaseException
 _CONF = files("rvc_lightning.conf")
 _WIDTH = 110
 _UNRESOLVED = "…"
-_KEY = re.compile(r"( *)([\w-]+): *([^#]*?) *(?:# *(.*))?$")
-_DEFAULT = re.compile(r" *- ([^:# ]+(?: [^:# ]+)?)(?:: ([^#]*?))? *(?:# *(.*))?$")
 _PACKAGE = re.compile(r"# @package (\S+)\n")
 _ENDING = (
     "Settings are NAME=VALUE. Values with brackets, commas, '$' or spaces need quotes: 'NAME=VALUE'. "
@@ -67,52 +66,54 @@ def read_comments(name: str) -> FileComments:
     """
     text = _CONF.joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     package = _PACKAGE.match(text)
-    result = FileComments(package=package[1] if package else None)
-    lines = _PACKAGE.sub("", text, count=1).splitlines()
-    result.header = "\n".join(line[2:] for line in _leading_comment(lines))
-    body, _, _ = "\n".join(lines).partition("\nhydra:")
-    _read_settings(body.splitlines(), result)
+    lines = _PACKAGE.sub("\n", text, count=1).splitlines()
+    start = 1 if package else 0
+    header = itertools.takewhile(lambda line: line.startswith("#"), lines[start:])
+    result = FileComments("\n".join(line[2:] for line in header), package[1] if package else None)
+    root = yaml.compose(text, yaml.SafeLoader)
+    for key, value in root.value if root else []:
+        if key.value == "defaults":
+            for item in value.value:
+                _read_default(result, item, lines)
+        elif key.value != "hydra":
+            _read_setting(result, key, value, lines, ())
     return result
 
 
-def _leading_comment(lines: list[str]) -> Iterator[str]:
-    for line in lines:
-        if not line.startswith("#"):
-            return
-        yield line
-
-
-def _read_settings(lines: list[str], result: FileComments) -> None:
-    """Fill in groups, included files and settings."""
-    above: list[str] = []
-    tables: list[tuple[int, str]] = []
-    for line in lines:
-        if line.lstrip().startswith("#"):
-            above.append(line.strip("# "))
-            continue
-        if not result.settings and not tables and (default := _DEFAULT.match(line)):
-            _read_default(result, *default.groups())
-        elif (key := _KEY.match(line)) and key[2] != "defaults":
-            indent, name, value, behind = key.groups()
-            tables = [table for table in tables if table[0] < len(indent)]
-            text = " ".join([*above, behind or ""]).strip()
-            path = [table for _, table in tables] + [name]
-            tables.append((len(indent), name))
-            if name == "_target_":
-                # The first comment in a table with a target describes the table.
-                path, value = path[:-1], ""
-            if text:
-                result.settings[".".join(path)] = Comment(text, is_table=not value)
-        above = []
-
-
-def _read_default(result: FileComments, name: str, choice: str | None, comment: str | None) -> None:
-    if name.startswith("override ") or "@" in name or name == "_self_":
+def _read_default(result: FileComments, item: yaml.Node, lines: list[str]) -> None:
+    key, choice = item.value[0] if isinstance(item, yaml.MappingNode) else (item, None)
+    if key.value.startswith("override ") or "@" in key.value or key.value == "_self_":
         return
     if choice is None:
-        result.included.append(name)
+        result.included.append(key.value)
     else:
-        result.groups[name] = comment or ""
+        result.groups[key.value] = _comment_behind(lines, choice)
+
+
+def _read_setting(
+    result: FileComments, key: yaml.Node, value: yaml.Node, lines: list[str], tables: tuple[str, ...]
+) -> None:
+    """Read the comment of a setting, and for a table those of its settings."""
+    is_block = isinstance(value, yaml.CollectionNode) and not value.flow_style
+    is_table = is_block and isinstance(value, yaml.MappingNode)
+    text = " ".join([*_comment_above(lines, key), _comment_behind(lines, key if is_block else value)]).strip()
+    if text and key.value == "_target_":
+        # The comment of the target describes the table.
+        result.settings[".".join(tables)] = Comment(text, is_table=True)
+    elif text:
+        result.settings[".".join((*tables, key.value))] = Comment(text, is_table)
+    for inner in value.value if is_table else []:
+        _read_setting(result, *inner, lines, (*tables, key.value))
+
+
+def _comment_above(lines: list[str], key: yaml.Node) -> list[str]:
+    above = itertools.takewhile(lambda line: line.lstrip().startswith("#"), reversed(lines[: key.start_mark.line]))
+    return [line.strip("# ") for line in above][::-1]
+
+
+def _comment_behind(lines: list[str], node: yaml.Node) -> str:
+    mark = node.end_mark
+    return lines[mark.line][mark.column :].partition("#")[2].strip()
 
 
 def summary(command: str) -> str:

@@ -143,22 +143,19 @@ def test_port_in_use_is_an_error():
         with (
             pytest.raises(
                 ConfigurationError,
-                match=f"host=127.0.0.1 port={port}: another program uses the port; choose another, such as ",
+                match=f"host=127.0.0.1 port={port}: another program uses the port; choose another, or port=0",
             ),
             listening("127.0.0.1", port),
         ):
             pass
 
 
-@pytest.mark.parametrize(
-    ("host", "port"), [("127.0.0.1", -1), ("127.0.0.1", 65536), ("127.0.0.1", "x"), ("nowhere.invalid", 7860)]
-)
-def test_invalid_address_is_an_error(host, port, monkeypatch):
+def test_unknown_host_is_an_error(monkeypatch):
     def unknown(*arguments, **more):
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    with pytest.raises(ConfigurationError, match=f"port={port}"), listening(host, port):
+    with pytest.raises(ConfigurationError, match="port=7860"), listening("nowhere.invalid", 7860):
         pass
 
 
@@ -370,6 +367,7 @@ def test_visitors_wait_in_line_and_see_how_many_are_ahead(service):
     assert "nowhere.wav" in update[page.status]
 
 
+@pytest.mark.slow
 def test_malformed_voice_files_do_not_hide_the_others(tmp_path, put_voice, monkeypatch):
     def raise_for_bad(path):
         if path.name == "bad.pth":

@@ -118,13 +118,13 @@ def test_errors_contain_file_names_without_folders(service, tmp_path):
 
 def test_removed_voice_is_an_error(service, recording, tmp_path):
     (service.catalog.folder / "anna.pth").unlink()
-    with pytest.raises(VoiceError, match=r"the voice 'anna.pth' was removed"):
+    with pytest.raises(VoiceError, match=r"there is no voice named 'anna.pth'"):
         convert(service, recording, tmp_path)
 
 
 def test_voice_that_was_damaged_is_an_error(service, recording, tmp_path):
     (service.catalog.folder / "anna.pth").write_bytes(b"PK")
-    with pytest.raises(VoiceError, match=r"^'anna.pth' (is rejected|cannot be read) as a voice") as raised:
+    with pytest.raises(VoiceError, match=r"^'anna.pth' cannot be read as a voice") as raised:
         convert(service, recording, tmp_path)
     assert str(tmp_path) not in str(raised.value)
 

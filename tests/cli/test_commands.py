@@ -44,6 +44,7 @@ def test_other_ends_are_left_alone():
     assert end.value.code == 7
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_is_no_error():
     command = f"{sys.executable} -m rvc_lightning.train --help | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)

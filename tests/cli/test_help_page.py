@@ -23,6 +23,7 @@ def page_of(name):
     return command(MODULES[name], "--help").output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_has_a_page_with_usage_and_a_meaning_for_each_setting(name):
     told = page_of(name)
@@ -35,6 +36,7 @@ def test_each_command_has_a_page_with_usage_and_a_meaning_for_each_setting(name)
     assert not [word for word in ("powered by Hydra", "???", "None", "\n\n\n", "plugins") if word in told]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_group_on_a_page_has_a_meaning(name):
     told = page_of(name)
@@ -47,6 +49,7 @@ def test_each_group_on_a_page_has_a_meaning(name):
     assert foreign.get(name, "nothing of the kind") not in told
 
 
+@pytest.mark.slow
 def test_values_are_those_of_what_is_typed_with_it():
     told = command("train", "+experiment=quickstart", "data.batch_size=3", "--help").output
     assert "\n  data.batch_size=3\n      Slices per batch" in told
@@ -55,6 +58,7 @@ def test_values_are_those_of_what_is_typed_with_it():
     assert "\n  audio=… (required)\n" in page_of("prepare")
 
 
+@pytest.mark.slow
 def test_what_is_typed_in_quotes_is_shown_in_quotes():
     assert "prepare 'audio=${demo:target}' " in page_of("prepare")
 
@@ -117,6 +121,7 @@ def test_a_command_runs_by_its_name():
     assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("Error: checkpoint")
 
 
+@pytest.mark.slow
 def test_help_waits_for_nothing_heavy():
     script = (
         "import sys, rvc_lightning.__main__; sys.argv = ['train', '--help']\nfrom rvc_lightning.train import main\n"

@@ -6,6 +6,8 @@ from omegaconf import OmegaConf
 
 from rvc_lightning.cli.resume import read_saved_overrides, save_settings
 
+pytestmark = pytest.mark.slow
+
 STARTED = ["+experiment=quickstart", "audio=recordings/anna", "optimizer.lr=1e-4", "data.bucket_boundaries=[1,2]"]
 
 

@@ -20,6 +20,8 @@ from rvc_lightning.errors import DatasetError
 from rvc_lightning.training.dataset import prepare_dataset
 from rvc_lightning.training.run import Start, build_module_from
 
+pytestmark = pytest.mark.slow
+
 SMALL = (
     *(f"model.synthesizer.{name}=8" for name in ("hidden_channels", "filter_channels")),
     *("model.synthesizer.initial_channels=16", "model.synthesizer.latent_channels=4", "model.synthesizer.n_layers=1"),

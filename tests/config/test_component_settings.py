@@ -35,9 +35,7 @@ def test_pitch(name, tmp_path):
     if issubclass(PITCH_EXTRACTORS[name], PitchNetwork):
         assert settings["path"] is None
         settings["path"] = make_pitch_weights(tmp_path, name)
-    extractor = build_pitch_extractor(**settings)
-    assert extractor.name == name
-    assert all(getattr(extractor, key) == value for key, value in settings.items())
+    assert build_pitch_extractor(**settings).name == name
 
 
 @pytest.mark.parametrize("name", sorted(CONTENT_ENCODERS))

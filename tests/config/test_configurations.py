@@ -27,6 +27,8 @@ from rvc_lightning.voice.rvc_format import (
     weights_for_file,
 )
 
+pytestmark = pytest.mark.slow
+
 CHOICES = sorted(
     (path.parent.name, path.stem)
     for path in CONF.glob("*/*.yaml")

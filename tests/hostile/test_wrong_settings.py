@@ -9,6 +9,8 @@ from stubs import make_voice, quick_config
 
 from rvc_lightning.audio.encode import write_audio
 
+pytestmark = pytest.mark.slow
+
 CONVERT = "voice=anna.pth input=in output=out trainer.accelerator=cpu num_workers=0"
 PREPARE = "audio=in prepare_workers=0 trainer.accelerator=cpu"
 TRAIN = f"{PREPARE} pretrained=none model=tiny sample_rate=24k_light discriminator=tiny hydra.run.dir=run"
