@@ -62,7 +62,7 @@ def format_command(name: str, *overrides: str) -> str:
 TEXT_SETTINGS = re.compile(
     r"audio|author|checkpoint|content_path|content\.path|corpus|counterpart|dataset|f0_file|folder|host|index|input|name|"
     r"options\.f0_file|output|pair|paths\.\w+|pretrained\.(repository|generator|discriminator)|reference|recordings|"
-    r"start_from|voice|voices"
+    r"(options\.)?speaker|start_from|voice|voices"
 )
 """Settings that hold a path or a name: taken as typed, not as a number or a list."""
 

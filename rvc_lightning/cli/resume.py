@@ -75,19 +75,29 @@ def is_sweep() -> bool:
 
 
 def read_saved_overrides(path: Path) -> dict[str, Override]:
-    """Read the saved overrides of a run and return those that are data, by key.
+    """Read the saved overrides of a run and return those that are data, by key; log the others.
 
     Raises:
         HydraException: An override is malformed.
         OmegaConfBaseException: The file is not YAML.
     """
-    # Unresolved: an interpolation would otherwise read this machine's environment.
-    texts = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    overrides = parse_overrides([text for text in texts if isinstance(text, str)])  # type: ignore[union-attr]
+    overrides = _read_all(path)
     for key, one in overrides.items():
-        if not _is_data(key, one):
+        if _reads_environment(one):
+            log.warning("Ignoring '%s', which reads the environment: type it again if it still applies", one.input_line)
+        elif not _is_data(key, one):
             log.warning("Ignoring '%s' in '%s': saved settings may only set known values", one.input_line, path)
     return {key: one for key, one in overrides.items() if _is_data(key, one)}
+
+
+def _read_all(path: Path) -> dict[str, Override]:
+    # Unresolved: an interpolation would otherwise read this machine's environment.
+    texts = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return parse_overrides([text for text in texts if isinstance(text, str)])  # type: ignore[union-attr]
+
+
+def _reads_environment(override: Override) -> bool:
+    return "oc.env" in (override.input_line or "")
 
 
 def _is_data(key: str, override: Override) -> bool:
@@ -113,25 +123,24 @@ def _has_target(value: object) -> bool:
 def save_settings(config: DictConfig, folder: Path) -> None:
     """Write the settings of a run into its folder: the overrides to resume with, and the whole configuration.
 
-    Interpolations are saved by value, except those that read the environment, which may hold secrets.
+    Interpolations are saved by value, except those that read the environment, which may hold secrets: they are saved as
+    typed, and reported when the run resumes.
     """
     if not HydraConfig.initialized():
         return
     path = folder / OVERRIDES
-    saved = read_saved_overrides(path) if path.is_file() else {}
+    saved = _read_all(path) if path.is_file() else {}
     typed = parse_overrides(typed_overrides())
-    lines = [one.input_line for key, one in saved.items() if key not in typed]
-    lines += [text for key, one in typed.items() if key != "checkpoint" and (text := _saved_form(config, key, one))]
+    kept = {key: one for key, one in saved.items() if _is_data(key, one) or _reads_environment(one)}
+    lines = [one.input_line for key, one in kept.items() if key not in typed]
+    lines += [_saved_form(config, key, one) for key, one in typed.items() if key != "checkpoint"]
     for file, content in ((path, OmegaConf.create(lines)), (folder / ".hydra" / "config.yaml", config)):
         with atomic_path(file) as temporary:
             temporary.write_text(OmegaConf.to_yaml(content), encoding="utf-8")
 
 
-def _saved_form(config: DictConfig, key: str, override: Override) -> str | None:
+def _saved_form(config: DictConfig, key: str, override: Override) -> str:
     text = override.input_line or ""
-    if "${" not in text:
+    if "${" not in text or _reads_environment(override):
         return text
-    if "oc.env" in text:
-        log.warning("%s is not saved with the run: type it again to resume", key)
-        return None
     return format_override(key, OmegaConf.select(config, key))

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from types import NoneType
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
+from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.cli.resolvers import CHECKPOINT_FOLDER
 from rvc_lightning.errors import OutOfSpaceError, VoiceError
 from rvc_lightning.io.files import atomic_path, make_folder
@@ -54,9 +56,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         make_folder(path.parent)
         needed, free = size_in_bytes(checkpoint) + _OVERHEAD_BYTES, shutil.disk_usage(path.parent).free
         if free < needed:
+            resume = quote(format_override("checkpoint", path.parent))
             raise OutOfSpaceError(
                 f"no space left for the checkpoint '{path}': it takes {needed / 1e6:.0f} MB, and {free / 1e6:.0f} MB "
-                f"are free. Earlier checkpoints are kept: free some space and resume with checkpoint={path.parent}"
+                f"are free. Earlier checkpoints are kept: free some space and resume with {resume}"
             )
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
             torch.save(checkpoint, stream)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from lightning import Trainer, seed_everything
@@ -348,7 +349,7 @@ def _report(config: DictConfig, exported: ExportedVoice) -> None:
     places = {"voice": exported.voice, "index": exported.index or "none"}
     places |= {"dataset": Path(config.paths.dataset), "run": config.paths.run}
     log.info("%s", "\n".join(f"{name + ':':9} {place}" for name, place in places.items()))
-    log.info("watch:    tensorboard --logdir %s", config.paths.run)
+    log.info("watch:    tensorboard --logdir %s", quote(config.paths.run))
     overrides = [format_override("voice", exported.voice), "input=FILE_OR_FOLDER", "output=FOLDER"]
     log.info("convert:  %s", format_command("convert", *overrides, *_own_options(Voice.load(exported.voice))))
 

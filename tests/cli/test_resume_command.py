@@ -101,7 +101,7 @@ def test_settings_that_no_longer_exist_are_one_error(run, resumed):
     assert ended.status == 1 and "settings saved in" in ended.text and "Traceback" not in ended.text
 
 
-def test_interpolations_are_saved_by_value_and_the_environment_is_not(run, resumed, monkeypatch):
+def test_interpolations_are_saved_by_value_and_the_environment_is_not(run, resumed, monkeypatch, caplog):
     monkeypatch.setenv("SECRET", "token")
     folder = run.parent / "tuesday"
     resumed("audio=${demo:target}", "author=${oc.env:SECRET}", "name=007", save_to=folder)
@@ -110,3 +110,10 @@ def test_interpolations_are_saved_by_value_and_the_environment_is_not(run, resum
     (folder / "checkpoints").mkdir()
     config = resumed("checkpoint=runs/anna/tuesday")
     assert config.audio.endswith("demo/target") and config.name == "007" and config.author is None
+    # Each time the run resumes.
+    resumed("checkpoint=runs/anna/tuesday", save_to=folder)
+    caplog.clear()
+    read_saved_overrides(folder / ".hydra/overrides.yaml")
+    assert "Ignoring 'author=${oc.env:SECRET}', which reads the environment: type it again" in caplog.text
+    assert resumed("checkpoint=runs/anna/tuesday", "author=me", save_to=folder).author == "me"
+    assert "SECRET" not in (folder / ".hydra/overrides.yaml").read_text()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any, NamedTuple
 
 import torch
 from lightning import Callback, Trainer
 from torch import Tensor, nn
 
+from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.errors import DivergenceError
@@ -122,7 +124,10 @@ def _join(names: Iterable[str]) -> str:
 def _advice(trainer: Trainer) -> str:
     """Return how to avoid the divergence, and how to resume."""
     paths = [one.path for one in trainer.callbacks if isinstance(one, LastCheckpoint)]  # type: ignore[attr-defined]
-    resume = next((f", and resume with checkpoint={path.parent}" for path in paths if path.is_file()), "")
+    resume = next(
+        (f", and resume with {quote(format_override('checkpoint', path.parent))}" for path in paths if path.is_file()),
+        "",
+    )
     return (
         "Nothing of it was saved. Listen to the recordings and remove damaged ones; or lower optimizer.lr, set "
         f"model.gradient_clip_val, or use precision=32-true or bf16-mixed instead of 16-mixed{resume}"
