@@ -1,11 +1,11 @@
-"""Resample with a short delay, by a ratio that can change while the audio passes.
+"""Resample a stream with a short delay, at a ratio that may change at any time.
 
 Streams of soxr hold back up to 80 ms, and their ratio is fixed. Here each output sample is a sum over a window of the
 input, with the weights of a windowed sinc whose phase follows the position of the sample (Smith and Gossett 1984, "A
 flexible sampling-rate conversion method").
 
     input     |  |  |  |  |  |  |  |  |       48 kHz
-    window       |<---- K taps --->|          48 zero crossings on either side: 3 ms at 16 kHz
+    window       |<---- K taps --->|          48 zero crossings on each side: 3 ms at 16 kHz
     output          |       |       |         16 kHz
 
 Legend: N input samples, M output samples, K taps, P phases.
@@ -27,7 +27,7 @@ _PHASES = 512
 
 
 class VariableResampler(Stage):
-    """Resamples with a delay of 48 samples of the lower rate; output and input are aligned."""
+    """Resample with a delay of 48 samples of the lower rate; output and input are aligned in time."""
 
     def __init__(self, from_rate: int, to_rate: int) -> None:
         self._from_rate, self._to_rate = from_rate, to_rate
@@ -61,7 +61,7 @@ class VariableResampler(Stage):
         return self.push(np.zeros(2 * self._half, np.float32))[: max(missing, 0)]
 
     def _filter(self, starts: np.ndarray, fractions: np.ndarray) -> np.ndarray:
-        """Return the output for windows that start at `starts` [M], between two input samples at `fractions` [M]."""
+        """Filter the windows that start at `starts` [M] plus `fractions` [M] of an input sample: float32 [M]."""
         if not len(starts):
             return np.zeros(0, np.float32)
         phase = fractions * _PHASES

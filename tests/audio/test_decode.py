@@ -74,6 +74,7 @@ def test_truncated_file_is_used_and_reported(tmp_path, extension, caplog):
     assert str(path) in caplog.text
 
 
+@pytest.mark.slow
 def test_truncated_caf_is_reported(tmp_path):
     path = tmp_path / "a.caf"
     soundfile.write(path, tone(), 16000)

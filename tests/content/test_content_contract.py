@@ -22,7 +22,10 @@ def hubert_folder(tmp_path_factory):
     return make_hubert(tmp_path_factory.mktemp("hubert"))
 
 
-@pytest.fixture(params=sorted(CONTENT_ENCODERS.keys() - HUBERT_NAMES | {"hubert"}), scope="module")
+PARAMS = [*sorted(CONTENT_ENCODERS.keys() - HUBERT_NAMES), pytest.param("hubert", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(params=PARAMS, scope="module")
 def encoder(request, hubert_folder):
     return build_content_encoder(request.param, **{"path": hubert_folder} if request.param == "hubert" else {})
 

@@ -208,6 +208,7 @@ def test_flow_is_invertible(tiny_synthesizer):
     assert_close(flow(mapped, mask, code, reverse=True), x, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_training_pass_with_offsets(golden, monkeypatch):
     offset, data = golden.arrays("train_forward_offset"), golden.arrays("train_hifigan_40k")
     info = golden.table("train_hifigan_40k")["info"]
