@@ -32,9 +32,10 @@ def content_encoder_for(voice: Voice, path: str | Path | None) -> ContentEncoder
         return build_content_encoder(name, **options)
     except (DownloadError, ConfigurationError) as error:
         # In training the same setting is content.path.
-        kind, reason = VoiceError, str(error).replace("content.path=", "content_path=", 1)
+        reason = str(error).replace("content.path=", "content_path=", 1)
         if isinstance(error, DownloadError):
-            kind, reason = AssetError, f"{error.problem} Or name the folder of its files: content_path=FOLDER"
+            reason = f"{error.problem} Or name the folder of its files: content_path=FOLDER"
+        kind = AssetError if isinstance(error, DownloadError) else VoiceError
         raise kind(f"the voice requires the content encoder '{voice.content_encoder}': {reason}") from error
 
 

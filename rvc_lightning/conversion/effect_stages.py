@@ -23,12 +23,7 @@ _BUFFER_SAMPLES = 8192
 def effect_stages(effects: Sequence[Effect], sample_rate: int) -> list[Stage]:
     """Return the stages that apply `effects` in their order, each without changing length or timing.
 
-    Args:
-        effects: The chain.
-        sample_rate: Sampling rate in Hz.
-
-    Raises:
-        ConfigurationError: pedalboard is not installed.
+    Raises ConfigurationError if pedalboard is not installed.
     """
     return [_stage(effect, sample_rate) for effect in effects]
 

@@ -56,11 +56,7 @@ def output_rate(options: ConversionOptions, sample_rate: int) -> int:
 def output_samples(options: ConversionOptions, sample_rate: int, source_samples: int, source_rate: int) -> int:
     """Return the length of the result: that of the source, rounded up to a sample, plus the tail.
 
-    Args:
-        options: Options of the conversion.
-        sample_rate: Sampling rate of the voice in Hz.
-        source_samples: Samples of the source.
-        source_rate: Sampling rate of the source in Hz.
+    `sample_rate` is that of the voice, `source_rate` that of the source, in Hz.
     """
     rate = output_rate(options, sample_rate)
     return -(-source_samples * rate // source_rate) + int(options.tail_seconds * rate)

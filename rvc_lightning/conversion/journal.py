@@ -74,9 +74,8 @@ class Journal:
 
     def rewrite(self, entries: Iterable[Entry]) -> None:
         """Replace the content with these entries, atomically; remove the file if there are none."""
-        lines = [json.dumps(asdict(entry)) + "\n" for entry in entries]
-        if not lines:
+        if lines := [json.dumps(asdict(entry)) + "\n" for entry in entries]:
+            with atomic_path(self.path) as temporary:
+                temporary.write_text("".join(lines), encoding="utf-8")
+        else:
             self.path.unlink(missing_ok=True)
-            return
-        with atomic_path(self.path) as temporary:
-            temporary.write_text("".join(lines), encoding="utf-8")

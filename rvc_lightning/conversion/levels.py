@@ -53,14 +53,9 @@ class VolumeEnvelope:
     """Gains that give a converted recording the loudness of its source, partly or fully."""
 
     def __init__(self, converted: Samples, sample_rate: int, source: Samples, source_rate: int, mix: float) -> None:
-        """Measure both recordings.
+        """Measure `converted` [N] and `source` [M], at their rates in Hz.
 
-        Args:
-            converted: Converted recording, [N].
-            sample_rate: Sampling rate of `converted` in Hz.
-            source: Source recording, [M].
-            source_rate: Sampling rate of `source` in Hz.
-            mix: Share of the loudness of `converted` that is kept: 1 all of it, 0 imposes that of `source`.
+        `mix` is the share of the loudness of `converted` that is kept: 1 keeps all of it, 0 imposes that of `source`.
         """
         self._samples, self._power = len(converted), 1 - mix
         if self._power:

@@ -81,19 +81,7 @@ class ConversionModule(LightningModule):
         lengths: ChunkLengths,
         throughput: Throughput,
     ) -> None:
-        """Prepare a conversion.
-
-        Args:
-            inference: The networks.
-            tasks: The recordings.
-            options: Options of the networks, the same for all recordings.
-            sink: Receives the results.
-            folder: Folder for samples of long recordings.
-            index: Index of the voice; None converts without.
-            pitch: Extractor that measures pitch on the host, if any.
-            lengths: Lengths of the chunks.
-            throughput: Size of the batches, and workers.
-        """
+        """Prepare a conversion, as for `VoiceConverter.run`; `pitch` measures pitch on the host, if given."""
         super().__init__()
         self.inference, self.tasks, self.options, self.sink = inference, tasks, options, sink
         self.folder, self.index, self.pitch, self.lengths = folder, index, pitch, lengths

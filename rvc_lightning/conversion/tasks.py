@@ -117,14 +117,7 @@ class RecordingDataset(Dataset):
     """Recordings of tasks, or the error that occurred when one was read."""
 
     def __init__(self, tasks: Sequence[Task], folder: Path, pitch: PitchExtractor | None, context_samples: int) -> None:
-        """Prepare to read recordings.
-
-        Args:
-            tasks: The tasks.
-            folder: Folder for samples of long recordings.
-            pitch: Extractor that measures pitch on the host, if any.
-            context_samples: Reflected samples at either end for which pitch is measured as well.
-        """
+        """Prepare to read; `pitch`, if given, measures pitch with `context_samples` of reflection at either end."""
         self.tasks, self.folder, self.pitch, self.context_samples = tasks, folder, pitch, context_samples
 
     def __len__(self) -> int:
@@ -152,13 +145,7 @@ class RecordingLoader:
     """Batches of recordings, each read by the next free worker."""
 
     def __init__(self, recordings: Dataset, counts: Sequence[int], num_workers: int) -> None:
-        """Fix the order of the batches.
-
-        Args:
-            recordings: Recordings in the order of the batches.
-            counts: Number of recordings of each batch.
-            num_workers: Processes that read; 0 reads in this process.
-        """
+        """Fix the order of the batches: each takes the next `counts[i]` recordings."""
         self.counts = counts
         # Without a generator the loader would draw the seed of its workers from the global one.
         self.loader = DataLoader(

@@ -69,12 +69,8 @@ def compare(converted: np.ndarray, reference: np.ndarray, sample_rate: int) -> C
 def warped_mel_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Return the mel distance of two recordings of the same words, at equal level and aligned by warping.
 
-    Args:
-        first: Audio at 16 kHz, float [N]; time and memory grow with the product of the lengths.
-        second: Audio at 16 kHz, float [N'].
-
-    Returns:
-        Root mean square over mel bands, mean over the warping path, in dB; 0 for the same recording.
+    float [N] and float [N'] at 16 kHz -> root mean square over mel bands, mean over the warping path, in dB. Time and
+    memory grow with the product of the lengths.
     """
     return _align(log_mel(match_level(first), SAMPLE_RATE), log_mel(match_level(second), SAMPLE_RATE))[0]
 
@@ -82,12 +78,8 @@ def warped_mel_distance(first: np.ndarray, second: np.ndarray) -> float:
 def mel_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Return the mel distance of two recordings in time with each other, at equal level, frame by frame.
 
-    Args:
-        first: Audio at 16 kHz, float [N].
-        second: Audio at 16 kHz, float [N']; the lengths differ by less than a frame.
-
-    Returns:
-        Root mean square over mel bands, mean over the frames, in dB; 0 for the same recording.
+    float [N] and float [N'] at 16 kHz -> root mean square over mel bands, mean over the frames, in dB. The lengths
+    differ by less than a frame.
     """
     mels = log_mel(match_level(first), SAMPLE_RATE), log_mel(match_level(second), SAMPLE_RATE)
     frames = min(mel.shape[1] for mel in mels)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from rvc_lightning.errors import ConfigurationError, unknown_choice
 from rvc_lightning.evaluation.mos import OpinionEstimator
@@ -19,17 +19,13 @@ from rvc_lightning.evaluation.speaker import SpeakerEncoder
 EXTRA = 'pip install "rvc-lightning[evaluate]"'
 
 
-@dataclass(frozen=True)
-class OptionalMetric:
-    """A metric that requires a package."""
+class OptionalMetric(NamedTuple):
+    """A metric that requires a package, its title in messages, and the command that installs the package."""
 
     build: Callable[[], Any]
     package: str
-    """Package to import."""
     title: str
-    """Name in messages."""
     remedy: str
-    """Command that installs the package."""
 
 
 OPTIONAL_METRICS = {
@@ -69,9 +65,8 @@ def build_metrics(names: Sequence[str], required: bool = False) -> MetricSuite:
     built: dict[str, Any] = {}
     missing: list[str] = []
     for name in names:
-        if name not in OPTIONAL_METRICS:
+        if (metric := OPTIONAL_METRICS.get(name)) is None:
             raise unknown_choice("metric", name, OPTIONAL_METRICS)
-        metric = OPTIONAL_METRICS[name]
         if reason := import_problem(metric.package):
             missing.append(f"{metric.title}: {reason}; {metric.remedy}")
         else:
