@@ -1,4 +1,4 @@
-"""A disk that is full, or does not let itself be written to: one error, the old files whole, and nothing else left."""
+"""A full or read-only disk is one error, keeps the old files, and leaves no partial ones."""
 
 import os
 from contextlib import ExitStack
@@ -60,13 +60,13 @@ def check_full(path, write):
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_every_kind_of_file_finds_no_room_on_a_disk(tmp_path, name):
+def test_full_disk(tmp_path, name):
     with mounted(tmp_path / "disk", f"size={ROOM}") as folder:
         check_full(folder / name, WRITERS[name])
 
 
 @pytest.mark.parametrize("name", [name for name in WRITERS if name != "a.ckpt"])
-def test_every_kind_of_file_finds_no_room_within_a_limit(tmp_path, name):
+def test_limited_file_size(tmp_path, name):
     (tmp_path / "disk").mkdir()
     with limited(ROOM):
         check_full(tmp_path / "disk" / name, WRITERS[name])
@@ -74,8 +74,8 @@ def test_every_kind_of_file_finds_no_room_within_a_limit(tmp_path, name):
 
 @pytest.mark.parametrize("extension", [".wav", ".flac", ".mp3", ".ogg"])
 @pytest.mark.parametrize("missing", [1, 700])
-def test_the_end_of_a_recording_is_not_lost_without_a_word(tmp_path, extension, missing):
-    """libsndfile says nothing if what it writes last finds no room."""
+def test_missing_space_for_the_end_of_a_recording_is_an_error(tmp_path, extension, missing):
+    """libsndfile reports no error if its last write fails."""
     path = tmp_path / f"a{extension}"
     write_audio(path, NOISE[:20_000], 24000)
     size = path.stat().st_size
@@ -85,14 +85,15 @@ def test_the_end_of_a_recording_is_not_lost_without_a_word(tmp_path, extension, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_preparation_without_room_stops_and_goes_on(tmp_path):
-    """A slice that finds no room is no fault of its recording."""
+@pytest.mark.slow
+def test_preparation_resumes_after_a_full_disk(tmp_path):
+    """A slice that cannot be written does not make its recording a skipped file."""
     for seed in range(3):
         write(tmp_path / f"in/{seed}.wav", talk(6.0, seed))
     run(tmp_path / "in", tmp_path / "whole")
     with limited(100_000), pytest.raises(OutOfSpaceError) as raised:
         run(tmp_path / "in", tmp_path / "full", num_workers=1)
-    # Also from another process, whose traceback torch puts before it.
+    # Torch puts the traceback of the worker process before the message.
     assert str(raised.value).startswith("no space left for") and "\n" not in str(raised.value)
     assert not (tmp_path / "full/manifest.jsonl").exists()
     run(tmp_path / "in", tmp_path / "full")
@@ -100,7 +101,8 @@ def test_a_preparation_without_room_stops_and_goes_on(tmp_path):
         assert (tmp_path / "full" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_a_training_without_room_keeps_what_was_saved(tmp_path):
+@pytest.mark.slow
+def test_training_on_a_full_disk_keeps_its_checkpoints(tmp_path):
     write_tiny_dataset(tmp_path)
     keep = LastCheckpoint(str(tmp_path / "kept"), every_n_steps=1)
 
@@ -116,7 +118,7 @@ def test_a_training_without_room_keeps_what_was_saved(tmp_path):
     assert {path.name for path in keep.folder.iterdir()} == {"last.ckpt", "previous.ckpt"}
 
 
-def test_a_conversion_without_room_stops_and_goes_on(tmp_path):
+def test_conversion_resumes_after_a_full_disk(tmp_path):
     for name, seconds in (("a", 0.1), ("b", 3.0), ("c", 0.1)):
         recording(tmp_path / f"in/{name}.wav", seconds)
 
@@ -131,8 +133,8 @@ def test_a_conversion_without_room_stops_and_goes_on(tmp_path):
     assert soundfile.info(tmp_path / "out/b.wav").duration == pytest.approx(3.0)
 
 
-def one_line(function, caplog):
-    """The line that a command ends with, and its exit status."""
+def error_line(function, caplog):
+    """Return the line that a failing command prints."""
     with pytest.raises(SystemExit) as end:
         errors_as_exit_status()(function)()
     assert end.value.code == 1
@@ -140,18 +142,19 @@ def one_line(function, caplog):
     return line
 
 
-def test_other_writers_say_it_in_one_line(tmp_path, caplog):
-    """Logs and scratch files are written by others: what the system says of them is told as well."""
+def test_full_disk_for_other_files_is_one_line(tmp_path, caplog):
+    """Logs and scratch files are not written by `atomic_path`."""
 
-    def write_much():
+    def write_log():
         with (tmp_path / "log").open("wb") as stream:
             stream.write(bytes(ROOM))
 
     with limited(ROOM // 2):
-        assert one_line(write_much, caplog).startswith("Error: no space left on the disk")
+        assert error_line(write_log, caplog).startswith("Error: no space left on the disk")
 
 
-def test_a_folder_that_cannot_be_written_to(tmp_path, caplog):
+@pytest.mark.slow
+def test_read_only_folder(tmp_path, caplog):
     folder = tmp_path / "folder"
     write_audio(folder / "in/a.wav", NOISE[:9000], 16000)
     data = composed(f"audio={folder}/in", f"paths.root={folder}", "trainer.accelerator=cpu", command="prepare")
@@ -159,7 +162,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, caplog):
         for name, write_one in WRITERS.items():
             with pytest.raises(NotWritableError, match=f"new(/{name})?' cannot be written: "):
                 write_one(folder / "new" / name)
-        line = one_line(lambda: prepare_dataset(data), caplog)
+        line = error_line(lambda: prepare_dataset(data), caplog)
         assert "cannot be written: Read-only file system" in line or "Permission denied" in line
         with pytest.raises(NotWritableError, match=r"out.*cannot be written"):
             convert_files(Doubler(), folder / "in", folder / "out", OPTIONS)
@@ -168,7 +171,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, caplog):
     assert sorted(os.listdir(folder)) == ["in"]
 
 
-def test_a_file_where_a_folder_should_be(tmp_path):
+def test_file_in_place_of_a_folder(tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(NotWritableError, match=r"a.json' cannot be written: .*; choose another place"):
         write_json(tmp_path / "out" / "a.json", {})

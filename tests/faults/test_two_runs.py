@@ -1,4 +1,4 @@
-"""Two runs that are started in the same folder: one refuses and names the other; a killed one is in nobody's way."""
+"""The second of two runs in the same folder is an error that names the first; a killed run blocks nothing."""
 
 import multiprocessing
 import os
@@ -18,22 +18,22 @@ from rvc_lightning.training import run as workflow
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
-def hold(folder, inside):
+def hold(folder, is_locked):
     with exclusive_lock(folder):
-        inside.set()
+        is_locked.set()
         time.sleep(100)
 
 
 @pytest.fixture
 def other():
-    """Starts another process that is at work in a folder."""
+    """Start another process that holds the lock of a folder."""
     context, started = multiprocessing.get_context("fork"), []
 
     def start(folder):
-        inside = context.Event()
-        started.append(context.Process(target=hold, args=(folder, inside)))
+        is_locked = context.Event()
+        started.append(context.Process(target=hold, args=(folder, is_locked)))
         started[-1].start()
-        assert inside.wait(20)
+        assert is_locked.wait(20)
         return started[-1]
 
     yield start
@@ -42,39 +42,39 @@ def other():
         process.join()
 
 
-def names(process):
+def message_about(process):
     return rf"in use by another process \({process.pid} on '{socket.gethostname()}', since .*\d\d:\d\d.*\), and two"
 
 
-def test_the_second_of_two_trainings_refuses(tmp_path, other, monkeypatch):
+def test_second_training_is_an_error(tmp_path, other, monkeypatch):
     monkeypatch.setattr(workflow, "KILL_GRACE_SECONDS", 0.1)
     config = composed(f"audio={tmp_path}", f"paths.root={tmp_path}", run=str(tmp_path / "run"))
     process = other(tmp_path / "run")
-    with pytest.raises(InUseError, match=names(process)):
+    with pytest.raises(InUseError, match=message_about(process)):
         workflow.train(config)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_the_second_of_two_conversions_refuses(tmp_path, other, monkeypatch):
+def test_second_conversion_is_an_error(tmp_path, other, monkeypatch):
     monkeypatch.setattr(folder_conversion, "KILL_GRACE_SECONDS", 0.1)
     recording(tmp_path / "in/a.wav")
     process = other(tmp_path / "out")
-    with pytest.raises(InUseError, match=names(process)):
+    with pytest.raises(InUseError, match=message_about(process)):
         convert_files(Doubler(), tmp_path / "in", tmp_path / "out", OPTIONS)
     process.kill()
     process.join()
-    # What the killed one has left of itself is no hindrance, and goes.
+    # The files of the killed process block nothing and are removed.
     assert len(convert_files(Doubler(), tmp_path / "in", tmp_path / "out", OPTIONS).converted) == 1
     assert not any(path.name.startswith(LOCK_NAME) for path in (tmp_path / "out").iterdir())
 
 
-def test_who_waits_says_for_whom(tmp_path, other, caplog):
+def test_waiting_process_logs_the_holder(tmp_path, other, caplog):
     caplog.set_level("INFO")
     process = other(tmp_path)
     with pytest.raises(InUseError), exclusive_lock(tmp_path, timeout_seconds=0.1):
         pass
     assert f"Waiting for another process ({process.pid} on '" in caplog.text
-    # A holder that has not yet said who it is.
+    # A holder that has not yet written its identity.
     (tmp_path / ".lock.json").write_text("{")
     with (
         pytest.raises(InUseError, match="in use by another process, and two"),
@@ -83,7 +83,7 @@ def test_who_waits_says_for_whom(tmp_path, other, caplog):
         pass
 
 
-def test_what_is_half_written_in_the_folder_goes_and_no_trace_is_left(tmp_path):
+def test_unfinished_files_and_the_lock_are_removed(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / ".writing-1.wav").touch()

@@ -15,7 +15,7 @@ def tones(phones, seconds_each):
 
 
 def make_corpus(folder, sentences=6, speakers=("recorded-anna", "tone-a", "tone-b")):
-    """Write a corpus in which each speaker speaks each sentence at another pace."""
+    """Write a corpus in which the speakers have different speaking rates."""
     draw, utterances = np.random.default_rng(0), []
     for sentence in range(sentences):
         phones = ["pau", *draw.choice(["aa", "iy", "s", "m"], 8).tolist(), "pau"]

@@ -1,4 +1,4 @@
-"""Disks that are full, and folders that cannot be written to, as far as the system lets a test make them."""
+"""Full disks and read-only folders, where a test can create them."""
 
 import os
 import resource
@@ -12,9 +12,9 @@ import pytest
 
 @contextmanager
 def limited(n_bytes):
-    """No file of this process grows beyond this, which the system answers as it does on a full disk."""
+    """Limit the size of the files of this process, which fails as a full disk does."""
     if sys.platform == "win32":
-        pytest.skip("there are no limits of file sizes")
+        pytest.skip("Windows has no limit of file sizes")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
     try:
@@ -25,10 +25,10 @@ def limited(n_bytes):
 
 @contextmanager
 def mounted(folder, options):
-    """A file system in memory at `folder`."""
+    """Mount a file system in memory at `folder`."""
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True).returncode:
-        pytest.skip("a file system in memory cannot be mounted here: it takes root on Linux")
+        pytest.skip("mounting a file system in memory requires root on Linux")
     try:
         yield folder
     finally:
@@ -37,7 +37,7 @@ def mounted(folder, options):
 
 @contextmanager
 def read_only(folder):
-    """Nothing in `folder`, with what is in it, can be changed inside."""
+    """Make `folder` and everything in it read-only."""
     if os.geteuid() != 0:
         mode = folder.stat().st_mode
         folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
@@ -46,11 +46,11 @@ def read_only(folder):
         finally:
             folder.chmod(mode)
         return
-    # Root may write anywhere but on a disk that is read-only.
+    # Root can write everywhere except on a read-only disk.
     bind = ["mount", "--bind", str(folder), str(folder)]
     remount = ["mount", "-o", "remount,ro,bind", str(folder)]
     if any(subprocess.run(command, capture_output=True).returncode for command in (bind, remount)):
-        pytest.skip("root writes everywhere, and nothing can be mounted here")
+        pytest.skip("root can write everywhere, and nothing can be mounted here")
     try:
         yield
     finally:

@@ -24,6 +24,7 @@ def write(path, audio, sample_rate=RATE, **options):
 
 
 def run(audio, output, **changes):
+    """Prepare a folder with changed settings of the recipe or the extraction."""
     extraction = make_extraction(
         **{name: changes.pop(name) for name in ("num_workers", "batch_slices") if name in changes}
     )

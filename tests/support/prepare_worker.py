@@ -1,11 +1,11 @@
-"""Prepare a dataset and records which rank wrote which file: prepare_worker.py INPUT OUTPUT RANKS STRATEGY."""
+"""Prepare a dataset and record which rank wrote which file: prepare_worker.py INPUT OUTPUT RANKS STRATEGY."""
 
 from argparse import ArgumentParser
 from pathlib import Path
 
-import lightning
 import torch
 from defaults import make_extraction, make_recipe
+from tiny import tiny_trainer
 
 from rvc_lightning.data import features
 from rvc_lightning.data.preparation import prepare
@@ -19,16 +19,7 @@ def main():
     parser.add_argument("strategy")
     arguments = parser.parse_args()
     output, ranks = arguments.output, arguments.ranks
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        devices=ranks,
-        strategy=arguments.strategy if ranks > 1 else "auto",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        use_distributed_sampler=False,
-    )
+    trainer = tiny_trainer(devices=ranks, strategy=arguments.strategy if ranks > 1 else "auto")
     write_npy = features.write_npy
 
     def write_and_record(path, values):
@@ -38,13 +29,7 @@ def main():
                 stream.write(f"{Path(path).relative_to(output)}\n")
 
     features.write_npy = write_and_record
-    prepare(
-        arguments.audio,
-        output,
-        make_recipe(),
-        trainer=trainer,
-        extraction=make_extraction(batch_slices=2),
-    )
+    prepare(arguments.audio, output, make_recipe(), trainer=trainer, extraction=make_extraction(batch_slices=2))
 
 
 if __name__ == "__main__":
