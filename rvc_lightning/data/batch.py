@@ -51,7 +51,15 @@ class Batch(NamedTuple):
 
     def first(self, n_items: int) -> Batch:
         """Return the first items, which are the longest."""
-        return Batch(*(part[:n_items] for part in self))  # type: ignore[arg-type]
+        return Batch(
+            self.ids[:n_items],
+            self.content[:n_items],
+            self.f0_hz[:n_items],
+            self.waveform[:n_items],
+            self.waveform_lengths[:n_items],
+            self.lengths[:n_items],
+            self.speaker[:n_items],
+        )
 
 
 def collate(examples: Sequence[Example]) -> Batch:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
-from torch.utils.data import ConcatDataset, DataLoader, Dataset
+from torch.utils.data import ConcatDataset, DataLoader
 
 from rvc_lightning.audio.frames import CONTENT_REPEAT
 from rvc_lightning.config.options import Settings, option
@@ -131,7 +131,7 @@ class RVCDataModule(LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         """Return a loader of the batches of one optimizer step at a time, `list[Batch]`."""
         config, trainer = self.config, self.trainer
-        slices: Dataset[Example] = SliceDataset(self.folder, self.training_rows, config.max_frames)
+        slices: SliceDataset | ConcatDataset[Example] = SliceDataset(self.folder, self.training_rows, config.max_frames)
         lengths = [min(row.frames, config.max_frames) for row in self.training_rows]
         if config.silent_clips:
             silence = self._silent_clips()

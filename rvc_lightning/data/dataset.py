@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
 from rvc_lightning.audio.frames import CONTENT_REPEAT, hop_samples
 from rvc_lightning.data.batch import Example
@@ -114,9 +114,9 @@ class CachedSlices(Dataset[Example]):
     forked or spawned. A cache on the device would gain little, since batches are copied there during the previous step.
     """
 
-    def __init__(self, slices: Dataset[Example]) -> None:
-        """Read all of `slices`, which must have a length. Raises DatasetError if a file is missing or damaged."""
-        examples = [slices[index] for index in range(len(slices))]  # type: ignore[arg-type]
+    def __init__(self, slices: SliceDataset | ConcatDataset[Example]) -> None:
+        """Read all of `slices`. Raises DatasetError if a file is missing or damaged."""
+        examples = [slices[index] for index in range(len(slices))]
         self.rows = [(example.id, example.frames, example.speaker) for example in examples]
         self.content = _ConcatTensors([_compact(example.content) for example in examples])
         self.f0_hz = _ConcatTensors([example.f0_hz for example in examples])

@@ -8,11 +8,13 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from rvc_lightning.data.buckets import LengthBucketSampler
+
 
 class _SkippingSampler(Sampler[list[int]]):
     """The batches of another sampler, without the first `skip` of one epoch."""
 
-    def __init__(self, batches: Sampler[list[int]]) -> None:
+    def __init__(self, batches: LengthBucketSampler) -> None:
         self.batches, self.skip = batches, 0
 
     @property
@@ -21,7 +23,7 @@ class _SkippingSampler(Sampler[list[int]]):
         return self.batches
 
     def __len__(self) -> int:
-        return len(self.batches)  # type: ignore[arg-type]
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[list[int]]:
         # As a generator, so that iterators that torch creates and never uses do not reset `skip`.
@@ -37,10 +39,11 @@ class ResumableLoader(DataLoader):
 
     batch_sampler: _SkippingSampler
 
-    def __init__(self, dataset: Dataset, *, batch_sampler: Sampler[list[int]], **kwargs: Any) -> None:
+    def __init__(self, dataset: Dataset, *, batch_sampler: LengthBucketSampler, **kwargs: Any) -> None:
         super().__init__(dataset, batch_sampler=_SkippingSampler(batch_sampler), **kwargs)
         self.taken = 0
 
+    # torch declares its private iterator class.
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Yield the remaining batches of the epoch."""
         self.taken = self.batch_sampler.skip

@@ -75,7 +75,7 @@ class Preview:
 
 
 def _recording_table(recordings: Sequence[PlannedRecording]) -> list[str]:
-    rows = [("recording", "speaker", "length", "slices", "")]
+    rows: list[tuple[str, ...]] = [("recording", "speaker", "length", "slices", "")]
     for one in recordings:
         length = "unknown" if one.seconds is None else format_duration(one.seconds)
         slices, state = (str(one.slices), "done") if one.is_done else (f"~{one.slices}", "")
@@ -87,7 +87,7 @@ def _speaker_table(recordings: Sequence[PlannedRecording]) -> list[str]:
     by_speaker: dict[str, list[PlannedRecording]] = defaultdict(list)
     for one in recordings:
         by_speaker[one.speaker].append(one)
-    rows = [("speaker", "recordings", "minutes", "slices", "done")]
+    rows: list[tuple[str, ...]] = [("speaker", "recordings", "minutes", "slices", "done")]
     for name, group in by_speaker.items():
         minutes = sum(one.slice_seconds for one in group) / 60
         counts = (sum(one.slices for one in group), sum(one.is_done for one in group))

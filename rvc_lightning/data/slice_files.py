@@ -98,8 +98,11 @@ def slice_recordings(
     Returns:
         The result of each recording, or why it cannot be decoded; seconds of audio per second, None if all were sliced.
     """
-    results = {recording.folder: _finished(slices, recording) for recording in recordings}
-    pending = [recording for recording in recordings if results[recording.folder] is None]
+    results: dict[str, SlicingResult | SkippedFile] = {}
+    for recording in recordings:
+        if (finished := _finished(slices, recording)) is not None:
+            results[recording.folder] = finished
+    pending = [recording for recording in recordings if recording.folder not in results]
     speed = None
     if pending:
         n_done = len(recordings) - len(pending)

@@ -106,7 +106,7 @@ def list_count(rows: int) -> int:
 def save_index(index: Any, path: str | Path) -> Path:
     """Write a faiss index atomically and return its path."""
     path = Path(path)
-    # Written through Python: faiss takes no paths that are not UTF-8, and reports no full disk.
+    # Written through Python: faiss takes no paths that are not UTF-8, and reports no full disk. Stubs lack the class.
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))  # type: ignore[attr-defined]
     return path
