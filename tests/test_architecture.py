@@ -64,7 +64,7 @@ def test_importing_the_models_brings_nothing_else_in():
 
 ROOMS = (
     "io", "config", "cli", "audio", "models", "pitch", "content", "data", "retrieval", "voice", "conversion",
-    "evaluation", "training", "importers", "benchmarks", "pretraining", "app",
+    "evaluation", "training", "live", "importers", "benchmarks", "pretraining", "app",
 )  # fmt: skip
 """Folders of the package, lowest first. Each imports only those below it, and the top level imports all of them."""
 GROUND = ("errors", "version")

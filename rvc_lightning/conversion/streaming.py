@@ -117,7 +117,7 @@ class StreamingConverter(Stage):
         self._output.append(np.zeros(self._latency_samples, np.float32))
         self._taken, self._given, self._has_warned = 0, 0, False
         self.compute_seconds: deque[float] = deque(maxlen=_TIMED_BLOCKS)
-        """Time that each of the last blocks took."""
+        """Time that each of the last blocks with sound took."""
 
     def change(self, options: ConversionOptions) -> None:
         """Use other options from the next block on, which fades in; effects and output rate stay as they are.
@@ -150,6 +150,11 @@ class StreamingConverter(Stage):
         self._output.append(np.zeros(place - len(self._output), np.float32))
         fade_seconds = self._lengths.fade_frames / FRAMES_PER_SECOND + _MIN_OUTPUT_DELAY_SECONDS
         return len(self._output) - self._given + math.ceil(fade_seconds * self.sample_rate)
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks so far."""
+        return self._next // self._lengths.block_samples
 
     @property
     def last_f0_hz(self) -> float:
@@ -221,11 +226,11 @@ class StreamingConverter(Stage):
         else:
             with self._fabric.autocast():
                 (piece,) = self._inference.convert([window], self._options, self._index, self._first_frame)
+            self.compute_seconds.append(perf_counter() - started)
         check_finite(piece)
         self._joiner.add(piece, chunk, is_followed=True)
         self._output.append(self._finishing.push(self._joined.take()))
         self._next = chunk.end
-        self.compute_seconds.append(perf_counter() - started)
 
     def _window(self, audio: np.ndarray, chunk: Chunk) -> Window:
         """Return the input of the networks for a block, and keep the pitch of the next block's context."""

@@ -1,0 +1,309 @@
+"""The engine of live conversion, which pipes, devices and browsers share.
+
+    input ─▶ gain ─▶ gate ─┬─▶ voice ────────────┬─▶ bypass ─▶ gain, mute ─▶ output
+                           └─▶ delay (original) ─┘
+
+Everything can change while it runs. Gains move in 20 ms; options fade in with the next block; another voice or other
+effects are prepared in a thread, then convert one block together with those that they replace, and fade in.
+
+Legend: N samples of the input, M samples of the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from threading import Thread
+from typing import Any
+
+import numpy as np
+from lightning import Fabric
+
+from rvc_lightning.audio.variable_rate import VariableResampler
+from rvc_lightning.conversion.converter import VoiceConverter
+from rvc_lightning.conversion.options import ConversionOptions
+from rvc_lightning.conversion.streaming import StreamingConverter, StreamLengths
+from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.live.levels import Gate, Meter, Ramp, amplitude
+from rvc_lightning.live.options import Changes, LiveOptions
+from rvc_lightning.live.recorder import Recorder
+
+_RAMP_SECONDS = 0.02
+_WARM_UP_BLOCKS = 12
+_COLD_BLOCKS = 3
+"""Blocks of the warm-up that are not timed."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """State of the engine."""
+
+    voice: str
+    """Name of the voice's file."""
+    input_db: float
+    """Level of the input in dB of full scale."""
+    output_db: float
+    """Level of the output in dB of full scale."""
+    f0_hz: float
+    """Pitch of the output in Hz; 0 if it is unvoiced."""
+    latency_seconds: float
+    """Block, lookahead, half a fade, and resampling."""
+    block_seconds: float
+    """Length of a block."""
+    compute_median: float
+    """Time to convert a block, median of the last 1000, in seconds."""
+    compute_p99: float
+    """Time to convert a block, 99th percentile of the last 1000, in seconds."""
+    blocks: int
+    """Blocks converted so far."""
+    message: str
+    """Last error of a change, if any."""
+
+
+class Engine:
+    """Converts a stream whose options can change."""
+
+    def __init__(
+        self,
+        load: Callable[[str], VoiceConverter],
+        changes: Changes,
+        *,
+        input_rate: int,
+        output_rate: int | None = None,
+        lengths: StreamLengths | None = None,
+        fabric: Fabric | None = None,
+    ) -> None:
+        """Load the voice.
+
+        Args:
+            load: Function that loads the converter of a voice's file.
+            changes: Options at the start, with a voice.
+            input_rate: Sampling rate of the input in Hz.
+            output_rate: Sampling rate of the output in Hz; None for that of the first voice, or of its options.
+            lengths: Lengths of block, context, lookahead and fade.
+            fabric: Device and precision; by default one accelerator in float32.
+
+        Raises:
+            RVCError: The voice cannot be loaded, or does not support the options.
+        """
+        self._load, self._changes, self.input_rate = load, changes, input_rate
+        self.lengths = lengths or StreamLengths()
+        self._fabric = fabric or Fabric(accelerator="auto", devices=1)
+        assert changes.voice is not None
+        self._converter = load(changes.voice)
+        self.output_rate = output_rate or changes.conversion.output_sample_rate or self._converter.voice.sample_rate
+        self._stream = self._new_stream(self._converter, changes.conversion)
+        # The stream that is replaced, and the samples until it is.
+        self._leaving: StreamingConverter | None = None
+        self._until_change = 0
+        self._prepared: tuple[VoiceConverter, StreamingConverter, Mapping[str, Any]] | None = None
+        self._preparation: Thread | None = None
+        self._message = ""
+        self._recorders: dict[str, Recorder] = {}
+        self._make_path()
+        self._apply_levels(changes.live)
+        self._record(changes)
+
+    def _make_path(self) -> None:
+        """Build what surrounds the voice."""
+        ramp = round(_RAMP_SECONDS * self.output_rate)
+        live = self._changes.live
+        self._input_gain = Ramp(amplitude(live.input_gain_db), round(_RAMP_SECONDS * self.input_rate))
+        self._output_gain = Ramp(0.0 if live.mute else amplitude(live.output_gain_db), ramp)
+        self._bypass = Ramp(float(live.bypass), ramp)
+        self._fade_samples = ramp
+        self._gate = Gate(self.input_rate)
+        self._meters = Meter(self.input_rate), Meter(self.output_rate)
+        equal = self.input_rate == self.output_rate
+        self._dry_resampler = None if equal else VariableResampler(self.input_rate, self.output_rate)
+        self._dry = np.zeros(round(self._stream.latency_seconds * self.output_rate), np.float32)
+
+    def _new_stream(self, converter: VoiceConverter, options: ConversionOptions) -> StreamingConverter:
+        return StreamingConverter(
+            converter,
+            replace(options, output_sample_rate=self.output_rate),
+            sample_rate=self.input_rate,
+            lengths=self.lengths,
+            fabric=self._fabric,
+        )
+
+    @property
+    def latency_seconds(self) -> float:
+        """Delay of the output, not counting the time of the computation."""
+        return self._stream.latency_seconds
+
+    @property
+    def status(self) -> Status:
+        """Levels, pitch and times."""
+        seconds = list(self._stream.compute_seconds) or [0.0]
+        return Status(
+            voice=str(self._changes.voice),
+            input_db=self._meters[0].level_db,
+            output_db=self._meters[1].level_db,
+            f0_hz=self._stream.last_f0_hz,
+            latency_seconds=self.latency_seconds,
+            block_seconds=self.lengths.block_seconds,
+            compute_median=float(np.median(seconds)),
+            compute_p99=float(np.percentile(seconds, 99)),
+            blocks=self._stream.blocks,
+            message=self._message,
+        )
+
+    def warm_up(self) -> tuple[float, float]:
+        """Convert noise, so that the first word does not wait for what torch prepares on first use.
+
+        Returns:
+            Median and maximum of the time per block, in seconds.
+        """
+        seconds = self._rehearse(self._converter, self._changes.conversion)
+        return float(np.median(seconds)), float(np.max(seconds))
+
+    def _rehearse(self, converter: VoiceConverter, options: ConversionOptions) -> list[float]:
+        """Convert noise with a stream of its own, and return the seconds of each block."""
+        stream = self._new_stream(converter, options)
+        samples = round(_WARM_UP_BLOCKS * self.lengths.block_seconds * self.input_rate)
+        noise = np.random.default_rng(0).normal(size=samples + self.input_rate // 5)
+        stream.push((0.05 * noise).astype(np.float32))
+        return list(stream.compute_seconds)[_COLD_BLOCKS:]
+
+    def process(self, audio: np.ndarray) -> np.ndarray:
+        """Convert the next samples.
+
+        Args:
+            audio: Mono audio at full scale 1, float [N], of any length.
+
+        Returns:
+            Float32 samples, as many as the input has at the rate of the output, `latency_seconds` late.
+
+        Raises:
+            AudioError: The audio is not mono, or contains NaN or infinity.
+            VoiceError: The voice returns NaN or infinity.
+        """
+        audio = np.asarray(audio, np.float32)
+        self._push_to("record_input", audio)
+        self._meters[0].push(audio)
+        gained = self._gate.push(audio * self._input_gain.take(len(audio)))
+        voice = self._converted(gained)
+        self._dry = np.concatenate([self._dry, self._resampled(gained)])
+        return self._mixed(voice)
+
+    def finish(self) -> np.ndarray:
+        """End the stream: return the rest, and complete the recordings."""
+        if self._dry_resampler is not None:
+            self._dry = np.concatenate([self._dry, self._dry_resampler.finish()])
+        rest = self._mixed(self._stream.finish())
+        for recorder in self._recorders.values():
+            recorder.close()
+        self._recorders = {}
+        return rest
+
+    def _mixed(self, voice: np.ndarray) -> np.ndarray:
+        """Return the output for audio of the voice [M]."""
+        original, self._dry = np.split(self._dry, [len(voice)])
+        share = self._bypass.take(len(voice))
+        output = (voice * (1 - share) + original * share) * self._output_gain.take(len(voice))
+        output = np.clip(output, -1, 1)
+        self._meters[1].push(output)
+        self._push_to("record_output", output)
+        return output
+
+    def _replace_stream(self, converter: VoiceConverter, stream: StreamingConverter, values: Mapping[str, Any]) -> None:
+        """Start the fade to a stream that was prepared, with what else was changed meanwhile."""
+        try:
+            changes = self._changes.merged(values)
+            stream.change(replace(changes.conversion, output_sample_rate=self.output_rate))
+        except RVCError as error:
+            self._message = str(error)
+            return
+        self._leaving, self._stream, self._converter, self._changes = self._stream, stream, converter, changes
+        self._until_change = stream.continue_from(self._leaving)
+
+    def _resampled(self, audio: np.ndarray) -> np.ndarray:
+        return audio if self._dry_resampler is None else self._dry_resampler.push(audio)
+
+    def _converted(self, audio: np.ndarray) -> np.ndarray:
+        """Convert samples [N] to [M], and fade to a stream that was prepared."""
+        if self._prepared is not None and self._leaving is None:
+            self._replace_stream(*self._prepared)
+            self._prepared = None
+        output = self._stream.push(audio)
+        if self._leaving is None:
+            return output
+        share = np.clip((np.arange(len(output)) - self._until_change) / self._fade_samples, 0, 1).astype(np.float32)
+        output = output * share + self._leaving.push(audio) * (1 - share)
+        self._until_change -= len(output)
+        if self._until_change <= -self._fade_samples:
+            self._leaving = None
+        return output
+
+    def change(self, values: Mapping[str, Any]) -> None:
+        """Change options while the engine runs; another voice and effects follow when they are loaded.
+
+        Args:
+            values: Names of `ConversionOptions`, `LiveOptions`, or 'voice', 'record_input' and 'record_output'.
+
+        Raises:
+            RVCError: A name or a value is invalid; nothing has changed.
+        """
+        changes = self._changes.merged(values)
+        if changes.voice is None:
+            raise ConfigurationError("voice=null: choose the file of a voice")
+        self._record(changes)
+        if changes.voice != self._changes.voice or changes.conversion.effects != self._changes.conversion.effects:
+            self._prepare(changes, values)
+            return
+        if changes.conversion != self._changes.conversion:
+            self._stream.change(replace(changes.conversion, output_sample_rate=self.output_rate))
+        self._apply_levels(changes.live)
+        self._changes = changes
+
+    def _prepare(self, changes: Changes, values: Mapping[str, Any]) -> None:
+        """Load another voice or effects in a thread."""
+        if self.is_preparing:
+            raise ConfigurationError("another voice is being loaded; change it again in a moment")
+        if changes.voice != self._changes.voice:
+            values = {"speaker": None, **values}
+        self._message = ""
+        self._preparation = Thread(target=self._load_other, args=(self._changes.merged(values), values), daemon=True)
+        self._preparation.start()
+
+    def _load_other(self, changes: Changes, values: Mapping[str, Any]) -> None:
+        assert changes.voice is not None
+        try:
+            converter = self._converter if changes.voice == self._changes.voice else self._load(changes.voice)
+            stream = self._new_stream(converter, changes.conversion)
+            self._rehearse(converter, changes.conversion)
+        except (RVCError, OSError) as error:
+            self._message = str(error)
+        else:
+            self._prepared = converter, stream, values
+
+    @property
+    def is_preparing(self) -> bool:
+        """Whether another voice or effects are being loaded, or are about to fade in."""
+        return self._prepared is not None or (self._preparation is not None and self._preparation.is_alive())
+
+    def _apply_levels(self, live: LiveOptions) -> None:
+        self._input_gain.target = amplitude(live.input_gain_db)
+        self._output_gain.target = 0.0 if live.mute else amplitude(live.output_gain_db)
+        self._bypass.target = float(live.bypass)
+        self._gate.threshold_db = live.gate_db
+
+    def _record(self, changes: Changes) -> None:
+        """Start and end recordings."""
+        for name, rate in (("record_input", self.input_rate), ("record_output", self.output_rate)):
+            path, before = getattr(changes, name), getattr(self._changes, name)
+            if path == before and (name in self._recorders or path is None):
+                continue
+            started = None if path is None else Recorder(path, rate)
+            if name in self._recorders:
+                self._recorders.pop(name).close()
+            if started is not None:
+                self._recorders[name] = started
+
+    def _push_to(self, name: str, audio: np.ndarray) -> None:
+        recorder = self._recorders.get(name)
+        if recorder is not None:
+            recorder.push(audio)
+            if recorder.error:
+                self._message = recorder.error

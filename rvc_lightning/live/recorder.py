@@ -1,0 +1,59 @@
+"""Write live audio to a file without delaying it."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+
+import numpy as np
+import soundfile
+
+from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.io.files import atomic_path
+
+_FORMATS = (".wav", ".flac", ".ogg")
+
+
+class Recorder:
+    """A file that is written by a thread, and complete after `close`."""
+
+    def __init__(self, path: str, sample_rate: int) -> None:
+        """Start a recording.
+
+        Args:
+            path: File to write.
+            sample_rate: Sampling rate in Hz.
+
+        Raises:
+            ConfigurationError: The format is not supported.
+            NotWritableError: The file cannot be created.
+        """
+        if Path(path).suffix.lower() not in _FORMATS:
+            raise ConfigurationError(f"'{path}': live audio is recorded to {', '.join(_FORMATS)}")
+        self.error: str | None = None
+        """Reason why the file cannot be written, if so."""
+        self._stack = contextlib.ExitStack()
+        temporary = self._stack.enter_context(atomic_path(path))
+        self._file = self._stack.enter_context(soundfile.SoundFile(temporary, "w", sample_rate, 1))
+        self._blocks: SimpleQueue[np.ndarray | None] = SimpleQueue()
+        self._thread = Thread(target=self._write, daemon=True)
+        self._thread.start()
+
+    def push(self, audio: np.ndarray) -> None:
+        """Append samples, float32 [N]; returns at once."""
+        self._blocks.put(audio)
+
+    def close(self) -> None:
+        """Write the rest and give the file its name."""
+        self._blocks.put(None)
+        self._thread.join()
+
+    def _write(self) -> None:
+        try:
+            with self._stack:
+                while (block := self._blocks.get()) is not None:
+                    self._file.write(block)
+        except (RVCError, OSError, soundfile.LibsndfileError) as error:
+            self.error = str(error)

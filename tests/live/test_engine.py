@@ -1,0 +1,163 @@
+"""The engine of live conversion: the same audio as a stream, and changes without clicks."""
+
+import numpy as np
+import pytest
+import soundfile
+from lightning import Fabric
+from live import LENGTHS, RATE, converter, engine, processed, speech
+
+from rvc_lightning import ConversionOptions
+from rvc_lightning.conversion.streaming import StreamingConverter
+from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.live.options import parse
+
+
+def late(one):
+    return round(one.latency_seconds * RATE)
+
+
+def jumps(audio):
+    return np.abs(np.diff(audio, n=2)).max()
+
+
+def settle(one):
+    """Wait until another voice is loaded."""
+    one._preparation.join()
+
+
+def test_is_a_stream():
+    audio = speech(0.5)
+    stream = StreamingConverter(
+        converter(),
+        ConversionOptions(output_sample_rate=RATE),
+        sample_rate=16000,
+        lengths=LENGTHS,
+        fabric=Fabric(accelerator="cpu", devices=1),
+    )
+    one = engine()
+    np.testing.assert_array_equal(one.process(audio), stream.push(audio))
+    np.testing.assert_array_equal(one.finish(), stream.finish())
+
+
+def test_length_and_latency_at_other_rates():
+    one = engine(input_rate=44100, output_rate=48000)
+    audio = speech(1.0, 44100)
+    assert len(processed(one, audio, 441)) == 48000
+    assert one.latency_seconds < 0.15
+    rest = one.finish()
+    assert len(rest) == round(one.latency_seconds * 48000)
+
+
+def test_bypass_is_the_original_with_the_latency_of_the_voice():
+    one, audio = engine(input_rate=16000, output_rate=16000, bypass=True), speech(0.5)
+    output = processed(one, audio)
+    delay = round(one.latency_seconds * 16000)
+    np.testing.assert_allclose(output[delay:], audio[: len(audio) - delay], atol=1e-6)
+
+
+def test_mute_is_silence_and_gains_are_decibels():
+    audio = speech(0.5)
+    plain = processed(engine(), audio)
+    assert not processed(engine(mute=True), audio).any()
+    np.testing.assert_allclose(processed(engine(output_gain_db=-6.0206), audio), plain / 2, atol=1e-5)
+
+
+def test_the_gate_silences_what_is_quiet_and_keeps_what_is_not():
+    loud = 0.3 * np.sin(2 * np.pi * 200 * np.arange(16000) / 16000).astype(np.float32)
+    quiet = 0.001 * loud
+    one = engine(output_rate=16000, gate_db=-50, bypass=True)
+    output = processed(one, np.concatenate([quiet, loud, quiet, quiet]))[round(one.latency_seconds * 16000) :]
+    assert not output[8000:15999].any() and not output[40000:].any()
+    np.testing.assert_allclose(output[16100:31000], loud[100:15000], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"output_gain_db": -6}, {"input_gain_db": -3}, {"bypass": True}, {"mute": True}, {"transpose_semitones": 1},
+        {"speaker": 1}, {"voice": "benjamin.pth"}, {"effects": [{"name": "gain", "gain_db": -3}]},
+    ],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_a_change_is_heard_and_makes_no_click(no_noise, change):
+    tone = (0.5 * np.sin(2 * np.pi * 200 * np.arange(24000) / 16000)).astype(np.float32)
+    steady, one = engine(), engine()
+    expected = processed(steady, tone)
+    before = processed(one, tone[:12000])
+    one.change(change)
+    if one.is_preparing:
+        settle(one)
+    after = processed(one, tone[12000:])
+    assert not one.status.message and not one.is_preparing
+    np.testing.assert_array_equal(before, expected[: len(before)])
+    assert not np.allclose(after[-RATE // 4 :], expected[-RATE // 4 :], atol=1e-4)
+    settled = max(jumps(expected[RATE // 4 :]), jumps(after[-RATE // 4 :]))
+    assert jumps(np.concatenate([before, after])[RATE // 4 :]) <= 1.3 * settled
+
+
+def test_an_invalid_change_changes_nothing():
+    audio, one, steady = speech(0.5), engine(), engine()
+    for values, message in (
+        ({"speaker": 99}, "speaker=99"),
+        ({"transpose_semitones": 99}, "transpose_semitones=99"),
+        ({"transpos": 1}, "live option named 'transpos'"),
+        ({"gate_db": "loud"}, "gate_db='loud'"),
+        ({"proposed_pitch_hz": 200.0}, "not in a stream"),
+        ({"voice": None}, "voice=null"),
+        ({"record_output": "song.mp4"}, "song.mp4"),
+    ):
+        with pytest.raises(RVCError, match=message):
+            one.change(values)
+    np.testing.assert_array_equal(processed(one, audio), processed(steady, audio))
+
+
+def test_a_voice_that_cannot_be_loaded_is_reported_and_the_old_one_stays():
+    audio, one, steady = speech(0.5), engine(), engine()
+    one.change({"voice": "none.pth"})
+    settle(one)
+    np.testing.assert_array_equal(processed(one, audio), processed(steady, audio))
+    assert one.status.message == "'none.pth' does not exist" and one.status.voice == "anna.pth"
+
+
+def test_options_changed_while_a_voice_loads_apply_to_it():
+    one = engine()
+    one.change({"voice": "benjamin.pth"})
+    with pytest.raises(ConfigurationError, match="being loaded"):
+        one.change({"voice": "clara.pth"})
+    one.change({"output_gain_db": -3, "transpose_semitones": 2})
+    settle(one)
+    processed(one, speech(0.5))
+    assert one.status.voice == "benjamin.pth"
+    assert one._changes.live.output_gain_db == -3 and one._changes.conversion.transpose_semitones == 2
+
+
+def test_input_and_output_are_recorded(tmp_path):
+    audio, one = speech(1.0), engine()
+    first = processed(one, audio[:8000])
+    one.change({"record_input": str(tmp_path / "in.wav"), "record_output": str(tmp_path / "out.flac")})
+    second = processed(one, audio[8000:])
+    one.change({"record_output": None})
+    assert len(first) == RATE // 2
+    recorded, rate = soundfile.read(tmp_path / "out.flac")
+    assert rate == RATE and not (tmp_path / "in.wav").exists()
+    np.testing.assert_allclose(recorded, second, atol=1e-4)
+    one.finish()
+    np.testing.assert_allclose(soundfile.read(tmp_path / "in.wav")[0], audio[8000:], atol=1e-4)
+
+
+def test_status_and_warm_up():
+    one = engine()
+    median, worst = one.warm_up()
+    assert 0 < median <= worst
+    processed(one, speech(1.0))
+    status = one.status
+    assert status.blocks == 12 and 0 < status.compute_median <= status.compute_p99 < 5
+    assert -40 < status.input_db < 0 and -120 < status.output_db < 0 and status.f0_hz > 100
+
+
+def test_lines_are_read_as_the_command_line():
+    assert parse("transpose_semitones=3 mute=true voice=ben.pth gate_db=null\n") == {
+        "transpose_semitones": 3, "mute": True, "voice": "ben.pth", "gate_db": None,
+    }  # fmt: skip
+    with pytest.raises(ConfigurationError, match="NAME=VALUE"):
+        parse("louder")

@@ -1,0 +1,18 @@
+"""A PulseAudio server of its own, with null sinks as microphone and loudspeaker."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+
+from media import Path
+
+PROGRAMS = ("pulseaudio", "pactl", "paplay", "parec")
+ASOUND = """
+pcm.!default { type pulse }
+ctl.!default { type pulse }
+pcm.microphone { type pulse device microphone.monitor }
+pcm.loudspeaker { type pulse device loudspeaker }
+pcm.headphones { type pulse device headphones }
+"""
