@@ -16,6 +16,7 @@ COMMANDS = (
     "export",
     "convert",
     "stream",
+    "live",
     "app",
     "evaluate",
     "download",

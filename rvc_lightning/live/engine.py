@@ -257,13 +257,20 @@ class Engine:
         self._apply_levels(changes.live)
         self._changes = changes
 
+    def try_change(self, values: Mapping[str, Any]) -> None:
+        """Change options like `change`; an error becomes the message of the status, and success removes it."""
+        try:
+            self._message = ""
+            self.change(values)
+        except RVCError as error:
+            self._message = str(error)
+
     def _prepare(self, changes: Changes, values: Mapping[str, Any]) -> None:
         """Load another voice or effects in a thread."""
         if self.is_preparing:
             raise ConfigurationError("another voice is being loaded; change it again in a moment")
         if changes.voice != self._changes.voice:
             values = {"speaker": None, **values}
-        self._message = ""
         self._preparation = Thread(target=self._load_other, args=(self._changes.merged(values), values), daemon=True)
         self._preparation.start()
 

@@ -11,7 +11,7 @@ from unittest import mock
 
 from hydra.core.hydra_config import HydraConfig
 
-PACKAGES = ("app", "importers", "voice")
+PACKAGES = ("app", "importers", "live", "voice")
 """Commands that are packages with a `__main__` module."""
 
 

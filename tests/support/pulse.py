@@ -1,12 +1,6 @@
 """A PulseAudio server of its own, with null sinks as microphone and loudspeaker."""
 
-import contextlib
-import os
-import shutil
-import subprocess
-import time
 
-from media import Path
 
 PROGRAMS = ("pulseaudio", "pactl", "paplay", "parec")
 ASOUND = """

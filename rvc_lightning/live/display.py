@@ -1,0 +1,130 @@
+"""State of a session in a terminal, with keys, or as lines without one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+import time
+from collections.abc import Callable, Iterator
+from threading import Thread
+from typing import Any
+
+from rvc_lightning.live.session import LiveStatus
+
+_BAR = 20
+_LOWEST_DB = -60.0
+
+KEYS = "m mute  b bypass  h hear yourself  +/- pitch  [/] index rate  i/I o/O gains  g/G gate  : setting  q quit"
+"""What the keys do, in one line."""
+
+
+def line(status: LiveStatus) -> str:
+    """Return the state in one line, such as those without a terminal."""
+    engine = status.engine
+    pitch = f"{engine.f0_hz:.0f} Hz" if engine.f0_hz else "unvoiced"
+    compute = (
+        f"{1000 * engine.compute_median:.0f}/{1000 * engine.compute_p99:.0f} of {1000 * engine.block_seconds:.0f} ms"
+    )
+    parts = [
+        f"in {engine.input_db:.0f} dB, out {engine.output_db:.0f} dB, {pitch}",
+        f"latency {1000 * status.total_seconds:.0f} ms (algorithm {1000 * engine.latency_seconds:.0f} ms)",
+        f"block median/p99 {compute}",
+        f"late {status.underruns}",
+    ]
+    if status.skipped_seconds:
+        parts.append(f"skipped {status.skipped_seconds:.1f} s")
+    if status.is_waiting:
+        parts.append("waiting for a device")
+    return "; ".join(parts)
+
+
+def bar(level_db: float) -> str:
+    """Return a level as a bar."""
+    filled = round(_BAR * min(max(1 - level_db / _LOWEST_DB, 0), 1))
+    return "█" * filled + "·" * (_BAR - filled)
+
+
+def screen(status: LiveStatus) -> str:
+    """Return the state as two lines of a terminal."""
+    engine = status.engine
+    return f"in {bar(engine.input_db)} out {bar(engine.output_db)}\n{line(status)}"
+
+
+class Steps:
+    """What the keys change: the values so far."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        """Start with the settings of the command."""
+        self._values = values
+
+    def change(self, key: str) -> dict[str, Any]:
+        """Return what a key changes; nothing for other keys."""
+        values = self._values
+        switches = {"m": "mute", "b": "bypass", "h": "monitor"}
+        steps = {
+            "+": ("transpose_semitones", 1, -48, 48), "=": ("transpose_semitones", 1, -48, 48),
+            "-": ("transpose_semitones", -1, -48, 48),
+            "]": ("index_rate", 0.05, 0, 1), "[": ("index_rate", -0.05, 0, 1),
+            "I": ("input_gain_db", 1, -60, 60), "i": ("input_gain_db", -1, -60, 60),
+            "O": ("output_gain_db", 1, -60, 60), "o": ("output_gain_db", -1, -60, 60),
+            "G": ("gate_db", 2, -120, 0), "g": ("gate_db", -2, -120, 0),
+        }  # fmt: skip
+        if key in switches:
+            changed = {switches[key]: not values[switches[key]]}
+        elif key in steps:
+            name, step, low, high = steps[key]
+            before = values[name] if values[name] is not None else -70.0
+            changed = {name: round(min(max(before + step, low), high), 2)}
+        else:
+            return {}
+        self._values |= changed
+        return changed
+
+    def follow(self, values: dict[str, Any]) -> None:
+        """Note what a line has changed."""
+        self._values |= values
+
+
+def listen_for_lines(receive: Callable[[str], None]) -> None:
+    """Call `receive` with each line of standard input, in a thread, until it ends."""
+
+    def read() -> None:
+        for text in sys.stdin:
+            receive(text)
+
+    Thread(target=read, daemon=True).start()
+
+
+@contextlib.contextmanager
+def raw_keys() -> Iterator[Callable[[float], str]]:
+    """Yield a function that waits some seconds for a key and returns it, or ''."""
+    if os.name == "nt":
+        yield _windows_key
+        return
+    import termios
+    import tty
+
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        tty.setcbreak(sys.stdin)
+        yield _posix_key
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def _posix_key(seconds: float) -> str:
+    ready, _, _ = select.select([sys.stdin], [], [], seconds)
+    return os.read(sys.stdin.fileno(), 1).decode("utf-8", "replace") if ready else ""
+
+
+def _windows_key(seconds: float) -> str:
+    import msvcrt
+
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        if msvcrt.kbhit():  # type: ignore[attr-defined]
+            return msvcrt.getwch()  # type: ignore[attr-defined]
+        time.sleep(0.02)
+    return ""

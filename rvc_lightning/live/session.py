@@ -1,0 +1,210 @@
+"""Live conversion between audio devices.
+
+input device ─▶ queue ─▶ thread ─▶ engine's process ─▶ thread ─▶ buffer ─▶ output device
+                                                          └────▶ buffer ─▶ monitor device
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+import numpy as np
+
+from rvc_lightning.config.options import Settings, option
+from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.live.buffer import PlayBuffer
+from rvc_lightning.live.devices import Device, DeviceStream, choose, refresh
+from rvc_lightning.live.engine import Engine, Status
+from rvc_lightning.live.process import EngineProcess, Started
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 1.0
+_SPARE_SECONDS = 0.02
+"""Part of the buffer beside the time that a block takes, for blocks of devices and for the scheduler."""
+
+
+@dataclass(frozen=True)
+class DeviceSettings(Settings):
+    """Choice of the devices.
+
+    Raises:
+        ConfigurationError: A value has the wrong type or is out of range.
+    """
+
+    input: str | None = option(None, "part of the name of the microphone; null is the system's default")
+    output: str | None = option(None, "part of the name of the output; null is the system's default")
+    monitor: str | None = option(None, "part of the name of another output that plays the same; null for none")
+    input_sample_rate: int | None = option(
+        None, "rate of the input; null is the device's own", unit="Hz", min=8000, max=192000
+    )
+    output_sample_rate: int | None = option(
+        None, "rate of the output; null is the device's own", unit="Hz", min=8000, max=192000
+    )
+    buffer_seconds: float | None = option(
+        None, "audio that waits for the output; null follows the time that a block takes", unit="s", min=0, max=0.5
+    )
+    device_latency_seconds: float | None = option(
+        None, "latency to ask of each device; null is its lowest one", unit="s", min=0, max=1
+    )
+
+
+@dataclass(frozen=True)
+class LiveStatus:
+    """State of a session."""
+
+    engine: Status
+    """State of the engine."""
+    total_seconds: float
+    """Latency from the input to the output: devices, engine and buffer."""
+    underruns: int
+    """Late blocks, which were bridged."""
+    skipped_seconds: float
+    """Audio that was skipped after long stalls."""
+    drift_ppm: float
+    """Speed of the input's clock relative to the output's, in parts per million."""
+    is_waiting: bool
+    """Whether a device has vanished and is waited for."""
+    is_monitored: bool
+    """Whether the monitor plays."""
+
+
+class Session:
+    """An engine between devices."""
+
+    def __init__(self, settings: DeviceSettings, make: Callable[..., Engine]) -> None:
+        """Choose the devices and start the engine.
+
+        Args:
+            settings: The devices.
+            make: Function that builds the engine for the arguments `input_rate` and `output_rate`, in another process.
+
+        Raises:
+            RVCError: A device or the engine cannot be used.
+        """
+        self._settings = settings
+        source, sink, monitor = self._choose()
+        self._rates = (
+            settings.input_sample_rate or source.sample_rate,
+            settings.output_sample_rate or sink.sample_rate,
+            monitor.sample_rate if monitor else 0,
+        )
+        self.names = [device.name for device in (source, sink, monitor) if device]
+        """Names of the devices, which are looked for when they have vanished."""
+        self._recorded: SimpleQueue[np.ndarray | None] = SimpleQueue()
+        self.is_monitored = monitor is not None
+        self._buffers: list[PlayBuffer] = []
+        self._streams: list[DeviceStream] = []
+        # Devices that cannot be opened are reported before the voice is loaded.
+        self._open(source, sink, monitor, [lambda count: np.zeros(count, np.float32)] * 2)
+        self._close_devices()
+        self.process = EngineProcess(partial(make, input_rate=self._rates[0], output_rate=self._rates[1]), self._play)
+        self._make_buffers(self.process.started)
+        self._is_waiting, self._retry_at = False, 0.0
+        self._sender = Thread(target=self._send, daemon=True)
+        self._sender.start()
+
+    def _make_buffers(self, started: Started) -> None:
+        target = self._settings.buffer_seconds
+        target = 1.2 * started.compute_max + _SPARE_SECONDS if target is None else target
+        self._buffers = [PlayBuffer(self._rates[1], rate, min(target, 0.5)) for rate in self._rates[1:] if rate]
+
+    def start(self) -> None:
+        """Open the devices; sound passes from now on."""
+        while not self._recorded.empty():
+            self._recorded.get()
+        self._open(*self._choose(), [buffer.read for buffer in self._buffers])
+
+    def watch(self) -> None:
+        """Wait for devices that have vanished and take them up again; call it several times a second.
+
+        Raises:
+            RVCError: The engine has ended.
+        """
+        if self.process.error:
+            raise self.process.error
+        if not self._is_waiting and any(stream.is_lost for stream in self._streams):
+            lost = ", ".join(stream.device.name for stream in self._streams if stream.is_lost)
+            log.warning("A device has vanished: %s; waiting for it", lost)
+            self._close_devices()
+            self._is_waiting = True
+        if self._is_waiting and time.monotonic() >= self._retry_at:
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            self._reopen()
+
+    def _reopen(self) -> None:
+        refresh()
+        try:
+            self.start()
+        except ConfigurationError:
+            self._close_devices()
+            return
+        self._is_waiting = False
+        log.warning("All devices are back: %s", ", ".join(self.names))
+
+    def change(self, values: Mapping[str, Any]) -> None:
+        """Change options while the session runs; 'monitor' turns the monitor on and off."""
+        values = dict(values)
+        if "monitor" in values:
+            self.is_monitored = bool(values.pop("monitor")) and len(self._buffers) > 1
+        if values:
+            self.process.change(values)
+
+    @property
+    def status(self) -> LiveStatus | None:
+        """State of the session; None before the first sound."""
+        engine = self.process.status
+        if engine is None:
+            return None
+        return LiveStatus(
+            engine=engine,
+            total_seconds=engine.latency_seconds
+            + self._buffers[0].fill_seconds
+            + sum(stream.latency_seconds for stream in self._streams[:2]),
+            underruns=self._buffers[0].underruns,
+            skipped_seconds=self._buffers[0].skipped_seconds + self.process.skipped_seconds,
+            drift_ppm=(self._buffers[0].speed - 1) * 1e6,
+            is_waiting=self._is_waiting,
+            is_monitored=self.is_monitored,
+        )
+
+    def close(self) -> None:
+        """Close the devices and end the engine."""
+        self._close_devices()
+        self._recorded.put(None)
+        self._sender.join()
+        self.process.close()
+
+    def _choose(self) -> tuple[Device, Device, Device | None]:
+        settings = self._settings
+        monitor = None if settings.monitor is None else choose(settings.monitor, "output")
+        return choose(settings.input, "input"), choose(settings.output, "output"), monitor
+
+    def _open(self, source: Device, sink: Device, monitor: Device | None, reads: list[Callable[[int], Any]]) -> None:
+        latency = self._settings.device_latency_seconds
+        outputs = [device for device in (sink, monitor) if device]
+        for device, rate, read in zip(outputs, self._rates[1:], reads, strict=False):
+            self._streams.append(DeviceStream(device, "output", rate, read, latency))
+        self._streams.append(DeviceStream(source, "input", self._rates[0], self._recorded.put, latency))
+
+    def _close_devices(self) -> None:
+        for stream in self._streams:
+            stream.close()
+        self._streams = []
+
+    def _send(self) -> None:
+        """Send what was recorded to the engine, in mono."""
+        while (audio := self._recorded.get()) is not None:
+            self.process.push(audio.mean(axis=1))
+
+    def _play(self, audio: np.ndarray) -> None:
+        """Pass the engine's output to the devices."""
+        for number, buffer in enumerate(self._buffers):
+            buffer.write(audio if number == 0 or self.is_monitored else np.zeros_like(audio))
