@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from omegaconf import DictConfig
 
+from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import Settings, option
-from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.convert import VoiceSettings
+from rvc_lightning.config.values import plain
+from rvc_lightning.conversion import options as conversion_options
+from rvc_lightning.conversion.voice_settings import VoiceSettings
 from rvc_lightning.errors import AudioError, ConfigurationError
 
 if TYPE_CHECKING:
-    from lightning import Fabric
-
-    from rvc_lightning.conversion.streaming import StreamingConverter
+    from rvc_lightning.live.engine import Engine
 
 log = logging.getLogger(__name__)
+
+resolvers.register()
+conversion_options.register()
 
 ENCODINGS: dict[str, np.dtype] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 """Encodings of raw samples, by their names in ffmpeg."""
@@ -43,43 +46,27 @@ class RawAudio(Settings):
 @command("stream")
 def main(config: DictConfig) -> None:
     """Load the voice, then convert until the input ends."""
-    settings, audio = VoiceSettings.from_config(config), RawAudio.from_config(config)
+    audio, settings = RawAudio.from_config(config), plain(config)
+    VoiceSettings.from_config(settings)
     source, sink = _pipes()
     # Imported here to keep --help and error messages quick.
-    from rvc_lightning.conversion.converter import VoiceConverter
-    from rvc_lightning.conversion.lengths import StreamLengths
-    from rvc_lightning.conversion.streaming import StreamingConverter
-    from rvc_lightning.pitch import chosen_pitch
-    from rvc_lightning.training.trainer import set_up_torch
-    from rvc_lightning.voice.voice import Voice
+    from rvc_lightning.live.build import build_engine
 
-    set_up_torch(config)
-    stream = StreamingConverter(
-        VoiceConverter(
-            Voice.load(settings.voice),
-            settings.index_path(),
-            content_path=settings.content_path,
-            pitch=chosen_pitch(config.get("pitch")),
-        ),
-        ConversionOptions.from_config(config),
-        sample_rate=audio.input_sample_rate,
-        lengths=StreamLengths.from_values(config.stream),
-        fabric=_fabric(config),
-    )
+    engine = build_engine(settings, audio.input_sample_rate)
     log.info(
         "Input mono %s at %d Hz, output at %d Hz, latency %.2f s; waiting for audio",
-        audio.encoding, audio.input_sample_rate, stream.sample_rate, stream.latency_seconds,
+        audio.encoding, audio.input_sample_rate, engine.output_rate, engine.latency_seconds,
     )  # fmt: skip
-    pump(stream, source, sink, ENCODINGS[audio.encoding], audio.input_sample_rate)
+    pump(engine, source, sink, ENCODINGS[audio.encoding], audio.input_sample_rate)
 
 
-def pump(stream: StreamingConverter, source: BinaryIO, sink: BinaryIO, encoding: np.dtype, sample_rate: int) -> float:
+def pump(engine: Engine, source: BinaryIO, sink: BinaryIO, encoding: np.dtype, sample_rate: int) -> float:
     """Convert all of `source` to `sink`.
 
     Args:
-        stream: A new stream.
+        engine: A new engine.
         source: Source of raw mono samples at `sample_rate` Hz.
-        sink: Destination of raw mono samples at the rate of the stream.
+        sink: Destination of raw mono samples at the rate of the engine's output.
         encoding: Encoding of the samples of both.
         sample_rate: Sampling rate of the source in Hz.
 
@@ -97,17 +84,17 @@ def pump(stream: StreamingConverter, source: BinaryIO, sink: BinaryIO, encoding:
             log.warning("Ignored the last %d bytes, less than a sample", len(data) - whole)
         block = _decoded(np.frombuffer(data[:whole], encoding))
         started = perf_counter()
-        converted = stream.push(block)
+        converted = engine.process(block)
         busy_seconds += perf_counter() - started
         samples += len(block)
         _write(sink, _encoded(converted, encoding))
-    _write(sink, _encoded(stream.finish(), encoding))
+    _write(sink, _encoded(engine.finish(), encoding))
     if not samples:
         log.warning("The input is empty")
         return 0.0
     seconds = samples / sample_rate
     factor = busy_seconds / seconds
-    log.info("Converted %.1f s, real-time factor %.2f, latency %.2f s", seconds, factor, stream.latency_seconds)
+    log.info("Converted %.1f s, real-time factor %.2f, latency %.2f s", seconds, factor, engine.latency_seconds)
     if factor > 1:
         log.warning("Slower than real time: use longer blocks, stream.block_seconds=1, or a GPU")
     return factor
@@ -143,20 +130,6 @@ def _pipes() -> tuple[BinaryIO, BinaryIO]:
                 f"standard {name} is closed or a terminal, but raw audio requires a pipe: '{example}'"
             )
     return sys.stdin.buffer, sys.stdout.buffer
-
-
-def _fabric(config: DictConfig) -> Fabric:
-    """Return device and precision. Raises ConfigurationError for those that Lightning rejects."""
-    from rvc_lightning.config.values import instantiate
-    from rvc_lightning.conversion.converter import check_precision
-
-    # The group `precision` is shared with training, where it belongs to the trainer.
-    chosen = {name: config.trainer[name] for name in ("accelerator", "devices", "precision")}
-    check_precision(chosen["precision"])
-    fabric = instantiate({"_target_": "lightning.Fabric", **chosen}, "trainer")
-    if fabric.world_size > 1:
-        raise ConfigurationError(f"trainer.devices={config.trainer.devices}: a stream is converted on one device")
-    return fabric
 
 
 if __name__ == "__main__":

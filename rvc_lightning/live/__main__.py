@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 import signal
+from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
-from rvc_lightning.config.options import option_fields
-from rvc_lightning.config.values import required, switch
+from rvc_lightning.config.options import Settings
+from rvc_lightning.config.values import plain
 from rvc_lightning.conversion import options as conversion_options
-
-if TYPE_CHECKING:
-    from rvc_lightning.live.session import DeviceSettings
+from rvc_lightning.live.device_settings import DeviceSettings
 
 log = logging.getLogger(__name__)
 
@@ -25,21 +23,27 @@ resolvers.register()
 conversion_options.register()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Task(Settings):
+    """What to do instead of converting, as in `conf/live.yaml`."""
+
+    devices: bool
+    latency_test: bool
+
+
 @command("live")
 def main(config: DictConfig) -> None:
     """List or test the devices, or convert until Ctrl-C."""
-    # Imported here to keep --help and error messages fast.
-    from rvc_lightning.live.devices import listing
-    from rvc_lightning.live.session import DeviceSettings
+    task = Task.from_config(config)
+    # Imported in these functions to keep --help and error messages fast.
+    if task.devices:
+        from rvc_lightning.live.devices import listing
 
-    if switch(config, "devices"):
         log.info("%s", listing())
-        return
-    settings = DeviceSettings.from_values({one.name: config[one.name] for one in option_fields(DeviceSettings)})
-    if switch(config, "latency_test"):
-        test_latency(settings)
+    elif task.latency_test:
+        test_latency(DeviceSettings.from_config(config))
     else:
-        convert(config, settings)
+        convert(config)
 
 
 def test_latency(settings: DeviceSettings) -> None:
@@ -56,16 +60,16 @@ def test_latency(settings: DeviceSettings) -> None:
              1000 * median(delays), listed)  # fmt: skip
 
 
-def convert(config: DictConfig, settings: DeviceSettings) -> None:
+def convert(config: DictConfig) -> None:
     """Convert between the devices until Ctrl-C, SIGTERM or the key q."""
-    from rvc_lightning.live.build import build_engine, changes_from, settings_of
+    from rvc_lightning.live.build import build_engine, changes_from
     from rvc_lightning.live.panel import run
     from rvc_lightning.live.session import Session
 
-    required(config, "voice", "the voice, a .pth file")
-    changes_from(config)
+    settings, devices = plain(config), DeviceSettings.from_config(config)
+    changes_from(settings)
     log.info("Loading the voice")
-    session = Session(settings, partial(build_engine, settings_of(config)))
+    session = Session(devices, partial(build_engine, settings))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run(session, config)

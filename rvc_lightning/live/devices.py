@@ -21,7 +21,7 @@ from rvc_lightning.cli.columns import format_columns
 from rvc_lightning.errors import ConfigurationError
 
 _RATES = (16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 192000)
-_LOST_SECONDS = 1.5
+_LOST_SECONDS = 3.0
 """Time without a callback after which a device has vanished."""
 
 

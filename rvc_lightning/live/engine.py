@@ -21,8 +21,9 @@ from lightning import Fabric
 
 from rvc_lightning.audio.variable_rate import VariableResampler
 from rvc_lightning.conversion.converter import VoiceConverter
+from rvc_lightning.conversion.lengths import StreamLengths
 from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.conversion.streaming import StreamingConverter, StreamLengths
+from rvc_lightning.conversion.streaming import StreamingConverter
 from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.live.levels import Gate, Meter, Ramp, amplitude
 from rvc_lightning.live.options import Changes, LiveOptions

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.live.buffer import PlayBuffer
+from rvc_lightning.live.device_settings import DeviceSettings
 from rvc_lightning.live.devices import Device, DeviceStream, choose, refresh
 from rvc_lightning.live.engine import Engine, Status
 from rvc_lightning.live.process import EngineProcess, Started
@@ -29,31 +29,6 @@ log = logging.getLogger(__name__)
 _RETRY_SECONDS = 1.0
 _SPARE_SECONDS = 0.02
 """Part of the buffer beside the time that a block takes, for blocks of devices and for the scheduler."""
-
-
-@dataclass(frozen=True)
-class DeviceSettings(Settings):
-    """Choice of the devices.
-
-    Raises:
-        ConfigurationError: A value has the wrong type or is out of range.
-    """
-
-    input: str | None = option(None, "part of the name of the microphone; null is the system's default")
-    output: str | None = option(None, "part of the name of the output; null is the system's default")
-    monitor: str | None = option(None, "part of the name of another output that plays the same; null for none")
-    input_sample_rate: int | None = option(
-        None, "rate of the input; null is the device's own", unit="Hz", min=8000, max=192000
-    )
-    output_sample_rate: int | None = option(
-        None, "rate of the output; null is the device's own", unit="Hz", min=8000, max=192000
-    )
-    buffer_seconds: float | None = option(
-        None, "audio that waits for the output; null follows the time that a block takes", unit="s", min=0, max=0.5
-    )
-    device_latency_seconds: float | None = option(
-        None, "latency to ask of each device; null is its lowest one", unit="s", min=0, max=1
-    )
 
 
 @dataclass(frozen=True)

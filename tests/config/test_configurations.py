@@ -53,7 +53,7 @@ def test_every_command_composes(command):
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes(group, choice):
-    config = composed(f"{group}={choice}")
+    config = composed(f"{group}={choice}", command="live" if group == "preset" else "train")
     assert plain(config)
 
 

@@ -8,7 +8,7 @@ from stubs import make_voice, quick_config, steady_trainer
 from rvc_lightning import ConversionOptions, VoiceConverter
 from rvc_lightning.audio.frames import CONTENT_SAMPLES, FRAME_SAMPLES, WINDOW_SAMPLES, content_frames
 from rvc_lightning.content.base import ContentEncoder
-from rvc_lightning.conversion.streaming import StreamLengths
+from rvc_lightning.conversion.lengths import StreamLengths
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.live.engine import Engine
 from rvc_lightning.live.options import Changes, LiveOptions

@@ -1,0 +1,209 @@
+"""Live conversion between real devices: null sinks of a PulseAudio server that the tests start."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pulse
+import pytest
+import soundfile
+import soxr
+from stubs import make_voice, quick_config
+
+from rvc_lightning import Voice, VoiceConverter
+from rvc_lightning.cli.resolvers import DEMO_FOLDER
+
+pytestmark = [pytest.mark.program, pytest.mark.slow]
+
+SPEECH = DEMO_FOLDER / "source" / "01.flac"
+READY_SECONDS = 240
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    pulse.require()
+    server = pulse.Pulse(tmp_path_factory.mktemp("pulse"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory):
+    path = tmp_path_factory.mktemp("voices") / "anna.pth"
+    make_voice(quick_config()).save(path)
+    return path
+
+
+class Live:
+    """The command, with lines as its control."""
+
+    def __init__(self, server, voice, log, *arguments):
+        self.log = log
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "rvc_lightning.live", f"voice={voice}", "trainer.accelerator=cpu"),
+                *("preset=quality", "report_seconds=1", *arguments),
+            ],
+            env=server.environment, stdin=subprocess.PIPE, stdout=log.open("w"), stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def see(self, text, seconds=READY_SECONDS):
+        ends = time.monotonic() + seconds
+        while not re.search(text, self.printed):
+            assert self.process.poll() is None and time.monotonic() < ends, self.printed
+            time.sleep(0.1)
+
+    @property
+    def printed(self):
+        return self.log.read_text()
+
+    def type(self, line):
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def end(self):
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(60) == 0, self.printed
+        assert "Traceback" not in self.printed
+        return self.printed
+
+
+@pytest.fixture
+def live(server, voice, tmp_path):
+    started = []
+
+    def start(*arguments):
+        one = Live(server, voice, tmp_path / "log", *arguments)
+        started.append(one)
+        one.see("Algorithmic latency")
+        one.see("late 0")
+        return one
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.wait()
+
+
+def command(server, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "rvc_lightning.live", *arguments], env=server.environment, capture_output=True, text=True
+    )
+
+
+def mels(audio, rate):
+    """Return log-mel spectra of audio [frames, bands] at 4 kHz, the band that all voices of the tests have."""
+    audio = soxr.resample(audio, rate, 8000)
+    power = librosa.feature.melspectrogram(y=audio, sr=8000, n_fft=256, hop_length=80, n_mels=20)
+    return np.log(power + 1e-5).T
+
+
+def distance(one, other):
+    """Return the mean distance of two spectra at the shift where it is smallest."""
+    shifts = range(max(len(one) - len(other), 1))
+    return min(float(np.abs(one[shift : shift + len(other)] - other).mean()) for shift in shifts)
+
+
+def test_devices_are_listed_with_rates(server):
+    listed = command(server, "devices=true")
+    assert listed.returncode == 0, listed.stderr
+    for name, rate in (("microphone", 44100), ("loudspeaker", 44100), ("headphones", 44100)):
+        assert re.search(rf"ALSA: {name} +\d+ +\d+ +{rate}, .*48000", listed.stderr), listed.stderr
+    assert "ALSA lib" not in listed.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["input=kazoo"],
+            r"input=kazoo fits no device; choose a part of one name: ALSA: microphone; ALSA: loudspeaker",
+        ),
+        (["input=phone"], r"input=phone fits 2 devices; choose a part of one name: ALSA: microphone; ALSA: headphones"),
+        (["input=micro", "output=loud", "output_sample_rate=9999"], r"9999"),
+        (["voice=null"], r"voice=\.\.\. is missing: the voice, a \.pth file"),
+        (["voice=none.pth", "input=micro", "output=loud"], r"none\.pth"),
+        (["input=micro", "output=loud", "gate_db=3"], r"gate_db=3: choose a number from -120 to 0 dB or null"),
+    ],
+)
+def test_mistakes_are_one_line(server, voice, arguments, message):
+    ended = command(server, f"voice={voice}", *arguments)
+    assert ended.returncode == 1 and re.search(message, ended.stdout + ended.stderr), ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr and (ended.stdout + ended.stderr).count("Error:") == 1
+
+
+def test_speech_comes_out_converted(server, voice, live, tmp_path):
+    one = live("input=microphone", "output=loudspeaker", "monitor=headphones", f"record_input={tmp_path / 'in.wav'}")
+    recorder, monitor = server.record(tmp_path / "out.wav"), server.record(tmp_path / "ear.wav", "headphones")
+    time.sleep(0.5)
+    server.say(SPEECH)
+    time.sleep(2.0)
+    recorder.terminate()
+    monitor.terminate()
+    recorder.wait()
+    monitor.wait()
+    one.type("transpose_semitones=99")
+    one.see("transpose_semitones=99: choose a number from -48 to 48")
+    printed = one.end()
+    assert "ALSA: microphone -> ALSA: loudspeaker" in printed and "waiting for a device" not in printed
+    expected, rate = VoiceConverter(Voice.load(voice)).convert(SPEECH)
+    other, _ = VoiceConverter(Voice.load(voice)).convert(DEMO_FOLDER / "source" / "02.flac")
+    for name in ("out.wav", "ear.wav"):
+        heard, heard_rate = soundfile.read(tmp_path / name, dtype="float32")
+        assert np.abs(heard).max() > 0.01
+        near, far = (distance(mels(heard, heard_rate), mels(audio, rate)) for audio in (expected, other))
+        assert near < 0.7 * far
+    recorded, recorded_rate = soundfile.read(tmp_path / "in.wav", dtype="float32")
+    spoken, spoken_rate = soundfile.read(SPEECH, dtype="float32")
+    assert distance(mels(recorded, recorded_rate), mels(spoken, spoken_rate)) < 0.5
+
+
+def test_a_device_that_comes_back_is_taken_up_again(server, live, tmp_path):
+    one = live("input=microphone", "output=loudspeaker")
+    server.unplug("microphone")
+    one.see("A device has vanished: ALSA: microphone; waiting for it")
+    server.plug_in("microphone")
+    one.see("All devices are back")
+    recorder = server.record(tmp_path / "out.wav")
+    server.say(SPEECH)
+    time.sleep(2.0)
+    recorder.terminate()
+    recorder.wait()
+    one.end()
+    assert np.abs(soundfile.read(tmp_path / "out.wav")[0]).max() > 0.01
+
+
+def test_latency_is_measured(server):
+    ended = command(server, "latency_test=true", "input=cable", "output=loudspeaker")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert 1 < float(re.search(r"Round trip (\d+) ms", ended.stderr)[1]) < 1000
+    nothing = command(server, "latency_test=true", "input=microphone", "output=loudspeaker")
+    assert nothing.returncode == 1 and "nothing came back from 'ALSA: loudspeaker' to 'ALSA: microphone'" in (
+        nothing.stdout + nothing.stderr
+    )
+
+
+@pytest.mark.long
+def test_ten_minutes_without_growth(server, live):
+    one = live("input=microphone", "output=loudspeaker")
+    sizes = []
+    for _ in range(10):
+        ends = time.monotonic() + 60
+        while time.monotonic() < ends:
+            server.say(SPEECH)
+        sizes.append(resident(one.process.pid))
+    assert sizes[-1] < 1.1 * sizes[1]
+    one.end()
+
+
+def resident(pid):
+    """Return the memory of a process and its children in kilobytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    own = int(re.search(r"VmRSS:\s+(\d+)", status)[1])
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return own + sum(resident(child) for child in children)
