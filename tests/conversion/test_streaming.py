@@ -1,50 +1,19 @@
 """A stream gives the output of a whole conversion with a fixed latency."""
 
-import io
-import shlex
-import subprocess
-import sys
-
-import golden_rule
 import numpy as np
 import pytest
 from lightning import Fabric
+from live import LocalContent, LocalPitch, speech
 from stubs import StubPitch, make_voice, quick_config, steady_trainer
 
 from rvc_lightning import ConversionOptions, VoiceConverter
-from rvc_lightning.audio.frames import CONTENT_SAMPLES, FRAME_SAMPLES, WINDOW_SAMPLES, content_frames
-from rvc_lightning.content.base import ContentEncoder
+from rvc_lightning.audio.frames import FRAME_SAMPLES
 from rvc_lightning.conversion.lengths import StreamLengths
 from rvc_lightning.conversion.streaming import StreamingConverter
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
 from rvc_lightning.pitch.base import PitchExtractor
-from rvc_lightning.stream import ENCODINGS, pump
 
 RATE = 8000
-
-
-class LocalContent(ContentEncoder):
-    """Encoder that returns the samples of each frame, independently of its surroundings."""
-
-    name, dim = "local", 768
-
-    def forward(self, wav16k, lengths):
-        padded = np.pad(wav16k.numpy(), ((0, 0), (0, WINDOW_SAMPLES)))
-        frames = content_frames(wav16k.shape[1])
-        rows = np.lib.stride_tricks.sliding_window_view(padded, 256, axis=1)[
-            :, : frames * CONTENT_SAMPLES : CONTENT_SAMPLES
-        ]
-        return wav16k.new_tensor(np.tile(rows, 3))
-
-
-class LocalPitch(PitchExtractor):
-    """Extractor whose pitch follows the level of each frame."""
-
-    name = "local"
-
-    def __call__(self, wav16k):
-        frames = np.pad(np.abs(wav16k), (0, FRAME_SAMPLES))[: (len(wav16k) // 160 + 1) * 160].reshape(-1, 160)
-        return (150 + 100 * frames.mean(axis=1)).astype(np.float32)
 
 
 @pytest.fixture
@@ -71,10 +40,6 @@ def streamed(streaming, audio, *block_lengths):
     return np.concatenate([*blocks, streaming.finish()])
 
 
-def speech(seconds=4.0, rate=16000):
-    return 0.5 * golden_rule.stub_audio("stream", seconds, rate)
-
-
 class SteadyPitch(PitchExtractor):
     """200 Hz: whole cycles per second, so that a stream and a whole recording start with the same phase."""
 
@@ -88,7 +53,7 @@ class SteadyPitch(PitchExtractor):
 def test_stream_equals_the_whole_conversion(no_noise, sample_rate):
     voice = make_voice(quick_config())
     converter = VoiceConverter(voice, content=LocalContent(), pitch=SteadyPitch(), trainer=steady_trainer())
-    audio = speech(rate=sample_rate)
+    audio = speech(4.0, sample_rate)
     whole, rate = converter.convert(audio, sample_rate=sample_rate)
     streaming = stream(converter, sample_rate=sample_rate, context_seconds=2.0, lookahead_seconds=0.6)
     live = streamed(streaming, audio, sample_rate // 50)
@@ -229,65 +194,3 @@ def test_pitch_that_depends_on_the_window():
     voice = make_voice(quick_config())
     streaming = stream(VoiceConverter(voice, content=LocalContent(), pitch=StubPitch(), trainer=steady_trainer()))
     assert np.isfinite(streamed(streaming, speech(2.0), 320)).all()
-
-
-@pytest.mark.parametrize("encoding", ["s16le", "f32le"])
-def test_raw_samples(converter, encoding):
-    audio = speech(1.0)
-    dtype = ENCODINGS[encoding]
-    raw = (np.round(audio * 32768).astype(dtype) if encoding == "s16le" else audio.astype(dtype)).tobytes()
-    sink = io.BytesIO()
-    streaming = stream(converter)
-    factor = pump(streaming, io.BytesIO(raw + b"\0"), sink, dtype, 16000)
-    assert factor > 0
-    result = np.frombuffer(sink.getvalue(), dtype).astype(np.float32) / (32768 if encoding == "s16le" else 1)
-    expected = streamed(stream(converter), audio, 320)
-    np.testing.assert_allclose(result, expected, atol=2e-3)
-
-
-def test_empty_input(converter, caplog):
-    sink = io.BytesIO()
-    streaming = stream(converter)
-    assert pump(streaming, io.BytesIO(), sink, ENCODINGS["s16le"], 16000) == 0
-    assert len(sink.getvalue()) == 2 * round(streaming.latency_seconds * RATE)
-    assert "The input is empty" in caplog.text and "factor" not in caplog.text
-
-
-@pytest.fixture
-def command(tmp_path):
-    make_voice(quick_config()).save(tmp_path / "anna.pth")
-    return [
-        *(sys.executable, "-m", "rvc_lightning.stream", f"voice={tmp_path / 'anna.pth'}"),
-        *("input_sample_rate=16000", "trainer.accelerator=cpu"),
-    ]
-
-
-@pytest.mark.slow
-def test_command(command):
-    raw = np.round(speech(1.0) * 32767).astype("<i2").tobytes()
-    done = subprocess.run(command, input=raw, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
-    assert "real-time factor" in done.stderr.decode() and "latency" in done.stderr.decode()
-    samples = np.frombuffer(done.stdout, "<i2")
-    assert len(samples) > RATE and samples.any()
-    wrong = subprocess.run([*command, "encoding=mp3"], input=raw, capture_output=True)
-    assert wrong.returncode == 1 and b"s16le" in wrong.stderr and b"Traceback" not in wrong.stderr and not wrong.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("redirection", "name"), [("<&-", "input"), (">&-", "output")])
-def test_closed_streams_are_errors(command, redirection, name):
-    done = subprocess.run(f"{shlex.join(command)} {redirection}", shell=True, input=b"", capture_output=True)
-    assert done.returncode == 1 and f"Error: standard {name} is closed" in done.stderr.decode()
-    assert b"Traceback" not in done.stderr
-
-
-@pytest.mark.slow
-def test_a_closed_reader_is_an_error(command):
-    raw = np.zeros(16000 * 20, "<i2").tobytes()
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.close()
-    process.stdout = None
-    _, errors = process.communicate(raw)
-    assert process.returncode == 1
-    assert b"standard output is closed" in errors and b"Traceback" not in errors
