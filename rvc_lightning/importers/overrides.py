@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from rvc_lightning.config.values import plain
 from rvc_lightning.models import Discriminator, DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.models.layers import build_on_meta
 from rvc_lightning.models.states import state_difference
@@ -50,8 +51,7 @@ def discriminator_choice(weights: Mapping[str, Tensor]) -> str | None:
 def config_choices(group: str) -> list[tuple[str, dict[str, Any]]]:
     """Return the names and values of a configuration group."""
     paths = sorted((files("rvc_lightning.conf") / group).iterdir(), key=lambda path: path.name)
-    return [
-        (path.name.removesuffix(".yaml"), OmegaConf.to_container(OmegaConf.create(path.read_text())))  # type: ignore[misc]
-        for path in paths
-        if path.name.endswith(".yaml")
-    ]
+    choices: dict[str, Any] = {
+        path.name: OmegaConf.create(path.read_text()) for path in paths if path.name.endswith(".yaml")
+    }
+    return [(name.removesuffix(".yaml"), plain(node)) for name, node in choices.items()]
