@@ -41,7 +41,7 @@ BY_HAND = (
     r"empty_cache",
     r"weights_only=False",
     r"import torchaudio",
-    # What the environment decides comes through the configuration, where it is documented. These are not ours:
+    # Environment variables are read by the configuration, where they are documented. These are not ours:
     # torch's threads, Hydra and child processes read them.
     r'os\.environ(?!\.setdefault\("GOMP_SPINCOUNT"|.*_FULL_ERROR|.*PYTHONPATH)|getenv',
 )
@@ -56,7 +56,7 @@ def test_nothing_is_placed_or_unpickled_by_hand(pattern):
 
 
 @pytest.mark.slow
-def test_importing_the_models_brings_nothing_else_in():
+def test_importing_models_imports_no_other_room():
     heavy = "lightning", "hydra", "omegaconf", "faiss", "librosa"
     script = f"import sys, rvc_lightning.models; sys.exit(' '.join(n for n in {heavy} if n in sys.modules))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stderr.strip() == ""
@@ -80,7 +80,7 @@ MODULES = {module_name(path): path for path in FILES if "assets" not in path.par
 
 
 def imported_modules(path):
-    """Names of the modules of this package that a file imports, anywhere in it."""
+    """Return the modules of this package that a file imports, also inside of functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rvc_lightning"):
             base = node.module.removeprefix("rvc_lightning").removeprefix(".")
@@ -117,7 +117,7 @@ PAGES = ["README.md", ".github/CONTRIBUTING.md", "rvc_lightning/README.md", "con
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_file_that_a_page_names_exists(page):
+def test_files_named_in_documents_exist(page):
     text = (ROOT / page).read_text()
     named = set(re.findall(r"`((?:rvc_lightning|conf|tests|notebooks)/[\w./-]*)`", text))
     assert [name for name in sorted(named) if "NAME" not in name and not (ROOT / name).exists()] == []
@@ -130,7 +130,7 @@ def test_the_map_names_every_room_and_command():
     assert [name for name in sorted(commands) if f"`{name}.py`" not in text] == []
 
 
-def test_torch_is_loaded_after_its_threads_are_told_how_to_wait():
+def test_thread_settings_are_made_before_torch_is_imported():
     script = (
         "import os, sys; os.environ.pop('GOMP_SPINCOUNT', None); import rvc_lightning;"
         "sys.exit('torch' in sys.modules or os.environ.get('GOMP_SPINCOUNT') != '1000')"

@@ -1,4 +1,4 @@
-"""The demo that ships: small, two voices, sentences that both read and none of them in the training part."""
+"""The demo recordings: small, with two voices, and sentences read by both that are not in the training part."""
 
 import soundfile
 

@@ -1,4 +1,4 @@
-"""What only a GPU can show: every precision, sharding with a process group, compilation, and a conversion."""
+"""Tests that require a GPU: every precision, sharding with a process group, compilation, and a conversion."""
 
 from functools import partial
 
@@ -65,7 +65,7 @@ def test_compiled_networks_train(folder, precision):
     trained(folder, precision=precision, training={"compile": True})
 
 
-def test_activations_computed_twice_take_less_memory(folder):
+def test_activation_checkpointing_takes_less_memory(folder):
     peaks = {}
     for parts in ("none", "all"):
         torch.cuda.reset_peak_memory_stats()

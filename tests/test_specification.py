@@ -46,12 +46,12 @@ def citing_files():
 
 
 def cited(text):
-    """Section numbers of all citations in `text`."""
+    """Return the section numbers of all citations in `text`."""
     return [number for match in CITATION.finditer(text) for number in re.findall(NUMBER, match["sections"])]
 
 
 def malformed(text):
-    """What is meant as a citation but has another form, or a form of the past."""
+    """Return citations in another form than the agreed one."""
     begins = {match.start() for match in CITATION.finditer(text)}
     attempts = [match for match in ATTEMPT.finditer(text) if match.start() not in begins]
     return [
@@ -61,7 +61,7 @@ def malformed(text):
 
 
 def headings(text):
-    """(number, title) of every numbered heading."""
+    """Return number and title of every numbered heading."""
     return re.findall(rf"^#{{2,4}} ({NUMBER})\.? (.+)$", text, re.MULTILINE)
 
 
@@ -155,5 +155,5 @@ def test_citations_are_recognized(text, numbers):
         "SPECIFICATION.md, §3",
     ],
 )
-def test_other_forms_are_refused(text):
+def test_other_forms_are_found(text):
     assert cited(text) == [] and len(malformed(text)) == 1

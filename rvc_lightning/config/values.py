@@ -35,6 +35,6 @@ def instantiate(node: Mapping[str, Any] | DictConfig, name: str, **arguments: An
     try:
         return hydra_instantiate(node, **arguments)
     except InstantiationException as error:
-        if isinstance(error.__cause__, RVCError):
-            raise error.__cause__ from None
-        raise ConfigurationError(f"{name}: {' '.join(str(error.__cause__ or error).split())}") from error
+        cause = error.__cause__ or error
+        message = f"{name}: {' '.join(str(cause).split())}"
+        raise cause if isinstance(cause, RVCError) else ConfigurationError(message) from error

@@ -124,10 +124,10 @@ class _Copier:
         """Return `value` with copied tensors; dicts and lists are changed in place. Raises ValueError."""
         self._entries += 1
         check_size(depth, self._entries)
+        if not self._fits(value):
+            raise ValueError(f"it contains a {type(value).__name__} of an impossible size")
         if isinstance(value, Tensor):
-            return self._copy_tensor(value)
-        if isinstance(value, int) and value.bit_length() > _MAX_INT_BITS:
-            raise ValueError(f"it contains a number of {value.bit_length()} bits")
+            return value.clone()
         if isinstance(value, str):
             # Raises UnicodeEncodeError, a ValueError, for a lone surrogate.
             value.encode()
@@ -140,9 +140,10 @@ class _Copier:
             return tuple(self.copy(item, depth + 1) for item in value)
         return value
 
-    def _copy_tensor(self, tensor: Tensor) -> Tensor:
-        dense = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
-        self._bytes_left -= tensor.numel() * tensor.element_size()
-        if not dense or self._bytes_left < 0:
-            raise ValueError(f"a tensor of shape {tuple(tensor.shape)} has no values in the file")
-        return tensor.clone()
+    def _fits(self, value: Any) -> bool:
+        """Return whether a number is short, and a tensor has its values in the file."""
+        if isinstance(value, Tensor):
+            self._bytes_left -= value.numel() * value.element_size()
+            is_dense = value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
+            return is_dense and self._bytes_left >= 0
+        return not isinstance(value, int) or value.bit_length() <= _MAX_INT_BITS

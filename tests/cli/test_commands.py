@@ -1,4 +1,4 @@
-"""How commands end: by a word of the user's, by a mistake, and where nobody reads any more."""
+"""Exit statuses of commands: Ctrl-C, SystemExit and closed pipes."""
 
 import logging
 import subprocess
@@ -13,7 +13,7 @@ from rvc_lightning.cli.command import errors_as_exit_status
 
 
 class Interrupted(LightningModule):
-    """Gets Ctrl-C in the middle of its work."""
+    """A module that is interrupted in its first step."""
 
     def predict_step(self, batch, batch_idx):
         raise KeyboardInterrupt
@@ -29,7 +29,7 @@ def interrupt():
 
 
 @pytest.mark.parametrize("function", [interrupt, predict])
-def test_ctrl_c_is_a_line_and_the_status_of_shells(function, caplog):
+def test_ctrl_c_prints_one_line_and_exits_with_130(function, caplog):
     with pytest.raises(SystemExit) as end, caplog.at_level(logging.ERROR):
         errors_as_exit_status()(function)()
     assert end.value.code == 130
@@ -38,14 +38,14 @@ def test_ctrl_c_is_a_line_and_the_status_of_shells(function, caplog):
     ]
 
 
-def test_other_ends_are_left_alone():
+def test_other_exit_statuses_are_kept():
     with pytest.raises(SystemExit) as end:
         errors_as_exit_status()(lambda: sys.exit(7))()
     assert end.value.code == 7
 
 
 @pytest.mark.slow
-def test_a_reader_that_has_seen_enough_is_no_error():
+def test_a_closed_pipe_is_not_an_error():
     command = f"{sys.executable} -m rvc_lightning.train --help | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.stderr == "" and done.stdout.strip()

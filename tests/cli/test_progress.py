@@ -1,4 +1,4 @@
-"""How far a long work is: a bar on a terminal, lines in a log, and never more than there is to do."""
+"""Progress of long work: a bar on a terminal, a line per minute in a log, and never more than the total."""
 
 import io
 
@@ -9,7 +9,7 @@ from rvc_lightning.cli.progress import Progress
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is one."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self):
         return True
@@ -17,18 +17,18 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Seconds that pass as the test says."""
+    """The time in seconds, set by the test."""
     now = [0.0]
     monkeypatch.setattr(progress, "perf_counter", lambda: now[0])
     return now
 
 
-def test_a_terminal_has_a_bar_that_ends_at_its_end(monkeypatch, caplog):
+def test_a_terminal_shows_a_bar_that_ends_at_100_percent(monkeypatch, caplog):
     caplog.set_level("INFO")
     monkeypatch.setattr("sys.stderr", stream := Terminal())
     with Progress("converting", 3.3, "s") as work:
         for _ in range(5):
-            # Seven hundredths more than there is, as of a file whose header only estimates its length.
+            # 0.07 more than the total, as for a file whose header only estimates its length.
             work.update(0.674)
             work._bar.refresh()
     assert work.done == 3.3 and "converting 100% " in stream.getvalue()
@@ -36,7 +36,7 @@ def test_a_terminal_has_a_bar_that_ends_at_its_end(monkeypatch, caplog):
     assert caplog.text == ""
 
 
-def test_elsewhere_there_is_a_line_a_minute(capsys, caplog, clock):
+def test_a_log_gets_one_line_per_minute(capsys, caplog, clock):
     caplog.set_level("INFO")
     with Progress("converting", 400, "s") as work:
         for _ in range(4):
@@ -47,7 +47,7 @@ def test_elsewhere_there_is_a_line_a_minute(capsys, caplog, clock):
     assert capsys.readouterr().err == ""
 
 
-def test_who_is_not_asked_says_nothing(monkeypatch, caplog, clock):
+def test_disabled_progress_prints_nothing(monkeypatch, caplog, clock):
     caplog.set_level("INFO")
     monkeypatch.setattr("sys.stderr", stream := Terminal())
     for work in (Progress("converting", 3, "s", enabled=False), Progress("converting", 0, "s", enabled=False)):

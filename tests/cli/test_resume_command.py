@@ -27,7 +27,7 @@ def run(tmp_path, monkeypatch):
 
 @pytest.fixture
 def resumed(monkeypatch):
-    """Run the train command with the given words, and return the configuration it would train with."""
+    """Run the train command with the given arguments, and return the configuration that it trains with."""
 
     def resume(*words, save_to=None):
         found = []

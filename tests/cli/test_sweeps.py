@@ -1,4 +1,4 @@
-"""Sweeps: runs of a multirun share one prepared dataset and give val/mel; those that fail are told, not fatal."""
+"""Sweeps: jobs share one prepared dataset and return val/mel; a failed job is reported and does not end the sweep."""
 
 import csv
 import importlib.util
@@ -37,7 +37,7 @@ def needs(package):
 
 
 def sweep(folder, *overrides, status=0):
-    """Runs the command with three recordings; gives what it printed."""
+    """Run the command with three recordings, and return its output."""
     (folder / "anna").mkdir()
     for name in ("09", "10", "11"):
         shutil.copy(DEMO_FOLDER / "target" / f"{name}.flac", folder / "anna")
@@ -54,7 +54,7 @@ def voices(folder):
 
 
 def rows(folder):
-    """The table that a sweep has kept; nothing else of its jobs' records may be left."""
+    """Return the rows of the written table; no other records of the jobs may remain."""
     (path,) = folder.glob("runs/anna/sweep_*/jobs.csv")
     assert not list(path.parent.glob(".*"))
     with path.open(newline="") as stream:
@@ -62,7 +62,7 @@ def rows(folder):
 
 
 def quick_sweep(folder, train, *overrides):
-    """Runs the command with `train`, a function of the learning rate, in place of training; gives how it ended."""
+    """Run the command with `train`, a function of the learning rate, in place of training, and return the result."""
     with mock.patch("rvc_lightning.training.run.train", lambda config: train(config.optimizer.lr)):
         return command("train", "--multirun", "name=anna", f"paths.root={folder}", *overrides)
 
@@ -79,7 +79,7 @@ def test_a_grid_of_two_runs_shares_the_dataset(tmp_path):
     assert 0 < float(best["val/mel"]) <= float(other["val/mel"]) and "error" not in best
     assert {best["optimizer.lr"], other["optimizer.lr"]} == {"0.001", "0.002"} and os.path.isdir(best["folder"])
     assert "Jobs: all 2 succeeded; lowest val/mel first" in printed
-    # Nobody listens to the runs of a sweep.
+    # Jobs of a sweep write no clips to listen to.
     assert not list(tmp_path.rglob("listen"))
     assert printed.casefold().count("extracting pitch and content of") == 1
     assert voices(tmp_path) == ["0", "1"] and not (tmp_path / "voices").exists()
@@ -87,7 +87,7 @@ def test_a_grid_of_two_runs_shares_the_dataset(tmp_path):
 
 
 @needs("hydra_plugins.hydra_joblib_launcher")
-def test_beside_a_run_that_fails_another_trains(tmp_path):
+def test_a_failed_parallel_job_does_not_stop_the_others(tmp_path):
     beside = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "data.num_workers=1")
     printed = sweep(tmp_path, "data.batch_size=0,4", *beside, status=1)
     trained, failed = rows(tmp_path)
@@ -98,7 +98,7 @@ def test_beside_a_run_that_fails_another_trains(tmp_path):
 
 
 @pytest.mark.parametrize("more", [[], ["hydra.sweeper.max_batch_size=1"]])
-def test_a_run_that_fails_leaves_the_others_to_run(tmp_path, more):
+def test_a_failed_job_does_not_stop_the_others(tmp_path, more):
     ended = quick_sweep(tmp_path, only_below_one, "optimizer.lr=2,0.5,0.25", *more)
     assert ended.status == 1 and "Traceback" not in ended.text
     assert ended.text.count("Error in job 0 (optimizer.lr=2): 2 is too much") == 1
@@ -108,11 +108,11 @@ def test_a_run_that_fails_leaves_the_others_to_run(tmp_path, more):
     assert "Jobs: 1 of 3 failed" in last[0] and [line.split()[0] for line in last[1:]] == ["job", "2", "1", "0"]
 
 
-def test_a_sweep_in_which_all_goes_well_ends_well(tmp_path):
+def test_a_successful_sweep_exits_with_0(tmp_path):
     ended = quick_sweep(tmp_path, only_below_one, "optimizer.lr=0.5,0.25")
     assert ended.status == 0
     assert [row["optimizer.lr"] for row in rows(tmp_path)] == ["0.25", "0.5"]
-    # Another sweep in its folder starts anew, and one without a choice has no settings to tell apart.
+    # A second sweep in the same folder starts anew; a single job has no settings that differ.
     folder = next(tmp_path.glob("runs/anna/sweep_*"))
     (folder / ".job-7.json").write_text("{}")
     assert quick_sweep(tmp_path, only_below_one, f"hydra.sweep.dir={folder}").status == 0
@@ -120,7 +120,7 @@ def test_a_sweep_in_which_all_goes_well_ends_well(tmp_path):
     assert list(row) == ["job", "val/mel", "folder"]
 
 
-def test_a_defect_in_a_run_keeps_its_traceback(tmp_path):
+def test_a_defect_in_a_job_keeps_its_traceback(tmp_path):
     def defective(lr):
         return {0.5: lr}[lr]
 
@@ -142,7 +142,7 @@ def test_a_signal_ends_the_sweep(tmp_path, stop, status):
 
 
 @needs("optuna")
-def test_a_search_learns_nothing_from_a_run_that_fails(tmp_path):
+def test_a_search_ignores_failed_jobs(tmp_path):
     search = ("+sweep=optuna", "hydra.sweeper.n_trials=5")
     ended = quick_sweep(tmp_path, only_below_one, *search, "optimizer.lr=choice(0.5,2)")
     found = rows(tmp_path)
@@ -153,14 +153,14 @@ def test_a_search_learns_nothing_from_a_run_that_fails(tmp_path):
 
 
 @needs("optuna")
-def test_a_search_in_which_all_fails_is_told(tmp_path):
+def test_a_search_in_which_all_jobs_fail_is_reported(tmp_path):
     search = ("+sweep=optuna", "hydra.sweeper.n_trials=2", "optimizer.lr=1")
     ended = quick_sweep(tmp_path, only_below_one, *search)
     assert ended.status == 1 and "Traceback" not in ended.text and "Jobs: 2 of 2 failed" in ended.text
     assert {row["error"] for row in rows(tmp_path)} == {"1 is too much"}
 
 
-def test_a_table_leaves_out_what_is_the_same_everywhere():
+def test_table_omits_settings_that_do_not_differ():
     jobs = [Job(0, "a", {"seed": "1", "model": "full"}), Job(1, "b", {"seed": "1", "model": "tiny"}, score=2.0)]
     assert job_table(jobs, "val/mel") == [["job", "val/mel", "model", "folder"], ["1", "2.0000", "tiny", "b"],
                                       ["0", "", "full", "a"]]  # fmt: skip
@@ -176,7 +176,7 @@ def test_optuna_searches_for_the_lowest_val_mel(tmp_path):
     assert set(results.best_params) == {"optimizer.lr", "model.loss_weights.kl", "scheduler.gamma"}
 
 
-def test_a_dataset_that_another_run_prepared_otherwise_is_refused(tmp_path, recordings):
+def test_a_dataset_prepared_by_another_run_with_other_settings_is_rejected(tmp_path, recordings):
     dataset = prepare_dataset(small_run(tmp_path, recordings))
     second = small_run(tmp_path, recordings, "pitch=pyin")
     with pytest.raises(DatasetError, match=r"pitch=swift_f0 while .*pitch=pyin.*paths\.dataset"):
@@ -194,13 +194,13 @@ def test_every_path_and_device_can_come_from_the_environment(monkeypatch, tmp_pa
     assert (trainer.accelerator, list(trainer.devices), trainer.num_nodes) == ("cpu", [0, 1], 3)
     assert trainer.strategy.startswith("ddp") and trainer.precision == "bf16-mixed"
     assert composed("name=anna").trainer.accelerator == "mps"
-    # The command line has the last word.
+    # The command line takes precedence.
     assert composed("name=anna", "precision=32-true", "paths.root=x").trainer.precision == "32-true"
     monkeypatch.delenv("RVC_VOICES")
     assert composed("name=anna").paths.voice == "r/voices/anna"
 
 
 @pytest.mark.parametrize("choice", ["cpu", "mps", "zluda"])
-def test_a_platform_is_configuration(choice):
+def test_platforms_set_the_accelerator(choice):
     assert composed(f"platform={choice}").trainer.accelerator == {"zluda": "gpu"}.get(choice, choice)
     assert "float32_matmul_precision" in composed(f"platform={choice}").platform

@@ -1,4 +1,4 @@
-"""Every registered component has a YAML of its options, and every YAML of the groups builds."""
+"""Every registered component has a YAML file with its options, and every such file builds a component."""
 
 from dataclasses import fields
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every configuration composes, and what it names exists."""
+"""Every configuration composes, and the components that it names exist."""
 
 from itertools import product
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_every_choice_composes(group, choice):
 @pytest.mark.parametrize(("group", "choice"), EXPERIMENTS)
 def test_every_experiment_composes_and_builds(group, choice, tmp_path):
     config = composed(f"+{group}={choice}", run=str(tmp_path))
-    # The real experiment at a size that builds at once.
+    # The experiment at a size that builds quickly.
     sizes = ["initial_channels=32", "hidden_channels=8", "latent_channels=4", "filter_channels=8", "n_layers=1"]
     small = [f"model.synthesizer.{size}" for size in sizes] + SMALL_DISCRIMINATOR
     config = composed(f"+{group}={choice}", *small, run=str(tmp_path))
@@ -94,7 +94,7 @@ def test_discriminators_and_losses_combine(discriminator, loss):
     assert vars(DiscriminatorConfig.from_values(values)) == values
 
 
-def test_discriminators_are_those_of_the_versions(golden):
+def test_discriminators_match_the_published_versions(golden):
     for version in ("v1", "v2", "v3"):
         with torch.device("meta"):
             discriminator = Discriminator(DiscriminatorConfig.from_values(plain(composed(
@@ -118,7 +118,7 @@ def test_discriminators_are_those_of_the_versions(golden):
         ("v2_f0_24k_refinegan", ["+experiment=refinegan", "sample_rate=24k"]),
     ],
 )
-def test_what_is_composed_is_the_peers_network(name, overrides, golden):
+def test_composed_sizes_match_published_networks(name, overrides, golden):
     table = golden.table("full_meta")[name]
     sizes = plain(composed(*overrides).model.synthesizer) | {"content_dim": CONTENT_DIMS[table["version"]]}
     config = SynthesizerConfig.from_values(sizes)
@@ -132,13 +132,13 @@ SEGMENT_SAMPLES["24k_light"] = SEGMENT_SAMPLES["24k"]
 
 
 @pytest.mark.parametrize("rate", choices("sample_rate"))
-def test_segments_are_those_of_the_specification(rate):
+def test_segment_lengths_match_the_specification(rate):
     model = composed(f"sample_rate={rate}").model
     assert model.segment_frames * model.synthesizer.sample_rate // 100 == SEGMENT_SAMPLES[rate]
 
 
 @pytest.mark.parametrize("generator", [name for name, kind in GENERATORS.items() if kind.pitch_guided])
-def test_a_guided_generator_without_pitch_is_refused_with_the_choices(generator):
+def test_a_pitch_guided_generator_without_pitch_is_rejected_with_the_choices(generator):
     config = composed("pitch=none", f"generator={generator}")
     choices = f"pitch=none .*generator={generator} .*pitch=swift_f0, .*pitch=pyin, generator=hifigan$"
     with pytest.raises(ConfigurationError, match=choices):
@@ -148,24 +148,24 @@ def test_a_guided_generator_without_pitch_is_refused_with_the_choices(generator)
 
 
 @pytest.mark.parametrize("pitch", choices("pitch"))
-def test_the_generator_without_pitch_takes_any_extractor(pitch):
+def test_hifigan_accepts_any_pitch_extractor(pitch):
     check_networks(composed("generator=hifigan", f"pitch={pitch}"))
 
 
-def test_a_typo_names_the_choices():
+def test_an_unknown_choice_is_rejected_with_the_choices():
     with pytest.raises(MissingConfigException, match="40k"):
         composed("sample_rate=44k")
     with pytest.raises(ConfigCompositionException):
         composed("model.crop_framse=100")
 
 
-def test_an_unknown_setting_added_with_plus_is_refused():
+def test_an_unknown_setting_added_with_plus_is_rejected():
     config = composed("+model.crop_framse=100")
     with pytest.raises(ConfigurationError, match="crop_framse"):
         build_module(config, header_for(config), {})
 
 
-def test_another_sampling_rate_than_the_dataset_is_refused():
+def test_a_sampling_rate_other_than_that_of_the_dataset_is_rejected():
     config = composed("sample_rate=24k")
     with pytest.raises(DatasetError, match="48000"):
         build_module(config, header_for(config, sample_rate=48000), {})
@@ -188,7 +188,7 @@ def test_another_sampling_rate_than_the_dataset_is_refused():
         "model.n_mels=1.5",
     ],
 )
-def test_contradictions_are_refused(override):
+def test_contradictions_are_rejected(override):
     config = composed(override)
     with pytest.raises(ConfigurationError):
         build_module(config, header_for(config), {})
@@ -196,7 +196,7 @@ def test_contradictions_are_refused(override):
         check_networks(config)
 
 
-def test_segments_too_short_to_be_judged_are_refused():
+def test_segments_too_short_for_the_discriminator_are_rejected():
     for override in ("discriminator=v3", "loss=multi_scale"):
         with pytest.raises(ConfigurationError, match=r"segment_frames=2.*3 frames or more"):
             check_networks(composed(override, "model.segment_frames=2"))
@@ -217,7 +217,7 @@ def test_several_devices_need_a_strategy(tmp_path):
         build_trainer(composed("trainer.accelerator=cpu", "trainer.devices=2", run=str(tmp_path)))
 
 
-def test_what_lightning_refuses_is_one_clear_error(tmp_path):
+def test_settings_that_lightning_rejects_are_one_error(tmp_path):
     with pytest.raises(ConfigurationError, match=r"trainer: .*no_such_argument"):
         build_trainer(composed("+trainer.no_such_argument=1", run=str(tmp_path)))
     with pytest.raises(ConfigurationError, match="accelerator"):
@@ -238,7 +238,7 @@ def test_slicing_choices_make_settings():
         assert SlicingConfig(**plain(composed(f"slicing={choice}").slicing)).mode == choice
 
 
-def test_the_packaging_list_is_the_tree():
+def test_packaging_lists_every_package():
     text = (ROOT / "pyproject.toml").read_text()
     listed = {line.strip(' ",') for line in text.split("packages = [", 1)[1].split("]", 1)[0].splitlines()} - {""}
     package = ROOT / "rvc_lightning"
@@ -251,7 +251,7 @@ def test_the_packaging_list_is_the_tree():
 
 
 @pytest.mark.parametrize("given", ["runs/anna/monday", "runs/anna/monday/checkpoints"])
-def test_a_run_that_goes_on_stays_in_its_folder(tmp_path, monkeypatch, given):
+def test_a_resumed_run_stays_in_its_folder(tmp_path, monkeypatch, given):
     monkeypatch.chdir(tmp_path)
     folder = Path("runs/anna/monday")
     (folder / "checkpoints").mkdir(parents=True)
@@ -267,5 +267,5 @@ def run_dir(*overrides):
         return compose("train", overrides=list(overrides), return_hydra_config=True).hydra.run.dir
 
 
-def test_hydra_is_left_clean():
+def test_hydra_is_not_left_initialized():
     assert not HydraConfig.initialized()

@@ -1,4 +1,4 @@
-"""Whatever is wrong on the command line, the answer is one line with exit status 1, and nothing is written."""
+"""Wrong settings on the command line are one line and exit status 1, and nothing is written."""
 
 import re
 
@@ -19,7 +19,7 @@ STREAM = "voice=anna.pth trainer.accelerator=cpu"
 APP = "voices=. trainer.accelerator=cpu port=0"
 
 WRONG = [
-    # What Hydra itself complains of.
+    # Errors of Hydra.
     ("prepare", "audio", "Error parsing override 'audio'"),
     ("prepare", "include=[1", r"input '\[1'"),
     ("prepare", "audio='x", "audio='x"),
