@@ -57,9 +57,7 @@ def is_file_name(text: str) -> bool:
 
 
 def user_path(path: str | float) -> str:
-    """Return a path with `~` expanded. Raises ConfigurationError for lists and tables."""
-    if not isinstance(path, str | int | float):
-        raise ConfigurationError(f"{path}: expected one path")
+    """Return a path with `~` expanded."""
     return os.path.expanduser(str(path))
 
 
