@@ -111,6 +111,7 @@ def errors_as_exit_status() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except (RVCError, OmegaConfBaseException, OSError) as error:
+        reason: RVCError | None
         if isinstance(error, OmegaConfBaseException):
             reason = explained(error)
         else:

@@ -102,8 +102,8 @@ def _read_setting(
         result.settings[".".join(tables)] = Comment(text, is_table=True)
     elif text:
         result.settings[".".join((*tables, key.value))] = Comment(text, is_table)
-    for inner in value.value if is_table else []:
-        _read_setting(result, *inner, lines, (*tables, key.value))
+    for inner_key, inner in value.value if is_table else []:
+        _read_setting(result, inner_key, inner, lines, (*tables, key.value))
 
 
 def _comment_above(lines: list[str], key: yaml.Node) -> list[str]:
