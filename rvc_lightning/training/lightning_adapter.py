@@ -1,21 +1,23 @@
-"""The private parts of Lightning that this package uses, in one place. Tried with lightning 2.6.6."""
+"""The private or untyped parts of Lightning that this package uses, in one place. Tried with lightning 2.6.6."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
+
+C = TypeVar("C", bound=Callback)
 
 
 class StartedRanks(NamedTuple):
     """Ranks that a launcher outside of Lightning has started."""
 
     launcher: str
-    count: int  # type: ignore[assignment]
+    n_ranks: int
 
 
 def externally_started_ranks() -> StartedRanks | None:
@@ -31,7 +33,7 @@ def starts_ranks_by_command(trainer: Trainer) -> bool:
     return isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher)
 
 
-def start_method(trainer: Trainer) -> str:
+def start_method(trainer: Trainer) -> Literal["popen", "spawn", "fork", "forkserver"]:
     """Return how the trainer starts its ranks, as `DDPStrategy` names it."""
     launcher = trainer.strategy.launcher
     return launcher._start_method if isinstance(launcher, _MultiProcessingLauncher) else "popen"
@@ -39,7 +41,12 @@ def start_method(trainer: Trainer) -> str:
 
 def is_first_rank() -> bool:
     """Return whether this process is rank 0, or the only one."""
-    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def callbacks_of(trainer: Trainer, kind: type[C]) -> list[C]:
+    """Return the callbacks of one class, in order."""
+    return [callback for callback in getattr(trainer, "callbacks", ()) if isinstance(callback, kind)]
 
 
 def shard_over_all_devices(strategy: ModelParallelStrategy) -> None:

@@ -16,7 +16,7 @@ class DatasetReport(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the picture."""
-        data, writer = trainer.datamodule, tensorboard_writer(trainer)  # type: ignore[attr-defined]
+        data, writer = getattr(trainer, "datamodule", None), tensorboard_writer(trainer)
         if writer is None or not isinstance(data, RVCDataModule) or not (data.folder / PICTURE_NAME).is_file():
             return
         with Image.open(data.folder / PICTURE_NAME) as picture:

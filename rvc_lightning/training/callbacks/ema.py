@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any, cast
 
 from lightning import Callback, Trainer
-from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.config.options import Settings, option
 from rvc_lightning.models import Synthesizer
 from rvc_lightning.training.checkpoints import AVERAGED_KEY
 from rvc_lightning.training.module import RVCModule
 
 log = logging.getLogger(__name__)
 
-NOT_SHARDED = (
-    "callbacks.ema averages unsharded weights, which strategy=fsdp does not keep: use callbacks=default or strategy=ddp"
-)
+
+@dataclass(frozen=True, kw_only=True)
+class AveragedSettings(Settings, group="callbacks.ema"):
+    """Settings of `AveragedWeights`."""
+
+    decay: float = option(help="Share of the average that a step keeps", min=0, max=1)
 
 
 class AveragedWeights(Callback):
@@ -29,30 +32,17 @@ class AveragedWeights(Callback):
     the average. After n steps the decay is min(decay, (1 + n) / (10 + n)), which soon forgets the initial weights.
 
     Lightning's own callback averages the whole module with the discriminator, and replaces the weights at the end of
-    the training, after which no exact resume is possible.
+    the training, after which no exact resume is possible. Sharded weights cannot be averaged.
     """
 
-    def __init__(self, decay: float) -> None:
-        """Initialize the callback.
-
-        Args:
-            decay: Share of the average that a step keeps, 0 to 1.
-
-        Raises:
-            ValueError: The decay is out of range.
-        """
-        get_ema_multi_avg_fn(decay)
-        self.decay = decay
+    def __init__(self, **settings: Any) -> None:
+        """Initialize the callback with the values of `AveragedSettings`. Raises ConfigurationError."""
+        self.settings = AveragedSettings.from_values(settings)
         self._average: AveragedModel | None = None
         self._loaded: dict[str, Tensor] | None = None
         self._trained: Synthesizer | None = None
 
-    def setup(self, trainer: Trainer, pl_module: RVCModule, stage: str) -> None:  # type: ignore[override]
-        """Raise ConfigurationError if the strategy shards the weights."""
-        if isinstance(trainer.strategy, ModelParallelStrategy):
-            raise ConfigurationError(NOT_SHARDED)
-
-    def on_train_start(self, trainer: Trainer, pl_module: RVCModule) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: Trainer, pl_module: RVCModule) -> None:
         """Start from the average of the checkpoint, or else from the current weights."""
         self._average = AveragedModel(pl_module.synthesizer, multi_avg_fn=self._update)
         self._average.requires_grad_(False).eval()
@@ -66,28 +56,28 @@ class AveragedWeights(Callback):
         assert self._average is not None
         # Not `n_averaged`, which is on the device: reading it would wait for the step.
         steps = int(self._average.n_averaged)
-        get_ema_multi_avg_fn(min(self.decay, (1 + steps) / (10 + steps)))(averaged, trained, n_averaged)
+        get_ema_multi_avg_fn(min(self.settings.decay, (1 + steps) / (10 + steps)))(averaged, trained, n_averaged)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: RVCModule, *args: Any) -> None:  # type: ignore[override]
+    def on_train_batch_end(self, trainer: Trainer, pl_module: RVCModule, *args: Any) -> None:
         """Add the weights of the step."""
         assert self._average is not None
         self._average.update_parameters(pl_module.synthesizer)
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: RVCModule) -> None:  # type: ignore[override]
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: RVCModule) -> None:
         """Replace the trained synthesizer by the averaged one."""
         if self._average is not None:
             self._trained, pl_module.synthesizer = pl_module.synthesizer, cast(Synthesizer, self._average.module)
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: RVCModule) -> None:  # type: ignore[override]
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: RVCModule) -> None:
         """Restore the trained synthesizer."""
         if self._trained is not None:
             pl_module.synthesizer, self._trained = self._trained, None
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: RVCModule, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: RVCModule, checkpoint: dict[str, Any]) -> None:
         """Add the average."""
         if self._average is not None:
             checkpoint[AVERAGED_KEY] = self._average.state_dict()
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: RVCModule, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: RVCModule, checkpoint: dict[str, Any]) -> None:
         """Keep the average until the networks are on their device."""
         self._loaded = checkpoint.get(AVERAGED_KEY)

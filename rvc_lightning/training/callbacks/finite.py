@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from shlex import quote
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from rvc_lightning.config.options import Settings, option
 from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.errors import DivergenceError
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
+from rvc_lightning.training.lightning_adapter import callbacks_of
 from rvc_lightning.training.module import RVCModule, StepLoss
 
 _MAX_NAMES = 8
@@ -44,74 +45,69 @@ class FiniteGuard(Callback):
     their step is skipped.
     """
 
-    def __init__(self, check_every_n_steps: int) -> None:
-        """Initialize the callback; the argument is described in `FiniteSettings`. Raises ConfigurationError."""
-        self.settings = FiniteSettings(check_every_n_steps=check_every_n_steps)
+    def __init__(self, **settings: Any) -> None:
+        """Initialize the callback with the values of `FiniteSettings`. Raises ConfigurationError."""
+        self.settings = FiniteSettings.from_values(settings)
         self._pending: list[_Pending] = []
-        self._last: StepLoss | None = None
+        self._last_ids: tuple[str, ...] = ()
 
-    def on_train_batch_end(  # type: ignore[override]
+    def on_train_batch_end(
         self, trainer: Trainer, pl_module: RVCModule, outputs: dict[str, Any], batch: Any, batch_idx: int
     ) -> None:
         """Collect the losses of the step, and check them at every few steps."""
-        step = pl_module.optimizer_steps
-        self._pending += [_Pending(step, trainer.current_epoch, loss) for loss in outputs["losses"]]
+        step, losses = pl_module.optimizer_steps, outputs["losses"]
+        self._pending += [_Pending(step, trainer.current_epoch, loss) for loss in losses]
+        self._last_ids = losses[-1].ids
         if step % self.settings.check_every_n_steps == 0:
             self._check(trainer)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: RVCModule) -> None:  # type: ignore[override]
-        """Raise DivergenceError if a loss, or the distance to held-out speech, is not finite."""
+    def on_validation_end(self, trainer: Trainer, pl_module: RVCModule) -> None:
+        """Check the losses and the distance to held-out speech."""
         if trainer.sanity_checking:
             return
+        if (distance := trainer.callback_metrics.get("val/mel")) is not None:
+            loss = StepLoss("val/mel", torch.as_tensor(distance, device=pl_module.device), ())
+            self._pending.append(_Pending(pl_module.optimizer_steps, trainer.current_epoch, loss))
         self._check(trainer)
-        distance = trainer.callback_metrics.get("val/mel")
-        if distance is not None and not distance.isfinite():
-            raise DivergenceError(
-                f"val/mel is {float(distance)} after step {pl_module.optimizer_steps}, while the losses are finite: "
-                f"a held-out recording is damaged, or the networks are. {_advice(trainer)}"
-            )
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: RVCModule, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
-        """Raise DivergenceError if a loss or a weight is not finite; nothing is saved then."""
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: RVCModule, checkpoint: dict[str, Any]) -> None:
+        """Check the losses and the weights; nothing is saved if one is not finite."""
         self._check(trainer)
-        if bad := _not_finite(checkpoint["state_dict"].items()):
-            where = "" if self._last is None else f", which used {_describe(trainer, self._last.ids)}"
+        if bad := _not_finite(checkpoint["state_dict"]):
             raise DivergenceError(
                 f"the weights '{bad[0]}' ({len(bad)} in all) are not finite after step {pl_module.optimizer_steps}"
-                f"{where}; all losses were finite. {_advice(trainer)}"
+                f"{_describe(trainer, self._last_ids)}; all losses were finite. {_advice(trainer)}"
             )
 
     def _check(self, trainer: Trainer) -> None:
         """Raise DivergenceError on all ranks together if a loss is not finite."""
         pending, self._pending = self._pending, []
-        if pending:
-            self._last = pending[-1].loss
         bad = bool(pending) and not bool(torch.stack([one.loss.value for one in pending]).isfinite().all())
-        if not trainer.strategy.reduce_boolean_decision(bad, all=False):
-            return
-        if not bad:
-            raise DivergenceError(f"training diverged on another rank, see its message. {_advice(trainer)}")
-        step, epoch, loss = next(one for one in pending if not bool(one.loss.value.isfinite()))
-        raise DivergenceError(
-            f"the loss '{loss.name}' became {float(loss.value)} in step {step} (epoch {epoch}), in the batch of "
-            f"{_describe(trainer, loss.ids)}. {_advice(trainer)}"
-        )
+        if trainer.strategy.reduce_boolean_decision(bad, all=False):
+            reason = _first_bad(trainer, pending) if bad else "training diverged on another rank, see its message"
+            raise DivergenceError(f"{reason}. {_advice(trainer)}")
 
 
-def _not_finite(tensors: Iterable[tuple[str, Any]]) -> list[str]:
+def _first_bad(trainer: Trainer, pending: Sequence[_Pending]) -> str:
+    step, epoch, loss = next(one for one in pending if not bool(one.loss.value.isfinite()))
+    where = _describe(trainer, loss.ids)
+    return f"the loss '{loss.name}' became {float(loss.value)} in step {step} (epoch {epoch}){where}"
+
+
+def _not_finite(weights: dict[str, Any]) -> list[str]:
     """Return the names of tensors that are not finite; if all are, the device is waited for only once."""
-    floating = {name: tensor for name, tensor in tensors if isinstance(tensor, Tensor) and tensor.is_floating_point()}
+    floating = {name: one for name, one in weights.items() if isinstance(one, Tensor) and one.is_floating_point()}
     if not floating or bool(nn.utils.get_total_norm(list(floating.values())).isfinite()):
         return []
     return [name for name, tensor in floating.items() if not bool(tensor.isfinite().all())]
 
 
 def _describe(trainer: Trainer, ids: tuple[str, ...]) -> str:
-    """Return the names of slices and of their recordings."""
+    """Return the slices of a batch and their recordings in words; '' if there are none."""
     data = getattr(trainer, "datamodule", None)
     rows = data.training_rows if isinstance(data, RVCDataModule) else []
     recordings = sorted({row.recording for row in rows if row.id in set(ids)})
-    slices = f"the slices {_join(ids)}"
+    slices = f", in the batch of the slices {_join(ids)}" if ids else ""
     return f"{slices} of the recordings {_join(recordings)}" if recordings else slices
 
 
@@ -123,11 +119,8 @@ def _join(names: Iterable[str]) -> str:
 
 def _advice(trainer: Trainer) -> str:
     """Return how to avoid the divergence, and how to resume."""
-    paths = [one.path for one in trainer.callbacks if isinstance(one, LastCheckpoint)]  # type: ignore[attr-defined]
-    resume = next(
-        (f", and resume with {quote(format_override('checkpoint', path.parent))}" for path in paths if path.is_file()),
-        "",
-    )
+    paths = [one.path for one in callbacks_of(trainer, LastCheckpoint) if one.path.is_file()]
+    resume = f", and resume with {quote(format_override('checkpoint', paths[0].parent))}" if paths else ""
     return (
         "Nothing of it was saved. Listen to the recordings and remove damaged ones; or lower optimizer.lr, set "
         f"model.gradient_clip_val, or use precision=32-true or bf16-mixed instead of 16-mixed{resume}"

@@ -90,8 +90,6 @@ class LastCheckpoint(Checkpoint):
         """Path of the newest checkpoint."""
         return self.folder / LAST
 
-    # ------------------------------------------------------------------ start and end
-
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Remove temporary files of a killed run."""
         if stage == "fit" and trainer.is_global_zero:
@@ -99,8 +97,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Install signal handlers, in place of those of Lightning."""
-        previous = self.folder / PREVIOUS
-        resumed = trainer.ckpt_path
+        previous, resumed = self.folder / PREVIOUS, trainer.ckpt_path
         if trainer.is_global_zero and resumed and previous.exists() and previous.samefile(resumed):
             # The last one was unreadable, and must not replace the readable one.
             os.replace(previous, self.path)
@@ -129,8 +126,6 @@ class LastCheckpoint(Checkpoint):
             signal.signal(number, handler)
         self._previous_handlers.clear()
 
-    # ------------------------------------------------------------------ places to save
-
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Write the log up to the saved state, so that the curves of a resumed run have no gap."""
         if self._flush:
@@ -141,12 +136,12 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Save after a step that neither a validation nor the end of the epoch follows."""
         if not is_epoch_end(trainer) and not is_validation_due(trainer):
-            self._save_if_due(trainer, now=_is_stopping(trainer))
+            self._save_if_due(trainer, now=trainer.should_stop)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after a validation within an epoch, also to replace a state that was saved before it."""
         if not trainer.sanity_checking and not is_epoch_end(trainer):
-            self._save_if_due(trainer, now=_is_stopping(trainer) or self._just_saved(trainer))
+            self._save_if_due(trainer, now=trainer.should_stop or self._just_saved(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after an epoch, unless it was cut short and saved there."""
@@ -158,8 +153,6 @@ class LastCheckpoint(Checkpoint):
         """Let Lightning resume exactly from states that are saved during a validation."""
         if trainer.validating:
             make_resumable(checkpoint, trainer)
-
-    # ------------------------------------------------------------------ saving
 
     def _save_if_due(self, trainer: Trainer, *, now: bool) -> None:
         """Save, and stop upon a signal, on all ranks together."""
@@ -184,7 +177,3 @@ class LastCheckpoint(Checkpoint):
 
     def _just_saved(self, trainer: Trainer) -> bool:
         return self._saved_step == steps_done(trainer)
-
-
-def _is_stopping(trainer: Trainer) -> bool:
-    return trainer.should_stop or (trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from lightning import Callback, Trainer
 from torch import Tensor
 
+from rvc_lightning.config.options import Settings, option
 from rvc_lightning.data.batch import Batch
 from rvc_lightning.pitch import build_pitch_extractor
 from rvc_lightning.pitch.decoding import CENTS_PER_OCTAVE
 from rvc_lightning.pitch.tracking import track
 from rvc_lightning.training.module import RVCModule
+
+
+@dataclass(frozen=True, kw_only=True)
+class PitchErrorSettings(Settings, group="callbacks.pitch_error"):
+    """Settings of `PitchError`."""
+
+    n_clips: int = option(help="Clips to measure in a validation; 0 for none", min=0)
+    pitch: dict[str, Any] = option(help="Name and options of the pitch extractor")
 
 
 class PitchError(Callback):
@@ -22,21 +31,17 @@ class PitchError(Callback):
     limited; they are the longest ones, and always the same. Voices without pitch have no pitch error.
     """
 
-    def __init__(self, n_clips: int, pitch: Mapping[str, Any]) -> None:
-        """Initialize the callback.
-
-        Args:
-            n_clips: Clips to measure in a validation; 0 for none.
-            pitch: `name` and options of the pitch extractor.
-        """
-        self.n_clips, self._extract = n_clips, build_pitch_extractor(**pitch)
+    def __init__(self, **settings: Any) -> None:
+        """Initialize the callback with the values of `PitchErrorSettings`. Raises ConfigurationError."""
+        self.settings = PitchErrorSettings.from_values(settings)
+        self._extract = build_pitch_extractor(**self.settings.pitch)
         self._left = 0
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: RVCModule) -> None:  # type: ignore[override]
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: RVCModule) -> None:
         """Reset the number of clips that are left."""
-        self._left = self.n_clips if pl_module.synthesizer.pitch_guided else 0
+        self._left = self.settings.n_clips if pl_module.synthesizer.pitch_guided else 0
 
-    def on_validation_batch_end(  # type: ignore[override]
+    def on_validation_batch_end(
         self, trainer: Trainer, pl_module: RVCModule, outputs: dict[str, Any], batch: Batch, batch_idx: int
     ) -> None:
         """Measure clips of the batch, and add their pitch in Hz to `outputs` as `f0_hz`, for other callbacks."""
@@ -53,9 +58,9 @@ class PitchError(Callback):
             pl_module.val_pitch_cents.update(error.cents, error.n_voiced)
             pl_module.val_voicing_error.update(error.voicing, frames)
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: RVCModule) -> None:  # type: ignore[override]
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: RVCModule) -> None:
         """Log the means over all clips of all ranks; no pitch error if no frame is voiced."""
-        if self._left == self.n_clips or not pl_module.synthesizer.pitch_guided:
+        if self._left == self.settings.n_clips or not pl_module.synthesizer.pitch_guided:
             return
         for name, metric in (
             ("val/pitch_cents", pl_module.val_pitch_cents),

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, Timer
 from tqdm import tqdm
 
+from rvc_lightning.config.options import Settings, option
 from rvc_lightning.training.callbacks.step_limit import StepLimit
-from rvc_lightning.training.lightning_adapter import steps_done
+from rvc_lightning.training.lightning_adapter import callbacks_of, steps_done
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressSettings(Settings, group="callbacks.progress"):
+    """Settings of `RunProgress`."""
+
+    refresh_every_n_steps: int = option(help="Steps between updates of the metrics, read from the device", min=1)
 
 
 class RunProgress(ProgressBar):
@@ -21,10 +30,10 @@ class RunProgress(ProgressBar):
     The bar is shown on terminals only; the lines are always logged.
     """
 
-    def __init__(self, refresh_every_n_steps: int) -> None:
-        """Initialize the callback; every `refresh_every_n_steps` the shown metrics are read from the device."""
+    def __init__(self, **settings: Any) -> None:
+        """Initialize the callback with the values of `ProgressSettings`. Raises ConfigurationError."""
         super().__init__()
-        self.refresh_every_n_steps = refresh_every_n_steps
+        self.settings = ProgressSettings.from_values(settings)
         self._bar: tqdm | None = None
         self._timer: Timer | None = None
         self._total: float | None = None
@@ -40,10 +49,8 @@ class RunProgress(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the length of the training, and show the bar, from the current position of a resumed run."""
-        timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
-        self._timer = next((timer for timer in timers if timer.time_remaining() is not None), None)
+        self._timer = next((one for one in callbacks_of(trainer, Timer) if one.time_remaining() is not None), None)
         self._total = self._total_of(trainer)
-        layout = "{desc} {percentage:3.0f}% {bar} {n:.0f} of {total:.0f} s{postfix}" if self._timer else None
         if self._enabled:
             log.info("Training%s", self._describe_position(trainer))
         self._bar = tqdm(
@@ -51,25 +58,10 @@ class RunProgress(ProgressBar):
             initial=self._position(trainer),
             desc="Training",
             unit="step",
-            bar_format=layout,
+            bar_format="{desc} {percentage:3.0f}% {bar} {n:.0f} of {total:.0f} s{postfix}" if self._timer else None,
             disable=None if self._enabled else True,
             dynamic_ncols=True,
         )
-
-    def _total_of(self, trainer: Trainer) -> float | None:
-        """Return the seconds or steps of the whole training; None without a limit."""
-        if self._timer is not None:
-            return self._timer.time_elapsed() + (self._timer.time_remaining() or 0.0)
-        limits = [callback.max_steps for callback in trainer.callbacks if isinstance(callback, StepLimit)]  # type: ignore[attr-defined]
-        if trainer.max_epochs is not None and trainer.max_epochs > 0:
-            limits.append(int(trainer.max_epochs * trainer.num_training_batches))
-        return min(limits, default=None)
-
-    def _describe_position(self, trainer: Trainer) -> str:
-        """Return ', 61 of 420 s' or ', 20 of 90 steps'; '' without a limit."""
-        if self._total is None:
-            return ""
-        return f", {self._position(trainer):.0f} of {self._total:.0f} {'s' if self._timer else 'steps'}"
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -78,24 +70,22 @@ class RunProgress(ProgressBar):
         if self._bar is None or self._bar.disable:
             return
         self._bar.update(self._position(trainer) - self._bar.n)
-        if batch_idx % self.refresh_every_n_steps == 0:
+        if batch_idx % self.settings.refresh_every_n_steps == 0:
             metrics = {key: value for key, value in trainer.callback_metrics.items() if key in ("loss/mel", "val/mel")}
             shown = {key: f"{float(value):.3f}" for key, value in metrics.items()}
             self._bar.set_postfix({"epoch": trainer.current_epoch, **shown}, refresh=False)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the result of the validation."""
+        """Log the result of the validation, and the best one so far if a callback keeps it."""
         value = trainer.callback_metrics.get("val/mel")
         if value is None or trainer.sanity_checking or not self._enabled:
             return
         if self._bar is not None:
             self._bar.clear()
-        best = min([float(value), *_best_scores(trainer)])
-        position = self._describe_position(trainer)
-        log.info(
-            "epoch %d, step %d%s: val/mel %.3f (best %.3f)",
-            trainer.current_epoch, steps_done(trainer), position, float(value), best,
-        )  # fmt: skip
+        scores = [one.best_model_score for one in callbacks_of(trainer, ModelCheckpoint) if one.monitor == "val/mel"]
+        best = min(float(value), *(float(score) for score in scores if score is not None))
+        where = f"epoch {trainer.current_epoch}, step {steps_done(trainer)}{self._describe_position(trainer)}"
+        log.info("%s: val/mel %.3f (best %.3f)", where, float(value), best)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar, and log the last step."""
@@ -112,18 +102,23 @@ class RunProgress(ProgressBar):
             self._bar.close()
             self._bar = None
 
+    def _total_of(self, trainer: Trainer) -> float | None:
+        """Return the seconds or steps of the whole training; None without a limit."""
+        if self._timer is not None:
+            return self._timer.time_elapsed() + (self._timer.time_remaining() or 0.0)
+        limits = [one.max_steps for one in callbacks_of(trainer, StepLimit) if one.max_steps >= 0]
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            limits.append(int(trainer.max_epochs * trainer.num_training_batches))
+        return min(limits, default=None)
+
     def _position(self, trainer: Trainer) -> float:
         if self._timer is None:
             return steps_done(trainer)
         elapsed = self._timer.time_elapsed()
         return elapsed if self._bar is None else min(elapsed, self._total or elapsed)
 
-
-def _best_scores(trainer: Trainer) -> list[float]:
-    """Return the best `val/mel` before this validation, if a callback keeps it."""
-    scores = [
-        callback.best_model_score
-        for callback in trainer.checkpoint_callbacks
-        if isinstance(callback, ModelCheckpoint) and callback.monitor == "val/mel"
-    ]
-    return [float(score) for score in scores if score is not None]
+    def _describe_position(self, trainer: Trainer) -> str:
+        """Return ', 61 of 420 s' or ', 20 of 90 steps'; '' without a limit."""
+        if self._total is None:
+            return ""
+        return f", {self._position(trainer):.0f} of {self._total:.0f} {'s' if self._timer else 'steps'}"

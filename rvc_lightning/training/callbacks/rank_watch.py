@@ -19,7 +19,6 @@ import socket
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from threading import Event, Thread
-from typing import NamedTuple
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import ParallelStrategy
@@ -35,6 +34,7 @@ _DETECT_SECONDS = 5.0
 _KILL_SECONDS = 30.0
 _POLL_SECONDS = 0.2
 _MESSAGE_BYTES = 1 << 10
+_LOCAL = "127.0.0.1"
 _ADVICE = (
     "Its own message gives the reason; without one, the system has killed it, mostly for lack of memory. Earlier "
     "checkpoints are kept"
@@ -58,15 +58,11 @@ class RankWatch(Callback):
 
     def on_train_batch_start(self, *args: object) -> None:
         """Raise LostRankError if a rank is lost."""
-        self._check()
+        if self._peers is not None and (lost := self._peers.lost_rank()) is not None:
+            raise _error(lost)
 
-    def on_validation_batch_start(self, *args: object) -> None:
-        """Raise LostRankError if a rank is lost."""
-        self._check()
-
-    def on_predict_batch_start(self, *args: object) -> None:
-        """Raise LostRankError if a rank is lost."""
-        self._check()
+    on_validation_batch_start = on_train_batch_start
+    on_predict_batch_start = on_train_batch_start
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Raise LostRankError in place of a library's error about the connection to a lost rank."""
@@ -84,10 +80,6 @@ class RankWatch(Callback):
         if self._peers is not None:
             self._peers.close(finished=True)
             self._peers = None
-
-    def _check(self) -> None:
-        if self._peers is not None and (lost := self._peers.lost_rank()) is not None:
-            raise _error(lost)
 
 
 def _error(lost: str) -> LostRankError:
@@ -145,36 +137,25 @@ class _Peers:
             os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
-class _Address(NamedTuple):
-    """Address of rank 0, and a token by which it recognizes the ranks of this run."""
-
-    host: str
-    port: int
-    token: str
-
-
 def _connect(strategy: ParallelStrategy, trainer: Trainer) -> _Peers | None:
-    """Connect all ranks; None, with a warning, if that fails."""
-    environment = strategy.cluster_environment
+    """Connect all ranks to rank 0; None, with a warning, if that fails."""
+    environment, several = strategy.cluster_environment, trainer.num_nodes > 1
     assert environment is not None
-    host = environment.main_address if trainer.num_nodes > 1 else "127.0.0.1"
-    server = socket.create_server(("" if trainer.num_nodes > 1 else host, 0)) if trainer.is_global_zero else None
-    address = strategy.broadcast(_Address(host, server.getsockname()[1], secrets.token_hex()) if server else None)
-    assert address is not None
+    server = socket.create_server(("" if several else _LOCAL, 0)) if trainer.is_global_zero else None
+    # Rank 0 recognizes the ranks of this run by the token.
+    port, token = strategy.broadcast((server.getsockname()[1], secrets.token_hex()) if server else (0, ""))
     try:
         if server is None:
-            return _Peers({_join(address, trainer.global_rank): "rank 0"})
+            host = environment.main_address if several else _LOCAL
+            connection = _keep_alive(socket.create_connection((host, port), _CONNECT_SECONDS))
+            name = f"rank {trainer.global_rank} (process {os.getpid()} on '{socket.gethostname()}')"
+            connection.send_bytes(f"{token} {name}".encode())
+            return _Peers({connection: "rank 0"})
         with server:
-            return _Peers(_accept(server, address.token, trainer.world_size - 1))
+            return _Peers(_accept(server, token, trainer.world_size - 1))
     except (OSError, EOFError) as error:
         log.warning("The ranks cannot watch each other (%s): a lost rank may be detected late", error)
         return None
-
-
-def _join(address: _Address, rank: int) -> Connection:
-    connection = _keep_alive(socket.create_connection((address.host, address.port), _CONNECT_SECONDS))
-    connection.send_bytes(f"{address.token} rank {rank} (process {os.getpid()} on '{socket.gethostname()}')".encode())
-    return connection
 
 
 def _accept(server: socket.socket, token: str, count: int) -> dict[Connection, str]:

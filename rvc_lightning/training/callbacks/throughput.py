@@ -26,34 +26,31 @@ class ThroughputSettings(Settings, group="callbacks.throughput"):
 class Throughput(Callback):
     """Logs seconds per step, seconds of audio per second of this rank and, if the device counts it, the peak memory."""
 
-    def __init__(self, every_n_steps: int) -> None:
-        """Initialize the callback; the argument is described in `ThroughputSettings`. Raises ConfigurationError."""
-        self.settings = ThroughputSettings(every_n_steps=every_n_steps)
+    def __init__(self, **settings: Any) -> None:
+        """Initialize the callback with the values of `ThroughputSettings`. Raises ConfigurationError."""
+        self.settings = ThroughputSettings.from_values(settings)
         self._restart()
         self._paused_at = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, paused until the first epoch."""
         self._restart()
-        self._pause()
+        self._paused_at = perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Continue: the time between epochs does not count."""
-        self._continue()
+        """Continue: the time between epochs and of validation does not count."""
+        if self._paused_at:
+            self._since += perf_counter() - self._paused_at
+            self._paused_at = 0.0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Pause the clock."""
-        self._pause()
+        self._paused_at = self._paused_at or perf_counter()
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Pause the clock."""
-        self._pause()
+    on_validation_start = on_train_epoch_end
+    on_validation_end = on_train_epoch_start
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Continue: the time of validation does not count."""
-        self._continue()
-
-    def on_train_batch_end(  # type: ignore[override]
+    def on_train_batch_end(
         self, trainer: Trainer, pl_module: RVCModule, outputs: Any, batch: Sequence[Batch], batch_idx: int
     ) -> None:
         """Count the step, and log at those steps of the training at which Lightning writes the log."""
@@ -69,14 +66,6 @@ class Throughput(Callback):
         if peak_bytes is not None:
             pl_module.log("throughput/peak_memory_gib", peak_bytes(pl_module.device) / 2**30)
         self._restart()
-
-    def _pause(self) -> None:
-        self._paused_at = self._paused_at or perf_counter()
-
-    def _continue(self) -> None:
-        if self._paused_at:
-            self._since += perf_counter() - self._paused_at
-            self._paused_at = 0.0
 
     def _restart(self) -> None:
         self._since, self._steps, self._frames = perf_counter(), 0, 0
