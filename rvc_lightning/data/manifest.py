@@ -159,5 +159,7 @@ def read_manifest(folder: Path | str) -> list[ManifestRow]:
 def _unreadable(path: Path, place: str, error: Exception) -> DatasetError:
     """Return the error for a file of a dataset that is missing or damaged."""
     if isinstance(error, FileNotFoundError):
-        return DatasetError(f"'{path.parent}' is not a prepared dataset: it has no {path.name}; prepare it first")
+        return DatasetError(
+            f"'{path.parent}' is not a prepared dataset: it has no {path.name}; prepare it first, audio=FOLDER"
+        )
     return DatasetError(f"{place} is damaged or of another version ({error}); prepare the dataset again")

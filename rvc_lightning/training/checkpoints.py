@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
-from shlex import quote
-from types import NoneType
 from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.cli.resolvers import CHECKPOINT_FOLDER
-from rvc_lightning.errors import OutOfSpaceError, VoiceError
-from rvc_lightning.io.files import atomic_path, make_folder
+from rvc_lightning.errors import VoiceError
+from rvc_lightning.io.files import atomic_path
 from rvc_lightning.io.pickles import read_pickle
 
 log = logging.getLogger(__name__)
@@ -33,7 +30,23 @@ BEST = "best.ckpt"
 """The state with the best validation."""
 CHECKPOINT_SUFFIX = ".ckpt"
 
-_OVERHEAD_BYTES = 1 << 20
+_ENTRIES: Mapping[str, type | tuple[type, ...]] = {
+    "epoch": int,
+    "global_step": int,
+    "state_dict": Mapping,
+    f"{CHECKPOINT_KEY}.synthesizer": Mapping,
+    f"{CHECKPOINT_KEY}.discriminator": Mapping,
+    f"{CHECKPOINT_KEY}.optimizer_steps": int,
+    f"{CHECKPOINT_KEY}.voice.name": str,
+    f"{CHECKPOINT_KEY}.voice.content": Mapping,
+    f"{CHECKPOINT_KEY}.voice.content.name": str,
+    f"{CHECKPOINT_KEY}.voice.pitch": Mapping,
+    f"{CHECKPOINT_KEY}.voice.speakers": list,
+    f"{CHECKPOINT_KEY}.voice.seconds": (int, float),
+    f"{CHECKPOINT_KEY}.voice.median_f0_hz": (int, float),
+    f"{CHECKPOINT_KEY}.voice.dataset": str,
+}
+"""Required entries of a checkpoint, and their types."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -52,53 +65,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             OutOfSpaceError: There is not enough space on the disk.
             NotWritableError: The folder cannot be created or written to.
         """
-        path = Path(path)
-        make_folder(path.parent)
-        needed, free = size_in_bytes(checkpoint) + _OVERHEAD_BYTES, shutil.disk_usage(path.parent).free
-        if free < needed:
-            resume = quote(format_override("checkpoint", path.parent))
-            raise OutOfSpaceError(
-                f"no space left for the checkpoint '{path}': it takes {needed / 1e6:.0f} MB, and {free / 1e6:.0f} MB "
-                f"are free. Earlier checkpoints are kept: free some space and resume with {resume}"
-            )
-        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        with atomic_path(Path(path)) as temporary, temporary.open("wb") as stream:
             torch.save(checkpoint, stream)
-
-
-def size_in_bytes(values: Any) -> int:
-    """Return the bytes of all tensors in nested dicts and lists; shared storage counts once, as in a file."""
-    storages = {storage.data_ptr(): storage.nbytes() for storage in map(Tensor.untyped_storage, _tensors(values))}
-    return sum(storages.values())
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
-    if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, Mapping | list | tuple):
-        for value in values.values() if isinstance(values, Mapping) else values:
-            yield from _tensors(value)
-
-
-_NUMBER = (int, float)
-_ENTRIES: Mapping[str, tuple[type, ...]] = {
-    "state_dict": (Mapping,),
-    "epoch": (int,),
-    CHECKPOINT_KEY: (Mapping,),
-    f"{CHECKPOINT_KEY}.synthesizer": (Mapping,),
-    f"{CHECKPOINT_KEY}.discriminator": (Mapping,),
-    f"{CHECKPOINT_KEY}.optimizer_steps": (int,),
-    f"{CHECKPOINT_KEY}.voice": (Mapping,),
-    f"{CHECKPOINT_KEY}.voice.name": (str,),
-    f"{CHECKPOINT_KEY}.voice.content": (Mapping,),
-    f"{CHECKPOINT_KEY}.voice.content.name": (str,),
-    f"{CHECKPOINT_KEY}.voice.pitch": (Mapping,),
-    f"{CHECKPOINT_KEY}.voice.speakers": (list,),
-    f"{CHECKPOINT_KEY}.voice.seconds": _NUMBER,
-    f"{CHECKPOINT_KEY}.voice.median_f0_hz": (*_NUMBER, NoneType),
-    f"{CHECKPOINT_KEY}.voice.dataset": (str,),
-}
-"""Entries of a checkpoint that export needs, and their types."""
-_MISSING = object()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -108,44 +76,29 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         VoiceError: The file does not exist, is truncated or altered, would run code, or is of another kind.
     """
     content = read_pickle(path, "checkpoint")
-    if CHECKPOINT_KEY in content and "state_dict" in content:
-        for name, types in _ENTRIES.items():
-            entry = _entry(content, name)
-            if entry is not _MISSING and (not isinstance(entry, types) or isinstance(entry, bool)):
-                expected = " or ".join(kind.__name__ for kind in types)
-                raise VoiceError(f"'{path}' is damaged: its entry '{name}' is {type(entry).__name__}, not {expected}")
-        for key in ("state_dict", AVERAGED_KEY):
-            weights = content.get(key, {})
-            if not isinstance(weights, Mapping) or not all(isinstance(one, Tensor) for one in weights.values()):
-                raise VoiceError(f"'{path}' is damaged: its entry '{key}' contains other values than tensors")
-        return content
+    if problem := _problem(content):
+        raise VoiceError(f"'{path}' {problem}")
+    return content
+
+
+def _problem(content: Mapping[str, Any]) -> str:
+    """Return why this is not the content of a checkpoint; '' if it is."""
     if "weight" in content:
-        raise VoiceError(f"'{path}' is a voice, not a checkpoint: training resumes from a .ckpt of a run folder")
-    raise VoiceError(
-        f"'{path}' is not a checkpoint of rvc_lightning; it contains {', '.join(sorted(map(str, content))[:8])}"
-    )
+        return "is a voice, not a checkpoint: training resumes from a .ckpt of a run folder"
+    if CHECKPOINT_KEY not in content:
+        return f"is not a checkpoint of rvc_lightning; it contains {', '.join(sorted(map(str, content))[:8])}"
+    for name, types in _ENTRIES.items():
+        if not isinstance(entry := reduce(_get, name.split("."), content), types):
+            return f"is damaged: its entry '{name}' is missing or of the wrong type ({type(entry).__name__})"
+    for name in ("state_dict", AVERAGED_KEY):
+        weights = content.get(name, {})
+        if not isinstance(weights, Mapping) or not all(isinstance(one, Tensor) for one in weights.values()):
+            return f"is damaged: its entry '{name}' contains other values than tensors"
+    return ""
 
 
-def check_complete(path: Path, content: Mapping[str, Any]) -> None:
-    """Check that a checkpoint has all entries of a voice. Raises VoiceError."""
-    for name in _ENTRIES:
-        if _entry(content, name) is _MISSING:
-            raise VoiceError(f"'{path}' is damaged, or not a checkpoint of a voice: its entry '{name}' is missing")
-
-
-def _entry(content: Mapping[str, Any], name: str) -> Any:
-    """Return an entry of nested dicts by its dotted name; `_MISSING` if there is none."""
-    entry: Any = content
-    for key in name.split("."):
-        if not isinstance(entry, Mapping) or key not in entry:
-            return _MISSING
-        entry = entry[key]
-    return entry
-
-
-def find_checkpoint(path: Path) -> Path:
-    """Return the path of the checkpoint that `open_checkpoint` reads."""
-    return open_checkpoint(path)[0]
+def _get(table: Any, key: str) -> Any:
+    return table.get(key) if isinstance(table, Mapping) else None
 
 
 def best_checkpoint(path: Path) -> Path:
@@ -157,7 +110,7 @@ def best_checkpoint(path: Path) -> Path:
     if not path.is_dir():
         return path
     best = path / CHECKPOINT_FOLDER / BEST
-    checkpoint = best if best.is_file() else find_checkpoint(path)
+    checkpoint = best if best.is_file() else open_checkpoint(path)[0]
     log.info("Checkpoint: %s", checkpoint)
     return checkpoint
 

@@ -16,7 +16,7 @@ LOSSES = ("adversarial", "features", "mel", "kl")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(Settings, group="model"):
-    """How a voice is trained. The defaults are those of `conf/model` and `conf/loss`."""
+    """How a voice is trained; the defaults are in `conf/model` and `conf/loss`."""
 
     segment_frames: int = option(help="Length of the segments that are generated and discriminated", min=1)
     n_mels: int = option(help="Bands of the mel spectrum of the mel loss", min=1)
@@ -36,12 +36,11 @@ class TrainingConfig(Settings, group="model"):
     def __post_init__(self) -> None:
         """Check all fields. Raises ConfigurationError."""
         super().__post_init__()
-        if self.crop_frames is not None and (self.crop_frames <= self.segment_frames or self.crop_frames % 2):
-            raise ConfigurationError(
-                f"model.crop_frames={self.crop_frames}: choose null, or an even number above "
-                f"model.segment_frames={self.segment_frames}"
-            )
-        if set(self.loss_weights) != set(LOSSES):
-            raise ConfigurationError(
-                f"model.loss_weights={self.loss_weights}: choose a weight for each of {', '.join(LOSSES)}"
-            )
+        crop = self.crop_frames
+        if crop is not None and (crop <= self.segment_frames or crop % 2):
+            problem = f"crop_frames={crop}: choose null, or an even number above segment_frames={self.segment_frames}"
+        elif set(self.loss_weights) != set(LOSSES):
+            problem = f"loss_weights={self.loss_weights}: choose a weight for each of {', '.join(LOSSES)}"
+        else:
+            return
+        raise ConfigurationError(f"model.{problem}")

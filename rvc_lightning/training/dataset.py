@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from time import perf_counter
 
-from hydra.core.hydra_config import HydraConfig
 from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,13 +15,13 @@ from rvc_lightning.cli.resume import typed_overrides
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.config.values import plain
 from rvc_lightning.data.features import ExtractionConfig
-from rvc_lightning.data.manifest import MANIFEST_NAME, DatasetHeader, read_header
+from rvc_lightning.data.manifest import DatasetHeader
 from rvc_lightning.data.preparation import prepare
 from rvc_lightning.data.preview import Preview, preview
 from rvc_lightning.data.recipe import Recipe
 from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.data.slicing import SlicingConfig
-from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.errors import DatasetError
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.training.trainer import build_preparing_trainer
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
@@ -56,13 +54,11 @@ def prepare_dataset(config: DictConfig, trainer: Trainer | None = None) -> Path:
         Folder of the prepared dataset.
 
     Raises:
-        ConfigurationError: No recordings are named, and nothing is prepared.
-        DatasetError: No recording is usable, or the dataset does not match the settings.
+        DatasetError: No recording is usable, or no recordings are named and nothing is prepared.
     """
     folder = Path(DatasetPaths.from_config(config.paths).dataset)
     audio = SourceSettings.from_config(config).audio
     if audio is None:
-        _check_prepared(folder, config)
         return folder
     started = perf_counter()
     trainer = build_preparing_trainer(config, trainer)
@@ -123,36 +119,25 @@ def content_dim_of(config: DictConfig) -> int:
     return CONTENT_DIMS.get(config.content.get("version"), SynthesizerConfig.content_dim)
 
 
-def _check_prepared(folder: Path, config: DictConfig) -> None:
-    """Check that a dataset is prepared, with the extractors that are typed. Raises ConfigurationError."""
-    if not (folder / MANIFEST_NAME).is_file():
-        raise ConfigurationError(
-            f"no recordings are named, and nothing is prepared in '{folder}': add audio=FOLDER (a folder or a file of "
-            "one voice), or +experiment=quickstart to try the recordings that ship with the package"
-        )
-    if not HydraConfig.initialized():
-        return
-    choices = HydraConfig.get().runtime.choices
+def check_prepared(header: DatasetHeader, config: DictConfig) -> None:
+    """Check that a dataset has the sampling rate of the model, and was made by the extractors of this run.
+
+    Without recordings, the extractors of the dataset count, unless others are typed. With recordings, another run may
+    have prepared the dataset differently in the meantime.
+
+    Raises:
+        DatasetError: The dataset was prepared differently.
+    """
     typed = {text.partition("=")[0] for text in typed_overrides()}
-    for part, prepared in _extractors(read_header(folder)):
-        if part in typed and prepared != config[part]["name"]:
-            raise ConfigurationError(
-                f"{part}={choices[part]}: '{folder}' was prepared with {part}={prepared}; leave it out, or prepare the "
-                f"recordings again with audio=FOLDER {quote(f'{part}={choices[part]}')}"
-            )
-
-
-def check_still_prepared(header: DatasetHeader, config: DictConfig) -> None:
-    """Check that no other run has prepared the dataset differently in the meantime. Raises DatasetError."""
-    if config.audio is None:
-        return
-    for part, prepared in _extractors(header):
-        if prepared != config[part]["name"]:
+    rate = config.model.synthesizer.sample_rate
+    made = {"sample_rate": (header.sample_rate, rate)}
+    for part, prepared in (("pitch", header.pitch.get("name")), ("content", header.content.get("name"))):
+        if config.audio is not None or part in typed:
+            made[part] = prepared, config[part]["name"]
+    for part, (prepared, wanted) in made.items():
+        if prepared != wanted:
             raise DatasetError(
-                f"'{config.paths.dataset}' was prepared again with {part}={prepared} while this run with "
-                f"{part}={config[part]['name']} started: concurrent runs need separate datasets, paths.dataset=FOLDER"
+                f"'{config.paths.dataset}' was prepared with {part}={prepared}, not {part}={wanted}: choose the first, "
+                "or prepare the recordings again, audio=FOLDER; concurrent runs need separate datasets, "
+                "paths.dataset=FOLDER"
             )
-
-
-def _extractors(header: DatasetHeader) -> tuple[tuple[str, str], tuple[str, str]]:
-    return ("pitch", header.pitch["name"]), ("content", header.content["name"])

@@ -35,7 +35,6 @@ from rvc_lightning.training.checkpoints import (
     CHECKPOINT_KEY,
     CHECKPOINT_SUFFIX,
     best_checkpoint,
-    check_complete,
     read_checkpoint,
 )
 from rvc_lightning.voice import rvc_format
@@ -147,7 +146,7 @@ def export_index(
         VoiceError: The checkpoint cannot be read.
         DatasetError: The features of the dataset are missing, damaged, or do not match the voice.
     """
-    saved = _read_complete(checkpoint)[CHECKPOINT_KEY]
+    saved = read_checkpoint(checkpoint)[CHECKPOINT_KEY]
     features = _features(dataset, saved["voice"]["content"]["name"], saved["synthesizer"]["content_dim"])
     return update_index(folder / f"{name}{INDEX_SUFFIX}", features, seed, index)
 
@@ -158,25 +157,18 @@ def read_metadata(checkpoint: Path) -> dict[str, Any]:
     The voice has a name, content, pitch, speakers, seconds and dataset.
 
     Raises:
-        VoiceError: The file is not a complete checkpoint of this project.
+        VoiceError: The file is not a checkpoint of this project.
     """
-    return dict(_read_complete(checkpoint)[CHECKPOINT_KEY])
-
-
-def _read_complete(checkpoint: Path) -> dict[str, Any]:
-    """Read a checkpoint with all entries of a voice. Raises VoiceError."""
-    content = read_checkpoint(checkpoint)
-    check_complete(checkpoint, content)
-    return content
+    return dict(read_checkpoint(checkpoint)[CHECKPOINT_KEY])
 
 
 def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
     """Return the voice of a checkpoint, with averaged weights if there are any.
 
     Raises:
-        VoiceError: The file is not a complete checkpoint of this project.
+        VoiceError: The file is not a checkpoint of this project.
     """
-    content = _read_complete(checkpoint)
+    content = read_checkpoint(checkpoint)
     saved = content[CHECKPOINT_KEY]
     config = SynthesizerConfig.from_values(saved["synthesizer"])
     check_generator(config)
@@ -193,7 +185,7 @@ def export_pair(checkpoint: Path, folder: Path) -> Pair:
     Raises:
         VoiceError: The checkpoint cannot be read, or its weights exceed half precision.
     """
-    content = _read_complete(checkpoint)
+    content = read_checkpoint(checkpoint)
     config = SynthesizerConfig.from_values(content[CHECKPOINT_KEY]["synthesizer"])
     generator = _synthesizer_weights(content)
     speakers = len(content[CHECKPOINT_KEY]["voice"]["speakers"])

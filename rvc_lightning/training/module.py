@@ -27,7 +27,6 @@ from torchmetrics import MeanMetric
 from rvc_lightning.audio.frames import CONTENT_REPEAT, frame_mask
 from rvc_lightning.audio.spectra import LinearSpectrogram, LogMel, MultiScaleMel
 from rvc_lightning.data.batch import Batch, content_at_frame_rate
-from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models import (
     Discriminator,
     DiscriminatorConfig,
@@ -418,20 +417,8 @@ class RVCModule(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the step counter. Raises ConfigurationError; see `check_sizes`."""
-        self.check_sizes(checkpoint)
+        """Restore the step counter."""
         self.optimizer_steps = checkpoint[CHECKPOINT_KEY]["optimizer_steps"]
-
-    def check_sizes(self, checkpoint: Mapping[str, Any]) -> None:
-        """Raise ConfigurationError if the networks of a checkpoint have other sizes than those of this module."""
-        configs = {"synthesizer": self.synthesizer.config, "discriminator": self.discriminator.config}
-        for name, config in configs.items():
-            before, now = asdict(type(config).from_values(checkpoint[CHECKPOINT_KEY][name])), asdict(config)
-            if changed := [key for key in now if before[key] != now[key]]:
-                details = ", ".join(f"{key} was {before[key]}, is {now[key]}" for key in changed)
-                raise ConfigurationError(
-                    f"the checkpoint contains a {name} of other sizes: {details}; resume with the same settings"
-                )
 
 
 def _rebuild(build: Callable[[], RVCModule], weights: Mapping[str, Tensor]) -> RVCModule:

@@ -15,7 +15,7 @@ from rvc_lightning.audio.spectra import MultiScaleMel
 from rvc_lightning.config.values import instantiate, plain
 from rvc_lightning.data.dataset import read_feature
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_manifest
-from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.models.generators import GENERATORS, check_generator, generator_class
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
@@ -91,16 +91,10 @@ def build_module(
 
     Raises:
         ConfigurationError: A setting is out of range, or settings contradict each other.
-        DatasetError: The dataset has another sampling rate than the model.
     """
     synthesizer, discriminator, training = network_configs(
         config, content_dim=header.content["dim"], speaker_count=max(len(header.speakers), min_speaker_rows)
     )
-    if header.sample_rate != synthesizer.sample_rate:
-        raise DatasetError(
-            f"the dataset is prepared at {header.sample_rate} Hz, but the model at {synthesizer.sample_rate} Hz: "
-            "prepare it again, or choose the other sample_rate="
-        )
     _check_pitch(synthesizer.generator, header.pitch.get("name"))
     return kind(
         synthesizer,

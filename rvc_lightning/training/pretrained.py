@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor, nn
+from torch import Tensor
 
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import ConfigurationError, VoiceError
@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 
 _SOURCES = ("none", "official", "files")
 _POSTERIOR = "posterior_encoder."
-_ALTERNATIVE = ", or start from random weights: pretrained=none"
-
 _GENERATOR = "generator."
 _SIZED_BY_MODEL = ("flow.", "text_encoder.transformer.", "posterior_encoder.wavenet.")
 """Prefixes of tensors whose shapes depend on model= alone."""
@@ -46,13 +44,14 @@ class PretrainedConfig(Settings, group="pretrained"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        named = {name: getattr(self, name) for name in ("repository", "generator", "discriminator")}
+        unused = [name for name in ("repository", "generator", "discriminator") if getattr(self, name)]
         if self.source == "files" and not self.generator:
-            raise ConfigurationError(
-                "pretrained=files needs pretrained.generator=FILE, and pretrained.discriminator=FILE"
-            )
-        if self.source != "files" and (given := [f"pretrained.{name}" for name, value in named.items() if value]):
-            raise ConfigurationError(f"pretrained={self.source} uses no {', '.join(given)}; add pretrained=files")
+            problem = "needs pretrained.generator=FILE, and pretrained.discriminator=FILE"
+        elif self.source != "files" and unused:
+            problem = f"uses no {', '.join(f'pretrained.{name}' for name in unused)}; add pretrained=files"
+        else:
+            return
+        raise ConfigurationError(f"pretrained={self.source} {problem}")
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,17 @@ class Pretrained:
         """Check that a synthesizer of these sizes can start from the weights, before anything is built or prepared.
 
         Raises:
-            VoiceError: Names or shapes differ; the message contains the setting to change.
+            VoiceError: Names or shapes differ, or values are not finite; the message contains the setting to change.
         """
         sizes = replace(sizes, speaker_count=self.speaker_count)
         expected = build_on_meta(lambda: Synthesizer(sizes)).state_dict()
-        if not any(name.startswith(_POSTERIOR) for name in self.synthesizer):
+        if not self._has_posterior:
             expected = {name: tensor for name, tensor in expected.items() if not name.startswith(_POSTERIOR)}
-        _check_match(expected, self.synthesizer, self.synthesizer_path, _ALTERNATIVE)
+        _check_match(expected, self.synthesizer, self.synthesizer_path)
+
+    @property
+    def _has_posterior(self) -> bool:
+        return any(name.startswith(_POSTERIOR) for name in self.synthesizer)
 
     def load_into(self, module: RVCModule) -> None:
         """Load the weights into `module`.
@@ -88,17 +91,19 @@ class Pretrained:
             VoiceError: Names or shapes differ, or values are not finite; the message contains the setting to change.
         """
         weights = self.synthesizer
-        if not any(name.startswith(_POSTERIOR) for name in weights):
+        if not self._has_posterior:
             log.warning(
                 "'%s' is a voice without posterior encoder, which starts from random weights", self.synthesizer_path
             )
             fresh = module.synthesizer.state_dict()
             weights = weights | {name: tensor for name, tensor in fresh.items() if name.startswith(_POSTERIOR)}
-        load_strictly(module.synthesizer, weights, self.synthesizer_path, _ALTERNATIVE)
+        _check_match(module.synthesizer.state_dict(), weights, self.synthesizer_path)
+        module.synthesizer.load_state_dict(weights)
         if self.discriminator is None or self.discriminator_path is None:
             log.warning("pretrained.discriminator is null: the discriminator starts from random weights")
         else:
-            load_strictly(module.discriminator, self.discriminator, self.discriminator_path, _ALTERNATIVE)
+            _check_match(module.discriminator.state_dict(), self.discriminator, self.discriminator_path)
+            module.discriminator.load_state_dict(self.discriminator)
         rank_zero_only(log.info)("Starting from '%s'", self.synthesizer_path)
 
 
@@ -117,27 +122,28 @@ def read_pretrained(config: PretrainedConfig, sizes: SynthesizerConfig) -> Pretr
     if config.source == "none":
         return None
     generator, discriminator = _paths(config, sizes)
-    assert generator is not None
-    n_blocks = len(sizes.resblock_kernel_sizes)
-    weights = rvc_format.weights_from_file(_read_tensors(generator), n_blocks)
+    weights = rvc_format.weights_from_file(_read_tensors(generator), len(sizes.resblock_kernel_sizes))
     if SPEAKER_TABLE not in weights:
         raise VoiceError(
-            f"'{generator}' is not a generator, since it has no speaker table; it may be the discriminator"
+            f"'{generator}' is not a pretrained generator: there is no speaker table under 'model' or 'weight'. It may "
+            "be the discriminator"
         )
-    discriminator_weights = (
-        None if discriminator is None else rvc_format.weights_from_file(_read_tensors(discriminator))
-    )
-    return Pretrained(weights, generator, discriminator_weights, discriminator)
+    if discriminator is None:
+        return Pretrained(weights, generator, None, None)
+    return Pretrained(weights, generator, rvc_format.weights_from_file(_read_tensors(discriminator)), discriminator)
 
 
-def _paths(config: PretrainedConfig, sizes: SynthesizerConfig) -> list[Path | None]:
+def _paths(config: PretrainedConfig, sizes: SynthesizerConfig) -> tuple[Path, Path | None]:
     """Return the local paths of generator and discriminator."""
     if config.source == "official":
-        return [_fetch(file) for file in _official(sizes)]
-    paths = (config.generator, config.discriminator)
-    if config.repository is not None:
-        return [_fetch(HubFile(config.repository, path)) if path else None for path in paths]
-    return [Path(path).expanduser() if path else None for path in paths]
+        generator, discriminator = _official(sizes)
+        return _fetch(generator), _fetch(discriminator)
+    first, *rest = [
+        Path(path).expanduser() if config.repository is None else _fetch(HubFile(config.repository, path))
+        for path in (config.generator, config.discriminator)
+        if path
+    ]
+    return first, rest[0] if rest else None
 
 
 def _fetch(file: HubFile) -> Path:
@@ -161,84 +167,61 @@ def _official(sizes: SynthesizerConfig) -> tuple[HubFile, HubFile]:
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a `G…pth`, a `D…pth` or a voice. Raises VoiceError if there are none."""
-    return tensors_of(read_pickle(path, "pretrained network"), path)
+    """Read the tensors of a `G…pth`, a `D…pth` or a voice, with the names of the file; {} if there are none."""
+    return tensors_of(read_pickle(path, "pretrained network"))
 
 
-def tensors_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """Return the tensors in the content of the file `path`, with the names of the file. Raises VoiceError."""
+def tensors_of(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the tensors in the content of a `G…pth`, a `D…pth` or a voice; {} if there are none."""
     weights = content.get("model", content.get("weight"))
-    if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise VoiceError(
-            f"'{path}' is not a pretrained network: expected a table of tensors under 'model', found "
-            f"{', '.join(sorted(map(str, content))[:8])}"
-        )
-    return dict(weights)
+    tables = weights.items() if isinstance(weights, Mapping) else ()
+    return {name: tensor for name, tensor in tables if isinstance(tensor, Tensor)}
 
 
-def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path, alternative: str = "") -> None:
-    """Load all weights of a network, with the names of this project.
-
-    Args:
-        network: Network to change.
-        weights: Weights to load.
-        path: File of the weights, for messages.
-        alternative: What else to do if they do not match, for the message.
-
-    Raises:
-        VoiceError: Names or shapes differ, or values are not finite; the message contains the setting to change.
-    """
-    _check_match(network.state_dict(), weights, path, alternative)
-    if broken := nonfinite_names(weights):
-        raise VoiceError(f"'{path}' contains NaN or infinity ({broken}): its training had diverged")
-    network.load_state_dict(dict(weights))
-
-
-def _check_match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, alternative: str) -> None:
+def _check_match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
+    """Check that weights can be loaded in place of `expected`. Raises VoiceError."""
     if difference := state_difference(expected, found, limit=1):
         settings = ", ".join(_settings_of(expected, found))
-        raise VoiceError(
-            f"'{path}' does not match the networks of this run: change {settings}{alternative} ({difference})"
+        problem = (
+            f"does not match the networks of this run: change {settings}, or start from random weights: "
+            f"pretrained=none ({difference})"
         )
+    elif broken := nonfinite_names(found):
+        problem = f"contains NaN or infinity ({broken}): its training had diverged"
+    else:
+        return
+    raise VoiceError(f"'{path}' {problem}")
 
 
 def _settings_of(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
     """Return the settings that the differences depend on."""
-    where = _Differences(expected, found)
-    sized = where.among(_SIZED_BY_MODEL)
+    missing = expected.keys() ^ found.keys()
+    axes = {
+        name: {
+            axis for axis, sizes in enumerate(zip_longest(expected[name].shape, found[name].shape)) if len({*sizes}) > 1
+        }
+        for name in expected.keys() & found.keys()
+    }
+
+    def differ(*prefixes: str) -> bool:
+        return any(name.startswith(prefixes) and (name in missing or axes[name]) for name in {*axes, *missing})
+
+    def differ_along(axis: int, prefix: str) -> bool:
+        return any(name.startswith(prefix) and axis in differing for name, differing in axes.items())
+
+    other_generator = _generator_parts(expected) != _generator_parts(found)
+    sized = differ(*_SIZED_BY_MODEL)
     # Stages and kernels of a generator depend on the sample rate, its channels on the model.
-    rated = not where.other_generator and not sized and where.among((_GENERATOR,))
-    more_speakers = "the number of speaker folders, at most the rows of the file's speaker table"
+    rated = not other_generator and not sized and differ(_GENERATOR)
     settings = {
-        "generator=": where.other_generator,
-        "sample_rate=": rated or where.among(("posterior_encoder.pre.",), axis=1),
-        "content= (256 channels are v1, 768 are v2)": where.among(("text_encoder.content_projection.",), axis=1),
+        "generator=": other_generator,
+        "sample_rate=": rated or differ_along(1, "posterior_encoder.pre."),
+        "content= (256 channels are v1, 768 are v2)": differ_along(1, "text_encoder.content_projection."),
         "model=": sized,
-        "discriminator=": where.among(("discriminators.",)),
-        more_speakers: where.among((SPEAKER_TABLE,), axis=0),
+        "discriminator=": differ("discriminators."),
+        "the number of speaker folders, at most the rows of the file's speaker table": differ_along(0, SPEAKER_TABLE),
     }
     return [setting for setting, differs in settings.items() if differs] or ["model="]
-
-
-class _Differences:
-    """Differences of two state dicts: missing tensors, and axes of other sizes."""
-
-    def __init__(self, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-        self._missing = expected.keys() ^ found.keys()
-        self._axes = {
-            name: {axis for axis, sizes in enumerate(zip_longest(tensor.shape, found[name].shape)) if len({*sizes}) > 1}
-            for name, tensor in expected.items()
-            if name in found
-        }
-        self.other_generator = _generator_parts(expected) != _generator_parts(found)
-        """Whether the generators have other parts, and not only other sizes."""
-
-    def among(self, prefixes: tuple[str, ...], axis: int | None = None) -> bool:
-        """Return whether tensors with one of `prefixes` differ, along `axis` only if one is given."""
-        axes = [axes for name, axes in self._axes.items() if name.startswith(prefixes)]
-        if axis is not None:
-            return any(axis in differing for differing in axes)
-        return any(axes) or any(name.startswith(prefixes) for name in self._missing)
 
 
 def _generator_parts(names: Iterable[str]) -> set[str]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.models.states import state_difference
-from rvc_lightning.training.checkpoints import check_complete
-from rvc_lightning.training.lightning_adapter import loop_state
+from rvc_lightning.training.checkpoints import CHECKPOINT_KEY
+from rvc_lightning.training.lightning_adapter import callbacks_of, loop_state
 from rvc_lightning.training.module import RVCModule
 
 _ALTERED = (KeyError, IndexError, TypeError, AttributeError, ValueError)
@@ -34,39 +35,66 @@ def check_resumable(path: Path, content: Mapping[str, Any], module: RVCModule, t
 
     Args:
         path: File of the checkpoint.
-        content: Its content, see `without_values`.
+        content: Its content, see `read_checkpoint` and `without_values`.
         module: Module that is to be trained.
         trainer: Trainer of the run.
 
     Raises:
-        ConfigurationError: The networks of the checkpoint have other sizes.
-        VoiceError: An entry is missing or altered.
+        VoiceError: The networks of the checkpoint have other sizes, an entry is missing or altered, or the run has
+            trained more epochs than the trainer's limit.
     """
-    check_complete(path, content)
-    module.check_sizes(content)
-    if difference := state_difference(module.state_dict(), content["state_dict"], limit=3):
-        raise VoiceError(f"'{path}' does not match the networks of this run ({difference})")
-    for name, check in (
-        ("optimizer_states", lambda: _optimizers_match(module, content["optimizer_states"])),
-        ("lr_schedulers", lambda: len(content["lr_schedulers"]) == 2 and _are_tables(content["lr_schedulers"])),
-        ("loops", lambda: _same_structure(loop_state(trainer), content["loops"]["fit_loop"])),
-        ("callbacks", lambda: _callbacks_match(trainer, content["callbacks"])),
-        ("global_step", lambda: content["global_step"] >= 0),
-        ("pytorch-lightning_version", lambda: content["pytorch-lightning_version"].split(".")),
-    ):
+    problem = _other_sizes(content, module)
+    problem = problem or state_difference(module.state_dict(), content["state_dict"], limit=3)
+    problem = problem or _altered(content, module, trainer)
+    done, limit = content["epoch"], trainer.max_epochs
+    if not problem and limit is not None and -1 < limit < done:
+        problem = f"it has completed {done} epochs, and trainer.max_epochs={limit}: choose more, or -1 for no limit"
+    if problem:
+        raise VoiceError(f"training cannot resume from '{path}': {problem}")
+
+
+def _other_sizes(content: Mapping[str, Any], module: RVCModule) -> str:
+    """Describe which sizes of the networks differ; '' if none do."""
+    for name, config in (("synthesizer", module.synthesizer.config), ("discriminator", module.discriminator.config)):
+        before, now = asdict(type(config).from_values(content[CHECKPOINT_KEY][name])), asdict(config)
+        if changed := [f"{key} was {before[key]}, is {now[key]}" for key in now if before[key] != now[key]]:
+            return f"its {name} has other sizes: {', '.join(changed)}; resume with the same settings"
+    return ""
+
+
+def _altered(content: Mapping[str, Any], module: RVCModule, trainer: Trainer) -> str:
+    """Describe the first entry that Lightning cannot restore; '' if there is none."""
+    networks = (module.discriminator, module.synthesizer)
+    expected = {
+        "optimizer_states": [{} for _ in networks],
+        "lr_schedulers": [{} for _ in networks],
+        "loops": {"fit_loop": loop_state(trainer)},
+        "callbacks": {
+            one.state_key: one.state_dict() if isinstance(one, ModelCheckpoint) else {}
+            for one in callbacks_of(trainer, Callback)
+            if one.state_key in content.get("callbacks", ())
+        },
+        "pytorch-lightning_version": "",
+    }
+    for name, entry in expected.items():
         try:
-            matches = check()
+            matches = _same_structure(entry, content[name])
+            if matches and name == "optimizer_states":
+                matches = all(map(_optimizer_matches, networks, content[name]))
         except _ALTERED:
             matches = False
         if not matches:
-            raise VoiceError(
-                f"'{path}' is altered, or not a state of such a training: no run can resume from its entry '{name}'"
-            )
+            return f"its entry '{name}' is missing, altered, or that of another training"
+    return ""
 
 
-def _optimizers_match(module: RVCModule, states: Sequence[Mapping[str, Any]]) -> bool:
-    networks = (module.discriminator, module.synthesizer)
-    return len(states) == len(networks) and all(map(_optimizer_matches, networks, states))
+def _same_structure(expected: Any, found: Any) -> bool:
+    """Return whether nested dicts and lists have all expected keys, with values of the same types."""
+    if isinstance(expected, Mapping):
+        return isinstance(found, Mapping) and all(_same_structure(value, found[key]) for key, value in expected.items())
+    if isinstance(expected, list):
+        return len(expected) == len(found) and all(map(_same_structure, expected, found))
+    return expected is None or type(found) is type(expected)
 
 
 def _optimizer_matches(network: nn.Module, state: Mapping[str, Any]) -> bool:
@@ -79,20 +107,3 @@ def _optimizer_matches(network: nn.Module, state: Mapping[str, Any]) -> bool:
         for value in values.values()
         if isinstance(value, Tensor)
     )
-
-
-def _same_structure(expected: Any, found: Any) -> bool:
-    """Return whether nested dicts have all expected keys, with values of the same types."""
-    if isinstance(expected, Mapping):
-        return all(_same_structure(value, found[key]) for key, value in expected.items())
-    return expected is None or type(found) is type(expected)
-
-
-def _callbacks_match(trainer: Trainer, states: Mapping[str, Any]) -> bool:
-    checkpoints = [one for one in trainer.callbacks if isinstance(one, ModelCheckpoint)]  # type: ignore[attr-defined]
-    found = [(one.state_dict().keys(), states[one.state_key].keys()) for one in checkpoints if one.state_key in states]
-    return all(expected <= keys for expected, keys in found) and _are_tables(states.values())
-
-
-def _are_tables(values: Iterable[Any]) -> bool:
-    return all(isinstance(value, Mapping) for value in values)

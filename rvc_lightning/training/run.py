@@ -25,16 +25,16 @@ from rvc_lightning.config.values import instantiate, plain
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.data.manifest import DatasetHeader, read_header
-from rvc_lightning.errors import ConfigurationError, DatasetError, RVCError, VoiceError
+from rvc_lightning.errors import DatasetError, RVCError, VoiceError
 from rvc_lightning.evaluation.showcase import show
 from rvc_lightning.io.locks import KILL_GRACE_SECONDS, LOCK_NAME, exclusive_lock
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.retrieval.index import IndexConfig
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint, stopped_by_signals
-from rvc_lightning.training.checkpoints import CHECKPOINT_KEY, check_complete, open_checkpoint, read_checkpoint
-from rvc_lightning.training.dataset import check_still_prepared, content_dim_of, prepare_dataset
+from rvc_lightning.training.checkpoints import CHECKPOINT_KEY, open_checkpoint, read_checkpoint
+from rvc_lightning.training.dataset import check_prepared, content_dim_of, prepare_dataset
 from rvc_lightning.training.export import ExportedVoice, export_checkpoint
-from rvc_lightning.training.lightning_adapter import is_first_rank, steps_done
+from rvc_lightning.training.lightning_adapter import callbacks_of, is_first_rank, steps_done
 from rvc_lightning.training.module import RVCModule
 from rvc_lightning.training.networks import build_module, check_networks, voice_metadata
 from rvc_lightning.training.pretrained import Pretrained, PretrainedConfig, read_pretrained
@@ -61,13 +61,14 @@ class Start:
     """The state that a run starts from: a checkpoint to resume, pretrained networks, or neither."""
 
     checkpoint: Path | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    """What the checkpoint records about voice and networks."""
     content: Mapping[str, Any] = field(default_factory=dict)
     """Content of the checkpoint with tensors on the meta device."""
-    epochs: int = 0
-    """Epochs that the checkpoint has completed."""
     pretrained: Pretrained | None = None
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the checkpoint records about voice and networks; empty without a checkpoint."""
+        return self.content.get(CHECKPOINT_KEY, {})
 
     @property
     def step(self) -> int:
@@ -94,16 +95,16 @@ def train(config: DictConfig) -> float | None:
     """
     with _exclusive_run(config):
         start = read_start(config)
-        trainer, datamodule = build_run(config, start)
+        check_settings(config)
+        trainer = build_trainer(config, start.step)
+        datamodule = instantiate(config.data, "data")
         dataset = prepare_dataset(config, trainer)
         module = build_module_from(start, config, dataset)
         fit(trainer, module, datamodule, start, config)
         if not trainer.is_global_zero:
             return None
         voice = export_run(config, trainer, dataset)
-        if config.showcase is not None and not is_sweep():
-            _show(config, voice)
-        _report(config, voice)
+        show_result(config, voice)
         return best_score(trainer)
 
 
@@ -116,11 +117,8 @@ def read_start(config: DictConfig) -> Start:
         VoiceError: A file is missing, damaged, or does not match the networks of this run.
     """
     if (path := RunSettings.from_config(config).checkpoint) is not None:
-        if not (start := Path(user_path(path))).exists():
-            raise VoiceError(f"there is no checkpoint at '{path}'")
-        checkpoint, content = open_checkpoint(start)
-        check_complete(checkpoint, content)
-        return Start(checkpoint, content[CHECKPOINT_KEY], without_values(content), epochs=int(content["epoch"]))
+        checkpoint, content = open_checkpoint(Path(user_path(path)))
+        return Start(checkpoint, without_values(content))
     values = plain(config.model)["synthesizer"] | {"content_dim": content_dim_of(config)}
     sizes = SynthesizerConfig.from_values(values)
     pretrained = read_pretrained(PretrainedConfig(**plain(config.pretrained)), sizes)
@@ -129,8 +127,8 @@ def read_start(config: DictConfig) -> Start:
     return Start(pretrained=pretrained)
 
 
-def build_run(config: DictConfig, start: Start) -> tuple[Trainer, RVCDataModule]:
-    """Build trainer and data module, and check all settings before hours of preparation.
+def check_settings(config: DictConfig) -> None:
+    """Set up torch, and check the settings that would otherwise fail after hours of preparation.
 
     Raises:
         ConfigurationError: A setting is out of range, or settings contradict each other.
@@ -138,13 +136,6 @@ def build_run(config: DictConfig, start: Start) -> tuple[Trainer, RVCDataModule]
     set_up_torch(config)
     check_networks(config)
     IndexConfig.from_values(config.index)
-    trainer = build_trainer(config, start.step)
-    if start.checkpoint and trainer.max_epochs is not None and -1 < trainer.max_epochs <= start.epochs - 1:
-        raise ConfigurationError(
-            f"trainer.max_epochs={trainer.max_epochs}: '{start.checkpoint}' has completed {start.epochs} epochs; "
-            "choose more, or -1 for no bound"
-        )
-    return trainer, instantiate(config.data, "data")
 
 
 def build_module_from(start: Start, config: DictConfig, dataset: Path) -> RVCModule:
@@ -156,10 +147,9 @@ def build_module_from(start: Start, config: DictConfig, dataset: Path) -> RVCMod
         VoiceError: The pretrained networks do not match.
     """
     header = read_header(dataset)
-    if start.checkpoint is not None:
-        _check_same_speakers(header, start.metadata["voice"])
-        _check_same_content(header.content, start.metadata["voice"].get("content") or header.content)
-    check_still_prepared(header, config)
+    if start.metadata:
+        _check_same_voice(header, start.metadata["voice"])
+    check_prepared(header, config)
     seed_everything(config.seed, workers=True, verbose=False)
     metadata = voice_metadata(config, header, dataset, config.model.noise_scale)
     module = build_module(config, header, metadata, min_speaker_rows=start.speaker_rows)
@@ -212,13 +202,12 @@ def checkpoint_to_export(trainer: Trainer) -> Path:
     Raises:
         VoiceError: The run has kept no checkpoint.
     """
-    if (best := _best_checkpoint(trainer)) is not None and best.monitor:
+    if (best := _best_checkpoint(trainer)) is not None:
         return Path(best.best_model_path)
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, LastCheckpoint):
-            log.warning("No validation took place: the voice is the last state of the training, not its best")
-            return callback.path
-    raise VoiceError("this run has kept no checkpoint, so there is no voice to export (callbacks=none?)")
+    if not (latest := callbacks_of(trainer, LastCheckpoint)):
+        raise VoiceError("this run has kept no checkpoint, so there is no voice to export (callbacks=none?)")
+    log.warning("No validation took place: the voice is the last state of the training, not its best")
+    return latest[0].path
 
 
 def best_score(trainer: Trainer) -> float | None:
@@ -234,8 +223,8 @@ def best_score(trainer: Trainer) -> float | None:
 
 
 def _best_checkpoint(trainer: Trainer) -> ModelCheckpoint | None:
-    callbacks = (one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint))
-    return next((one for one in callbacks if one.best_model_path and one.monitor), None)
+    kept = callbacks_of(trainer, ModelCheckpoint)
+    return next((callback for callback in kept if callback.best_model_path and callback.monitor), None)
 
 
 @contextmanager
@@ -278,33 +267,40 @@ def _log_to(path: Path) -> Iterator[None]:
         handler.close()
 
 
-def _check_same_speakers(header: DatasetHeader, voice: Mapping[str, Any]) -> None:
-    """Check that speakers keep their numbers. Raises DatasetError."""
-    before, now = voice.get("speakers", []), header.speakers
-    if any(first != second for first, second in zip(before, now, strict=False)):
-        raise DatasetError(
-            f"the checkpoint's speakers are {', '.join(before)}, the dataset's {', '.join(now)}, in the order of their "
-            "numbers: resuming would mix them up. Name new speakers so that they come last, or start a new run"
-        )
-
-
-def _check_same_content(now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-    """Check that the features are those that the networks were trained on. Raises DatasetError."""
-    first, second = ({"name": made["name"]} | (made.get("options") or {}) for made in (before, now))
+def _check_same_voice(header: DatasetHeader, voice: Mapping[str, Any]) -> None:
+    """Check that speakers keep their numbers, and features their meaning, in a resumed run. Raises DatasetError."""
+    speakers, now = voice["speakers"], header.speakers
+    before, after = (
+        {"name": made["name"]} | (made.get("options") or {}) for made in (voice["content"], header.content)
+    )
     # Options that only one of them has, such as a path of this machine, do not count.
-    if changed := [key for key in first if key in second and first[key] != second[key]]:
-        was = ", ".join(f"content {key} was {first[key]}, is {second[key]}" for key in changed)
-        raise DatasetError(f"the checkpoint was trained with other features than the dataset has: {was}")
+    changed = [key for key in before if key in after and before[key] != after[key]]
+    if any(first != second for first, second in zip(speakers, now, strict=False)):
+        problem = (
+            f"the checkpoint's speakers are {', '.join(speakers)}, the dataset's {', '.join(now)}, in the order of "
+            "their numbers: resuming would mix them up. Name new speakers so that they come last, or start a new run"
+        )
+    elif changed:
+        was = ", ".join(f"content {key} was {before[key]}, is {after[key]}" for key in changed)
+        problem = f"the checkpoint was trained with other features than the dataset has: {was}"
+    else:
+        return
+    raise DatasetError(problem)
 
 
 def _logged_settings(config: DictConfig, header: DatasetHeader) -> dict[str, Any]:
-    """Return the settings that decide the result, by their names on the command line."""
+    """Return the settings that decide the result."""
     groups = ("model", "pretrained", "optimizer", "scheduler", "data")
-    values: dict[str, Any] = {group: plain(config[group]) for group in groups}
-    values |= {"pitch": header.pitch, "content": header.content, "slicing": header.slicing}
     limits = ("precision", "max_epochs", "max_steps", "max_time")
-    values["trainer"] = {name: config.trainer.get(name) for name in limits}
-    return _flatten(values | {"seed": config.seed, "name": config.name})
+    return {
+        **{group: plain(config[group]) for group in groups},
+        "pitch": header.pitch,
+        "content": header.content,
+        "slicing": header.slicing,
+        "trainer": {name: config.trainer.get(name) for name in limits},
+        "seed": config.seed,
+        "name": config.name,
+    }
 
 
 def _log_result(trainer: Trainer, settings: Mapping[str, Any]) -> None:
@@ -320,38 +316,25 @@ def _log_result(trainer: Trainer, settings: Mapping[str, Any]) -> None:
             logger.save()
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by their dotted names; lists as text."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        elif not str(key).startswith("_"):
-            flat[f"{prefix}{key}"] = value if isinstance(value, bool | int | float | str) else str(value)
-    return flat
-
-
 def _voice_folder(config: DictConfig) -> Path:
     """Return the folder of the voice. Runs of a sweep share a name, so their voices are in their run folders."""
     return Path(config.paths.run) / "voice" if is_sweep() else Path(config.paths.voice)
 
 
-def _show(config: DictConfig, voice: ExportedVoice) -> None:
-    """Convert sentences of another voice, and measure the result."""
-    showcase = plain(config.showcase)
-    counterpart = Path(showcase["counterpart"]) if showcase["counterpart"] else None
-    converter = VoiceConverter(Voice.load(voice.voice), voice.index)
-    show(converter, Path(showcase["source"]), counterpart, showcase["n_clips"], _voice_folder(config) / "listen")
-
-
-def _report(config: DictConfig, exported: ExportedVoice) -> None:
-    """Log where the results are, and the command that converts with the voice."""
+def show_result(config: DictConfig, exported: ExportedVoice) -> None:
+    """Convert sentences of another voice, and log where the results are and the command that converts."""
+    voice = Voice.load(exported.voice)
+    if config.showcase is not None and not is_sweep():
+        showcase = plain(config.showcase)
+        counterpart = Path(showcase["counterpart"]) if showcase["counterpart"] else None
+        converter = VoiceConverter(voice, exported.index)
+        show(converter, Path(showcase["source"]), counterpart, showcase["n_clips"], _voice_folder(config) / "listen")
     places = {"voice": exported.voice, "index": exported.index or "none"}
     places |= {"dataset": Path(config.paths.dataset), "run": config.paths.run}
     log.info("%s", "\n".join(f"{name + ':':9} {place}" for name, place in places.items()))
     log.info("watch:    tensorboard --logdir %s", quote(config.paths.run))
     overrides = [format_override("voice", exported.voice), "input=FILE_OR_FOLDER", "output=FOLDER"]
-    log.info("convert:  %s", format_command("convert", *overrides, *_own_options(Voice.load(exported.voice))))
+    log.info("convert:  %s", format_command("convert", *overrides, *_own_options(voice)))
 
 
 def _own_options(voice: Voice) -> list[str]:
