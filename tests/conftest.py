@@ -16,7 +16,7 @@ import pytest
 import soundfile
 import torch
 from golden import GOLDEN, patch_draws
-from runs import ADAMW, FACTS, HOP
+from runs import ADAMW, HOP, METADATA
 from stubs import make_voice, quick_config
 from tiny import training_config
 
@@ -104,7 +104,7 @@ def make_module(tiny_synthesizer, tiny_discriminator):
         config = training_config(**training)
         decay = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
         return RVCModule(
-            tiny_synthesizer, tiny_discriminator, config, optimizer=optimizer, scheduler=decay, voice=FACTS
+            tiny_synthesizer, tiny_discriminator, config, optimizer=optimizer, scheduler=decay, voice=METADATA
         )
 
     return make
@@ -125,7 +125,7 @@ def dataset(tmp_path_factory):
         np.save(folder / row.f0, noise.uniform(80, 300, frames + 1).astype(np.float32))
         np.save(folder / row.content, noise.normal(size=(frames // 2 + 1, 768)).astype(np.float16))
         rows.append(row)
-    write_manifest(folder, DatasetHeader(24000, FACTS["pitch"], FACTS["content"]), rows)
+    write_manifest(folder, DatasetHeader(24000, METADATA["pitch"], METADATA["content"]), rows)
     return folder
 
 

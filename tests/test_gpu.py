@@ -22,7 +22,7 @@ def folder(tmp_path):
     return write_tiny_dataset(tmp_path)
 
 
-def trained(folder, *, training=None, optimizer=ADAMW, **trainer_changes):
+def train(folder, *, training=None, optimizer=ADAMW, **trainer_changes):
     module = tiny_module(optimizer, **(training or {}))
     trainer = tiny_trainer(accelerator="gpu", max_epochs=2, **trainer_changes)
     trainer.fit(module, tiny_data(folder, accumulate_grad_batches=2))
@@ -35,9 +35,9 @@ def trained(folder, *, training=None, optimizer=ADAMW, **trainer_changes):
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_sharding_over_one_gpu_writes_the_same_checkpoint(folder, precision):
-    plain = trained(folder, precision=precision)
+    plain = train(folder, precision=precision)
     try:
-        sharded = trained(folder, precision=precision, strategy=FSDPStrategy())
+        sharded = train(folder, precision=precision, strategy=FSDPStrategy())
     finally:
         torch.distributed.destroy_process_group()
     assert list(sharded["state_dict"]) == list(plain["state_dict"])
@@ -48,7 +48,7 @@ def test_sharding_over_one_gpu_writes_the_same_checkpoint(folder, precision):
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed", "64-true"])
 def test_every_precision_trains(folder, precision):
-    trained(folder, precision=precision, optimizer=partial(torch.optim.AdamW, lr=1e-3))
+    train(folder, precision=precision, optimizer=partial(torch.optim.AdamW, lr=1e-3))
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
@@ -62,13 +62,13 @@ def test_converts(precision):
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_compiled_networks_train(folder, precision):
-    trained(folder, precision=precision, training={"compile": True})
+    train(folder, precision=precision, training={"compile": True})
 
 
-def test_activation_checkpointing_takes_less_memory(folder):
+def test_activation_checkpointing_takes_no_more_memory(folder):
     peaks = {}
     for parts in ("none", "all"):
         torch.cuda.reset_peak_memory_stats()
-        trained(folder, training={"checkpoint_activations": parts, "segment_frames": 10})
+        train(folder, training={"checkpoint_activations": parts, "segment_frames": 10})
         peaks[parts] = torch.cuda.max_memory_allocated()
     assert peaks["all"] <= peaks["none"]

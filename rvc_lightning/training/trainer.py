@@ -99,13 +99,14 @@ def build_trainer(config: DictConfig, first_step: int = 0) -> Trainer:
     Raises:
         ConfigurationError: Lightning rejects a setting, or settings contradict each other.
     """
+    settings = TrainerSettings.from_config(config.trainer)
     nodes = {name: node for name, node in (config.callbacks or {}).items() if node}
     callbacks = [instantiate(node, f"callbacks.{name}") for name, node in nodes.items()]
     purge = {"purge_step": first_step} if first_step and "purge_step" in (config.logger or {}) else {}
     trainer = _trainer(
         config,
         # Lightning counts the steps of both optimizers, StepLimit those of the training.
-        callbacks=[*callbacks, StepLimit(config.trainer.get("max_steps", -1)), RankWatch()],
+        callbacks=[*callbacks, StepLimit(settings.max_steps), RankWatch()],
         max_steps=-1,
         logger=instantiate(config.logger, "logger", **purge) if config.logger else False,
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),

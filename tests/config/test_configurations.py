@@ -17,6 +17,7 @@ from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError
 from rvc_lightning.models import Discriminator, DiscriminatorConfig, Synthesizer, SynthesizerConfig
 from rvc_lightning.models.generators import GENERATORS
+from rvc_lightning.training.dataset import check_prepared
 from rvc_lightning.training.networks import build_module, check_networks
 from rvc_lightning.training.trainer import build_trainer
 from rvc_lightning.voice.rvc_format import (
@@ -168,7 +169,7 @@ def test_an_unknown_setting_added_with_plus_is_rejected():
 def test_a_sampling_rate_other_than_that_of_the_dataset_is_rejected():
     config = composed("sample_rate=24k")
     with pytest.raises(DatasetError, match="48000"):
-        build_module(config, header_for(config, sample_rate=48000), {})
+        check_prepared(header_for(config, sample_rate=48000), config)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_full_disk(tmp_path, name):
         check_full(folder / name, WRITERS[name])
 
 
-@pytest.mark.parametrize("name", [name for name in WRITERS if name != "a.ckpt"])
+@pytest.mark.parametrize("name", WRITERS)
 def test_limited_file_size(tmp_path, name):
     (tmp_path / "disk").mkdir()
     with limited(ROOM):

@@ -41,7 +41,7 @@ class Ranks:
         self.watches[rank]._peers = rank_watch._connect(strategy, trainer)
 
     def broadcast(self, address):
-        if address is not None:
+        if address[0]:
             self.address = address
             self.sent.set()
         assert self.sent.wait(20)

@@ -66,7 +66,7 @@ WRONG = [
         "callbacks.last.every_n_steps=0: choose a whole number from 8000",
     ),
     ("train", f"{TRAIN} callbacks.overtraining.smoothing=x", "overtraining.smoothing='x': choose a number from 0 to"),
-    ("train", f"{TRAIN} callbacks=ema callbacks.ema.decay=x", "callbacks.ema: "),
+    ("train", f"{TRAIN} callbacks=ema callbacks.ema.decay=x", "callbacks.ema.decay='x': choose a number from 0 to 1"),
     ("train", f"{TRAIN} +data.batchsize=3", "no setting of data named 'batchsize'; choose one of: .*batch_size"),
     # Names and paths.
     ("prepare", f"{PREPARE} name=../../x", r"name=\.\./\.\./x: folders and files are named after it"),
@@ -122,7 +122,7 @@ WRONG = [
     ("convert", f"{CONVERT} chunks.context_seconds=1.5", "chunks.context_seconds=1.5: choose"),
     ("convert", f"{CONVERT} chunks=3", "chunks=3: choose a table of settings"),
     ("convert", f"{CONVERT} effects=[null]", "no effect named 'None'"),
-    ("convert", f"{CONVERT} platform.backends=3", "a table of settings"),
+    ("convert", f"{CONVERT} platform.backends=3", "platform.backends=3: choose a table"),
     ("export", "checkpoint=anna.pth index=foo", "index=foo: choose a table of settings"),
     ("evaluate", f"{EVALUATE} metrics=3", "metrics=3: choose a list"),
     ("evaluate", f"{EVALUATE} options=null", "a table of settings"),
@@ -130,9 +130,13 @@ WRONG = [
     (
         "evaluate",
         f"{EVALUATE} platform.float32_matmul_precision=x",
-        "precision named 'x'; choose one of: high, highest",
+        "precision='x': choose one of: highest, high",
     ),
-    ("stream", f"{STREAM} platform.float32_matmul_precision=x", "precision named 'x'; choose one of: high, highest"),
+    (
+        "stream",
+        f"{STREAM} platform.float32_matmul_precision=x",
+        "precision='x': choose one of: highest, high",
+    ),
     ("stream", f"{STREAM} input_sample_rate=x", "input_sample_rate='x': choose a whole number from 8000"),
     ("stream", f"{STREAM} stream.block_seconds=x", "block_seconds='x': choose a number from 0.04"),
     ("stream", f"{STREAM} stream=null", "a table of settings"),

@@ -16,7 +16,7 @@ CONF = Path(rvc_lightning.__file__).parents[1] / "conf"
 
 
 def shipped(group, name="default"):
-    """The values of a YAML file."""
+    """Return the values of a configuration file."""
     return OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
 
 
@@ -34,7 +34,7 @@ def make_extraction(**changes):
 
 
 def make_recipe(**changes):
-    """A recipe whose pitch and content need no download."""
+    """Return a recipe whose pitch and content need no download."""
     settings = {"sample_rate": 24000, "pitch": {"name": "swift_f0"}, "content": {"name": "spectral"}}
     selection = SelectionConfig(speakers="numbered")
     return Recipe(**settings | {"slicing": make_slicing(), "selection": selection} | changes)

@@ -8,20 +8,16 @@ from defaults import make_data
 from lightning import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from rvc_lightning.config.values import instantiate
 from rvc_lightning.data.batch import Example
 from rvc_lightning.training.dataset import prepare_dataset
-from rvc_lightning.training.run import build_module_from, build_run, fit, read_start
+from rvc_lightning.training.run import build_module_from, check_settings, fit, read_start
+from rvc_lightning.training.trainer import build_trainer
 
 WEIGHTS = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
-
-
 HOP = 240
-
-
 ADAMW = partial(torch.optim.AdamW, lr=1e-3)
-
-
-FACTS = {
+METADATA = {
     "name": "v",
     "author": None,
     "content": {"name": "spectral", "options": {}, "dim": 768},
@@ -47,7 +43,7 @@ def data_of(folder, **changes):
 
 
 def noise_batch(n_items=2, frames=8, first_frames=None):
-    """Items of falling length."""
+    """Return items of decreasing length."""
     lengths = [frames] * n_items if first_frames is None else [first_frames - 3 * n for n in range(n_items)]
     return [
         Example(
@@ -59,7 +55,7 @@ def noise_batch(n_items=2, frames=8, first_frames=None):
 
 
 class Repeated(torch.utils.data.Dataset):
-    """The same few steps over and over."""
+    """Repeats a few steps."""
 
     def __init__(self, steps, n_steps):
         self.steps, self.n_steps = steps, n_steps
@@ -102,7 +98,8 @@ def small_run(tmp_path, recordings, *overrides):
 def run_training(config):
     """Prepare, build and fit as `train` does, without the export; return the trainer."""
     start = read_start(config)
-    trainer, data = build_run(config, start)
+    check_settings(config)
+    trainer, data = build_trainer(config, start.step), instantiate(config.data, "data")
     dataset = prepare_dataset(config, trainer)
     fit(trainer, build_module_from(start, config, dataset), data, start, config)
     return trainer

@@ -1,10 +1,10 @@
-"""What checkpoints hold, compared bit by bit."""
+"""Exact comparison of checkpoints."""
 
 import torch
 
 
 def assert_same(first, second, where=""):
-    """Both are of the same types and values all the way down; `where` names the place in the message."""
+    """Assert that nested values have the same types and values; `where` is their place, for messages."""
     assert type(first) is type(second), where
     if isinstance(first, torch.Tensor):
         assert torch.equal(first, second), where

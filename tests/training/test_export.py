@@ -1,9 +1,10 @@
-"""What becomes of a voice that an export replaces."""
+"""Export: a replaced voice is kept, and the best checkpoint is exported."""
 
 import re
 from datetime import datetime
 from pathlib import Path
 
+import pytest
 import torch
 from commanding import command
 from runs import data_of, trainer_for
@@ -13,19 +14,21 @@ from rvc_lightning.retrieval.discovery import find_index
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
 from rvc_lightning.training.export import export_checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_replaced_voice_is_reported_and_kept(make_module, dataset, tmp_path, caplog):
     caplog.set_level("INFO", "rvc_lightning.training.export")
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
     trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
 
-    def told():
+    def export():
         caplog.clear()
         path = export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset).voice
         return path, [message for message in caplog.messages if message.startswith("Replacing")]
 
-    path, messages = told()
-    assert messages == [] and told()[1] == []
+    path, messages = export()
+    assert messages == [] and export()[1] == []
     today = datetime.now().strftime("%Y-%m-%d")
     first = torch.load(path, weights_only=True)
     older = first | {
@@ -37,17 +40,17 @@ def test_a_replaced_voice_is_reported_and_kept(make_module, dataset, tmp_path, c
     torch.save(older, path)
     assert re.fullmatch(
         rf"Replacing '{path}', a voice of unknown age, by a voice of epoch 0, step 2, made {today} ..:..\. "
-        r"The old one is kept as 'anna\.previous\.pth'", *told()[1],
+        r"The old one is kept as 'anna\.previous\.pth'", *export()[1],
     )  # fmt: skip
     assert torch.load(tmp_path / "voice/anna.previous.pth", weights_only=True)["content_hash"] == "1"
     assert find_index(tmp_path / "voice/anna.previous.pth").read_bytes() == path.with_suffix(".index").read_bytes()
     path.write_bytes(b"broken")
-    assert "a file that cannot be read as a voice, by a voice of" in told()[1][0]
+    assert "a file that cannot be read as a voice, by a voice of" in export()[1][0]
     assert (tmp_path / "voice/anna.previous.pth").read_bytes() == b"broken"
     Voice.load(path)
 
 
-def test_a_run_folder_stands_for_its_best_checkpoint(make_module, dataset, tmp_path, monkeypatch):
+def test_the_best_checkpoint_of_a_run_folder_is_exported(make_module, dataset, tmp_path, monkeypatch):
     keep = LastCheckpoint(str(tmp_path / "run" / "checkpoints"), every_n_epochs=1)
     trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Steps cut into other batches, activations computed twice, memory that runs out, and slices that stay in memory."""
+"""Accumulation, activation checkpointing, compilation, lack of memory, and cached slices."""
 
 import copy
 import weakref
@@ -36,7 +36,7 @@ def weights_after(steps, **training):
     return module.state_dict()
 
 
-def assert_same(weights, expected):
+def assert_close(weights, expected):
     for name, tensor in expected.items():
         torch.testing.assert_close(weights[name], tensor, atol=1e-5, rtol=0)
     start = tiny_module(SGD).state_dict()
@@ -47,21 +47,21 @@ def assert_same(weights, expected):
 
 
 @pytest.mark.parametrize("sizes", [[3, 3], [4, 2], [5, 1], [2, 2, 2]])
-def test_batches_of_unequal_sizes_and_lengths_are_one_large_batch(sizes, no_noise):
+def test_accumulating_unequal_batches_equals_one_large_batch(sizes, no_noise):
     """The KL loss is a mean over frames, the others are over slices; 6 slices of 26 down to 11 frames."""
     torch.manual_seed(1)
     steps = [noise_batch(6, first_frames=26) for _ in range(2)]
     once = weights_after([[collate(step)] for step in steps])
-    cut = [[collate(part) for part in parts_of(step, sizes)] for step in steps]
-    assert_same(weights_after(cut), once)
+    split = [[collate(part) for part in split_by(step, sizes)] for step in steps]
+    assert_close(weights_after(split), once)
 
 
-def parts_of(items, sizes):
+def split_by(items, sizes):
     rest = iter(items)
     return [list(islice(rest, size)) for size in sizes]
 
 
-def test_the_last_short_group_of_an_epoch_is_a_step(tmp_path):
+def test_the_remainder_of_an_epoch_is_a_step(tmp_path):
     """13 slices in steps of 8: the second step has 5 of them, in batches of 4 and 1."""
     seen = []
 
@@ -77,16 +77,16 @@ def test_the_last_short_group_of_an_epoch_is_a_step(tmp_path):
     assert all(parameter.grad is None for parameter in module.parameters())
 
 
-def test_a_cap_on_frames_changes_the_batches_and_not_the_step(tmp_path, no_noise):
+def test_a_limit_of_frames_splits_batches_within_the_same_step(tmp_path, no_noise):
     write_tiny_dataset(tmp_path)
     settings = {"accumulate_grad_batches": 2, "held_out": 0.0}
     free, capped = tiny_module(SGD), tiny_module(SGD)
     tiny_trainer().fit(free, tiny_data(tmp_path, **settings))
     tiny_trainer().fit(capped, tiny_data(tmp_path, max_batch_frames=120, **settings))
-    assert_same(capped.state_dict(), free.state_dict())
+    assert_close(capped.state_dict(), free.state_dict())
 
 
-def test_batches_stay_below_the_cap():
+def test_batches_do_not_exceed_the_limit_of_frames():
     items = noise_batch(6, first_frames=26)
     batches = StepCollator(batch_size=4, max_frames=50)(items)
     assert [len(batch.ids) for batch in batches] == [1, 2, 2, 1]
@@ -100,34 +100,34 @@ def test_batches_stay_below_the_cap():
 
 
 class LiveBytes(TorchDispatchMode):
-    """The most memory that tensors took at any time since it was entered."""
+    """Measures the peak memory of all tensors."""
 
     def __init__(self):
         super().__init__()
-        self.known, self.now, self.peak = set(), 0, 0
+        self.live, self.now, self.peak = set(), 0, 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         outcome = function(*args, **(kwargs or {}))
         for tensor in tree_leaves(outcome):
             if isinstance(tensor, torch.Tensor):
-                self.note(tensor.untyped_storage())
+                self.add(tensor.untyped_storage())
         return outcome
 
-    def note(self, storage):
+    def add(self, storage):
         key, n_bytes = storage._cdata, storage.nbytes()
-        if key not in self.known:
-            self.known.add(key)
+        if key not in self.live:
+            self.live.add(key)
             self.now += n_bytes
             self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self.forget, key, n_bytes)
+            weakref.finalize(storage, self.remove, key, n_bytes)
 
-    def forget(self, key, n_bytes):
-        self.known.discard(key)
+    def remove(self, key, n_bytes):
+        self.live.discard(key)
         self.now -= n_bytes
 
 
 def gradients_and_peak(parts):
-    """Gradients of both networks, and the peak of memory, with noise of a fixed seed."""
+    """Return the gradients of both networks and the peak memory, with seeded noise."""
     module, batch = tiny_module(SGD, checkpoint_activations=parts, segment_frames=16), collate(noise_batch(4, 20))
     module.configure_model()
     torch.manual_seed(5)
@@ -139,7 +139,7 @@ def gradients_and_peak(parts):
     return {name: parameter.grad for name, parameter in module.named_parameters()}, live.peak
 
 
-def test_computing_activations_twice_gives_the_same_gradients_in_less_memory():
+def test_activation_checkpointing_gives_the_same_gradients_with_less_memory():
     gradients, peaks = {}, {}
     for parts in CHECKPOINTED:
         torch.manual_seed(2)
@@ -150,7 +150,7 @@ def test_computing_activations_twice_gives_the_same_gradients_in_less_memory():
     assert peaks["all"] < peaks["generator"] < 0.9 * peaks["none"]
 
 
-def test_a_copy_computes_its_own_activations():
+def test_a_copy_recomputes_its_own_activations():
     """Averaged weights are a copy of the networks."""
     module = tiny_module(SGD, checkpoint_activations="all")
     module.configure_model()
@@ -158,7 +158,7 @@ def test_a_copy_computes_its_own_activations():
     before = module.discriminator(waveform)[0].score
     with torch.no_grad():
         for name, parameter in copied.named_parameters():
-            # Not the directions of weights, which are divided by their length.
+            # Except for the directions of weights, which are normalized.
             if "original1" not in name:
                 parameter.zero_()
         assert float(copied(waveform)[0].score.abs().max()) == 0
@@ -175,8 +175,8 @@ def test_an_unknown_part_is_rejected():
 # ------------------------------------------------------------------ compilation
 
 
-def test_compilation_ends_after_two_epochs(monkeypatch, tmp_path):
-    """Batches of several sizes, slices of many lengths, validation: after two epochs nothing is compiled any more."""
+def test_nothing_is_recompiled_after_two_epochs(monkeypatch, tmp_path):
+    """With batches of several sizes, slices of many lengths, and validation."""
     compiled = []
 
     def backend(graph, inputs):
@@ -211,7 +211,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
-def test_a_lack_of_memory_is_one_clear_error(error, monkeypatch, tmp_path, caplog):
+def test_a_lack_of_memory_is_a_line_with_advice(error, monkeypatch, tmp_path, caplog):
     write_tiny_dataset(tmp_path)
     keep, module = LastCheckpoint(str(tmp_path), every_n_epochs=1), tiny_module(SGD)
     generate = module.generate
@@ -239,7 +239,7 @@ def test_a_lack_of_memory_is_one_clear_error(error, monkeypatch, tmp_path, caplo
     assert 0 < saved["rvc_lightning"]["optimizer_steps"] <= 6
 
 
-def test_other_errors_stay_as_they_are(monkeypatch):
+def test_other_errors_are_raised_unchanged(monkeypatch):
     module = tiny_module(SGD)
     monkeypatch.setattr(module, "generate", lambda batch: torch.zeros(2) @ torch.zeros(3))
     loader = torch.utils.data.DataLoader(Repeated([[collate(noise_batch())]], 1), batch_size=None)
@@ -249,7 +249,7 @@ def test_other_errors_stay_as_they_are(monkeypatch):
 
 
 @pytest.mark.parametrize("num_replicas", [1, 2])
-def test_a_run_begins_with_the_batch_that_needs_most_memory(num_replicas):
+def test_the_first_batch_of_a_run_needs_the_most_memory(num_replicas):
     lengths = torch.randint(40, 900, (203,), generator=torch.Generator().manual_seed(0)).tolist()
 
     def epoch(number):
@@ -272,7 +272,7 @@ def test_a_run_begins_with_the_batch_that_needs_most_memory(num_replicas):
 # ------------------------------------------------------------------ slices in memory
 
 
-def test_slices_in_memory_are_those_on_disk(tmp_path):
+def test_cached_slices_equal_those_on_disk(tmp_path):
     write_tiny_dataset(tmp_path)
     on_disk = SliceDataset(tmp_path, list(read_manifest(tmp_path)), 40)
     cached = CachedSlices(on_disk)
@@ -288,7 +288,7 @@ def test_slices_in_memory_are_those_on_disk(tmp_path):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_training_from_memory_is_the_same(tmp_path, num_workers, no_noise):
+def test_training_from_cached_slices_is_the_same(tmp_path, num_workers, no_noise):
     write_tiny_dataset(tmp_path)
     weights = []
     for cache in ("none", "memory"):

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 WEIGHTS = {"adversarial": 1.0, "features": 1.0, "mel": 45.0, "kl": 1.0}
 CASES = {
-    # name of the reference data -> discriminator, and what training it takes
+    # name of the reference data -> discriminator and training settings
     "train_hifigan_40k": (DiscriminatorConfig(), {"n_mels": 125, "loss_weights": WEIGHTS}),
     "train_refinegan_32k": (
         DiscriminatorConfig(
@@ -116,7 +116,7 @@ def test_losses_and_gradients_before_the_discriminator_steps(golden, golden_step
         torch.testing.assert_close(parameter.grad, expected, atol=1e-3 * largest, rtol=0)
 
 
-def test_whole_step_in_the_peers_order(golden_step, no_noise, content_as_stored):
+def test_a_whole_step_in_the_order_of_other_tools(golden_step, no_noise, content_as_stored):
     module, batch, table, _ = golden_step
     expected = table["full_step"]
     optimizer = ADAMW(module.discriminator.parameters())

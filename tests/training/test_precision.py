@@ -1,4 +1,4 @@
-"""Half precision learns what float32 learns, and what needs digits keeps them."""
+"""Mixed precision follows float32, and keeps float32 where digits matter."""
 
 import statistics
 from dataclasses import replace
@@ -20,24 +20,25 @@ N_STEPS = 200
 
 
 def loss_curves(precision, monkeypatch):
-    """Losses of every step by name."""
+    """Train, and return the losses of every step by name."""
     torch.manual_seed(3)
     steps = [[collate(noise_batch())] for _ in range(4)]
-    # At 1e-3 these networks fall out with each other at some point, and rounding decides when.
+    # With a learning rate of 1e-3 the losses diverge at a step that depends on rounding.
     # oneDNN 3.12 computes wrong bf16 gradients of transposed convolutions to 4 or 8 channels on CPUs with AMX.
     module = tiny_module(partial(torch.optim.AdamW, lr=3e-4), replace(SYNTHESIZER, initial_channels=64))
     curves = {}
 
-    def note(terms, batch):
+    def collect(terms, batch):
         for name, loss in terms.items():
             curves.setdefault(name, []).append(float(loss))
 
-    monkeypatch.setattr(module, "_log_losses", note)
+    monkeypatch.setattr(module, "_log_losses", collect)
     loader = torch.utils.data.DataLoader(Repeated(steps, N_STEPS), batch_size=None)
     tiny_trainer(precision=precision, limit_val_batches=0).fit(module, loader)
     return curves
 
 
+@pytest.mark.slow
 def test_bf16_follows_the_loss_curves_of_float32(monkeypatch):
     full, mixed = (loss_curves(precision, monkeypatch) for precision in ("32-true", "bf16-mixed"))
     assert len(full["mel"]) == N_STEPS and statistics.mean(full["mel"][-20:]) < 0.8 * statistics.mean(full["mel"][:20])
@@ -62,11 +63,11 @@ def test_losses_spectra_and_phase_are_float32_under_autocast(monkeypatch):
     assert generated.fake.dtype == torch.bfloat16
     assert {loss.dtype for loss in terms.values()} == {torch.float32}
     assert spectrum.dtype == module.mel_of(generated.fake).dtype == sines[0].dtype == torch.float32
-    # The same digits as without: not computed in half precision and cast afterwards.
+    # Not computed in half precision and cast afterwards.
     torch.testing.assert_close(spectrum, module.spectrogram_of(batch), atol=0, rtol=0)
 
 
-def test_phase_keeps_its_digits_whatever_the_pitch_arrives_in(monkeypatch):
+def test_the_phase_is_float32_under_autocast(monkeypatch):
     patch_draws(monkeypatch)
     source, f0_hz = HarmonicSource(24000, HOP), torch.full((1, 1000), 220.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):

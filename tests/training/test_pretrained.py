@@ -1,4 +1,4 @@
-"""Starting from networks of the peers: what fits is taken whole, what does not says why and which setting decides."""
+"""Training from pretrained networks: all weights are loaded, and a mismatch names the settings to change."""
 
 import shlex
 from dataclasses import replace
@@ -57,7 +57,7 @@ def pair(tmp_path):
     return write_pretrained(tmp_path, quick_config(speaker_count=109), DISCRIMINATOR, iteration=500)
 
 
-def test_every_weight_is_the_files_and_the_speaker_table_keeps_its_rows(pair):
+def test_all_weights_and_rows_of_the_speaker_table_are_loaded(pair):
     config = quick_config(speaker_count=109)
     pretrained = read_pretrained(files_of(*pair), config)
     assert pretrained.speaker_count == 109
@@ -89,7 +89,7 @@ def test_every_weight_is_the_files_and_the_speaker_table_keeps_its_rows(pair):
         ),
     ],
 )
-def test_what_does_not_fit_names_the_settings_and_then_a_few_tensors(pair, changes, settings):
+def test_a_mismatch_names_the_settings_and_a_few_tensors(pair, changes, settings):
     config = quick_config(**{"speaker_count": 109} | changes)
     pretrained, module = read_pretrained(files_of(*pair), config), module_of(config)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -100,7 +100,7 @@ def test_what_does_not_fit_names_the_settings_and_then_a_few_tensors(pair, chang
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
-def test_another_discriminator_is_named(pair):
+def test_a_mismatch_of_the_discriminator_is_reported(pair):
     config = quick_config(speaker_count=109)
     module = module_of(config, DiscriminatorConfig(periods=(2, 3, 5), period_channels=(2, 2), scale_channels=(2,) * 6,
                                                    scale_groups=(1,) * 6))  # fmt: skip
@@ -108,7 +108,7 @@ def test_another_discriminator_is_named(pair):
         read_pretrained(files_of(*pair), config).load_into(module)
 
 
-def test_a_voice_serves_but_for_its_posterior_encoder(tmp_path, caplog):
+def test_a_voice_is_a_generator_with_a_random_posterior_encoder(tmp_path, caplog):
     config = quick_config()
     path = make_voice(config).save(tmp_path / "voice.pth")
     module = module_of(config)
@@ -139,17 +139,17 @@ def test_a_diverged_file_is_rejected(pair):
         ({"source": "official", "discriminator": "D.pth"}, r"uses no pretrained\.discriminator"),
     ],
 )
-def test_mistakes_in_the_settings(values, message):
+def test_contradicting_settings_are_rejected(values, message):
     with pytest.raises(ConfigurationError, match=message):
         PretrainedConfig(**values)
 
 
-def test_files_that_are_none(tmp_path, pair):
+def test_files_of_other_kinds_are_rejected(tmp_path, pair):
     for content in ({"optimizer": 1}, {"model": [1]}, {"model": {"a": 3}}):
         torch.save(content, tmp_path / "other.pth")
-        with pytest.raises(VoiceError, match="is not a pretrained network"):
+        with pytest.raises(VoiceError, match="is not a pretrained generator"):
             read_pretrained(files_of(tmp_path / "other.pth"), quick_config())
-    with pytest.raises(VoiceError, match="is not a generator"):
+    with pytest.raises(VoiceError, match=r"is not a pretrained generator: .* be the discriminator"):
         read_pretrained(files_of(pair[1], pair[0]), quick_config())
     with pytest.raises(VoiceError, match="there is no pretrained network at"):
         read_pretrained(files_of(tmp_path / "absent.pth"), quick_config())
@@ -175,11 +175,11 @@ def test_files_of_another_repository():
         read_pretrained(PretrainedConfig(source="files", **values), quick_config())
 
 
-def test_none_is_none():
+def test_no_pretrained_networks():
     assert read_pretrained(PretrainedConfig(), quick_config()) is None
 
 
-def test_what_ships_is_small_and_fits_the_quickstart(tmp_path):
+def test_the_shipped_base_voice_is_small_and_fits_the_quickstart(tmp_path):
     config = composed("+experiment=quickstart", run=str(tmp_path))
     folder = ASSETS / "base"
     assert sum(path.stat().st_size for path in folder.glob("*.pth")) <= LARGEST_BYTES
@@ -193,7 +193,8 @@ def test_what_ships_is_small_and_fits_the_quickstart(tmp_path):
     assert torch.equal(table, table[:1].expand_as(table)) and table.any()
 
 
-def test_a_run_becomes_a_pair_that_others_start_from(tmp_path, recordings):
+@pytest.mark.slow
+def test_a_run_can_be_exported_as_a_pair_for_other_runs(tmp_path, recordings):
     for speaker, name in (("ben", "11"), ("carla", "10")):
         (recordings / speaker).mkdir()
         (recordings / f"{name}.flac").rename(recordings / speaker / f"{name}.flac")
@@ -203,7 +204,7 @@ def test_a_run_becomes_a_pair_that_others_start_from(tmp_path, recordings):
     run, checkpoint = trainer.lightning_module, tmp_path / "run/checkpoints/last.ckpt"
     pair = export_pair(checkpoint, tmp_path / "pair")
 
-    # What is printed trains networks that it fits.
+    # The printed command builds networks that the pair fits.
     typed = shlex.split(pair_command(pair, read_metadata(checkpoint)))
     assert typed[:4] == ["python", "-m", "rvc_lightning.train", "audio=FOLDER"]
     assert {"sample_rate=24k_light", "discriminator=small", "content=phonetic"} <= {*typed}
@@ -236,7 +237,7 @@ def test_a_run_becomes_a_pair_that_others_start_from(tmp_path, recordings):
         (["model=small", "discriminator.periods=[2,3]"], "'model.discriminator.periods=[2,3]'"),
     ],
 )
-def test_the_command_for_a_pair_names_choices_where_there_are_such(tmp_path, overrides, expected):
+def test_the_command_for_a_pair_uses_named_choices(tmp_path, overrides, expected):
     overrides = [override.replace("discriminator.", "model.discriminator.") for override in overrides]
     config = composed(*overrides, run=str(tmp_path))
     sizes = {name: OmegaConf.to_container(config.model[name]) for name in ("synthesizer", "discriminator")}
@@ -247,7 +248,8 @@ def test_the_command_for_a_pair_names_choices_where_there_are_such(tmp_path, ove
     assert f'pretrained.generator="{tmp_path}/my pair/G.pth"' in shlex.split(typed)
 
 
-def test_a_pair_that_diverged_is_not_written(tmp_path, recordings):
+@pytest.mark.slow
+def test_a_diverged_pair_is_not_written(tmp_path, recordings):
     config = small_run(tmp_path, recordings, "showcase=null", "trainer.max_epochs=1", "data.held_out=0")
     run_training(config)
     checkpoint = tmp_path / "run/checkpoints/last.ckpt"

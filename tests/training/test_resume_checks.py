@@ -4,9 +4,9 @@ import pytest
 import torch
 from runs import data_of, trainer_for
 
-from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.errors import VoiceError
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
-from rvc_lightning.training.checkpoints import CHECKPOINT_KEY, read_checkpoint
+from rvc_lightning.training.checkpoints import AVERAGED_KEY, CHECKPOINT_KEY, read_checkpoint
 from rvc_lightning.training.resume import check_resumable, without_values
 
 
@@ -46,8 +46,6 @@ PROGRESS = ("loops", "fit_loop", "epoch_progress", "current", "ready")
 ALTERED = {
     "no weights": lambda content: drop(content, "state_dict", next(iter(content["state_dict"]))),
     "other weights": lambda content: put(content, torch.zeros(3), "state_dict", "synthesizer.speaker_embedding.weight"),
-    "no voice": lambda content: drop(content, CHECKPOINT_KEY, "voice"),
-    "no steps": lambda content: drop(content, CHECKPOINT_KEY, "optimizer_steps"),
     "no optimizers": lambda content: drop(content, "optimizer_states"),
     "one optimizer": lambda content: drop(content, "optimizer_states", 1),
     "optimizers as text": lambda content: put(content, "adam", "optimizer_states"),
@@ -60,7 +58,6 @@ ALTERED = {
     "progress as text": lambda content: put(content, "x", *PROGRESS),
     "progress missing": lambda content: drop(content, *PROGRESS),
     "callbacks as list": lambda content: put(content, [1], "callbacks"),
-    "step as text": lambda content: put(content, "1", "global_step"),
     "no version": lambda content: drop(content, "pytorch-lightning_version"),
 }
 
@@ -78,16 +75,32 @@ def test_an_altered_checkpoint_is_rejected_in_one_line(saved, make_module, alter
     assert "\n" not in str(error.value)
 
 
-def test_a_checkpoint_with_text_in_place_of_weights_is_rejected(saved, tmp_path):
+DAMAGED = {
+    "text in place of weights": lambda content: put(content, "x", "state_dict", "synthesizer.speaker_embedding.weight"),
+    "no voice": lambda content: drop(content, CHECKPOINT_KEY, "voice"),
+    "no steps": lambda content: drop(content, CHECKPOINT_KEY, "optimizer_steps"),
+    "step as text": lambda content: put(content, "1", "global_step"),
+    "number in place of averaged weights": lambda content: put(content, 1, AVERAGED_KEY),
+}
+
+
+@pytest.mark.parametrize("alter", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_checkpoint_is_rejected_when_it_is_read(saved, tmp_path, alter):
     content = read_checkpoint(saved)
-    content["state_dict"]["synthesizer.speaker_embedding.weight"] = "x"
+    alter(content)
     torch.save(content, tmp_path / "altered.ckpt")
-    with pytest.raises(VoiceError, match="state_dict"):
+    with pytest.raises(VoiceError, match=r"altered\.ckpt' is damaged: its entry '"):
         read_checkpoint(tmp_path / "altered.ckpt")
+
+
+def test_fewer_epochs_than_completed_are_rejected(saved, make_module):
+    content = without_values(read_checkpoint(saved) | {"epoch": 5})
+    with pytest.raises(VoiceError, match=r"completed 5 epochs, and trainer\.max_epochs=1: choose more"):
+        check_resumable(saved, content, make_module(), trainer_for(max_epochs=1))
 
 
 def test_a_checkpoint_of_other_networks_is_rejected_with_the_difference(saved, make_module):
     content = read_checkpoint(saved)
     content[CHECKPOINT_KEY]["synthesizer"]["initial_channels"] = 99
-    with pytest.raises(ConfigurationError, match="initial_channels was 99, is 16"):
+    with pytest.raises(VoiceError, match="initial_channels was 99, is 16"):
         check(saved, content, make_module())

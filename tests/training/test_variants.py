@@ -1,4 +1,4 @@
-"""Every generator on the whole way: from recordings to a voice file, read again and spoken with."""
+"""Every generator: from recordings to an exported voice that converts."""
 
 import shutil
 from functools import partial
@@ -47,14 +47,14 @@ REFINEGAN = ["generator=refinegan", "discriminator=v3", "loss=multi_scale", *SMA
         (REFINEGAN, "RefineGAN", 1),
         (["generator=source_filter"], "Source-Filter", 1),
     ],
-    ids=["no pitch", "MRF", "RefineGAN", "source and filter"],
+    ids=["no pitch", "MRF", "RefineGAN", "source-filter"],
 )
 def test_from_recordings_to_a_voice_that_converts(tmp_path, recordings, caplog, overrides, vocoder, pitch):
     caplog.set_level("INFO")
     sizes = ["model.synthesizer.initial_channels=32", "trainer.max_epochs=1"]
     score = workflow.train(small_run(tmp_path, recordings, *sizes, *overrides))
     assert np.isfinite(score)
-    # What cannot be asked of the voice is not proposed.
+    # A pitch is only proposed for voices with pitch.
     assert ("proposed_pitch_hz=" in caplog.text) == bool(pitch)
     folder = tmp_path / "voices/recordings"
     content = torch.load(folder / "recordings.pth", weights_only=True)
@@ -90,15 +90,15 @@ def test_a_contradiction_is_rejected_before_preparation(tmp_path, recordings, ov
     assert not (tmp_path / "datasets").exists()
 
 
-def test_the_experiment_for_refinegan_sets_what_goes_with_it():
+def test_the_refinegan_experiment_sets_generator_discriminator_and_losses():
     model = composed("+experiment=refinegan").model
     assert (model.synthesizer.generator, model.mel_loss) == ("refinegan", "multi_scale")
     assert model.loss_weights.mel == 15 and len(model.discriminator.resolutions) == 3
 
 
 @pytest.mark.parametrize("segment_frames", [24, 25, 40])
-def test_only_slices_that_hold_a_segment_are_trained_on(tmp_path, segment_frames):
-    """At 32 kHz clips of 38 frames pass the test of other tools for segments of 40."""
+def test_slices_without_room_for_a_segment_are_not_used(tmp_path, segment_frames):
+    """Other tools accept clips of 38 frames for segments of 40 frames at 32 kHz."""
     rows = [
         ManifestRow(id=str(n), recording=str(n), speaker=0, sample_rate=32000, audio="a", f0="f", content="c",
                     samples=320 * n, frames=n, seconds=n / 100)
@@ -110,7 +110,7 @@ def test_only_slices_that_hold_a_segment_are_trained_on(tmp_path, segment_frames
     kept = [row.frames for row in data.training_rows]
     assert kept and max(kept) == segment_frames + 3
     for frames in kept:
-        # What is left once content, at two frames each, covers no more than the audio (SPECIFICATION.md, section 8.3).
+        # Frames that content covers, two at a time, without exceeding the audio (SPECIFICATION.md, section 8.3).
         assert min(frames, 2 * ((160 * frames - 80) // 320)) >= segment_frames
 
 
@@ -124,8 +124,8 @@ def make_module(tiny_synthesizer, tiny_discriminator):
     return make
 
 
-def test_the_mel_loss_is_chosen_and_the_measure_of_validation_is_not(make_module):
-    """val/mel compares runs, so it is of one scale under either loss."""
+def test_the_validation_metric_does_not_depend_on_the_mel_loss(make_module):
+    """Runs are compared by val/mel, so it has one scale with any loss."""
     single, several = make_module(mel_loss="single"), make_module(mel_loss="multi_scale")
     real, fake = torch.rand(2, 1, 4800), torch.rand(2, 1, 4800)
     assert torch.equal(single.mel_of(real), several.mel_of(real))

@@ -1,8 +1,7 @@
-"""A run that is killed and resumed ends as if nothing had happened, whatever checkpoint was the last one written."""
+"""A killed and resumed run ends bit by bit like an uninterrupted one."""
 
 import multiprocessing
 import os
-import shutil
 import signal
 import time
 
@@ -11,11 +10,11 @@ import torch
 from lightning import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import MixedPrecision
-from runs import data_of, trainer_for
+from runs import METADATA, data_of, trainer_for
 from states import assert_same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rvc_lightning.errors import ConfigurationError, OutOfSpaceError, VoiceError
+from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.training import checkpoints
 from rvc_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from rvc_lightning.training.callbacks.ema import AveragedWeights
@@ -25,22 +24,27 @@ from rvc_lightning.training.checkpoints import (
     AVERAGED_KEY,
     CHECKPOINT_KEY,
     AtomicCheckpointIO,
-    find_checkpoint,
+    open_checkpoint,
     read_checkpoint,
 )
 
 pytestmark = pytest.mark.slow
+
+
+def find_checkpoint(path):
+    return open_checkpoint(path)[0]
+
 
 CLOCK = {"val_check_interval": "00:00:00:00", "check_val_every_n_epoch": None}
 """Validation by the clock, here after every step."""
 
 
 class Killed(BaseException):
-    """What a kill looks like from inside."""
+    """Ends a run like a kill: nothing handles it."""
 
 
 class KillAt(Callback):
-    """Ends the run in a hook once so many steps are done."""
+    """Ends the run in a hook after a number of steps."""
 
     def __init__(self, hook, steps):
         def kill(trainer, pl_module, *args):
@@ -59,13 +63,13 @@ def held_out():
 
 
 def run(make_module, dataset, folder, *more, num_workers=0, **changes):
-    """Eight steps of two batches in two epochs, validated after every second step; from where `folder` has got."""
+    """Train eight steps of two batches in two epochs, validated every second step; resume from `folder`."""
     folder.mkdir(exist_ok=True)
     last = LastCheckpoint(str(folder), every_n_steps=1)
     best = BestCheckpoint(str(folder), filename="best", monitor="val/mel", enable_version_counter=False)
     callbacks = [AveragedWeights(decay=0.9), classic(), held_out(), best, last, *more]
     settings = {"max_epochs": 2, "val_check_interval": 2} | changes
-    # Half precision with loss scaling, whose state goes on as well; some of the steps are skipped.
+    # Half precision with loss scaling, whose state is saved as well; some steps are skipped.
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12, growth_interval=3)
     plugins = [AtomicCheckpointIO(), MixedPrecision("16-mixed", "cpu", scaler)]
     trainer = trainer_for(callbacks=callbacks, plugins=plugins, **settings)
@@ -78,7 +82,7 @@ def run(make_module, dataset, folder, *more, num_workers=0, **changes):
 
 
 def end_state(folder):
-    """Everything that the last checkpoint holds, but names of folders and a count that each epoch begins anew."""
+    """Return the last checkpoint without paths and a counter that each epoch resets."""
     content = read_checkpoint(folder / "last.ckpt")
     del content["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
     for key, state in content["callbacks"].items():
@@ -89,7 +93,7 @@ def end_state(folder):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """The ends of runs that nobody killed, by their settings; made once each."""
+    """Return the final states of uninterrupted runs by their settings, each trained once."""
     ends = {}
 
     def end(make_module, dataset, **changes):
@@ -108,14 +112,14 @@ def uninterrupted(tmp_path_factory):
     [
         ("on_train_batch_start", 3, {"num_workers": 2}),  # saved after a step
         ("on_train_batch_start", 6, {}),  # saved after a validation within an epoch
-        ("on_train_batch_end", 5, {}),  # saved after an epoch, and one step more is done
+        ("on_train_batch_end", 5, {}),  # saved after an epoch, killed a step later
         ("on_validation_batch_end", 6, {}),  # within a validation
-        ("on_train_epoch_end", 4, {}),  # the epoch is over, but not saved
-        ("on_train_end", 8, {}),  # all is done and saved
+        ("on_train_epoch_end", 4, {}),  # the epoch has ended, but is not saved
+        ("on_train_end", 8, {}),  # everything is done and saved
         ("on_train_batch_start", 6, {"check_val_every_n_epoch": 2, "val_check_interval": None}),
     ],
 )
-def test_a_killed_run_ends_bit_by_bit_as_one_that_was_not(
+def test_a_killed_run_ends_like_an_uninterrupted_one(
     make_module, dataset, tmp_path, uninterrupted, hook, steps, changes
 ):
     whole = uninterrupted(make_module, dataset, **{k: v for k, v in changes.items() if k != "num_workers"})
@@ -130,7 +134,7 @@ def test_a_killed_run_ends_bit_by_bit_as_one_that_was_not(
 
 
 class KeepAll(LastCheckpoint):
-    """Keeps every state that a validation, too, could have saved."""
+    """Keeps a state of every validation, as a best checkpoint would."""
 
     def __init__(self, folder):
         super().__init__(str(folder), every_n_steps=1)
@@ -142,8 +146,8 @@ class KeepAll(LastCheckpoint):
 
 
 @pytest.mark.parametrize("changes", [{"val_check_interval": 2}, CLOCK], ids=["steps", "clock"])
-def test_states_saved_by_a_validation_are_exact_too(make_module, dataset, tmp_path, changes):
-    """Those of `best.ckpt`: also where validation goes by the clock, and so does not come again after a resume."""
+def test_states_saved_during_a_validation_resume_exactly(make_module, dataset, tmp_path, changes):
+    """Such as `best.ckpt`; validation by the clock is not repeated after a resume."""
 
     def train(ckpt_path=None, callbacks=(), **settings):
         module, data = make_module(), data_of(dataset, batch_size=1, accumulate_grad_batches=2)
@@ -155,7 +159,7 @@ def test_states_saved_by_a_validation_are_exact_too(make_module, dataset, tmp_pa
     saved = sorted(tmp_path.glob("validation_*.ckpt"))
     assert len(saved) == (8 if changes is CLOCK else 4)
     later = changes | ({"val_check_interval": "01:00:00:00"} if changes is CLOCK else {})
-    # One within an epoch, one at its end, as far as there are such.
+    # One within an epoch, one at its end.
     for path in (saved[0], saved[len(saved) // 2 - 1]):
         module, steps = train(ckpt_path=path, **later)
         assert_same(dict(module.state_dict()), dict(whole.state_dict()), path.name)
@@ -163,15 +167,15 @@ def test_states_saved_by_a_validation_are_exact_too(make_module, dataset, tmp_pa
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_run_killed_by_the_system_ends_bit_by_bit_as_one_that_was_not(make_module, dataset, tmp_path, uninterrupted):
+def test_a_run_killed_by_sigkill_ends_like_an_uninterrupted_one(make_module, dataset, tmp_path, uninterrupted):
     context = multiprocessing.get_context("fork")
     steps_done = context.Value("i", 0)
 
-    class Tell(Callback):
+    class ReportSteps(Callback):
         def on_train_batch_start(self, trainer, pl_module, *args):
             steps_done.value = pl_module.optimizer_steps
 
-    child = context.Process(target=run, args=(make_module, dataset, tmp_path, Tell()), kwargs={"num_workers": 2})
+    child = context.Process(target=run, args=(make_module, dataset, tmp_path, ReportSteps()), kwargs={"num_workers": 2})
     child.start()
     deadline = time.monotonic() + 60
     while steps_done.value < 5 and child.is_alive() and time.monotonic() < deadline:
@@ -194,7 +198,7 @@ def test_a_truncated_newest_checkpoint_is_reported_and_the_previous_one_used(
     with pytest.raises(Killed):
         run(make_module, dataset, tmp_path, KillAt("on_train_batch_end", 6))
     assert "last.ckpt' cannot be read" in caplog.text and "using the one before" in caplog.text
-    # What can be read is not pushed out by what cannot.
+    # The unreadable checkpoint does not replace the readable one.
     assert read_checkpoint(last)[CHECKPOINT_KEY]["optimizer_steps"] == 5
     run(make_module, dataset, tmp_path)
     assert_same(end_state(tmp_path), uninterrupted(make_module, dataset))
@@ -205,14 +209,14 @@ def test_a_training_stopped_by_the_clock_resumes_within_the_epoch(make_module, d
         def on_train_batch_end(self, trainer, pl_module, *args):
             trainer.should_stop = trainer.should_stop or pl_module.optimizer_steps == 6
 
-    with pytest.raises(AssertionError):  # six steps are not eight
+    with pytest.raises(AssertionError):  # six steps instead of eight
         run(make_module, dataset, tmp_path, StopAt())
     run(make_module, dataset, tmp_path)
-    # The stop has validated once more, but six is one of the steps at which that is done anyway.
+    # The stop validates once more, after a step that is validated anyway.
     assert_same(end_state(tmp_path), uninterrupted(make_module, dataset))
 
 
-def test_a_kill_while_saving_leaves_no_half_file(make_module, dataset, tmp_path, monkeypatch):
+def test_a_kill_while_saving_leaves_no_partial_checkpoint(make_module, dataset, tmp_path, monkeypatch):
     save = torch.save
 
     def half(content, path):
@@ -220,7 +224,7 @@ def test_a_kill_while_saving_leaves_no_half_file(make_module, dataset, tmp_path,
             save(content, path)
             path.flush()
             os.truncate(path.fileno(), 1000)
-            monkeypatch.setattr(os, "unlink", lambda *args, **kwargs: None)  # the dead clear nothing away
+            monkeypatch.setattr(os, "unlink", lambda *args, **kwargs: None)  # a killed process removes nothing
             raise Killed
         save(content, path)
 
@@ -239,27 +243,6 @@ def read_steps(content):
     return content[CHECKPOINT_KEY]["optimizer_steps"]
 
 
-def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(make_module, dataset, tmp_path, monkeypatch):
-    class Full(Callback):
-        def on_train_batch_start(self, trainer, pl_module, *args):
-            if pl_module.optimizer_steps == 3:
-                usage = shutil.disk_usage(tmp_path)._replace(free=2 << 20)
-                monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda path: usage)
-
-    with pytest.raises(OutOfSpaceError, match=r"no space.*takes \d+ MB, and 2 MB are free.*resume with checkpoint="):
-        run(make_module, dataset, tmp_path, Full())
-    assert read_steps(read_checkpoint(tmp_path / "last.ckpt")) == 3
-    assert not any(path.name.startswith(".") or path.name == "next.ckpt" for path in tmp_path.iterdir())
-
-
-def test_the_size_of_a_checkpoint_is_that_of_its_file(tmp_path):
-    shared = torch.zeros(1 << 20)
-    content = {"a": [shared, shared[:10]], "b": ({"c": torch.zeros(1 << 18, dtype=torch.float64)}, "text", None)}
-    torch.save(content, tmp_path / "file")
-    size = (tmp_path / "file").stat().st_size
-    assert 0 <= size - checkpoints.size_in_bytes(content) < 1 << 14
-
-
 def test_the_curves_of_a_resumed_run_have_neither_gap_nor_overlap(make_module, dataset, tmp_path):
     def curves(folder):
         events = EventAccumulator(str(folder)).Reload()
@@ -271,7 +254,7 @@ def test_the_curves_of_a_resumed_run_have_neither_gap_nor_overlap(make_module, d
 
     run(make_module, dataset, tmp_path / "whole", **logged("whole_log"))
     folder = tmp_path / "cut"
-    # The last state saved is that of step 5; the log of the killed run goes further.
+    # The last saved state is that of step 5; the log of the killed run extends further.
     with pytest.raises(Killed):
         run(make_module, dataset, folder, KillAt("on_validation_epoch_end", 6), **logged("cut_log"))
     steps = read_steps(read_checkpoint(find_checkpoint(folder)))
@@ -288,29 +271,31 @@ def test_the_best_checkpoint_is_copied_to_another_folder(make_module, dataset, t
     with pytest.raises(Killed):
         run(make_module, dataset, old, KillAt("on_train_batch_start", 3))
 
-    def go_on(source, folder):
+    def resume(source, folder):
         best = BestCheckpoint(str(folder), filename="best", monitor="val/mel", enable_version_counter=False)
-        best.check_monitor_top_k = lambda *args: False  # nothing better comes
+        best.check_monitor_top_k = lambda *args: False  # no later state is better
         trainer = trainer_for(callbacks=[best])
         trainer.fit(make_module(), data_of(dataset), ckpt_path=source, weights_only=True)
         return best
 
-    best = go_on(old / "last.ckpt", new)
+    best = resume(old / "last.ckpt", new)
     assert best.best_model_path == str(new.resolve() / "best.ckpt")
     assert (new / "best.ckpt").read_bytes() == (old / "best.ckpt").read_bytes()
     key = best.state_key
     assert best.best_model_score == read_checkpoint(old / "last.ckpt")["callbacks"][key]["best_model_score"]
-    # A best that is gone, or younger than the state gone on from, is not claimed.
+    # A best checkpoint that is gone, or newer than the resumed state, is not used.
     (old / "best.ckpt").unlink()
-    assert go_on(old / "last.ckpt", third).best_model_path == ""
+    assert resume(old / "last.ckpt", third).best_model_path == ""
     assert "is gone" in caplog.text
 
 
-def test_a_run_folder_stands_for_its_newest_checkpoint(make_module, dataset, tmp_path):
+def test_the_newest_checkpoint_of_a_run_folder_is_used(make_module, dataset, tmp_path):
     folder = tmp_path / "run" / "checkpoints"
     folder.mkdir(parents=True)
+    entries = {"synthesizer": {}, "discriminator": {}, "voice": METADATA, "optimizer_steps": 0}
+    content = {"state_dict": {}, "epoch": 0, "global_step": 0, CHECKPOINT_KEY: entries}
     for name in ("previous.ckpt", "last.ckpt", "best.ckpt", "next.ckpt"):
-        torch.save({CHECKPOINT_KEY: {}, "state_dict": {}}, folder / name)
+        torch.save(content, folder / name)
     torch.save({}, folder / ".writing-x.ckpt")
     # A kill between the two renames of a save leaves the newest under this name.
     assert find_checkpoint(folder).name == "next.ckpt"
