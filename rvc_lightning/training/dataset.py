@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
@@ -130,7 +131,7 @@ def check_prepared(header: DatasetHeader, config: DictConfig) -> None:
     """
     typed = {text.partition("=")[0] for text in typed_overrides()}
     rate = config.model.synthesizer.sample_rate
-    made = {"sample_rate": (header.sample_rate, rate)}
+    made: dict[str, tuple[Any, Any]] = {"sample_rate": (header.sample_rate, rate)}
     for part, prepared in (("pitch", header.pitch.get("name")), ("content", header.content.get("name"))):
         if config.audio is not None or part in typed:
             made[part] = prepared, config[part]["name"]

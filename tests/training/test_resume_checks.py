@@ -10,6 +10,9 @@ from rvc_lightning.training.checkpoints import AVERAGED_KEY, CHECKPOINT_KEY, rea
 from rvc_lightning.training.resume import check_resumable, without_values
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("altered")

@@ -83,7 +83,7 @@ class RunProgress(ProgressBar):
         if self._bar is not None:
             self._bar.clear()
         scores = [one.best_model_score for one in callbacks_of(trainer, ModelCheckpoint) if one.monitor == "val/mel"]
-        best = min(float(value), *(float(score) for score in scores if score is not None))
+        best = min([float(value), *(float(score) for score in scores if score is not None)])
         where = f"epoch {trainer.current_epoch}, step {steps_done(trainer)}{self._describe_position(trainer)}"
         log.info("%s: val/mel %.3f (best %.3f)", where, float(value), best)
 

@@ -61,8 +61,13 @@ class RankWatch(Callback):
         if self._peers is not None and (lost := self._peers.lost_rank()) is not None:
             raise _error(lost)
 
-    on_validation_batch_start = on_train_batch_start
-    on_predict_batch_start = on_train_batch_start
+    def on_validation_batch_start(self, *args: object) -> None:
+        """Raise LostRankError if a rank is lost."""
+        self.on_train_batch_start()
+
+    def on_predict_batch_start(self, *args: object) -> None:
+        """Raise LostRankError if a rank is lost."""
+        self.on_train_batch_start()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Raise LostRankError in place of a library's error about the connection to a lost rank."""
