@@ -9,7 +9,6 @@ from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
 from rvc_lightning.training.checkpoints import AVERAGED_KEY, CHECKPOINT_KEY, read_checkpoint
 from rvc_lightning.training.resume import check_resumable, without_values
 
-
 pytestmark = pytest.mark.slow
 
 
