@@ -57,7 +57,6 @@ def serve(service: ConversionService, host: str, port: int) -> None:
                 "microphone only on pages with https",
                 host,
             )
-        log.info("Open %s in a browser. Press Ctrl-C to stop.", address)
         config = uvicorn.Config(
             application(service, files, local),
             http=_Protocol,
@@ -66,16 +65,22 @@ def serve(service: ConversionService, host: str, port: int) -> None:
         )
         # uvicorn shuts down, then raises the signal again.
         with contextlib.suppress(KeyboardInterrupt), sigterm_as_ctrl_c():
-            _Server(config, service).run(sockets=[listener])
+            _Server(config, service, address).run(sockets=[listener])
     log.info("Stopped.")
 
 
 class _Server(uvicorn.Server):
     """Shut down without waiting for a conversion, and without errors about closed connections."""
 
-    def __init__(self, config: uvicorn.Config, service: ConversionService) -> None:
+    def __init__(self, config: uvicorn.Config, service: ConversionService, address: str) -> None:
         super().__init__(config)
-        self._service = service
+        self._service, self._address = service, address
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Log the address once requests and signals are handled."""
+        await super().startup(sockets)
+        if self.started:
+            log.info("Open %s in a browser. Press Ctrl-C to stop.", self._address)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Handle Ctrl-C and SIGTERM."""
