@@ -1,6 +1,7 @@
 """Settings and warnings of `python -m rvc_lightning.app`."""
 
 import logging
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -33,3 +34,24 @@ def test_serving_to_the_network_logs_a_warning(caplog, monkeypatch, tmp_path):
     assert "no password" not in caplog.text
     server.serve(service, "0.0.0.0", 0)
     assert "host=0.0.0.0: the page has no password: anyone who reaches this machine can use it" in caplog.text
+
+
+def test_ctrl_c_right_after_the_address_stops_the_page(caplog, monkeypatch):
+    class PressCtrlC(logging.Handler):
+        def emit(self, record):
+            if record.getMessage().startswith("Open "):
+                signal.raise_signal(signal.SIGINT)
+
+    stopped = []
+    monkeypatch.setattr(server, "application", lambda *arguments: lambda scope, receive, send: None)
+    service = SimpleNamespace(
+        limits=SimpleNamespace(max_stored_megabytes=1, keep_minutes=1), stop=lambda: stopped.append(True)
+    )
+    caplog.set_level(logging.INFO)
+    handler = PressCtrlC()
+    server.log.addHandler(handler)
+    try:
+        server.serve(service, "127.0.0.1", 0)
+    finally:
+        server.log.removeHandler(handler)
+    assert stopped and caplog.messages[-1] == "Stopped."
