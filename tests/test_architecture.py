@@ -123,7 +123,7 @@ def test_files_named_in_documents_exist(page):
     assert [name for name in sorted(named) if "NAME" not in name and not (ROOT / name).exists()] == []
 
 
-def test_the_map_names_every_room_and_command():
+def test_map_names_every_room_and_command():
     text = (PACKAGE / "README.md").read_text()
     assert [room for room in ROOMS if f"`{room}/`" not in text] == []
     commands = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__", *GROUND}

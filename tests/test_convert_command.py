@@ -79,7 +79,7 @@ def test_options_on_the_command_line(folder):
     assert (folder / "out" / "a.f0.csv").read_text().startswith("seconds,hz\n0.00,150\n")
 
 
-def test_an_invalid_option_is_one_line(folder):
+def test_invalid_option_is_one_line(folder):
     done = run(folder, "voice=voices/anna.pth", "input=in", "output=out", "effects=[reverb,{name:gain,db:3}]")
     message = "Error: there is no setting of gain named 'db'; choose one of: gain_db"
     assert (done.returncode, done.stdout, done.stderr.strip()) == (1, "", message)
@@ -92,13 +92,13 @@ def test_help_describes_options(folder):
     assert "  reverb: reverberation of a room\n      room_size=0.5 (0 to 1): size of the room" in done.stdout
 
 
-def test_an_error_is_one_line_and_exit_status_1(folder):
+def test_error_is_one_line_and_exit_status_1(folder):
     done = run(folder, "voice=voices/anna.pth")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.strip() == "Error: input=... is missing: a recording or a folder"
 
 
-def test_the_index_beside_the_voice(tmp_path, caplog):
+def test_index_beside_the_voice(tmp_path, caplog):
     caplog.set_level("INFO")
     voice = {"voice": str(tmp_path / "anna.pth"), "content_path": None}
     assert VoiceSettings(**voice, index=None).index_path() is None

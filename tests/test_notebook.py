@@ -114,7 +114,7 @@ def test_run_shows_output_and_raises_on_failure(capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_an_interrupted_command_shows_its_last_output(capsys, monkeypatch):
+def test_interrupted_command_shows_its_last_output(capsys, monkeypatch):
     script = (
         # Background processes ignore the signal otherwise.
         "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"

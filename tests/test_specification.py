@@ -103,7 +103,7 @@ def test_sections_are_numbered_in_order_below_their_parents(specification, secti
     assert [number for number in sections if "." in number and number.rpartition(".")[0] not in sections] == []
 
 
-def test_the_contents_link_every_chapter(specification):
+def test_contents_link_every_chapter(specification):
     chapters = re.findall(r"^## (\d+\. .+)$", specification, re.MULTILINE)
     anchors = ["#" + re.sub(r"[^\w -]", "", chapter).lower().replace(" ", "-") for chapter in chapters]
     contents = specification.split("## Contents", 1)[1].split("\n## ", 1)[0]

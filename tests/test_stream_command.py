@@ -65,7 +65,7 @@ def test_closed_streams_are_errors(command, redirection, name):
 
 
 @pytest.mark.slow
-def test_a_closed_reader_is_an_error(command):
+def test_closed_reader_is_an_error(command):
     raw = np.zeros(16000 * 20, "<i2").tobytes()
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()

@@ -67,7 +67,7 @@ def test_joined_file_of_another_format_is_reported(tmp_path):
 
 @pytest.mark.parametrize("options", [{}, {"endian": "LITTLE"}])
 @pytest.mark.parametrize("counted_bytes", [4 + 2 * RATE, 2**64 - 1])
-def test_a_caf_that_counts_too_little_or_leaves_its_size_open(tmp_path, options, counted_bytes):
+def test_caf_that_counts_too_little_or_leaves_its_size_open(tmp_path, options, counted_bytes):
     path = tmp_path / "a.caf"
     soundfile.write(path, buzz(2, RATE), RATE, format="CAF", subtype="PCM_16", **options)
     content = bytearray(path.read_bytes())
@@ -86,7 +86,7 @@ def test_compressed_samples_beyond_the_count_are_reported(tmp_path, subtype):
 
 
 @pytest.mark.parametrize("extension", [".flac", ".ogg"])
-def test_a_compressed_recording_behind_a_wav_is_no_sample_data(tmp_path, extension):
+def test_compressed_recording_behind_a_wav_is_no_sample_data(tmp_path, extension):
     path, other = tmp_path / "a.wav", tmp_path / f"b{extension}"
     soundfile.write(path, buzz(2, RATE), RATE)
     soundfile.write(other, buzz(6, RATE), RATE)

@@ -45,7 +45,7 @@ def test_other_exit_statuses_are_kept():
 
 
 @pytest.mark.slow
-def test_a_closed_pipe_is_not_an_error():
+def test_closed_pipe_is_not_an_error():
     command = f"{sys.executable} -m rvc_lightning.train --help | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.stderr == "" and done.stdout.strip()

@@ -112,14 +112,14 @@ def test_commands_are_listed_with_their_summaries():
     assert set(MODULES) == set(COMMANDS)
 
 
-def test_an_unknown_command_is_an_error():
+def test_unknown_command_is_an_error():
     assert "no command named 'trian'; choose one of: app, benchmark" in one_error(
         command("__main__", "trian", "audio=x")
     )
 
 
 @pytest.mark.slow
-def test_a_command_runs_by_name():
+def test_command_runs_by_name():
     done = subprocess.run([sys.executable, "-m", "rvc_lightning", "export"], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("Error: checkpoint")
 

@@ -23,7 +23,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_terminal_shows_a_bar_that_ends_at_100_percent(monkeypatch, caplog):
+def test_terminal_shows_a_bar_that_ends_at_100_percent(monkeypatch, caplog):
     caplog.set_level("INFO")
     monkeypatch.setattr("sys.stderr", stream := Terminal())
     with Progress("converting", 3.3, "s") as work:
@@ -36,7 +36,7 @@ def test_a_terminal_shows_a_bar_that_ends_at_100_percent(monkeypatch, caplog):
     assert caplog.text == ""
 
 
-def test_a_log_gets_one_line_per_minute(capsys, caplog, clock):
+def test_log_gets_one_line_per_minute(capsys, caplog, clock):
     caplog.set_level("INFO")
     with Progress("converting", 400, "s") as work:
         for _ in range(4):

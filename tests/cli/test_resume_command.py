@@ -65,7 +65,7 @@ def test_other_runs_use_no_saved_settings(run, resumed, typed):
     assert resumed(*typed).optimizer.lr == 1e-4 and resumed(*typed).audio != "recordings/anna"
 
 
-def test_a_run_without_saved_settings_resumes_with_defaults(run, resumed):
+def test_run_without_saved_settings_resumes_with_defaults(run, resumed):
     (run / ".hydra/overrides.yaml").unlink()
     assert resumed("checkpoint=runs/anna/monday").audio is None
 

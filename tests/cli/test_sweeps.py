@@ -73,7 +73,7 @@ def only_below_one(lr):
     return lr
 
 
-def test_a_grid_of_two_runs_shares_the_dataset(tmp_path):
+def test_grid_of_two_runs_shares_the_dataset(tmp_path):
     printed = sweep(tmp_path, "optimizer.lr=1e-3,2e-3")
     best, other = rows(tmp_path)
     assert 0 < float(best["val/mel"]) <= float(other["val/mel"]) and "error" not in best
@@ -87,7 +87,7 @@ def test_a_grid_of_two_runs_shares_the_dataset(tmp_path):
 
 
 @needs("hydra_plugins.hydra_joblib_launcher")
-def test_a_failed_parallel_job_does_not_stop_the_others(tmp_path):
+def test_failed_parallel_job_does_not_stop_the_others(tmp_path):
     beside = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "data.num_workers=1")
     printed = sweep(tmp_path, "data.batch_size=0,4", *beside, status=1)
     trained, failed = rows(tmp_path)
@@ -98,7 +98,7 @@ def test_a_failed_parallel_job_does_not_stop_the_others(tmp_path):
 
 
 @pytest.mark.parametrize("more", [[], ["hydra.sweeper.max_batch_size=1"]])
-def test_a_failed_job_does_not_stop_the_others(tmp_path, more):
+def test_failed_job_does_not_stop_the_others(tmp_path, more):
     ended = quick_sweep(tmp_path, only_below_one, "optimizer.lr=2,0.5,0.25", *more)
     assert ended.status == 1 and "Traceback" not in ended.text
     assert ended.text.count("Error in job 0 (optimizer.lr=2): 2 is too much") == 1
@@ -108,7 +108,7 @@ def test_a_failed_job_does_not_stop_the_others(tmp_path, more):
     assert "Jobs: 1 of 3 failed" in last[0] and [line.split()[0] for line in last[1:]] == ["job", "2", "1", "0"]
 
 
-def test_a_successful_sweep_exits_with_0(tmp_path):
+def test_successful_sweep_exits_with_0(tmp_path):
     ended = quick_sweep(tmp_path, only_below_one, "optimizer.lr=0.5,0.25")
     assert ended.status == 0
     assert [row["optimizer.lr"] for row in rows(tmp_path)] == ["0.25", "0.5"]
@@ -120,7 +120,7 @@ def test_a_successful_sweep_exits_with_0(tmp_path):
     assert list(row) == ["job", "val/mel", "folder"]
 
 
-def test_a_defect_in_a_job_keeps_its_traceback(tmp_path):
+def test_defect_in_a_job_keeps_its_traceback(tmp_path):
     def defective(lr):
         return {0.5: lr}[lr]
 
@@ -130,7 +130,7 @@ def test_a_defect_in_a_job_keeps_its_traceback(tmp_path):
 
 
 @pytest.mark.parametrize(("stop", "status"), [(SystemExit(143), 143), (KeyboardInterrupt(), 130)])
-def test_a_signal_ends_the_sweep(tmp_path, stop, status):
+def test_signal_ends_the_sweep(tmp_path, stop, status):
     def stopped(lr):
         if lr == 1:
             raise stop
@@ -142,7 +142,7 @@ def test_a_signal_ends_the_sweep(tmp_path, stop, status):
 
 
 @needs("optuna")
-def test_a_search_ignores_failed_jobs(tmp_path):
+def test_search_ignores_failed_jobs(tmp_path):
     search = ("+sweep=optuna", "hydra.sweeper.n_trials=5")
     ended = quick_sweep(tmp_path, only_below_one, *search, "optimizer.lr=choice(0.5,2)")
     found = rows(tmp_path)
@@ -153,7 +153,7 @@ def test_a_search_ignores_failed_jobs(tmp_path):
 
 
 @needs("optuna")
-def test_a_search_in_which_all_jobs_fail_is_reported(tmp_path):
+def test_search_in_which_all_jobs_fail_is_reported(tmp_path):
     search = ("+sweep=optuna", "hydra.sweeper.n_trials=2", "optimizer.lr=1")
     ended = quick_sweep(tmp_path, only_below_one, *search)
     assert ended.status == 1 and "Traceback" not in ended.text and "Jobs: 2 of 2 failed" in ended.text
@@ -176,7 +176,7 @@ def test_optuna_searches_for_the_lowest_val_mel(tmp_path):
     assert set(results.best_params) == {"optimizer.lr", "model.loss_weights.kl", "scheduler.gamma"}
 
 
-def test_a_dataset_prepared_by_another_run_with_other_settings_is_rejected(tmp_path, recordings):
+def test_dataset_prepared_by_another_run_with_other_settings_is_rejected(tmp_path, recordings):
     dataset = prepare_dataset(small_run(tmp_path, recordings))
     second = small_run(tmp_path, recordings, "pitch=pyin")
     with pytest.raises(DatasetError, match=r"pitch=swift_f0 while .*pitch=pyin.*paths\.dataset"):

@@ -139,7 +139,7 @@ def test_segment_lengths_match_the_specification(rate):
 
 
 @pytest.mark.parametrize("generator", [name for name, kind in GENERATORS.items() if kind.pitch_guided])
-def test_a_pitch_guided_generator_without_pitch_is_rejected_with_the_choices(generator):
+def test_pitch_guided_generator_without_pitch_is_rejected_with_the_choices(generator):
     config = composed("pitch=none", f"generator={generator}")
     choices = f"pitch=none .*generator={generator} .*pitch=swift_f0, .*pitch=pyin, generator=hifigan$"
     with pytest.raises(ConfigurationError, match=choices):
@@ -153,20 +153,20 @@ def test_hifigan_accepts_any_pitch_extractor(pitch):
     check_networks(composed("generator=hifigan", f"pitch={pitch}"))
 
 
-def test_an_unknown_choice_is_rejected_with_the_choices():
+def test_unknown_choice_is_rejected_with_the_choices():
     with pytest.raises(MissingConfigException, match="40k"):
         composed("sample_rate=44k")
     with pytest.raises(ConfigCompositionException):
         composed("model.crop_framse=100")
 
 
-def test_an_unknown_setting_added_with_plus_is_rejected():
+def test_unknown_setting_added_with_plus_is_rejected():
     config = composed("+model.crop_framse=100")
     with pytest.raises(ConfigurationError, match="crop_framse"):
         build_module(config, header_for(config), {})
 
 
-def test_a_sampling_rate_other_than_that_of_the_dataset_is_rejected():
+def test_sampling_rate_other_than_that_of_the_dataset_is_rejected():
     config = composed("sample_rate=24k")
     with pytest.raises(DatasetError, match="48000"):
         check_prepared(header_for(config, sample_rate=48000), config)
@@ -225,7 +225,7 @@ def test_settings_that_lightning_rejects_are_one_error(tmp_path):
         build_trainer(composed("trainer.accelerator=gpuu", run=str(tmp_path)))
 
 
-def test_a_value_of_the_wrong_type_is_named():
+def test_value_of_the_wrong_type_is_named():
     with pytest.raises(ConfigurationError, match=r"slicing.threshold_db='loud': choose a number from -120"):
         SlicingConfig.from_values({"threshold_db": "loud"})
     with pytest.raises(ConfigurationError, match="batch_size=0"):
@@ -252,7 +252,7 @@ def test_packaging_lists_every_package():
 
 
 @pytest.mark.parametrize("given", ["runs/anna/monday", "runs/anna/monday/checkpoints"])
-def test_a_resumed_run_stays_in_its_folder(tmp_path, monkeypatch, given):
+def test_resumed_run_stays_in_its_folder(tmp_path, monkeypatch, given):
     monkeypatch.chdir(tmp_path)
     folder = Path("runs/anna/monday")
     (folder / "checkpoints").mkdir(parents=True)

@@ -25,7 +25,7 @@ def local_network(padded):
     return np.interp(np.arange(frames * HOP) / 1.5, np.arange(len(padded)), padded).astype(np.float32)
 
 
-def test_a_short_recording_is_not_cut():
+def test_short_recording_is_not_cut():
     assert cut_points(audio_of(5.0), SHORT) == []
     assert [(chunk.start, chunk.end) for chunk in split(audio_of(5.0), SHORT)] == [(0, 80000)]
 
@@ -52,7 +52,7 @@ def test_cuts_lie_in_pauses():
         assert pause - 0.02 <= cut / 16000 <= pause + 0.1
 
 
-def test_a_hum_is_not_quiet():
+def test_hum_is_not_quiet():
     # Over 10 ms its samples sum to zero, and those of the soft noise after it do not.
     time = np.arange(16000 * 8) / 16000
     audio = 0.8 * np.sin(2 * np.pi * 100 * time)

@@ -39,7 +39,7 @@ def test_proposed_pitch_depends_on_voiced_frames_of_the_recording():
     np.testing.assert_allclose(shifted, f0_hz / 2, rtol=1e-6)
 
 
-def test_a_curve_replaces_measured_pitch():
+def test_curve_replaces_measured_pitch():
     curve = PitchCurve(Path("x"), np.array([0.01, 0.02]), np.array([200.0, 0.0]))
     np.testing.assert_array_equal(shaped(curve), [0, 200, 0, 120, 0, 130])
     np.testing.assert_array_equal(shaped(curve, recorded=slice(3, None)), [0, 100, 110, 120, 200, 0])

@@ -155,12 +155,12 @@ def test_unknown_encoders_are_rejected(information, message):
         VoiceConverter(make_voice(quick_config(), **information), trainer=steady_trainer())
 
 
-def test_an_encoder_with_other_channels_is_rejected(voice):
+def test_encoder_with_other_channels_is_rejected(voice):
     with pytest.raises(VoiceError, match="768 channels, but the content encoder 'stub' has 256"):
         VoiceConverter(voice, content=StubContent(256), trainer=steady_trainer())
 
 
-def test_an_index_of_another_voice_is_rejected(voice, tmp_path):
+def test_index_of_another_voice_is_rejected(voice, tmp_path):
     path = save_index(build_index(np.eye(40, 256, dtype=np.float32), 0), tmp_path / "other.index")
     with pytest.raises(VoiceError, match=r"other.index' has features of 256 channels, but the voice uses 768"):
         VoiceConverter(voice, path)
@@ -211,7 +211,7 @@ def test_several_devices_are_rejected(voice):
         VoiceConverter(voice, trainer=steady_trainer(devices=2, strategy="ddp_spawn")).convert("a.wav")
 
 
-def test_a_long_recording_in_chunks(no_noise):
+def test_long_recording_in_chunks(no_noise):
     # Attention depends on the chunk, so the two agree closely, not exactly; test_chunking.py tests a local network.
     voice = make_voice(quick_config(generator="hifigan"))
     lengths = ChunkLengths(context_seconds=1, search_seconds=1, spacing_seconds=4, longest_seconds=5)
@@ -280,7 +280,7 @@ def test_every_option_changes_the_result(full_converter, name):
     assert rate != plain_rate if name == "output_sample_rate" else np.abs(changed - plain).max() > 1e-4
 
 
-def test_a_speaker_by_name(full_converter):
+def test_speaker_by_name(full_converter):
     audio = golden_rule.stub_audio("names", 0.3)
     by_name, by_number = (
         full_converter.convert(audio, ConversionOptions(speaker=speaker), sample_rate=16000)[0]
@@ -327,7 +327,7 @@ def test_proposed_pitch_ignores_pauses_and_reflected_ends(voice):
     assert set(np.unique(converted.f0_hz)) == {0, 200, 800}
 
 
-def test_a_curve_of_another_recording_is_rejected(full_converter):
+def test_curve_of_another_recording_is_rejected(full_converter):
     with open("late.csv", "w") as stream:
         stream.write("5,100\n6,100\n")
     with pytest.raises(ConfigurationError, match=r"late.csv' covers 5 to 6 s, but the recording ends at 0.30 s"):

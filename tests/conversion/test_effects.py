@@ -79,7 +79,7 @@ def test_silence_stays_silent(name, samples):
 @pytest.mark.slow
 @needs_pedalboard
 @pytest.mark.parametrize("semitones", [-7, 5])
-def test_a_long_recording_is_shifted_in_time(semitones):
+def test_long_recording_is_shifted_in_time(semitones):
     audio = voice(25.0)
     shifted = apply([PitchShift(semitones=semitones)], audio, 50000)
     # Aligned within 20 ms in both of the two joined parts.
@@ -92,7 +92,7 @@ def test_a_long_recording_is_shifted_in_time(semitones):
 
 
 @needs_pedalboard
-def test_the_order_matters():
+def test_order_matters():
     effects = [Gain(gain_db=20), EFFECTS["clipping"]()]
     assert np.abs(apply(effects, voice())).max() < 0.51 < np.abs(apply(effects[::-1], voice())).max()
 
@@ -119,7 +119,7 @@ def test_clipping_is_logged(caplog):
     assert not caplog.text
 
 
-def test_a_missing_pedalboard_is_an_error(monkeypatch):
+def test_missing_pedalboard_is_an_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "pedalboard", None)
     check_installed([])
     with pytest.raises(ConfigurationError, match=r'effects=\[gain, reverb\] require .*pip install -e "\.\[effects\]"'):

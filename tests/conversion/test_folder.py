@@ -38,7 +38,7 @@ def names(folder):
     return [name for name in found if name != JOURNAL_NAME]
 
 
-def test_a_folder_is_mirrored_in_order(source, tmp_path):
+def test_folder_is_mirrored_in_order(source, tmp_path):
     report = convert(str(source), str(tmp_path / "out"))
     assert names(tmp_path / "out") == ["a.wav", "b.wav", "deep/er/c.wav"]
     assert report.converted == [tmp_path / "out" / name for name in names(tmp_path / "out")]
@@ -53,7 +53,7 @@ def test_other_formats(source, tmp_path):
         convert(source / "b.wav", tmp_path / "x.wav", output_format="flac")
 
 
-def test_an_output_format_that_cannot_be_written_is_rejected(source, tmp_path):
+def test_output_format_that_cannot_be_written_is_rejected(source, tmp_path):
     with pytest.raises(ConfigurationError, match=r"no audio format to write named '\.AAC'; choose one of: .*\.wav"):
         convert(source / "b.wav", tmp_path / "x.AAC")
     assert not (tmp_path / "x.AAC").exists()
@@ -156,7 +156,7 @@ def test_curve_of_a_single_file_of_a_folder(source, tmp_path):
 
 
 @pytest.mark.parametrize(("output", "expected"), [("x/y.flac", "x/y.flac"), ("folder", "folder/b.wav"), ("", "b.wav")])
-def test_a_single_file(source, tmp_path, output, expected):
+def test_single_file(source, tmp_path, output, expected):
     (tmp_path / "out").mkdir()
     report = convert(source / "b.wav", tmp_path / "out" / output)
     assert report.converted == [tmp_path / "out" / expected]
@@ -174,7 +174,7 @@ def test_skipped_files_are_reported(source, tmp_path, caplog):
 
 
 @pytest.mark.slow
-def test_a_failing_file_does_not_stop_the_others(source, tmp_path):
+def test_failing_file_does_not_stop_the_others(source, tmp_path):
     (source / "aa.wav").write_bytes(b"this is no wave file at all")
     with pytest.raises(AudioError, match=r"(?s)1 of 4 recordings failed:\n  .*aa.wav: .*cannot be decoded"):
         convert(source, tmp_path / "out")
@@ -197,7 +197,7 @@ def test_recordings_of_the_source_are_not_replaced(source, output):
     assert before == {name: (source / name).read_bytes() for name in before}
 
 
-def test_an_output_folder_inside_the_source_is_excluded(source):
+def test_output_folder_inside_the_source_is_excluded(source):
     assert len(convert(source, source / "out").converted) == 3
     again = convert(source, source / "out")
     assert again.converted == [] and len(again.kept) == 3
@@ -214,7 +214,7 @@ def test_sources_without_recordings_are_rejected(tmp_path):
         convert(tmp_path / "none", tmp_path / "out")
 
 
-def test_a_file_as_output_of_a_folder_is_rejected(source, tmp_path):
+def test_file_as_output_of_a_folder_is_rejected(source, tmp_path):
     recording(tmp_path / "out.wav")
     with pytest.raises(NotWritableError, match=r"out.wav' cannot be written: File exists"):
         convert(source, tmp_path / "out.wav")
@@ -251,7 +251,7 @@ def test_outdated_results_are_converted_again(source, tmp_path, change):
     assert again.done == (["a.flac", "b.wav", "c.ogg"] if change == "settings" else ["a.flac"])
 
 
-def test_a_killed_run_is_resumed(source, tmp_path):
+def test_killed_run_is_resumed(source, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         convert_files(Doubler(killed_after=2), source, tmp_path / "out", OPTIONS)
     assert names(tmp_path / "out") == ["a.wav", "b.wav"]
@@ -273,7 +273,7 @@ def test_failed_files_are_tried_again(source, tmp_path):
     assert [path.name for path in convert(source, tmp_path / "out").converted] == ["aa.wav"]
 
 
-def test_a_changed_curve_is_applied(source, tmp_path):
+def test_changed_curve_is_applied(source, tmp_path):
     write_curve(tmp_path / "curves" / "b.csv", np.full(3, 200, np.float32))
     options = replace(OPTIONS, f0_file=str(tmp_path / "curves"))
     convert_files(Doubler(), source, tmp_path / "out", options)

@@ -117,7 +117,7 @@ def test_noise_calls_the_functions_of_torch(monkeypatch):
         assert torch.equal(torch.randn_like(torch.zeros(1, 5)), torch.full((1, 5), 2.0))
 
 
-def test_a_window_is_converted_without_a_trainer():
+def test_window_is_converted_without_a_trainer():
     converter = converter_of(make_voice(quick_config()))
     wave = golden_rule.stub_audio("window", 0.5)
     window = Window(wave, np.full(60, 150, np.float32), Position("here", 40))
@@ -159,7 +159,7 @@ def test_batches_are_halved_when_memory_runs_out(monkeypatch, caplog):
         np.testing.assert_allclose(result.audio, wanted.audio, atol=1e-5, rtol=0)
 
 
-def test_a_single_chunk_that_exceeds_memory_is_an_error(monkeypatch):
+def test_single_chunk_that_exceeds_memory_is_an_error(monkeypatch):
     def infer_with_little_memory(*args):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
@@ -247,7 +247,7 @@ def outputs(folder):
 
 
 @pytest.mark.slow
-def test_a_broken_file_does_not_affect_its_batch(folder):
+def test_broken_file_does_not_affect_its_batch(folder):
     converter = converter_of(make_voice(quick_config()), throughput=Throughput(60, num_workers=1))
     with pytest.raises(AudioError, match=r"1 of 6 recordings failed:\n.*broken.wav: .*cannot be decoded"):
         convert_files(converter, folder / "in", folder / "out", OPTIONS)

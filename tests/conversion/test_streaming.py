@@ -108,7 +108,7 @@ def test_silence_gives_silence(converter):
     assert not streamed(stream(converter), np.zeros(16000, np.float32), 320).any()
 
 
-def test_an_empty_stream_returns_the_latency(converter):
+def test_empty_stream_returns_the_latency(converter):
     streaming = stream(converter)
     assert len(streaming.finish()) == round(streaming.latency_seconds * RATE)
 

@@ -78,7 +78,7 @@ def test_second_run_redoes_nothing(recordings, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_change_redoes_only_what_depends_on_it(recordings, tmp_path):
+def test_change_redoes_only_what_depends_on_it(recordings, tmp_path):
     run(recordings, tmp_path / "out")
     before = features(tmp_path / "out")
     run(recordings, tmp_path / "out", pitch={"name": "swift_f0", "threshold": 0.6})
@@ -97,7 +97,7 @@ def test_a_change_redoes_only_what_depends_on_it(recordings, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_is_completed(recordings, tmp_path):
+def test_interrupted_run_is_completed(recordings, tmp_path):
     run(recordings, tmp_path / "out")
     rows = list(read_manifest(tmp_path / "out"))
     whole = all_files(tmp_path / "out").keys()

@@ -87,7 +87,7 @@ def test_finished_and_stopped_ranks_are_not_lost(caplog):
     assert "Lost" not in caplog.text
 
 
-def test_an_error_of_a_rank_itself_is_not_replaced(monkeypatch):
+def test_error_of_a_rank_itself_is_not_replaced(monkeypatch):
     monkeypatch.setattr(rank_watch, "_DETECT_SECONDS", 0.1)
     ranks = Ranks(2)
     ranks.raises(0, RuntimeError("shapes do not match"))
@@ -95,7 +95,7 @@ def test_an_error_of_a_rank_itself_is_not_replaced(monkeypatch):
     ranks.raises(1, LostRankError("rank 0"))
 
 
-def test_a_hanging_rank_is_killed(monkeypatch, caplog):
+def test_hanging_rank_is_killed(monkeypatch, caplog):
     killed = threading.Event()
     monkeypatch.setattr(rank_watch, "_KILL_SECONDS", 0.1)
     monkeypatch.setattr(rank_watch.os, "kill", lambda pid, number: killed.set() if pid == os.getpid() else None)
@@ -107,7 +107,7 @@ def test_a_hanging_rank_is_killed(monkeypatch, caplog):
 @pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "victim"), [("ddp", 1), ("ddp", 0), ("fsdp", 1)])
-def test_a_killed_rank_ends_the_run_within_a_minute(tmp_path, strategy, victim):
+def test_killed_rank_ends_the_run_within_a_minute(tmp_path, strategy, victim):
     write_tiny_dataset(tmp_path)
     command = [sys.executable, str(SCRIPT), str(tmp_path), strategy, str(victim)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parent)}

@@ -144,7 +144,7 @@ def test_configurations_of_terabytes(tmp_path, place, value):
 
 
 @pytest.mark.parametrize("vocoder", ["MRF HiFi-GAN", "RefineGAN"])
-def test_a_resampler_with_a_huge_rate(tmp_path, vocoder):
+def test_resampler_with_a_huge_rate(tmp_path, vocoder):
     content = torch.load(GOLDEN / "voices/v2_f0_32k_refinegan.pth", weights_only=True)
     rate = 10**9
     content |= {"vocoder": vocoder, "config": [*content["config"][:12], [rate // 100], 128, [8], 3, 256, rate]}
@@ -187,7 +187,7 @@ ROW = ManifestRow("a", "a.wav", 0, 8000, "a.wav", "a.f0.npy", "a.npy", 800, 10, 
 
 @pytest.mark.parametrize("broken", ["audio", "f0", "content"])
 @pytest.mark.parametrize("hostile", ["pickle", "cut", "text", "huge"])
-def test_a_hostile_slice(tmp_path, broken, hostile):
+def test_hostile_slice(tmp_path, broken, hostile):
     import soundfile
 
     trace = tmp_path / "ran"
@@ -214,7 +214,7 @@ DEEP_JSON = "[" * 100_000
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '{"id": 3}', "\x00", DEEP_JSON, '{"sample_rate": 1e999}'])
-def test_a_hostile_manifest(tmp_path, text):
+def test_hostile_manifest(tmp_path, text):
     (tmp_path / MANIFEST_NAME).write_text(text or "\n")
     (tmp_path / HEADER_NAME).write_text(text)
     with pytest.raises(DatasetError, match=MANIFEST_NAME):
@@ -224,7 +224,7 @@ def test_a_hostile_manifest(tmp_path, text):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", DEEP_JSON, "\x00"])
-def test_a_hostile_configuration(tmp_path, text):
+def test_hostile_configuration(tmp_path, text):
     write_files(tmp_path)
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError):
@@ -236,7 +236,7 @@ def test_a_hostile_configuration(tmp_path, text):
 
 
 @pytest.mark.parametrize("values", [{}, {"data": 3, "model": {}}, {"data": {}, "model": []}])
-def test_a_configuration_without_entries(tmp_path, values):
+def test_configuration_without_entries(tmp_path, values):
     write_files(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(values))
     with pytest.raises(VoiceError, match=r"config\.json' cannot be used: "):

@@ -27,7 +27,7 @@ def test_replace_a_file(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which nobody can make files")
-def test_a_file_system_without_files_is_not_writable():
+def test_file_system_without_files_is_not_writable():
     with pytest.raises(NotWritableError, match="'/proc/there/a' cannot be created"), atomic_path("/proc/there/a"):
         pass
 

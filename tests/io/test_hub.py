@@ -48,7 +48,7 @@ def set_endpoint(monkeypatch, url):
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{url}/{template.split('/', 3)[3]}")
 
 
-def test_a_file_is_downloaded_once(hub, monkeypatch):
+def test_file_is_downloaded_once(hub, monkeypatch):
     assert find_file(FILE) is None
     path = fetch(FILE, "do this")
     assert path.read_bytes() == CONTENT and find_file(FILE) == path
@@ -57,7 +57,7 @@ def test_a_file_is_downloaded_once(hub, monkeypatch):
     assert hub.ranges == [None]
 
 
-def test_an_interrupted_download_is_resumed(hub, monkeypatch):
+def test_interrupted_download_is_resumed(hub, monkeypatch):
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 500)
     hub.cut_at = 3000
     assert fetch(FILE, "do this").read_bytes() == CONTENT
@@ -88,7 +88,7 @@ def test_error_for_a_missing_file_explains_how_to_get_it(hub, home, monkeypatch,
     assert f"'{home / 'assets/rvc_lightning/owner/name/folder/other.pth'}'. Or: do this" in text
 
 
-def test_a_server_that_is_gone_is_one_error_without_warnings(hub, monkeypatch, caplog, capfd):
+def test_server_that_is_gone_is_one_error_without_warnings(hub, monkeypatch, caplog, capfd):
     set_endpoint(monkeypatch, "http://127.0.0.1:9")
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     caplog.set_level("WARNING", "rvc_lightning")
@@ -115,20 +115,20 @@ def unresolved(hub, monkeypatch):
     close_session()
 
 
-def test_an_unresolved_host_name_is_reported_without_retries(unresolved):
+def test_unresolved_host_name_is_reported_without_retries(unresolved):
     with pytest.raises(
         DownloadError, match=r"downloaded \(the host name hub.invalid cannot be resolved; check the net"
     ):
         fetch(FILE, "do this")
 
 
-def test_an_unresolved_host_name_is_one_line_for_many_files(unresolved):
+def test_unresolved_host_name_is_one_line_for_many_files(unresolved):
     message = r"^1 of 1 file\(s\) cannot be downloaded: the host name hub\.invalid cannot be .* mirror$"
     with pytest.raises(AssetError, match=message):
         fetch_all({"a": FILE})
 
 
-def test_a_cached_file_needs_no_host_name(hub, monkeypatch):
+def test_cached_file_needs_no_host_name(hub, monkeypatch):
     path = fetch(FILE, "do this")
     monkeypatch.setattr("socket.getaddrinfo", fail_to_resolve)
     set_endpoint(monkeypatch, "http://hub.invalid")
@@ -136,7 +136,7 @@ def test_a_cached_file_needs_no_host_name(hub, monkeypatch):
     fetch_all({"a": FILE})
 
 
-def test_a_proxy_resolves_host_names(unresolved, monkeypatch):
+def test_proxy_resolves_host_names(unresolved, monkeypatch):
     calls = []
     monkeypatch.setattr("socket.getaddrinfo", lambda *args, **options: pytest.fail("the name is resolved here"))
     monkeypatch.setattr(
@@ -152,7 +152,7 @@ def test_a_proxy_resolves_host_names(unresolved, monkeypatch):
     assert [options["local_files_only"] for options in calls] == [False, True]
 
 
-def test_a_download_is_logged_and_shows_its_progress(hub, monkeypatch, caplog, capfd, tmp_path):
+def test_download_is_logged_and_shows_its_progress(hub, monkeypatch, caplog, capfd, tmp_path):
     # huggingface_hub then shows its bars without a terminal.
     monkeypatch.setenv("TQDM_POSITION", "-1")
     caplog.set_level("INFO", "rvc_lightning")
@@ -183,13 +183,13 @@ def test_error_names_all_missing_files_and_the_command_that_downloads_them(home)
 
 
 @pytest.mark.parametrize("name", ["pitch/rmvpe/rmvpe.pt", "pretrained/hifigan_nsf/v2/40000/generator"])
-def test_the_command_in_an_error_selects_the_file(home, name):
+def test_command_in_an_error_selects_the_file(home, name):
     with pytest.raises(DownloadError) as caught:
         fetch(known_files()[name], "do this")
     assert name in select_files([re.search(r"files=(\S+)", str(caught.value))[1]])
 
 
-def test_a_manual_download_needs_no_network(home):
+def test_manual_download_needs_no_network(home):
     path = home / "assets/rvc_lightning/owner/name/folder/weights.pth"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"another")
@@ -199,7 +199,7 @@ def test_a_manual_download_needs_no_network(home):
     assert fetch(FILE, "do this") == find_file(FILE) == path
 
 
-def test_a_manual_download_is_completed_beside_it(hub, home):
+def test_manual_download_is_completed_beside_it(hub, home):
     beside = HubFile("owner/name", "folder/config.json")
     hub.files["/owner/name/resolve/main/folder/config.json"] = b"{}"
     folder = home / "assets/rvc_lightning/owner/name/folder"
@@ -217,7 +217,7 @@ def test_download_to_a_folder(hub, home, tmp_path):
     assert find_file(FILE) is None and find_file(FILE, tmp_path / "usb") == path
 
 
-def test_a_failed_download_does_not_stop_the_others(hub, caplog):
+def test_failed_download_does_not_stop_the_others(hub, caplog):
     caplog.set_level("INFO")
     missing = HubFile("owner/name", "other.pth")
     wrong = HubFile("owner/name", "wrong.pth", sha256=SHA256)
@@ -245,7 +245,7 @@ def test_files_are_selected_by_parts_of_their_names():
             select_files([word])
 
 
-def test_the_table_is_complete():
+def test_table_is_complete():
     names = known_files()
     for name in names:
         kind, *rest = name.split("/")

@@ -73,12 +73,12 @@ def test_other_files_in_place_of_a_voice_or_an_index(tmp_path, name):
     assert str(caught.value).startswith(f"'{path}' cannot be read as an index: it is {description}")
 
 
-def test_the_zip_message_lists_the_files_to_use(tmp_path):
+def test_zip_message_lists_the_files_to_use(tmp_path):
     (tmp_path / "a.pth").write_bytes(FILES["zip"][0])
     assert describe_kind(tmp_path / "a.pth").endswith("use model/anna.pth, model/added_anna.index")
 
 
-def test_an_index_in_place_of_a_voice(tmp_path):
+def test_index_in_place_of_a_voice(tmp_path):
     index = faiss.IndexFlatL2(4)
     index.add(np.ones((3, 4), np.float32))
     path = save_index(index, tmp_path / "anna.pth")
@@ -87,20 +87,20 @@ def test_an_index_in_place_of_a_voice(tmp_path):
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_voice_in_place_of_an_index(tmp_path, legacy):
+def test_voice_in_place_of_an_index(tmp_path, legacy):
     torch.save({"a": torch.ones(3)}, tmp_path / "a.index", _use_new_zipfile_serialization=not legacy)
     assert describe_kind(tmp_path / "a.index") == PYTORCH
     with pytest.raises(VoiceError, match="cannot be read as an index: it is a PyTorch file"):
         RetrievalIndex.load(tmp_path / "a.index")
 
 
-def test_a_torchscript_model(tmp_path):
+def test_torchscript_model(tmp_path):
     torch.jit.save(torch.jit.script(torch.nn.ReLU()), tmp_path / "a.pth")
     with pytest.raises(VoiceError, match="cannot be read as a voice: it is a TorchScript model"):
         read_pickle(tmp_path / "a.pth", "voice")
 
 
-def test_a_model_of_the_onnx_package(tmp_path):
+def test_model_of_the_onnx_package(tmp_path):
     helper = pytest.importorskip("onnx.helper")
     graph = helper.make_graph([], "empty", [], [])
     (tmp_path / "a.pth").write_bytes(helper.make_model(graph).SerializeToString())

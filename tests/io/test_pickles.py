@@ -66,7 +66,7 @@ def test_containers_of_training_checkpoints(tmp_path):
     assert read["milestones"] == {3: 2, 5: 1}
 
 
-def test_a_name_from_the_memo_of_a_pickle(tmp_path):
+def test_name_from_the_memo_of_a_pickle(tmp_path):
     """`os.system`, by a name put together from memoized texts."""
     code = b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x940h\x00h\x01\x93\x8c\x02id\x85R."
     (tmp_path / "a.pth").write_bytes(code)
@@ -88,7 +88,7 @@ ALLOCATIONS = {
 @LINUX
 @pytest.mark.parametrize("write", [write_zip, lambda path, code: path.write_bytes(code)], ids=["zip", "plain"])
 @pytest.mark.parametrize("name", ALLOCATIONS)
-def test_a_small_file_that_allocates_gigabytes(tmp_path, name, write):
+def test_small_file_that_allocates_gigabytes(tmp_path, name, write):
     """146 bytes of a ZIP, or fewer: a call of an allocating function."""
     code = b"\x80\x02}X\x01\x00\x00\x00a" + ALLOCATIONS[name] + b"J" + struct.pack("<i", BYTES) + b"\x85Rs."
     write(tmp_path / "a.pth", code)
@@ -128,7 +128,7 @@ def test_keys_that_take_forever_to_hash(tmp_path, code, legacy):
         (-4, (4,), (1,)),
     ],
 )
-def test_a_tensor_that_claims_more_than_the_file_contains(tmp_path, numel, size, stride):
+def test_tensor_that_claims_more_than_the_file_contains(tmp_path, numel, size, stride):
     path = tmp_path / "voice.pth"
     write_claiming_voice(path, numel, size, stride)
     with limited_memory(), pytest.raises(VoiceError, match="cannot be read as a voice"):
@@ -136,7 +136,7 @@ def test_a_tensor_that_claims_more_than_the_file_contains(tmp_path, numel, size,
 
 
 @LINUX
-def test_a_legacy_file_that_claims_terabytes(tmp_path):
+def test_legacy_file_that_claims_terabytes(tmp_path):
     path = tmp_path / "voice.pth"
     write_legacy({"weight": {"emb_g.weight": torch.zeros(77777)}}, path)
     # The number of values in the pickles of the tensor and of its storage.
@@ -146,13 +146,13 @@ def test_a_legacy_file_that_claims_terabytes(tmp_path):
 
 
 @LINUX
-def test_a_text_that_claims_gigabytes(tmp_path):
+def test_text_that_claims_gigabytes(tmp_path):
     (tmp_path / "a.pth").write_bytes(b"\x80\x02}X" + struct.pack("<I", 2**32 - 1) + b"a")
     with limited_memory(), pytest.raises(VoiceError, match="cannot be read as a voice"):
         read_pickle(tmp_path / "a.pth", "voice")
 
 
-def test_a_compressed_file(tmp_path):
+def test_compressed_file(tmp_path):
     path = tmp_path / "voice.pth"
     write_claiming_voice(path, 4, (4,), (1,), zipfile.ZIP_DEFLATED)
     with pytest.raises(VoiceError, match=r"is compressed, which torch\.save never does"):
@@ -197,14 +197,14 @@ def test_other_values_than_a_dict(tmp_path, content):
         read_pickle(tmp_path / "a.pth", "voice")
 
 
-def test_a_pickle_that_torch_did_not_write(tmp_path):
+def test_pickle_that_torch_did_not_write(tmp_path):
     (tmp_path / "a.pth").write_bytes(pickle.dumps({"a": 1}, protocol=2))
     with pytest.raises(VoiceError, match=r"a\.pth' cannot be read as a voice"):
         read_pickle(tmp_path / "a.pth", "voice")
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_folder_name_that_is_not_utf8(tmp_path, legacy):
+def test_folder_name_that_is_not_utf8(tmp_path, legacy):
     path = tmp_path / os.fsdecode(b"caf\xe9") / "a.pth"
     path.parent.mkdir()
     with path.open("wb") as stream:

@@ -59,7 +59,7 @@ def test_drift_is_followed_without_gaps(engine_ppm, device_ppm, device_rate):
     assert jumps(played) < 1.01 * np.pi * 200 / device_rate
 
 
-def test_a_late_block_is_bridged_and_counted():
+def test_late_block_is_bridged_and_counted():
     buffer = PlayBuffer(48000, 48000, 0.03)
     clocks = Clocks(buffer, 48000, 48000)
     clocks.run(1.0)
@@ -71,7 +71,7 @@ def test_a_late_block_is_bridged_and_counted():
     assert 0.03 < buffer.target_seconds < 0.12
 
 
-def test_a_longer_gap_fades_to_silence_and_nothing_is_lost():
+def test_longer_gap_fades_to_silence_and_nothing_is_lost():
     buffer = PlayBuffer(48000, 48000, 0.03)
     clocks = Clocks(buffer, 48000, 48000)
     clocks.run(1.0)

@@ -163,7 +163,7 @@ def test_speech_comes_out_converted(server, voice, live, tmp_path):
     assert distance(mels(recorded, recorded_rate), mels(spoken, spoken_rate)) < 0.5
 
 
-def test_a_device_that_comes_back_is_taken_up_again(server, live, tmp_path):
+def test_device_that_comes_back_is_taken_up_again(server, live, tmp_path):
     one = live("input=microphone", "output=loudspeaker")
     server.unplug("microphone")
     one.see("A device has vanished: ALSA: microphone; waiting for it")

@@ -62,7 +62,7 @@ def test_mute_is_silence_and_gains_are_decibels():
     np.testing.assert_allclose(processed(engine(output_gain_db=-6.0206), audio), plain / 2, atol=1e-5)
 
 
-def test_the_gate_silences_what_is_quiet_and_keeps_what_is_not():
+def test_gate_silences_what_is_quiet_and_keeps_what_is_not():
     loud = 0.3 * np.sin(2 * np.pi * 200 * np.arange(16000) / 16000).astype(np.float32)
     quiet = 0.001 * loud
     one = engine(output_rate=16000, gate_db=-50, bypass=True)
@@ -79,7 +79,7 @@ def test_the_gate_silences_what_is_quiet_and_keeps_what_is_not():
     ],
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
-def test_a_change_is_heard_and_makes_no_click(no_noise, change):
+def test_change_is_heard_and_makes_no_click(no_noise, change):
     tone = (0.5 * np.sin(2 * np.pi * 200 * np.arange(24000) / 16000)).astype(np.float32)
     steady, one = engine(), engine()
     expected = processed(steady, tone)
@@ -95,7 +95,7 @@ def test_a_change_is_heard_and_makes_no_click(no_noise, change):
     assert jumps(np.concatenate([before, after])[RATE // 4 :]) <= 1.3 * settled
 
 
-def test_an_invalid_change_changes_nothing():
+def test_invalid_change_changes_nothing():
     audio, one, steady = speech(0.5), engine(), engine()
     for values, message in (
         ({"speaker": 99}, "speaker=99"),
@@ -111,7 +111,7 @@ def test_an_invalid_change_changes_nothing():
     np.testing.assert_array_equal(processed(one, audio), processed(steady, audio))
 
 
-def test_a_voice_that_cannot_be_loaded_is_reported_and_the_old_one_stays():
+def test_voice_that_cannot_be_loaded_is_reported_and_the_old_one_stays():
     audio, one, steady = speech(0.5), engine(), engine()
     one.change({"voice": "none.pth"})
     settle(one)

@@ -75,7 +75,7 @@ def test_invalid_settings_write_nothing(augment, override, message, tmp_path):
     assert not (tmp_path / "speakers").exists()
 
 
-def test_a_folder_that_is_not_empty(augment):
+def test_folder_that_is_not_empty(augment):
     folder = augment("synthesizers=[]", "paces=[]")
     before = sorted(folder.rglob("*"))
     with pytest.raises(ConfigurationError, match="is not empty"):
@@ -83,7 +83,7 @@ def test_a_folder_that_is_not_empty(augment):
     assert sorted(folder.rglob("*")) == before
 
 
-def test_an_empty_table(augment, tmp_path):
+def test_empty_table(augment, tmp_path):
     (tmp_path / "table.csv").write_text("path,speaker,transcript\n")
     with pytest.raises(ConfigurationError, match="lists no recordings"):
         augment()

@@ -46,7 +46,7 @@ def test_write_and_read_a_manifest(tmp_path):
     assert read_manifest(tmp_path) == written
 
 
-def test_a_folder_that_is_not_a_corpus(tmp_path):
+def test_folder_that_is_not_a_corpus(tmp_path):
     with pytest.raises(DatasetError, match="is not a corpus"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.jsonl").write_text('{"audio": "a", "place": "b"}')
@@ -90,7 +90,7 @@ def test_partners_are_at_the_same_position_in_a_phone():
     assert _phones(View(slow, 0.5, 2.0), 90).tolist() == [aa] * 12 + [iy] * 25 + [NO_FRAME] * 53
 
 
-def test_a_view_is_resampled():
+def test_view_is_resampled():
     speech = Speech("a", np.arange(1000, dtype=np.int16), np.array([0]), np.array([0.0, 1.0]))
     audio = View(speech, 100 / SAMPLE_RATE, 1.5).audio(800) * 2**15
     np.testing.assert_allclose(audio[:599], 100 + 1.5 * np.arange(599), rtol=1e-6)

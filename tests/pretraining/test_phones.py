@@ -10,7 +10,7 @@ def test_names_of_flite():
     assert from_arpabet(segments) == [("pau", 0.2), ("ah", 0.3), ("t", 0.4), ("pau", 0.5)]
 
 
-def test_a_mnemonic_of_two_phones():
+def test_mnemonic_of_two_phones():
     assert from_espeak([("A@", 0.2), (";", 0.25), ("t#", 0.3), ("I2", 0.4)]) == [
         ("aa", 0.1), ("r", 0.2), ("t", 0.3), ("ih", 0.4)
     ]  # fmt: skip

@@ -45,7 +45,7 @@ def test_times_of_espeak():
     assert [phone for phone, _ in speech.segments][:6] == ["dh", "ah", "b", "l", "ae", "k"]
 
 
-def test_a_missing_program(monkeypatch):
+def test_missing_program(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ConfigurationError, match="requires the program flite"):
         synthesize_flite("slt", "Hello.", random.Random(0))

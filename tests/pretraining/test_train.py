@@ -47,7 +47,7 @@ def test_train_and_resume(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_hostile_checkpoint_runs_no_code(tmp_path):
+def test_hostile_checkpoint_runs_no_code(tmp_path):
     class Calling:
         def __reduce__(self):
             return Path.touch, (tmp_path / "ran",)
@@ -61,7 +61,7 @@ def test_a_hostile_checkpoint_runs_no_code(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_is_saved(tmp_path, monkeypatch):
+def test_interrupted_run_is_saved(tmp_path, monkeypatch):
     make_corpus(tmp_path / "corpus")
     monkeypatch.setattr(PhoneticTraining, "on_train_batch_end", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(SystemExit) as end:
@@ -109,7 +109,7 @@ def test_every_parameter_has_a_gradient():
     assert all(p.grad is not None and p.grad.any() for p in module.network.parameters())
 
 
-def test_a_damaged_file_and_another_version(tmp_path):
+def test_damaged_file_and_another_version(tmp_path):
     (tmp_path / "broken.pt").write_bytes(b"nothing")
     with pytest.raises(ConfigurationError, match=r"broken\.pt is not a phonetic encoder"):
         build_content_encoder("phonetic", path=str(tmp_path / "broken.pt"))

@@ -80,7 +80,7 @@ def test_names_that_are_not_utf8(tmp_path):
 @pytest.mark.parametrize(
     "index", [f"{ADDED}.index", f"{ADDED}_v2.index", "added.index", "index.index", "IVF7_Flat.index"]
 )
-def test_an_index_without_a_name_belongs_to_the_only_voice(tmp_path, index):
+def test_index_without_a_name_belongs_to_the_only_voice(tmp_path, index):
     voice = tmp_path / "anna_e20_s40.pth"
     touch(
         tmp_path,
@@ -118,7 +118,7 @@ def test_indexes_of_other_voices_are_no_candidates(tmp_path):
     assert "if it is one of carol.index, choose it" in explain_no_index(tmp_path / "anna.pth")
 
 
-def test_the_nearest_name_is_preferred(tmp_path, caplog):
+def test_nearest_name_is_preferred(tmp_path, caplog):
     added = [f"added_IVF{lists}_Flat_nprobe_1_anna_v{version}.index" for lists, version in ((12, 1), (12, 2))]
     touch(tmp_path, *added)
     assert find_index(tmp_path / "anna_e10_s20.pth").name == added[1]

@@ -46,14 +46,14 @@ def test_index_rate_zero_returns_the_source(reference):
     assert_close(reference.mix(query, 0.0), query, atol=0, rtol=0)
 
 
-def test_a_stored_vector_is_unchanged():
+def test_stored_vector_is_unchanged():
     features = features_of(400)
     index = RetrievalIndex(build_index(features, 0))
     np.testing.assert_allclose(index.mix(features, 1.0), features, atol=1e-5)
     np.testing.assert_allclose(RetrievalIndex(build_index(features * 0, 0)).mix(features * 0, 0.5), features * 0)
 
 
-def test_a_feature_without_neighbours_is_unchanged():
+def test_feature_without_neighbours_is_unchanged():
     # One centre is near the query, but all vectors are in the list of the other.
     quantizer = faiss.IndexFlatL2(2)
     quantizer.add(np.array([[0, 0], [10, 10]], np.float32))
@@ -154,7 +154,7 @@ def test_centres_are_found_in_batches():
     assert np.square(centres - sounds[nearest]).sum(1).mean() < 16
 
 
-def test_a_flat_index_is_exact(tmp_path):
+def test_flat_index_is_exact(tmp_path):
     features = features_of(3000)
     path = save_index(build_index(features, 0, make_index_config(kind="flat")), tmp_path / "a.index")
     theirs = faiss.read_index(str(path))
@@ -175,7 +175,7 @@ def test_long_recordings_are_mixed_in_blocks(monkeypatch):
     np.testing.assert_allclose(index.mix(query, 0.5), whole, atol=1e-6)
 
 
-def test_an_index_file_is_read_on_first_use(tmp_path):
+def test_index_file_is_read_on_first_use(tmp_path):
     path = save_index(build_index(features_of(80), 0), tmp_path / "a.index")
     index = RetrievalIndex.load(path)
     assert (index.rows, index.content_dim) == (80, 16)
@@ -235,7 +235,7 @@ def test_files_of_other_kinds(tmp_path, golden):
         RetrievalIndex.load(tmp_path / "folder")
 
 
-def test_an_empty_index(tmp_path):
+def test_empty_index(tmp_path):
     index = build_index(features_of(80), 0)
     index.reset()
     with pytest.raises(VoiceError, match="contains no vectors"):
@@ -248,7 +248,7 @@ def test_number_of_channels_is_checked(reference):
         reference.check_fits(256)
 
 
-def test_a_folder_name_that_is_not_utf8(tmp_path):
+def test_folder_name_that_is_not_utf8(tmp_path):
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     features = features_of(80)
     index = RetrievalIndex.load(save_index(build_index(features, 0), folder / "a.index"))

@@ -81,7 +81,7 @@ def test_truncated_anywhere(file):
 
 
 @pytest.mark.parametrize("value", [-1, 0, 3, 5, 2**31 - 1])
-def test_a_wrong_number_of_channels(file, value):
+def test_wrong_number_of_channels(file, value):
     check_rejected(change(file, CHANNELS, "<i", value))
 
 
@@ -92,17 +92,17 @@ def test_sizes_of_terabytes(file, place, value):
 
 
 @pytest.mark.parametrize("value", [79, 81])
-def test_a_wrong_number_of_rows(file, value):
+def test_wrong_number_of_rows(file, value):
     check_rejected(change(file, COUNT, "<q", value), f"its header claims {value} vectors, its lists 80")
 
 
-def test_an_id_out_of_range(file):
+def test_id_out_of_range(file):
     content = file.read_bytes()
     change(file, len(content) - 8, "<q", 2**33)
     check_rejected(file, "not numbered from 0 on")
 
 
-def test_a_byte_changed_anywhere(file):
+def test_byte_changed_anywhere(file):
     """Either an error is raised or faiss reads an index, at worst with another value of a vector."""
     whole = file.read_bytes()
     for place in range(0, len(whole), 7):

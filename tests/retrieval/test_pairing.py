@@ -61,7 +61,7 @@ def test_damaged_features(tmp_path):
         _ = features.fingerprint
 
 
-def test_an_index_is_rebuilt_when_features_or_settings_change(tmp_path, path):
+def test_index_is_rebuilt_when_features_or_settings_change(tmp_path, path):
     features = write_dataset(tmp_path / "data")
     assert update(path, features)
     assert sorted(file.name for file in path.parent.iterdir()) == ["anna.index", "anna.index.json"]
@@ -73,7 +73,7 @@ def test_an_index_is_rebuilt_when_features_or_settings_change(tmp_path, path):
     assert read_header(path).rows == 20 + 21 + 22 + 23 + 24
 
 
-def test_an_index_of_another_tool_is_rebuilt(tmp_path, path):
+def test_index_of_another_tool_is_rebuilt(tmp_path, path):
     features = write_dataset(tmp_path / "data")
     update(path, features)
     theirs = np.random.default_rng(5).standard_normal((86, DIM)).astype(np.float32)
@@ -85,7 +85,7 @@ def test_an_index_of_another_tool_is_rebuilt(tmp_path, path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"features": 1, "more": 2}'])
-def test_a_damaged_origin_is_unknown(tmp_path, path, text):
+def test_damaged_origin_is_unknown(tmp_path, path, text):
     features = write_dataset(tmp_path / "data")
     update(path, features)
     path.with_name("anna.index.json").write_text(text)
@@ -100,7 +100,7 @@ def test_remove_an_index_and_its_origin(tmp_path, path):
     assert list(path.parent.iterdir()) == []
 
 
-def test_an_index_of_other_features_than_those_of_the_voice(tmp_path, path, caplog):
+def test_index_of_other_features_than_those_of_the_voice(tmp_path, path, caplog):
     features = write_dataset(tmp_path / "data")
     update(path, features)
     check_origin(path, "spectral", None)

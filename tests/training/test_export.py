@@ -17,7 +17,7 @@ from rvc_lightning.training.export import export_checkpoint
 pytestmark = pytest.mark.slow
 
 
-def test_a_replaced_voice_is_reported_and_kept(make_module, dataset, tmp_path, caplog):
+def test_replaced_voice_is_reported_and_kept(make_module, dataset, tmp_path, caplog):
     caplog.set_level("INFO", "rvc_lightning.training.export")
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
     trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
@@ -50,7 +50,7 @@ def test_a_replaced_voice_is_reported_and_kept(make_module, dataset, tmp_path, c
     Voice.load(path)
 
 
-def test_the_best_checkpoint_of_a_run_folder_is_exported(make_module, dataset, tmp_path, monkeypatch):
+def test_best_checkpoint_of_a_run_folder_is_exported(make_module, dataset, tmp_path, monkeypatch):
     keep = LastCheckpoint(str(tmp_path / "run" / "checkpoints"), every_n_epochs=1)
     trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
     monkeypatch.chdir(tmp_path)

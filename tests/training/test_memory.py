@@ -61,7 +61,7 @@ def split_by(items, sizes):
     return [list(islice(rest, size)) for size in sizes]
 
 
-def test_the_remainder_of_an_epoch_is_a_step(tmp_path):
+def test_remainder_of_an_epoch_is_a_step(tmp_path):
     """13 slices in steps of 8: the second step has 5 of them, in batches of 4 and 1."""
     seen = []
 
@@ -77,7 +77,7 @@ def test_the_remainder_of_an_epoch_is_a_step(tmp_path):
     assert all(parameter.grad is None for parameter in module.parameters())
 
 
-def test_a_limit_of_frames_splits_batches_within_the_same_step(tmp_path, no_noise):
+def test_limit_of_frames_splits_batches_within_the_same_step(tmp_path, no_noise):
     write_tiny_dataset(tmp_path)
     settings = {"accumulate_grad_batches": 2, "held_out": 0.0}
     free, capped = tiny_module(SGD), tiny_module(SGD)
@@ -150,7 +150,7 @@ def test_activation_checkpointing_gives_the_same_gradients_with_less_memory():
     assert peaks["all"] < peaks["generator"] < 0.9 * peaks["none"]
 
 
-def test_a_copy_recomputes_its_own_activations():
+def test_copy_recomputes_its_own_activations():
     """Averaged weights are a copy of the networks."""
     module = tiny_module(SGD, checkpoint_activations="all")
     module.configure_model()
@@ -165,7 +165,7 @@ def test_a_copy_recomputes_its_own_activations():
     torch.testing.assert_close(module.discriminator(waveform)[0].score, before)
 
 
-def test_an_unknown_part_is_rejected():
+def test_unknown_part_is_rejected():
     config = composed("model.checkpoint_activations=some")
     header = DatasetHeader(config.model.synthesizer.sample_rate, {}, {"dim": 768})
     with pytest.raises(ConfigurationError, match="none, generator, all"):
@@ -211,7 +211,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
-def test_a_lack_of_memory_is_a_line_with_advice(error, monkeypatch, tmp_path, caplog):
+def test_lack_of_memory_is_a_line_with_advice(error, monkeypatch, tmp_path, caplog):
     write_tiny_dataset(tmp_path)
     keep, module = LastCheckpoint(str(tmp_path), every_n_epochs=1), tiny_module(SGD)
     generate = module.generate
@@ -249,7 +249,7 @@ def test_other_errors_are_raised_unchanged(monkeypatch):
 
 
 @pytest.mark.parametrize("num_replicas", [1, 2])
-def test_the_first_batch_of_a_run_needs_the_most_memory(num_replicas):
+def test_first_batch_of_a_run_needs_the_most_memory(num_replicas):
     lengths = torch.randint(40, 900, (203,), generator=torch.Generator().manual_seed(0)).tolist()
 
     def epoch(number):

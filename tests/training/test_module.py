@@ -116,7 +116,7 @@ def test_losses_and_gradients_before_the_discriminator_steps(golden, golden_step
         torch.testing.assert_close(parameter.grad, expected, atol=1e-3 * largest, rtol=0)
 
 
-def test_a_whole_step_in_the_order_of_other_tools(golden_step, no_noise, content_as_stored):
+def test_whole_step_in_the_order_of_other_tools(golden_step, no_noise, content_as_stored):
     module, batch, table, _ = golden_step
     expected = table["full_step"]
     optimizer = ADAMW(module.discriminator.parameters())

@@ -67,7 +67,7 @@ def test_losses_spectra_and_phase_are_float32_under_autocast(monkeypatch):
     torch.testing.assert_close(spectrum, module.spectrogram_of(batch), atol=0, rtol=0)
 
 
-def test_the_phase_is_float32_under_autocast(monkeypatch):
+def test_phase_is_float32_under_autocast(monkeypatch):
     patch_draws(monkeypatch)
     source, f0_hz = HarmonicSource(24000, HOP), torch.full((1, 1000), 220.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -89,7 +89,7 @@ def test_all_weights_and_rows_of_the_speaker_table_are_loaded(pair):
         ),
     ],
 )
-def test_a_mismatch_names_the_settings_and_a_few_tensors(pair, changes, settings):
+def test_mismatch_names_the_settings_and_a_few_tensors(pair, changes, settings):
     config = quick_config(**{"speaker_count": 109} | changes)
     pretrained, module = read_pretrained(files_of(*pair), config), module_of(config)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -100,7 +100,7 @@ def test_a_mismatch_names_the_settings_and_a_few_tensors(pair, changes, settings
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
-def test_a_mismatch_of_the_discriminator_is_reported(pair):
+def test_mismatch_of_the_discriminator_is_reported(pair):
     config = quick_config(speaker_count=109)
     module = module_of(config, DiscriminatorConfig(periods=(2, 3, 5), period_channels=(2, 2), scale_channels=(2,) * 6,
                                                    scale_groups=(1,) * 6))  # fmt: skip
@@ -108,7 +108,7 @@ def test_a_mismatch_of_the_discriminator_is_reported(pair):
         read_pretrained(files_of(*pair), config).load_into(module)
 
 
-def test_a_voice_is_a_generator_with_a_random_posterior_encoder(tmp_path, caplog):
+def test_voice_is_a_generator_with_a_random_posterior_encoder(tmp_path, caplog):
     config = quick_config()
     path = make_voice(config).save(tmp_path / "voice.pth")
     module = module_of(config)
@@ -121,7 +121,7 @@ def test_a_voice_is_a_generator_with_a_random_posterior_encoder(tmp_path, caplog
     assert "posterior encoder" in caplog.text and "discriminator starts from random weights" in caplog.text
 
 
-def test_a_diverged_file_is_rejected(pair):
+def test_diverged_file_is_rejected(pair):
     content = torch.load(pair[0], weights_only=True)
     content["model"]["flow.flows.0.pre.bias"][0] = torch.nan
     torch.save(content, pair[0])
@@ -179,7 +179,7 @@ def test_no_pretrained_networks():
     assert read_pretrained(PretrainedConfig(), quick_config()) is None
 
 
-def test_the_shipped_base_voice_is_small_and_fits_the_quickstart(tmp_path):
+def test_shipped_base_voice_is_small_and_fits_the_quickstart(tmp_path):
     config = composed("+experiment=quickstart", run=str(tmp_path))
     folder = ASSETS / "base"
     assert sum(path.stat().st_size for path in folder.glob("*.pth")) <= LARGEST_BYTES
@@ -194,7 +194,7 @@ def test_the_shipped_base_voice_is_small_and_fits_the_quickstart(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_can_be_exported_as_a_pair_for_other_runs(tmp_path, recordings):
+def test_run_can_be_exported_as_a_pair_for_other_runs(tmp_path, recordings):
     for speaker, name in (("ben", "11"), ("carla", "10")):
         (recordings / speaker).mkdir()
         (recordings / f"{name}.flac").rename(recordings / speaker / f"{name}.flac")
@@ -237,7 +237,7 @@ def test_a_run_can_be_exported_as_a_pair_for_other_runs(tmp_path, recordings):
         (["model=small", "discriminator.periods=[2,3]"], "'model.discriminator.periods=[2,3]'"),
     ],
 )
-def test_the_command_for_a_pair_uses_named_choices(tmp_path, overrides, expected):
+def test_command_for_a_pair_uses_named_choices(tmp_path, overrides, expected):
     overrides = [override.replace("discriminator.", "model.discriminator.") for override in overrides]
     config = composed(*overrides, run=str(tmp_path))
     sizes = {name: OmegaConf.to_container(config.model[name]) for name in ("synthesizer", "discriminator")}
@@ -249,7 +249,7 @@ def test_the_command_for_a_pair_uses_named_choices(tmp_path, overrides, expected
 
 
 @pytest.mark.slow
-def test_a_diverged_pair_is_not_written(tmp_path, recordings):
+def test_diverged_pair_is_not_written(tmp_path, recordings):
     config = small_run(tmp_path, recordings, "showcase=null", "trainer.max_epochs=1", "data.held_out=0")
     run_training(config)
     checkpoint = tmp_path / "run/checkpoints/last.ckpt"
@@ -265,14 +265,14 @@ def test_a_diverged_pair_is_not_written(tmp_path, recordings):
     ("override", "setting"),
     [("model=full", "model="), ("content=spectral", "content="), ("sample_rate=40k", "sample_rate=")],
 )
-def test_a_mismatch_is_reported_before_preparation(tmp_path, override, setting):
+def test_mismatch_is_reported_before_preparation(tmp_path, override, setting):
     config = composed("+experiment=quickstart", override, f"paths.root={tmp_path}", run=str(tmp_path / "run"))
     with pytest.raises(VoiceError, match=rf"G\.pth' does not match .*change .*{setting}.*pretrained=none"):
         workflow.train(config)
     assert {path.name for path in tmp_path.rglob("*")} <= {"run", LOCK_NAME}
 
 
-def test_a_voice_without_posterior_encoder_fits(tmp_path, pair):
+def test_voice_without_posterior_encoder_fits(tmp_path, pair):
     config = quick_config(speaker_count=109)
     make_voice(config).save(tmp_path / "voice.pth")
     read_pretrained(files_of(tmp_path / "voice.pth"), config).check_fits(config)

@@ -64,12 +64,12 @@ ALTERED = {
 }
 
 
-def test_a_checkpoint_of_this_training_is_accepted(saved, make_module):
+def test_checkpoint_of_this_training_is_accepted(saved, make_module):
     check(saved, read_checkpoint(saved), make_module())
 
 
 @pytest.mark.parametrize("alter", ALTERED.values(), ids=ALTERED)
-def test_an_altered_checkpoint_is_rejected_in_one_line(saved, make_module, alter):
+def test_altered_checkpoint_is_rejected_in_one_line(saved, make_module, alter):
     content = read_checkpoint(saved)
     alter(content)
     with pytest.raises(VoiceError, match=r"last\.ckpt") as error:
@@ -87,7 +87,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("alter", DAMAGED.values(), ids=DAMAGED)
-def test_a_damaged_checkpoint_is_rejected_when_it_is_read(saved, tmp_path, alter):
+def test_damaged_checkpoint_is_rejected_when_it_is_read(saved, tmp_path, alter):
     content = read_checkpoint(saved)
     alter(content)
     torch.save(content, tmp_path / "altered.ckpt")
@@ -101,7 +101,7 @@ def test_fewer_epochs_than_completed_are_rejected(saved, make_module):
         check_resumable(saved, content, make_module(), trainer_for(max_epochs=1))
 
 
-def test_a_checkpoint_of_other_networks_is_rejected_with_the_difference(saved, make_module):
+def test_checkpoint_of_other_networks_is_rejected_with_the_difference(saved, make_module):
     content = read_checkpoint(saved)
     content[CHECKPOINT_KEY]["synthesizer"]["initial_channels"] = 99
     with pytest.raises(VoiceError, match="initial_channels was 99, is 16"):

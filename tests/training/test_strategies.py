@@ -79,7 +79,7 @@ def test_gradients_are_reduced_once_per_step_and_network(trained, strategy):
     assert seen["steps"] == 2 and seen["reductions"] == 2 * seen["steps"]
 
 
-def test_an_error_on_one_rank_ends_all(tmp_path):
+def test_error_on_one_rank_ends_all(tmp_path):
     write_tiny_dataset(tmp_path)
     # Here Lightning starts the second rank, from the command line.
     outcome = run_ranks([], tmp_path, tmp_path, "ddp", "--fail")
@@ -127,7 +127,7 @@ def test_contradicting_settings_are_rejected(overrides, message):
         build_trainer(composed(*SEVERAL, *overrides))
 
 
-def test_a_sweep_starts_its_ranks_itself(monkeypatch):
+def test_sweep_starts_its_ranks_itself(monkeypatch):
     monkeypatch.setattr(building, "is_sweep", lambda: True)
     with pytest.raises(ConfigurationError, match="submitit_slurm"):
         build_trainer(composed(*SEVERAL, "strategy=ddp"))
@@ -144,7 +144,7 @@ def test_fewer_devices_than_processes_are_rejected(monkeypatch):
     assert build_trainer(composed(*SEVERAL, "strategy=ddp")).world_size == 2
 
 
-def test_a_module_can_be_sent_to_a_spawned_process():
+def test_module_can_be_sent_to_a_spawned_process():
     module = tiny_module(ADAMW)
     copy = pickle.loads(pickle.dumps(module))
     for name, tensor in module.state_dict().items():

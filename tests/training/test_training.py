@@ -54,7 +54,7 @@ def test_short_epochs_log_throughput_and_gradient_norms(make_module, dataset, tm
 
 
 @pytest.mark.parametrize("first", [2, 5])
-def test_the_step_limit_includes_steps_before_a_resume(make_module, dataset, tmp_path, first):
+def test_step_limit_includes_steps_before_a_resume(make_module, dataset, tmp_path, first):
     keep = LastCheckpoint(str(tmp_path))
     for limit, expected in ((first, first), (5, 5), (5, 5)):
         module = make_module()
@@ -107,7 +107,7 @@ def test_accumulating_two_batches_equals_one_of_twice_the_size(make_module, no_n
     assert moved > 1e-4
 
 
-def test_a_step_updates_both_networks_and_clears_the_gradients(make_module):
+def test_step_updates_both_networks_and_clears_the_gradients(make_module):
     module = make_module()
     before = copy.deepcopy(module.state_dict())
     run_steps(module, [[collate(random_batch(2))]])
@@ -137,7 +137,7 @@ def test_gradients_are_clipped(make_module, algorithm, limit):
     assert len(seen) == 2 and max(seen) <= limit * 1.001
 
 
-def test_the_discriminator_can_start_later(make_module):
+def test_discriminator_can_start_later(make_module):
     module = make_module(adversarial_from_step=1)
     before = copy.deepcopy(module.discriminator.state_dict())
     run_steps(module, [[collate(random_batch(2))]])
@@ -147,7 +147,7 @@ def test_the_discriminator_can_start_later(make_module):
     assert any(not torch.equal(tensor, before[name]) for name, tensor in module.discriminator.state_dict().items())
 
 
-def test_an_offset_is_penalized_before_the_discriminator_starts(make_module):
+def test_offset_is_penalized_before_the_discriminator_starts(make_module):
     module = make_module()
     generated = module.generate(collate(random_batch(2)))
     shifted = generated._replace(fake=generated.fake + 0.25)
@@ -180,7 +180,7 @@ def test_each_item_is_generated_from_its_recording_or_from_content(make_module):
     torch.testing.assert_close(mixed, torch.stack([recorded[0], expected[1], recorded[2]]))
 
 
-def test_a_share_above_one_is_rejected():
+def test_share_above_one_is_rejected():
     with pytest.raises(ConfigurationError, match=r"from_content_share=1\.5"):
         training_config(from_content_share=1.5)
 
@@ -218,7 +218,7 @@ def test_other_precisions_train(make_module, dataset, precision):
     assert float(trainer.callback_metrics["val/mel"]) > 0
 
 
-def test_the_learning_rate_decays_once_per_epoch_across_a_resume(make_module, dataset, tmp_path):
+def test_learning_rate_decays_once_per_epoch_across_a_resume(make_module, dataset, tmp_path):
     rates = []
 
     class Watch(Callback):
@@ -235,7 +235,7 @@ def test_the_learning_rate_decays_once_per_epoch_across_a_resume(make_module, da
 
 
 @pytest.mark.parametrize("kill_at", [4, 6])
-def test_a_run_stopped_by_a_signal_resumes_with_the_next_batch(make_module, dataset, tmp_path, kill_at):
+def test_run_stopped_by_a_signal_resumes_with_the_next_batch(make_module, dataset, tmp_path, kill_at):
     """Also in the last step of an epoch, whose end lowers the learning rate."""
     seen = []
 
@@ -266,7 +266,7 @@ def test_a_run_stopped_by_a_signal_resumes_with_the_next_batch(make_module, data
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_a_checkpoint_becomes_a_voice(make_module, dataset, tmp_path):
+def test_checkpoint_becomes_a_voice(make_module, dataset, tmp_path):
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
     module = make_module()
     trainer_for(callbacks=[keep]).fit(module, data_of(dataset))
@@ -303,7 +303,7 @@ def assert_the_same_voice_is_loaded(checkpoint, voice, run):
     assert len(hashes) == 1
 
 
-def test_an_index_is_exported_once_and_alone(make_module, dataset, tmp_path):
+def test_index_is_exported_once_and_alone(make_module, dataset, tmp_path):
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
     trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
     exported = export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset)
@@ -322,7 +322,7 @@ def test_an_index_is_exported_once_and_alone(make_module, dataset, tmp_path):
     assert not (tmp_path / "again").exists()
 
 
-def test_a_diverged_checkpoint_is_not_exported(make_module, dataset, tmp_path):
+def test_diverged_checkpoint_is_not_exported(make_module, dataset, tmp_path):
     """Other tools do not detect overflow in half precision."""
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
     module = make_module()
@@ -399,7 +399,7 @@ def assert_everything_is_logged(folder, config, score):
     assert events.Scalars("best/val/mel")[0].value == pytest.approx(score)
 
 
-def test_a_run_resumes_in_its_folder(tmp_path, recordings, caplog):
+def test_run_resumes_in_its_folder(tmp_path, recordings, caplog):
     """After a crash, with the run folder as checkpoint."""
     caplog.set_level("INFO")
     changes = ["showcase=null", "trainer.max_epochs=2", "callbacks.last.every_n_steps=1"]
@@ -423,7 +423,7 @@ def test_a_run_resumes_in_its_folder(tmp_path, recordings, caplog):
     assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
 
 
-def test_a_resumed_run_keeps_its_speakers(tmp_path, recordings):
+def test_resumed_run_keeps_its_speakers(tmp_path, recordings):
     (recordings / "ben").mkdir()
     (recordings / "11.flac").rename(recordings / "ben" / "11.flac")
     (recordings / "carla").mkdir()
@@ -442,7 +442,7 @@ def test_a_resumed_run_keeps_its_speakers(tmp_path, recordings):
 
 
 @pytest.mark.parametrize("change", ["name=spectral", "edition=1"])
-def test_a_run_resumes_only_with_its_content_features(tmp_path, recordings, change):
+def test_run_resumes_only_with_its_content_features(tmp_path, recordings, change):
     config = small_run(tmp_path, recordings, "showcase=null", "trainer.max_epochs=1")
     prepare_dataset(config)
     run_training(config)
@@ -471,7 +471,7 @@ def test_callbacks_ema_averages_the_weights(tmp_path, recordings):
         (["checkpoint=no.ckpt"], "no.ckpt"),
     ],
 )
-def test_a_mistake_of_the_user_is_one_clear_error(tmp_path, recordings, overrides, message):
+def test_mistake_of_the_user_is_one_clear_error(tmp_path, recordings, overrides, message):
     with pytest.raises(RVCError, match=message):
         workflow.train(small_run(tmp_path, recordings, *overrides))
     assert not (tmp_path / "voices").exists()

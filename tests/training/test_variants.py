@@ -84,13 +84,13 @@ def test_refinegan_trains_in_other_precisions(tmp_path, recordings, prepared, pr
         (["data.batch_size=0"], "batch_size=0"),
     ],
 )
-def test_a_contradiction_is_rejected_before_preparation(tmp_path, recordings, overrides, message):
+def test_contradiction_is_rejected_before_preparation(tmp_path, recordings, overrides, message):
     with pytest.raises(ConfigurationError, match=message):
         workflow.train(small_run(tmp_path, recordings, *overrides))
     assert not (tmp_path / "datasets").exists()
 
 
-def test_the_refinegan_experiment_sets_generator_discriminator_and_losses():
+def test_refinegan_experiment_sets_generator_discriminator_and_losses():
     model = composed("+experiment=refinegan").model
     assert (model.synthesizer.generator, model.mel_loss) == ("refinegan", "multi_scale")
     assert model.loss_weights.mel == 15 and len(model.discriminator.resolutions) == 3
@@ -124,7 +124,7 @@ def make_module(tiny_synthesizer, tiny_discriminator):
     return make
 
 
-def test_the_validation_metric_does_not_depend_on_the_mel_loss(make_module):
+def test_validation_metric_does_not_depend_on_the_mel_loss(make_module):
     """Runs are compared by val/mel, so it has one scale with any loss."""
     single, several = make_module(mel_loss="single"), make_module(mel_loss="multi_scale")
     real, fake = torch.rand(2, 1, 4800), torch.rand(2, 1, 4800)

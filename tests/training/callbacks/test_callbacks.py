@@ -28,7 +28,7 @@ from rvc_lightning.voice.voice import Voice
 
 
 @pytest.mark.slow
-def test_the_average_is_validated_and_exported_and_training_is_the_same(make_module, dataset, tmp_path):
+def test_average_is_validated_and_exported_and_training_is_the_same(make_module, dataset, tmp_path):
     means, validated, name = [], [], "speaker_embedding.weight"
 
     class Watch(Callback):
@@ -68,7 +68,7 @@ def test_averaging_can_start_in_a_resumed_run(make_module, dataset, tmp_path, ca
 
 
 @pytest.mark.parametrize("decay", [-0.5, 1.5, "x"])
-def test_a_decay_out_of_range_is_rejected(decay):
+def test_decay_out_of_range_is_rejected(decay):
     with pytest.raises(ConfigurationError, match=r"callbacks\.ema\.decay=.*choose a number from 0 to 1"):
         AveragedWeights(decay=decay)
 
@@ -165,7 +165,7 @@ def test_warns_repeatedly_and_continues(caplog):
     assert len(warned) == 2 and "Training continues" in warned[0].getMessage()
 
 
-def test_the_classic_rule_compares_means_over_the_batches_of_an_epoch():
+def test_classic_rule_compares_means_over_the_batches_of_an_epoch():
     trainer, module = FakeTrainer(), FakeModule()
 
     def steps(callback, *steps):

@@ -119,9 +119,7 @@ def uninterrupted(tmp_path_factory):
         ("on_train_batch_start", 6, {"check_val_every_n_epoch": 2, "val_check_interval": None}),
     ],
 )
-def test_a_killed_run_ends_like_an_uninterrupted_one(
-    make_module, dataset, tmp_path, uninterrupted, hook, steps, changes
-):
+def test_killed_run_ends_like_an_uninterrupted_one(make_module, dataset, tmp_path, uninterrupted, hook, steps, changes):
     whole = uninterrupted(make_module, dataset, **{k: v for k, v in changes.items() if k != "num_workers"})
     with pytest.raises(Killed):
         run(make_module, dataset, tmp_path, KillAt(hook, steps), **changes)
@@ -167,7 +165,7 @@ def test_states_saved_during_a_validation_resume_exactly(make_module, dataset, t
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_run_killed_by_sigkill_ends_like_an_uninterrupted_one(make_module, dataset, tmp_path, uninterrupted):
+def test_run_killed_by_sigkill_ends_like_an_uninterrupted_one(make_module, dataset, tmp_path, uninterrupted):
     context = multiprocessing.get_context("fork")
     steps_done = context.Value("i", 0)
 
@@ -187,7 +185,7 @@ def test_a_run_killed_by_sigkill_ends_like_an_uninterrupted_one(make_module, dat
     assert_same(end_state(tmp_path), uninterrupted(make_module, dataset))
 
 
-def test_a_truncated_newest_checkpoint_is_reported_and_the_previous_one_used(
+def test_truncated_newest_checkpoint_is_reported_and_the_previous_one_used(
     make_module, dataset, tmp_path, uninterrupted, caplog
 ):
     with pytest.raises(Killed):
@@ -204,7 +202,7 @@ def test_a_truncated_newest_checkpoint_is_reported_and_the_previous_one_used(
     assert_same(end_state(tmp_path), uninterrupted(make_module, dataset))
 
 
-def test_a_training_stopped_by_the_clock_resumes_within_the_epoch(make_module, dataset, tmp_path, uninterrupted):
+def test_training_stopped_by_the_clock_resumes_within_the_epoch(make_module, dataset, tmp_path, uninterrupted):
     class StopAt(Callback):
         def on_train_batch_end(self, trainer, pl_module, *args):
             trainer.should_stop = trainer.should_stop or pl_module.optimizer_steps == 6
@@ -216,7 +214,7 @@ def test_a_training_stopped_by_the_clock_resumes_within_the_epoch(make_module, d
     assert_same(end_state(tmp_path), uninterrupted(make_module, dataset))
 
 
-def test_a_kill_while_saving_leaves_no_partial_checkpoint(make_module, dataset, tmp_path, monkeypatch):
+def test_kill_while_saving_leaves_no_partial_checkpoint(make_module, dataset, tmp_path, monkeypatch):
     save = torch.save
 
     def half(content, path):
@@ -243,7 +241,7 @@ def read_steps(content):
     return content[CHECKPOINT_KEY]["optimizer_steps"]
 
 
-def test_the_curves_of_a_resumed_run_have_neither_gap_nor_overlap(make_module, dataset, tmp_path):
+def test_curves_of_a_resumed_run_have_neither_gap_nor_overlap(make_module, dataset, tmp_path):
     def curves(folder):
         events = EventAccumulator(str(folder)).Reload()
         return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
@@ -266,7 +264,7 @@ def test_the_curves_of_a_resumed_run_have_neither_gap_nor_overlap(make_module, d
     assert [step for step, _ in whole["val/mel"]] == [1, 3, 5, 7]
 
 
-def test_the_best_checkpoint_is_copied_to_another_folder(make_module, dataset, tmp_path, caplog):
+def test_best_checkpoint_is_copied_to_another_folder(make_module, dataset, tmp_path, caplog):
     old, new, third = tmp_path / "old", tmp_path / "new", tmp_path / "third"
     with pytest.raises(Killed):
         run(make_module, dataset, old, KillAt("on_train_batch_start", 3))
@@ -289,7 +287,7 @@ def test_the_best_checkpoint_is_copied_to_another_folder(make_module, dataset, t
     assert "is gone" in caplog.text
 
 
-def test_the_newest_checkpoint_of_a_run_folder_is_used(make_module, dataset, tmp_path):
+def test_newest_checkpoint_of_a_run_folder_is_used(make_module, dataset, tmp_path):
     folder = tmp_path / "run" / "checkpoints"
     folder.mkdir(parents=True)
     entries = {"synthesizer": {}, "discriminator": {}, "voice": METADATA, "optimizer_steps": 0}
@@ -312,7 +310,7 @@ def test_the_newest_checkpoint_of_a_run_folder_is_used(make_module, dataset, tmp
 
 
 @pytest.mark.parametrize("interval", ["every_n_epochs", "every_n_steps", "every_minutes"])
-def test_an_interval_must_be_positive(tmp_path, interval):
+def test_interval_must_be_positive(tmp_path, interval):
     with pytest.raises(ConfigurationError, match=interval.rsplit("_")[-1]):
         LastCheckpoint(str(tmp_path), **{interval: 0})
 
