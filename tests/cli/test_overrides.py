@@ -18,7 +18,7 @@ def value_of(override):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("key", ["output", "audio", "name", "voice", "checkpoint", "paths.root"])
+@pytest.mark.parametrize("key", ["output", "speaker", "audio", "name", "voice", "checkpoint", "paths.root"])
 def test_text_settings_are_taken_as_typed(key, name):
     (quoted,) = quote_text_settings([f"{key}={name}"])
     assert value_of(quoted) == name
