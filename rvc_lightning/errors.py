@@ -78,4 +78,4 @@ def unknown_choice(kind: str, value: object, choices: Iterable[str]) -> Configur
         value: The name.
         choices: Registered names.
     """
-    return ConfigurationError(f"there is no {kind} named '{value}'; choose one of: {', '.join(sorted(choices))}")
+    return ConfigurationError(f"unknown {kind} '{value}'; choose one of: {', '.join(sorted(choices))}")

@@ -123,7 +123,7 @@ def plot_training(folder: str | Path, prefixes: Collection[str] = ("train/", "va
     """
     events = max(Path(folder).rglob(_EVENTS), key=lambda path: path.stat().st_mtime, default=None)
     if events is None:
-        raise ConfigurationError(f"there is no run in '{folder}'")
+        raise ConfigurationError(f"no run found in '{folder}'")
     log = EventAccumulator(str(events.parent)).Reload()
     names = [name for name in log.Tags()["scalars"] if name.startswith(tuple(prefixes))]
     display(Image(png(_curves({name: [(e.step, e.value) for e in log.Scalars(name)] for name in names}))))
@@ -159,44 +159,52 @@ class OptionControls:
             ConfigurationError: An option is unknown or its value is not allowed.
         """
         start = ConversionOptions.from_values(values)
-        self._fields = [one for one in option_fields(ConversionOptions) if one.name not in exclude]
-        self.widgets = {one.name: _widget(one, values.get(one.name, getattr(start, one.name))) for one in self._fields}
-        self.box = ipywidgets.VBox([_row(one, self.widgets[one.name]) for one in self._fields])
+        self._fields = [field for field in option_fields(ConversionOptions) if field.name not in exclude]
+        self.widgets = {
+            field.name: _widget(field, values.get(field.name, getattr(start, field.name))) for field in self._fields
+        }
+        self.box = ipywidgets.VBox([_row(field, self.widgets[field.name]) for field in self._fields])
 
     def options(self) -> ConversionOptions:
         """Return the chosen options. Raises ConfigurationError if a value is not allowed."""
-        return ConversionOptions.from_values({one.name: self._value(one) for one in self._fields})
+        return ConversionOptions.from_values({field.name: self._value(field) for field in self._fields})
 
-    def _value(self, one: OptionField) -> Any:
-        widget = self.widgets[one.name]
-        return _parsed(one, widget.value) if isinstance(widget, ipywidgets.Text) else widget.value
+    def _value(self, field: OptionField) -> Any:
+        widget = self.widgets[field.name]
+        return _parsed(field, widget.value) if isinstance(widget, ipywidgets.Text) else widget.value
 
     def _ipython_display_(self) -> None:
         display(self.box)
 
 
-def _widget(one: OptionField, value: Any) -> Any:
+def _widget(field: OptionField, value: Any) -> Any:
     """Return a checkbox, a list, a slider if there are bounds, else a text field."""
-    if one.kinds == (bool,):
+    if field.kinds == (bool,):
         return ipywidgets.Checkbox(value=value, indent=False)
-    if one.choices:
-        return ipywidgets.Dropdown(options=[*([None] if one.optional else []), *one.choices], value=value)
-    if one.min is None or one.max is None or one.optional or len(one.kinds) > 1 or one.kinds[0] not in (int, float):
+    if field.choices:
+        return ipywidgets.Dropdown(options=[*([None] if field.optional else []), *field.choices], value=value)
+    if (
+        field.min is None
+        or field.max is None
+        or field.optional
+        or len(field.kinds) > 1
+        or field.kinds[0] not in (int, float)
+    ):
         return ipywidgets.Text(
             value="" if value is None else _as_yaml(value), placeholder="off", continuous_update=False
         )
-    if one.kinds[0] is int:
-        return ipywidgets.IntSlider(value=value, min=int(one.min), max=int(one.max))
-    step = 0.5 if one.max - one.min > 20 else 0.01
-    return ipywidgets.FloatSlider(value=value, min=one.min, max=one.max, step=step, readout_format=".2f")
+    if field.kinds[0] is int:
+        return ipywidgets.IntSlider(value=value, min=int(field.min), max=int(field.max))
+    step = 0.5 if field.max - field.min > 20 else 0.01
+    return ipywidgets.FloatSlider(value=value, min=field.min, max=field.max, step=step, readout_format=".2f")
 
 
-def _row(one: OptionField, widget: Any) -> Any:
+def _row(field: OptionField, widget: Any) -> Any:
     """Return a widget between the name and the meaning of its option."""
-    meaning = f"{one.help}{f' ({one.unit})' if one.unit else ''}"
+    meaning = f"{field.help}{f' ({field.unit})' if field.unit else ''}"
     layout = ipywidgets.Layout(width="12em"), ipywidgets.Layout(width="40em")
     name, text = (
-        ipywidgets.HTML(escape(label), layout=size) for label, size in zip((one.name, meaning), layout, strict=True)
+        ipywidgets.HTML(escape(label), layout=size) for label, size in zip((field.name, meaning), layout, strict=True)
     )
     widget.layout.width = "20em"
     return ipywidgets.HBox([name, widget, text])
@@ -208,14 +216,14 @@ def _as_yaml(value: Any) -> str:
     return yaml.safe_dump(plain, default_flow_style=True).removesuffix("\n").removesuffix("\n...").strip()
 
 
-def _parsed(one: OptionField, text: str) -> Any:
+def _parsed(field: OptionField, text: str) -> Any:
     """Return the value of a text field; an empty one is None, or the default."""
     if not text.strip():
-        return None if one.optional else one.default
-    if str in one.kinds:
+        return None if field.optional else field.default
+    if str in field.kinds:
         return text.strip()
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{one.name}={text}: not a valid value") from error
+        raise ConfigurationError(f"{field.name}={text}: not a valid value") from error
     return tuple(value) if isinstance(value, list) else value

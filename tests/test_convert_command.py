@@ -81,7 +81,7 @@ def test_options_on_the_command_line(folder):
 
 def test_invalid_option_is_one_line(folder):
     done = run(folder, "voice=voices/anna.pth", "input=in", "output=out", "effects=[reverb,{name:gain,db:3}]")
-    message = "Error: there is no setting of gain named 'db'; choose one of: gain_db"
+    message = "Error: unknown setting of gain 'db'; choose one of: gain_db"
     assert (done.returncode, done.stdout, done.stderr.strip()) == (1, "", message)
     assert not (folder / "out").exists()
 

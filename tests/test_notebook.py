@@ -83,7 +83,7 @@ def test_players_and_plots(monkeypatch):
 
 def test_curves_of_the_newest_run(monkeypatch, tmp_path):
     found = shown(monkeypatch)
-    with pytest.raises(ConfigurationError, match="there is no run in"):
+    with pytest.raises(ConfigurationError, match="no run found in"):
         notebook.plot_training(tmp_path)
     with SummaryWriter(tmp_path / "run" / "tensorboard") as writer:
         for step in range(3):

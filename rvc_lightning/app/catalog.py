@@ -85,7 +85,7 @@ class VoiceCatalog:
         """
         path = self._paths.get(name)
         if path is None or not path.is_file() or self._reason_to_skip(path):
-            raise VoiceError(f"there is no voice named '{name}'; choose another, or refresh the list")
+            raise VoiceError(f"unknown voice '{name}'; choose another, or refresh the list")
         return path
 
     def index(self, name: str) -> Path | None:

@@ -43,7 +43,7 @@ class Controls:
 
     def add_others(self) -> None:
         """Create the controls of the other options in the open block."""
-        others = [one.name for one in option_fields(ConversionOptions) if one.name not in (*EXCLUDED, *PROMINENT)]
+        others = [field.name for field in option_fields(ConversionOptions) if field.name not in (*EXCLUDED, *PROMINENT)]
         self._options |= _grid(_options(others))
         groups = [self._group_of(name) for name in EFFECTS]
         self._options[_EFFECTS].change(  # type: ignore[attr-defined]
@@ -72,7 +72,9 @@ class Controls:
         """
         chosen = {name: values[control] for name, control in self._options.items()}
         chosen |= {
-            one.name: _parse(one, chosen[one.name]) for one in option_fields(ConversionOptions) if one.name in chosen
+            field.name: _parse(field, chosen[field.name])
+            for field in option_fields(ConversionOptions)
+            if field.name in chosen
         }
         chosen[_EFFECTS] = [
             {"name": effect} | {name: values[control] for name, control in self._parameters[effect].items()}
@@ -88,50 +90,50 @@ class Controls:
 
 
 def _options(names: Collection[str]) -> list[OptionField]:
-    return [one for one in option_fields(ConversionOptions) if one.name in names]
+    return [field for field in option_fields(ConversionOptions) if field.name in names]
 
 
 def _grid(options: Iterable[OptionField], prefix: str = "") -> dict[str, Component]:
     controls = {}
     with gr.Row(elem_classes="options"):
-        for one in options:
+        for field in options:
             # In a column of its own, a control is not merged into a form with its neighbours.
             with gr.Column(min_width=0):
-                controls[one.name] = control(one, prefix)
+                controls[field.name] = control(field, prefix)
     return controls
 
 
-def control(one: OptionField, prefix: str = "") -> Component:
+def control(field: OptionField, prefix: str = "") -> Component:
     """Create the control for an option from its type, range, choices, default and help.
 
     Args:
-        one: Description of the option.
+        field: Description of the option.
         prefix: Prefix of the name in the element id 'option-NAME'.
     """
     words: dict[str, Any] = {
-        "label": _title(one.name, one.unit),
-        "info": _sentence_case(_HELP.get(one.name) or re.sub(r"\bnull\b", "empty", one.help)),
-        "elem_id": f"option-{prefix}{one.name}",
+        "label": _title(field.name, field.unit),
+        "info": _sentence_case(_HELP.get(field.name) or re.sub(r"\bnull\b", "empty", field.help)),
+        "elem_id": f"option-{prefix}{field.name}",
     }
-    if one.kinds == (bool,):
-        return gr.Checkbox(one.default, **words)
-    if one.name == _EFFECTS:
+    if field.kinds == (bool,):
+        return gr.Checkbox(field.default, **words)
+    if field.name == _EFFECTS:
         return gr.Dropdown([(_title(name, ""), name) for name in EFFECTS], value=[], multiselect=True, **words)
-    if one.choices:
-        free = [("default", "")] if one.optional else []
-        return gr.Dropdown([*free, *((name, name) for name in one.choices)], value=one.default or "", **words)
-    if one.name.endswith(_FILE_ENDING):
+    if field.choices:
+        free = [("default", "")] if field.optional else []
+        return gr.Dropdown([*free, *((name, name) for name in field.choices)], value=field.default or "", **words)
+    if field.name.endswith(_FILE_ENDING):
         return _upload(**words)
-    if one.optional or not {int, float} & set(one.kinds):
+    if field.optional or not {int, float} & set(field.kinds):
         # A number field shows 0 if empty.
-        return gr.Textbox("" if one.default is None else str(one.default), placeholder="empty", **words)
-    precision = None if float in one.kinds else 0
-    if one.min is None or one.max is None:
-        return gr.Number(one.default, minimum=one.min, maximum=one.max, precision=precision, **words)
-    span = one.max - one.min
+        return gr.Textbox("" if field.default is None else str(field.default), placeholder="empty", **words)
+    precision = None if float in field.kinds else 0
+    if field.min is None or field.max is None:
+        return gr.Number(field.default, minimum=field.min, maximum=field.max, precision=precision, **words)
+    span = field.max - field.min
     # Values between the steps can be typed.
     step = 1 if span >= 20 or precision == 0 else 0.1 if span >= 2 else 0.01
-    return gr.Slider(one.min, one.max, one.default, step=step, precision=precision, **words)
+    return gr.Slider(field.min, field.max, field.default, step=step, precision=precision, **words)
 
 
 def _upload(label: str, info: str, elem_id: str) -> Component:
@@ -141,13 +143,13 @@ def _upload(label: str, info: str, elem_id: str) -> Component:
     return file
 
 
-def _parse(one: OptionField, value: Any) -> Any:
+def _parse(field: OptionField, value: Any) -> Any:
     """Convert the value of a control for its option: empty text to None, other text to a number if one is needed."""
-    if value == "" and one.optional:
+    if value == "" and field.optional:
         return None
-    if isinstance(value, str) and str not in one.kinds:
+    if isinstance(value, str) and str not in field.kinds:
         with contextlib.suppress(ValueError):
-            return float(value) if float in one.kinds else int(value)
+            return float(value) if float in field.kinds else int(value)
     return value
 
 

@@ -161,7 +161,7 @@ def _progress_hooks(generator: nn.Module, seconds: float, report: Callable[[floa
         finished += batch
         report(min(finished / total, 1.0))
 
-    handles = [one.register_forward_hook(advance) for one in layers]
+    handles = [layer.register_forward_hook(advance) for layer in layers]
     handles += [generator.register_forward_pre_hook(begin), generator.register_forward_hook(finish)]
     report(0.0)
     try:

@@ -57,7 +57,7 @@ def check_writable(path: Path, sample_rate: int | None = None) -> None:
     """
     extension = path.suffix.lower()
     if extension not in WRITE_SUBTYPES:
-        raise unknown_choice("audio format to write", path.suffix, WRITE_SUBTYPES)
+        raise unknown_choice("output format", path.suffix, WRITE_SUBTYPES)
     if sample_rate is not None and sample_rate not in _RATES.get(extension, (sample_rate,)):
         rates = ", ".join(map(str, _RATES[extension]))
         raise ConfigurationError(

@@ -98,7 +98,7 @@ def convert_files(
 def _plan(source: Path, output: Path, output_format: str | None) -> tuple[dict[Path, Path], list[SkippedFile]]:
     """Return the file to write for each recording, and the files that are skipped; raises as `convert_files`."""
     if not source.exists():
-        raise AudioError(f"there is no file or folder '{source}' to convert")
+        raise AudioError(f"no such file or folder: '{source}'")
     found, extension = discover_audio(source, exclude=[output]), f".{output_format or 'wav'}"
     if source.is_file():
         targets = {source: _target_of_file(source, output, output_format, extension)}
@@ -111,7 +111,7 @@ def _plan(source: Path, output: Path, output_format: str | None) -> tuple[dict[P
             raise ConfigurationError(f"output: '{path}' is the folder or a recording to convert; choose another name")
     if not targets:
         others = "; ".join(f"{other.path}: {other.reason}" for other in found.skipped[:5])
-        raise AudioError(f"there is no recording in '{source}'" + (f" ({others})" if others else ""))
+        raise AudioError(f"no recording found in '{source}'" + (f" ({others})" if others else ""))
     return targets, found.skipped
 
 
@@ -174,7 +174,9 @@ def _is_done(entry: Entry, task: Task, sink: _FileSink) -> bool:
 
 def _conclude(report: ConversionReport, sink: _FileSink, done: Sequence[Entry], output: Path) -> None:
     """Complete and log the report from the entries of all ranks, and rewrite the journal without outdated entries."""
-    entries = sorted((one for one in sink.journal.entries() if one.run == sink.run), key=lambda one: one.target)
+    entries = sorted(
+        (entry for entry in sink.journal.entries() if entry.run == sink.run), key=lambda entry: entry.target
+    )
     made = [entry for entry in entries if entry.failure is None]
     report.converted = [Path(entry.target) for entry in made]
     report.failed = [SkippedFile(entry.source, entry.failure) for entry in entries if entry.failure is not None]

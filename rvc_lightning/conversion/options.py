@@ -145,7 +145,7 @@ _NODES: dict[str, type[Settings]] = {
 def register() -> None:
     """Register the nodes with Hydra, and `help_text` as the resolver `conversion_help`."""
     for name, owner in _NODES.items():
-        values = {one.name: one.default for one in option_fields(owner)}
+        values = {field.name: field.default for field in option_fields(owner)}
         ConfigStore.instance().store(name, OmegaConf.to_container(OmegaConf.create(values)))
     OmegaConf.register_new_resolver("conversion_help", lambda name: help_text(name).replace("$", "$$"), replace=True)
 
@@ -154,16 +154,16 @@ def help_text(name: str) -> str:
     """Return a description of the settings of a node for a terminal, and of all effects with those of a conversion."""
     owner = _NODES[name]
     prefix, indent, lines = f"{owner.group}." if owner.group else "", " " * 6, []
-    for one in option_fields(owner):
-        lines.append(f"  {prefix}{_signature(one)}")
-        lines.append(textwrap.fill(one.help, _HELP_WIDTH, initial_indent=indent, subsequent_indent=indent))
+    for field in option_fields(owner):
+        lines.append(f"  {prefix}{_signature(field)}")
+        lines.append(textwrap.fill(field.help, _HELP_WIDTH, initial_indent=indent, subsequent_indent=indent))
     if owner is ConversionOptions:
         lines += ["", "Effects, as in 'effects=[compressor,{name:reverb,room_size:0.8},limiter]':", ""]
         for effect in EFFECTS.values():
             lines.append(f"  {effect.name}: {effect.about}")
-            lines += [f"{indent}{_signature(one)}: {one.help}" for one in option_fields(effect)]
+            lines += [f"{indent}{_signature(field)}: {field.help}" for field in option_fields(effect)]
     return "\n".join(lines)
 
 
-def _signature(one: OptionField) -> str:
-    return f"{one.name}={one.default_text} ({one.allowed.removeprefix('a number from ')})"
+def _signature(field: OptionField) -> str:
+    return f"{field.name}={field.default_text} ({field.allowed.removeprefix('a number from ')})"

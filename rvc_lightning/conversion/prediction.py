@@ -138,11 +138,12 @@ class ConversionModule(LightningModule):
             return
         context = self.lengths.context_samples
         sounding = [recording for recording in recordings if len(recording.audio)]
-        items = [(one, part) for one in sounding for part in parts(len(one.audio) + 2 * context)]
+        items = [(recording, part) for recording in sounding for part in parts(len(recording.audio) + 2 * context)]
 
         def measure(batch: Sequence[tuple[Recording, Part]]) -> list[np.ndarray]:
             waves = [
-                reflected(one.audio, part.samples.start - context, part.samples.stop - context) for one, part in batch
+                reflected(recording.audio, part.samples.start - context, part.samples.stop - context)
+                for recording, part in batch
             ]
             return self.inference.measure_pitch(waves, padded_samples(max(map(len, waves))))
 

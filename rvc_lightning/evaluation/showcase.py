@@ -107,6 +107,6 @@ def mean(comparisons: list[Comparison]) -> Comparison:
     """Return the mean of each field over the comparisons that have it."""
     means: dict[str, Any] = {}
     for field in fields(Comparison):
-        values = [value for one in comparisons if (value := getattr(one, field.name)) is not None]
+        values = [value for comparison in comparisons if (value := getattr(comparison, field.name)) is not None]
         means[field.name] = float(np.mean(values)) if values else None
     return Comparison(**means)

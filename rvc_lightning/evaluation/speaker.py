@@ -64,7 +64,7 @@ class TargetSpeaker:
     @property
     def reference_similarity(self) -> float | None:
         """Mean similarity of each clip to the others, the ceiling of a conversion; None for a single clip."""
-        scores = [self.similarity(one, name) for one, name in zip(self.embeddings, self.names, strict=True)]
+        scores = [self.similarity(embedding, name) for embedding, name in zip(self.embeddings, self.names, strict=True)]
         return float(np.mean([score for score in scores if score is not None])) if len(scores) > 1 else None
 
 

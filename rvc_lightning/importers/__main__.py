@@ -46,7 +46,7 @@ def main(config: DictConfig) -> None:
         *synthesizer_overrides(sizes),
     ]
     if pair is None:
-        log.info("networks: none, there is no G_*.pth in '%s'", experiment)
+        log.info("networks: none (no G_*.pth found in '%s')", experiment)
         settings.append("pretrained=official")
     else:
         log.info("networks: %s and %s (epoch %d)", pair.generator, pair.discriminator.name, pair.epoch)

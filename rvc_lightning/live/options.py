@@ -71,7 +71,7 @@ class Changes:
 
 
 def _names(owner: type) -> list[str]:
-    return [one.name for one in option_fields(owner)]
+    return [field.name for field in option_fields(owner)]
 
 
 def parse(line: str) -> dict[str, Any]:

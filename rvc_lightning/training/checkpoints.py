@@ -92,7 +92,7 @@ def _problem(content: Mapping[str, Any]) -> str:
             return f"is damaged: its entry '{name}' is missing or of the wrong type ({type(entry).__name__})"
     for name in ("state_dict", AVERAGED_KEY):
         weights = content.get(name, {})
-        if not isinstance(weights, Mapping) or not all(isinstance(one, Tensor) for one in weights.values()):
+        if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
             return f"is damaged: its entry '{name}' contains other values than tensors"
     return ""
 
@@ -134,7 +134,7 @@ def open_checkpoint(path: Path) -> tuple[Path, dict[str, Any]]:
             return candidate, read_checkpoint(candidate)
         except VoiceError as error:
             log.warning("%s; using the one before", error)
-    raise VoiceError(f"there is no readable checkpoint in '{folder}'")
+    raise VoiceError(f"no readable checkpoint found in '{folder}'")
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -125,7 +125,7 @@ def read_pretrained(config: PretrainedConfig, sizes: SynthesizerConfig) -> Pretr
     weights = rvc_format.weights_from_file(_read_tensors(generator), len(sizes.resblock_kernel_sizes))
     if SPEAKER_TABLE not in weights:
         raise VoiceError(
-            f"'{generator}' is not a pretrained generator: there is no speaker table under 'model' or 'weight'. It may "
+            f"'{generator}' is not a pretrained generator: it has no speaker table under 'model' or 'weight'. It may "
             "be the discriminator"
         )
     if discriminator is None:
@@ -160,8 +160,8 @@ def _official(sizes: SynthesizerConfig) -> tuple[HubFile, HubFile]:
         known = ", ".join(f"{generator} {version} at {rate} Hz" for generator, version, rate in pairs)
         wanted = f"{sizes.generator} {rvc_format.version_of(sizes)} at {sizes.sample_rate} Hz"
         raise ConfigurationError(
-            f"pretrained=official: there is no pair for {wanted}; choose one of: {known}, by generator= "
-            "and sample_rate=, or pretrained=none"
+            f"pretrained=official: no pair for {wanted}; choose one of: {known} with generator= and "
+            "sample_rate=, or pretrained=none"
         )
     return files[f"{place}/generator"], files[f"{place}/discriminator"]
 

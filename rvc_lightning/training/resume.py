@@ -70,9 +70,9 @@ def _altered(content: Mapping[str, Any], module: RVCModule, trainer: Trainer) ->
         "lr_schedulers": [{} for _ in networks],
         "loops": {"fit_loop": loop_state(trainer)},
         "callbacks": {
-            one.state_key: one.state_dict() if isinstance(one, ModelCheckpoint) else {}
-            for one in callbacks_of(trainer, Callback)
-            if one.state_key in content.get("callbacks", ())
+            callback.state_key: callback.state_dict() if isinstance(callback, ModelCheckpoint) else {}
+            for callback in callbacks_of(trainer, Callback)
+            if callback.state_key in content.get("callbacks", ())
         },
         "pytorch-lightning_version": "",
     }

@@ -205,7 +205,7 @@ def checkpoint_to_export(trainer: Trainer) -> Path:
     if (best := _best_checkpoint(trainer)) is not None:
         return Path(best.best_model_path)
     if not (latest := callbacks_of(trainer, LastCheckpoint)):
-        raise VoiceError("this run has kept no checkpoint, so there is no voice to export (callbacks=none?)")
+        raise VoiceError("this run has saved no checkpoint to export as a voice (callbacks=none?)")
     log.warning("No validation took place: the voice is the last state of the training, not its best")
     return latest[0].path
 

@@ -83,7 +83,7 @@ def export_onnx(path: Path, output: Path) -> float:
 
 def graph_inputs(path: Path) -> list[tuple[str, str, str]]:
     """Return name, type and shape of each input of a graph, in order; free sizes have names."""
-    return [(one.name, one.type, ", ".join(map(str, one.shape))) for one in _session(path).get_inputs()]
+    return [(node.name, node.type, ", ".join(map(str, node.shape))) for node in _session(path).get_inputs()]
 
 
 class VoiceGraph(nn.Module):

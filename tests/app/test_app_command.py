@@ -20,7 +20,7 @@ def test_limits_are_read_from_the_configuration():
         config = compose("app", overrides=["limits.max_seconds=5"])
     assert Limits.from_values(plain(config.limits)).max_seconds == 5
     assert (config.host, config.port) == ("127.0.0.1", 7860)
-    with pytest.raises(ConfigurationError, match="there is no setting of limits named 'max_secondz'"):
+    with pytest.raises(ConfigurationError, match="unknown setting of limits 'max_secondz'"):
         Limits.from_values(plain(config.limits) | {"max_secondz": 1})
 
 

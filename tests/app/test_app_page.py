@@ -129,7 +129,7 @@ def test_removed_voice_is_reported_and_leaves_the_list(visitor, folder):
     visitor.wait(lambda: not visitor.all("#speaker input"))
     (folder / "voices" / "deep" / "ben.pth").unlink()
     visitor.send(folder / "a song.wav")
-    assert visitor.convert() == ("There is no voice named 'deep/ben.pth'; choose another, or refresh the list.")
+    assert visitor.convert() == ("Unknown voice 'deep/ben.pth'; choose another, or refresh the list.")
     visitor.click("#voice button[aria-label=Refresh]")
     visitor.wait(lambda: visitor.one("#voice input").get_attribute("value") == "anna.pth")
 

@@ -86,7 +86,7 @@ def test_removed_voice(folder):
     catalog = VoiceCatalog(folder)
     catalog.facts("anna.pth")
     (folder / "anna.pth").unlink()
-    with pytest.raises(VoiceError, match=r"named 'anna.pth'; choose another, or refresh"):
+    with pytest.raises(VoiceError, match=r"unknown voice 'anna.pth'; choose another, or refresh"):
         catalog.facts("anna.pth")
     assert list(catalog.examine()) == ["deep/er/ben.PTH"]
     catalog.refresh()

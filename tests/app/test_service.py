@@ -118,7 +118,7 @@ def test_errors_contain_file_names_without_folders(service, tmp_path):
 
 def test_removed_voice_is_an_error(service, recording, tmp_path):
     (service.catalog.folder / "anna.pth").unlink()
-    with pytest.raises(VoiceError, match=r"there is no voice named 'anna.pth'"):
+    with pytest.raises(VoiceError, match=r"unknown voice 'anna.pth'"):
         convert(service, recording, tmp_path)
 
 

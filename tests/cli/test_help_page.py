@@ -113,7 +113,7 @@ def test_commands_are_listed_with_their_summaries():
 
 
 def test_unknown_command_is_an_error():
-    assert "no command named 'trian'; choose one of: app, benchmark" in one_error(
+    assert "unknown command 'trian'; choose one of: app, benchmark" in one_error(
         command("__main__", "trian", "audio=x")
     )
 

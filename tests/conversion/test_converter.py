@@ -147,7 +147,7 @@ def test_encoder_and_pitch_default_to_those_of_the_voice():
         ),
         ({"rvc_lightning": {"pitch": {"name": "pyin", "options": {"volume": 3}}}}, "invalid options"),
         ({"rvc_lightning": {"pitch": {"name": "pyin", "options": [1]}}}, "invalid options"),
-        ({"rvc_lightning": {"content": "os.system"}}, "there is no content encoder named 'os.system'"),
+        ({"rvc_lightning": {"content": "os.system"}}, "unknown content encoder 'os.system'"),
     ],
 )
 def test_unknown_encoders_are_rejected(information, message):

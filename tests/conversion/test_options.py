@@ -69,12 +69,12 @@ def test_contradictions_are_rejected(given, message):
 @pytest.mark.parametrize(
     ("effects", "message"),
     [
-        (["revreb"], "no effect named 'revreb'; choose one of: .*reverb"),
-        ([{"room_size": 1}], "no effect named '{'room_size': 1}'; choose one of: .*reverb"),
-        ([3], "no effect named '3'"),
+        (["revreb"], "unknown effect 'revreb'; choose one of: .*reverb"),
+        ([{"room_size": 1}], "unknown effect '{'room_size': 1}'; choose one of: .*reverb"),
+        ([3], "unknown effect '3'"),
         (
             [{"name": "reverb", "size": 1}],
-            "no setting of reverb named 'size'; choose one of: .*room_size",
+            "unknown setting of reverb 'size'; choose one of: .*room_size",
         ),
         ([{"name": "reverb", "room_size": 2}], r"reverb.room_size=2.0: choose a number from 0 to 1"),
         ([{"name": "gain", "gain_db": "loud"}], r"gain.gain_db='loud': choose a number from -60 to 60 dB"),
@@ -93,7 +93,7 @@ def test_spellings_of_a_chain():
 
 
 def test_unknown_options_are_rejected():
-    with pytest.raises(ConfigurationError, match=r"no option named 'speakr'; choose one of: .*speaker"):
+    with pytest.raises(ConfigurationError, match=r"unknown option 'speakr'; choose one of: .*speaker"):
         ConversionOptions.from_values({"speakr": 1})
 
 

@@ -154,7 +154,7 @@ def test_long_recordings_are_truncated_and_reported(songs):
         ({"task": "copy"}, "task='copy': choose one of: conversion, resynthesis"),
         ({"n_clips": 0}, "n_clips=0: choose a whole number from 1 up or null"),
         ({"clip_seconds": "long"}, "clip_seconds='long': choose a number from 0.5 up"),
-        ({"metrics": ["ears"]}, "there is no metric named 'ears'; choose one of: quality, speaker, words"),
+        ({"metrics": ["ears"]}, "unknown metric 'ears'; choose one of: quality, speaker, words"),
     ],
 )
 def test_invalid_settings_are_rejected(songs, settings, message):

@@ -100,7 +100,7 @@ def test_invalid_change_changes_nothing():
     for values, message in (
         ({"speaker": 99}, "speaker=99"),
         ({"transpose_semitones": 99}, "transpose_semitones=99"),
-        ({"transpos": 1}, "live option named 'transpos'"),
+        ({"transpos": 1}, "unknown live option 'transpos'"),
         ({"gate_db": "loud"}, "gate_db='loud'"),
         ({"proposed_pitch_hz": 200.0}, "not in a stream"),
         ({"voice": None}, "voice=null"),

@@ -102,7 +102,7 @@ def test_diverged_training_is_rejected(tiny_synthesizer):
     ("change", "message"),
     [
         ({"version": "v1"}, r"1 of another shape: text_encoder.content_projection.weight \(16, 768\) instead of"),
-        ({"version": "v3"}, "no kind of voice named 'v3 HiFi-GAN with pitch'; choose one of: v1 HiFi-GAN with pitch"),
+        ({"version": "v3"}, "unknown kind of voice 'v3 HiFi-GAN with pitch'; choose one of: v1 HiFi-GAN with pitch"),
         (
             {"vocoder": "RefineGAN"},
             "declares v2 RefineGAN with pitch, but its tensors fit v2 HiFi-GAN with pitch",

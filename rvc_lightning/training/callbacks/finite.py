@@ -82,21 +82,22 @@ class FiniteGuard(Callback):
     def _check(self, trainer: Trainer) -> None:
         """Raise DivergenceError on all ranks together if a loss is not finite."""
         pending, self._pending = self._pending, []
-        bad = bool(pending) and not bool(torch.stack([one.loss.value for one in pending]).isfinite().all())
+        bad = bool(pending) and not bool(torch.stack([item.loss.value for item in pending]).isfinite().all())
         if trainer.strategy.reduce_boolean_decision(bad, all=False):
             reason = _first_bad(trainer, pending) if bad else "training diverged on another rank, see its message"
             raise DivergenceError(f"{reason}. {_advice(trainer)}")
 
 
 def _first_bad(trainer: Trainer, pending: Sequence[_Pending]) -> str:
-    step, epoch, loss = next(one for one in pending if not bool(one.loss.value.isfinite()))
+    step, epoch, loss = next(item for item in pending if not bool(item.loss.value.isfinite()))
     where = _describe(trainer, loss.ids)
     return f"the loss '{loss.name}' became {float(loss.value)} in step {step} (epoch {epoch}){where}"
 
 
 def _not_finite(weights: dict[str, Any]) -> list[str]:
     """Return the names of tensors that are not finite; if all are, the device is waited for only once."""
-    floating = {name: one for name, one in weights.items() if isinstance(one, Tensor) and one.is_floating_point()}
+    tensors = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
+    floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
     if not floating or bool(nn.utils.get_total_norm(list(floating.values())).isfinite()):
         return []
     return [name for name, tensor in floating.items() if not bool(tensor.isfinite().all())]
@@ -119,7 +120,7 @@ def _join(names: Iterable[str]) -> str:
 
 def _advice(trainer: Trainer) -> str:
     """Return how to avoid the divergence, and how to resume."""
-    paths = [one.path for one in callbacks_of(trainer, LastCheckpoint) if one.path.is_file()]
+    paths = [callback.path for callback in callbacks_of(trainer, LastCheckpoint) if callback.path.is_file()]
     resume = f", and resume with {quote(format_override('checkpoint', paths[0].parent))}" if paths else ""
     return (
         "Nothing of it was saved. Listen to the recordings and remove damaged ones; or lower optimizer.lr, set "

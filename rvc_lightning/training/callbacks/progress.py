@@ -49,7 +49,8 @@ class RunProgress(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the length of the training, and show the bar, from the current position of a resumed run."""
-        self._timer = next((one for one in callbacks_of(trainer, Timer) if one.time_remaining() is not None), None)
+        timers = callbacks_of(trainer, Timer)
+        self._timer = next((timer for timer in timers if timer.time_remaining() is not None), None)
         self._total = self._total_of(trainer)
         if self._enabled:
             log.info("Training%s", self._describe_position(trainer))
@@ -82,7 +83,8 @@ class RunProgress(ProgressBar):
             return
         if self._bar is not None:
             self._bar.clear()
-        scores = [one.best_model_score for one in callbacks_of(trainer, ModelCheckpoint) if one.monitor == "val/mel"]
+        checkpoints = callbacks_of(trainer, ModelCheckpoint)
+        scores = [checkpoint.best_model_score for checkpoint in checkpoints if checkpoint.monitor == "val/mel"]
         best = min([float(value), *(float(score) for score in scores if score is not None)])
         where = f"epoch {trainer.current_epoch}, step {steps_done(trainer)}{self._describe_position(trainer)}"
         log.info("%s: val/mel %.3f (best %.3f)", where, float(value), best)
@@ -106,7 +108,7 @@ class RunProgress(ProgressBar):
         """Return the seconds or steps of the whole training; None without a limit."""
         if self._timer is not None:
             return self._timer.time_elapsed() + (self._timer.time_remaining() or 0.0)
-        limits = [one.max_steps for one in callbacks_of(trainer, StepLimit) if one.max_steps >= 0]
+        limits = [limit.max_steps for limit in callbacks_of(trainer, StepLimit) if limit.max_steps >= 0]
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             limits.append(int(trainer.max_epochs * trainer.num_training_batches))
         return min(limits, default=None)
