@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import option
 from rvc_lightning.config.values import plain
-from rvc_lightning.convert import VoiceSettings
+from rvc_lightning.conversion.voice_settings import VoiceSettings
 
 log = logging.getLogger(__name__)
 

@@ -84,7 +84,7 @@ class Controls:
 
     def _group_of(self, effect: str) -> gr.Column:
         with gr.Column(visible=False) as group:
-            gr.HTML(f"<b>{_title(effect, '')}</b>: {EFFECTS[effect].about}")
+            gr.HTML(f"<b>{_title(effect, '')}</b>: {EFFECTS[effect].description}")
             self._parameters[effect] = _grid(option_fields(EFFECTS[effect]), f"{effect}-")
         return group
 

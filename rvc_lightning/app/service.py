@@ -20,7 +20,7 @@ from rvc_lightning.config.options import Settings, option
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import AudioError, OutOfMemoryError, RVCError
-from rvc_lightning.training.memory import is_out_of_memory
+from rvc_lightning.models.memory import is_out_of_memory
 
 DEFAULT_FORMAT = "wav"
 

@@ -89,10 +89,10 @@ def reflected(audio: Samples, start: int, stop: int) -> np.ndarray:
         return audio[start:stop]
     # numpy.pad would loop over the reflections, and load the whole recording.
     period = max(2 * (len(audio) - 1), 1)
-    place = np.arange(start, stop) % period
-    place = np.minimum(place, period - place)
-    first = int(place.min())
-    return audio[first : int(place.max()) + 1][place - first]
+    position = np.arange(start, stop) % period
+    position = np.minimum(position, period - position)
+    first = int(position.min())
+    return audio[first : int(position.max()) + 1][position - first]
 
 
 class Joiner:
@@ -136,7 +136,8 @@ class Joiner:
         """
         start = chunk.start // FRAME_SAMPLES * self._hop_samples
         end = min(-(-chunk.end // FRAME_SAMPLES) * self._hop_samples, self._samples)
-        first, last = start - self._half * (self._fading is not None), end + self._half * is_followed
+        first = start if self._fading is None else start - self._half
+        last = end + self._half if is_followed else end
         skipped = self._context - (start - first)
         part = piece[skipped : skipped + last - first].astype(np.float32)
         ramp = (np.arange(2 * self._half, dtype=np.float32) + 0.5) / (2 * self._half)

@@ -137,7 +137,7 @@ class VoiceConverter:
     def convert_many(
         self, sources: Sequence[Source], options: ConversionOptions = _DEFAULTS, sample_rate: int | None = None
     ) -> list[ConvertedAudio]:
-        """Convert several recordings in batches, with the same results as `convert`, which see for errors.
+        """Convert several recordings in batches, with the same results and errors as `convert`.
 
         The first error ends the conversion.
         """
@@ -164,7 +164,7 @@ class VoiceConverter:
         check_installed(options.effects)
 
     def run(self, tasks: Sequence[Task], options: ConversionOptions, sink: ResultSink, folder: Path) -> None:
-        """Convert recordings and pass on each when it is complete.
+        """Convert recordings, and write each to the sink when it is complete.
 
         Args:
             tasks: The recordings, each with its options.
@@ -172,7 +172,9 @@ class VoiceConverter:
             sink: Receives each result and each failure.
             folder: Folder for samples of long recordings, which the caller removes.
 
-        Raises the errors of `check`, and OutOfMemoryError if a single chunk does not fit into memory.
+        Raises:
+            VoiceError, ConfigurationError: The voice does not support the options, see `check`.
+            OutOfMemoryError: A single chunk does not fit into memory.
         """
         self.check(options)
         options = resolve_options(options, self.voice)
@@ -192,7 +194,7 @@ class VoiceConverter:
         self.trainer.predict(module, return_predictions=False)
 
     def index_for(self, options: ConversionOptions) -> RetrievalIndex | None:
-        """Return the index; None if there is none or `index_rate` is 0."""
+        """Return the index; None without an index or with `index_rate` 0."""
         return self.index if options.index_rate else None
 
     def fingerprint(self, options: ConversionOptions) -> str:

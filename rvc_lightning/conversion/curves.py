@@ -34,7 +34,7 @@ def unique_stems(recordings: Sequence[Path]) -> dict[Path, Path]:
     for recording, stem in stems.items():
         if (name := _folded(stem)) in seen:
             numbered = (stem.with_name(f"{stem.name} ({number})") for number in count(2))
-            stems[recording] = next(other for other in numbered if _folded(other) not in used)
+            stems[recording] = next(candidate for candidate in numbered if _folded(candidate) not in used)
             used.add(_folded(stems[recording]))
         seen.add(name)
     return stems
@@ -83,19 +83,19 @@ def match_curves(recordings: Sequence[Path], options: ConversionOptions) -> dict
 def _curves_in(folder: Path, recordings: Sequence[Path]) -> Mapping[Path, Path]:
     """Return the curve in `folder` of each recording that has one."""
     stems = unique_stems(recordings)
-    # `song.f0.csv` belongs to `song.wav`, also where there is a recording `song.f0.wav`.
+    # `song.f0.csv` belongs to `song.wav`, even if a recording `song.f0.wav` exists.
     owners = {_named(folder / stem, CURVE_SUFFIXES[0]): recording for recording, stem in stems.items()}
     curves = {}
     for recording, stem in stems.items():
         # A curve written together with those of other recordings may have the full name.
         for name in dict.fromkeys([stem, recording]):
             paths = [_named(folder / name, suffix) for suffix in CURVE_SUFFIXES]
-            found = [path for path in paths if path.is_file() and owners.get(path, recording) == recording]
-            if len(found) > 1:
-                names = ", ".join(f"'{path}'" for path in found)
+            matches = [path for path in paths if path.is_file() and owners.get(path, recording) == recording]
+            if len(matches) > 1:
+                names = ", ".join(f"'{path}'" for path in matches)
                 raise ConfigurationError(f"f0_file: several files match '{recording}': {names}; keep one")
-            if found:
-                curves[recording] = found[0]
+            if matches:
+                curves[recording] = matches[0]
                 break
     if not curves:
         raise ConfigurationError(

@@ -59,11 +59,9 @@ class _Plugin(Stage):
         self._plugin, self._sample_rate = plugin, sample_rate
 
     def push(self, block: np.ndarray) -> np.ndarray:
-        """See `Stage`."""
         return self._plugin.process(block, self._sample_rate, buffer_size=_BUFFER_SAMPLES, reset=False)
 
     def finish(self) -> np.ndarray:
-        """See `Stage`."""
         return np.zeros(0, dtype=np.float32)
 
 

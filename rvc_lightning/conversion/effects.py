@@ -32,18 +32,19 @@ class Effect(Settings):
 
     name: ClassVar[str]
     """Name in YAML and on the command line."""
-    about: ClassVar[str]
+    description: ClassVar[str]
     """Description in one line."""
 
-    def __init_subclass__(cls, about: str, name: str = "") -> None:
-        cls.name, cls.about = name or cls.__name__.lower(), about
+    def __init_subclass__(cls, description: str, name: str = "") -> None:
+        cls.name, cls.description = name or cls.__name__.lower(), description
         super().__init_subclass__(group=cls.name)
 
 
 @dataclass(frozen=True)
 class PitchShift(
     Effect,
-    about="shifts pitch and timbre of the converted audio; transpose_semitones shifts the pitch and keeps the timbre",
+    description="shifts pitch and timbre of the converted audio; transpose_semitones shifts the pitch and keeps the "
+    "timbre",
     name="pitch_shift",
 ):
     """Shift of pitch and timbre.
@@ -56,14 +57,14 @@ class PitchShift(
 
 
 @dataclass(frozen=True)
-class Gain(Effect, about="changes the level"):
+class Gain(Effect, description="changes the level"):
     """Change of level."""
 
     gain_db: float = option(3.0, "change of the level", unit="dB", min=-60, max=60)
 
 
 @dataclass(frozen=True)
-class Compressor(Effect, about="reduces the level of loud parts"):
+class Compressor(Effect, description="reduces the level of loud parts"):
     """Dynamic range compression."""
 
     threshold_db: float = option(-20.0, "level above which it acts", unit="dB", min=-60, max=0)
@@ -73,7 +74,7 @@ class Compressor(Effect, about="reduces the level of loud parts"):
 
 
 @dataclass(frozen=True)
-class Limiter(Effect, about="raises the level without exceeding full scale; the last in a chain"):
+class Limiter(Effect, description="raises the level without exceeding full scale; the last in a chain"):
     """Raises the level without exceeding full scale."""
 
     threshold_db: float = option(-1.0, "level that is raised to full scale; lower is louder", unit="dB", min=-60, max=0)
@@ -81,28 +82,28 @@ class Limiter(Effect, about="raises the level without exceeding full scale; the 
 
 
 @dataclass(frozen=True)
-class Distortion(Effect, about="overdrive with soft clipping"):
+class Distortion(Effect, description="overdrive with soft clipping"):
     """Overdrive by a hyperbolic tangent."""
 
     drive_db: float = option(25.0, "gain before clipping", unit="dB", min=0, max=60)
 
 
 @dataclass(frozen=True)
-class Clipping(Effect, about="hard clipping of peaks"):
+class Clipping(Effect, description="hard clipping of peaks"):
     """Hard clipping."""
 
     threshold_db: float = option(-6.0, "level at which peaks are clipped", unit="dB", min=-60, max=0)
 
 
 @dataclass(frozen=True)
-class Bitcrush(Effect, about="quantizes samples to few levels, as in early samplers"):
+class Bitcrush(Effect, description="quantizes samples to few levels, as in early samplers"):
     """Quantization to few levels."""
 
     bit_depth: float = option(8.0, "bits per sample", unit="bits", min=1, max=32)
 
 
 @dataclass(frozen=True)
-class Chorus(Effect, about="adds a copy with a modulated delay"):
+class Chorus(Effect, description="adds a copy with a modulated delay"):
     """A copy with a modulated delay; with a short delay and feedback, a flanger."""
 
     rate_hz: float = option(1.0, "frequency of the modulation", unit="Hz", min=0.01, max=99)
@@ -113,7 +114,7 @@ class Chorus(Effect, about="adds a copy with a modulated delay"):
 
 
 @dataclass(frozen=True)
-class Delay(Effect, about="echoes"):
+class Delay(Effect, description="echoes"):
     """Echoes."""
 
     delay_seconds: float = option(0.5, "time between echoes", unit="s", min=0.001, max=5)
@@ -122,7 +123,7 @@ class Delay(Effect, about="echoes"):
 
 
 @dataclass(frozen=True)
-class Reverb(Effect, about="reverberation of a room"):
+class Reverb(Effect, description="reverberation of a room"):
     """Reverberation (Freeverb), without freeze_mode, which would hold the silence before the start."""
 
     room_size: float = option(0.5, "size of the room, and thus decay time", min=0, max=1)
@@ -145,7 +146,7 @@ def effect_from(value: Any) -> Effect:
     """Build an effect from itself, its name, or a table of its name and parameters.
 
     Raises:
-        ConfigurationError: There is no such effect, or a parameter is unknown or out of range.
+        ConfigurationError: The effect is unknown, or a parameter is unknown or out of range.
     """
     if isinstance(value, Effect):
         return value

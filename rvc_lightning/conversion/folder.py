@@ -86,10 +86,11 @@ def convert_files(
         journal = Journal((output if is_folder else scratch) / JOURNAL_NAME)
         sink = _FileSink(journal, converter.fingerprint(options) if is_folder else "")
         done = [] if redo else _done(tasks, sink)
-        kept = {entry.target for entry in done}
+        kept_targets = {entry.target for entry in done}
         with logging_redirect_tqdm():
-            converter.run([task for task in tasks if str(task.target) not in kept], options, sink, scratch)
-        report = ConversionReport(kept=[path for path in targets.values() if str(path) in kept], skipped=skipped)
+            converter.run([task for task in tasks if str(task.target) not in kept_targets], options, sink, scratch)
+        kept = [path for path in targets.values() if str(path) in kept_targets]
+        report = ConversionReport(kept=kept, skipped=skipped)
         if converter.trainer.is_global_zero:
             _conclude(report, sink, done, output)
     return report
@@ -99,20 +100,20 @@ def _plan(source: Path, output: Path, output_format: str | None) -> tuple[dict[P
     """Return the file to write for each recording, and the files that are skipped; raises as `convert_files`."""
     if not source.exists():
         raise AudioError(f"no such file or folder: '{source}'")
-    found, extension = discover_audio(source, exclude=[output]), f".{output_format or 'wav'}"
+    discovery, extension = discover_audio(source, exclude=[output]), f".{output_format or 'wav'}"
     if source.is_file():
         targets = {source: _target_of_file(source, output, output_format, extension)}
     else:
-        stems = unique_stems(found.recordings)
+        stems = unique_stems(discovery.recordings)
         targets = {source / path: output / stem.with_name(stem.name + extension) for path, stem in stems.items()}
     inputs = {os.path.realpath(path) for path in (source, *targets)}
     for path in (output, *targets.values()):
         if os.path.realpath(path) in inputs:
             raise ConfigurationError(f"output: '{path}' is the folder or a recording to convert; choose another name")
     if not targets:
-        others = "; ".join(f"{other.path}: {other.reason}" for other in found.skipped[:5])
-        raise AudioError(f"no recording found in '{source}'" + (f" ({others})" if others else ""))
-    return targets, found.skipped
+        reasons = "; ".join(f"{file.path}: {file.reason}" for file in discovery.skipped[:5])
+        raise AudioError(f"no recording found in '{source}'" + (f" ({reasons})" if reasons else ""))
+    return targets, discovery.skipped
 
 
 def _target_of_file(source: Path, output: Path, output_format: str | None, extension: str) -> Path:
@@ -144,8 +145,8 @@ def _tasks(
 
 @rank_zero_only
 def _log_skipped(skipped: Sequence[SkippedFile]) -> None:
-    for other in skipped:
-        log.info("Skipped %s: %s", other.path, other.reason)
+    for file in skipped:
+        log.info("Skipped %s: %s", file.path, file.reason)
 
 
 @contextmanager
@@ -177,10 +178,10 @@ def _conclude(report: ConversionReport, sink: _FileSink, done: Sequence[Entry], 
     entries = sorted(
         (entry for entry in sink.journal.entries() if entry.run == sink.run), key=lambda entry: entry.target
     )
-    made = [entry for entry in entries if entry.failure is None]
-    report.converted = [Path(entry.target) for entry in made]
+    written = [entry for entry in entries if entry.failure is None]
+    report.converted = [Path(entry.target) for entry in written]
     report.failed = [SkippedFile(entry.source, entry.failure) for entry in entries if entry.failure is not None]
-    sink.journal.rewrite([*done, *made])
+    sink.journal.rewrite([*done, *written])
     total = len(report.converted) + len(report.failed) + len(report.kept)
     kept = f"; kept {len(report.kept)} of an earlier run" if report.kept else ""
     log.info("Converted %d of %s to '%s'%s", len(report.converted), pluralize(total, "recording"), output, kept)

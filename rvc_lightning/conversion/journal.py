@@ -1,8 +1,8 @@
 """Journal of a folder conversion, from which an interrupted run resumes.
 
-All ranks of all runs append lines to one file beside the results. An entry counts only if the recording and the result
-still have its digests and the run has the same voice and settings. A damaged or outdated entry makes that one recording
-be converted again.
+All ranks of all runs append lines to one file beside the results. An entry is valid only if the recording and the
+result still have its digests and the run has the same voice and settings. A recording with a damaged or outdated entry
+is converted again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Entry:
     """Digest of the output file."""
 
     def is_current(self, source: Path, target: Path, settings_digest: str) -> bool:
-        """Whether the output file exists and converting again would give the same."""
+        """Return whether the output file exists and converting again would produce the same file."""
         return (
             self.failure is None
             and self.settings_digest == settings_digest
@@ -73,7 +73,7 @@ class Journal:
                 log.warning("Ignored a damaged line of '%s'", self.path)
 
     def rewrite(self, entries: Iterable[Entry]) -> None:
-        """Replace the content with these entries, atomically; remove the file if there are none."""
+        """Replace the content with these entries, atomically; remove the file if the list is empty."""
         if lines := [json.dumps(asdict(entry)) + "\n" for entry in entries]:
             with atomic_path(self.path) as temporary:
                 temporary.write_text("".join(lines), encoding="utf-8")

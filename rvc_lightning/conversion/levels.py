@@ -71,8 +71,8 @@ class VolumeEnvelope:
 
     def _interpolate(self, envelope: np.ndarray, span: slice) -> np.ndarray:
         """Stretch an envelope [K] over all N samples linearly, and return those of a span."""
-        place = (np.arange(span.start, span.stop) + 0.5) * (len(envelope) / max(self._samples, 1)) - 0.5
-        return np.interp(place, np.arange(len(envelope)), envelope)
+        position = (np.arange(span.start, span.stop) + 0.5) * (len(envelope) / max(self._samples, 1)) - 0.5
+        return np.interp(position, np.arange(len(envelope)), envelope)
 
 
 def rms_envelope(audio: Samples, sample_rate: int) -> np.ndarray:

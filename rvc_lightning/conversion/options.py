@@ -160,7 +160,7 @@ def help_text(name: str) -> str:
     if owner is ConversionOptions:
         lines += ["", "Effects, as in 'effects=[compressor,{name:reverb,room_size:0.8},limiter]':", ""]
         for effect in EFFECTS.values():
-            lines.append(f"  {effect.name}: {effect.about}")
+            lines.append(f"  {effect.name}: {effect.description}")
             lines += [f"{indent}{_signature(field)}: {field.help}" for field in option_fields(effect)]
     return "\n".join(lines)
 

@@ -88,8 +88,8 @@ class PositionalNoise(TorchFunctionMode):
             draw(block_shape, generator=self._generator(position.seed, number, kwargs), **kwargs)
             for number in range(first, last + 1)
         ]
-        before = (frame - first * _BLOCK_FRAMES) * values_per_frame
-        return torch.cat(blocks, dim=time).narrow(time, before, shape[time])
+        offset = (frame - first * _BLOCK_FRAMES) * values_per_frame
+        return torch.cat(blocks, dim=time).narrow(time, offset, shape[time])
 
     def _generator(self, seed: str, block: int, kwargs: dict[str, Any]) -> torch.Generator:
         name = f"{seed} {self._draws} {block}".encode()

@@ -106,7 +106,7 @@ class ConversionModule(LightningModule):
     def predict_step(
         self, batch: list[tuple[Task, Recording | RVCError | OSError]], batch_idx: int
     ) -> list[Path | None]:
-        """Convert the recordings of a batch, pass each on when it is complete, and return their targets."""
+        """Convert the recordings of a batch, write each when it is complete, and return their targets."""
         jobs = []
         for task, recording in batch:
             if isinstance(recording, Recording):
@@ -182,7 +182,7 @@ class ConversionModule(LightningModule):
                 self._finish(piece.job)
 
     def _finish(self, job: _Job) -> None:
-        """Pass a complete recording on."""
+        """Level, finish and write a complete recording."""
         rate, recording, options = self.inference.synthesizer.config.sample_rate, job.recording, job.task.options
         job.joiner.end()
         try:

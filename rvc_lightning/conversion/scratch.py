@@ -1,4 +1,4 @@
-"""Temporary folders for samples of long recordings, also removed after the process that made them was killed."""
+"""Temporary folders for samples of long recordings, removed even if the process that created them was killed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOCK_NAME = "lock"
 
 @contextmanager
 def scratch_folder(parent: Path | None) -> Iterator[Path]:
-    """Make a temporary folder, and remove those that killed processes left in `parent`.
+    """Create a temporary folder, and remove those that killed processes left in `parent`.
 
     Args:
         parent: Parent folder, on a disk with room for the samples; None is the system's folder for temporary files.
@@ -45,5 +45,5 @@ def _remove_if_unused(folder: Path) -> None:
             with FileLock(folder / _LOCK_NAME).acquire(blocking=False):
                 shutil.rmtree(folder, ignore_errors=True)
         else:
-            # Its owner was killed before it locked the folder; a living one makes the folder again.
+            # Its owner was killed before it locked the folder; a running one creates it again.
             folder.rmdir()

@@ -30,7 +30,8 @@ def speaker_number(voice: Voice, speaker: int | str | None) -> int:
     if number is not None and numbers.count(number) == 1:
         return numbers.index(number)
     rows = {str(row) for row in voice.speaker_numbers}
-    if number in rows and (numbers.count(None) == len(names) or len(rows) == 1):
+    has_numbers_as_names = any(name_number is not None for name_number in numbers)
+    if number in rows and (not has_numbers_as_names or len(rows) == 1):
         return int(text)
     raise VoiceError(f"speaker={speaker}: the voice has {pluralize(len(rows), 'speaker')}; {_choices(voice)}")
 

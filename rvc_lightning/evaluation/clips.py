@@ -2,8 +2,8 @@
 
     recording ─▶ voice ─▶ conversion ─┬─▶ against the recording: melody, voicing, phones (resynthesis: mel distance)
                                       ├─▶ against the target: speaker similarity (counterparts: mel distance)
-                                      └─▶ alone: estimated mean opinion scores
-    recording ──────────────────────────▶ against the target, and alone, as a baseline
+                                      └─▶ without a reference: estimated mean opinion scores
+    recording ──────────────────────────▶ against the target, and without a reference, as a baseline
 
 All metrics take 16 kHz audio. Legend: N samples at 16 kHz, F frames of 10 ms.
 """
@@ -191,7 +191,10 @@ class ClipEvaluator:
 
     def _gain(self, converted: Scores, source: Scores) -> dict[str, float | None]:
         """Return the speaker gain; none in a resynthesis, whose source is the target."""
-        after, before = converted.get("speaker_similarity"), source.get("speaker_similarity")
-        if self.settings.task == "resynthesis" or self.target is None or after is None or before is None:
+        converted_similarity, source_similarity = (scores.get("speaker_similarity") for scores in (converted, source))
+        if self.settings.task == "resynthesis" or self.target is None:
             return {}
-        return {"speaker_gain": speaker_gain(after, before, self.target.reference_similarity)}
+        if converted_similarity is None or source_similarity is None:
+            return {}
+        gain = speaker_gain(converted_similarity, source_similarity, self.target.reference_similarity)
+        return {"speaker_gain": gain}

@@ -19,9 +19,9 @@ class OpinionScores(NamedTuple):
     overall: float
     """OVRL, the whole signal."""
     signal: float
-    """SIG, the speech alone."""
+    """SIG, only the speech."""
     background: float
-    """BAK, the background noise alone."""
+    """BAK, only the background noise."""
 
 
 class OpinionEstimator:

@@ -20,7 +20,7 @@ def default_folder(voice_name: str) -> Path:
 
 
 def has_report(folder: Path) -> bool:
-    """Whether the folder contains a report, which `write_report` would replace."""
+    """Return whether the folder contains a report, which `write_report` would replace."""
     return any((folder / name).exists() for name in (JSON_NAME, PAGE_NAME))
 
 

@@ -24,7 +24,7 @@ TASKS = {
 }
 """Description of each task, for readers."""
 
-# The page loads embedded data only and runs no script, whatever file names contain.
+# The page loads only embedded data and runs no script, even if a file name contains one.
 _POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 
 _STYLE = """
@@ -99,9 +99,9 @@ def _list(title: str, texts: Iterable[str]) -> str:
 
 
 def _samples(report: Report) -> str:
-    shown = "".join(_sample(sample) for sample in report.samples)
-    rest = len(report.clips) - len(report.samples)
-    return shown + (f'<p class="dim">{rest} more clips appear in the table only.</p>' if rest else "")
+    articles = "".join(_sample(sample) for sample in report.samples)
+    n_hidden = len(report.clips) - len(report.samples)
+    return articles + (f'<p class="dim">{n_hidden} more clips appear in the table only.</p>' if n_hidden else "")
 
 
 def _sample(sample: ClipSample) -> str:

@@ -156,7 +156,7 @@ class Report:
         return [
             *([] if similarity is None else [f"similarity of the target's own clips: {similarity:.3f}"]),
             *(f"missing: {text}" for text in self.missing),
-            *(f"skipped: {other.path}: {other.reason}" for other in self.skipped),
+            *(f"skipped: {file.path}: {file.reason}" for file in self.skipped),
             *(f"{clip.name}: {remark}" for clip in self.clips for remark in clip.remarks),
         ]
 
@@ -177,7 +177,7 @@ class Report:
             "mean_of_sources": self.source_means,
             "reference_similarity": self.reference_similarity,
             "clips": [asdict(clip) for clip in self.clips],
-            "skipped": [asdict(other) for other in self.skipped],
+            "skipped": [asdict(file) for file in self.skipped],
             "missing": self.missing,
             "metrics": {key: metric.description for key, metric in METRICS.items()},
             "settings": dict(self.settings),
@@ -189,7 +189,7 @@ def mean_scores(scores: Iterable[Scores]) -> dict[str, float | None]:
     """Return the mean of each metric over the clips that have it; None if none has."""
     rows = list(scores)
     values = {key: [value for row in rows if (value := row.get(key)) is not None] for key in METRICS}
-    return {key: float(np.mean(found)) if found else None for key, found in values.items()}
+    return {key: float(np.mean(clip_values)) if clip_values else None for key, clip_values in values.items()}
 
 
 def format_score(key: str, value: float | None) -> str:
@@ -199,10 +199,10 @@ def format_score(key: str, value: float | None) -> str:
 
 def versions() -> dict[str, str | None]:
     """Return the versions of this package and of those that affect scores; None if not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version(), "rvc_lightning": __version__}
+    installed: dict[str, str | None] = {"python": platform.python_version(), "rvc_lightning": __version__}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
-            found[package] = None
-    return found
+            installed[package] = None
+    return installed

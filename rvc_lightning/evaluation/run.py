@@ -49,16 +49,16 @@ def evaluate(
     """
     for name, reason in UNSUPPORTED_OPTIONS.items():
         options.reject(f"not supported by an evaluation: {reason}", name)
-    found = discover_audio(recordings.audio)
+    discovery = discover_audio(recordings.audio)
     root = recordings.audio.parent if recordings.audio.is_file() else recordings.audio
-    counterparts = _counterparts(recordings.counterpart, found.recordings, settings.task)
-    report = Report(settings.task, voice={}, settings={}, skipped=list(found.skipped))
+    counterparts = _counterparts(recordings.counterpart, discovery.recordings, settings.task)
+    report = Report(settings.task, voice={}, settings={}, skipped=list(discovery.skipped))
     metrics = build_metrics(settings.metrics, settings.require_metrics)
     report.missing += metrics.missing
     # One pitch extractor for all voices, so that their scores are comparable.
     evaluator = ClipEvaluator(converter, metrics, settings, options, SwiftF0Extractor())
     evaluator.set_reference(recordings, report)
-    chosen = spread(found.recordings, settings.n_clips)
+    chosen = spread(discovery.recordings, settings.n_clips)
     with logging_redirect_tqdm(), Progress("evaluating", len(chosen), "recordings") as progress:
         for name in chosen:
             try:
@@ -71,7 +71,7 @@ def evaluate(
                     report.samples.append(scored.sample())
             progress.update(1)
     if not report.clips:
-        reasons = "\n".join(f"  {other.path}: {other.reason}" for other in report.skipped[:10])
+        reasons = "\n".join(f"  {file.path}: {file.reason}" for file in report.skipped[:10])
         raise AudioError(f"audio: no usable recording in '{recordings.audio}'\n{reasons}".rstrip())
     return report
 
@@ -85,12 +85,12 @@ def _counterparts(folder: Path | None, recordings: Sequence[Path], task: str) ->
     if folder.is_file() and len(recordings) == 1:
         return {recordings[0]: folder}
     by_name = {path.with_suffix(""): folder / path for path in discover_audio(folder).recordings}
-    found = {path: by_name[path.with_suffix("")] for path in recordings if path.with_suffix("") in by_name}
-    if not found and recordings:
+    counterparts = {path: by_name[path.with_suffix("")] for path in recordings if path.with_suffix("") in by_name}
+    if not counterparts and recordings:
         raise ConfigurationError(
             f"counterpart: '{folder}' has no file with the name of a recording, such as '{display_name(recordings[0])}'"
         )
-    return found
+    return counterparts
 
 
 def describe_voice(voice: Voice, path: Path) -> dict[str, Any]:

@@ -11,15 +11,15 @@ from rvc_lightning.errors import AudioError
 MIN_SECONDS = 0.5
 _OWN_PITCH = "each recording is shifted to the pitch of the voice; options.transpose_semitones=N sets another shift"
 _OWN_MELODY = (
-    "the metrics compare with the recording's own melody, so another one counts as an error; remove it, and use it in "
-    "a conversion"
+    "the metrics compare with the recording's own melody, so another one is scored as an error; remove it, and use it "
+    "in a conversion"
 )
 UNSUPPORTED_OPTIONS = {
     "autotune": _OWN_MELODY,
     "proposed_pitch_hz": _OWN_PITCH,
     "f0_file": _OWN_MELODY,
     "write_f0": "the page plots the pitch of every clip; convert with write_f0=true writes it",
-    "output_format": "clips are stored in the page only; convert with it writes files",
+    "output_format": "clips are stored in the page only; convert with output_format=FORMAT writes files",
 }
 """Conversion options that an evaluation rejects: reason and alternative."""
 

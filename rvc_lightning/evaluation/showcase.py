@@ -69,12 +69,12 @@ def _summary(means: Mapping[str, Comparison], n_sentences: int) -> str:
     if _TO_TRUTH in means:
         note = f"Means of {n_sentences} sentences, transposed to the voice's pitch; a lower mel distance is closer."
         return f"{render_table(means)}\n{note}"
-    kept = means[_TO_SOURCE]
-    correlation = "none" if kept.pitch_correlation is None else f"{kept.pitch_correlation:.2f}"
+    to_source = means[_TO_SOURCE]
+    correlation = "none" if to_source.pitch_correlation is None else f"{to_source.pitch_correlation:.2f}"
     return (
         f"Converted {n_sentences} sentences of another voice, transposed to the voice's pitch. Pitch correlation with "
-        f"the source: {correlation}; voicing agreement: {kept.voicing_agreement:.0%}. For similarity to the voice, "
-        "listen, or run python -m rvc_lightning.evaluate"
+        f"the source: {correlation}; voicing agreement: {to_source.voicing_agreement:.0%}. For similarity to the "
+        "voice, listen, or run python -m rvc_lightning.evaluate"
     )
 
 

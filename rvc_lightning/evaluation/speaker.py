@@ -55,10 +55,10 @@ class TargetSpeaker:
 
     def similarity(self, embedding: np.ndarray, exclude: str | None = None) -> float | None:
         """Return the cosine of `embedding` [E] and the mean of the clips other than `exclude`; None without clips."""
-        kept = self.embeddings[[name != exclude for name in self.names]]
-        if len(kept) == 0:
+        embeddings = self.embeddings[[name != exclude for name in self.names]]
+        if len(embeddings) == 0:
             return None
-        mean = kept.mean(axis=0)
+        mean = embeddings.mean(axis=0)
         return float(embedding @ mean / np.linalg.norm(mean))
 
     @property

@@ -1,1 +1,1 @@
-"""Voices: exported by training, used by conversion, readable by every RVC tool."""
+"""Voices in the file format of the RVC tools: exported by training, used by conversion."""

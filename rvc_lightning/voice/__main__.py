@@ -74,7 +74,7 @@ def _info(args: argparse.Namespace) -> None:
     """Print every file that can be read; raise VoiceError at the end if one cannot."""
     from rvc_lightning.voice.info import as_table, read_voice_info
 
-    shown: list[Any] = []
+    outputs: list[Any] = []
     n_failed = 0
     for path in args.files:
         try:
@@ -82,11 +82,11 @@ def _info(args: argparse.Namespace) -> None:
         except VoiceError as error:
             n_failed += 1
             log.error("%s", error)
-            shown += [{"file": str(path), "error": str(error)}] if args.json else []
+            outputs += [{"file": str(path), "error": str(error)}] if args.json else []
         else:
-            shown.append(asdict(info) if args.json else as_table(info))
+            outputs.append(asdict(info) if args.json else as_table(info))
     # Escapes of JSON also cover control characters and text that is not Unicode.
-    text = json.dumps(shown, indent=2) if args.json else "\n\n".join(shown)
+    text = json.dumps(outputs, indent=2) if args.json else "\n\n".join(outputs)
     sys.stdout.write(text + "\n" if text else "")
     if n_failed:
         raise VoiceError(f"{n_failed} of {len(args.files)} files cannot be used")

@@ -14,7 +14,7 @@ from rvc_lightning.voice.entries import MALFORMED, explain
 from rvc_lightning.voice.voice import Voice, fitting_kind, to_half
 
 _LATEST = 2333333
-"""Takes the place of the step in the name if only the latest checkpoint is kept."""
+"""Number in the name in place of the step, if the tool keeps only the latest checkpoint."""
 
 
 def extract_voice(path: Path, content: Mapping[str, Any], config: Path | None = None) -> Voice:
@@ -26,7 +26,7 @@ def extract_voice(path: Path, content: Mapping[str, Any], config: Path | None = 
         config: The `config.json` of its experiment; by default the one beside it.
 
     Raises:
-        VoiceError: There is no configuration, or the tensors fit no generator of its sizes.
+        VoiceError: The configuration is missing or malformed, or the tensors fit no generator of its sizes.
     """
     config = config or path.with_name("config.json")
     try:
@@ -63,7 +63,7 @@ def _training_entries(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     step = re.fullmatch(r"G_(\d{1,9})", path.stem)
     if step and int(step[1]) != _LATEST:
         entries["step"] = int(step[1])
-    about = path.with_name("model_info.json")
-    info = read_json(about) if about.is_file() else {}
+    info_path = path.with_name("model_info.json")
+    info = read_json(info_path) if info_path.is_file() else {}
     names = {"embedder_model": "embedder_model", "total_dataset_duration": "dataset_length"}
     return entries | {entry: info[key] for key, entry in names.items() if key in info}

@@ -60,7 +60,7 @@ class VoiceInfo:
     index_rows: int | None
     index_dim: int | None
     unusual: list[str]
-    """Differences to the files that tools write today; empty for most voices."""
+    """Differences from the files that current tools write; empty for most voices."""
     entries: dict[str, Any]
     """All entries of the file except the tensors, as JSON values."""
 
@@ -127,7 +127,8 @@ def _unusual_entries(voice: Voice) -> list[str]:
     rate = entries.get("sr")
     if rate is not None and not _is_rate(rate, voice.sample_rate):
         found.append(
-            f"the entry sr is {reprlib.repr(rate)}, but the configuration, which counts, has {voice.sample_rate}"
+            f"the entry sr is {reprlib.repr(rate)}, but the configuration, which takes precedence, has "
+            f"{voice.sample_rate}"
         )
     config, rows = entries.get("config", []), voice.config.speaker_count
     if len(config) > rvc_format.CONFIG_LENGTH:

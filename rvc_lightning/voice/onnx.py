@@ -127,7 +127,7 @@ class VoiceGraph(nn.Module):
 
         f0_hz = (uniform(batch, frames) * 500 - 100).clamp(min=0)
         source = normal(batch, frames, config.hop_samples * max(self.harmonics, 1))
-        given = {
+        inputs = {
             "content": normal(batch, frames, config.content_dim),
             "lengths": torch.arange(frames, frames - batch, -1),
             "coarse_pitch": coarse_pitch(f0_hz) if self.harmonics else None,
@@ -137,7 +137,7 @@ class VoiceGraph(nn.Module):
             "source_noise": source if self.harmonics else None,
             "source_phase": uniform(batch, self.harmonics) if self.harmonics > 1 else None,
         }
-        return {name: value for name, value in given.items() if value is not None}
+        return {name: value for name, value in inputs.items() if value is not None}
 
 
 class _GivenNoise(TorchFunctionMode):
@@ -152,8 +152,8 @@ class _GivenNoise(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is torch.randn_like:
-            given = next(self._normal, None)
-            return torch.zeros_like(args[0]) if given is None else given.reshape(args[0].shape)
+            noise = next(self._normal, None)
+            return torch.zeros_like(args[0]) if noise is None else noise.reshape(args[0].shape)
         if func is torch.rand:
             # A copy, since the source overwrites the phase of the fundamental in place.
             return torch.zeros(*args, **kwargs) if self._uniform is None else self._uniform.reshape(args).clone()

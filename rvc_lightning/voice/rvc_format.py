@@ -112,14 +112,14 @@ def name_from_file(name: str, n_blocks: int = 3) -> str:
     """
     for old, new in _WEIGHT_NORM:
         name = name.removesuffix(old) + new if name.endswith(old) else name
-    for pattern, stored, ours in _FROM_FILE:
+    for pattern, stored, template in _FROM_FILE:
         if match := pattern.match(name):
             numbers = [int(group) for group in match.groups()]
             if "{3i+b}" in stored:
                 numbers = list(divmod(numbers[0], n_blocks))
             elif "{2n}" in stored:
                 numbers = [numbers[0] // 2]
-            return _fill(ours, numbers) + name[match.end() :]
+            return _fill(template, numbers) + name[match.end() :]
     return name
 
 
@@ -226,7 +226,7 @@ GENERATORS = {
 
 
 class VoiceKind(NamedTuple):
-    """Properties of the networks that a file states beside their sizes."""
+    """Properties of the networks that a file stores in addition to their sizes."""
 
     version: str
     """'v1' or 'v2'."""

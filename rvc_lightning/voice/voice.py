@@ -44,8 +44,8 @@ class Voice:
     weights: dict[str, Tensor]
     """Tensors as stored: names of the format, float16 in most files."""
     information: dict[str, Any] = field(default_factory=dict)
-    """All other entries of the file, known or not; `save` writes them again. A voice that was read from a file keeps
-    its `config` here too, since tools spell it differently. `entries` is safer to read."""
+    """All other entries of the file, known or not; `save` writes them again. A voice that was read from a file also
+    keeps its `config` here, since tools spell it differently. Read `entries` instead, which contains no tensors."""
 
     def __post_init__(self) -> None:
         self.synthesizer = self._build()
@@ -65,7 +65,7 @@ class Voice:
 
     @property
     def name(self) -> str | None:
-        """Name in the file, printable; None if there is none."""
+        """Name in the file, printable; None if the file has none."""
         return as_text(self.entries.get("model_name"))
 
     @property
@@ -108,7 +108,7 @@ class Voice:
 
     @property
     def speaker_numbers(self) -> range:
-        """Rows of the trained speakers: those with a name, or all rows of the table if there are no names.
+        """Rows of the trained speakers: those with a name, or all rows of the table without names.
 
         The table has more rows than speakers if training started from a published pair.
         """
@@ -160,18 +160,18 @@ class Voice:
             VoiceError: An entry is missing or invalid, or the tensors do not fit.
         """
         information = {key: value for key, value in content.items() if key != "weight"}
-        given = {key: item for key, value in information.items() if (item := without_tensors(value)) is not None}
+        entries = {key: item for key, value in information.items() if (item := without_tensors(value)) is not None}
         kind = VoiceKind(
-            str(as_text(given.get("version", "v1"))),
-            str(as_text(given.get("vocoder", "HiFi-GAN"))),
+            str(as_text(entries.get("version", "v1"))),
+            str(as_text(entries.get("vocoder", "HiFi-GAN"))),
             # Tools write 1, True or '1'.
-            str(given.get("f0", 1)).strip().lower() not in ("0", "false"),
+            str(entries.get("f0", 1)).strip().lower() not in ("0", "false"),
         )
         try:
             weights = rvc_format.without_posterior(content["weight"])
-            return cls(_config_of(given["config"], weights, kind), weights, information)
+            return cls(_config_of(entries["config"], weights, kind), weights, information)
         except MALFORMED as error:
-            fitting = fitting_kind(given.get("config"), content["weight"])
+            fitting = fitting_kind(entries.get("config"), content["weight"])
             hint = f"; the file declares {kind}, but its tensors fit {fitting}: correct that in the file"
             raise VoiceError(f"{source} cannot be used: {explain(error)}{hint if fitting else ''}") from error
 
@@ -215,10 +215,10 @@ class Voice:
         """Build the synthesizer for conversion. Raises VoiceError if the tensors do not fit or are not finite."""
         synthesizer = empty_synthesizer(self.config, self.weights)
         state = rvc_format.weights_from_file(self.weights, len(self.config.resblock_kernel_sizes))
-        others = [name for name, tensor in self.weights.items() if not tensor.is_floating_point()]
+        non_floating = [name for name, tensor in self.weights.items() if not tensor.is_floating_point()]
         problems = {
             "do not fit its configuration": state_difference(synthesizer.state_dict(), state),
-            "are not floating-point numbers": ", ".join(others[:5]),
+            "are not floating-point numbers": ", ".join(non_floating[:5]),
             "contain NaN or infinity, the training diverged": nonfinite_names(
                 dict(zip(self.weights, state.values(), strict=True))
             ),

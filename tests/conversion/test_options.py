@@ -151,7 +151,7 @@ def test_help_and_documentation_contain_all_options():
         for one in option_fields(effect):
             assert f"\n      {signature(one)}: {one.help}" in text
         parameters = ", ".join(f"`{one.name}={one.default_text}` ({allowed(one)})" for one in option_fields(effect))
-        assert f"| `{effect.name}` | {parameters} | {effect.about} |\n" in readme
+        assert f"| `{effect.name}` | {parameters} | {effect.description} |\n" in readme
 
 
 @pytest.mark.parametrize(("name", "owner"), [("chunk_lengths", ChunkLengths), ("stream_lengths", StreamLengths)])

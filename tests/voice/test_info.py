@@ -33,7 +33,7 @@ def test_unusual_properties_are_listed(voices, tmp_path):
     unusual = "\n".join(read_voice_info(tmp_path / "odd.pth").unusual)
     for part in (
         "contentvec is assumed",
-        "the entry sr is '48k', but the configuration, which counts, has 8000",
+        "the entry sr is '48k', but the configuration, which takes precedence, has 8000",
         "the configuration has 109 speakers, the table 3 rows",
         "torch.float32",
         "names of newer torch",
