@@ -40,6 +40,7 @@ from rvc_lightning.training.networks import build_module, check_networks, voice_
 from rvc_lightning.training.pretrained import Pretrained, PretrainedConfig, read_pretrained
 from rvc_lightning.training.resume import check_resumable, without_values
 from rvc_lightning.training.trainer import build_trainer, set_up_torch
+from rvc_lightning.voice.rvc_format import version_of
 from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ def build_module_from(start: Start, config: DictConfig, dataset: Path) -> RVCMod
     Raises:
         ConfigurationError: A setting is out of range, or settings contradict each other.
         DatasetError: The dataset does not match the checkpoint or the settings.
-        VoiceError: The pretrained networks do not match.
+        VoiceError: The pretrained networks do not match, or no version of the format has such content features.
     """
     header = read_header(dataset)
     if start.metadata:
@@ -153,6 +154,8 @@ def build_module_from(start: Start, config: DictConfig, dataset: Path) -> RVCMod
     seed_everything(config.seed, workers=True, verbose=False)
     metadata = voice_metadata(config, header, dataset, config.model.noise_scale)
     module = build_module(config, header, metadata, min_speaker_rows=start.speaker_rows)
+    # Fail before the training if its voice could not be exported.
+    version_of(module.synthesizer.config)
     if start.pretrained is not None:
         start.pretrained.load_into(module)
     elif start.checkpoint is None:

@@ -14,7 +14,8 @@ from tiny import training_config
 from rvc_lightning import Voice
 from rvc_lightning.cli.resolvers import DEMO_FOLDER
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
-from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.models.phonetic import PhoneticConfig, PhoneticNetwork, to_file
 from rvc_lightning.training import run as workflow
 from rvc_lightning.training.dataset import prepare_dataset
 from rvc_lightning.training.module import RVCModule
@@ -132,3 +133,12 @@ def test_validation_metric_does_not_depend_on_the_mel_loss(make_module):
     assert float(single.mel_loss(real, fake)) != pytest.approx(float(several.mel_loss(real, fake)), rel=0.1)
     # Both kinds keep the same entries in a checkpoint.
     assert single.state_dict().keys() == several.state_dict().keys()
+
+
+def test_features_that_no_voice_can_store_are_rejected_before_training(tmp_path, recordings):
+    network = PhoneticNetwork(PhoneticConfig(channels=8, n_blocks=1, bottleneck=60))
+    torch.save(to_file(network), tmp_path / "encoder.pt")
+    config = small_run(tmp_path, recordings, "content=phonetic", f"content.path={tmp_path}/encoder.pt")
+    with pytest.raises(VoiceError, match="100 channels"):
+        workflow.train(config)
+    assert not list(tmp_path.rglob("*.ckpt"))
