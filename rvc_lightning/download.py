@@ -46,18 +46,18 @@ def main(config: DictConfig) -> None:
         sys.stdout.write(format_files(known_files(), folder) + "\n")
         log.info("To download some or all of them: files=[contentvec,rmvpe], files=pretrained, files=all")
         return
-    words = settings.files if isinstance(settings.files, list) else [settings.files]
-    fetch_all(select_files(map(str, words)), folder)
+    names = settings.files if isinstance(settings.files, list) else [settings.files]
+    fetch_all(select_files(map(str, names)), folder)
 
 
 def format_files(files: Mapping[str, HubFile], folder: Path | None = None) -> str:
     """Return a table of files, a line each, with whether they are on this machine."""
     from rvc_lightning.io.hub import find_file
 
-    rows = [("name", "here", "size", "licence", "repository", "file")]
+    rows = [("name", "local", "size", "licence", "repository", "file")]
     for name, file in files.items():
-        here = "no" if find_file(file, folder) is None else "yes"
-        rows.append((name, here, file.size, file.licence or "not stated", file.repository, file.path))
+        is_local = "no" if find_file(file, folder) is None else "yes"
+        rows.append((name, is_local, file.size, file.licence or "not stated", file.repository, file.path))
     return "\n".join(format_columns(rows, numbers=False))
 
 

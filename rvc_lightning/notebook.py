@@ -42,14 +42,14 @@ _FILE_OPTIONS = ("write_f0", "output_format")
 _EVENTS = "events.out.tfevents.*"
 
 
-def run(command: str, *words: str, **settings: Any) -> None:
+def run(command: str, *arguments: str, **settings: Any) -> None:
     """Run `python -m rvc_lightning.COMMAND` and show its output.
 
     Interrupting the cell interrupts the command and waits for its end, so that training saves a checkpoint.
 
     Args:
         command: Name of the command, such as train.
-        words: Arguments, such as "+experiment=quickstart".
+        arguments: Arguments, such as "+experiment=quickstart".
         settings: Settings whose values may be any text; None omits a setting.
 
     Raises:
@@ -58,7 +58,7 @@ def run(command: str, *words: str, **settings: Any) -> None:
     overrides = [f"{name}={_quoted(value)}" for name, value in settings.items() if value is not None]
     # In a new session, so that an interruption reaches it only from here.
     process = subprocess.Popen(
-        [sys.executable, "-m", f"rvc_lightning.{command}", *words, *overrides],
+        [sys.executable, "-m", f"rvc_lightning.{command}", *arguments, *overrides],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,

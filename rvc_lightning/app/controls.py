@@ -43,8 +43,8 @@ class Controls:
 
     def add_others(self) -> None:
         """Create the controls of the other options in the open block."""
-        others = [field.name for field in option_fields(ConversionOptions) if field.name not in (*EXCLUDED, *PROMINENT)]
-        self._options |= _grid(_options(others))
+        names = [field.name for field in option_fields(ConversionOptions) if field.name not in (*EXCLUDED, *PROMINENT)]
+        self._options |= _grid(_options(names))
         groups = [self._group_of(name) for name in EFFECTS]
         self._options[_EFFECTS].change(  # type: ignore[attr-defined]
             lambda chosen: [gr.update(visible=name in chosen) for name in EFFECTS],
@@ -60,12 +60,12 @@ class Controls:
         parameters = (control for effect in self._parameters.values() for control in effect.values())
         return {*self._options.values(), *parameters}
 
-    def options(self, values: Mapping[Component, Any], **more: Any) -> ConversionOptions:
+    def options(self, values: Mapping[Component, Any], **extra: Any) -> ConversionOptions:
         """Return the chosen options.
 
         Args:
             values: Values of all components.
-            **more: Options without a control.
+            **extra: Options without a control.
 
         Raises:
             ConfigurationError: A value is invalid, or two options contradict each other.
@@ -80,7 +80,7 @@ class Controls:
             {"name": effect} | {name: values[control] for name, control in self._parameters[effect].items()}
             for effect in chosen[_EFFECTS] or []
         ]
-        return ConversionOptions.from_values(chosen | more)
+        return ConversionOptions.from_values(chosen | extra)
 
     def _group_of(self, effect: str) -> gr.Column:
         with gr.Column(visible=False) as group:
@@ -97,7 +97,7 @@ def _grid(options: Iterable[OptionField], prefix: str = "") -> dict[str, Compone
     controls = {}
     with gr.Row(elem_classes="options"):
         for field in options:
-            # In a column of its own, a control is not merged into a form with its neighbours.
+            # In a separate column, a control is not merged into a form with its neighbours.
             with gr.Column(min_width=0):
                 controls[field.name] = control(field, prefix)
     return controls

@@ -69,7 +69,7 @@ def visitor_files(max_bytes: int, keep_seconds: float) -> Iterator[VisitorFiles]
 
     Folders that killed processes left are deleted at the start.
     """
-    before = tempfile.tempdir
+    previous = tempfile.tempdir
     remove_abandoned(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as root, exclusive_lock(root):
         files = VisitorFiles(Path(root, "files"), max_bytes, keep_seconds)
@@ -81,13 +81,13 @@ def visitor_files(max_bytes: int, keep_seconds: float) -> Iterator[VisitorFiles]
         try:
             yield files
         finally:
-            tempfile.tempdir = before
+            tempfile.tempdir = previous
             closed.set()
             sweeper.join()
 
 
 def remove_abandoned(parent: Path) -> None:
-    """Delete the folders of processes that were killed: ours by name and owner, with a lock that nobody holds."""
+    """Delete the folders of processes that were killed: with our prefix and owner, and an unlocked lock file."""
     for folder in parent.glob(f"{_PREFIX}*"):
         lock = folder / LOCK_NAME
         with contextlib.suppress(OSError, Timeout):

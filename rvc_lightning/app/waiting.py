@@ -24,7 +24,7 @@ class WaitingLine:
         """Enter the line and leave it at the end of the context.
 
         Yields:
-            An iterator over the number of conversions ahead, about once a second, which ends with one's turn.
+            An iterator over the number of conversions ahead, about once a second, which ends when none is ahead.
 
         Raises:
             RVCError: `max_waiting` conversions are waiting.
@@ -32,7 +32,7 @@ class WaitingLine:
         ticket = object()
         with self._changed:
             if len(self._tickets) > self.max_waiting:
-                raise RVCError(f"{self.max_waiting} conversions are waiting already; try again in a few minutes")
+                raise RVCError(f"{self.max_waiting} conversions are already waiting; try again in a few minutes")
             self._tickets.append(ticket)
         try:
             yield self._until_turn(ticket)

@@ -1,7 +1,7 @@
 """Time and memory of a training step: `python -m rvc_lightning.benchmark`.
 
 Batches and weights are random: their values do not affect the result. Every row of the table is measured in separate
-processes, to measure its memory alone, and the rows alternate, so that other load on the machine affects all.
+processes, to measure only its memory, and the rows alternate, so that other load on the machine affects all.
 
 The first row for each batch size is the baseline, the loop of RVC tools in float32: the discriminator accumulates
 gradients in the generator's pass, the real features are in the graph as well, every loss is copied to the host at
@@ -62,8 +62,8 @@ class RandomSlices(Dataset[Example]):
         )
 
 
-def one_batch(examples: Sequence[Example]) -> list[Batch]:
-    """Collate the batches of an optimizer step: a single one."""
+def collate_step(examples: Sequence[Example]) -> list[Batch]:
+    """Collate examples as the only batch of an optimizer step."""
     return [collate(examples)]
 
 
@@ -210,7 +210,7 @@ def random_loader(config: DictConfig, batch_size: int) -> DataLoader:
     """Return a loader of one random batch for each step of a round."""
     sample_rate, frames = config.model.synthesizer.sample_rate, round(config.seconds * FRAMES_PER_SECOND)
     slices = RandomSlices(config.steps * batch_size, frames, hop_samples(sample_rate), config.content_dim)
-    return DataLoader(slices, batch_size=batch_size, collate_fn=one_batch)
+    return DataLoader(slices, batch_size=batch_size, collate_fn=collate_step)
 
 
 def run(config: DictConfig) -> str:

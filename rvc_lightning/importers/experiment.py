@@ -148,8 +148,8 @@ class _Folder(NamedTuple):
             not in CONTENT_DIMS.values(),
             "the features contain NaN or infinity": not np.isfinite(features).all(),
         }
-        if found := [problem for problem, is_true in problems.items() if is_true]:
-            raise ValueError(found[0])
+        if problem := next((problem for problem, is_true in problems.items() if is_true), None):
+            raise ValueError(problem)
         stored = [_relative(path, self.dataset) for path in paths]
         row = ManifestRow(
             id=paths[0].stem,
@@ -170,7 +170,7 @@ class _Folder(NamedTuple):
         """Return a file of the list: in the folder, beside it (the shared silent slices), or at its original path."""
         parts = re.split(r"[/\\]", path)
         in_folder, beside = self.experiment.joinpath(*parts[-2:]), self.experiment.parent.joinpath(*parts[-3:])
-        return next((place for place in (in_folder, beside, Path(path)) if place.is_file()), in_folder)
+        return next((file for file in (in_folder, beside, Path(path)) if file.is_file()), in_folder)
 
     def silent_pitch(self) -> Path:
         """Return a file of unvoiced pitch for slices of any length that the tools make (at most 30 s)."""

@@ -36,7 +36,7 @@ def synthesizer_overrides(sizes: SynthesizerConfig) -> list[str]:
 
 
 def discriminator_choice(weights: Mapping[str, Tensor]) -> str | None:
-    """Return the choice of `discriminator=` with these tensors; None if there is none.
+    """Return the choice of `discriminator=` with these tensors; None if no choice has them.
 
     Args:
         weights: State dict of a discriminator.

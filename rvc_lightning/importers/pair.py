@@ -33,7 +33,7 @@ class Pair:
 
 
 def newest_pair(experiment: Path) -> Pair | None:
-    """Return the pair of the latest epoch, which the files contain; numbers in names are no measure of progress.
+    """Return the pair of the latest epoch, as stored in the files; numbers in their names may mean anything else.
 
     Raises:
         VoiceError: A file is damaged or of an unknown kind, or the two files are of different epochs.

@@ -21,7 +21,7 @@ class AugmentConfig(Settings, group="model.augment"):
     """Ranges of the random changes of each example."""
 
     speed: float = option(1.3, "largest factor of pace, pitch and formants together, up or down", min=1, max=4)
-    formants: float = option(1.25, "largest factor of formants alone, up or down", min=1, max=4)
+    formants: float = option(1.25, "largest factor of only the formants, up or down", min=1, max=4)
     level_db: float = option(35.0, "largest attenuation of the peak below full scale", unit="dB", min=0)
     equalizer_db: float = option(5.0, "standard deviation of the gain across the band", unit="dB", min=0)
     p_room: float = option(0.25, "share of examples with reverberation", min=0, max=1)

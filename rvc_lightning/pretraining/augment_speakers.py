@@ -113,7 +113,7 @@ def _synthesized(voice: str, texts: Iterable[str], rng: random.Random) -> Iterat
         try:
             yield Clip("read", synthesize_flite(voice, text, rng).audio, SAMPLE_RATE)
         except (KeyError, TimeoutExpired) as error:
-            log.info("skipped, %r: %s", error, text)
+            log.info("Skipped '%s': %r", text, error)
 
 
 def _write(settings: AugmentSettings, speaker: str, clips: Iterable[Clip], minutes: float | None = None) -> None:

@@ -54,7 +54,7 @@ def read_manifest(folder: Path) -> list[Utterance]:
         return [Utterance(**json.loads(line)) for line in lines]
     except (OSError, ValueError, TypeError) as error:
         raise DatasetError(
-            f"'{folder}' is not a corpus: {error}; make one with python -m rvc_lightning.pretraining.synthesize"
+            f"'{folder}' is not a corpus: {error}; create one with python -m rvc_lightning.pretraining.synthesize"
         ) from error
 
 

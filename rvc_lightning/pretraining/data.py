@@ -38,7 +38,7 @@ class Pairs(NamedTuple):
         wav16k: [N, 2, T].
         phones: Int64 [N, 2, F], indices into `PHONES`; -1 after the end of the utterance.
         partners: Int64 [N, F], for each frame of the first utterance the frame of the second at the same position in
-            the same phone; -1 if there is none, and in silence.
+            the same phone; -1 without such a frame, and in silence.
     """
 
     wav16k: Tensor
@@ -122,14 +122,14 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
         first = _choose([s for s in utterances if is_recorded(s)] if from_recorded else utterances, rng)
         others = [speech for speech in utterances if speech.speaker != first.speaker]
         second = _choose(others, rng) if others and rng.random() < 0.85 else first
-        one, other = self._views(first, second, rng)
+        views = self._views(first, second, rng)
         if rng.random() < 0.5:
-            one, other = other, one
-        audio = np.stack([self._audio(view, rng) for view in (one, other)])
-        phones = np.stack([_phones(view, self.frames) for view in (one, other)])
-        return audio, phones, _partners(one, other, self.frames)
+            views = views[::-1]
+        audio = np.stack([self._audio(view, rng) for view in views])
+        phones = np.stack([_phones(view, self.frames) for view in views])
+        return audio, phones, _partners(views[0], views[1], self.frames)
 
-    def _views(self, first: Speech, second: Speech, rng: np.random.Generator) -> tuple[View, View]:
+    def _views(self, first: Speech, second: Speech, rng: np.random.Generator) -> list[View]:
         """Return excerpts of both from the same phone on, each at a random speed."""
         deviation = 0.5 * np.log(self.augment.speed) if self.augment else 0.0
         speeds = np.exp(np.clip(rng.normal(0, deviation, 2), -2 * deviation, 2 * deviation))
@@ -138,11 +138,10 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
         last_s = first.edges_s[-1] - self.samples / SAMPLE_RATE * speeds[0]
         possible = [pair for pair in shared if first.edges_s[pair[0]] <= last_s] or shared[:1] or [(0, 0)]
         start = _choose(possible, rng)
-        one, other = (
+        return [
             View(speech, max(0.0, speech.edges_s[phone] - _MAX_LEAD_S * rng.random()), speed)
             for speech, phone, speed in zip((first, second), start, speeds, strict=True)
-        )
-        return one, other
+        ]
 
     def _audio(self, view: View, rng: np.random.Generator) -> np.ndarray:
         audio = view.audio(self.samples)
@@ -176,11 +175,11 @@ class PairDataModule(lightning.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Read the corpus into memory."""
-        kept, held = self._split()
+        training, validation = self._split()
         frames, examples, share = self.config.frames, self.config.examples, self.config.recorded_share
-        self.training = PairDataset(kept, frames, examples, self.augment, recorded_share=share, seed=self.seed)
+        self.training = PairDataset(training, frames, examples, self.augment, recorded_share=share, seed=self.seed)
         self.validation = PairDataset(
-            held, frames, _VALIDATION_EXAMPLES, augment=None, recorded_share=1.0, seed=self.seed
+            validation, frames, _VALIDATION_EXAMPLES, augment=None, recorded_share=1.0, seed=self.seed
         )
 
     def _split(self) -> tuple[list[list[Speech]], list[list[Speech]]]:
@@ -190,14 +189,16 @@ class PairDataModule(lightning.LightningDataModule):
         held_out = set(
             rng.permutation(numbers)[: max(1, round(len(numbers) * self.config.held_out_sentences))].tolist()
         )
-        kept: dict[int, list[Speech]] = defaultdict(list)
-        held: dict[int, list[Speech]] = defaultdict(list)
+        training: dict[int, list[Speech]] = defaultdict(list)
+        validation: dict[int, list[Speech]] = defaultdict(list)
         for utterance in self.utterances:
             validates = utterance.sentence in held_out
             if validates or utterance.speaker not in self.config.held_out_speakers:
-                (held if validates else kept)[utterance.sentence].append(_speech(self.folder, utterance))
-        unseen = [one for one in held.values() if any(s.speaker in self.config.held_out_speakers for s in one)]
-        return list(kept.values()), unseen or list(held.values())
+                sentences = validation if validates else training
+                sentences[utterance.sentence].append(_speech(self.folder, utterance))
+        held_out_speakers = set(self.config.held_out_speakers)
+        unseen = [sentence for sentence in validation.values() if any(s.speaker in held_out_speakers for s in sentence)]
+        return list(training.values()), unseen or list(validation.values())
 
     def train_dataloader(self) -> DataLoader[tuple[np.ndarray, ...]]:
         """Return the loader of augmented pairs."""
@@ -250,11 +251,11 @@ def _partners(first: View, second: View, frames: int) -> np.ndarray:
     counterpart = np.full(len(first.speech.phones), NO_FRAME)
     for a, b in match_phones(first.speech.phones, second.speech.phones):
         counterpart[a] = b
-    there = counterpart[position]
+    partner = counterpart[position]
     share = (times_s - edges[0][position]) / (edges[0][position + 1] - edges[0][position])
-    frame = second.frame_at(edges[1][there] + share * (edges[1][there + 1] - edges[1][there]))
+    frame = second.frame_at(edges[1][partner] + share * (edges[1][partner + 1] - edges[1][partner]))
     silent = first.speech.phones[position] == PHONES.index(SILENCE)
-    matches = (there != NO_FRAME) & (share <= 1) & (frame >= 0) & (frame < frames) & ~silent
+    matches = (partner != NO_FRAME) & (share <= 1) & (frame >= 0) & (frame < frames) & ~silent
     return np.where(matches, frame, NO_FRAME)
 
 

@@ -76,7 +76,7 @@ class PhoneticTraining(LightningModule):
         """Load the weights of an encoder.
 
         Raises:
-            ConfigurationError: There is no encoder at `path`, or its sizes differ.
+            ConfigurationError: `path` contains no encoder, or its sizes differ.
         """
         network = load_network(path, "start_from")
         if network.config != self.network.config:
@@ -153,11 +153,12 @@ class PhoneticTraining(LightningModule):
             return first.sum() * 0
         chosen = torch.randperm(len(item), device=item.device)[: self.training_config.anchors]
         item, frame = item[chosen], frame[chosen]
-        there = partners[item, frame]
-        here, away = (functional.normalize(side, dim=1) for side in (first[item, frame], second[item, there]))
-        similarity = here @ away.T / self.training_config.temperature
+        partner = partners[item, frame]
+        anchors = functional.normalize(first[item, frame], dim=1)
+        candidates = functional.normalize(second[item, partner], dim=1)
+        similarity = anchors @ candidates.T / self.training_config.temperature
         near = (item[:, None] == item) & ((frame[:, None] - frame).abs() <= _NEIGHBOURS)
-        near |= (item[:, None] == item) & ((there[:, None] - there).abs() <= _NEIGHBOURS)
+        near |= (item[:, None] == item) & ((partner[:, None] - partner).abs() <= _NEIGHBOURS)
         near.fill_diagonal_(False)
         similarity = similarity.masked_fill(near, -math.inf)
         target = torch.arange(len(item), device=item.device)

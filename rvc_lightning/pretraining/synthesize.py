@@ -1,4 +1,4 @@
-"""`python -m rvc_lightning.pretraining.synthesize corpus=FOLDER`: make a corpus with all speech synthesizers."""
+"""`python -m rvc_lightning.pretraining.synthesize corpus=FOLDER`: create a corpus with all speech synthesizers."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def synthesize(config: DictConfig) -> None:
 
 
 def _read_words(path: Path) -> list[str]:
-    """Return the words of a list that consist of letters. Raises ConfigurationError if there are none."""
+    """Return the words of a list that consist of letters. Raises ConfigurationError without such words."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     words = [line for line in lines if line.isascii() and line.isalpha() and len(line) > 1]
     if not words:
@@ -109,7 +109,7 @@ def _synthesized(texts: list[str], readers: int, seed: int) -> Iterator[tuple[st
             try:
                 yield text, synthesizer(text, rng)
             except (KeyError, TimeoutExpired) as error:
-                log.info("skipped, %r: %s", error, text)
+                log.info("Skipped '%s': %r", text, error)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 CHECKPOINT_KEY = "rvc_lightning"
 """Key of the metadata of the voice in a checkpoint, plain values."""
 AVERAGED_KEY = "averaged_synthesizer"
-"""Key of the averaged weights of the synthesizer in a checkpoint, if there are any; names start with `module.`."""
+"""Key of the averaged weights of the synthesizer in a checkpoint, if it has any; names start with `module.`."""
 NEXT, LAST, PREVIOUS = "next.ckpt", "last.ckpt", "previous.ckpt"
 """States to resume from, newest first. `next.ckpt` exists only while the other two are replaced."""
 BEST = "best.ckpt"
@@ -62,7 +62,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Save `checkpoint` to a local file; missing folders are created, and `storage_options` are not used.
 
         Raises:
-            OutOfSpaceError: There is not enough space on the disk.
+            OutOfSpaceError: The disk is full.
             NotWritableError: The folder cannot be created or written to.
         """
         with atomic_path(Path(path)) as temporary, temporary.open("wb") as stream:
@@ -118,13 +118,13 @@ def best_checkpoint(path: Path) -> Path:
 def open_checkpoint(path: Path) -> tuple[Path, dict[str, Any]]:
     """Read a checkpoint: `path` itself, or the newest one of a run folder or of its folder of checkpoints.
 
-    An unreadable one is reported in a warning, and the one before is read.
+    An unreadable one is reported in a warning, and the previous one is read.
 
     Returns:
         The path of the file and its content.
 
     Raises:
-        VoiceError: There is no readable checkpoint.
+        VoiceError: No readable checkpoint was found.
     """
     if not path.is_dir():
         return path, read_checkpoint(path)
@@ -133,12 +133,12 @@ def open_checkpoint(path: Path) -> tuple[Path, dict[str, Any]]:
         try:
             return candidate, read_checkpoint(candidate)
         except VoiceError as error:
-            log.warning("%s; using the one before", error)
+            log.warning("%s; using the previous one", error)
     raise VoiceError(f"no readable checkpoint found in '{folder}'")
 
 
 def _newest_first(folder: Path) -> list[Path]:
     """Return the checkpoints of a folder: those for resuming, then the others by time. Partial files have a dot."""
     last = [folder / name for name in (NEXT, LAST, PREVIOUS)]
-    others = [file for file in folder.glob(f"*{CHECKPOINT_SUFFIX}") if file not in last and file.name[0] != "."]
-    return [file for file in last if file.is_file()] + sorted(others, key=lambda file: -file.stat().st_mtime)
+    files = [file for file in folder.glob(f"*{CHECKPOINT_SUFFIX}") if file not in last and file.name[0] != "."]
+    return [file for file in last if file.is_file()] + sorted(files, key=lambda file: -file.stat().st_mtime)

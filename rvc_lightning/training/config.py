@@ -16,7 +16,7 @@ LOSSES = ("adversarial", "features", "mel", "kl")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(Settings, group="model"):
-    """How a voice is trained; the defaults are in `conf/model` and `conf/loss`."""
+    """Settings of losses and optimizer steps; the defaults are in `conf/model` and `conf/loss`."""
 
     segment_frames: int = option(help="Length of the segments that are generated and discriminated", min=1)
     n_mels: int = option(help="Bands of the mel spectrum of the mel loss", min=1)

@@ -78,18 +78,18 @@ def preview_dataset(config: DictConfig) -> Preview:
     """Report what `prepare_dataset` would do, without writing anything.
 
     Raises:
-        DatasetError: There are no such recordings.
+        DatasetError: The recordings do not exist.
         ConfigurationError: Settings contradict each other.
     """
-    found = preview(
+    result = preview(
         Path(user_path(config.audio)),
         Path(DatasetPaths.from_config(config.paths).dataset),
         recipe_of(config),
         content_dim=content_dim_of(config),
         precision=config.preparation.precision,
     )
-    log.info("%s", found.summary())
-    return found
+    log.info("%s", result.summary())
+    return result
 
 
 def recipe_of(config: DictConfig) -> Recipe:
@@ -121,24 +121,24 @@ def content_dim_of(config: DictConfig) -> int:
 
 
 def check_prepared(header: DatasetHeader, config: DictConfig) -> None:
-    """Check that a dataset has the sampling rate of the model, and was made by the extractors of this run.
+    """Check that a dataset has the sampling rate of the model, and was prepared with the extractors of this run.
 
-    Without recordings, the extractors of the dataset count, unless others are typed. With recordings, another run may
-    have prepared the dataset differently in the meantime.
+    Without recordings, the extractors of the dataset are used, unless the command line names others. With recordings,
+    another run may have prepared the dataset differently in the meantime.
 
     Raises:
         DatasetError: The dataset was prepared differently.
     """
     typed = {text.partition("=")[0] for text in typed_overrides()}
     rate = config.model.synthesizer.sample_rate
-    made: dict[str, tuple[Any, Any]] = {"sample_rate": (header.sample_rate, rate)}
+    compared: dict[str, tuple[Any, Any]] = {"sample_rate": (header.sample_rate, rate)}
     for part, prepared in (("pitch", header.pitch.get("name")), ("content", header.content.get("name"))):
         if config.audio is not None or part in typed:
-            made[part] = prepared, config[part]["name"]
-    for part, (prepared, wanted) in made.items():
-        if prepared != wanted:
+            compared[part] = prepared, config[part]["name"]
+    for part, (prepared, requested) in compared.items():
+        if prepared != requested:
             raise DatasetError(
-                f"'{config.paths.dataset}' was prepared with {part}={prepared}, not {part}={wanted}: choose the first, "
-                "or prepare the recordings again, audio=FOLDER; concurrent runs need separate datasets, "
+                f"'{config.paths.dataset}' was prepared with {part}={prepared}, not {part}={requested}: use the former, or "
+                "prepare the recordings again, audio=FOLDER; concurrent runs need separate datasets, "
                 "paths.dataset=FOLDER"
             )

@@ -53,7 +53,7 @@ class ExportedVoice:
 
     voice: Path
     index: Path | None
-    """None if the dataset is gone."""
+    """None if the dataset was not found."""
 
 
 class Pair(NamedTuple):
@@ -100,7 +100,7 @@ def _export(voice: Voice, path: Path, dataset: Path | None, seed: int, index: In
         voice.save(path)
         # Otherwise the index of other recordings would be used with the new voice.
         remove_index(index_path)
-        log.warning("The voice has no index: its dataset is gone (%s)", dataset)
+        log.warning("The voice has no index: its dataset was not found (%s)", dataset)
         return ExportedVoice(path, None)
     features = _features(dataset, voice.content_encoder, voice.config.content_dim)
     voice.information[rvc_format.PROJECT_ENTRY] = {**voice.training_info, FEATURES_KEY: features.fingerprint}
@@ -118,29 +118,29 @@ def _keep_replaced(path: Path, voice: Voice) -> None:
         content = {}
     if content.get("content_hash") == voice.information["content_hash"]:
         return
-    kept, index = path.with_suffix(f"{_PREVIOUS}{path.suffix}"), path.with_suffix(INDEX_SUFFIX)
-    link_or_copy(path, kept)
+    previous, index = path.with_suffix(f"{_PREVIOUS}{path.suffix}"), path.with_suffix(INDEX_SUFFIX)
+    link_or_copy(path, previous)
     if index.is_file():
-        link_index(index, kept.with_suffix(INDEX_SUFFIX))
+        link_index(index, previous.with_suffix(INDEX_SUFFIX))
     old = _describe(content) if content else "a file that cannot be read as a voice"
     log.info(
-        "Replacing '%s', %s, by %s. The old one is kept as '%s'", path, old, _describe(voice.information), kept.name
+        "Replacing '%s', %s, by %s. The old one is kept as '%s'", path, old, _describe(voice.information), previous.name
     )
 
 
 def _describe(information: Mapping[str, Any]) -> str:
     """Return epoch, step and date of a voice, as far as its file contains them."""
     known = [f"{key} {value}" for key in ("epoch", "step") if isinstance(value := information.get(key), int)]
-    made = str(information.get("creation_date"))[: len("2000-01-01T00:00")]
-    if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d", made):
-        known.append(f"made {made.replace('T', ' ')}")
+    created = str(information.get("creation_date"))[: len("2000-01-01T00:00")]
+    if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d", created):
+        known.append(f"created {created.replace('T', ' ')}")
     return f"a voice of {', '.join(known)}" if known else "a voice of unknown age"
 
 
 def export_index(
     checkpoint: Path, folder: Path, name: str, dataset: Path, seed: int = 0, index: IndexConfig | None = None
 ) -> Path:
-    """Write `folder/name.index` alone, unless it exists; arguments as in `export_checkpoint`.
+    """Write only `folder/name.index`, unless it exists; arguments as in `export_checkpoint`.
 
     Raises:
         VoiceError: The checkpoint cannot be read.
@@ -163,7 +163,7 @@ def read_metadata(checkpoint: Path) -> dict[str, Any]:
 
 
 def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
-    """Return the voice of a checkpoint, with averaged weights if there are any.
+    """Return the voice of a checkpoint, with averaged weights if it has them.
 
     Raises:
         VoiceError: The file is not a checkpoint of this project.
@@ -204,7 +204,7 @@ def export_pair(checkpoint: Path, folder: Path) -> Pair:
 
 
 def _synthesizer_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the weights of the synthesizer from the content of a checkpoint, averaged if it has such."""
+    """Return the weights of the synthesizer from the content of a checkpoint, the averaged ones if it has them."""
     if AVERAGED_KEY in content:
         return _strip_prefix(_AVERAGED_PREFIX, content[AVERAGED_KEY])
     return _strip_prefix(_SYNTHESIZER_PREFIX, content["state_dict"])
@@ -218,7 +218,7 @@ def load_voice(path: Path) -> Voice:
     """Load a voice, also from a checkpoint.
 
     Args:
-        path: Voice (.pth), checkpoint (.ckpt), or run folder, of which the best checkpoint counts, else the newest.
+        path: Voice (.pth), checkpoint (.ckpt), or run folder, whose best checkpoint is used, else its newest.
 
     Raises:
         VoiceError: The file does not exist or cannot be read.
@@ -256,10 +256,10 @@ def _information(name: str, config: SynthesizerConfig, saved: Mapping[str, Any],
 def _features(dataset: Path, encoder: str, content_dim: int) -> StoredFeatures:
     """Return the features of a dataset. Raises DatasetError if they are of another encoder."""
     features = StoredFeatures(dataset)
-    found, dim = features.header.content["name"], features.content_dim
-    if (found, dim) != (encoder, content_dim):
+    stored_encoder, dim = features.header.content["name"], features.content_dim
+    if (stored_encoder, dim) != (encoder, content_dim):
         raise DatasetError(
-            f"'{dataset}' has features of content={found} with {dim} channels, but the voice uses those of {encoder} "
-            f"with {content_dim}: set dataset=FOLDER to the dataset that it was trained on"
+            f"'{dataset}' has features of content={stored_encoder} with {dim} channels, but the voice uses those of "
+            f"{encoder} with {content_dim}: set dataset=FOLDER to the dataset that it was trained on"
         )
     return features

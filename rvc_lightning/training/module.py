@@ -165,8 +165,8 @@ class RVCModule(LightningModule):
         A resumed run thereby draws the same numbers as an uninterrupted one, from any checkpoint. Saved states of the
         generators would have to be gathered from all ranks and devices, and would not suit another number of them.
         """
-        words = np.random.SeedSequence([self.seed, self.global_rank, self.optimizer_steps]).generate_state(2)
-        torch.manual_seed(int(words[0]) << 32 | int(words[1]))
+        high, low = np.random.SeedSequence([self.seed, self.global_rank, self.optimizer_steps]).generate_state(2)
+        torch.manual_seed(int(high) << 32 | int(low))
 
     @advise_out_of_memory
     def training_step(self, batches: Sequence[Batch], batch_idx: int) -> dict[str, list[StepLoss]]:
@@ -282,8 +282,8 @@ class RVCModule(LightningModule):
 
     def discriminator_loss(self, generated: Generated) -> Tensor:
         """Return the loss of the discriminator on recorded and generated segments, a scalar."""
-        both = torch.cat([generated.real, generated.fake.detach().to(generated.real.dtype)])
-        scores = [output.score.chunk(2) for output in self.discriminator(both)]
+        segments = torch.cat([generated.real, generated.fake.detach().to(generated.real.dtype)])
+        scores = [output.score.chunk(2) for output in self.discriminator(segments)]
         return losses.discriminator_loss([real for real, _ in scores], [fake for _, fake in scores])
 
     def generator_losses(self, generated: Generated, *, adversarial: bool = True) -> dict[str, Tensor]:

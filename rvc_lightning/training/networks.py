@@ -1,4 +1,4 @@
-"""Build the module of a run from its configuration, and what a voice must record about its training."""
+"""Build the module of a run from its configuration, and the metadata of its voice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_MEDIAN_ROWS = 500
 
 
 class NetworkConfigs(NamedTuple):
-    """What `config.model` describes."""
+    """Settings in `config.model`."""
 
     synthesizer: SynthesizerConfig
     discriminator: DiscriminatorConfig
@@ -69,8 +69,8 @@ def check_networks(config: DictConfig) -> None:
         name = "scheduler"
         instantiate(config.scheduler, name)(optimizer)
     except (TypeError, ValueError) as error:
-        given = {key: value for key, value in plain(config[name]).items() if not key.startswith("_")}
-        raise ConfigurationError(f"{name}: {error}; got {given}") from error
+        settings = {key: value for key, value in plain(config[name]).items() if not key.startswith("_")}
+        raise ConfigurationError(f"{name}: {error}; got {settings}") from error
 
 
 def build_module(
@@ -85,7 +85,7 @@ def build_module(
     Args:
         config: Configuration of the run.
         header: Header of the dataset, which decides content channels and speakers.
-        voice: What an exported voice must record, see `voice_metadata`.
+        voice: Metadata of the voice, see `voice_metadata`.
         kind: Class of the module.
         min_speaker_rows: Smallest number of rows of the speaker table, as in the weights that will be loaded.
 
@@ -123,7 +123,7 @@ def _check_pitch(generator: str, pitch: str | None) -> None:
 def voice_metadata(
     config: DictConfig, header: DatasetHeader, dataset: Path, noise_scale: float = PRIOR_NOISE_SCALE
 ) -> dict[str, Any]:
-    """Return what a checkpoint, and the voice exported from it, must record, as plain values.
+    """Return the metadata that a checkpoint and the voice exported from it store, as plain values.
 
     Args:
         config: Configuration with name and author of the voice.
@@ -146,7 +146,7 @@ def voice_metadata(
 
 
 def _without_path(component: Mapping[str, Any]) -> dict[str, Any]:
-    """Return name and options without `path`, which concerns this machine alone."""
+    """Return name and options without `path`, which is only valid on this machine."""
     options = {key: value for key, value in (component.get("options") or {}).items() if key != "path"}
     return {**component, "options": options}
 

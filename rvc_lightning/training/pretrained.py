@@ -30,7 +30,7 @@ _SOURCES = ("none", "official", "files")
 _POSTERIOR = "posterior_encoder."
 _GENERATOR = "generator."
 _SIZED_BY_MODEL = ("flow.", "text_encoder.transformer.", "posterior_encoder.wavenet.")
-"""Prefixes of tensors whose shapes depend on model= alone."""
+"""Prefixes of tensors whose shapes depend only on model=."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class Pretrained:
 
     @property
     def speaker_count(self) -> int:
-        """Rows of the speaker table, which the run must have, too."""
+        """Rows of the speaker table; that of the run must have as many."""
         return self.synthesizer[SPEAKER_TABLE].shape[0]
 
     def check_fits(self, sizes: SynthesizerConfig) -> None:
@@ -115,7 +115,7 @@ def read_pretrained(config: PretrainedConfig, sizes: SynthesizerConfig) -> Pretr
         sizes: Sizes of the run's synthesizer.
 
     Raises:
-        ConfigurationError: There is no official pair of such networks.
+        ConfigurationError: No official pair exists for such networks.
         AssetError: A file cannot be downloaded.
         VoiceError: A file is missing, damaged, or of another kind.
     """
@@ -158,21 +158,21 @@ def _official(sizes: SynthesizerConfig) -> tuple[HubFile, HubFile]:
     if f"{place}/generator" not in files:
         pairs = sorted({tuple(name.split("/")[1:4]) for name in files if name.startswith("pretrained/")})
         known = ", ".join(f"{generator} {version} at {rate} Hz" for generator, version, rate in pairs)
-        wanted = f"{sizes.generator} {rvc_format.version_of(sizes)} at {sizes.sample_rate} Hz"
+        requested = f"{sizes.generator} {rvc_format.version_of(sizes)} at {sizes.sample_rate} Hz"
         raise ConfigurationError(
-            f"pretrained=official: no pair for {wanted}; choose one of: {known} with generator= and "
+            f"pretrained=official: no pair for {requested}; choose one of: {known} with generator= and "
             "sample_rate=, or pretrained=none"
         )
     return files[f"{place}/generator"], files[f"{place}/discriminator"]
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a `G…pth`, a `D…pth` or a voice, with the names of the file; {} if there are none."""
+    """Read the tensors of a `G…pth`, a `D…pth` or a voice, with the names of the file; {} for other content."""
     return tensors_of(read_pickle(path, "pretrained network"))
 
 
 def tensors_of(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the tensors in the content of a `G…pth`, a `D…pth` or a voice; {} if there are none."""
+    """Return the tensors in the content of a `G…pth`, a `D…pth` or a voice; {} for other content."""
     weights = content.get("model", content.get("weight"))
     tables = weights.items() if isinstance(weights, Mapping) else ()
     return {name: tensor for name, tensor in tables if isinstance(tensor, Tensor)}

@@ -56,14 +56,14 @@ def check_resumable(path: Path, content: Mapping[str, Any], module: RVCModule, t
 def _other_sizes(content: Mapping[str, Any], module: RVCModule) -> str:
     """Describe which sizes of the networks differ; '' if none do."""
     for name, config in (("synthesizer", module.synthesizer.config), ("discriminator", module.discriminator.config)):
-        before, now = asdict(type(config).from_values(content[CHECKPOINT_KEY][name])), asdict(config)
-        if changed := [f"{key} was {before[key]}, is {now[key]}" for key in now if before[key] != now[key]]:
+        saved, current = asdict(type(config).from_values(content[CHECKPOINT_KEY][name])), asdict(config)
+        if changed := [f"{key} was {saved[key]}, is {current[key]}" for key in saved if saved[key] != current[key]]:
             return f"its {name} has other sizes: {', '.join(changed)}; resume with the same settings"
     return ""
 
 
 def _altered(content: Mapping[str, Any], module: RVCModule, trainer: Trainer) -> str:
-    """Describe the first entry that Lightning cannot restore; '' if there is none."""
+    """Describe the first entry that Lightning cannot restore; '' if it can restore all."""
     networks = (module.discriminator, module.synthesizer)
     expected = {
         "optimizer_states": [{} for _ in networks],

@@ -68,7 +68,7 @@ class Start:
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """What the checkpoint records about voice and networks; empty without a checkpoint."""
+        """Metadata of voice and networks in the checkpoint; empty without a checkpoint."""
         return self.content.get(CHECKPOINT_KEY, {})
 
     @property
@@ -78,7 +78,7 @@ class Start:
 
     @property
     def speaker_rows(self) -> int:
-        """Rows of the speaker table of the weights to load; 0 if there are none."""
+        """Rows of the speaker table of the weights to load; 0 without weights."""
         if self.pretrained is not None:
             return self.pretrained.speaker_count
         return int(self.metadata["synthesizer"]["speaker_count"]) if self.metadata else 0
@@ -113,7 +113,7 @@ def read_start(config: DictConfig) -> Start:
     """Read the checkpoint or the pretrained networks that the run starts from, before anything is prepared.
 
     Raises:
-        ConfigurationError: There is no such pair of pretrained networks.
+        ConfigurationError: No official pair of pretrained networks exists for these settings.
         AssetError: The pretrained networks cannot be downloaded.
         VoiceError: A file is missing, damaged, or does not match the networks of this run.
     """
@@ -203,7 +203,7 @@ def checkpoint_to_export(trainer: Trainer) -> Path:
     """Return the best checkpoint by validation, else the latest.
 
     Raises:
-        VoiceError: The run has kept no checkpoint.
+        VoiceError: The run has saved no checkpoint.
     """
     if (best := _best_checkpoint(trainer)) is not None:
         return Path(best.best_model_path)
@@ -219,15 +219,15 @@ def best_score(trainer: Trainer) -> float | None:
         return None
     score = best.best_model_score
     if score is None:
-        # Spawned ranks return the path alone.
+        # Spawned ranks return only the path.
         states = read_checkpoint(Path(best.best_model_path))["callbacks"].values()
         score = next((state["best_model_score"] for state in states if state.get("best_model_score")), None)
     return None if score is None else float(score)
 
 
 def _best_checkpoint(trainer: Trainer) -> ModelCheckpoint | None:
-    kept = callbacks_of(trainer, ModelCheckpoint)
-    return next((callback for callback in kept if callback.best_model_path and callback.monitor), None)
+    callbacks = callbacks_of(trainer, ModelCheckpoint)
+    return next((callback for callback in callbacks if callback.best_model_path and callback.monitor), None)
 
 
 @contextmanager
@@ -248,7 +248,7 @@ def _exclusive_run(config: DictConfig) -> Iterator[None]:
 
 
 def _remove_rejected(run: Path, runs: Path) -> None:
-    """Remove the files that a rejected run has made, and its folders if they are empty."""
+    """Remove the files that a rejected run has created, and its folders if they are empty."""
     for name in (_LOG_NAME, LOCK_NAME):
         (run / name).unlink(missing_ok=True)
     with suppress(OSError):
@@ -272,27 +272,27 @@ def _log_to(path: Path) -> Iterator[None]:
 
 def _check_same_voice(header: DatasetHeader, voice: Mapping[str, Any]) -> None:
     """Check that speakers keep their numbers, and features their meaning, in a resumed run. Raises DatasetError."""
-    speakers, now = voice["speakers"], header.speakers
-    before, after = (
-        {"name": made["name"]} | (made.get("options") or {}) for made in (voice["content"], header.content)
+    trained, prepared = (
+        {"name": content["name"]} | (content.get("options") or {}) for content in (voice["content"], header.content)
     )
-    # Options that only one of them has, such as a path of this machine, do not count.
-    changed = [key for key in before if key in after and before[key] != after[key]]
-    if any(first != second for first, second in zip(speakers, now, strict=False)):
+    # Options that only one of them has, such as a path of this machine, are ignored.
+    changed = [key for key in trained if key in prepared and trained[key] != prepared[key]]
+    if any(first != second for first, second in zip(voice["speakers"], header.speakers, strict=False)):
         problem = (
-            f"the checkpoint's speakers are {', '.join(speakers)}, the dataset's {', '.join(now)}, in the order of "
-            "their numbers: resuming would mix them up. Name new speakers so that they come last, or start a new run"
+            f"the checkpoint's speakers are {', '.join(voice['speakers'])}, the dataset's "
+            f"{', '.join(header.speakers)}, in the order of their numbers: resuming would mix them up. Name new "
+            "speakers so that they come last, or start a new run"
         )
     elif changed:
-        was = ", ".join(f"content {key} was {before[key]}, is {after[key]}" for key in changed)
-        problem = f"the checkpoint was trained with other features than the dataset has: {was}"
+        differences = ", ".join(f"content {key} was {trained[key]}, is {prepared[key]}" for key in changed)
+        problem = f"the checkpoint was trained with other features than the dataset has: {differences}"
     else:
         return
     raise DatasetError(problem)
 
 
 def _logged_settings(config: DictConfig, header: DatasetHeader) -> dict[str, Any]:
-    """Return the settings that decide the result."""
+    """Return the settings that determine the result."""
     groups = ("model", "pretrained", "optimizer", "scheduler", "data")
     limits = ("precision", "max_epochs", "max_steps", "max_time")
     return {

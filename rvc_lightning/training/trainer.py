@@ -43,7 +43,7 @@ _BARE: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerSettings(Settings, group="trainer"):
-    """Arguments of the trainer that Lightning accepts and fails at hours later; the defaults are Lightning's."""
+    """Arguments of the trainer that Lightning checks late or never; the defaults are Lightning's."""
 
     precision: str = option(choices=PRECISIONS)
     num_nodes: int = option(1, min=1)
@@ -76,7 +76,7 @@ def set_up_torch(config: DictConfig) -> None:
     """Set the precision of float32 products and switches of `torch.backends`, as `config.platform` describes.
 
     Raises:
-        ConfigurationError: There is no such precision or switch.
+        ConfigurationError: The precision or a switch is unknown.
     """
     settings = PlatformSettings.from_values(config.platform)
     torch.set_float32_matmul_precision(settings.float32_matmul_precision)

@@ -362,7 +362,7 @@ def test_visitors_wait_in_line_and_see_how_many_are_ahead(service):
         assert "Waiting for 1 conversion of other visitors." in next(waiting)[page.status]
         with service.line.ticket():
             (rejected,) = page.convert_recording(given)
-            assert "2 conversions are waiting already; try again in a few minutes." in rejected[page.status]
+            assert "2 conversions are already waiting; try again in a few minutes." in rejected[page.status]
     (update,) = waiting
     assert "nowhere.wav" in update[page.status]
 

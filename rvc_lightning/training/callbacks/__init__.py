@@ -1,1 +1,1 @@
-"""Callbacks that watch a training, save it and show it. They do not change what it learns."""
+"""Callbacks that monitor, save and display a training. They do not change its steps."""

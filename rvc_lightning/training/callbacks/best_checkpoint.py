@@ -36,7 +36,7 @@ class BestCheckpoint(ModelCheckpoint):
             best = {"best_model_path": str(copied), "kth_best_model_path": str(copied)}
             state |= best | {"dirpath": self.dirpath, "best_k_models": {str(copied): state["best_model_score"]}}
         else:
-            log.warning("The best checkpoint so far, '%s', is gone: a new one will be chosen", stored)
+            log.warning("The best checkpoint so far, '%s', was not found: a new one will be chosen", stored)
             del checkpoint["callbacks"][self.state_key]
 
 

@@ -1,4 +1,4 @@
-"""Stops a training whose values are not finite any more, and reports where that started."""
+"""Stops a training when a loss or a weight is not finite, and reports the first one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_NAMES = 8
 class FiniteSettings(Settings, group="callbacks.finite"):
     """Settings of `FiniteGuard`."""
 
-    check_every_n_steps: int = option(help="Steps between checks; there is another before each checkpoint", min=1)
+    check_every_n_steps: int = option(help="Steps between checks, in addition to one before each checkpoint", min=1)
 
 
 class _Pending(NamedTuple):
@@ -104,7 +104,7 @@ def _not_finite(weights: dict[str, Any]) -> list[str]:
 
 
 def _describe(trainer: Trainer, ids: tuple[str, ...]) -> str:
-    """Return the slices of a batch and their recordings in words; '' if there are none."""
+    """Return text that names the slices of a batch and their recordings; '' without slices."""
     data = getattr(trainer, "datamodule", None)
     rows = data.training_rows if isinstance(data, RVCDataModule) else []
     recordings = sorted({row.recording for row in rows if row.id in set(ids)})
@@ -114,8 +114,8 @@ def _describe(trainer: Trainer, ids: tuple[str, ...]) -> str:
 
 def _join(names: Iterable[str]) -> str:
     names = list(names)
-    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-    return ", ".join(f"'{name}'" for name in names[:_MAX_NAMES]) + more
+    omitted = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(f"'{name}'" for name in names[:_MAX_NAMES]) + omitted
 
 
 def _advice(trainer: Trainer) -> str:
@@ -123,6 +123,6 @@ def _advice(trainer: Trainer) -> str:
     paths = [callback.path for callback in callbacks_of(trainer, LastCheckpoint) if callback.path.is_file()]
     resume = f", and resume with {quote(format_override('checkpoint', paths[0].parent))}" if paths else ""
     return (
-        "Nothing of it was saved. Listen to the recordings and remove damaged ones; or lower optimizer.lr, set "
+        "This state was not saved. Listen to the recordings and remove damaged ones; or lower optimizer.lr, set "
         f"model.gradient_clip_val, or use precision=32-true or bf16-mixed instead of 16-mixed{resume}"
     )

@@ -70,7 +70,7 @@ class LastCheckpoint(Checkpoint):
     """
 
     def __init__(self, dirpath: str, **intervals: Any) -> None:
-        """Initialize the callback. With several intervals, the first that elapses counts.
+        """Initialize the callback. With several intervals, the first one that elapses triggers a save.
 
         Args:
             dirpath: Folder of the checkpoints.
@@ -136,28 +136,28 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Save after a step that neither a validation nor the end of the epoch follows."""
         if not is_epoch_end(trainer) and not is_validation_due(trainer):
-            self._save_if_due(trainer, now=trainer.should_stop)
+            self._save_if_due(trainer, force=trainer.should_stop)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after a validation within an epoch, also to replace a state that was saved before it."""
         if not trainer.sanity_checking and not is_epoch_end(trainer):
-            self._save_if_due(trainer, now=trainer.should_stop or self._just_saved(trainer))
+            self._save_if_due(trainer, force=trainer.should_stop or self._just_saved(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after an epoch, unless it was cut short and saved there."""
         if is_epoch_end(trainer):
             epochs = self.settings.every_n_epochs
-            self._save_if_due(trainer, now=epochs is not None and (trainer.current_epoch + 1) % epochs == 0)
+            self._save_if_due(trainer, force=epochs is not None and (trainer.current_epoch + 1) % epochs == 0)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let Lightning resume exactly from states that are saved during a validation."""
         if trainer.validating:
             make_resumable(checkpoint, trainer)
 
-    def _save_if_due(self, trainer: Trainer, *, now: bool) -> None:
+    def _save_if_due(self, trainer: Trainer, *, force: bool) -> None:
         """Save, and stop upon a signal, on all ranks together."""
         steps, minutes = steps_done(trainer) - self._since_step, (monotonic() - self._since) / 60
-        due = now or self._received is not None
+        due = force or self._received is not None
         due |= self.settings.every_n_steps is not None and steps >= self.settings.every_n_steps
         due |= self.settings.every_minutes is not None and minutes >= self.settings.every_minutes
         if not trainer.strategy.reduce_boolean_decision(due, all=False):

@@ -62,8 +62,8 @@ class Overtraining(Callback):
     the mean over its batches.
 
     An improvement is a new minimum of the smoothed value, or of the value itself: the smoothed value lags behind, and
-    further after outliers. There is no action either while the values of the last `patience` checks fall. Values that
-    are not finite are ignored.
+    further after outliers. No action is taken while the values of the last `patience` checks fall. Values that are not
+    finite are ignored.
 
     The exported voice does not depend on this callback: it is the checkpoint with the best validation.
     """
@@ -107,7 +107,7 @@ class Overtraining(Callback):
             return
         history.since_best += 1
         history.since_action += 1
-        if history.since_action >= self.settings.patience and not self._falls():
+        if history.since_action >= self.settings.patience and not self._is_falling():
             history.since_action = 0
             self._act(trainer, name)
 
@@ -122,7 +122,7 @@ class Overtraining(Callback):
         history.lowest = value if lower else history.lowest
         return lower_smoothed or lower
 
-    def _falls(self) -> bool:
+    def _is_falling(self) -> bool:
         """Return whether the later half of the recent values is lower than the earlier half."""
         values = self._history.recent
         middle = len(values) // 2

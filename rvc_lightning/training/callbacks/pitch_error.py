@@ -76,7 +76,7 @@ class ClipError(NamedTuple):
     """Difference between the pitch of a clip and its target."""
 
     cents: Tensor
-    """Mean absolute difference in cents over the frames that are voiced in both; 0 if there are none."""
+    """Mean absolute difference in cents over the frames that are voiced in both; 0 without such frames."""
     n_voiced: Tensor
     """Frames that are voiced in both."""
     voicing: Tensor
@@ -86,7 +86,7 @@ class ClipError(NamedTuple):
 def pitch_error(f0_hz: Tensor, target_hz: Tensor) -> ClipError:
     """Compare two pitch curves [T] in Hz, 0 where unvoiced."""
     voiced, target_voiced = f0_hz > 0, target_hz > 0
-    both = voiced & target_voiced
-    cents = CENTS_PER_OCTAVE * (f0_hz[both] / target_hz[both]).log2().abs()
-    n_voiced = both.sum()
+    both_voiced = voiced & target_voiced
+    cents = CENTS_PER_OCTAVE * (f0_hz[both_voiced] / target_hz[both_voiced]).log2().abs()
+    n_voiced = both_voiced.sum()
     return ClipError(cents.sum() / n_voiced.clamp(min=1), n_voiced, (voiced != target_voiced).float().mean())

@@ -73,8 +73,8 @@ class RunProgress(ProgressBar):
         self._bar.update(self._position(trainer) - self._bar.n)
         if batch_idx % self.settings.refresh_every_n_steps == 0:
             metrics = {key: value for key, value in trainer.callback_metrics.items() if key in ("loss/mel", "val/mel")}
-            shown = {key: f"{float(value):.3f}" for key, value in metrics.items()}
-            self._bar.set_postfix({"epoch": trainer.current_epoch, **shown}, refresh=False)
+            formatted = {key: f"{float(value):.3f}" for key, value in metrics.items()}
+            self._bar.set_postfix({"epoch": trainer.current_epoch, **formatted}, refresh=False)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the result of the validation, and the best one so far if a callback keeps it."""

@@ -36,7 +36,7 @@ _POLL_SECONDS = 0.2
 _MESSAGE_BYTES = 1 << 10
 _LOCAL = "127.0.0.1"
 _ADVICE = (
-    "Its own message gives the reason; without one, the system has killed it, mostly for lack of memory. Earlier "
+    "Its own message gives the reason; without one, the system has killed it, usually for lack of memory. Earlier "
     "checkpoints are kept"
 )
 
@@ -44,7 +44,7 @@ _ADVICE = (
 class RankWatch(Callback):
     """Raises LostRankError on every rank once one of them has ended before its work was done.
 
-    A rank that waits for the lost one inside of a library is killed after half a minute.
+    A rank that waits for the lost one inside a library is killed after half a minute.
     """
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class _Peers:
         self._thread.start()
 
     def lost_rank(self, timeout_seconds: float = 0.0) -> str | None:
-        """Return the name of the lost rank, waiting for its detection; None if there is none."""
+        """Return the name of the lost rank, waiting for its detection; None if no rank is lost."""
         self._detected.wait(timeout_seconds)
         return self._lost
 
@@ -130,7 +130,7 @@ class _Peers:
 
     def _report(self, lost: str) -> None:
         """Report a lost rank to the other ranks, and kill this one if it does not end by itself."""
-        # All of it, since Lightning kills rank 0 seconds after the end of a rank that it has started.
+        # The whole message, since Lightning kills rank 0 seconds after the end of a rank that it has started.
         log.error("Lost: %s; the other ranks end. %s", lost, _ADVICE)
         for connection in self._connections:
             with suppress(OSError):
@@ -169,8 +169,8 @@ def _accept(server: socket.socket, token: str, count: int) -> dict[Connection, s
     connections: dict[Connection, str] = {}
     while len(connections) < count:
         connection = _keep_alive(server.accept()[0])
-        found, _, name = _receive(connection).decode(errors="replace").partition(" ")
-        if found == token:
+        received_token, _, name = _receive(connection).decode(errors="replace").partition(" ")
+        if received_token == token:
             connections[connection] = name
         else:
             connection.close()

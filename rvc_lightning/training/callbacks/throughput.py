@@ -24,7 +24,7 @@ class ThroughputSettings(Settings, group="callbacks.throughput"):
 
 
 class Throughput(Callback):
-    """Logs seconds per step, seconds of audio per second of this rank and, if the device counts it, the peak memory."""
+    """Logs seconds per step, seconds of audio per second of this rank and, if the device reports it, peak memory."""
 
     def __init__(self, **settings: Any) -> None:
         """Initialize the callback with the values of `ThroughputSettings`. Raises ConfigurationError."""
@@ -38,7 +38,7 @@ class Throughput(Callback):
         self._paused_at = perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Continue: the time between epochs and of validation does not count."""
+        """Continue the clock, which excludes validation and the time between epochs."""
         if self._paused_at:
             self._since += perf_counter() - self._paused_at
             self._paused_at = 0.0
@@ -55,7 +55,7 @@ class Throughput(Callback):
     ) -> None:
         """Count the step, and log at those steps of the training at which Lightning writes the log."""
         self._steps += 1
-        # Shapes instead of lengths, which are on the device: padding counts, too.
+        # Shapes instead of lengths, which are on the device: padding is included.
         self._frames += sum(part.f0_hz.numel() for part in batch)
         if not self.settings.every_n_steps or pl_module.optimizer_steps % self.settings.every_n_steps:
             return

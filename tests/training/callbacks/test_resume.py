@@ -195,7 +195,7 @@ def test_truncated_newest_checkpoint_is_reported_and_the_previous_one_used(
     os.truncate(last, last.stat().st_size // 2)
     with pytest.raises(Killed):
         run(make_module, dataset, tmp_path, KillAt("on_train_batch_end", 6))
-    assert "last.ckpt' cannot be read" in caplog.text and "using the one before" in caplog.text
+    assert "last.ckpt' cannot be read" in caplog.text and "using the previous one" in caplog.text
     # The unreadable checkpoint does not replace the readable one.
     assert read_checkpoint(last)[CHECKPOINT_KEY]["optimizer_steps"] == 5
     run(make_module, dataset, tmp_path)
@@ -284,7 +284,7 @@ def test_best_checkpoint_is_copied_to_another_folder(make_module, dataset, tmp_p
     # A best checkpoint that is gone, or newer than the resumed state, is not used.
     (old / "best.ckpt").unlink()
     assert resume(old / "last.ckpt", third).best_model_path == ""
-    assert "is gone" in caplog.text
+    assert "was not found: a new one will be chosen" in caplog.text
 
 
 def test_newest_checkpoint_of_a_run_folder_is_used(make_module, dataset, tmp_path):
