@@ -138,7 +138,7 @@ def check_prepared(header: DatasetHeader, config: DictConfig) -> None:
     for part, (prepared, requested) in compared.items():
         if prepared != requested:
             raise DatasetError(
-                f"'{config.paths.dataset}' was prepared with {part}={prepared}, not {part}={requested}: use the former, or "
-                "prepare the recordings again, audio=FOLDER; concurrent runs need separate datasets, "
+                f"'{config.paths.dataset}' was prepared with {part}={prepared}, not {part}={requested}. Use the former"
+                ", or prepare the recordings again with audio=FOLDER; concurrent runs need separate datasets: "
                 "paths.dataset=FOLDER"
             )
