@@ -71,7 +71,7 @@ def read_header(path: Path) -> IndexHeader:
     """
     with path.open("rb") as stream:
         reader = _Reader(stream, f"'{path}' cannot be read as an index")
-        kind = reader.take(4)
+        kind = reader.take(min(4, reader.left))
         if kind == _INVERTED:
             header = _read_inverted(reader)
         elif kind in _FLAT:
