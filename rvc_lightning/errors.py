@@ -74,8 +74,8 @@ def unknown_choice(kind: str, value: object, choices: Iterable[str]) -> Configur
     """Return the error for an unregistered name.
 
     Args:
-        kind: Kind of thing that was requested, such as 'pitch extractor'.
-        value: The name.
+        kind: Kind of the name, such as 'pitch extractor'.
+        value: The unregistered name.
         choices: Registered names.
     """
     return ConfigurationError(f"unknown {kind} '{value}'; choose one of: {', '.join(sorted(choices))}")

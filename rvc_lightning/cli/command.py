@@ -1,4 +1,4 @@
-"""Turn a function of a configuration into a command: one line for a user's mistake, and a truthful exit status."""
+"""Turn a function of a configuration into a command, with one-line error messages and exit statuses."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _LIBRARY_WARNINGS = (
     # The schedule of a discriminator that joins later, see model.adversarial_from_step.
     r"Detected call of `lr_scheduler\.step\(\)` before",
     r"You defined a `validation_step` but have no `val_dataloader`",
-    # Ranks that find everything prepared.
+    # Every slice is prepared already.
     r"Total length of `DataLoader` across ranks is zero",
     # The folder of a resumed run.
     r"Checkpoint directory .* exists and is not empty",
-    # The data settings choose few processes, which mostly wait for the disk.
+    # data.num_workers is small by design: workers mostly wait for the disk.
     r"This DataLoader will create \d+ worker processes",
     # torchmetrics gathers these from all ranks.
     r"It is recommended to use `self\.log\('val/",
-    # Nothing here changes the output of a sharded network in place, which is what that warns of.
+    # Warns of in-place changes to the output of a sharded network, which this package does not make.
     r"FSDP2-wrapped module .* returned a view tensor",
 )
 """Warnings of libraries that do not concern the user."""
@@ -79,18 +79,18 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callable[
             nonlocal started
             started = False
             _escape_unprintable()
-            # Hydra and the processes of other ranks read the command line from there.
+            # Hydra and the processes of other ranks read sys.argv.
             sys.argv[1:] = quote_text_settings(sys.argv[1:])  # noqa: TID251
             full_error = os.environ.get(_FULL_ERROR) == "1"
             with errors_as_exit_status(), report_sweep(), _raised_by_hydra():
                 try:
                     run()
                 except _COMPOSITION_ERRORS as error:
-                    # Raised by the job itself, these are defects and keep their traceback.
+                    # The job itself raises these only because of defects, which keep their traceback.
                     by_job = started and not in_sweep.get()
                     if full_error or by_job or isinstance(error, BrokenPipeError):
                         raise
-                    raise explained(error) from None
+                    raise explain_error(error) from None
 
         return main
 
@@ -113,7 +113,7 @@ def errors_as_exit_status() -> Iterator[None]:
     except (RVCError, OmegaConfBaseException, OSError) as error:
         reason: RVCError | None
         if isinstance(error, OmegaConfBaseException):
-            reason = explained(error)
+            reason = explain_error(error)
         else:
             reason = write_error(error) if isinstance(error, OSError) else error
         if reason is None:
@@ -145,7 +145,7 @@ def silence_libraries() -> None:
 
 
 def _escape_unprintable() -> None:
-    """Escape what the terminal cannot encode, such as file names in bytes that are not text."""
+    """Escape characters that the terminal cannot encode, such as bytes of file names that are not UTF-8."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -162,8 +162,8 @@ def _raised_by_hydra() -> Iterator[None]:
         os.environ.pop(_FULL_ERROR) if before is None else os.environ.update({_FULL_ERROR: before})
 
 
-def explained(error: Exception) -> RVCError:
-    """Return an error of Hydra or OmegaConf as one line, with the choices where they are known."""
+def explain_error(error: Exception) -> RVCError:
+    """Convert an error of Hydra or OmegaConf to one with a single line, and the choices where known."""
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
@@ -185,14 +185,14 @@ def _unknown_setting(error: OmegaConfBaseException) -> ConfigurationError:
     names = [str(other) for other in error.parent_node or ()]
     near = get_close_matches(name, names, cutoff=0.7) or [other for other in names if other.startswith(f"{name}_")]
     suggestion = f" Did you mean {' or '.join('.'.join([*groups, other]) for other in near)}?" if near else ""
-    return ConfigurationError(f"there is no setting '{error.full_key}'.{suggestion} --cfg job lists all settings")
+    return ConfigurationError(f"unknown setting '{error.full_key}'.{suggestion} --cfg job lists all settings")
 
 
 def _first_lines(error: Any) -> str:
     """Return a message without the lines that list search paths, links and internal types."""
-    kept: list[str] = []
+    lines: list[str] = []
     for line in filter(None, map(str.strip, str(error).splitlines())):
         if line.startswith(("Config search path", "See https", "full_key:", "object_type=")):
             break
-        kept.append(line)
-    return " ".join(kept) or f"Hydra rejects these settings ({type(error).__name__})"
+        lines.append(line)
+    return " ".join(lines) or f"Hydra rejects these settings ({type(error).__name__})"

@@ -48,7 +48,7 @@ class DownloadError(AssetError):
         """Join the problem and what a user can do without the file.
 
         Args:
-            problem: What failed, and how to get the file; kept as an attribute for callers that know another way.
+            problem: What failed, and how to get the file; an attribute for callers with another alternative.
             alternative: What to do without the file.
         """
         super().__init__(f"{problem} Or: {alternative}" if alternative else problem)
@@ -57,7 +57,7 @@ class DownloadError(AssetError):
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a hub repository, with its content as far as that is known."""
+    """A file of a hub repository, with its size, digest and licence where known."""
 
     repository: str
     """OWNER/NAME."""
@@ -75,7 +75,7 @@ class HubFile:
 
     @property
     def size(self) -> str:
-        """Size for people, such as '181.2 MB'; '?' if unknown."""
+        """Size as text, such as '181.2 MB'; '?' if unknown."""
         if self.size_bytes is None:
             return "?"
         return f"{self.size_bytes / 1e6:.1f} MB" if self.size_bytes >= 1e6 else f"{self.size_bytes / 1e3:.1f} kB"
@@ -113,25 +113,25 @@ def known_files() -> dict[str, HubFile]:
         }
 
 
-def select_files(words: Iterable[str]) -> dict[str, HubFile]:
-    """Return the known files whose names contain one of `words` as whole parts.
+def select_files(parts: Iterable[str]) -> dict[str, HubFile]:
+    """Return the known files whose names contain one of `parts`, delimited by slashes.
 
     Args:
-        words: 'all', or parts of names, such as 'pitch', 'contentvec' or 'pretrained/hifigan_nsf/v2/40000'.
+        parts: 'all', or parts of names, such as 'pitch', 'contentvec' or 'pretrained/hifigan_nsf/v2/40000'.
 
     Raises:
-        ConfigurationError: No name contains a word; the message lists the choices.
+        ConfigurationError: No name contains a part; the message lists the choices.
     """
     files, selected = known_files(), set()
-    for word in words:
-        found = {name for name in files if word == "all" or f"/{word.strip('/')}/" in f"/{name}/"}
-        if not found:
-            parts = sorted({part for name in files for part in name.split("/")[:2]})
+    for part in parts:
+        matches = {name for name in files if part == "all" or f"/{part.strip('/')}/" in f"/{name}/"}
+        if not matches:
+            choices = sorted({choice for name in files for choice in name.split("/")[:2]})
             raise ConfigurationError(
-                f"files={word}: no such file; choose all, one of {', '.join(parts)}, or a part of a name in the list "
+                f"files={part}: not found; choose all, one of {', '.join(choices)}, or a part of a name in the list "
                 "that the command prints without files="
             )
-        selected |= found
+        selected |= matches
     return {name: file for name, file in files.items() if name in selected}
 
 
@@ -141,7 +141,7 @@ def manual_folder() -> Path:
 
 
 def find_file(file: HubFile, folder: Path | None = None) -> Path | None:
-    """Return the path of a file on this machine, without a check of its content; None if it is not here.
+    """Return the path of a file on this machine, without checking its content; None if not found.
 
     Args:
         file: File to find.
@@ -178,15 +178,15 @@ def fetch_folder(files: Sequence[HubFile], alternative: str) -> Path:
         alternative: What a user can do without the files, for the message.
 
     Raises:
-        DownloadError: As of `fetch`; the message names all missing files.
+        DownloadError: As in `fetch`; the message names all missing files.
     """
     manual = manual_folder()
     folder = manual if any(file.path_in(manual).is_file() for file in files) else None
     return [_fetch(file, files, alternative, folder) for file in files][-1].parent
 
 
-def _fetch(file: HubFile, together: Sequence[HubFile], alternative: str, folder: Path | None) -> Path:
-    """Fetch one of the files that belong together."""
+def _fetch(file: HubFile, group: Sequence[HubFile], alternative: str, folder: Path | None) -> Path:
+    """Fetch `file`, one of a group of files that belong together."""
     path = file.path_in(folder or manual_folder())
     mismatch = file.mismatch(path) if path.is_file() else None
     if mismatch == "":
@@ -198,7 +198,7 @@ def _fetch(file: HubFile, together: Sequence[HubFile], alternative: str, folder:
         path = _download(file, folder, online=not offline)
     except _FAILURES as error:
         reason = offline or str(error).strip().split("\n")[0].rstrip(".")
-        missing = [other for other in together if other == file or find_file(other, folder) is None]
+        missing = [other for other in group if other == file or find_file(other, folder) is None]
         names = " and ".join(f"'{other.path}'" for other in missing)
         raise DownloadError(
             f"{names} of the hub repository '{file.repository}' cannot be downloaded "
@@ -226,7 +226,7 @@ def _download(file: HubFile, folder: Path | None, online: bool) -> Path:
 
 
 def _offline_reason() -> str:
-    """Return why the hub cannot be reached; '' if it may be. huggingface_hub would retry for half a minute."""
+    """Return why the hub cannot be reached, before huggingface_hub retries for half a minute; '' if unknown."""
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
     address = urlsplit(constants.ENDPOINT)
@@ -255,18 +255,17 @@ def _without_warnings() -> Iterator[None]:
 
 
 def _manual_instructions(files: Sequence[HubFile], folder: Path | None) -> str:
-    """Explain how to get files of one folder of a repository without this machine's network."""
+    """Explain how to get files of one folder of a repository on a machine without a network."""
     target = folder or manual_folder()
     urls, path = " and ".join(file.url for file in files), files[0].path_in(target)
     place = f"as '{path}'" if len(files) == 1 else f"in the folder '{path.parent}'"
     by_browser = f"To download by hand, save {urls} {place}."
-    # 'contentvec' is the part of its files' names that `select_files` takes.
     name = next((name for name, known in known_files().items() if known == files[0]), None)
     if name is None:
         return by_browser
-    word = "/".join(name.split("/")[1:-1])
-    command = f"python -m rvc_lightning.download files={word} folder=FOLDER"
-    return f"On a machine with a network, run '{command}' and copy FOLDER here as '{target}'. {by_browser}"
+    part = "/".join(name.split("/")[1:-1])
+    command = f"python -m rvc_lightning.download files={part} folder=FOLDER"
+    return f"On a machine with a network, run '{command}', and copy FOLDER to '{target}' here. {by_browser}"
 
 
 def fetch_all(files: Mapping[str, HubFile], folder: Path | None = None) -> None:
@@ -274,7 +273,7 @@ def fetch_all(files: Mapping[str, HubFile], folder: Path | None = None) -> None:
 
     Args:
         files: Files by name.
-        folder: As of `fetch`.
+        folder: As in `fetch`.
 
     Raises:
         AssetError: The hub cannot be reached, or some files could not be fetched; the message names them.

@@ -1,8 +1,7 @@
 """Files of `torch.save`, read as files from strangers: tensors and plain values only, and no code is ever run.
 
-A hostile file can also claim more than it contains: a few bytes may stand for terabytes. What is returned here has no
-more values than the file has bytes for, is nested no deeper than any voice or checkpoint, and does not depend on the
-file any more.
+A hostile file can also declare more than it contains: a few bytes may stand for terabytes. The returned values fit into
+the size of the file, are nested no deeper than any voice or checkpoint, and are copied, so the file can be deleted.
 """
 
 from __future__ import annotations
@@ -44,11 +43,11 @@ def read_pickle(path: Path, kind: str) -> dict[str, Any]:
         kind: Expected kind for messages, such as 'voice'.
 
     Raises:
-        VoiceError: The file does not exist, is damaged or of another kind, claims more than it contains, or would
-            import something; the message names it.
+        VoiceError: The file does not exist, is damaged or of another kind, declares more than it contains, or would
+            import anything else.
     """
     if not path.is_file():
-        raise VoiceError(f"there is no {kind} at '{path}'{_list_folder(path) if path.is_dir() else ''}")
+        raise VoiceError(f"{kind} not found: '{path}'{_list_folder(path) if path.is_dir() else ''}")
     content = None
     try:
         found = describe_kind(path)
@@ -72,7 +71,7 @@ def _list_folder(folder: Path) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnsafePickleError):
         return f"{error}; get it from a source that you trust"
-    # torch explains at length how to run a file nevertheless, and then names the cause.
+    # torch first explains at length how to load the file anyway; the cause is at the end.
     text = str(error).rpartition("rror:")[2].strip() or type(error).__name__
     return f"it may be truncated ({text.splitlines()[0]})"
 
@@ -81,7 +80,7 @@ def _load(path: Path) -> Any:
     zipped = is_zip(path)
     _check_zip(path) if zipped else _check_legacy(path)
     with path.open("rb") as stream:
-        # A mapped tensor cannot reach beyond the file, whatever size it claims. torch maps UTF-8 paths only.
+        # A mapped tensor cannot exceed the file, regardless of its declared size. torch only maps UTF-8 paths.
         source = os.fspath(path) if _is_utf8(path) else f"/dev/fd/{stream.fileno()}"
         content = torch.load(source, map_location="cpu", weights_only=True, mmap=zipped)
     return _Copier(path.stat().st_size).copy(content)
@@ -96,7 +95,7 @@ def _is_utf8(path: Path) -> bool:
 
 
 def _check_zip(path: Path) -> None:
-    """Check all pickles of a ZIP file; errors as of `check_pickles`."""
+    """Check all pickles of a ZIP file; errors as in `check_pickles`."""
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             if entry.compress_type != zipfile.ZIP_STORED:
@@ -106,17 +105,17 @@ def _check_zip(path: Path) -> None:
 
 
 def _check_legacy(path: Path) -> None:
-    """Check the pickles at the start of a file without ZIP; errors as of `check_pickles`."""
-    # Mapped, a read cannot allocate more than the file has, whatever length a pickle claims.
+    """Check the pickles at the start of a file without ZIP; errors as in `check_pickles`."""
+    # A read of a mapped file cannot allocate more than its size, regardless of the lengths in a pickle.
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         check_pickles(cast(IO[bytes], content), _LEGACY_PICKLES)
 
 
 class _Copier:
-    """Copies tensors out of a mapped file, and rejects values that no file of this size can contain."""
+    """Copy of the content of a mapped file; values that no file of this size can contain are rejected."""
 
     def __init__(self, file_bytes: int) -> None:
-        # A few tensors share storage.
+        # Copies of tensors that share storage take more bytes than the file.
         self._bytes_left = 2 * file_bytes
         self._entries = 0
 

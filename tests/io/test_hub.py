@@ -174,7 +174,7 @@ def test_error_names_all_missing_files_and_the_command_that_downloads_them(home)
     assert all(f"'{file.path}'" in text and file.url in text for file in pair)
     assert f"in the folder '{pair[0].path_in(folder).parent}'" in text
     command = "python -m rvc_lightning.download files=contentvec folder=FOLDER"
-    assert f"run '{command}' and copy FOLDER here as '{folder}'" in text
+    assert f"run '{command}', and copy FOLDER to '{folder}' here" in text
     assert text == f"{caught.value.problem} Or: do this"
     pair[0].path_in(folder).parent.mkdir(parents=True)
     pair[0].path_in(folder).write_bytes(b" " * pair[0].size_bytes)
@@ -241,7 +241,7 @@ def test_files_are_selected_by_parts_of_their_names():
     assert len(select_files(["pretrained/hifigan/v2/40000"])) == 2
     assert "content/spin-v2/config.json" not in select_files(["spin"])
     for word in ("hifi", "", "/"):
-        with pytest.raises(ConfigurationError, match=f"files={word}: no such file; choose all, one of chinese-hubert"):
+        with pytest.raises(ConfigurationError, match=f"files={word}: not found; choose all, one of chinese-hubert"):
             select_files([word])
 
 

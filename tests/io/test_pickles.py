@@ -213,7 +213,7 @@ def test_folder_name_that_is_not_utf8(tmp_path, legacy):
 
 
 def test_paths_without_a_file(tmp_path):
-    with pytest.raises(VoiceError, match=r"there is no voice at '.*none\.pth'$"):
+    with pytest.raises(VoiceError, match=r"voice not found: '.*none\.pth'$"):
         read_pickle(tmp_path / "none.pth", "voice")
     (tmp_path / "anna.pth").touch()
     with pytest.raises(VoiceError, match=r"\(it is a folder with anna\.pth\)$"):

@@ -118,7 +118,7 @@ def test_file_of_another_network_raises(name, tmp_path):
     other = make_pitch_weights(tmp_path, "crepe" if name in ("rmvpe", "fcpe") else "rmvpe")
     with pytest.raises(AssetError, match="does not contain the weights of this network"):
         build_pitch_extractor(name, path=other)
-    with pytest.raises(AssetError, match=r"there is no pitch network at 'nowhere\.pt'"):
+    with pytest.raises(AssetError, match=r"pitch network not found: 'nowhere\.pt'"):
         build_pitch_extractor(name, path="nowhere.pt")
     torch.save({"model": exit}, tmp_path / "code.pt")
     with pytest.raises(AssetError, match="would run code"):

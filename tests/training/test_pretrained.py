@@ -151,7 +151,7 @@ def test_files_of_other_kinds_are_rejected(tmp_path, pair):
             read_pretrained(files_of(tmp_path / "other.pth"), quick_config())
     with pytest.raises(VoiceError, match=r"is not a pretrained generator: .* be the discriminator"):
         read_pretrained(files_of(pair[1], pair[0]), quick_config())
-    with pytest.raises(VoiceError, match="there is no pretrained network at"):
+    with pytest.raises(VoiceError, match="pretrained network not found:"):
         read_pretrained(files_of(tmp_path / "absent.pth"), quick_config())
 
 

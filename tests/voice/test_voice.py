@@ -154,7 +154,7 @@ def test_nan_in_weights_is_rejected(content, tmp_path):
 
 
 def test_missing_file_and_folder_are_reported(tmp_path):
-    with pytest.raises(VoiceError, match=r"there is no voice at '.*anna.pth'$"):
+    with pytest.raises(VoiceError, match=r"voice not found: '.*anna.pth'$"):
         Voice.load(tmp_path / "anna.pth")
     with pytest.raises(VoiceError, match=r"\(it is a folder\)"):
         Voice.load(tmp_path)
