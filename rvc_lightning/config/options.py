@@ -28,7 +28,7 @@ S = TypeVar("S", bound="Settings")
 _OPTION = "option"
 _INT64_LIMIT = 2**63
 """Seeds and speaker numbers are 64-bit integers."""
-_CHECKED = (bool, int, float, str, tuple, list, dict)
+_CHECKED_TYPES = (bool, int, float, str, tuple, list, dict)
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,17 @@ class OptionField:
     max: float | None = None
     """Largest number allowed; None for no bound."""
     choices: tuple[str, ...] = ()
-    """Allowed texts; empty if any text is allowed but the empty one."""
+    """Allowed texts; empty if every nonempty text is allowed."""
     kinds: tuple[type, ...] = ()
-    """Allowed types, of bool, int, float, str, tuple, list and dict; an int is a valid float. Empty for any type."""
+    """Allowed types, a subset of `_CHECKED_TYPES`; an int is a valid float. Empty if every type is allowed."""
     optional: bool = False
     """Whether None is allowed."""
 
     @property
     def allowed(self) -> str:
-        """Allowed values in words, such as 'a number from 0 to 1'."""
+        """Allowed values as text, such as 'a number from 0 to 1'."""
         bounds = self._bounds()
-        words = {
+        descriptions = {
             bool: "true or false",
             float: f"a number{bounds}",
             int: f"a whole number{bounds}",
@@ -69,7 +69,7 @@ class OptionField:
             NoneType: "null",
         }
         kinds = (*self.kinds, NoneType) if self.optional else self.kinds
-        return " or ".join(dict.fromkeys(word for kind, word in words.items() if kind in kinds))
+        return " or ".join(dict.fromkeys(text for kind, text in descriptions.items() if kind in kinds))
 
     @property
     def default_text(self) -> str:
@@ -129,27 +129,29 @@ def option(
 def option_fields(owner: type) -> tuple[OptionField, ...]:
     """Return the description of each field of the dataclass `owner`, in order."""
     hints = get_type_hints(owner)
-    return tuple(
-        _described(one.name, _default_of(one), hints[one.name], one.metadata.get(_OPTION, {})) for one in fields(owner)
-    )
+    return tuple(_option_field(definition, hints[definition.name]) for definition in fields(owner))
 
 
-def _default_of(one: Any) -> Any:
-    return one.default if one.default_factory is MISSING else one.default_factory()
-
-
-def _described(name: str, default: Any, hint: Any, description: Mapping[str, Any]) -> OptionField:
+def _option_field(definition: Any, hint: Any) -> OptionField:
+    """Return the description of a dataclass field with this type hint."""
+    has_factory = definition.default_factory is not MISSING
     choices = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     kinds = tuple(get_origin(kind) or kind for kind in choices if kind is not NoneType)
-    kinds = kinds if all(kind in _CHECKED for kind in kinds) else ()
-    return OptionField(name=name, default=default, kinds=kinds, optional=NoneType in choices, **description)
+    kinds = kinds if all(kind in _CHECKED_TYPES for kind in kinds) else ()
+    return OptionField(
+        name=definition.name,
+        default=definition.default_factory() if has_factory else definition.default,
+        kinds=kinds,
+        optional=NoneType in choices,
+        **definition.metadata.get(_OPTION, {}),
+    )
 
 
 @dataclass(frozen=True)
 class Settings:
     """Base of the dataclasses that describe a group of settings.
 
-    Args of the class statement: `group`, the name of the group, which precedes the name of a field in messages.
+    A subclass passes `group` in its class statement: the name of the group, which precedes field names in messages.
 
     Raises:
         ConfigurationError: A value is of the wrong type or out of range; the message gives name, value and choices.
@@ -164,17 +166,17 @@ class Settings:
 
     def __post_init__(self) -> None:
         prefix = f"{self.group}." if self.group else ""
-        for one in option_fields(type(self)):
-            one.check(getattr(self, one.name), prefix)
+        for option_field in option_fields(type(self)):
+            option_field.check(getattr(self, option_field.name), prefix)
 
     @classmethod
     def from_values(cls: type[S], values: Mapping[str, Any]) -> S:
-        """Build the dataclass from names and values as YAML, JSON or widgets give them; defaults fill the rest.
+        """Build the dataclass from names and values of YAML, JSON or widgets; defaults fill the rest.
 
         Raises:
             ConfigurationError: A name is unknown, a value is missing, of the wrong type or out of range.
         """
-        # Imported here, so that networks, whose sizes are Settings, depend on torch alone.
+        # Imported lazily, so that networks, whose sizes are Settings, only depend on torch.
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
 
@@ -184,25 +186,28 @@ class Settings:
             merged = OmegaConf.merge(OmegaConf.structured(cls), values)
             arguments: Any = OmegaConf.to_container(merged, resolve=True, throw_on_missing=True)
         except OmegaConfBaseException as error:
-            raise cls._explained(error, values) from error
+            raise cls._explain(error, values) from error
         return cls(**arguments)
 
     @classmethod
     def from_config(cls: type[S], config: Mapping[str, Any]) -> S:
-        """Build the dataclass from the settings of its names in a larger configuration. Errors as of `from_values`."""
+        """Build the dataclass from a larger configuration; other names are ignored. Errors as in `from_values`."""
         if isinstance(config, Mapping):
-            config = {one.name: config[one.name] for one in option_fields(cls) if one.name in config}
+            names = [option_field.name for option_field in option_fields(cls)]
+            config = {name: config[name] for name in names if name in config}
         return cls.from_values(config)
 
     @classmethod
-    def _explained(cls, error: Any, values: Mapping[str, Any]) -> ConfigurationError:
-        """Return the error that explains one of OmegaConf."""
-        options = {one.name: one for one in option_fields(cls)}
+    def _explain(cls, error: Any, values: Mapping[str, Any]) -> ConfigurationError:
+        """Return the error for an error of OmegaConf, with name, value and choices."""
+        options = {option_field.name: option_field for option_field in option_fields(cls)}
         name = str(error.full_key).partition(".")[0].partition("[")[0]
         if name not in options:
             return unknown_choice(f"setting of {cls.group}" if cls.group else "option", error.key, options)
-        setting, one = f"{cls.group}.{name}" if cls.group else name, options[name]
-        if one.default is MISSING and values.get(name) in (None, "???"):
-            return ConfigurationError(f"{setting}=... is missing{f': {one.help}' if one.help else ''}")
-        reason = f"choose {one.allowed}" if one.kinds else str(error).splitlines()[0]
+        option_field = options[name]
+        setting = f"{cls.group}.{name}" if cls.group else name
+        if option_field.default is MISSING and values.get(name) in (None, "???"):
+            help_text = f": {option_field.help}" if option_field.help else ""
+            return ConfigurationError(f"{setting}=... is missing{help_text}")
+        reason = f"choose {option_field.allowed}" if option_field.kinds else str(error).splitlines()[0]
         return ConfigurationError(f"{setting}={values.get(name)!r}: {reason}")

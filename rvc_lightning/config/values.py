@@ -30,7 +30,7 @@ def instantiate(node: Mapping[str, Any] | DictConfig, name: str, **arguments: An
         **arguments: Arguments in addition to those of the node, or in place of them.
 
     Raises:
-        ConfigurationError: The object rejects its arguments; the message contains its own.
+        ConfigurationError: The object rejects its arguments; the message includes the reason.
     """
     try:
         return hydra_instantiate(node, **arguments)
