@@ -7,7 +7,7 @@
     # Voice.                            comment of the setting below, or behind it on its line
     voice: ???
 
-Settings without a comment are not on the page. Nothing heavy is imported here, so that --help is fast.
+Settings without a comment are not on the page. This module imports no heavy ones, so that --help is fast.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def _command_comments(command: str) -> dict[str, Comment]:
 
 
 def _group_comments(command: str, explained: tuple[str, ...], choices: Mapping[str, str]) -> dict[str, Comment]:
-    """Return the comments of those settings of its groups that are to be explained."""
+    """Return the comments of the settings in `explained`, from the files of the current choices."""
     file = read_comments(command)
     found: dict[str, Comment] = {}
     for group in file.groups:
@@ -168,7 +168,7 @@ def _group_comments(command: str, explained: tuple[str, ...], choices: Mapping[s
 
 
 def _placed_comments(name: str, group: str) -> dict[str, Comment]:
-    """Return the comments of a file, and of those it includes, by names in the whole configuration."""
+    """Return the comments of a file and the files it includes, by names in the whole configuration."""
     file = read_comments(name)
     package = {None: group, "_global_": ""}.get(file.package, file.package) or ""
     folder = name.rpartition("/")[0]
@@ -198,7 +198,7 @@ def _format_settings(comments: Mapping[str, Comment], root: DictConfig) -> str:
 
 
 def _find(plain: Mapping[Any, Any], name: str) -> tuple[Any] | None:
-    """Return the unresolved value of a setting in a tuple; None if there is no such setting."""
+    """Return the unresolved value of a setting in a tuple; None if not found."""
     value: Any = plain
     for key in name.split("."):
         if not isinstance(value, Mapping) or key not in value:

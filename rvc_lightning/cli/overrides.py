@@ -21,7 +21,7 @@ _NUMBER_LIKE = re.compile(r"[+-]?\.\d")
 
 def parse_overrides(texts: Sequence[str]) -> dict[str, Override]:
     """Parse overrides and return them by the key or group that they set. Raises HydraException if one is malformed."""
-    return {one.key_or_group: one for one in OverridesParser.create().parse_overrides(list(texts))}
+    return {override.key_or_group: override for override in OverridesParser.create().parse_overrides(list(texts))}
 
 
 def format_override(key: str, value: Any) -> str:
@@ -64,7 +64,7 @@ TEXT_SETTINGS = re.compile(
     r"options\.f0_file|output|pair|paths\.\w+|pretrained\.(repository|generator|discriminator)|reference|recordings|"
     r"(options\.)?speaker|start_from|voice|voices"
 )
-"""Settings that hold a path or a name: taken as typed, not as a number or a list."""
+"""Settings with a path or a name as value, which is used as typed, not parsed as a number or a list."""
 
 _NOT_TEXT = re.compile(r"[+-]?[\d.][\d_.]*(e[+-]?\d+)?|null|true|false|nan|[+-]?inf", re.IGNORECASE)
 
@@ -72,8 +72,8 @@ _NOT_TEXT = re.compile(r"[+-]?[\d.][\d_.]*(e[+-]?\d+)?|null|true|false|nan|[+-]?
 def quote_text_settings(arguments: Sequence[str]) -> list[str]:
     """Quote the values of text settings for Hydra, and expand a leading `~`.
 
-    Hydra reads `name=007` as a number, and rejects `audio=José` and `audio='a, b'` unless the value has quotes of its
-    own. Values with quotes or interpolations are left as they are, and so are lists in a sweep.
+    Hydra reads `name=007` as a number, and rejects `audio=José` and `audio='a, b'` unless the value itself is quoted.
+    Values with quotes or interpolations, and lists in a sweep, are unchanged.
     """
     is_sweep = any(argument in ("-m", "--multirun") for argument in arguments)
     return [_quoted(argument, is_sweep=is_sweep) for argument in arguments]
@@ -82,7 +82,7 @@ def quote_text_settings(arguments: Sequence[str]) -> list[str]:
 def _quoted(argument: str, *, is_sweep: bool) -> str:
     key, _, value = argument.partition("=")
     is_text = TEXT_SETTINGS.fullmatch(key) is not None
-    # Choices of groups: Hydra answers a number or null without the choices there are.
+    # For a number or null as the choice of a group, Hydra's error does not list the choices.
     if not is_text and not (is_number_like(value) and key.lstrip("+") in group_names()):
         return argument
     if is_text and value[:2] in ("'~", '"~'):

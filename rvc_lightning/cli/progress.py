@@ -1,4 +1,4 @@
-"""Progress of long work, with the time left."""
+"""Progress of long work, with the remaining time."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ _SECONDS_BETWEEN_LINES = 60.0
 class Progress:
     """A progress bar on a terminal, and one log line per minute elsewhere. A context manager."""
 
-    def __init__(self, what: str, total: float, unit: str, enabled: bool = True) -> None:
+    def __init__(self, description: str, total: float, unit: str, enabled: bool = True) -> None:
         """Start the bar.
 
         Args:
-            what: Name of the work.
+            description: Name of the work.
             total: Amount of work, in units.
             unit: Name of the unit, in the plural.
             enabled: Whether to show the progress.
         """
-        self.what, self.total, self.unit, self.enabled = what, total, unit, enabled
+        self.description, self.total, self.unit, self.enabled = description, total, unit, enabled
         self.done = 0.0
-        self._started = self._last_line = perf_counter()
+        self._started_at = self._last_line = perf_counter()
         layout = "{desc} {percentage:3.0f}% {bar} {elapsed}, {remaining} left"
-        self._bar = tqdm(total=total, desc=what, bar_format=layout, disable=None if enabled else True, leave=False)
+        self._bar = tqdm(
+            total=total, desc=description, bar_format=layout, disable=None if enabled else True, leave=False
+        )
 
     def __enter__(self) -> Progress:
         return self
@@ -51,9 +53,9 @@ class Progress:
         now = perf_counter()
         if self.enabled and self._bar.disable and now - self._last_line > _SECONDS_BETWEEN_LINES and self.done:
             self._last_line = now
-            left_minutes = (now - self._started) * (self.total / self.done - 1) / 60
+            left_minutes = (now - self._started_at) * (self.total / self.done - 1) / 60
             share = 100 * self.done / self.total
             log.info(
                 "%s: %.0f of %.0f %s (%.0f %%), %.0f min left",
-                self.what, self.done, self.total, self.unit, share, left_minutes,
+                self.description, self.done, self.total, self.unit, share, left_minutes,
             )  # fmt: skip

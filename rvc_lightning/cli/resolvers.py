@@ -1,6 +1,6 @@
 """Resolvers that the configuration files use, registered before Hydra composes.
 
-Imported by every command, so nothing heavy is imported here.
+Every command imports this module, so it imports no heavy ones.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ CHECKPOINT_FOLDER = "checkpoints"
 
 
 def name_of(audio: str | float | None) -> str:
-    """Return the name of a voice by its recordings: that of the folder, or of the file without its extension.
+    """Return the default name of a voice: the name of the folder of recordings, or the stem of the file.
 
-    Bytes that are not text become U+FFFD, so that the name can be written into files.
+    Bytes that are not UTF-8 become U+FFFD, so that the name can be written into files.
     """
     if audio is None:
         return "voice"
@@ -38,7 +38,7 @@ def name_of(audio: str | float | None) -> str:
 
 
 def folder_name(name: str | float | None) -> str:
-    """Return `name` if a folder can have it.
+    """Return `name` if it is a valid name of a folder.
 
     Raises:
         ConfigurationError: It is empty, a path, a list or a table.
@@ -72,7 +72,7 @@ def shipped(path: str) -> str:
 
 
 def counterpart_of(audio: str | float | None) -> str | None:
-    """Return the folder in which the demo's target reads the source's sentences; None for other recordings."""
+    """Return the folder of the demo's source sentences read by the target; None for other recordings."""
     is_demo = audio is not None and Path(user_path(audio)) == DEMO_FOLDER / "target"
     return demo("counterpart") if is_demo else None
 

@@ -50,8 +50,9 @@ def with_saved_settings(config: DictConfig, config_name: str = "train") -> DictC
     typed = typed_overrides()
     try:
         saved = read_saved_overrides(path)
-        kept = [one.input_line for key, one in saved.items() if key not in parse_overrides(typed)]
-        return compose(config_name, overrides=[*filter(None, kept), *typed])
+        parsed = parse_overrides(typed)
+        remaining = [override.input_line for key, override in saved.items() if key not in parsed]
+        return compose(config_name, overrides=[*filter(None, remaining), *typed])
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigurationError(
@@ -82,15 +83,17 @@ def read_saved_overrides(path: Path) -> dict[str, Override]:
         OmegaConfBaseException: The file is not YAML.
     """
     overrides = _read_all(path)
-    for key, one in overrides.items():
-        if _reads_environment(one):
-            log.warning("Ignoring '%s', which reads the environment: type it again if it still applies", one.input_line)
-        elif not _is_data(key, one):
-            log.warning("Ignoring '%s' in '%s': saved settings may only set known values", one.input_line, path)
-    return {key: one for key, one in overrides.items() if _is_data(key, one)}
+    for key, override in overrides.items():
+        text = override.input_line
+        if _reads_environment(override):
+            log.warning("Ignoring '%s', which reads the environment: type it again if it still applies", text)
+        elif not _is_data(key, override):
+            log.warning("Ignoring '%s' in '%s': saved settings may only set known values", text, path)
+    return {key: override for key, override in overrides.items() if _is_data(key, override)}
 
 
 def _read_all(path: Path) -> dict[str, Override]:
+    """Read all saved overrides of a run, by key."""
     # Unresolved: an interpolation would otherwise read this machine's environment.
     texts = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     return parse_overrides([text for text in texts if isinstance(text, str)])  # type: ignore[union-attr]
@@ -131,15 +134,19 @@ def save_settings(config: DictConfig, folder: Path) -> None:
     path = folder / OVERRIDES
     saved = _read_all(path) if path.is_file() else {}
     typed = parse_overrides(typed_overrides())
-    kept = {key: one for key, one in saved.items() if _is_data(key, one) or _reads_environment(one)}
-    lines = [one.input_line for key, one in kept.items() if key not in typed]
-    lines += [_saved_form(config, key, one) for key, one in typed.items() if key != "checkpoint"]
+    lines = [
+        override.input_line
+        for key, override in saved.items()
+        if key not in typed and (_is_data(key, override) or _reads_environment(override))
+    ]
+    lines += [_saved_form(config, key, override) for key, override in typed.items() if key != "checkpoint"]
     for file, content in ((path, OmegaConf.create(lines)), (folder / ".hydra" / "config.yaml", config)):
         with atomic_path(file) as temporary:
             temporary.write_text(OmegaConf.to_yaml(content), encoding="utf-8")
 
 
 def _saved_form(config: DictConfig, key: str, override: Override) -> str:
+    """Return the text to save for a typed override."""
     text = override.input_line or ""
     if "${" not in text or _reads_environment(override):
         return text

@@ -59,7 +59,7 @@ class Job:
 
 
 class Sweep(Callback):
-    """Record the result of each job of a sweep; single runs are left alone."""
+    """Callback that records the result of each job of a sweep; single runs are not recorded."""
 
     def __init__(self, score: str | None = None) -> None:
         """Initialize the callback.
@@ -72,7 +72,7 @@ class Sweep(Callback):
         self._common_overrides: frozenset[str] = frozenset()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Store what all jobs share. Each job gets a copy of this object, in whichever process it runs."""
+        """Store the settings that all jobs share. Each job gets a copy of this object, possibly in another process."""
         # An unresolvable folder raises again in the sweep itself, with Hydra's message.
         with contextlib.suppress(OmegaConfBaseException):
             self.folder = Path(config.hydra.sweep.dir).absolute()
@@ -84,9 +84,9 @@ class Sweep(Callback):
         """Record the job as failed, in case it is killed."""
         if self.folder is not None:
             in_sweep.set(True)
-            # joblib replaces the start method, and PyTorch's loaders do not work with its own.
+            # joblib sets a start method of its own, which PyTorch's data loaders do not support.
             multiprocessing.set_start_method(None, force=True)
-            self._record(replace(self._job(config), error="it did not end"))
+            self._record(replace(self._job(config), error="it did not finish"))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Record the result, or log the error and hide it from the sweeper, which would end the sweep."""
@@ -95,7 +95,7 @@ class Sweep(Callback):
         job, value = self._job(config), job_return._return_value
         if job_return.status == JobStatus.FAILED:
             job = replace(job, error=_log_error(job, value))
-            # A text, so that a search does not use it as a score.
+            # Text, so that a search does not use it as a score.
             job_return.status, job_return.return_value = JobStatus.COMPLETED, job.error
         elif isinstance(value, float) and math.isfinite(value):
             job = replace(job, score=value)
@@ -128,7 +128,7 @@ class Sweep(Callback):
         return Job(config.hydra.job.num, _printable(config.hydra.runtime.output_dir), settings)
 
     def _record(self, job: Job) -> None:
-        # Every training imports it anyway, but --help does not need it.
+        # Imported lazily, since --help does not need it.
         from lightning.pytorch.utilities import rank_zero_only
 
         assert self.folder is not None
@@ -148,7 +148,7 @@ _current: ContextVar[Sweep | None] = ContextVar("_current", default=None)
 
 @contextlib.contextmanager
 def report_sweep() -> Iterator[None]:
-    """Report the jobs if the block runs a sweep, however it ends; exit status 1 if a job failed."""
+    """Report the jobs if the block runs a sweep, even after an error; exit with status 1 if a job failed."""
     _current.set(None)
     failed = 0
     try:
@@ -180,7 +180,7 @@ def job_table(jobs: Sequence[Job], score: str | None) -> list[list[str]]:
 
 
 def _log_error(job: Job, error: BaseException) -> str:
-    """Log why a job failed, a defect of ours with its traceback, and return the reason."""
+    """Log the reason why a job failed, with a traceback for a defect, and return it."""
     expected = isinstance(error, RVCError)
     reason = _printable(" ".join(f"{error}".split()) if expected else f"{type(error).__name__}: {error}")
     log.error("Error in %s: %s", job, reason, exc_info=None if expected else error)
@@ -188,5 +188,5 @@ def _log_error(job: Job, error: BaseException) -> str:
 
 
 def _printable(text: str) -> str:
-    """Escape bytes that are not text, as names of files may contain them."""
+    """Escape bytes of file names that are not UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -28,8 +28,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; it replaces `path` on success and is removed on failure.
 
     The temporary name keeps the extension of `path`, because some writers choose a format by it, and starts with a dot,
-    so that listings skip it. Missing parent folders are created. Readers see the old content or the new content, never
-    a part, even after a power failure.
+    so that listings skip it. Missing parent folders are created. Readers see the old or the new content, never a
+    partial file, even after a power failure.
 
     Args:
         path: File to create or replace.
@@ -38,7 +38,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         Path of an empty file to write to.
 
     Raises:
-        OutOfSpaceError: The disk is full, however the writer reports that.
+        OutOfSpaceError: The disk is full.
         NotWritableError: The folder cannot be created or written to.
     """
     path = Path(path)
@@ -64,7 +64,7 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name, atomically, so that the first name can be reused; copy it if links are unsupported.
+    """Link a file to a second name atomically, so that the first name can be reused; copy it if links are unsupported.
 
     Raises:
         OutOfSpaceError: The disk is too full for a copy.
@@ -79,7 +79,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and its parents where missing. Raises NotWritableError if that is not allowed."""
+    """Create a folder and its parents if missing. Raises NotWritableError if they cannot be created."""
     with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -133,7 +133,7 @@ def write_npy(path: Path | str, array: np.ndarray) -> None:
 
 
 def read_npy(path: Path | str, ndim: int) -> np.ndarray:
-    """Read a numeric array of `ndim` dimensions into memory; arguments and errors as of `map_npy`."""
+    """Read a numeric array of `ndim` dimensions into memory; arguments and errors as in `map_npy`."""
     return np.array(map_npy(path, ndim))
 
 
@@ -148,7 +148,7 @@ def map_npy(path: Path | str, ndim: int) -> np.ndarray:
         OSError: The file does not exist or cannot be read.
         ValueError: The file is truncated or contains anything else.
     """
-    # A mapped array cannot be larger than its file, whatever its header states, and contains no objects.
+    # A mapped array cannot exceed its file, regardless of its header, and cannot contain objects.
     array = np.lib.format.open_memmap(path, mode="r")
     if array.ndim != ndim or array.dtype.kind not in "fiu":
         raise ValueError(f"'{path}' is not a numeric array of {ndim} dimensions (shape {array.shape})")

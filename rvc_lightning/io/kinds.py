@@ -1,4 +1,4 @@
-"""Kinds of files, recognized by their content: what a user has put in the place of another file."""
+"""Recognize kinds of files by their content, to explain why a file cannot be used."""
 
 from __future__ import annotations
 

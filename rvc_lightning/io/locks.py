@@ -1,4 +1,4 @@
-"""Folders that one process at a time may write to."""
+"""Exclusive locks of folders."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Opcodes of pickles, checked without running them.
 
 Even an unpickler that imports only what tensors need can be made to allocate any amount of memory, or to compute for
-hours: `bytearray(N)`, or tuples that contain each other twice, as keys of a dict. A pickle that passes here imports and
-calls only the names that `torch.save` uses for tensors and plain containers, and expands to a bounded number of values.
+hours: `bytearray(N)`, or tuples that contain each other twice, as keys of a dict. A pickle that passes this check
+imports and calls only the names that `torch.save` uses for tensors and plain containers, and expands to a bounded
+number of values.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class UnsafePickleError(ValueError):
 
 
 def check_pickles(stream: IO[bytes], count: int = 1) -> None:
-    """Check pickles that follow each other in a stream.
+    """Check consecutive pickles of a stream.
 
     Args:
         stream: Pickles.
@@ -84,14 +85,14 @@ _MARK = _Value()
 
 
 class _StackMachine:
-    """Follows the opcodes of a pickle: checks the names that it imports and calls, and measures its values."""
+    """Interpreter of the opcodes of a pickle, which checks imported and called names, and the size of all values."""
 
     def __init__(self) -> None:
         self._stack: list[_Value] = []
         self._memo: dict[Any, _Value] = {}
 
     def run(self, stream: IO[bytes]) -> None:
-        """Follow one pickle. Errors as of `check_pickles`."""
+        """Interpret one pickle. Errors as in `check_pickles`."""
         for opcode, argument, _ in pickletools.genops(stream):
             name = opcode.name
             if name == "MEMOIZE" or "PUT" in name:
@@ -107,7 +108,7 @@ class _StackMachine:
                 self._replace(opcode, argument)
 
     def _replace(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
-        """Follow an opcode that replaces values by one value, if any."""
+        """Interpret an opcode that pops values and pushes at most one."""
         before = opcode.stack_before
         popped = self._pop(None if pickletools.markobject in before else len(before))
         text = argument if isinstance(argument, str) else ""
@@ -125,7 +126,7 @@ class _StackMachine:
             self._stack.append(value)
 
     def _pop(self, count: int | None) -> list[_Value]:
-        """Remove `count` values, or for None those down to the last mark. Raises IndexError if there are too few."""
+        """Pop `count` values, or for None all values down to the last mark. Raises IndexError if there are too few."""
         popped: list[_Value] = []
         while len(popped) != count:
             value = self._stack.pop()

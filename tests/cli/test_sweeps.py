@@ -138,7 +138,7 @@ def test_signal_ends_the_sweep(tmp_path, stop, status):
 
     ended = quick_sweep(tmp_path, stopped, "optimizer.lr=0.5,1,0.25")
     assert ended.status == status
-    assert [(row["job"], row["error"]) for row in rows(tmp_path)] == [("0", ""), ("1", "it did not end")]
+    assert [(row["job"], row["error"]) for row in rows(tmp_path)] == [("0", ""), ("1", "it did not finish")]
 
 
 @needs("optuna")
