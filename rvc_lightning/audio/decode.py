@@ -35,13 +35,13 @@ AUDIO_EXTENSIONS = frozenset(
         *(".ts", ".avi", ".flv", ".ape", ".wv"),
     )
 )
-"""Lower-case extensions of the files that are taken for recordings when a folder is listed."""
+"""Lower-case extensions of the files that are recordings when a folder is listed."""
 
 _MIN_RATE, _MAX_RATE = 4000, 768000
 # Part of libsndfile's error for files of a known format that are damaged.
 _MALFORMED = "malformed"
 
-# Durations that encoders merely estimate may be a little off in a whole file.
+# Estimated durations of complete files may be slightly off.
 _TRUNCATED_BELOW = 0.98
 # Power of the mean of channels to that of unrelated channels, below which they cancel each other: -13 dB. Two channels
 # of which one is inverted fall below it if their levels differ by less than 2.5 dB.
@@ -99,7 +99,7 @@ def open_audio(path: Path | str) -> Iterator[AudioStream]:
     """Open a recording of any length to read it block by block.
 
     Raises:
-        AudioError: As in `load_audio`; NaN and infinity are reported after the last block.
+        AudioError: As in `load_audio`; for NaN and infinity, after the last block.
     """
     path = Path(path)
     with ExitStack() as stack:
@@ -110,12 +110,12 @@ def open_audio(path: Path | str) -> Iterator[AudioStream]:
         except OSError as error:
             raise AudioError(f"'{path}' cannot be read: {error.strerror or error}") from error
         if not _MIN_RATE <= reader.sample_rate <= _MAX_RATE:
-            raise AudioError(f"'{path}' states a sample rate of {reader.sample_rate} Hz, which no recording has")
+            raise AudioError(f"'{path}' has an invalid sample rate of {reader.sample_rate} Hz")
         yield AudioStream(path, reader)
 
 
 def recorded_seconds(path: Path | str) -> float | None:
-    """Return the duration of a recording by its header in seconds, without decoding it; None if it states none.
+    """Return the duration of a recording in seconds from its header, without decoding it; None if unknown.
 
     Raises:
         AudioError: The file is empty, cannot be read or is not audio.
@@ -202,10 +202,10 @@ class AudioStream:
 
 
 class _Mixer:
-    """Mix channels to mono by their mean, or by one of them where channels cancel each other.
+    """Downmix to mono by the mean of the channels, or by one channel if they cancel each other.
 
     Attributes:
-        warnings: Report of cancelled channels.
+        warnings: A warning about channels that cancel each other.
     """
 
     def __init__(self) -> None:
@@ -223,7 +223,7 @@ class _Mixer:
             if np.square(mean, dtype=np.float64).mean() < _CANCELLED_SHARE * powers.sum() / len(powers) ** 2:
                 self._channel = int(np.argmax(powers))
                 self.warnings.append(
-                    f"its channels cancel each other (one is inverted): channel {self._channel + 1} is used alone"
+                    f"its channels cancel each other (one is inverted): only channel {self._channel + 1} is used"
                 )
         return mean if self._channel is None else np.ascontiguousarray(block[:, self._channel])
 
@@ -245,5 +245,7 @@ def _open_reader(path: Path, stack: ExitStack) -> AudioReader:
         if reasons and _MALFORMED in reasons[0]:
             reader.warnings.append(f"damaged: soundfile rejects it ('{reasons[0]}')")
         return reader
-    found = f"soundfile ('{reasons[0]}') and FFmpeg ('{reasons[-1]}') find no audio in it"
-    raise AudioError(f"'{path}' cannot be decoded: {found}; convert it to wav, or remove it")
+    raise AudioError(
+        f"'{path}' cannot be decoded: soundfile ('{reasons[0]}') and FFmpeg ('{reasons[-1]}') reject it; convert it to "
+        "wav, or remove it"
+    )

@@ -5,8 +5,8 @@
 The power of the noise is tracked by the probability of speech (Gerkmann and Hendriks 2012, "Unbiased
 MMSE-based noise power estimation with low complexity and low tracking delay"); the gain is Wiener's on the
 decision-directed ratio of speech to noise (Ephraim and Malah 1984; Scalart and Filho 1996). Both are
-causal, so that the result does not depend on the blocks, and held notes are kept: gates that compare with an average
-over time, as in noisereduce, remove them as noise.
+causal, so that the result does not depend on the blocks, and preserve held notes, which gates that compare with an
+average over time, as in noisereduce, remove as noise.
 
 Legend: N samples, H samples of a hop, K bins of a spectrum, H + 1.
 """
@@ -24,11 +24,11 @@ _HOP_SECONDS = 0.016
 # From Gerkmann and Hendriks: speech is 15 dB above the noise. The probability of speech is limited in the long term, so
 # that the estimate cannot get stuck; our limit is ten times weaker because of held notes.
 _SPEECH_SNR = 10**1.5
-_KEEP_PROBABILITY = 0.9
+_PROBABILITY_SMOOTHING = 0.9
 _MAX_PROBABILITY = 0.999
-_KEEP_NOISE = 0.8
+_NOISE_SMOOTHING = 0.8
 # From Ephraim and Malah.
-_KEEP_SNR = 0.98
+_SNR_SMOOTHING = 0.98
 _MIN_SNR = 10**-2.5
 # The initial estimate is a low quantile of the first seconds, scaled to the mean of noise.
 _FIRST_SECONDS = 2.0
@@ -58,14 +58,14 @@ class Denoiser(Stage):
         self._overlap = np.zeros(self._hop)
         self._lead = self._hop
         self._tracker: _Tracker | None = None
-        self._wait = round(_FIRST_SECONDS * sample_rate)
+        self._warmup_samples = round(_FIRST_SECONDS * sample_rate)
         self._n_in = self._n_out = 0
 
     def push(self, block: np.ndarray) -> np.ndarray:
         """See `Stage`."""
         self._n_in += len(block)
         self._buffer = np.concatenate([self._buffer, block])
-        return self._process_hops() if self._n_in >= self._wait else np.zeros(0, dtype=np.float32)
+        return self._process_hops() if self._n_in >= self._warmup_samples else np.zeros(0, dtype=np.float32)
 
     def finish(self) -> np.ndarray:
         """See `Stage`."""
@@ -88,52 +88,53 @@ class Denoiser(Stage):
     def _gains(self, power: np.ndarray) -> np.ndarray:
         """Return gains [frames, K] of power spectra [frames, K]."""
         if self._tracker is None:
-            self._tracker = _Tracker(power[: max(self._wait // self._hop, 1)])
+            self._tracker = _Tracker(power[: max(self._warmup_samples // self._hop, 1)])
         return np.stack([self._tracker.gain(frame) for frame in power])
 
     def _overlap_add(self, pieces: np.ndarray) -> np.ndarray:
         """Add overlapping pieces [frames, 2·H]; return finished samples [frames·H] without the leading zeros."""
-        firsts, seconds = pieces[:, : self._hop].copy(), pieces[:, self._hop :]
-        firsts[0] += self._overlap
-        firsts[1:] += seconds[:-1]
-        self._overlap = seconds[-1]
-        ready = firsts.reshape(-1)[self._lead :].astype(np.float32)
+        first_halves, second_halves = pieces[:, : self._hop].copy(), pieces[:, self._hop :]
+        first_halves[0] += self._overlap
+        first_halves[1:] += second_halves[:-1]
+        self._overlap = second_halves[-1]
+        ready = first_halves.reshape(-1)[self._lead :].astype(np.float32)
         self._lead = 0
         self._n_out += len(ready)
         return ready
 
 
 class _Tracker:
-    """Track the power of the noise in each bin, and compute the gain of each bin."""
+    """Estimate of the power of the noise in each bin, and the gain that results from it."""
 
-    def __init__(self, first: np.ndarray) -> None:
+    def __init__(self, first_power: np.ndarray) -> None:
         """Estimate the noise from the first power spectra [frames, K]."""
-        sounding = first[first.max(axis=1) > _TINY_POWER]
-        quantile = np.quantile(sounding if len(sounding) else first, _QUANTILE, axis=0)
+        sounding = first_power[first_power.max(axis=1) > _TINY_POWER]
+        quantile = np.quantile(sounding if len(sounding) else first_power, _QUANTILE, axis=0)
         # Noise is broad; a constant peak among its neighbours is a note that is held from the start.
         quantile = np.minimum(quantile, 2 * percentile_filter(quantile, 25, size=_BROAD_BINS, mode="nearest"))
         self._noise = np.maximum(_MEAN_TO_QUANTILE * quantile, _TINY_POWER)
-        self._probability = np.zeros(first.shape[1])
-        self._clean = np.zeros(first.shape[1])
+        self._probability = np.zeros(first_power.shape[1])
+        self._clean = np.zeros(first_power.shape[1])
 
     def gain(self, power: np.ndarray) -> np.ndarray:
         """Return the gain of each bin, 0 to 1, for the next power spectrum: [K] -> [K]."""
         if power.max() <= _TINY_POWER:
             # Digital silence carries no information about the noise.
             return np.ones_like(power)
-        self._follow(power)
+        self._update_noise(power)
         posterior = power / self._noise
-        snr = _KEEP_SNR * self._clean / self._noise + (1 - _KEEP_SNR) * np.maximum(posterior - 1, 0)
+        snr = _SNR_SMOOTHING * self._clean / self._noise + (1 - _SNR_SMOOTHING) * np.maximum(posterior - 1, 0)
         snr = np.maximum(snr, _MIN_SNR)
         gain = snr / (1 + snr)
         self._clean = np.square(gain) * power
         return gain
 
-    def _follow(self, power: np.ndarray) -> None:
+    def _update_noise(self, power: np.ndarray) -> None:
+        """Update the power of the noise by the probability of speech in each bin."""
         exponent = np.minimum(power / self._noise * (_SPEECH_SNR / (1 + _SPEECH_SNR)), 200)
         probability = 1 / (1 + (1 + _SPEECH_SNR) * np.exp(-exponent))
-        self._probability = _KEEP_PROBABILITY * self._probability + (1 - _KEEP_PROBABILITY) * probability
+        self._probability = _PROBABILITY_SMOOTHING * self._probability + (1 - _PROBABILITY_SMOOTHING) * probability
         stuck = self._probability > _MAX_PROBABILITY
         probability = np.where(stuck, np.minimum(probability, _MAX_PROBABILITY), probability)
         expected = probability * self._noise + (1 - probability) * power
-        self._noise = np.maximum(_KEEP_NOISE * self._noise + (1 - _KEEP_NOISE) * expected, _TINY_POWER)
+        self._noise = np.maximum(_NOISE_SMOOTHING * self._noise + (1 - _NOISE_SMOOTHING) * expected, _TINY_POWER)

@@ -43,7 +43,7 @@ class Discovery:
 def discover_audio(folder: Path | str, exclude: Collection[Path] = ()) -> Discovery:
     """List the recordings below a folder.
 
-    Links are followed, except to folders that are listed already. The order depends on the names alone.
+    Links are followed, except to folders that are listed already. The order depends on the names only.
 
     Args:
         folder: Folder to list, or one recording.
@@ -73,6 +73,8 @@ def display_name(path: Path) -> str:
 
 
 def _list_into(discovery: Discovery, folder: Path, root: Path, seen: set[tuple[int, int]]) -> None:
+    """Add the entries of a folder and its subfolders to `discovery`; `seen` are the identities of listed folders."""
+
     def skip(path: Path, reason: str) -> None:
         discovery.skipped.append(SkippedFile(display_name(path.relative_to(root)), reason))
 
@@ -95,7 +97,7 @@ def _list_into(discovery: Discovery, folder: Path, root: Path, seen: set[tuple[i
 
 
 def _reason_to_skip(path: Path) -> str | None:
-    """Return why an entry is neither a recording nor a folder to list, without opening it; None if it is one."""
+    """Return the reason to skip an entry, without opening it; None for a recording or a folder to list."""
     try:
         mode = path.stat().st_mode
     except OSError as error:

@@ -39,7 +39,7 @@ _BUFFER_BYTES = 1 << 16
 
 
 def fitting_rate(extension: str, sample_rate: int) -> int:
-    """Return the lowest rate in Hz that a format supports and that is not below `sample_rate`, else its highest.
+    """Return the lowest rate in Hz of a format that is at least `sample_rate`, or else its highest rate.
 
     Args:
         extension: Extension of the file, such as '.mp3'.
@@ -50,7 +50,7 @@ def fitting_rate(extension: str, sample_rate: int) -> int:
 
 
 def check_writable(path: Path, sample_rate: int | None = None) -> None:
-    """Check before any work that `audio_writer` supports a file name and a rate.
+    """Check that `audio_writer` supports a file name and a rate.
 
     Raises:
         ConfigurationError: The extension or the rate is not supported.
@@ -69,7 +69,7 @@ def check_writable(path: Path, sample_rate: int | None = None) -> None:
 def audio_writer(
     path: Path | str, sample_rate: int, *, channels: int = 1, subtype: str | None = None
 ) -> Iterator[AudioWriter]:
-    """Open a recording to write, in the format of its extension; it appears, complete, when the context exits.
+    """Open a recording to write, in the format of its extension; the file appears when the context exits.
 
     Args:
         path: File name with the extension .wav, .flac, .ogg, .mp3 or .m4a.
@@ -93,7 +93,7 @@ def audio_writer(
             raise AudioError(
                 f"'{path}' cannot be written at {sample_rate} Hz: {error}; choose .wav or another sample rate"
             ) from error
-        # libsndfile does not report that the end of a flac or mp3 finds no room.
+        # libsndfile does not report a disk that is full at the end of a flac or mp3 file.
         if not has_room(temporary):
             raise out_of_space(path)
 
@@ -141,7 +141,7 @@ class _AACEncoder:
     """AAC in an MPEG-4 file, with the interface of `soundfile.SoundFile`."""
 
     def __init__(self, path: Path, sample_rate: int, channels: int) -> None:
-        # FFmpeg gets no name: names need not be valid UTF-8, and may look like a protocol.
+        # An open file, since FFmpeg only accepts names in UTF-8, and may take a name for a protocol.
         self._file = path.open("wb")
         self._container = av.open(self._file, "w", format="ipod", buffer_size=_BUFFER_BYTES)
         self._layout = f"{channels}c"

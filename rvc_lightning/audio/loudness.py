@@ -18,7 +18,7 @@ LOUDEST_PEAK = 2.5
 """Peak above which samples are unscaled or damaged, in multiples of full scale."""
 
 _TARGET_PEAK = 0.9
-_SHARE = 0.75
+_NORMALIZED_SHARE = 0.75
 
 
 def peak_of(audio: np.ndarray) -> float:
@@ -30,7 +30,7 @@ def normalization_gain(peak: float) -> float:
     """Return the gain that normalizes audio with this peak; 1 for silence."""
     if peak < SILENT_PEAK:
         return 1.0
-    return _TARGET_PEAK * _SHARE / peak + (1 - _SHARE)
+    return _TARGET_PEAK * _NORMALIZED_SHARE / peak + (1 - _NORMALIZED_SHARE)
 
 
 def normalize(audio: np.ndarray) -> np.ndarray:

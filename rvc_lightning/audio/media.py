@@ -26,7 +26,7 @@ from rvc_lightning.audio.reader import AudioReader
 from rvc_lightning.errors import AudioError
 
 AUDIO_FORMATS = ("flac", "mp3", "ogg")
-"""FFmpeg's names of the common formats that hold audio alone."""
+"""FFmpeg's names of the common formats that only contain audio."""
 MEDIA_FORMATS = (
     *("aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "dsf", "eac3", "flv", "loas", "matroska", "mov"),
     *("mpeg", "mpegts", "tta", "w64", "wav", "wv", *AUDIO_FORMATS),
@@ -36,7 +36,7 @@ MEDIA_FORMATS = (
 _TIMELINE_FROM_ZERO = ("matroska", "mov")
 _TIMELINE_FROM_FIRST_PACKET = ("asf", "avi", "flv", "mpeg", "mpegts")
 _ESTIMATED_DURATION = ("aac", "ac3", "amr", "eac3", "loas", "mpeg", "mpegts")
-# Marks in the first frame of mp3 files that state the number of frames, and where they state it.
+# Tags in the first frame of mp3 files that contain the number of frames, and its offset in them.
 _MP3_FRAME_COUNTS = {b"Xing": 8, b"Info": 8, b"VBRI": 14}
 _HEAD_BYTES = 1 << 16
 # Smaller gaps are rounding errors of timestamps.
@@ -61,7 +61,7 @@ class MediaReader(AudioReader):
         Args:
             file: Seekable; read from its start; remains open.
             formats: Formats to accept, by FFmpeg's names.
-            on_progress: Called now and then while a silent track is searched for sound.
+            on_progress: Called regularly while a silent track is searched for sound.
 
         Raises:
             FFmpegError: The file has none of `formats`.
@@ -93,7 +93,7 @@ class MediaReader(AudioReader):
         """Yield float32 [N, C]."""
         pending: list[np.ndarray] = []
         samples = 0
-        for audio in self._placed():
+        for audio in self._with_silence():
             pending.append(audio)
             samples += audio.shape[1]
             if samples >= _BLOCK_SAMPLES:
@@ -151,8 +151,8 @@ class MediaReader(AudioReader):
         except FFmpegError as error:
             self.damage = str(error.strerror)
 
-    def _placed(self) -> Iterator[np.ndarray]:
-        """Yield the samples [C, N] of all frames and the silence between them."""
+    def _with_silence(self) -> Iterator[np.ndarray]:
+        """Yield the samples [C, N] of all frames, and silence in the gaps of the timeline."""
         frame = self._first
         while frame is not None:
             audio = frame.to_ndarray()
@@ -165,25 +165,29 @@ class MediaReader(AudioReader):
     def _set_duration(self, stream: AudioStream) -> None:
         container, name = self._container, _format_of(self._container)
         if stream.duration is not None and stream.time_base is not None:
-            start = (stream.start_time or 0) * stream.time_base - self._timeline.origin if self._timeline.is_kept else 0
+            start = (
+                (stream.start_time or 0) * stream.time_base - self._timeline.origin
+                if self._timeline.has_timestamps
+                else 0
+            )
             self.seconds = float(max(start, 0) + stream.duration * stream.time_base)
         elif container.duration is not None:
             self.seconds = container.duration / av.time_base
         if name == "mp3":
-            # FFmpeg leaves out padding, but estimates the duration of joined files.
+            # FFmpeg's duration excludes padding, but is an estimate for joined files.
             stated = self._stated_frames() * stream.codec_context.frame_size / self.sample_rate
             self.whole_seconds = min(stated, self.seconds or stated) or None
         elif name not in _ESTIMATED_DURATION and (stream.duration is not None or len(container.streams) == 1):
             self.whole_seconds = self.seconds
 
     def _stated_frames(self) -> int:
-        """Return the number of frames that the header of an mp3 file states; 0 if it states none."""
+        """Return the number of frames in the header of an mp3 file; 0 if the header has none."""
         position = self._file.tell()
         self._file.seek(0)
         head = self._file.read(_HEAD_BYTES)
         self._file.seek(position)
-        for mark, offset in _MP3_FRAME_COUNTS.items():
-            if (start := head.find(mark) + offset) >= offset:
+        for tag, offset in _MP3_FRAME_COUNTS.items():
+            if (start := head.find(tag) + offset) >= offset:
                 return int.from_bytes(head[start : start + 4])
         return 0
 
@@ -191,8 +195,8 @@ class MediaReader(AudioReader):
 class _Converter:
     """Convert frames to planar float32 with the rate and channels of the first frame.
 
-    The filters run in one thread. `av.AudioResampler` starts more, and a forked worker that collects a graph of its
-    parent would wait forever for threads that it does not have.
+    The filters run in one thread. `av.AudioResampler` starts more, and a forked worker that frees a graph of its parent
+    would wait forever for those threads, which only exist in the parent.
     """
 
     def __init__(self) -> None:
@@ -235,14 +239,14 @@ class _Timeline:
     """Positions of frames in time, by the timestamps of their container.
 
     Attributes:
-        is_kept: Whether the container has timestamps to keep to.
+        has_timestamps: Whether the container has a timeline.
         origin: Start of the recording on the clock of the container, in seconds.
         warnings: Jumps that are not filled with silence.
     """
 
     def __init__(self, container: InputContainer) -> None:
         name = _format_of(container)
-        self.is_kept = name in (*_TIMELINE_FROM_ZERO, *_TIMELINE_FROM_FIRST_PACKET)
+        self.has_timestamps = name in (*_TIMELINE_FROM_ZERO, *_TIMELINE_FROM_FIRST_PACKET)
         start = container.start_time if name in _TIMELINE_FROM_FIRST_PACKET else None
         self.origin = (start or 0) / av.time_base
         self.warnings: list[str] = []
@@ -250,7 +254,7 @@ class _Timeline:
 
     def gap_before(self, frame: AudioFrame) -> int:
         """Return the samples of silence before `frame`, and advance to its end."""
-        gap = self._gap(frame.time, frame.sample_rate) if self.is_kept and frame.time is not None else 0
+        gap = self._gap(frame.time, frame.sample_rate) if self.has_timestamps and frame.time is not None else 0
         self._samples += gap + frame.samples
         return gap
 

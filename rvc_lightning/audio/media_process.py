@@ -5,7 +5,7 @@ Messages of the child, each one line of JSON; an empty line shows progress:
     {"sample_rate": 48000, "seconds": 3.2, "whole_seconds": 3.2}     once
     {"shape": [65536, 2]}                                            before each block of float32 [N, C]
     {"damage": "", "warnings": []}                                   once, at the end
-    {"error": "contains no audio"}                                   instead
+    {"error": "contains no audio"}                                   instead of the next message, after a failure
 
 Run as a script, this module is the child; its standard input is the media file.
 """
@@ -39,7 +39,7 @@ class MediaProcess(AudioReader):
     """A `MediaReader` in a child process."""
 
     def __init__(self, path: Path) -> None:
-        """Start to decode a file. Raises AudioError with the reason if it cannot be decoded."""
+        """Start decoding a file. Raises AudioError with the reason if it cannot be decoded."""
         super().__init__()
         paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         with path.open("rb") as file:
@@ -61,7 +61,7 @@ class MediaProcess(AudioReader):
         self.seconds, self.whole_seconds = header["seconds"], header["whole_seconds"]
 
     def close(self) -> None:
-        """End the child."""
+        """Terminate the child."""
         self._process.kill()
         self._output.close()
         self._process.wait()
@@ -120,7 +120,7 @@ def main() -> None:
 
 
 def _limit_memory() -> None:
-    """Let allocations fail that no audio needs, where the system supports it."""
+    """Limit memory, where the system supports it, so that excessive allocations fail."""
     with contextlib.suppress(ImportError):
         import resource
 

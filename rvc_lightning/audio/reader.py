@@ -16,7 +16,7 @@ class AudioReader(ABC):
         seconds: Duration by the header or an estimate; None if unknown.
         whole_seconds: Minimum duration of an undamaged file; None if unknown or estimated.
         damage: Reason why the file ends early; empty if it does not.
-        warnings: Other deviations. Both are complete after iteration.
+        warnings: Other deviations. `damage` and `warnings` are complete after iteration.
     """
 
     sample_rate: int

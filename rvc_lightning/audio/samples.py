@@ -33,7 +33,7 @@ class Samples(Protocol):
         """Return samples start:stop, float32 [n]; steps are not supported."""
 
 
-class Growing(Protocol):
+class SampleSink(Protocol):
     """A destination of samples."""
 
     def __len__(self) -> int:
@@ -98,8 +98,8 @@ class SpillBuffer:
         self._samples += len(block)
         if self._in_file or self._samples > self._max_in_memory:
             with self._path.open("ab") as file:
-                for waiting in self._blocks:
-                    file.write(waiting.tobytes())
+                for pending in self._blocks:
+                    file.write(pending.tobytes())
             self._blocks, self._in_file = [], True
 
     def __getitem__(self, part: slice) -> np.ndarray:

@@ -63,7 +63,7 @@ class Slicer:
         borders = ((start * hop_samples, min(end * hop_samples, len(audio))) for start, end in pieces)
         return [(start, end) for start, end in borders if start < end]
 
-    def silence_of(self, audio: Samples, sample_rate: int) -> str:
+    def explain_silence(self, audio: Samples, sample_rate: int) -> str:
         """Return the reason why no piece of a recording, float32 [N], is kept."""
         level = level_per_hop(audio, round(HOP_SECONDS * sample_rate)).max()
         window_ms = 1000 * _WINDOW_HOPS * HOP_SECONDS
@@ -73,22 +73,22 @@ class Slicer:
         )
 
     def _silences_to_cut(self, level: np.ndarray, hops_per_second: float) -> list[tuple[int, int]]:
-        """Return (begin, end) of each dropped silence in hops; a cut with begin = end drops nothing."""
+        """Return (start, end) of each dropped silence in hops; nothing is dropped where both are equal."""
         min_length = round(self.min_length_seconds * hops_per_second)
         min_interval = round(self.min_interval_seconds * hops_per_second)
-        kept = round(self.max_kept_seconds * hops_per_second)
+        max_kept = round(self.max_kept_seconds * hops_per_second)
         if len(level) <= min_length:
             return []
         cuts: list[tuple[int, int]] = []
         for start, end in _quiet_runs(level < 10 ** (self.threshold_db / 20)):
             if end == len(level):
                 if end - start >= min_interval:
-                    cuts.append((_quietest(level, start, min(end, start + kept)), end + 1))
+                    cuts.append((_quietest(level, start, min(end, start + max_kept)), end + 1))
                 continue
-            leading = start == 0 and end > kept
+            is_leading = start == 0 and end > max_kept
             last_cut = cuts[-1][1] if cuts else 0
-            if leading or (end - start >= min_interval and end - last_cut >= min_length):
-                cuts.append(_cut_within(level, start, end, kept))
+            if is_leading or (end - start >= min_interval and end - last_cut >= min_length):
+                cuts.append(_cut_within(level, start, end, max_kept))
         return cuts
 
 
@@ -120,18 +120,18 @@ def _quiet_runs(quiet: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(np.flatnonzero(steps == 1).tolist(), np.flatnonzero(steps == -1).tolist(), strict=True))
 
 
-def _cut_within(level: np.ndarray, start: int, end: int, kept: int) -> tuple[int, int]:
+def _cut_within(level: np.ndarray, start: int, end: int, max_kept: int) -> tuple[int, int]:
     """Return the part of the silence [start, end) to drop: a point if it is short, its middle if it is long."""
-    if end - start <= kept:
+    if end - start <= max_kept:
         point = _quietest(level, start, end)
         return (0 if start == 0 else point), point
-    begin = _quietest(level, start, start + kept)
-    finish = _quietest(level, end - kept, end)
-    if end - start <= 2 * kept and start > 0:
+    cut_start = _quietest(level, start, start + max_kept)
+    cut_end = _quietest(level, end - max_kept, end)
+    if end - start <= 2 * max_kept and start > 0:
         # The two ranges overlap: the borders must not cross.
-        middle = _quietest(level, end - kept, start + kept)
-        begin, finish = min(begin, middle), max(finish, middle)
-    return (0 if start == 0 else begin), finish
+        middle = _quietest(level, end - max_kept, start + max_kept)
+        cut_start, cut_end = min(cut_start, middle), max(cut_end, middle)
+    return (0 if start == 0 else cut_start), cut_end
 
 
 def _quietest(level: np.ndarray, first: int, last: int) -> int:
@@ -142,4 +142,4 @@ def _quietest(level: np.ndarray, first: int, last: int) -> int:
 def _between(cuts: list[tuple[int, int]], total: int) -> list[tuple[int, int]]:
     """Return the pieces of 0..total between the cuts."""
     borders = [0, *itertools.chain.from_iterable(cuts), total]
-    return [(begin, end) for begin, end in zip(borders[::2], borders[1::2], strict=True) if begin < end]
+    return [(start, end) for start, end in zip(borders[::2], borders[1::2], strict=True) if start < end]

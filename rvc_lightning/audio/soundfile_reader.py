@@ -33,7 +33,7 @@ _SAMPLE_BYTES = {
     **dict.fromkeys(("PCM_S8", "PCM_U8", "ULAW", "ALAW"), 1),
     **{"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8},
 }
-"""Bytes of a sample, by libsndfile's name of its format."""
+"""Size of a sample in bytes, by libsndfile's name of its format."""
 
 _BYTE_ORDERS: dict[bytes, Literal["little", "big"]] = {
     b"RIFF": "little",
@@ -47,10 +47,10 @@ _BYTE_ORDERS: dict[bytes, Literal["little", "big"]] = {
 """Byte order of the header of wav, aiff, caf and au, by the first bytes of the file."""
 _WITHOUT_CHUNKS = (b".snd", b"dns.")
 _SAMPLE_CHUNKS = {b"data": 0, b"SSND": 8}
-"""Chunks with sample data, and the bytes before it, without the header."""
+"""Chunks with sample data, and the number of bytes between header and samples."""
 _CAF_DATA_OFFSET = 4
 _FORMAT_CHUNKS = {b"fmt ": slice(8, 24), b"COMM": slice(14, 26), b"desc": slice(12, 44)}
-"""Chunks with rate, channels and sample format, and where in them these are."""
+"""Chunks with rate, channels and sample format, and the position of these in the chunk."""
 _TAGS = (b"TAG", b"ID3", b"id3", b"APE", b"LIST", b"bext", b"iXML")
 _COMPRESSED = (b"fLaC", b"OggS")
 _SIZE_IN_DS64 = (1 << 32) - 1
@@ -58,7 +58,7 @@ _SIZE_IN_DS64 = (1 << 32) - 1
 _MIN_UNCOUNTED_BYTES = 1 << 12
 _MAX_CHUNKS = 100_000
 
-# By the first bytes of a file: offset, bytes and order of its total size, and the least that this size leaves out.
+# By the first bytes of a file: offset, length and byte order of its total size, and the bytes that this size excludes.
 _TOTAL_SIZES: dict[bytes, tuple[int, int, Literal["little", "big"], int]] = {
     b"RIFF": (4, 4, "little", 8),
     b"FORM": (4, 4, "big", 8),
@@ -131,7 +131,7 @@ class SoundfileReader(AudioReader):
             self.damage = error.error_string.removeprefix("Error : ")
 
     def _find_uncounted(self) -> None:
-        """Note all sections of sample data if they hold more than libsndfile counts."""
+        """Store all sections of sample data if they hold more than libsndfile counts."""
         layout, size = self._layout, sum(map(len, self._layout.sections))
         if layout.is_mixed:
             self.warnings.append("a recording in another format follows in the file and is not used")
@@ -170,15 +170,15 @@ class _Layout:
         for _ in range(_MAX_CHUNKS):
             if position is None or position >= self._size or self.is_mixed:
                 break
-            position = self._after(position)
+            position = self._read_chunk(position)
 
     def first_of_several(self) -> _Window | None:
         """Return the first of several joined files, which libsndfile rejects as a whole; None for a single file."""
         is_joined = self.is_mixed or len(self.sections) > 1
         return _Window(self._file, range(self.sections[0].stop)) if is_joined and self.sections else None
 
-    def _after(self, position: int) -> int | None:
-        """Note the chunk at `position`; return where the next one starts, None if no chunk is there."""
+    def _read_chunk(self, position: int) -> int | None:
+        """Read the chunk at `position` and return the position of the next one; None if there is no chunk."""
         head = self._head(position)
         name, count = head[:4], self._number(head[4 : self._header_bytes])
         if name in _WITHOUT_CHUNKS:
@@ -218,7 +218,7 @@ class _Layout:
         self._format = sample_format
 
     def _add_section(self, start: int, count: int) -> int:
-        """Note sample data; return where the next chunk starts, which may be aligned to two bytes or not."""
+        """Add sample data and return the position of the next chunk, which may be aligned to two bytes."""
         end = min(start + max(count, 0), self._size)
         if not self.is_mixed:
             self.sections.append(range(min(start, self._size), end))
@@ -226,7 +226,7 @@ class _Layout:
         return end if count % 2 == 0 or self._is_chunk(self._head(end), end) else end + 1
 
     def _extend(self, position: int, head: bytes) -> None:
-        """Take what follows sample data, but is neither chunk nor tag, as sample data as well."""
+        """Extend the sample data by the bytes after it if they are neither a chunk nor a tag."""
         if self.sections and head.startswith(_COMPRESSED):
             self.is_mixed = True
         elif self.sections and position - self.sections[-1].stop <= 1 and not head.startswith(_TAGS):
@@ -269,7 +269,7 @@ def _is_cut_short(file: BinaryIO) -> bool:
         return False
     start, size, order, left_out = _TOTAL_SIZES[head[:4]]
     declared = int.from_bytes(head[start : start + size], order)
-    # Writers that stream leave the size open: 0 or all ones.
+    # Streaming writers leave the size unset: 0 or all ones.
     return 0 < declared < 256**size - 1 and file_bytes < declared + left_out - 1
 
 

@@ -93,7 +93,7 @@ class Parts(Stage):
         part 1                     |<-context>|<-------------------------->|<-context>|
                                             ><   fade
 
-    Cuts depend on the samples alone, not on the blocks.
+    Cuts depend on the samples only, not on the blocks.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Parts(Stage):
         )
         self._window = max(sample_rate // 100, 2)
         self._buffer = np.zeros(0, dtype=np.float32)
-        # Samples at the start of the buffer that are returned already and serve as context.
+        # Samples at the start of the buffer that serve as context only, since they are returned already.
         self._before = 0
         self._tail = np.zeros(0, dtype=np.float32)
 
@@ -129,33 +129,36 @@ class Parts(Stage):
         self._buffer = np.concatenate([self._buffer, block])
         ready = []
         while len(self._buffer) >= self._before + self._part + self._context:
-            ready.append(self._take(self._cut()))
+            ready.append(self._process_part(self._cut()))
         return np.concatenate(ready) if ready else np.zeros(0, dtype=np.float32)
 
     def finish(self) -> np.ndarray:
         """See `Stage`."""
         if len(self._buffer) == self._before:
             return self._tail
-        done = self._faded(self._process(self._buffer)[self._before - len(self._tail) // 2 :])
+        processed = self._cross_faded(self._process(self._buffer)[self._before - len(self._tail) // 2 :])
         self._buffer = self._buffer[:0]
-        return done
+        return processed
 
     def _cut(self) -> int:
         """Return the position in the buffer of the quietest 10 ms in the last `search` samples of a part."""
         first = self._before + self._part - self._search
-        total = np.concatenate([[0.0], np.abs(self._buffer[first : first + self._search], dtype=np.float64).cumsum()])
-        return first + int((total[self._window :] - total[: -self._window]).argmin()) + self._window // 2
+        cumulative = np.concatenate(
+            [[0.0], np.abs(self._buffer[first : first + self._search], dtype=np.float64).cumsum()]
+        )
+        return first + int((cumulative[self._window :] - cumulative[: -self._window]).argmin()) + self._window // 2
 
-    def _take(self, cut: int) -> np.ndarray:
+    def _process_part(self, cut: int) -> np.ndarray:
+        """Process the part up to `cut`; return its finished samples, without the tail to cross-fade."""
         half = self._window // 2
-        done = self._process(self._buffer[: cut + self._context])
-        part = self._faded(done[self._before - len(self._tail) // 2 : cut + half])
+        processed = self._process(self._buffer[: cut + self._context])
+        part = self._cross_faded(processed[self._before - len(self._tail) // 2 : cut + half])
         self._tail = part[-2 * half :]
         keep = max(cut - self._context, 0)
         self._buffer, self._before = self._buffer[keep:], cut - keep
         return part[: -2 * half]
 
-    def _faded(self, part: np.ndarray) -> np.ndarray:
+    def _cross_faded(self, part: np.ndarray) -> np.ndarray:
         """Cross-fade the last tail into `part`, whose first samples cover the same time."""
         count = min(len(self._tail), len(part))
         ramp = (np.arange(count, dtype=np.float32) + 0.5) / max(count, 1)

@@ -1,8 +1,8 @@
 """Resample a stream with a short delay, at a ratio that may change at any time.
 
-Streams of soxr hold back up to 80 ms, and their ratio is fixed. Here each output sample is a sum over a window of the
-input, with the weights of a windowed sinc whose phase follows the position of the sample (Smith and Gossett 1984, "A
-flexible sampling-rate conversion method").
+Streams of soxr delay audio by up to 80 ms, and their ratio is fixed. In this resampler, each output sample is a sum
+over a window of the input, with the weights of a windowed sinc whose phase follows the position of the sample (Smith
+and Gossett 1984, "A flexible sampling-rate conversion method").
 
     input     |  |  |  |  |  |  |  |  |       48 kHz
     window       |<---- K taps --->|          48 zero crossings on each side: 3 ms at 16 kHz
@@ -47,11 +47,11 @@ class VariableResampler(Stage):
         step = self._from_rate * self.speed
         windows = len(self._buffer) - 2 * self._half + 1
         count = max(math.ceil((windows * self._to_rate - self._position) / step), 0)
-        places = self._position + step * np.arange(count + 1)
-        starts = (places // self._to_rate).astype(np.int64)
-        output = self._filter(starts[:-1], places[:-1] % self._to_rate / self._to_rate)
+        positions = self._position + step * np.arange(count + 1)
+        starts = (positions // self._to_rate).astype(np.int64)
+        output = self._filter(starts[:-1], positions[:-1] % self._to_rate / self._to_rate)
         dropped = min(int(starts[-1]), len(self._buffer))
-        self._buffer, self._position = self._buffer[dropped:], float(places[-1]) - dropped * self._to_rate
+        self._buffer, self._position = self._buffer[dropped:], float(positions[-1]) - dropped * self._to_rate
         self._n_out += count
         return output
 
@@ -73,7 +73,7 @@ class VariableResampler(Stage):
 
 
 def resampling_delay(from_rate: int, to_rate: int) -> float:
-    """Return the delay of a `VariableResampler` in seconds; 0 for equal rates, where none is needed."""
+    """Return the delay of a `VariableResampler` in seconds; 0 for equal rates, which need no resampler."""
     return 0.0 if from_rate == to_rate else _half_taps(from_rate, to_rate) / from_rate
 
 

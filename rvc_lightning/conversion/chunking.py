@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rvc_lightning.audio.frames import CONTENT_SAMPLES, FRAME_SAMPLES, SAMPLE_RATE
-from rvc_lightning.audio.samples import Growing, Samples, spans
+from rvc_lightning.audio.samples import Samples, SampleSink, spans
 from rvc_lightning.conversion.lengths import ChunkLengths
 
 FADE_FRAMES = 4
@@ -100,7 +100,7 @@ class Joiner:
 
     def __init__(
         self,
-        joined: Growing,
+        joined: SampleSink,
         context_samples: int,
         hop_samples: int,
         samples: int,

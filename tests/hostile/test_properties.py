@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rvc_lightning.audio.decode import decode_audio, load_audio, resample
 from rvc_lightning.audio.encode import fitting_rate, write_audio
 from rvc_lightning.audio.frames import CONTENT_SAMPLES, FRAME_SAMPLES, SAMPLE_RATE
-from rvc_lightning.audio.samples import Growing
+from rvc_lightning.audio.samples import SampleSink
 from rvc_lightning.audio.slicer import Slicer
 from rvc_lightning.conversion.chunking import FADE_FRAMES, Joiner, reflected, split
 from rvc_lightning.conversion.lengths import ChunkLengths
@@ -115,7 +115,7 @@ def test_chunks_cover_all_and_join_without_a_seam(lengths, samples, seed):
     np.testing.assert_allclose(joined.samples, audio, atol=1e-6)
 
 
-class Joined(Growing):
+class Joined(SampleSink):
     """Output in memory."""
 
     def __init__(self):
