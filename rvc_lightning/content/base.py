@@ -33,5 +33,5 @@ class ContentEncoder(nn.Module, ABC):
             lengths: int64 [B], samples of each item; items under 400 samples are treated as padded to 400.
 
         Returns:
-            content [B, F, C], F = content_frames(T), zero from frame content_frames(length) on.
+            Content [B, F, C], F = content_frames(T), zero from frame content_frames(length) on.
         """

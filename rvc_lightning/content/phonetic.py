@@ -1,4 +1,4 @@
-"""Phonetic encoder, which is included in the package.
+"""Phonetic encoder, with weights included in the package.
 
 Legend: B items, T samples at 16 kHz, F frames of 20 ms, C channels.
 """

@@ -29,10 +29,10 @@ class Coupling(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, speaker_code: Tensor, *, reverse: bool) -> Tensor:
         """[B, L, T], mask [B, 1, T], speaker_code [B, G, 1] -> [B, L, T]."""
-        kept, shifted = x.chunk(2, dim=1)
-        mean = self.post(self.wavenet(self.pre(kept) * mask, mask, speaker_code)) * mask
+        unchanged, shifted = x.chunk(2, dim=1)
+        mean = self.post(self.wavenet(self.pre(unchanged) * mask, mask, speaker_code)) * mask
         shifted = (shifted - mean) * mask if reverse else mean + shifted * mask
-        return torch.cat([kept, shifted], dim=1)
+        return torch.cat([unchanged, shifted], dim=1)
 
 
 class Flow(nn.Module):

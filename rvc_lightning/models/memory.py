@@ -9,5 +9,5 @@ _HOST_ERRORS = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocat
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether `error` reports that a device or the host has run out of memory."""
+    """Return whether `error` reports that a device or the host has run out of memory."""
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _HOST_ERRORS)

@@ -1,4 +1,4 @@
-"""The network of the phonetic content encoder: convolutions over log-mel spectra.
+"""Network of the phonetic content encoder: convolutions over log-mel spectra.
 
 Legend: B items, T samples at 16 kHz, J spectra of 10 ms, F content frames of 20 ms, M mel bands, C channels.
 
@@ -164,10 +164,10 @@ def mel_filters(n_mels: int, formant_ratio: float = 1.0) -> Tensor:
     mels = torch.linspace(_to_mel(_LOWEST_HZ), _to_mel(top_hz), n_mels + 2, dtype=torch.float64)
     hz = 700 * (10 ** (mels / 2595) - 1)
     bend_hz = _WARPED_TO_HZ / max(formant_ratio, 1.0)
-    rest = (top_hz - bend_hz * formant_ratio) / (top_hz - bend_hz)
-    edges_hz = torch.where(hz <= bend_hz, hz * formant_ratio, top_hz - (top_hz - hz) * rest)
+    upper_ratio = (top_hz - bend_hz * formant_ratio) / (top_hz - bend_hz)
+    edges_hz = torch.where(hz <= bend_hz, hz * formant_ratio, top_hz - (top_hz - hz) * upper_ratio)
     bins_hz = torch.linspace(0, top_hz, _FFT_SAMPLES // 2 + 1, dtype=torch.float64)
-    below, peak, above = (edges_hz[begin : begin + n_mels, None] for begin in range(3))
+    below, peak, above = (edges_hz[start : start + n_mels, None] for start in range(3))
     # A filter is at least one bin wide.
     bin_hz = SAMPLE_RATE / _FFT_SAMPLES
     rising = (bins_hz - below) / (peak - below).clamp(min=bin_hz)

@@ -30,7 +30,7 @@ def lowpass_kernel(factor: int) -> Tensor:
     crossings = crossings.clip(-ZERO_CROSSINGS, ZERO_CROSSINGS)
     window = np.i0(KAISER_BETA * np.sqrt(1 - (crossings / ZERO_CROSSINGS) ** 2)) / np.i0(KAISER_BETA)
     kernel = ROLLOFF / factor * np.sinc(crossings) * window
-    # By NumPy, so that the kernel has values even if the network is built on the meta device.
+    # Computed by NumPy, so that the kernel has values even if the network is built on the meta device.
     return torch.from_numpy(kernel.astype(np.float32))
 
 

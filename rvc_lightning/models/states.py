@@ -1,4 +1,4 @@
-"""State dicts: comparing names and shapes, finding values that are not finite."""
+"""Compare state dicts, and find tensors in them with values that are not finite."""
 
 from __future__ import annotations
 

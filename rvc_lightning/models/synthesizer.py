@@ -137,7 +137,7 @@ class Synthesizer(nn.Module):
             f0_hz: Pitch in Hz, 0 = unvoiced, [B, T]; None for voices without pitch.
             speaker: Speaker ids, [B].
             noise_scale: Scale of the prior's standard deviation.
-            first_frame: First frame to generate; the frames before are context of the other networks only.
+            first_frame: First frame to generate; earlier frames are context for the other networks only.
 
         Returns:
             Waveform in -1..1 starting at `first_frame`, [B, 1, (T - first_frame)·hop].

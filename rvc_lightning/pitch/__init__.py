@@ -43,5 +43,5 @@ def build_pitch_extractor(name: str, **options: Any) -> PitchTracker:
 
 
 def chosen_pitch(settings: Mapping[str, Any] | None) -> PitchTracker | None:
-    """Build the extractor that settings choose; None if they are None. Errors as in `build_pitch_extractor`."""
+    """Build the extractor of these settings; None without settings. Errors as in `build_pitch_extractor`."""
     return build_pitch_extractor(**settings) if settings else None

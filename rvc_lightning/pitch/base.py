@@ -99,7 +99,7 @@ class PitchNetwork(nn.Module, ABC):
     """Whether the output contains pitch."""
 
     def __init__(self, threshold: float = 0.0) -> None:
-        """Set the salience of voiced frames. Raises ConfigurationError unless 0 <= threshold < 1."""
+        """Set the threshold of the salience of voiced frames. Raises ConfigurationError unless 0 <= threshold < 1."""
         super().__init__()
         check_threshold(threshold)
         self.threshold = threshold
@@ -124,7 +124,7 @@ class PitchNetwork(nn.Module, ABC):
 
     @abstractmethod
     def track(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
-        """Estimate the pitch of up to a part with context, as `forward`; padded frames may have any finite value."""
+        """Estimate the pitch of one part with its context, as `forward`; padded frames may have any finite value."""
 
 
 PitchTracker: TypeAlias = PitchExtractor | PitchNetwork

@@ -178,11 +178,11 @@ def _build(weights: Mapping[str, Any]) -> CrepeNetwork:
 
 
 def _renamed(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Map the names of the file to ours, and 2-D convolution kernels of width 1 to 1-D kernels."""
+    """Rename the weights of a file, and convert 2-D convolution kernels of width 1 to 1-D kernels."""
     weights = {}
     for name, tensor in stored.items():
-        ours = re.sub(
+        new_name = re.sub(
             r"^conv(\d+)(_BN)?\.", lambda match: f"stages.{int(match[1]) - 1}.{'norm' if match[2] else 'conv'}.", name
         )
-        weights[ours] = tensor[..., 0] if ours.endswith("conv.weight") else tensor
+        weights[new_name] = tensor[..., 0] if new_name.endswith("conv.weight") else tensor
     return weights

@@ -79,7 +79,7 @@ class PitchCurve:
 def read_curve(path: str | Path) -> PitchCurve:
     """Read a curve of lines 'seconds,Hz'.
 
-    Semicolons, tabs and spaces are separators, too. A first line of column names, empty lines, and lines that start
+    Semicolons, tabs and spaces are separators as well. A first line of column names, empty lines, and lines that start
     with '#' are ignored. Memory is bounded by 16 bytes per line; lines over 1000 characters are invalid.
 
     Raises:
@@ -117,7 +117,7 @@ def write_curve(path: str | Path, f0_hz: np.ndarray) -> None:
 
 
 def _rows(lines: Iterable[str]) -> Iterator[tuple[int, str, list[str]]]:
-    """Yield number, text and fields of each line, without empty lines, comments and a first line of column names."""
+    """Yield number, text and fields of each line, except for empty lines, comments and a first line of column names."""
     may_name_columns = True
     for number, line in enumerate(map(str.strip, lines), start=1):
         if not line or line.startswith("#"):

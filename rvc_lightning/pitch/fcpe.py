@@ -34,7 +34,7 @@ _EPSILON = 1e-5
 _KERNEL = 31
 
 _NAMES = (
-    # (name in files, name here)
+    # (pattern of the name in published files, name in `FcpeNetwork`)
     (r"input_stack\.0\.", "first."),
     (r"input_stack\.1\.", "group_norm."),
     (r"input_stack\.3\.", "second."),
@@ -156,13 +156,13 @@ def _build(weights: Mapping[str, Any]) -> FcpeNetwork:
 
 
 def _renamed(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Map the names of the file to ours, fold weight norm, and turn convolutions over one frame into matrices."""
+    """Rename the weights of a file, fold weight norm, and convert convolutions over one frame to matrices."""
     weights = {}
     for name, tensor in stored["model"].items():
         if _UNUSED.fullmatch(name):
             continue
-        for pattern, ours in _NAMES:
-            name = re.sub(f"^{pattern}", ours, name)
+        for pattern, replacement in _NAMES:
+            name = re.sub(f"^{pattern}", replacement, name)
         weights[name] = tensor[:, :, 0] if name.endswith(("expand.weight", "project.weight")) else tensor
     if {"output.weight_g", "output.weight_v"} <= weights.keys():
         direction = weights.pop("output.weight_v")

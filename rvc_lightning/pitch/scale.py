@@ -32,7 +32,7 @@ def coarse_pitch(f0_hz: Tensor) -> Tensor:
     """Quantize pitch for the embedding of the text encoder: f0_hz of any shape (0 = unvoiced) -> int64 codes 1..255.
 
     The codes are evenly spaced on the mel scale from 50 to 1100 Hz and clamped. Borders computed in float64 give the
-    codes of other RVC tools for float32 pitch, too.
+    codes of other RVC tools for float32 pitch.
     """
     borders = torch.tensor(_code_borders_hz(), dtype=f0_hz.dtype, device=f0_hz.device)
     return torch.bucketize(f0_hz, borders) + 1

@@ -1,4 +1,4 @@
-"""Locating and strict loading of the weights of pitch networks."""
+"""Find and load the weights of pitch networks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load_network(
     rename: Callable[[Mapping[str, Any]], dict[str, Any]],
     build: Callable[[Mapping[str, Any]], Network],
 ) -> Network:
-    """Load a network with the sizes of its file, as float32 and without gradients. No code in the file is run.
+    """Load a network with the sizes of its file, as float32 and without gradients, without running code of the file.
 
     Args:
         path: File of `torch.save`.
