@@ -1,1 +1,1 @@
-"""From a folder of recordings to batches: preparation, manifest, dataset, batches."""
+"""Preparation of recordings, manifest, dataset and batches."""

@@ -14,7 +14,7 @@ class LengthBucketSampler(Sampler[list[int]]):
     """Shuffled batches of slices from the same length bucket, or from neighbouring ones at the end of a bucket.
 
     Every epoch contains each slice once, on one rank; at most `num_replicas - 1` slices are repeated, so that all ranks
-    get the same number. No slice is too short or too long for a bucket.
+    get the same number. The first and the last bucket have no outer boundary.
 
         shuffle ──▶ sort by bucket ──▶ cut into global batches ──▶ shuffle batches ──▶ deal to ranks by stride
 

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class StepCollator:
-    """Collates the slices of one optimizer step into batches, longest first.
+    """Collate function that splits the slices of one optimizer step into batches, longest first.
 
     A batch has at most `batch_size` slices, and at most `max_frames` frames with its padding; a longer slice is its own
     batch.
@@ -53,7 +53,7 @@ def split_held_out(
 ) -> tuple[list[ManifestRow], list[ManifestRow]]:
     """Split slices into training and validation by whole recordings.
 
-    The choice depends on the names of the recordings alone, so it stays the same when others are added. With two or
+    The choice depends on the names of the recordings only, so it is the same after others are added. With two or
     more recordings at least one is held out, but never half of the audio or more.
 
     Args:
@@ -94,7 +94,7 @@ class DataConfig(Settings, group="data"):
         help="Maximum frames of a batch, padding included; larger batches are split", unit="frames", min=1
     )
     silent_clips: int = option(help="Clips of silence for each speaker", min=0)
-    cache: str = option(help="none reads slices each time, memory once", choices=CACHES)
+    cache: str = option(help="none: read slices from disk each time; memory: read them once", choices=CACHES)
     prefetch_factor: int = option(help="Steps that each worker loads in advance", min=1)
     seed: int = option(help="Seed of the shuffling", min=0)
 
@@ -114,7 +114,7 @@ class RVCDataModule(LightningDataModule):
         """Read and split the manifest.
 
         Raises:
-            DatasetError: There is no manifest, or no slice is long enough to train on.
+            DatasetError: The manifest is missing or damaged, or no slice is long enough to train on.
         """
         config, rows = self.config, read_manifest(self.folder)
         # Content covers two frames at a time, and up to one frame less than the audio.

@@ -18,7 +18,7 @@ from rvc_lightning.errors import DatasetError
 from rvc_lightning.io.files import map_npy
 
 CACHES = ("none", "memory")
-"""Where slices can be cached after reading."""
+"""Caches of slices."""
 
 _REMEDY = "delete that file if it exists and prepare again, which creates missing files"
 
@@ -36,7 +36,7 @@ def read_feature(path: Path, dimensions: int) -> np.ndarray:
 
 
 class SliceDataset(Dataset[Example]):
-    """Reads slices with their pitch and content features from disk."""
+    """Slices with their pitch and content features, read from disk on access."""
 
     def __init__(self, folder: Path, rows: Sequence[ManifestRow], max_frames: int) -> None:
         """Read slices of the dataset in `folder`, truncated to `max_frames` of 10 ms."""
@@ -80,7 +80,7 @@ class SilentClips(Dataset[Example]):
     """Clips of digital silence for each speaker.
 
     Networks trained without silence may hum or hiss where the input is silent, for example between the phrases of
-    separated vocals. Other RVC tools add such clips, too (SPECIFICATION.md, section 14.4).
+    separated vocals. Other RVC tools add such clips as well (SPECIFICATION.md, section 14.4).
     """
 
     def __init__(

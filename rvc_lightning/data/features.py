@@ -63,7 +63,7 @@ class FeatureTask(NamedTuple):
 
 
 def missing_features(layout: Layout, folder: str, result: SlicingResult) -> Iterator[FeatureTask]:
-    """Yield the slices that lack features, of the recording with this folder and result."""
+    """Yield the slices of a recording that lack features; `folder` is the name of the recording's folders."""
     with_pitch, with_content = (
         existing_slices(kind / recording_path(folder)) for kind in (layout.pitch, layout.content)
     )
@@ -95,7 +95,7 @@ class FeatureBatch:
 
 
 class FeatureExtraction(lightning.LightningModule):
-    """Extracts pitch and content of slices, and writes them.
+    """Module that extracts pitch and content of slices, and writes them.
 
     Values that are not finite are not written: the slice then lacks features, which the caller reports.
     """
@@ -105,13 +105,13 @@ class FeatureExtraction(lightning.LightningModule):
     ) -> None:
         """Store the networks; a pitch extractor that is not a network runs in the workers."""
         super().__init__()
-        # With few slices a rank may have no batch.
+        # With few slices, a rank may have no batch.
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.tasks, self.config = tasks, config
         self.encoder = encoder
         self.pitch_network = pitch if isinstance(pitch, PitchNetwork) else None
         self.pitch_extractor = pitch if not isinstance(pitch, PitchNetwork) else None
-        # Audio and time in seconds of pitch and content. Shared memory, so that it returns from spawned processes.
+        # Audio and time in seconds of pitch and content. In shared memory, since spawned processes update it.
         self.timing = torch.zeros(2, 2).share_memory_()
 
     def setup(self, stage: str) -> None:
@@ -152,15 +152,15 @@ class FeatureExtraction(lightning.LightningModule):
     def _extract(self, batch: FeatureBatch) -> float:
         audio_seconds = sum(task.seconds for task in batch.tasks)
         if any(task.f0 for task in batch.tasks):
-            started = perf_counter()
+            started_at = perf_counter()
             network = self.pitch_network
             f0_hz = batch.f0_hz if network is None else _by_slice(network, batch, frame_count)
-            self.timing[0] += torch.tensor([audio_seconds, batch.pitch_seconds + perf_counter() - started])
+            self.timing[0] += torch.tensor([audio_seconds, batch.pitch_seconds + perf_counter() - started_at])
             _write([task.f0 for task in batch.tasks], f0_hz, np.float32)
         if any(task.content for task in batch.tasks):
-            started = perf_counter()
+            started_at = perf_counter()
             content = _by_slice(self.encoder, batch, content_lengths)
-            self.timing[1] += torch.tensor([audio_seconds, perf_counter() - started])
+            self.timing[1] += torch.tensor([audio_seconds, perf_counter() - started_at])
             _write([task.content for task in batch.tasks], content, np.float16)
         self._progress.update(audio_seconds)
         return audio_seconds
@@ -173,7 +173,7 @@ class FeatureExtraction(lightning.LightningModule):
 
 
 def _write(paths: list[str | None], values: list[Any], dtype: type) -> None:
-    """Write the values that have a path and are finite in `dtype`."""
+    """Write the arrays that have a path and are finite in `dtype`."""
     for path, array in zip(paths, values, strict=True):
         if path is None or array is None:
             continue
@@ -221,7 +221,7 @@ def batch_slices(tasks: Sequence[FeatureTask], config: ExtractionConfig) -> list
 
 
 class _BatchDataset(Dataset):
-    """Batches of slices at 16 kHz, with their pitch if an extractor without a network finds it."""
+    """Batches of slices at 16 kHz, with their pitch if the extractor is not a network."""
 
     def __init__(self, batches: list[list[FeatureTask]], pitch: PitchExtractor | None) -> None:
         self.batches, self.pitch = batches, pitch
@@ -232,7 +232,7 @@ class _BatchDataset(Dataset):
     def __getitem__(self, index: int) -> FeatureBatch:
         tasks = self.batches[index]
         waves = [_wav16k(task) for task in tasks]
-        started = perf_counter()
+        started_at = perf_counter()
         f0_hz = [
             None if task.f0 is None or self.pitch is None else self.pitch(wave)
             for task, wave in zip(tasks, waves, strict=True)
@@ -242,7 +242,7 @@ class _BatchDataset(Dataset):
             f0_hz=f0_hz,
             wav16k=pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True),
             lengths=torch.tensor([len(wave) for wave in waves]),
-            pitch_seconds=perf_counter() - started,
+            pitch_seconds=perf_counter() - started_at,
         )
 
 
@@ -272,10 +272,10 @@ def extract_features(
     """Compute and write missing features; every rank does its share and waits for the others.
 
     Args:
-        tasks: The slices that lack features; those of the first rank count.
-        pitch: Runs in the workers, or on the trainer's device if it is a network.
-        encoder: Runs on the trainer's device.
-        trainer: Runs the networks; its state is not needed afterwards.
+        tasks: Slices that lack features; only those of the first rank are used.
+        pitch: Extractor, which runs in the workers, or on the trainer's device if it is a network.
+        encoder: Content encoder, which runs on the trainer's device.
+        trainer: Trainer for this prediction only.
         config: How slices are read and batched.
 
     Returns:

@@ -2,14 +2,14 @@
 
     OUTPUT/
       slices-HASH/ab/c/RECORDING/0000.wav ...    float32, at the rate of the voice; HASH: slicing settings and rate
-      slices-HASH/ab/c/RECORDING/recording.json  written last: marks the recording as done
+      slices-HASH/ab/c/RECORDING/recording.json  written last: marks the recording as complete
       pitch-NAME-HASH/ab/c/RECORDING/0000.npy    f0_hz float32 [F] at 100 Hz; HASH: pitch settings and slices
       content-NAME-HASH/ab/c/RECORDING/0000.npy  float16 [F / 2, C] at 50 Hz; HASH: content settings and slices
 
       slices-HASH/silence.wav content-NAME-HASH/silence.npy  three seconds of silence and its content
 
 RECORDING is the stem of the file with a hash of its content and path, and abc are the first digits of that hash. Slices
-from 0500 on lie in numbered subfolders: RECORDING/1/0500.wav. So no folder has more than a thousand entries, for up to
+from 0500 on lie in numbered subfolders: RECORDING/1/0500.wav. No folder has more than a thousand entries, for up to
 four million recordings of up to a quarter of a million slices each.
 """
 
@@ -29,7 +29,7 @@ REVISION = 2
 """Part of every hash: increment it when the same settings produce other files or paths."""
 
 SILENCE = "silence"
-"""Stands for the folder of a recording in `Layout.slice_paths`."""
+"""Value for the folder of a recording in `Layout.slice_paths`: the silent clip."""
 
 _SLICES_PER_FOLDER = 500
 _HASH_BYTES = 8
@@ -95,6 +95,6 @@ def existing_slices(folder: Path) -> set[int]:
 
 
 def short_hash(n_bytes: int, *values: object) -> str:
-    """Return a hash of plain values as hex digits, two a byte."""
+    """Return a hash of plain values as hex digits, two per byte."""
     text = json.dumps(values, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=n_bytes).hexdigest()

@@ -1,4 +1,4 @@
-"""A data loader that resumes an interrupted epoch with the very next batch."""
+"""Data loader that resumes an interrupted epoch with the next batch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _SkippingSampler(Sampler[list[int]]):
 
 
 class ResumableLoader(DataLoader):
-    """Counts the batches that training took of an epoch; a restored loader skips that many.
+    """Data loader that counts the batches that training used of an epoch; a restored loader skips that many.
 
     Lightning saves and restores the state of loaders that have one. Prefetched batches are not counted.
     """
@@ -52,9 +52,9 @@ class ResumableLoader(DataLoader):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Return the number of batches taken of this epoch; 0 at its end."""
+        """Return the number of batches used of this epoch; 0 at its end."""
         return {"taken": self.taken % len(self)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Skip as many batches of the next epoch."""
+        """Skip the batches that are used already, in the next epoch to be iterated."""
         self.batch_sampler.skip = state["taken"]

@@ -1,6 +1,6 @@
-"""The manifest of a prepared dataset: one JSON line a slice, and a header that describes how all were made.
+"""The manifest of a prepared dataset: one JSON line per slice, and a header with the settings of the preparation.
 
-    manifest.jsonl    one `ManifestRow` a line
+    manifest.jsonl    one `ManifestRow` per line
     dataset.json      the `DatasetHeader`
 
 Paths are relative to the folder of the manifest, with forward slashes, so a dataset can be moved.
@@ -68,7 +68,8 @@ class ManifestRow:
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
-    one.name: {"str": (str,), "int": (int,), "float": (float, int)}[str(one.type)] for one in fields(ManifestRow)
+    definition.name: {"str": (str,), "int": (int,), "float": (float, int)}[str(definition.type)]
+    for definition in fields(ManifestRow)
 }
 
 
@@ -78,7 +79,7 @@ def _is_valid(value: Any, kinds: tuple[type, ...]) -> bool:
 
 @dataclass(frozen=True)
 class DatasetHeader(Settings):
-    """How a dataset was made.
+    """Settings that a dataset was prepared with.
 
     Raises:
         ConfigurationError: A value has the wrong type, or is out of range.
@@ -90,7 +91,7 @@ class DatasetHeader(Settings):
     slicing: dict[str, Any] = option({}, "The fields of `SlicingConfig`")
     speakers: list[str] = option(["0"], "Name of each speaker, by its number")
     precision: str = option("32-true", "Precision of the networks for pitch and content, as Lightning names it")
-    revision: int = option(0, "Revision of the layout; 0 for datasets that other tools have made")
+    revision: int = option(0, "Revision of the layout; 0 for datasets of other tools")
     silence: str | None = option(None, "Path of the content of three seconds of silence, npy; null without it")
     slices: int | None = option(None, "Number of rows of the manifest; null in datasets of earlier versions")
 
@@ -105,7 +106,7 @@ class DatasetHeader(Settings):
 
 
 def write_manifest(folder: Path | str, header: DatasetHeader, rows: Iterable[ManifestRow]) -> None:
-    """Write manifest and header, so that a reader never finds one without the other, or a part of the rows."""
+    """Write manifest and header; readers never find only one of them, or only a part of the rows."""
     n_rows, path = 0, Path(folder) / HEADER_NAME
     with atomic_path(Path(folder) / MANIFEST_NAME) as temporary:
         with temporary.open("w", encoding="utf-8") as stream:
@@ -114,17 +115,17 @@ def write_manifest(folder: Path | str, header: DatasetHeader, rows: Iterable[Man
                 n_rows += 1
         header = replace(header, slices=n_rows)
         with suppress(DatasetError):
-            # A header describes the manifest beside it, so the old one is deleted before the manifest is replaced.
+            # The old header does not describe the new manifest, so it is deleted before the manifest is replaced.
             if read_header(folder) != header:
                 path.unlink()
     write_json(path, asdict(header))
 
 
 def read_header(folder: Path | str) -> DatasetHeader:
-    """Read how a dataset was made.
+    """Read the header of a prepared dataset.
 
     Raises:
-        DatasetError: There is no header, or it is damaged.
+        DatasetError: The header is missing or damaged.
     """
     path = Path(folder) / HEADER_NAME
     try:
@@ -137,8 +138,7 @@ def read_manifest(folder: Path | str) -> list[ManifestRow]:
     """Read all rows of a prepared dataset.
 
     Raises:
-        DatasetError: There is no manifest, a line is not a row, or rows are missing; the message names file, line and
-            defect.
+        DatasetError: The manifest is missing, a line is not a row, or rows are missing; the message includes the line.
     """
     path, rows = Path(folder) / MANIFEST_NAME, []
     try:

@@ -1,4 +1,4 @@
-"""Histogram of pitch, updated file by file, so that memory does not grow with the dataset.
+"""Histogram of pitch, updated file by file; memory does not grow with the dataset.
 
 Legend: F pitch frames of 10 ms.
 """
@@ -17,7 +17,7 @@ _EDGES_HZ = LOWEST_HZ * 2 ** (np.arange(_SEMITONES + 1) / 12)
 
 
 class PitchHistogram:
-    """Frames by semitone, from 50 Hz up; pitch outside the scale counts for its first or last semitone."""
+    """Frames per semitone from 50 Hz up; pitch outside the range is counted in the first or last semitone."""
 
     def __init__(self) -> None:
         self.voiced_frames = np.zeros(_SEMITONES, dtype=np.int64)

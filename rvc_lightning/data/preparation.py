@@ -1,14 +1,14 @@
-"""From a folder of recordings to a prepared dataset.
+"""Preparation of a folder of recordings as a dataset.
 
     recordings ──slice──▶ slices ──pitch, content──▶ features ──▶ manifest.jsonl dataset.json report.json report.png
       processes              ranks of a trainer                     the first rank
 
-`rvc_lightning.data.layout` describes the files. Every path depends on the settings and the input that a file was made
-from, so a second run reuses existing files, a killed run is resumed, and a changed setting or recording only recomputes
+`rvc_lightning.data.layout` describes the files. Every path depends on the settings and the input of the file, so a
+second run reuses existing files, a killed run is resumed, and a changed setting or recording only recomputes
 the files that depend on it.
 
 One process at a time prepares a dataset. The first of its ranks slices, all ranks extract pitch and content of their
-share, and the first writes the manifest. Memory grows by about 2 kB a slice.
+share, and the first writes the manifest. Memory grows by about 2 kB per slice.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def prepare(
     Args:
         audio: A folder of recordings, or one recording.
         output: Folder of the prepared dataset; existing files are reused.
-        recipe: How recordings become a dataset.
+        recipe: Settings of the dataset.
         trainer: Runs the networks through `Trainer.predict`, on all of its ranks.
         extraction: How slices are batched; `num_workers` also applies to slicing.
 
@@ -85,7 +85,7 @@ def prepare(
             work = _FirstRank(audio, recipe, Layout.of(output, recipe, trainer.precision))
             work.slice(identify(listed, audio, output), extraction.num_workers)
             tasks = work.tasks()
-            # With several ranks, the others wait even if there is nothing to do.
+            # The other ranks wait for this one in `extract`, even if no slice lacks features.
             if tasks or trainer.world_size > 1:
                 work.speeds |= extract(tasks)
             report = work.write(encoder.dim, trainer.precision)
@@ -112,14 +112,14 @@ def identify(listed: RecordingList, audio: Path, output: Path, update_cache: boo
     remaining = earlier & {recording.folder for recording in found.recordings}
     if len(remaining) < len(earlier) / 2:
         raise DatasetError(
-            f"'{output}' was made from '{previous}', and of its {len(earlier)} recordings {len(remaining)} are in "
+            f"'{output}' was made from '{previous}', and only {len(remaining)} of its {len(earlier)} recordings are in "
             f"'{audio}': choose another name=NAME for these, or delete '{output}' to replace the dataset"
         )
     return RecordingList(found.recordings, [*listed.skipped, *found.skipped], listed.notes)
 
 
 class _FirstRank:
-    """The work of the first rank: it slices, lists what lacks features, and writes manifest and report."""
+    """Work of the first rank: slice, list slices that lack features, and write manifest and report."""
 
     def __init__(self, audio: Path, recipe: Recipe, layout: Layout) -> None:
         self.audio, self.recipe, self.layout = audio, recipe, layout
@@ -129,7 +129,7 @@ class _FirstRank:
         self.speeds: dict[str, float] = {}
 
     def slice(self, found: RecordingList, num_workers: int) -> None:
-        """Slice the recordings; `self.sliced` are then those with slices."""
+        """Slice the recordings, and store those with at least one slice in `self.sliced`."""
         results, speed = slice_recordings(
             found.recordings, self.layout.slices, self.recipe.sample_rate, self.recipe.slicing, num_workers
         )
@@ -164,7 +164,7 @@ class _FirstRank:
         """Write manifest and report. Raises DatasetError if nothing can be used."""
         output = self.layout.output
         speakers = speaker_numbers(recording.speaker for recording, _ in self.sliced)
-        rows, used = self._use(speakers)
+        rows, used = self._collect_rows(speakers)
         report = self._report(rows, used, list(speakers))
         write_json(output / REPORT_NAME, report.to_dict())
         if not rows:
@@ -184,8 +184,8 @@ class _FirstRank:
         write_picture(report, output / PICTURE_NAME)
         return report
 
-    def _use(self, speakers: Mapping[str, int]) -> tuple[list[ManifestRow], list[UsedRecording]]:
-        """Return the rows of the manifest and the recordings in it; the others become skipped files."""
+    def _collect_rows(self, speakers: Mapping[str, int]) -> tuple[list[ManifestRow], list[UsedRecording]]:
+        """Return the rows of the manifest and the recordings in it, and add all others to the skipped files."""
         rows: list[ManifestRow] = []
         used: list[UsedRecording] = []
         for recording, result in self.sliced:
@@ -226,15 +226,15 @@ class _FirstRank:
     def _report(
         self, rows: Sequence[ManifestRow], used: list[UsedRecording], speakers: Sequence[str]
     ) -> PreparationReport:
-        """Return the report, in which the same sound in several recordings is noted."""
+        """Return the report, with a note for each recording that sounds the same as an earlier one."""
         originals: dict[str, str] = {}
         duplicates: list[tuple[str, str]] = []
-        sounds = {recording.name: result.sound for recording, result in self.sliced}
-        for one in used:
-            original = originals.setdefault(sounds[one.recording], one.recording)
-            if original != one.recording:
-                duplicates.append((one.recording, original))
-                one.notes.append(f"the same sound as {original}")
+        sounds = {source.name: result.sound for source, result in self.sliced}
+        for recording in used:
+            original = originals.setdefault(sounds[recording.recording], recording.recording)
+            if original != recording.recording:
+                duplicates.append((recording.recording, original))
+                recording.notes.append(f"the same sound as {original}")
         pitch: defaultdict[int, PitchHistogram] = defaultdict(PitchHistogram)
         for row in rows:
             pitch[row.speaker].add(read_feature(self.layout.output / row.f0, 1))

@@ -1,4 +1,4 @@
-"""A preview of a preparation, from the headers of the recordings and without writing anything."""
+"""Preview of a preparation: an estimate from the headers of the recordings, without writing anything."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class PlannedRecording:
 
 @dataclass(frozen=True)
 class Preview:
-    """Result of a preparation that has not happened yet."""
+    """Estimated result of a preparation."""
 
     audio: str
     output: str
     recordings: list[PlannedRecording]
     skipped: list[SkippedFile]
-    """All other files with the reason, as far as it is known without decoding them."""
+    """All other files with the reason, if known without decoding them."""
     needed_bytes: int
     """Estimated size of the missing files."""
     free_bytes: int
@@ -76,22 +76,23 @@ class Preview:
 
 def _recording_table(recordings: Sequence[PlannedRecording]) -> list[str]:
     rows: list[tuple[str, ...]] = [("recording", "speaker", "length", "slices", "")]
-    for one in recordings:
-        length = "unknown" if one.seconds is None else format_duration(one.seconds)
-        slices, state = (str(one.slices), "done") if one.is_done else (f"~{one.slices}", "")
-        rows.append((one.recording, one.speaker, length, slices, state))
+    for planned in recordings:
+        length = "unknown" if planned.seconds is None else format_duration(planned.seconds)
+        slices, state = (str(planned.slices), "done") if planned.is_done else (f"~{planned.slices}", "")
+        rows.append((planned.recording, planned.speaker, length, slices, state))
     return format_columns(rows)
 
 
 def _speaker_table(recordings: Sequence[PlannedRecording]) -> list[str]:
     by_speaker: dict[str, list[PlannedRecording]] = defaultdict(list)
-    for one in recordings:
-        by_speaker[one.speaker].append(one)
+    for planned in recordings:
+        by_speaker[planned.speaker].append(planned)
     rows: list[tuple[str, ...]] = [("speaker", "recordings", "minutes", "slices", "done")]
     for name, group in by_speaker.items():
-        minutes = sum(one.slice_seconds for one in group) / 60
-        counts = (sum(one.slices for one in group), sum(one.is_done for one in group))
-        rows.append((name, str(len(group)), f"{minutes:.1f}", *map(str, counts)))
+        minutes = sum(planned.slice_seconds for planned in group) / 60
+        n_slices = sum(planned.slices for planned in group)
+        n_done = sum(planned.is_done for planned in group)
+        rows.append((name, str(len(group)), f"{minutes:.1f}", str(n_slices), str(n_done)))
     return format_columns(rows)
 
 
@@ -103,7 +104,7 @@ def preview(audio: Path, output: Path, recipe: Recipe, *, content_dim: int, prec
     Args:
         audio: A folder of recordings, or one recording.
         output: Folder of the prepared dataset.
-        recipe: How recordings would become a dataset; no network is loaded.
+        recipe: Settings of the dataset; no network is loaded.
         content_dim: Channels of the content.
         precision: Precision of the networks, as Lightning names it.
 
@@ -138,7 +139,7 @@ def _needed_bytes(planned: Sequence[PlannedRecording], sample_rate: int, content
 
 
 def _plan(recording: Recording, layout: Layout, recipe: Recipe) -> PlannedRecording | SkippedFile:
-    """Describe a recording from its slices, or from its header as if it contained no silence."""
+    """Describe a recording by its slices, or estimate them from its header as if it contained no silence."""
     result = SlicingResult.read(layout.slices, recording) if recording.folder else None
     if result is None:
         try:

@@ -1,4 +1,4 @@
-"""The settings that determine the content of a prepared dataset."""
+"""Settings of the content of a prepared dataset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rvc_lightning.errors import ConfigurationError
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Settings):
-    """How recordings become a dataset.
+    """Settings that determine the content of a prepared dataset.
 
     Raises:
         ConfigurationError: The sampling rate is out of range or not a multiple of 100 Hz.

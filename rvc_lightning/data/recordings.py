@@ -1,11 +1,11 @@
 """The recordings of a folder, identified by their content: a changed file is a new recording.
 
-Digests are cached, so that a second run does not read hours of audio again. A cached digest is valid while size,
+Digests are cached, so that later runs do not read hours of audio again. A cached digest is valid while size,
 modification time, status change time and inode of the file are the same. The status change time cannot be set by a
 program, so restoring the modification time after an edit does not hide it. Files that were changed within the last
 minute, or in the future, are not cached, since they could change again within one tick of the clock.
 
-    fingerprints.jsonl    one line a file: ["path", "size and times", "digest"]
+    fingerprints.jsonl    one line per file: ["path", "size and times", "digest"]
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def add_fingerprints(recordings: Sequence[Recording], output: Path, update_cache
     lines: list[str] = []
     # Threads are enough: hashing releases the interpreter lock.
     with ThreadPool() as threads, Progress("reading recordings", len(recordings), "files") as progress:
-        results = threads.imap(lambda one: _fingerprint(one, cache), recordings)
+        results = threads.imap(lambda recording: _fingerprint(recording, cache), recordings)
         for recording, result in zip(recordings, results, strict=True):
             progress.update(1)
             if isinstance(result, OSError):
@@ -145,7 +145,7 @@ def _state(status: os.stat_result) -> str:
 
 
 def _read_cache(path: Path) -> dict[tuple[str, str], str]:
-    """Return digests by path and state of the files; nothing if the cache is missing or damaged."""
+    """Return digests by path and state of the files; an empty dict if the cache is missing or damaged."""
     try:
         with path.open(encoding="ascii") as stream:
             return {(str(name), str(state)): str(content) for name, state, content in map(json.loads, stream)}

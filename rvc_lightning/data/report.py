@@ -1,4 +1,4 @@
-"""The report of a preparation: what became of every file of an audio folder, and figures of each speaker."""
+"""The report of a preparation: how every file of the input is used, and statistics of each speaker."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class UsedRecording:
 
 @dataclass(frozen=True)
 class SpeakerSummary:
-    """Figures of a speaker."""
+    """Statistics of a speaker."""
 
     name: str
     """Name of the speaker; its number is its index in the list."""
@@ -71,9 +71,9 @@ class PreparationReport:
     used: list[UsedRecording]
     skipped: list[SkippedFile]
     speakers: list[SpeakerSummary]
-    """Figures of the speakers, by number."""
+    """Statistics of the speakers, by number."""
     duplicates: list[tuple[str, str]]
-    """Recordings that are used although they sound like an earlier one: (recording, earlier one)."""
+    """Recordings that are used although they have the same sound as an earlier one: (recording, earlier one)."""
     notes: list[str]
     """Remarks on the whole folder."""
     speeds: dict[str, float]
@@ -111,7 +111,7 @@ class PreparationReport:
         overlap = ", overlaps counted twice" if self.slice_seconds > self.seconds else ""
         verb = "is" if len(self.skipped) == 1 else "are"
         head = (
-            f"{pluralize(len(self.used), 'recording')} ({format_duration(self.seconds)}) of '{self.audio}' gave"
+            f"{pluralize(len(self.used), 'recording')} ({format_duration(self.seconds)}) of '{self.audio}' yielded"
             f" {pluralize(self.slices, 'slice')} ({format_duration(self.slice_seconds)}{overlap});"
             f" {pluralize(len(self.skipped), 'file')} {verb} not used"
         )
@@ -136,7 +136,7 @@ class PreparationReport:
 def summarize_speakers(
     names: Sequence[str], used: Iterable[UsedRecording], pitch: Mapping[int, PitchHistogram]
 ) -> list[SpeakerSummary]:
-    """Return the figures of each speaker; `pitch` is that of the slices by the number of the speaker."""
+    """Return the statistics of each speaker; `pitch` is that of the slices by the number of the speaker."""
     groups: list[list[UsedRecording]] = [[] for _ in names]
     for recording in used:
         groups[recording.speaker].append(recording)
@@ -154,7 +154,7 @@ def summarize_speakers(
 
 
 def skipped_lines(files: Iterable[SkippedFile]) -> list[str]:
-    """Return a line for each skipped file, or for each reason that many files have in common."""
+    """Return a line for each skipped file; files with the same reason share a line if there are many."""
     by_reason: dict[str, list[str]] = defaultdict(list)
     for file in files:
         by_reason[file.reason].append(file.path)

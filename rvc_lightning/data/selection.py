@@ -1,4 +1,4 @@
-"""Which recordings of a folder are used, and their speakers.
+"""Selection of the recordings of a folder, and their speakers.
 
     audio/anna/a.wav        speakers=folders: speaker "anna"      numbered: speaker "0"      one: speaker "0"
     audio/5/b.wav           speakers=folders: speaker "5"         numbered: speaker "5"      one: speaker "0"
@@ -24,7 +24,7 @@ FIRST_SPEAKER = "0"
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionConfig(Settings):
-    """Which recordings of a folder are used, and their speakers.
+    """Selection of the recordings of a folder, and their speakers.
 
     A pattern is a glob (`*` any text, `/` included; `?` one character; `[ab]` either). Without a slash it matches names
     of files and folders at any depth, with a slash the path below the audio folder. A folder that matches includes
@@ -41,7 +41,7 @@ class SelectionConfig(Settings):
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> SelectionConfig:
-        """Build the settings as `Settings.from_values`; one pattern needs no list, and null is no pattern."""
+        """Build the settings as `Settings.from_values`; a single pattern needs no list, and null is an empty list."""
         lists = {name: values.get(name) or [] for name in ("include", "exclude")}
         lists = {name: [patterns] if isinstance(patterns, str) else patterns for name, patterns in lists.items()}
         return super().from_values({**values, **lists})

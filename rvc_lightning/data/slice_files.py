@@ -37,11 +37,14 @@ _RESULT_NAME = "recording.json"
 
 @dataclass(frozen=True, slots=True)
 class SliceEntry:
-    """Number of a slice in its recording, from 0, its length, and where it starts in the recording."""
+    """A slice of a recording."""
 
     number: int
+    """Index of the slice in its recording."""
     samples: int
+    """Length at the rate of the slices."""
     start_seconds: float
+    """Start in the recording."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,13 @@ class SlicingResult:
 
     @property
     def skip_reason(self) -> str:
-        """Why there are no slices: the defect of the file, then each reason once."""
+        """Reason why a recording has no slices: the defect of the file, and the reasons of its parts."""
         defects = [self.warning] if self.warning else []
         return "nothing usable: " + "; ".join([*defects, *dict.fromkeys(part.reason for part in self.left_out)])
 
     @classmethod
     def read(cls, slices: Path, recording: Recording) -> SlicingResult | None:
-        """Read the result for a recording from the folder of all slices; None if there is none."""
+        """Read the result for a recording from the folder of all slices; None if not found."""
         try:
             values = read_json(slices / recording_path(recording.folder) / _RESULT_NAME)
             values["slices"] = [SliceEntry(**entry) for entry in values["slices"]]
@@ -107,7 +110,7 @@ def slice_recordings(
     if pending:
         n_done = len(recordings) - len(pending)
         logger.info("slicing %s; %d are already sliced", pluralize(len(pending), "recording"), n_done)
-        dataset, started = _SlicingDataset(pending, slices, sample_rate, slicing), perf_counter()
+        dataset, started_at = _SlicingDataset(pending, slices, sample_rate, slicing), perf_counter()
         loader = DataLoader(
             dataset, batch_size=None, num_workers=num_workers, in_order=False, worker_init_fn=end_with_parent
         )
@@ -117,7 +120,7 @@ def slice_recordings(
                 results[pending[index].folder] = result
         done = [results[recording.folder] for recording in pending]
         seconds = sum(result.seconds for result in done if isinstance(result, SlicingResult))
-        speed = seconds / (perf_counter() - started) or None
+        speed = seconds / (perf_counter() - started_at) or None
     return [results[recording.folder] for recording in recordings], speed
 
 
@@ -129,7 +132,7 @@ def _finished(slices: Path, recording: Recording) -> SlicingResult | None:
 
 
 class _SlicingDataset(Dataset):
-    """Slices a recording for each index, so that the workers of a data loader serve as a process pool."""
+    """Dataset that slices a recording on access, so that the workers of a data loader serve as a process pool."""
 
     def __init__(self, recordings: Sequence[Recording], slices: Path, sample_rate: int, slicing: SlicingConfig) -> None:
         self.recordings, self.slices, self.sample_rate, self.slicing = recordings, slices, sample_rate, slicing
@@ -179,7 +182,7 @@ def slice_recording(recording: Recording, folder: Path, sample_rate: int, slicin
 
 
 def _change(recording: Recording) -> str | None:
-    """Return how the file has changed since it was identified: its slices may then belong to another recording."""
+    """Return how a file has changed since it was identified, when its slices may be of another recording."""
     try:
         is_same = digest(recording.path) == recording.digest
     except OSError as error:

@@ -1,4 +1,4 @@
-"""From a recording to the slices to train on: filter, denoise, normalize, cut.
+"""Filter, denoise, normalize and cut a recording into slices to train on.
 
 Legend: N samples.
 
@@ -95,10 +95,10 @@ class SkippedPart:
 
 @dataclass(frozen=True)
 class CutPlan:
-    """Where to cut a recording."""
+    """Planned cuts of a recording."""
 
     audio: Samples
-    """The audio to cut, normalized if that is done for each recording."""
+    """The audio to cut, normalized with normalization=pre."""
     gain: float
     """Gain of that normalization."""
     spans: list[tuple[int, int]]
@@ -106,7 +106,7 @@ class CutPlan:
     silence_seconds: float
     """Length of the silence that mode automatic drops."""
     skip_reason: str | None = None
-    """Why there are no slices; None if there are some."""
+    """Reason why the recording has no slices; None if it has some."""
 
 
 def clean_blocks(blocks: Iterable[np.ndarray], sample_rate: int, slicing: SlicingConfig) -> Iterator[np.ndarray]:
@@ -119,7 +119,7 @@ def clean_blocks(blocks: Iterable[np.ndarray], sample_rate: int, slicing: Slicin
 
 
 def plan_cut(audio: Samples, sample_rate: int, slicing: SlicingConfig) -> CutPlan:
-    """Decide where to cut a recording, float32 [N], that has passed through `clean_blocks`.
+    """Plan the cuts of a recording, float32 [N], that was filtered by `clean_blocks`.
 
     Every sample is part of a slice, of a part that is reported as skipped, or of a silence.
     """
@@ -133,13 +133,13 @@ def plan_cut(audio: Samples, sample_rate: int, slicing: SlicingConfig) -> CutPla
     if slicing.mode == "automatic":
         pieces = Slicer(threshold_db=slicing.threshold_db)(audio, sample_rate)
     if not pieces:
-        return CutPlan(audio, gain, [], 0.0, Slicer(slicing.threshold_db).silence_of(audio, sample_rate))
+        return CutPlan(audio, gain, [], 0.0, Slicer(slicing.threshold_db).explain_silence(audio, sample_rate))
     silence_seconds = (len(audio) - sum(end - start for start, end in pieces)) / sample_rate
     return CutPlan(audio, gain, _spans(pieces, len(audio), sample_rate, slicing), silence_seconds)
 
 
 def cut(plan: CutPlan, sample_rate: int, slicing: SlicingConfig) -> Iterator[Slice | SkippedPart]:
-    """Cut a recording as planned, one slice at a time; unusable parts come with the reason."""
+    """Yield the slices of a recording as planned, and its unusable parts with the reason."""
     if plan.skip_reason:
         yield SkippedPart(0.0, len(plan.audio) / sample_rate, plan.skip_reason)
     for start, end in plan.spans:
@@ -152,7 +152,7 @@ def cut(plan: CutPlan, sample_rate: int, slicing: SlicingConfig) -> Iterator[Sli
 
 
 def estimate_slices(seconds: float, slicing: SlicingConfig) -> tuple[int, float]:
-    """Return number and total seconds of the slices of a recording without silence, however long it claims to be."""
+    """Return number and total seconds of the slices of a recording without silence, in constant time."""
     if seconds < slicing.min_seconds:
         return 0, 0.0
     if slicing.mode == "skip":

@@ -409,7 +409,9 @@ def test_other_recordings_do_not_replace_a_dataset(tmp_path):
             write(tmp_path / voice / f"{number}.wav", speech(1.0, seed=10 * seed + number))
     run(tmp_path / "mine/kath", tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").glob("*.json*")}
-    with pytest.raises(DatasetError, match=r"of its 3 recordings 0 are in '.*yours/kath': choose another name=NAME"):
+    with pytest.raises(
+        DatasetError, match=r"only 0 of its 3 recordings are in '.*yours/kath': choose another name=NAME"
+    ):
         run(tmp_path / "yours/kath", tmp_path / "out")
     assert {path: path.read_bytes() for path in (tmp_path / "out").glob("*.json*")} == before
     # Moved, with one recording added and one removed: the same voice.
