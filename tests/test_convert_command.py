@@ -102,7 +102,7 @@ def test_index_beside_the_voice(tmp_path, caplog):
     caplog.set_level("INFO")
     voice = {"voice": str(tmp_path / "anna.pth"), "content_path": None}
     assert VoiceSettings(**voice, index=None).index_path() is None
-    assert "Index: none; there is no index beside" in caplog.text
+    assert "Index: none; no index beside" in caplog.text
     (tmp_path / "anna.index").touch()
     assert VoiceSettings(**voice, index=None).index_path() == tmp_path / "anna.index"
     assert VoiceSettings(**voice, index="other.index").index_path().name == "other.index"

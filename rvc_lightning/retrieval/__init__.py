@@ -1,1 +1,1 @@
-"""The retrieval index of a voice: built from its dataset, found beside it, and searched."""
+"""Build, find and search the retrieval index of a voice."""

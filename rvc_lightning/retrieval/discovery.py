@@ -1,4 +1,4 @@
-"""The index beside a voice, found by the names that RVC tools give it (SPECIFICATION.md, section 11.1)."""
+"""Find the index beside a voice by the names that RVC tools use (SPECIFICATION.md, section 11.1)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ _EXPORT = re.compile(r"(?P<name>.+?)(_e\d+(_s\d+)?|_\d+e(_\d+s)?|_best(_epoch)?)
 _COPY = re.compile(r"(copy of )?(?P<name>.+?)(\s*\(\d+\)|\s-\scopy|\scopy(\s\d+)?)*", re.IGNORECASE)
 _LISTS, _VERSION = r"IVF\d+_Flat(_nprobe_\d+)?", r"(_v\d+)?"
 _UNNAMED = re.compile(rf"(added|index|(added_)?{_LISTS}){_VERSION}", re.IGNORECASE)
-# Of each pair that the WebUI writes, this index has no vectors. G_ and D_ files are checkpoints of training.
+# The first index of each pair that the WebUI writes, which has no vectors.
 _EMPTY = re.compile(r"trained_.*", re.IGNORECASE)
+# Checkpoints of training, which are no voices.
 _TRAINING = re.compile(r"[GD]_\d+", re.IGNORECASE)
 
 
 def find_index(voice: Path) -> Path | None:
-    """Return the index that certainly belongs to a voice; None if there is none, or if that is uncertain.
+    """Return the index that belongs to a voice; None if not found, or if no index certainly belongs to it.
 
     In order of preference, for a voice NAME.pth:
 
@@ -74,15 +75,15 @@ def explain_no_index(voice: Path) -> str:
     if not (indexes := list_indexes(voice.parent)):
         if empty := ", ".join(sorted(path.name for path in voice.parent.glob(f"trained_*{INDEX_SUFFIX}"))):
             return f"{empty} beside '{voice.name}' has no vectors; copy the file added_…{INDEX_SUFFIX} as well"
-        return f"there is no index beside '{voice.name}'"
+        return f"no index beside '{voice.name}'"
     if candidates := list_candidates(voice):
         names = ", ".join(path.name for path in candidates)
         return (
-            f"none beside '{voice.name}' certainly belongs to it; if it is one of {names}, choose it by index=FILE, or "
-            f"rename it to {voice.stem}{INDEX_SUFFIX}"
+            f"no index beside '{voice.name}' certainly belongs to it; if it is one of {names}, choose it by "
+            f"index=FILE, or rename it to {voice.stem}{INDEX_SUFFIX}"
         )
     names = ", ".join(path.name for path in indexes)
-    return f"those beside '{voice.name}' belong to other voices ({names}); to use one nevertheless: index=FILE"
+    return f"all indexes beside '{voice.name}' belong to other voices ({names}); to use one anyway: index=FILE"
 
 
 def _choose(voice: Path, found: list[Path]) -> Path:
@@ -108,12 +109,12 @@ def _base_name(stem: str) -> str:
 
 
 def _normalized(name: str) -> str:
-    """Return a name in one Unicode normalization: macOS decomposes accents (NFD), others do not (NFC)."""
+    """Return a name in Unicode normalization form NFC; macOS uses NFD."""
     return unicodedata.normalize("NFC", name)
 
 
 def _loose(name: str) -> str:
-    """Return a name without case, marks of copies, and the difference between spaces and underscores."""
+    """Return a name in lower case, without marks of copies, and with underscores for spaces."""
     match = _COPY.fullmatch(_normalized(name))
     return (match["name"] if match else name).casefold().replace(" ", "_")
 

@@ -1,4 +1,4 @@
-"""The retrieval index: content features of a voice's recordings, to mix into those of a source.
+"""The retrieval index: content features of the recordings of a voice, which are mixed into those of a source.
 
 See SPECIFICATION.md, section 11. This is the only file that imports faiss.
 
@@ -34,7 +34,7 @@ Features = TypeVar("Features", np.ndarray, Tensor)
 NEIGHBOURS = 8
 _ROWS_PER_LIST = 39
 _ADD_ROWS = 8192
-# Frames that are mixed at a time: their neighbours take 8 · 1024 · 768 · 4 bytes, 25 MB.
+# Frames per search: their neighbours take 8 · 1024 · 768 · 4 bytes, 25 MB.
 _MIX_FRAMES = 1024
 # Smallest squared distance, relative to a vector's squared norm: rounding errors are about 1e-7 of that.
 _MIN_DISTANCE = 1e-9
@@ -106,14 +106,14 @@ def list_count(rows: int) -> int:
 def save_index(index: Any, path: str | Path) -> Path:
     """Write a faiss index atomically and return its path."""
     path = Path(path)
-    # Written through Python: faiss takes no paths that are not UTF-8, and reports no full disk. Stubs lack the class.
+    # faiss does not accept paths that are not UTF-8, and does not report a full disk. Its stubs lack the class.
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))  # type: ignore[attr-defined]
     return path
 
 
 class RetrievalIndex:
-    """An index to mix features from. An index file is read on first use, so never for `index_rate=0`."""
+    """An index whose features are mixed into others. Its file is read on first use, so never for `index_rate=0`."""
 
     def __init__(self, index: Any, name: str = "the index") -> None:
         """Wrap a faiss index.
@@ -129,23 +129,21 @@ class RetrievalIndex:
         self.name = name
         header = read_header(index) if isinstance(index, Path) else IndexHeader(index.ntotal, index.d, None)
         if header.rows == 0:
-            raise VoiceError(
-                f"{name} contains no vectors; of a pair 'trained_….index' and 'added_….index' use the second"
-            )
+            raise VoiceError(f"{name} contains no vectors; use 'added_….index' instead of 'trained_….index'")
         self.rows = header.rows
         self.content_dim = header.content_dim
         self._source = index
 
     @classmethod
     def load(cls, path: str | Path) -> RetrievalIndex:
-        """Return the index in a file of this project or any other RVC tool.
+        """Open an index file of this project or another RVC tool.
 
         Raises:
             VoiceError: The file does not exist, or is damaged, empty or not the index of a voice.
         """
         path = Path(path)
         if not path.is_file():
-            raise VoiceError(f"there is no index at '{path}'{_list_candidates(path)}")
+            raise VoiceError(f"index not found: '{path}'{_list_candidates(path)}")
         return cls(path, f"the index '{path}'")
 
     @property
@@ -155,7 +153,7 @@ class RetrievalIndex:
 
     @cached_property
     def _index(self) -> Any:
-        """The faiss index, with finite vectors. Raises VoiceError if it cannot be read or has other values."""
+        """The faiss index. Raises VoiceError if it cannot be read or contains NaN or infinity."""
         with self._damage_as_error():
             index = self._source
             if self.path is not None:
@@ -180,7 +178,7 @@ class RetrievalIndex:
             raise VoiceError(f"{self.name} cannot be read as an index: {reason}; build it again") from error
 
     def check_fits(self, content_dim: int) -> None:
-        """Raise VoiceError if the voice uses features of another number of channels."""
+        """Raise VoiceError if the voice uses another number of channels."""
         if self.content_dim != content_dim:
             raise VoiceError(
                 f"{self.name} has features of {self.content_dim} channels, but the voice uses {content_dim}; it "
@@ -219,7 +217,7 @@ class RetrievalIndex:
         return mixed.reshape(content.shape)
 
     def _retrieve(self, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return weighted means of the nearest vectors, [F, C], and whether there are any, [F, 1]."""
+        """Return weighted means of the nearest vectors, [F, C], and whether any were found, [F, 1]."""
         with self._damage_as_error():
             distance, ids, vectors = self._index.search_and_reconstruct(query, NEIGHBOURS)
         floor = _MIN_DISTANCE * np.square(query, dtype=np.float64).sum(axis=1, keepdims=True)
@@ -233,7 +231,7 @@ class RetrievalIndex:
 
 
 def _list_candidates(path: Path) -> str:
-    """Return a hint for the path of a folder or of a missing index, with the indexes there."""
+    """Return a hint for a path without an index file: the indexes in the folder."""
     folder = path if path.is_dir() else path.parent
     names = ", ".join(index.name for index in list_indexes(folder))
     hint = " (it is a folder)" if path.is_dir() else ""

@@ -1,6 +1,7 @@
 """Headers of index files, checked before faiss reads them.
 
-faiss trusts the sizes in a file. Here they are added up first, for the kinds of index that RVC tools write:
+faiss trusts the sizes in a file, so they are first compared with the length of the file. The following kinds of index,
+which RVC tools write, are supported:
 
     IwFl    header, nlist i64, nprobe i64, quantizer (a flat index), direct map, inverted lists
     IxF2    header, values i64, values × f32
@@ -86,39 +87,39 @@ def read_header(path: Path) -> IndexHeader:
 
 
 class _Reader:
-    """Reads a file sequentially and compares the sizes in it with the bytes left."""
+    """Sequential reader of a file, which compares the sizes in it with the bytes left."""
 
-    def __init__(self, stream: BinaryIO, complaint: str) -> None:
-        self._stream, self._complaint = stream, complaint
+    def __init__(self, stream: BinaryIO, message: str) -> None:
+        self._stream, self._message = stream, message
         self.left = os.fstat(stream.fileno()).st_size
 
     def fail(self, reason: str) -> NoReturn:
-        """Raise VoiceError."""
-        raise VoiceError(f"{self._complaint}: {reason}")
+        """Raise VoiceError with a reason."""
+        raise VoiceError(f"{self._message}: {reason}")
 
-    def skip(self, count: int, what: str) -> None:
-        """Skip `count` bytes of `what`."""
+    def skip(self, count: int, content: str) -> None:
+        """Skip `count` bytes of `content`."""
         if not 0 <= count <= self.left:
-            self.fail(f"it is truncated or damaged: {count} bytes of {what} are expected, {self.left} are left")
+            self.fail(f"it is truncated or damaged: {count} bytes of {content} are expected, {self.left} are left")
         self._stream.seek(count, os.SEEK_CUR)
         self.left -= count
 
-    def take(self, count: int, what: str = "its header") -> bytes:
+    def take(self, count: int, content: str = "its header") -> bytes:
         """Return the next `count` bytes."""
-        self.skip(count, what)
+        self.skip(count, content)
         self._stream.seek(-count, os.SEEK_CUR)
         return self._stream.read(count)
 
-    def size(self, what: str, max: int | None = None) -> int:
-        """Return a count of `what` from 0 to `max`, by default the number of bytes left."""
-        value = int(_SIZE.unpack(self.take(_SIZE.size, what))[0])
+    def size(self, content: str, max: int | None = None) -> int:
+        """Return a count of `content` from 0 to `max`, by default the number of bytes left."""
+        value = int(_SIZE.unpack(self.take(_SIZE.size, content))[0])
         if not 0 <= value <= (self.left if max is None else max):
-            self.fail(f"it is damaged: it claims {value} {what}")
+            self.fail(f"it is damaged: it claims {value} {content}")
         return value
 
-    def numbers(self, count: int, what: str) -> np.ndarray:
+    def numbers(self, count: int, content: str) -> np.ndarray:
         """Return the next `count` whole numbers, int64."""
-        return np.frombuffer(self.take(_SIZE.size * count, what), dtype="<i8")
+        return np.frombuffer(self.take(_SIZE.size * count, content), dtype="<i8")
 
 
 def _read_dimensions(reader: _Reader) -> tuple[int, int]:
@@ -178,13 +179,13 @@ def _skip_lists(reader: _Reader, rows: int, content_dim: int, lists: int) -> Non
 
 
 def _read_list_sizes(reader: _Reader, lists: int) -> np.ndarray:
-    """Return the sizes of the lists, in any order."""
+    """Return the sizes of the lists; sparse lists are in the order of the file."""
     kind = reader.take(4)
     numbers = reader.numbers(reader.size("sizes of lists"), "sizes of lists")
     if kind == b"full" and len(numbers) == lists:
         return numbers
     if kind == b"sprs" and len(numbers) % 2 == 0:
-        place, sizes = numbers.reshape(-1, 2).T
-        if ((place >= 0) & (place < lists)).all() and len(np.unique(place)) == len(place):
+        positions, sizes = numbers.reshape(-1, 2).T
+        if ((positions >= 0) & (positions < lists)).all() and len(np.unique(positions)) == len(positions):
             return sizes
     reader.fail(f"it is damaged: it has no sizes of its {lists} lists")

@@ -54,7 +54,7 @@ class StoredFeatures(Sequence[np.ndarray]):
 
     @property
     def content_dim(self) -> int:
-        """C, number of channels of the first slice; 0 if there is none."""
+        """C, number of channels of the first slice; 0 without slices."""
         return self[0].shape[1] if len(self) else 0
 
     @cached_property
@@ -86,7 +86,7 @@ class IndexOrigin:
 
     @classmethod
     def read(cls, index: Path) -> IndexOrigin | None:
-        """Return the origin of an index file; None if unknown, also for an index that another tool wrote since."""
+        """Return the origin of an index file; None if unknown, or if the index was replaced since."""
         try:
             values = read_json(_origin_path(index))
             return cls(**values) if values.pop("file", None) == _identity(index) else None
@@ -112,7 +112,7 @@ def update_index(path: Path, features: StoredFeatures, seed: int, config: IndexC
 
 
 def link_index(source: Path, target: Path) -> None:
-    """Give an index and its origin, if known, a second name; errors as of `io.files.link_or_copy`."""
+    """Link an index and its origin, if known, to a second name; errors as in `io.files.link_or_copy`."""
     link_or_copy(source, target)
     if _origin_path(source).is_file():
         link_or_copy(_origin_path(source), _origin_path(target))
@@ -121,22 +121,21 @@ def link_index(source: Path, target: Path) -> None:
 
 
 def remove_index(path: Path) -> None:
-    """Remove an index and its origin, where they exist."""
+    """Remove an index and its origin if they exist."""
     path.unlink(missing_ok=True)
     _origin_path(path).unlink(missing_ok=True)
 
 
 def check_origin(index: Path, content_encoder: str, fingerprint: object) -> None:
-    """Compare an index with the voice that is to use it.
+    """Check that an index fits a voice, by the features that it was built from.
 
-    Features of another encoder are not comparable with the voice's, whatever their size: the result would be noise.
-    Other recordings of the same encoder do work, and may be intended, so they cause a warning only.
+    Features of another encoder would give noise, even with the same number of channels. Features of other recordings
+    work, and may be intended, so they only cause a warning.
 
     Args:
         index: Index file.
         content_encoder: Content encoder of the voice.
-        fingerprint: Fingerprint of the features that the voice was exported with; None, or any other value in a voice
-            from strangers, if unknown.
+        fingerprint: Fingerprint of the features that the voice was exported with; unknown unless it is a string.
 
     Raises:
         VoiceError: The index contains features of another content encoder.
@@ -151,7 +150,7 @@ def check_origin(index: Path, content_encoder: str, fingerprint: object) -> None
         )
     if isinstance(fingerprint, str) and origin.features != fingerprint:
         log.warning(
-            "The index '%s' was built from other recordings or features than those that the voice was exported with; "
+            "The index '%s' was built from other recordings or features than those of the voice; "
             "if that is not intended, export the voice again",
             index,
         )

@@ -1,6 +1,6 @@
-"""Feature vectors for an index: all rows in random order, or cluster centres of them.
+"""Feature vectors for an index: all rows in random order, or their cluster centres.
 
-Features are a sequence of arrays, one per slice of a dataset. An array is read when needed and not kept.
+Features are a sequence of arrays, one per slice of a dataset. Arrays are read on access and not cached.
 
 Legend: N vectors, C channels.
 """
@@ -57,12 +57,12 @@ class FeatureRows:
 
     def shuffled(self, seed: int) -> np.ndarray:
         """Return all rows in random order, [N, C]."""
-        place = np.empty(self.total, dtype=np.int64)
-        place[np.random.default_rng(seed).permutation(self.total)] = np.arange(self.total)
+        positions = np.empty(self.total, dtype=np.int64)
+        positions[np.random.default_rng(seed).permutation(self.total)] = np.arange(self.total)
         rows = np.empty((self.total, self.dim), dtype=np.float32)
         ends = np.cumsum(self.counts)
         for values, start, end in zip(self, ends - self.counts, ends, strict=True):
-            rows[place[start:end]] = values
+            rows[positions[start:end]] = values
         return rows
 
     def centres(self, n_centres: int, seed: int) -> np.ndarray:
@@ -92,13 +92,13 @@ class FeatureRows:
 
     def _random_batches(self, batch_rows: int, n_batches: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
         """Yield batches of slices in random order, [batch_rows, C]; passes over the slices repeat as needed."""
-        waiting, rows = [], 0
+        pending, rows = [], 0
         for i in chain.from_iterable(rng.permutation(len(self.slices)).tolist() for _ in count()):
             if n_batches == 0:
                 return
-            waiting.append(self._read(i))
-            rows += len(waiting[-1])
+            pending.append(self._read(i))
+            rows += len(pending[-1])
             while rows >= batch_rows and n_batches:
-                joined = np.concatenate(waiting)
+                joined = np.concatenate(pending)
                 yield joined[:batch_rows]
-                waiting, rows, n_batches = [joined[batch_rows:]], rows - batch_rows, n_batches - 1
+                pending, rows, n_batches = [joined[batch_rows:]], rows - batch_rows, n_batches - 1

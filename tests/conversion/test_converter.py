@@ -164,7 +164,7 @@ def test_index_of_another_voice_is_rejected(voice, tmp_path):
     path = save_index(build_index(np.eye(40, 256, dtype=np.float32), 0), tmp_path / "other.index")
     with pytest.raises(VoiceError, match=r"other.index' has features of 256 channels, but the voice uses 768"):
         VoiceConverter(voice, path)
-    with pytest.raises(VoiceError, match=r"there is no index at .*gone.index"):
+    with pytest.raises(VoiceError, match=r"index not found: .*gone.index"):
         VoiceConverter(voice, tmp_path / "gone.index")
 
 

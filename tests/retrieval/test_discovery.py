@@ -101,7 +101,7 @@ def test_index_without_a_name_belongs_to_the_only_voice(tmp_path, index):
 
 def test_uncertain_indexes_are_candidates(tmp_path):
     voice = tmp_path / "anna.pth"
-    assert explain_no_index(voice) == "there is no index beside 'anna.pth'"
+    assert explain_no_index(voice) == "no index beside 'anna.pth'"
     touch(tmp_path, "trained_IVF256_Flat_nprobe_1_anna_v2.index")
     assert explain_no_index(voice).endswith("has no vectors; copy the file added_….index as well")
     touch(tmp_path, "trained_IVF256_Flat_nprobe_1_anna_v2.index", "anna2.index", "joanna.index", "anna_e1_s2.index")

@@ -224,14 +224,12 @@ def test_files_of_other_kinds(tmp_path, golden):
         path.write_bytes(content)
         with pytest.raises(VoiceError, match=f"{name}.index' cannot be read as an index"):
             RetrievalIndex.load(path)
-    with pytest.raises(
-        VoiceError, match=r"there is no index at '.*none.index'; choose one of those in '.*': cut.index"
-    ):
+    with pytest.raises(VoiceError, match=r"index not found: '.*none.index'; choose one of those in '.*': cut.index"):
         RetrievalIndex.load(tmp_path / "none.index")
-    with pytest.raises(VoiceError, match=r"there is no index at '.*' \(it is a folder\); choose one .*: cut.index, "):
+    with pytest.raises(VoiceError, match=r"index not found: '.*' \(it is a folder\); choose one .*: cut.index, "):
         RetrievalIndex.load(tmp_path)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(VoiceError, match=r"there is no index at '.*' \(it is a folder\)$"):
+    with pytest.raises(VoiceError, match=r"index not found: '.*' \(it is a folder\)$"):
         RetrievalIndex.load(tmp_path / "folder")
 
 
