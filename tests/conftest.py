@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from golden import GOLDEN, patch_draws
+from golden import GOLDEN, patch_random
 from runs import ADAMW, HOP, METADATA
 from stubs import make_voice, quick_config
 from tiny import training_config
@@ -53,7 +53,7 @@ def golden():
 
 @pytest.fixture
 def no_noise(monkeypatch):
-    patch_draws(monkeypatch)
+    patch_random(monkeypatch)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def tiny_discriminator():
 
 
 @pytest.fixture(scope="session")
-def put_voice():
+def write_voice():
     """Writes one small voice wherever one is wanted."""
     voice = make_voice(quick_config())
 

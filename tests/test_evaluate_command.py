@@ -7,7 +7,7 @@ import sys
 import golden_rule
 import pytest
 import soundfile
-from disks import mounted
+from disks import mounted_tmpfs
 from stubs import make_voice, quick_config
 
 from rvc_lightning import Voice
@@ -49,7 +49,7 @@ def test_report_is_the_only_output(folder):
 
 
 def test_full_disk_leaves_the_scores_on_the_console_and_promises_nothing(folder):
-    with mounted(folder / "out", "size=4k"):
+    with mounted_tmpfs(folder / "out", "size=4k"):
         done = run(folder, "voice=anna.pth", "audio=in", "metrics=[]", "trainer.accelerator=cpu", "output=out")
         assert list((folder / "out").iterdir()) == []
     assert done.returncode == 1

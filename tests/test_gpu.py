@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from stubs import make_voice, quick_config, steady_trainer
+from stubs import cpu_trainer, make_voice, quick_config
 from tiny import ADAMW, tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
 
 from rvc_lightning.conversion.converter import VoiceConverter
@@ -53,7 +53,7 @@ def test_every_precision_trains(folder, precision):
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_converts(precision):
-    trainer = steady_trainer(accelerator="gpu", precision=precision)
+    trainer = cpu_trainer(accelerator="gpu", precision=precision)
     converter = VoiceConverter(make_voice(quick_config()), trainer=trainer)
     tone = np.sin(np.arange(16000) * 2 * np.pi * 200 / 16000).astype(np.float32)
     audio, rate = converter.convert(tone, sample_rate=16000)

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from configurations import composed
+from configurations import compose_config
 from omegaconf import OmegaConf
 
 from rvc_lightning.data.manifest import read_header
@@ -38,18 +38,21 @@ def test_preview_writes_nothing(recordings):
 def test_settings_reach_the_dataset(recordings, tmp_path):
     overrides = [f"audio={recordings}", f"paths.root={tmp_path}", "sample_rate=24k", "prepare_workers=0", "name=duo",
                  "trainer.accelerator=cpu"]  # fmt: skip
-    config = composed(*overrides, "speakers=folders", "exclude=*t.wav", command="prepare")
+    config = compose_config(*overrides, "speakers=folders", "exclude=*t.wav", command="prepare")
     planned = preview_dataset(config)
     assert not (tmp_path / "datasets").exists()
     folder = prepare_dataset(config)
     assert read_header(folder).speakers == ["anna", "ben"] == [recording.speaker for recording in planned.recordings]
     with pytest.raises(ConfigurationError, match=r"speakers='named': choose one of: numbered, folders, one"):
-        preview_dataset(composed(*overrides, "speakers=named", command="prepare"))
+        preview_dataset(compose_config(*overrides, "speakers=named", command="prepare"))
 
 
 def test_train_and_prepare_have_the_same_selection():
     selections = [
-        {key: OmegaConf.to_container(composed(command=command))[key] for key in ("speakers", "include", "exclude")}
+        {
+            key: OmegaConf.to_container(compose_config(command=command))[key]
+            for key in ("speakers", "include", "exclude")
+        }
         for command in ("train", "prepare")
     ]
     assert selections[0] == selections[1] == {"speakers": "numbered", "include": [], "exclude": []}

@@ -12,16 +12,16 @@ from rvc_lightning.retrieval.index import build_index, save_index
 
 
 @pytest.fixture
-def folder(tmp_path, put_voice):
-    put_voice(tmp_path / "voices" / "anna.pth", author="Anna")
-    put_voice(tmp_path / "voices" / "deep" / "er" / "ben.PTH")
-    put_voice(tmp_path / "outside.pth")
+def folder(tmp_path, write_voice):
+    write_voice(tmp_path / "voices" / "anna.pth", author="Anna")
+    write_voice(tmp_path / "voices" / "deep" / "er" / "ben.PTH")
+    write_voice(tmp_path / "outside.pth")
     return tmp_path / "voices"
 
 
-def test_voices_in_subfolders_are_listed(folder, put_voice):
+def test_voices_in_subfolders_are_listed(folder, write_voice):
     (folder / ".hidden").mkdir()
-    put_voice(folder / ".hidden" / "x.pth")
+    write_voice(folder / ".hidden" / "x.pth")
     (folder / "notes.txt").touch()
     catalog = VoiceCatalog(folder)
     assert list(catalog.examine()) == ["anna.pth", "deep/er/ben.PTH"]
@@ -93,10 +93,10 @@ def test_removed_voice(folder):
     assert catalog.names == ["deep/er/ben.PTH"]
 
 
-def test_changed_files_are_read_again(folder, put_voice):
+def test_changed_files_are_read_again(folder, write_voice):
     catalog = VoiceCatalog(folder)
     assert catalog.facts("anna.pth") is catalog.facts("anna.pth")
-    put_voice(folder / "anna.pth", author="Somebody else")
+    write_voice(folder / "anna.pth", author="Somebody else")
     os.utime(folder / "anna.pth", ns=(1, 1))
     assert catalog.facts("anna.pth").author == "Somebody else"
 

@@ -39,9 +39,9 @@ LIMITS = Limits(
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, put_voice):
+def service(tmp_path_factory, write_voice):
     folder = tmp_path_factory.mktemp("voices")
-    put_voice(folder / "anna.pth")
+    write_voice(folder / "anna.pth")
     return ConversionService(VoiceCatalog(folder), lambda voice, index: pytest.fail("a voice was loaded"), LIMITS)
 
 
@@ -255,8 +255,8 @@ def test_folder_without_voices_shows_a_notice(tmp_path):
     assert first[page.voice]["choices"] == last[page.voice]["choices"] == []
 
 
-def test_broken_voices_leave_the_list_and_the_choice_is_kept(tmp_path, put_voice):
-    put_voice(tmp_path / "good.pth")
+def test_broken_voices_leave_the_list_and_the_choice_is_kept(tmp_path, write_voice):
+    write_voice(tmp_path / "good.pth")
     (tmp_path / "a bad one.pth").write_bytes(b"")
     (tmp_path / "worse.pth").write_bytes(b"")
     page = Page(ConversionService(VoiceCatalog(tmp_path), lambda voice, index: None, LIMITS))
@@ -368,15 +368,15 @@ def test_visitors_wait_in_line_and_see_how_many_are_ahead(service):
 
 
 @pytest.mark.slow
-def test_malformed_voice_files_do_not_hide_the_others(tmp_path, put_voice, monkeypatch):
+def test_malformed_voice_files_do_not_hide_the_others(tmp_path, write_voice, monkeypatch):
     def raise_for_bad(path):
         if path.name == "bad.pth":
             raise TypeError("unhashable type: 'list'")
         return read_voice_info(path)
 
     monkeypatch.setattr("rvc_lightning.app.catalog.read_voice_info", raise_for_bad)
-    put_voice(tmp_path / "good.pth")
-    put_voice(tmp_path / "bad.pth")
+    write_voice(tmp_path / "good.pth")
+    write_voice(tmp_path / "bad.pth")
     page = Page(ConversionService(VoiceCatalog(tmp_path), lambda voice, index: None, LIMITS))
     last = list(page.list_voices(None))[-1]
     assert last[page.voice]["choices"] == ["good.pth"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from stubs import StubPitch, steady_trainer
+from stubs import StubPitch, cpu_trainer
 
 from rvc_lightning import ConversionOptions, Voice, VoiceConverter
 from rvc_lightning.app.catalog import VoiceCatalog
@@ -23,14 +23,14 @@ OPTIONS = ConversionOptions()
 
 
 @pytest.fixture
-def service(tmp_path, put_voice):
+def service(tmp_path, write_voice):
     for name in ("anna", "ben", "carl"):
-        put_voice(tmp_path / "voices" / f"{name}.pth")
+        write_voice(tmp_path / "voices" / f"{name}.pth")
     made = []
 
     def make_converter(voice, index):
         made.append(voice.stem)
-        return VoiceConverter(Voice.load(voice), index, pitch=StubPitch(), trainer=steady_trainer())
+        return VoiceConverter(Voice.load(voice), index, pitch=StubPitch(), trainer=cpu_trainer())
 
     service = ConversionService(VoiceCatalog(tmp_path / "voices"), make_converter, LIMITS)
     service.made = made
@@ -81,9 +81,9 @@ def test_least_recently_used_voices_are_unloaded(service):
     assert service.made == ["anna", "ben", "carl", "ben"]
 
 
-def test_changed_voice_is_loaded_again(service, put_voice):
+def test_changed_voice_is_loaded_again(service, write_voice):
     before = service.converter("anna.pth")
-    put_voice(service.catalog.folder / "anna.pth", author="somebody")
+    write_voice(service.catalog.folder / "anna.pth", author="somebody")
     after = service.converter("anna.pth")
     assert before is not after
     assert after.voice.information["author"] == "somebody"

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 import yaml
-from commanding import command, one_error
+from commanding import run_command, single_error
 from configurations import COMMANDS, CONF
 
 from rvc_lightning.__main__ import COMMANDS as LISTED
@@ -20,7 +20,7 @@ NOT_TYPED = {("benchmark", "name"), ("benchmark", "author")}
 
 @cache
 def page_of(name):
-    return command(MODULES[name], "--help").output
+    return run_command(MODULES[name], "--help").output
 
 
 @pytest.mark.slow
@@ -51,7 +51,7 @@ def test_every_group_on_the_page_is_described(name):
 
 @pytest.mark.slow
 def test_page_shows_the_values_typed_with_it():
-    shown = command("train", "+experiment=quickstart", "data.batch_size=3", "--help").output
+    shown = run_command("train", "+experiment=quickstart", "data.batch_size=3", "--help").output
     assert "\n  data.batch_size=3\n      Slices per batch" in shown
     assert "\n  model=small (full, small, tiny)\n" in shown and "\n  trainer.max_time=00:00:07:00\n" in shown
     assert "\n  model.crop_frames=64\n      Frames of the random crop" in shown
@@ -103,18 +103,18 @@ hydra:
 
 
 def test_commands_are_listed_with_their_summaries():
-    listed = command("__main__")
+    listed = run_command("__main__")
     assert (listed.status, listed.errors) == (
         0,
         "",
     ) and "\n  train                         Train a voice" in listed.output
-    assert "--help" in listed.output and command("__main__", "--help").output == listed.output
+    assert "--help" in listed.output and run_command("__main__", "--help").output == listed.output
     assert set(MODULES) == set(COMMANDS)
 
 
 def test_unknown_command_is_an_error():
-    assert "unknown command 'trian'; choose one of: app, benchmark" in one_error(
-        command("__main__", "trian", "audio=x")
+    assert "unknown command 'trian'; choose one of: app, benchmark" in single_error(
+        run_command("__main__", "trian", "audio=x")
     )
 
 

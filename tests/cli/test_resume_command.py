@@ -1,7 +1,7 @@
 """A run resumes with the settings that it was started with."""
 
 import pytest
-from commanding import command
+from commanding import run_command
 from omegaconf import OmegaConf
 
 from rvc_lightning.cli.resume import read_saved_overrides, save_settings
@@ -38,8 +38,8 @@ def resumed(monkeypatch):
                 save_settings(config, save_to)
 
         monkeypatch.setattr("rvc_lightning.training.run.train", train)
-        ended = command("train", *words)
-        return found[0] if found else ended
+        result = run_command("train", *words)
+        return found[0] if found else result
 
     return resume
 
@@ -97,8 +97,8 @@ def test_saved_settings_are_data(run, resumed, hostile, caplog):
 
 def test_settings_that_no_longer_exist_are_one_error(run, resumed):
     write_saved(run, ["model.gone=1"])
-    ended = resumed("checkpoint=runs/anna/monday")
-    assert ended.status == 1 and "settings saved in" in ended.text and "Traceback" not in ended.text
+    result = resumed("checkpoint=runs/anna/monday")
+    assert result.status == 1 and "settings saved in" in result.text and "Traceback" not in result.text
 
 
 def test_interpolations_are_saved_by_value_and_the_environment_is_not(run, resumed, monkeypatch, caplog):

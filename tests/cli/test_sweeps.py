@@ -9,8 +9,8 @@ import sys
 from unittest import mock
 
 import pytest
-from commanding import command
-from configurations import composed
+from commanding import run_command
+from configurations import compose_config
 from omegaconf import OmegaConf
 from runs import small_run
 
@@ -64,7 +64,7 @@ def rows(folder):
 def quick_sweep(folder, train, *overrides):
     """Run the command with `train`, a function of the learning rate, in place of training, and return the result."""
     with mock.patch("rvc_lightning.training.run.train", lambda config: train(config.optimizer.lr)):
-        return command("train", "--multirun", "name=anna", f"paths.root={folder}", *overrides)
+        return run_command("train", "--multirun", "name=anna", f"paths.root={folder}", *overrides)
 
 
 def only_below_one(lr):
@@ -99,18 +99,18 @@ def test_failed_parallel_job_does_not_stop_the_others(tmp_path):
 
 @pytest.mark.parametrize("more", [[], ["hydra.sweeper.max_batch_size=1"]])
 def test_failed_job_does_not_stop_the_others(tmp_path, more):
-    ended = quick_sweep(tmp_path, only_below_one, "optimizer.lr=2,0.5,0.25", *more)
-    assert ended.status == 1 and "Traceback" not in ended.text
-    assert ended.text.count("Error in job 0 (optimizer.lr=2): 2 is too much") == 1
+    result = quick_sweep(tmp_path, only_below_one, "optimizer.lr=2,0.5,0.25", *more)
+    assert result.status == 1 and "Traceback" not in result.text
+    assert result.text.count("Error in job 0 (optimizer.lr=2): 2 is too much") == 1
     assert [(row["job"], row["val/mel"], row["error"]) for row in rows(tmp_path)] == [
         ("2", "0.2500", ""), ("1", "0.5000", ""), ("0", "", "2 is too much")]  # fmt: skip
-    last = ended.text.splitlines()[-5:]
+    last = result.text.splitlines()[-5:]
     assert "Jobs: 1 of 3 failed" in last[0] and [line.split()[0] for line in last[1:]] == ["job", "2", "1", "0"]
 
 
 def test_successful_sweep_exits_with_0(tmp_path):
-    ended = quick_sweep(tmp_path, only_below_one, "optimizer.lr=0.5,0.25")
-    assert ended.status == 0
+    result = quick_sweep(tmp_path, only_below_one, "optimizer.lr=0.5,0.25")
+    assert result.status == 0
     assert [row["optimizer.lr"] for row in rows(tmp_path)] == ["0.25", "0.5"]
     # A second sweep in the same folder starts anew; a single job has no settings that differ.
     folder = next(tmp_path.glob("runs/anna/sweep_*"))
@@ -124,8 +124,8 @@ def test_defect_in_a_job_keeps_its_traceback(tmp_path):
     def defective(lr):
         return {0.5: lr}[lr]
 
-    ended = quick_sweep(tmp_path, defective, "optimizer.lr=1,0.5")
-    assert ended.status == 1 and ended.text.count("Traceback") == 1 and "in defective" in ended.text
+    result = quick_sweep(tmp_path, defective, "optimizer.lr=1,0.5")
+    assert result.status == 1 and result.text.count("Traceback") == 1 and "in defective" in result.text
     assert [row.get("error") for row in rows(tmp_path)] == ["", "KeyError: 1"]
 
 
@@ -136,17 +136,17 @@ def test_signal_ends_the_sweep(tmp_path, stop, status):
             raise stop
         return lr
 
-    ended = quick_sweep(tmp_path, stopped, "optimizer.lr=0.5,1,0.25")
-    assert ended.status == status
+    result = quick_sweep(tmp_path, stopped, "optimizer.lr=0.5,1,0.25")
+    assert result.status == status
     assert [(row["job"], row["error"]) for row in rows(tmp_path)] == [("0", ""), ("1", "it did not finish")]
 
 
 @needs("optuna")
 def test_search_ignores_failed_jobs(tmp_path):
     search = ("+sweep=optuna", "hydra.sweeper.n_trials=5")
-    ended = quick_sweep(tmp_path, only_below_one, *search, "optimizer.lr=choice(0.5,2)")
+    result = quick_sweep(tmp_path, only_below_one, *search, "optimizer.lr=choice(0.5,2)")
     found = rows(tmp_path)
-    assert ended.status == 1 and "Traceback" not in ended.text and len(found) == 5
+    assert result.status == 1 and "Traceback" not in result.text and len(found) == 5
     assert {(row["optimizer.lr"], row["error"]) for row in found} == {("0.5", ""), ("2", "2 is too much")}
     (results,) = tmp_path.glob("runs/anna/sweep_*/optimization_results.yaml")
     assert OmegaConf.load(results).best_value == 0.5
@@ -155,8 +155,8 @@ def test_search_ignores_failed_jobs(tmp_path):
 @needs("optuna")
 def test_search_in_which_all_jobs_fail_is_reported(tmp_path):
     search = ("+sweep=optuna", "hydra.sweeper.n_trials=2", "optimizer.lr=1")
-    ended = quick_sweep(tmp_path, only_below_one, *search)
-    assert ended.status == 1 and "Traceback" not in ended.text and "Jobs: 2 of 2 failed" in ended.text
+    result = quick_sweep(tmp_path, only_below_one, *search)
+    assert result.status == 1 and "Traceback" not in result.text and "Jobs: 2 of 2 failed" in result.text
     assert {row["error"] for row in rows(tmp_path)} == {"1 is too much"}
 
 
@@ -188,19 +188,19 @@ def test_every_path_and_device_can_come_from_the_environment(monkeypatch, tmp_pa
               "NUM_NODES": "3", "STRATEGY": "ddp", "PRECISION": "bf16-mixed", "PLATFORM": "mps"}  # fmt: skip
     for name, value in values.items():
         monkeypatch.setenv(f"RVC_{name}", value)
-    config = composed("name=anna", "platform=default")
+    config = compose_config("name=anna", "platform=default")
     assert (config.paths.dataset, config.paths.voice, config.paths.runs) == ("d/anna", "v/anna", "u")
     trainer = config.trainer
     assert (trainer.accelerator, list(trainer.devices), trainer.num_nodes) == ("cpu", [0, 1], 3)
     assert trainer.strategy.startswith("ddp") and trainer.precision == "bf16-mixed"
-    assert composed("name=anna").trainer.accelerator == "mps"
+    assert compose_config("name=anna").trainer.accelerator == "mps"
     # The command line takes precedence.
-    assert composed("name=anna", "precision=32-true", "paths.root=x").trainer.precision == "32-true"
+    assert compose_config("name=anna", "precision=32-true", "paths.root=x").trainer.precision == "32-true"
     monkeypatch.delenv("RVC_VOICES")
-    assert composed("name=anna").paths.voice == "r/voices/anna"
+    assert compose_config("name=anna").paths.voice == "r/voices/anna"
 
 
 @pytest.mark.parametrize("choice", ["cpu", "mps", "zluda"])
 def test_platforms_set_the_accelerator(choice):
-    assert composed(f"platform={choice}").trainer.accelerator == {"zluda": "gpu"}.get(choice, choice)
-    assert "float32_matmul_precision" in composed(f"platform={choice}").platform
+    assert compose_config(f"platform={choice}").trainer.accelerator == {"zluda": "gpu"}.get(choice, choice)
+    assert "float32_matmul_precision" in compose_config(f"platform={choice}").platform

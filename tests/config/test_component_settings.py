@@ -4,7 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from configurations import composed
+from configurations import compose_config
 from omegaconf import OmegaConf
 from stubs import make_pitch_weights
 
@@ -48,6 +48,6 @@ def test_content(name):
 
 @pytest.mark.parametrize("name", MODES)
 def test_slicing_states_every_field(name):
-    settings = plain(composed(f"slicing={name}").slicing)
+    settings = plain(compose_config(f"slicing={name}").slicing)
     assert list(settings) == [field.name for field in fields(SlicingConfig)]
     assert SlicingConfig.from_values(settings).mode == name

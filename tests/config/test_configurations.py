@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from configurations import COMMANDS, CONF, ROOT, SMALL_DISCRIMINATOR, composed, header_for
+from configurations import COMMANDS, CONF, ROOT, SMALL_DISCRIMINATOR, compose_config, header_for
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, MissingConfigException
@@ -48,23 +48,23 @@ def choices(group):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_composes(command):
-    config = composed(command=command)
+    config = compose_config(command=command)
     assert OmegaConf.to_container(config, resolve=False)
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes(group, choice):
-    config = composed(f"{group}={choice}", command="live" if group == "preset" else "train")
+    config = compose_config(f"{group}={choice}", command="live" if group == "preset" else "train")
     assert plain(config)
 
 
 @pytest.mark.parametrize(("group", "choice"), EXPERIMENTS)
 def test_every_experiment_composes_and_builds(group, choice, tmp_path):
-    config = composed(f"+{group}={choice}", run=str(tmp_path))
+    config = compose_config(f"+{group}={choice}", run=str(tmp_path))
     # The experiment at a size that builds quickly.
     sizes = ["initial_channels=32", "hidden_channels=8", "latent_channels=4", "filter_channels=8", "n_layers=1"]
     small = [f"model.synthesizer.{size}" for size in sizes] + SMALL_DISCRIMINATOR
-    config = composed(f"+{group}={choice}", *small, run=str(tmp_path))
+    config = compose_config(f"+{group}={choice}", *small, run=str(tmp_path))
     module = build_module(config, header_for(config), {})
     assert module.synthesizer.config.content_dim == 768
     trainer = build_trainer(config)
@@ -79,7 +79,7 @@ def test_every_experiment_composes_and_builds(group, choice, tmp_path):
     ],
 )
 def test_rates_generators_and_sizes_combine(generator, rate, model):
-    config = composed(f"generator={generator}", f"sample_rate={rate}", f"model={model}")
+    config = compose_config(f"generator={generator}", f"sample_rate={rate}", f"model={model}")
     check_networks(config)
     with torch.device("meta"):
         synthesizer = Synthesizer(SynthesizerConfig.from_values(plain(config.model.synthesizer)))
@@ -89,7 +89,7 @@ def test_rates_generators_and_sizes_combine(generator, rate, model):
 @pytest.mark.parametrize("loss", choices("loss"))
 @pytest.mark.parametrize("discriminator", choices("discriminator"))
 def test_discriminators_and_losses_combine(discriminator, loss):
-    config = composed(f"discriminator={discriminator}", f"loss={loss}")
+    config = compose_config(f"discriminator={discriminator}", f"loss={loss}")
     check_networks(config)
     values = plain(config.model.discriminator)
     assert vars(DiscriminatorConfig.from_values(values)) == values
@@ -98,7 +98,7 @@ def test_discriminators_and_losses_combine(discriminator, loss):
 def test_discriminators_match_the_published_versions(golden):
     for version in ("v1", "v2", "v3"):
         with torch.device("meta"):
-            discriminator = Discriminator(DiscriminatorConfig.from_values(plain(composed(
+            discriminator = Discriminator(DiscriminatorConfig.from_values(plain(compose_config(
                 f"discriminator={version}").model.discriminator)))  # fmt: skip
         stored = weights_for_file(discriminator.state_dict())
         assert {name: list(tensor.shape) for name, tensor in stored.items()} == golden.table(f"keys/D_{version}")
@@ -121,7 +121,7 @@ def test_discriminators_match_the_published_versions(golden):
 )
 def test_composed_sizes_match_published_networks(name, overrides, golden):
     table = golden.table("full_meta")[name]
-    sizes = plain(composed(*overrides).model.synthesizer) | {"content_dim": CONTENT_DIMS[table["version"]]}
+    sizes = plain(compose_config(*overrides).model.synthesizer) | {"content_dim": CONTENT_DIMS[table["version"]]}
     config = SynthesizerConfig.from_values(sizes)
     assert config_to_list(config) == table["config"]
     assert vocoder_of(config) == (table["vocoder"], table["f0"])
@@ -134,13 +134,13 @@ SEGMENT_SAMPLES["24k_light"] = SEGMENT_SAMPLES["24k"]
 
 @pytest.mark.parametrize("rate", choices("sample_rate"))
 def test_segment_lengths_match_the_specification(rate):
-    model = composed(f"sample_rate={rate}").model
+    model = compose_config(f"sample_rate={rate}").model
     assert model.segment_frames * model.synthesizer.sample_rate // 100 == SEGMENT_SAMPLES[rate]
 
 
 @pytest.mark.parametrize("generator", [name for name, kind in GENERATORS.items() if kind.pitch_guided])
 def test_pitch_guided_generator_without_pitch_is_rejected_with_the_choices(generator):
-    config = composed("pitch=none", f"generator={generator}")
+    config = compose_config("pitch=none", f"generator={generator}")
     choices = f"pitch=none .*generator={generator} .*pitch=swift_f0, .*pitch=pyin, generator=hifigan$"
     with pytest.raises(ConfigurationError, match=choices):
         check_networks(config)
@@ -150,24 +150,24 @@ def test_pitch_guided_generator_without_pitch_is_rejected_with_the_choices(gener
 
 @pytest.mark.parametrize("pitch", choices("pitch"))
 def test_hifigan_accepts_any_pitch_extractor(pitch):
-    check_networks(composed("generator=hifigan", f"pitch={pitch}"))
+    check_networks(compose_config("generator=hifigan", f"pitch={pitch}"))
 
 
 def test_unknown_choice_is_rejected_with_the_choices():
     with pytest.raises(MissingConfigException, match="40k"):
-        composed("sample_rate=44k")
+        compose_config("sample_rate=44k")
     with pytest.raises(ConfigCompositionException):
-        composed("model.crop_framse=100")
+        compose_config("model.crop_framse=100")
 
 
 def test_unknown_setting_added_with_plus_is_rejected():
-    config = composed("+model.crop_framse=100")
+    config = compose_config("+model.crop_framse=100")
     with pytest.raises(ConfigurationError, match="crop_framse"):
         build_module(config, header_for(config), {})
 
 
 def test_sampling_rate_other_than_that_of_the_dataset_is_rejected():
-    config = composed("sample_rate=24k")
+    config = compose_config("sample_rate=24k")
     with pytest.raises(DatasetError, match="48000"):
         check_prepared(header_for(config, sample_rate=48000), config)
 
@@ -190,7 +190,7 @@ def test_sampling_rate_other_than_that_of_the_dataset_is_rejected():
     ],
 )
 def test_contradictions_are_rejected(override):
-    config = composed(override)
+    config = compose_config(override)
     with pytest.raises(ConfigurationError):
         build_module(config, header_for(config), {})
     with pytest.raises(ConfigurationError):
@@ -200,43 +200,43 @@ def test_contradictions_are_rejected(override):
 def test_segments_too_short_for_the_discriminator_are_rejected():
     for override in ("discriminator=v3", "loss=multi_scale"):
         with pytest.raises(ConfigurationError, match=r"segment_frames=2.*3 frames or more"):
-            check_networks(composed(override, "model.segment_frames=2"))
+            check_networks(compose_config(override, "model.segment_frames=2"))
 
 
 def test_trainer_strategy_and_precision_reach_lightning_unchanged(tmp_path):
-    config = composed("trainer.max_epochs=7", "trainer.accelerator=cpu", "precision=bf16-mixed",
+    config = compose_config("trainer.max_epochs=7", "trainer.accelerator=cpu", "precision=bf16-mixed",
                       "strategy=ddp", "+trainer.deterministic=true", run=str(tmp_path))  # fmt: skip
     assert config.trainer.precision == "bf16-mixed"
     assert config.trainer.strategy == "ddp_find_unused_parameters_true"
-    trainer = build_trainer(composed("trainer.max_epochs=7", "precision=bf16-mixed", run=str(tmp_path)))
+    trainer = build_trainer(compose_config("trainer.max_epochs=7", "precision=bf16-mixed", run=str(tmp_path)))
     assert trainer.max_epochs == 7
     assert trainer.precision == "bf16-mixed"
 
 
 def test_several_devices_need_a_strategy(tmp_path):
     with pytest.raises(ConfigurationError, match="strategy=ddp"):
-        build_trainer(composed("trainer.accelerator=cpu", "trainer.devices=2", run=str(tmp_path)))
+        build_trainer(compose_config("trainer.accelerator=cpu", "trainer.devices=2", run=str(tmp_path)))
 
 
 def test_settings_that_lightning_rejects_are_one_error(tmp_path):
     with pytest.raises(ConfigurationError, match=r"trainer: .*no_such_argument"):
-        build_trainer(composed("+trainer.no_such_argument=1", run=str(tmp_path)))
+        build_trainer(compose_config("+trainer.no_such_argument=1", run=str(tmp_path)))
     with pytest.raises(ConfigurationError, match="accelerator"):
-        build_trainer(composed("trainer.accelerator=gpuu", run=str(tmp_path)))
+        build_trainer(compose_config("trainer.accelerator=gpuu", run=str(tmp_path)))
 
 
 def test_value_of_the_wrong_type_is_named():
     with pytest.raises(ConfigurationError, match=r"slicing.threshold_db='loud': choose a number from -120"):
         SlicingConfig.from_values({"threshold_db": "loud"})
     with pytest.raises(ConfigurationError, match="batch_size=0"):
-        instantiate(composed("data.batch_size=0").data, "data")
+        instantiate(compose_config("data.batch_size=0").data, "data")
     with pytest.raises(ConfigurationError, match="batchsize"):
-        instantiate(composed("+data.batchsize=4").data, "data")
+        instantiate(compose_config("+data.batchsize=4").data, "data")
 
 
 def test_slicing_choices_make_settings():
     for choice in ("automatic", "simple", "skip"):
-        assert SlicingConfig(**plain(composed(f"slicing={choice}").slicing)).mode == choice
+        assert SlicingConfig(**plain(compose_config(f"slicing={choice}").slicing)).mode == choice
 
 
 def test_packaging_lists_every_package():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from stubs import make_hubert, make_voice, quick_config, steady_trainer
+from stubs import cpu_trainer, make_hubert, make_voice, quick_config
 from transformers import HubertModel
 
 from rvc_lightning.content import build_content_encoder
@@ -92,7 +92,7 @@ def test_pickled_code_is_not_run(tmp_path):
 @pytest.mark.parametrize(("dim", "version"), [(256, "v1"), (768, "v2")])
 def test_voice_of_another_tool_gets_the_encoder_of_its_version(folder, dim, version):
     voice = make_voice(quick_config(content_dim=dim), embedder_model="contentvec")
-    converter = VoiceConverter(voice, content_path=folder, trainer=steady_trainer())
+    converter = VoiceConverter(voice, content_path=folder, trainer=cpu_trainer())
     wav = noise(16000)
     expected = build_content_encoder("contentvec", path=folder, version=version)(wav, torch.tensor([16000]))
     assert torch.equal(converter.content(wav, torch.tensor([16000])), expected)
@@ -103,7 +103,7 @@ def test_voice_of_another_tool_gets_the_encoder_of_its_version(folder, dim, vers
 def test_voice_without_an_encoder_entry_uses_contentvec(folder, monkeypatch):
     voice = make_voice(quick_config(), embedder_model=None)
     monkeypatch.setattr("rvc_lightning.content.hubert.fetch_folder", lambda files, otherwise: folder)
-    assert VoiceConverter(voice, trainer=steady_trainer()).content.name == "contentvec"
+    assert VoiceConverter(voice, trainer=cpu_trainer()).content.name == "contentvec"
 
 
 def test_download_error_names_the_remedies_in_training():
@@ -114,7 +114,7 @@ def test_download_error_names_the_remedies_in_training():
 def test_download_error_names_the_remedies_in_conversion():
     voice = make_voice(quick_config(), embedder_model="spin-v2")
     with pytest.raises(AssetError) as caught:
-        VoiceConverter(voice, trainer=steady_trainer())
+        VoiceConverter(voice, trainer=cpu_trainer())
     message = str(caught.value)
     assert message.startswith("the voice requires the content encoder 'spin-v2': 'Resources/embed")
     assert "files=spin-v2 folder=FOLDER" in message
@@ -135,11 +135,11 @@ def test_download_error_names_the_remedies_in_conversion():
 )
 def test_voices_of_other_tools_with_custom_encoders(entry, name, folder):
     voice = make_voice(quick_config(), embedder_model=entry)
-    converter = VoiceConverter(voice, content_path=folder, trainer=steady_trainer())
+    converter = VoiceConverter(voice, content_path=folder, trainer=cpu_trainer())
     assert converter.content.name == name
     if name == "hubert":
         with pytest.raises(VoiceError) as caught:
-            VoiceConverter(voice, trainer=steady_trainer())
+            VoiceConverter(voice, trainer=cpu_trainer())
         assert f"the content encoder '{entry}': content_path=FOLDER is missing" in str(caught.value)
 
 
@@ -154,4 +154,4 @@ def test_voices_of_other_tools_with_custom_encoders(entry, name, folder):
 def test_conversion_errors_name_its_own_setting(encoder, path, message):
     voice = make_voice(quick_config(content_dim=256), embedder_model=encoder)
     with pytest.raises(VoiceError, match=message):
-        VoiceConverter(voice, content_path=path, trainer=steady_trainer())
+        VoiceConverter(voice, content_path=path, trainer=cpu_trainer())

@@ -7,7 +7,7 @@ import golden_rule
 import numpy as np
 import pytest
 import torch
-from stubs import StubContent, StubPitch, make_voice, quick_config, steady_trainer
+from stubs import StubContent, StubPitch, cpu_trainer, make_voice, quick_config
 
 from rvc_lightning import ConversionOptions, VoiceConverter
 from rvc_lightning.audio.encode import write_audio
@@ -28,7 +28,7 @@ def voice():
 
 @pytest.fixture
 def converter(voice):
-    return VoiceConverter(voice, content=StubContent(), pitch=StubPitch(), trainer=steady_trainer())
+    return VoiceConverter(voice, content=StubContent(), pitch=StubPitch(), trainer=cpu_trainer())
 
 
 @pytest.mark.parametrize("sample_rate", [8000, 16000, 44100])
@@ -130,10 +130,10 @@ def test_invalid_arrays_are_rejected(converter, audio, sample_rate, message):
 
 def test_encoder_and_pitch_default_to_those_of_the_voice():
     own = {"content": {"name": "spectral", "options": {}}, "pitch": {"name": "pyin", "options": {"fmin_hz": 70.0}}}
-    converter = VoiceConverter(make_voice(quick_config(), rvc_lightning=own), trainer=steady_trainer())
+    converter = VoiceConverter(make_voice(quick_config(), rvc_lightning=own), trainer=cpu_trainer())
     assert converter.content.name == "spectral"
     assert (converter.pitch.name, converter.pitch.fmin_hz) == ("pyin", 70.0)
-    assert VoiceConverter(make_voice(quick_config()), trainer=steady_trainer()).pitch.name == "swift_f0"
+    assert VoiceConverter(make_voice(quick_config()), trainer=cpu_trainer()).pitch.name == "swift_f0"
 
 
 @pytest.mark.parametrize(
@@ -152,12 +152,12 @@ def test_encoder_and_pitch_default_to_those_of_the_voice():
 )
 def test_unknown_encoders_are_rejected(information, message):
     with pytest.raises(VoiceError, match=message):
-        VoiceConverter(make_voice(quick_config(), **information), trainer=steady_trainer())
+        VoiceConverter(make_voice(quick_config(), **information), trainer=cpu_trainer())
 
 
 def test_encoder_with_other_channels_is_rejected(voice):
     with pytest.raises(VoiceError, match="768 channels, but the content encoder 'stub' has 256"):
-        VoiceConverter(voice, content=StubContent(256), trainer=steady_trainer())
+        VoiceConverter(voice, content=StubContent(256), trainer=cpu_trainer())
 
 
 def test_index_of_another_voice_is_rejected(voice, tmp_path):
@@ -175,7 +175,7 @@ def test_index_changes_the_result(voice, converter):
         RetrievalIndex(build_index(features, 0)),
         content=StubContent(),
         pitch=StubPitch(),
-        trainer=steady_trainer(),
+        trainer=cpu_trainer(),
     )
     audio = golden_rule.stub_audio("index", 0.4)
     plain, _ = converter.convert(audio, sample_rate=16000)
@@ -193,7 +193,7 @@ def test_volume_envelope_of_the_source(converter):
 
 @pytest.mark.parametrize("precision", ["bf16-mixed"])
 def test_precision_comes_from_the_trainer(precision):
-    trainer = steady_trainer(precision=precision)
+    trainer = cpu_trainer(precision=precision)
     audio = golden_rule.stub_audio("precision", 0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -201,14 +201,14 @@ def test_precision_comes_from_the_trainer(precision):
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
         converter = VoiceConverter(make_voice(quick_config()), pitch=StubPitch(), trainer=trainer)
         converted, _ = converter.convert(audio, sample_rate=16000)
-    exact = VoiceConverter(make_voice(quick_config()), pitch=StubPitch(), trainer=steady_trainer())
+    exact = VoiceConverter(make_voice(quick_config()), pitch=StubPitch(), trainer=cpu_trainer())
     assert converted.dtype == np.float32 and np.isfinite(converted).all()
     np.testing.assert_allclose(converted, exact.convert(audio, sample_rate=16000)[0], atol=0.05)
 
 
 def test_several_devices_are_rejected(voice):
     with pytest.raises(ConfigurationError, match=r"devices=2: .*on one device"):
-        VoiceConverter(voice, trainer=steady_trainer(devices=2, strategy="ddp_spawn")).convert("a.wav")
+        VoiceConverter(voice, trainer=cpu_trainer(devices=2, strategy="ddp_spawn")).convert("a.wav")
 
 
 def test_long_recording_in_chunks(no_noise):
@@ -217,7 +217,7 @@ def test_long_recording_in_chunks(no_noise):
     lengths = ChunkLengths(context_seconds=1, search_seconds=1, spacing_seconds=4, longest_seconds=5)
     audio = golden_rule.stub_audio("long", 6.3)
     whole, chunked = (
-        VoiceConverter(voice, content=StubContent(), trainer=steady_trainer(), lengths=value).convert(
+        VoiceConverter(voice, content=StubContent(), trainer=cpu_trainer(), lengths=value).convert(
             audio, ConversionOptions(speaker=1), sample_rate=16000
         )[0]
         for value in (None, lengths)
@@ -263,7 +263,7 @@ def full_converter(tmp_path, monkeypatch):
         RetrievalIndex(build_index(features, 0)),
         content=StubContent(),
         pitch=StubPitch(),
-        trainer=steady_trainer(),
+        trainer=cpu_trainer(),
     )
 
 
@@ -318,7 +318,7 @@ def test_proposed_pitch_ignores_pauses_and_reflected_ends(voice):
             frames = np.pad(np.abs(wav16k), (0, 160))[: (len(wav16k) // 160 + 1) * 160].reshape(-1, 160).mean(axis=1)
             return np.select([frames > 0.1, frames > 0.005], [400.0, 100.0], 0.0).astype(np.float32)
 
-    converter = VoiceConverter(voice, content=StubContent(), pitch=TwoPitches(), trainer=steady_trainer())
+    converter = VoiceConverter(voice, content=StubContent(), pitch=TwoPitches(), trainer=cpu_trainer())
     noise = np.sign(golden_rule.stub_audio("levels", 0.6))
     quiet, loud = 0.02 * noise, 0.5 * noise[:4800]
     audio = np.concatenate([loud, np.zeros(32000), quiet, np.zeros(16000)]).astype(np.float32)
@@ -343,7 +343,7 @@ def test_silence_has_the_requested_rate(full_converter):
 @pytest.mark.parametrize("options", [{"autotune": 1}, {"proposed_pitch_hz": 200}, {"write_f0": True}])
 def test_pitch_options_are_rejected_for_a_voice_without_pitch(options):
     voice = make_voice(quick_config(generator="hifigan"))
-    converter = VoiceConverter(voice, content=StubContent(), trainer=steady_trainer())
+    converter = VoiceConverter(voice, content=StubContent(), trainer=cpu_trainer())
     converter.check(ConversionOptions(transpose_semitones=3))
     with pytest.raises(ConfigurationError, match=f"{next(iter(options))}=.*: the voice has no pitch to change"):
         converter.convert(np.ones(1600, np.float32) / 2, ConversionOptions(**options), 16000)

@@ -4,7 +4,7 @@ import re
 from dataclasses import fields
 
 import pytest
-from configurations import CONF, composed
+from configurations import CONF, compose_config
 
 from rvc_lightning import ConversionOptions
 from rvc_lightning.conversion.effects import EFFECTS, Gain, Reverb
@@ -117,7 +117,7 @@ def names(*owners):
 
 
 def configured(*overrides, command="convert"):
-    return composed(*overrides, command=command)
+    return compose_config(*overrides, command=command)
 
 
 def test_command_has_all_options_and_their_defaults():

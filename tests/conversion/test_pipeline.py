@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from golden import GOLDEN
-from stubs import StubContent, StubPitch, steady_trainer
+from stubs import StubContent, StubPitch, cpu_trainer
 from torch.testing import assert_close
 
 from rvc_lightning import ConversionOptions, Voice, VoiceConverter
@@ -25,7 +25,7 @@ def convert(golden, case, **changes):
     about = golden.table("pipeline")[case]
     index = GOLDEN / about["index"] if "index" in about else None
     voice = Voice.load(golden.path(f"voices/{about['voice']}.pth"))
-    converter = VoiceConverter(voice, index, content=StubContent(), pitch=StubPitch(), trainer=steady_trainer())
+    converter = VoiceConverter(voice, index, content=StubContent(), pitch=StubPitch(), trainer=cpu_trainer())
     options = {
         "transpose_semitones": about.get("pitch", 0),
         "index_rate": about.get("index_rate", 0.75),

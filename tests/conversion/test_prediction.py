@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from golden import patch_draws
-from stubs import StubContent, StubPitch, make_hubert, make_voice, quick_config, steady_trainer
+from golden import patch_random
+from stubs import StubContent, StubPitch, cpu_trainer, make_hubert, make_voice, quick_config
 
 from rvc_lightning import ConversionOptions, VoiceConverter
 from rvc_lightning.audio.encode import write_audio
@@ -39,8 +39,8 @@ class FlatPitch(StubPitch):
         return np.full(len(wav16k) // 160 + 1, 200.0, np.float32)
 
 
-def converter_of(voice, *, pitch=None, content=None, **changes):
-    parts = {"content": content or StubContent(), "pitch": pitch or StubPitch(), "trainer": steady_trainer()}
+def make_converter(voice, *, pitch=None, content=None, **changes):
+    parts = {"content": content or StubContent(), "pitch": pitch or StubPitch(), "trainer": cpu_trainer()}
     return VoiceConverter(voice, **parts | changes)
 
 
@@ -56,8 +56,8 @@ def test_results_do_not_depend_on_the_batch(generator, tmp_path):
     rows = content(torch.randn(1, 48000), torch.tensor([48000]))[0].numpy()
     index = RetrievalIndex(build_index(rows, 0))
     voice = make_voice(quick_config(generator=generator))
-    together = converter_of(voice, content=content, index=index, lengths=SHORT)
-    alone = converter_of(voice, content=content, index=index, lengths=SHORT, throughput=Throughput(1))
+    together = make_converter(voice, content=content, index=index, lengths=SHORT)
+    alone = make_converter(voice, content=content, index=index, lengths=SHORT, throughput=Throughput(1))
     sources = [*sounds(3), golden_rule.stub_audio("long", 9.7)]
     options = ConversionOptions(index_rate=0.5, protect=0.2)
     for source, result in zip(sources, together.convert_many(sources, options, 16000), strict=True):
@@ -80,7 +80,7 @@ def test_chunk_borders_are_inaudible(generator, kind):
     time = np.arange(16000 * 13) / 16000
     audio = 0.3 * np.sin(2 * np.pi * 200 * time) if kind == "tone" else golden_rule.stub_audio("speech", 13.0)
     whole, chunked = (
-        converter_of(voice, pitch=FlatPitch(), lengths=lengths).convert(audio.astype(np.float32), OPTIONS, 16000)[0]
+        make_converter(voice, pitch=FlatPitch(), lengths=lengths).convert(audio.astype(np.float32), OPTIONS, 16000)[0]
         for lengths in (None, SHORT)
     )
     assert whole.std() > 1e-3
@@ -112,13 +112,13 @@ def test_noise_depends_on_the_position():
 
 
 def test_noise_calls_the_functions_of_torch(monkeypatch):
-    patch_draws(monkeypatch, normal=2.0)
+    patch_random(monkeypatch, normal=2.0)
     with PositionalNoise([Position("a", 3)], 5):
         assert torch.equal(torch.randn_like(torch.zeros(1, 5)), torch.full((1, 5), 2.0))
 
 
 def test_window_is_converted_without_a_trainer():
-    converter = converter_of(make_voice(quick_config()))
+    converter = make_converter(make_voice(quick_config()))
     wave = golden_rule.stub_audio("window", 0.5)
     window = Window(wave, np.full(60, 150, np.float32), Position("here", 40))
     (audio,) = converter.inference.convert([window], OPTIONS)
@@ -132,7 +132,7 @@ def test_index_is_only_read_if_used(tmp_path, monkeypatch):
     read = []
     load = faiss.read_index
     monkeypatch.setattr("faiss.read_index", lambda path: read.append(path) or load(path))
-    converter = converter_of(make_voice(quick_config()), index=path)
+    converter = make_converter(make_voice(quick_config()), index=path)
     converter.convert(sounds(1)[0], ConversionOptions(index_rate=0.0), 16000)
     assert read == []
     for _ in range(2):
@@ -143,7 +143,7 @@ def test_index_is_only_read_if_used(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_batches_are_halved_when_memory_runs_out(monkeypatch, caplog):
     voice, sources = make_voice(quick_config()), sounds(5, shortest=1.0, step=0.0)
-    expected = converter_of(voice).convert_many(sources, OPTIONS, 16000)
+    expected = make_converter(voice).convert_many(sources, OPTIONS, 16000)
     infer, sizes = Synthesizer.infer, []
 
     def infer_with_little_memory(self, content, *rest):
@@ -153,7 +153,7 @@ def test_batches_are_halved_when_memory_runs_out(monkeypatch, caplog):
         return infer(self, content, *rest)
 
     monkeypatch.setattr(Synthesizer, "infer", infer_with_little_memory)
-    results = converter_of(voice).convert_many(sources, OPTIONS, 16000)
+    results = make_converter(voice).convert_many(sources, OPTIONS, 16000)
     assert sizes == [5, 2, 2, 1] and "Out of memory with 5 chunks per batch; continuing with 2" in caplog.text
     for result, wanted in zip(results, expected, strict=True):
         np.testing.assert_allclose(result.audio, wanted.audio, atol=1e-5, rtol=0)
@@ -165,7 +165,7 @@ def test_single_chunk_that_exceeds_memory_is_an_error(monkeypatch):
 
     monkeypatch.setattr(Synthesizer, "infer", infer_with_little_memory)
     with pytest.raises(OutOfMemoryError, match=r"single chunk.*chunks.spacing_seconds=10"):
-        converter_of(make_voice(quick_config())).convert(sounds(1)[0], OPTIONS, 16000)
+        make_converter(make_voice(quick_config())).convert(sounds(1)[0], OPTIONS, 16000)
 
 
 @pytest.mark.slow
@@ -187,7 +187,7 @@ def test_progress_counts_silence_and_failures(monkeypatch, tmp_path):
     write_audio(tmp_path / "in/gap.wav", np.concatenate([speech, np.zeros(16000 * 9, np.float32), speech]), 16000)
     write_audio(tmp_path / "in/silent.wav", np.zeros(16000 * 2, np.float32), 16000)
     (tmp_path / "in/broken.wav").write_bytes(b"no recording")
-    convert = converter_of(make_voice(quick_config()), lengths=SHORT)
+    convert = make_converter(make_voice(quick_config()), lengths=SHORT)
     with pytest.raises(AudioError, match="1 of 3 recordings failed"):
         convert_files(convert, tmp_path / "in", tmp_path / "out", ConversionOptions(split_on_silence=True))
     (progress,) = made
@@ -218,7 +218,7 @@ def test_many_lengths_give_few_shapes(monkeypatch):
         return infer(self, content, *rest, **others)
 
     monkeypatch.setattr(Synthesizer, "infer", watched)
-    one_by_one = converter_of(make_voice(quick_config()), throughput=Throughput(1))
+    one_by_one = make_converter(make_voice(quick_config()), throughput=Throughput(1))
     one_by_one.convert_many(sounds(20, shortest=0.3, step=0.05), OPTIONS, 16000)
     assert len(shapes) <= 5
 
@@ -248,7 +248,7 @@ def outputs(folder):
 
 @pytest.mark.slow
 def test_broken_file_does_not_affect_its_batch(folder):
-    converter = converter_of(make_voice(quick_config()), throughput=Throughput(60, num_workers=1))
+    converter = make_converter(make_voice(quick_config()), throughput=Throughput(60, num_workers=1))
     with pytest.raises(AudioError, match=r"1 of 6 recordings failed:\n.*broken.wav: .*cannot be decoded"):
         convert_files(converter, folder / "in", folder / "out", OPTIONS)
     assert list(outputs(folder / "out")) == [f"{number}.wav" for number in range(5)]
@@ -259,7 +259,7 @@ def test_broken_file_does_not_affect_its_batch(folder):
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
 def test_two_ranks_give_the_results_of_one(folder, strategy):
     with pytest.raises(AudioError, match="1 of 6"):
-        convert_files(converter_of(make_voice(quick_config())), folder / "in", folder / "one", OPTIONS)
+        convert_files(make_converter(make_voice(quick_config())), folder / "in", folder / "one", OPTIONS)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parent)}
     command = [sys.executable, str(SCRIPT), str(folder), strategy]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=540)

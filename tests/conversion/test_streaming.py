@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from lightning import Fabric
 from live import LocalContent, LocalPitch, speech
-from stubs import StubPitch, make_voice, quick_config, steady_trainer
+from stubs import StubPitch, cpu_trainer, make_voice, quick_config
 
 from rvc_lightning import ConversionOptions, VoiceConverter
 from rvc_lightning.audio.frames import FRAME_SAMPLES
@@ -18,9 +18,7 @@ RATE = 8000
 
 @pytest.fixture
 def converter():
-    return VoiceConverter(
-        make_voice(quick_config()), content=LocalContent(), pitch=LocalPitch(), trainer=steady_trainer()
-    )
+    return VoiceConverter(make_voice(quick_config()), content=LocalContent(), pitch=LocalPitch(), trainer=cpu_trainer())
 
 
 def stream(converter, options=None, sample_rate=16000, **lengths):
@@ -52,7 +50,7 @@ class SteadyPitch(PitchExtractor):
 @pytest.mark.parametrize("sample_rate", [16000, 44100])
 def test_stream_equals_the_whole_conversion(no_noise, sample_rate):
     voice = make_voice(quick_config())
-    converter = VoiceConverter(voice, content=LocalContent(), pitch=SteadyPitch(), trainer=steady_trainer())
+    converter = VoiceConverter(voice, content=LocalContent(), pitch=SteadyPitch(), trainer=cpu_trainer())
     audio = speech(4.0, sample_rate)
     whole, rate = converter.convert(audio, sample_rate=sample_rate)
     streaming = stream(converter, sample_rate=sample_rate, context_seconds=2.0, lookahead_seconds=0.6)
@@ -192,5 +190,5 @@ def test_huge_samples_are_clipped(converter, caplog, sample):
 def test_pitch_that_depends_on_the_window():
     """The pitch of a frame does not change after its first use."""
     voice = make_voice(quick_config())
-    streaming = stream(VoiceConverter(voice, content=LocalContent(), pitch=StubPitch(), trainer=steady_trainer()))
+    streaming = stream(VoiceConverter(voice, content=LocalContent(), pitch=StubPitch(), trainer=cpu_trainer()))
     assert np.isfinite(streamed(streaming, speech(2.0), 320)).all()

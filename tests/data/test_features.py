@@ -3,7 +3,7 @@
 import pytest
 import torch
 from defaults import make_extraction
-from preparation import run, talk, write
+from preparation import run, speech_with_pauses, write
 
 from rvc_lightning.audio.frames import content_frames
 from rvc_lightning.content import CONTENT_ENCODERS
@@ -27,7 +27,7 @@ def test_features_do_not_depend_on_their_batch(tmp_path, monkeypatch):
     """A resumed preparation has other batches, and training must still be the same to the last bit."""
     monkeypatch.setitem(CONTENT_ENCODERS, "batch_dependent", BatchDependentEncoder)
     for seed in range(3):
-        write(tmp_path / f"in/{seed}.wav", talk(4.0 + seed, seed))
+        write(tmp_path / f"in/{seed}.wav", speech_with_pauses(4.0 + seed, seed))
     found = []
     for name, n_slices in (("together", 16), ("single", 1)):
         run(tmp_path / "in", tmp_path / name, content={"name": "batch_dependent"}, batch_slices=n_slices)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from preparation import all_files, run, talk, write
+from preparation import all_files, run, speech_with_pauses, write
 
 from rvc_lightning.data.manifest import read_manifest
 
@@ -34,7 +34,7 @@ def wait_for(pattern, folder, process):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_killed_run_resumes_to_the_same_manifest(tmp_path):
     for seed in range(4):
-        write(tmp_path / f"in/{seed}.wav", talk(6.0, seed))
+        write(tmp_path / f"in/{seed}.wav", speech_with_pauses(6.0, seed))
     run(tmp_path / "in", tmp_path / "whole")
     reached = 0
     for pattern in (
@@ -60,7 +60,7 @@ def test_killed_run_resumes_to_the_same_manifest(tmp_path):
 
 def test_two_ranks_share_the_slices(tmp_path):
     for seed in range(3):
-        write(tmp_path / f"in/{seed}.wav", talk(6.0, seed))
+        write(tmp_path / f"in/{seed}.wav", speech_with_pauses(6.0, seed))
     run(tmp_path / "in", tmp_path / "one")
     # Lightning starts the second rank.
     process = start_worker(tmp_path / "in", tmp_path / "two", ranks=2)

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 from cutting import cut_recording
 from defaults import make_slicing
-from preparation import RATE, talk, write
+from preparation import RATE, speech_with_pauses, write
 
 from rvc_lightning.audio.decode import decode_audio, resample
 from rvc_lightning.audio.samples import collected
@@ -19,7 +19,7 @@ from rvc_lightning.io.files import digest
     "changes", [{}, {"normalization": "pre"}, {"mode": "simple"}, {"highpass_hz": 0.0, "mode": "skip"}]
 )
 def test_long_recording_is_cut_in_blocks(tmp_path, monkeypatch, changes):
-    path, slicing = write(tmp_path / "a.wav", talk(30.0), subtype="FLOAT"), make_slicing(**changes)
+    path, slicing = write(tmp_path / "a.wav", speech_with_pauses(30.0), subtype="FLOAT"), make_slicing(**changes)
     whole = cut_recording(resample(decode_audio(path).audio, RATE, 24000), 24000, slicing)
     folders = []
 

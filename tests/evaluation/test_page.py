@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from evaluation_tools import RATE, sung
+from evaluation_tools import RATE, gliding_tone
 
 from rvc_lightning.audio.discovery import SkippedFile
 from rvc_lightning.evaluation.output import default_folder, has_report, write_report
@@ -31,7 +31,7 @@ EMBEDDING_TAGS = "script", "link", "iframe", "object", "embed", "base", "form", 
 def report():
     clips = [ClipReport(name, 1.0, 3.0, {"pitch_correlation": 0.5, "mos_overall": None}, {}) for name in MALICIOUS]
     picture = png(draw({"source": np.zeros((4, 9))}, {"source": np.full(9, 100.0)}, log_pitch=True))
-    samples = [ClipSample(name, {"source": mp3(sung(150), RATE)}, picture) for name in MALICIOUS[:4]]
+    samples = [ClipSample(name, {"source": mp3(gliding_tone(150), RATE)}, picture) for name in MALICIOUS[:4]]
     return Report(
         "conversion",
         {"name": "<b>anna</b>", "file": "</title><script>x</script>.pth"},

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import soundfile
-from evaluation_tools import RATE, KnownConverter, sung
+from evaluation_tools import RATE, KnownConverter, gliding_tone
 from stubs import make_voice, quick_config
 
 from rvc_lightning.conversion.options import ConversionOptions
@@ -28,7 +28,7 @@ def songs(tmp_path):
     folder = tmp_path / "songs"
     folder.mkdir()
     for name, hz in (("a", 150), ("b", 220)):
-        soundfile.write(folder / f"{name}.wav", sung(hz), RATE)
+        soundfile.write(folder / f"{name}.wav", gliding_tone(hz), RATE)
     return folder
 
 
@@ -49,7 +49,7 @@ def test_identity_is_a_perfect_resynthesis(songs):
 
 
 def test_pitch_error_is_in_cents(songs):
-    report = evaluate(KnownConverter(lambda source, options: sung(150 * 2 ** (1 / 12))), songs / "a.wav")
+    report = evaluate(KnownConverter(lambda source, options: gliding_tone(150 * 2 ** (1 / 12))), songs / "a.wav")
     (clip,) = report.clips
     assert clip.converted["pitch_error_cents"] == pytest.approx(100, abs=3)
     assert clip.converted["gross_pitch_error"] > 0.95
@@ -87,7 +87,7 @@ def test_unsupported_options_are_rejected_with_an_alternative(songs, options, me
 
 
 def test_unknown_pitch_of_a_voice_is_measured_on_the_reference(songs, tmp_path):
-    soundfile.write(tmp_path / "target.wav", sung(300), RATE)
+    soundfile.write(tmp_path / "target.wav", gliding_tone(300), RATE)
     report = evaluate(SAME, songs, reference=tmp_path / "target.wav")
     assert [clip.transpose_semitones for clip in report.clips] == [12, 5]
 
@@ -95,8 +95,8 @@ def test_unknown_pitch_of_a_voice_is_measured_on_the_reference(songs, tmp_path):
 def test_counterparts_are_aligned_by_warping(songs, tmp_path):
     (tmp_path / "true").mkdir()
     silence = np.zeros(RATE // 5, np.float32)
-    soundfile.write(songs / "a.wav", np.concatenate([silence, sung(150)]), RATE)
-    soundfile.write(tmp_path / "true" / "a.flac", np.concatenate([silence, silence, sung(150)]), RATE)
+    soundfile.write(songs / "a.wav", np.concatenate([silence, gliding_tone(150)]), RATE)
+    soundfile.write(tmp_path / "true" / "a.flac", np.concatenate([silence, silence, gliding_tone(150)]), RATE)
     report = evaluate(SAME, songs, counterpart=tmp_path / "true")
     first, second = report.clips
     assert first.converted["counterpart_mel_distance_db"] < 1
@@ -106,7 +106,7 @@ def test_counterparts_are_aligned_by_warping(songs, tmp_path):
 
 def test_counterparts_without_matching_names_are_an_error(songs, tmp_path):
     (tmp_path / "true").mkdir()
-    soundfile.write(tmp_path / "true" / "z.wav", sung(150), RATE)
+    soundfile.write(tmp_path / "true" / "z.wav", gliding_tone(150), RATE)
     with pytest.raises(ConfigurationError, match=r"has no file with the name of a recording, such as 'a\.wav'"):
         evaluate(SAME, songs, counterpart=tmp_path / "true")
     with pytest.raises(ConfigurationError, match="resynthesis is compared with the recordings"):
@@ -119,7 +119,7 @@ def test_unusable_recordings_are_skipped_and_reported(songs):
     (songs / "broken.flac").write_bytes(b"fLaC and nothing else")
     (songs / "notes.txt").touch()
     soundfile.write(songs / "silent.wav", np.zeros(RATE), RATE)
-    soundfile.write(songs / "short.wav", sung(150, 0.1), RATE)
+    soundfile.write(songs / "short.wav", gliding_tone(150, 0.1), RATE)
     report = evaluate(SAME, songs)
     assert [clip.name for clip in report.clips] == ["a.wav", "b.wav"]
     reasons = {other.path: other.reason for other in report.skipped}
@@ -180,7 +180,7 @@ def test_metrics_score_the_conversion_and_the_source(songs, tmp_path, monkeypatc
     monkeypatch.setattr(run, "build_metrics", lambda *_: MetricSuite(Loudness(), Loudness(), Loudness()))
     (tmp_path / "target").mkdir()
     for name in "yz":
-        soundfile.write(tmp_path / "target" / f"{name}.wav", sung(150) / 100, RATE)
+        soundfile.write(tmp_path / "target" / f"{name}.wav", gliding_tone(150) / 100, RATE)
     half = KnownConverter(lambda source, options: source / 2)
     report = evaluate(half, songs, reference=tmp_path / "target")
     clip = report.clips[0]

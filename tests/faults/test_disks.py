@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from configurations import composed
-from conversion_ranks import converter_of
-from disks import limited, mounted, read_only
+from configurations import compose_config
+from conversion_ranks import make_converter
+from disks import limited_file_size, mounted_tmpfs, read_only
 from folders import OPTIONS, Doubler, recording
 from lightning import Callback
-from preparation import run, talk, write
+from preparation import run, speech_with_pauses, write
 from tiny import tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
 
 from rvc_lightning.audio.encode import WRITE_SUBTYPES, write_audio
@@ -61,14 +61,14 @@ def check_full(path, write):
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_full_disk(tmp_path, name):
-    with mounted(tmp_path / "disk", f"size={ROOM}") as folder:
+    with mounted_tmpfs(tmp_path / "disk", f"size={ROOM}") as folder:
         check_full(folder / name, WRITERS[name])
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_limited_file_size(tmp_path, name):
     (tmp_path / "disk").mkdir()
-    with limited(ROOM):
+    with limited_file_size(ROOM):
         check_full(tmp_path / "disk" / name, WRITERS[name])
 
 
@@ -80,7 +80,7 @@ def test_missing_space_for_the_end_of_a_recording_is_an_error(tmp_path, extensio
     write_audio(path, NOISE[:20_000], 24000)
     size = path.stat().st_size
     path.unlink()
-    with limited(size - missing), pytest.raises(OutOfSpaceError):
+    with limited_file_size(size - missing), pytest.raises(OutOfSpaceError):
         write_audio(path, NOISE[:20_000], 24000)
     assert list(tmp_path.iterdir()) == []
 
@@ -89,9 +89,9 @@ def test_missing_space_for_the_end_of_a_recording_is_an_error(tmp_path, extensio
 def test_preparation_resumes_after_a_full_disk(tmp_path):
     """A slice that cannot be written does not make its recording a skipped file."""
     for seed in range(3):
-        write(tmp_path / f"in/{seed}.wav", talk(6.0, seed))
+        write(tmp_path / f"in/{seed}.wav", speech_with_pauses(6.0, seed))
     run(tmp_path / "in", tmp_path / "whole")
-    with limited(100_000), pytest.raises(OutOfSpaceError) as raised:
+    with limited_file_size(100_000), pytest.raises(OutOfSpaceError) as raised:
         run(tmp_path / "in", tmp_path / "full", num_workers=1)
     # Torch puts the traceback of the worker process before the message.
     assert str(raised.value).startswith("no space left for") and "\n" not in str(raised.value)
@@ -109,7 +109,7 @@ def test_training_on_a_full_disk_keeps_its_checkpoints(tmp_path):
     class Fill(Callback):
         def on_train_batch_start(self, trainer, pl_module, *args):
             if pl_module.optimizer_steps == 2:
-                fill.enter_context(limited(1 << 12))
+                fill.enter_context(limited_file_size(1 << 12))
 
     trainer = tiny_trainer(callbacks=[Fill(), keep], plugins=[AtomicCheckpointIO()], enable_checkpointing=True)
     with ExitStack() as fill, pytest.raises(OutOfSpaceError, match=r"next\.ckpt"):
@@ -123,9 +123,9 @@ def test_conversion_resumes_after_a_full_disk(tmp_path):
         recording(tmp_path / f"in/{name}.wav", seconds)
 
     def convert():
-        return convert_files(converter_of(), tmp_path / "in", tmp_path / "out", OPTIONS)
+        return convert_files(make_converter(), tmp_path / "in", tmp_path / "out", OPTIONS)
 
-    with limited(30_000), pytest.raises(OutOfSpaceError, match=r"no space left for '.*b.wav'"):
+    with limited_file_size(30_000), pytest.raises(OutOfSpaceError, match=r"no space left for '.*b.wav'"):
         convert()
     assert {path.name for path in tmp_path.rglob("out/*")} <= {"a.wav", "c.wav", JOURNAL_NAME}
     report = convert()
@@ -149,7 +149,7 @@ def test_full_disk_for_other_files_is_one_line(tmp_path, caplog):
         with (tmp_path / "log").open("wb") as stream:
             stream.write(bytes(ROOM))
 
-    with limited(ROOM // 2):
+    with limited_file_size(ROOM // 2):
         assert error_line(write_log, caplog).startswith("Error: no space left on the disk")
 
 
@@ -157,7 +157,7 @@ def test_full_disk_for_other_files_is_one_line(tmp_path, caplog):
 def test_read_only_folder(tmp_path, caplog):
     folder = tmp_path / "folder"
     write_audio(folder / "in/a.wav", NOISE[:9000], 16000)
-    data = composed(f"audio={folder}/in", f"paths.root={folder}", "trainer.accelerator=cpu", command="prepare")
+    data = compose_config(f"audio={folder}/in", f"paths.root={folder}", "trainer.accelerator=cpu", command="prepare")
     with read_only(folder):
         for name, write_one in WRITERS.items():
             with pytest.raises(NotWritableError, match=f"new(/{name})?' cannot be written: "):
@@ -167,7 +167,7 @@ def test_read_only_folder(tmp_path, caplog):
         with pytest.raises(NotWritableError, match=r"out.*cannot be written"):
             convert_files(Doubler(), folder / "in", folder / "out", OPTIONS)
         with pytest.raises(NotWritableError, match=r"run.*cannot be written"):
-            workflow.train(composed(f"audio={folder}/in", f"paths.root={folder}", run=str(folder / "run")))
+            workflow.train(compose_config(f"audio={folder}/in", f"paths.root={folder}", run=str(folder / "run")))
     assert sorted(os.listdir(folder)) == ["in"]
 
 

@@ -6,7 +6,7 @@ import socket
 import time
 
 import pytest
-from configurations import composed
+from configurations import compose_config
 from folders import OPTIONS, Doubler, recording
 
 from rvc_lightning.conversion import folder as folder_conversion
@@ -48,7 +48,7 @@ def message_about(process):
 
 def test_second_training_is_an_error(tmp_path, other, monkeypatch):
     monkeypatch.setattr(workflow, "KILL_GRACE_SECONDS", 0.1)
-    config = composed(f"audio={tmp_path}", f"paths.root={tmp_path}", run=str(tmp_path / "run"))
+    config = compose_config(f"audio={tmp_path}", f"paths.root={tmp_path}", run=str(tmp_path / "run"))
     process = other(tmp_path / "run")
     with pytest.raises(InUseError, match=message_about(process)):
         workflow.train(config)

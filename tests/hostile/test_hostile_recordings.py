@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commanding import command, tree
+from commanding import list_tree, run_command
 from hostile_recordings import Hostile, write_hostile
 from stubs import make_voice, quick_config
 
@@ -29,11 +29,11 @@ def shown(paths):
 
 def test_prepare(hostile, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    before = tree(hostile.folder)
+    before = list_tree(hostile.folder)
     settings = "sample_rate=24k pitch=none content=spectral trainer.accelerator=cpu prepare_workers=2 name=hostile"
-    ended = command("prepare", f"audio={hostile.folder}", *settings.split())
-    assert ended.status == 0 and "Traceback" not in ended.text, ended.text
-    assert tree(hostile.folder) == before
+    result = run_command("prepare", f"audio={hostile.folder}", *settings.split())
+    assert result.status == 0 and "Traceback" not in result.text, result.text
+    assert list_tree(hostile.folder) == before
     assert {path.name for path in tmp_path.iterdir()} == {"datasets"}
     report = json.loads((tmp_path / "datasets" / "hostile" / "report.json").read_text(encoding="utf-8"))
     used = {recording["recording"] for recording in report["used"]}
@@ -59,15 +59,15 @@ def test_convert(hostile, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     make_voice(quick_config()).save(tmp_path / "voices" / "anna.pth")
     settings = "voice=voices/anna.pth output=out pitch=none trainer.accelerator=cpu num_workers=2"
-    ended = command("convert", f"input={hostile.folder}", *settings.split())
+    result = run_command("convert", f"input={hostile.folder}", *settings.split())
     # Unusable recordings are the user's mistake.
-    assert ended.status == 1 and "Traceback" not in ended.text
+    assert result.status == 1 and "Traceback" not in result.text
     assert {path.name for path in tmp_path.iterdir()} == {"voices", "out"}
-    written = {path for path in tree(tmp_path / "out") if not (tmp_path / "out" / path).is_dir()}
+    written = {path for path in list_tree(tmp_path / "out") if not (tmp_path / "out" / path).is_dir()}
     assert all(path.endswith((".wav", ".jsonl")) for path in written)
     for name in hostile.usable | hostile.useless | hostile.either:
         is_written = bool({str(Path(name).with_suffix(".wav")), f"{name}.wav"} & written)
-        assert is_written or (name not in hostile.usable and display_name(Path(name)) in ended.text), name
+        assert is_written or (name not in hostile.usable and display_name(Path(name)) in result.text), name
 
 
 NOT_TEXT = os.fsdecode(b"latin \xe9")
@@ -81,15 +81,15 @@ def test_folder_whose_name_is_not_printable(name, monkeypatch, tmp_path):
     folder.sound("a.wav", folder.usable, folder.fresh())
     folder.bytes(f"{name}.wav", folder.useless, b"")
     settings = "sample_rate=24k pitch=none content=spectral trainer.accelerator=cpu prepare_workers=0"
-    ended = command("prepare", f"audio='{folder.folder}'", *settings.split())
-    assert ended.status == 0 and "Traceback" not in ended.text, ended.text
+    result = run_command("prepare", f"audio='{folder.folder}'", *settings.split())
+    assert result.status == 0 and "Traceback" not in result.text, result.text
     [dataset] = (tmp_path / "datasets").iterdir()
     assert dataset.name == os.fsencode(name).decode("utf-8", "replace")
     make_voice(quick_config()).save(tmp_path / "anna.pth")
     settings = "voice=anna.pth output=out pitch=none trainer.accelerator=cpu num_workers=0"
-    ended = command("convert", f"input='{folder.folder}'", *settings.split())
-    assert ended.status == 1 and "Traceback" not in ended.text
-    assert "is empty (0 bytes)" in ended.text and (tmp_path / "out" / "a.wav").is_file()
+    result = run_command("convert", f"input='{folder.folder}'", *settings.split())
+    assert result.status == 1 and "Traceback" not in result.text
+    assert "is empty (0 bytes)" in result.text and (tmp_path / "out" / "a.wav").is_file()
 
 
 @pytest.mark.parametrize("kind", ["/dev/null", "/dev/zero", "pipe", "circle", "folder.wav", "voice.pth"])
@@ -106,7 +106,7 @@ def test_input_that_is_not_a_recording(name, settings, kind, monkeypatch, tmp_pa
     os.symlink("circle", "circle")
     os.mkdir("folder.wav")
     make_voice(quick_config()).save(tmp_path / "voice.pth")
-    ended = command(name, *settings.format(kind).split())
-    assert ended.status == 1 and "Traceback" not in ended.text
-    assert "Error: " in ended.text
+    result = run_command(name, *settings.format(kind).split())
+    assert result.status == 1 and "Traceback" not in result.text
+    assert "Error: " in result.text
     assert not list(Path("folder.wav").iterdir()) and not list(tmp_path.glob("out/*"))

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import tiny
 import torch
-from commanding import command, one_error, tree
+from commanding import list_tree, run_command, single_error
 from torch.utils.data import DataLoader, TensorDataset
 
 from rvc_lightning.data.manifest import HEADER_NAME, MANIFEST_NAME
@@ -95,16 +95,16 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("place", "value"), BROKEN, ids=str)
 def test_invalid_checkpoint_is_one_error(whole, folder, place, value):
     torch.save(changed(whole, place, value), "it.ckpt")
-    one_error(command("export", "checkpoint=it.ckpt"))
-    assert tree(folder) == {"it.ckpt"}
+    single_error(run_command("export", "checkpoint=it.ckpt"))
+    assert list_tree(folder) == {"it.ckpt"}
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/evil", "..", "", "a/b", "a\\b", "a\0b"])
 def test_voice_name_must_be_a_file_name(whole, folder, tmp_path, name):
     torch.save(changed(whole, (*VOICE, "name"), name), "it.ckpt")
-    assert "add name=NAME" in one_error(command("export", "checkpoint=it.ckpt"))
-    assert tree(tmp_path) == {"a", "a/b", "a/b/it.ckpt"}
-    assert command("export", "checkpoint=it.ckpt", "name=anna").status == 0
+    assert "add name=NAME" in single_error(run_command("export", "checkpoint=it.ckpt"))
+    assert list_tree(tmp_path) == {"a", "a/b", "a/b/it.ckpt"}
+    assert run_command("export", "checkpoint=it.ckpt", "name=anna").status == 0
     assert (folder / "voices" / "anna" / "anna.pth").is_file()
 
 
@@ -116,10 +116,10 @@ HEADERS = ['{"sample_rate": "x"}', "{}", "[]", "null", "{", "\x00", '{"sample_ra
 def test_invalid_dataset_is_one_error(folder, name, broken):
     tiny.write_tiny_dataset(folder)
     (folder / name).write_text(broken)
-    before = tree(folder)
+    before = list_tree(folder)
     settings = (
         "paths.dataset=. trainer.accelerator=cpu pretrained=none model=tiny sample_rate=24k_light hydra.run.dir=run"
     )
-    error = one_error(command("train", *settings.split(), "discriminator=tiny", "data.num_workers=0"))
+    error = single_error(run_command("train", *settings.split(), "discriminator=tiny", "data.num_workers=0"))
     assert name in error
-    assert {path for path in tree(folder) - before if not path.startswith("run")} <= {"voices"}
+    assert {path for path in list_tree(folder) - before if not path.startswith("run")} <= {"voices"}

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from commanding import command, one_error, tree
+from commanding import list_tree, run_command, single_error
 from hostile_recordings import speech_like
 from stubs import make_voice, quick_config
 
@@ -164,7 +164,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(("name", "arguments", "message"), WRONG, ids=[f"{name} {given}" for name, given, _ in WRONG])
 def test_one_line_and_nothing_written(folder, monkeypatch, name, arguments, message):
     monkeypatch.chdir(folder)
-    before = tree(folder)
-    error = one_error(command(name, *arguments.split()))
+    before = list_tree(folder)
+    error = single_error(run_command(name, *arguments.split()))
     assert re.search(message, error)
-    assert tree(folder) == before
+    assert list_tree(folder) == before

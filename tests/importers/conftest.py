@@ -1,7 +1,7 @@
 """Fixtures of the importer tests."""
 
 import pytest
-from configurations import composed
+from configurations import compose_config
 from peers import write_experiment
 from stubs import quick_config
 
@@ -16,7 +16,7 @@ def sizes():
 
 @pytest.fixture
 def discriminator():
-    return DiscriminatorConfig.from_values(plain(composed("discriminator=tiny").model.discriminator))
+    return DiscriminatorConfig.from_values(plain(compose_config("discriminator=tiny").model.discriminator))
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import shlex
 
 import pytest
-from commanding import command
-from configurations import composed
+from commanding import run_command
+from configurations import compose_config
 from peers import write_training_pair
 
 from rvc_lightning.config.values import plain
@@ -24,20 +24,20 @@ def working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def printed_overrides(ended):
+def printed_overrides(result):
     """Return the arguments of the train command that an import printed."""
-    assert (ended.status, "Traceback" in ended.text) == (0, False), ended.text
-    line = next(line for line in ended.text.splitlines() if line.startswith("continue with: "))
+    assert (result.status, "Traceback" in result.text) == (0, False), result.text
+    line = next(line for line in result.text.splitlines() if line.startswith("continue with: "))
     return shlex.split(line.removeprefix("continue with: python -m rvc_lightning.train "))
 
 
 def composed_sizes(overrides):
-    return SynthesizerConfig.from_values(plain(composed(*overrides).model)["synthesizer"])
+    return SynthesizerConfig.from_values(plain(compose_config(*overrides).model)["synthesizer"])
 
 
 def test_import_prints_the_command_that_continues(experiment, sizes, discriminator):
     write_training_pair(experiment, sizes, discriminator, epoch=7)
-    overrides = printed_overrides(command("importers", f"folder={experiment}"))
+    overrides = printed_overrides(run_command("importers", f"folder={experiment}"))
     expected = {"name=anna", "content=contentvec", "content.version=v2", "discriminator=tiny", "pretrained=files"}
     assert expected <= set(overrides)
     assert f"pretrained.generator={experiment / 'G_2333333.pth'}" in overrides
@@ -46,7 +46,7 @@ def test_import_prints_the_command_that_continues(experiment, sizes, discriminat
 
 
 def test_import_without_pair_starts_from_the_official_one(experiment, sizes):
-    overrides = printed_overrides(command("importers", f"folder={experiment}"))
+    overrides = printed_overrides(run_command("importers", f"folder={experiment}"))
     assert overrides[-1] == "pretrained=official"
     found = composed_sizes(overrides)
     assert (found.sample_rate, found.upsample_rates) == (sizes.sample_rate, sizes.upsample_rates)
@@ -55,15 +55,15 @@ def test_import_without_pair_starts_from_the_official_one(experiment, sizes):
 def test_printed_command_quotes_paths(experiment, sizes, discriminator):
     write_training_pair(experiment, sizes, discriminator, epoch=7)
     folder = experiment.rename(experiment.with_name("anna's [1], =é #"))
-    overrides = printed_overrides(command("importers", f"folder={folder}", "name=anna"))
-    config = composed(*overrides)
+    overrides = printed_overrides(run_command("importers", f"folder={folder}", "name=anna"))
+    config = compose_config(*overrides)
     assert config.pretrained.generator == str(folder / "G_2333333.pth")
 
 
 def test_printed_command_trains_from_the_pair(experiment, sizes, discriminator, tmp_path):
     write_training_pair(experiment, sizes, discriminator, epoch=7)
-    overrides = printed_overrides(command("importers", f"folder={experiment}"))
-    ended = command("train", *overrides, *SMALL)
-    assert ended.status == 0, ended.text
-    assert f"Starting from '{experiment / 'G_2333333.pth'}'" in ended.text
+    overrides = printed_overrides(run_command("importers", f"folder={experiment}"))
+    result = run_command("train", *overrides, *SMALL)
+    assert result.status == 0, result.text
+    assert f"Starting from '{experiment / 'G_2333333.pth'}'" in result.text
     assert (tmp_path / "voices" / "anna" / "anna.pth").is_file()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from golden import patch_draws
+from golden import patch_random
 from torch.testing import assert_close
 
 from rvc_lightning.errors import ConfigurationError
@@ -57,7 +57,7 @@ def test_missing_pitch_raises(config):
 
 
 def test_folding_weight_norm_keeps_the_waveform(config, monkeypatch):
-    patch_draws(monkeypatch, normal=0.5)
+    patch_random(monkeypatch, normal=0.5)
     synthesizer = Synthesizer(config)
     frames = torch.tensor([6])
     inputs = (torch.linspace(-1, 1, 6 * 768).view(1, 6, 768), frames, torch.full((1, 6), 40), torch.full((1, 6), 150.0))

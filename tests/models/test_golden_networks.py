@@ -4,7 +4,7 @@ import golden_rule
 import numpy as np
 import pytest
 import torch
-from golden import GOLDEN, patch_draws
+from golden import GOLDEN, patch_random
 from torch.testing import assert_close
 
 from rvc_lightning.audio.frames import frame_mask
@@ -89,7 +89,7 @@ def test_generator_and_source(case, no_noise):
 @pytest.mark.parametrize(("normal", "key"), [(0.0, "infer_out"), (1.0, "infer_noise_one_out")])
 def test_infer(case, monkeypatch, normal, key):
     synthesizer, data = case
-    patch_draws(monkeypatch, normal=normal)
+    patch_random(monkeypatch, normal=normal)
     inputs = (data["phone"], data["phone_lengths"], data["pitch"], data["pitchf"], data["sid"])
     close(synthesizer.infer(*(value[:1] for value in inputs)), data[key])
 
@@ -188,7 +188,7 @@ def test_source_is_float32_under_autocast(interpolation, no_noise):
 
 
 def test_harmonics_have_random_phases(monkeypatch):
-    patch_draws(monkeypatch)
+    patch_random(monkeypatch)
     fixed = HarmonicSource(8000, 80, 3).sines(torch.full((2, 5), 100.0))
     monkeypatch.setattr(torch, "rand", lambda *size, **kw: torch.linspace(0, 0.5, 6).view(*size))
     random = HarmonicSource(8000, 80, 3).sines(torch.full((2, 5), 100.0))
@@ -213,7 +213,7 @@ def test_training_pass_with_offsets(golden, monkeypatch):
     offset, data = golden.arrays("train_forward_offset"), golden.arrays("train_hifigan_40k")
     info = golden.table("train_hifigan_40k")["info"]
     synthesizer = fill_by_rule(Synthesizer(config_of(info)), info["seed_g"])
-    patch_draws(monkeypatch, normal=1.0)
+    patch_random(monkeypatch, normal=1.0)
     spec = LinearSpectrogram(2048, 400)(data["wave"].squeeze(1))[..., :40]
     spec = spec * frame_mask(data["spec_lengths"], 40).unsqueeze(1)
     code = synthesizer.speaker_code(data["sid"])
@@ -222,7 +222,7 @@ def test_training_pass_with_offsets(golden, monkeypatch):
     assert_close(sample(posterior), offset["enc_q_z_noise_one"], atol=1e-4, rtol=1e-5)
     assert isinstance(posterior, Gaussian)
 
-    patch_draws(monkeypatch, uniform=0.6)
+    patch_random(monkeypatch, uniform=0.6)
     output = synthesizer(
         data["phone"],
         data["phone_lengths"],

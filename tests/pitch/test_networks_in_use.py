@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from defaults import make_extraction
 from omegaconf import OmegaConf
-from stubs import StubContent, make_pitch_weights, make_voice, quick_config, steady_trainer
+from stubs import StubContent, cpu_trainer, make_pitch_weights, make_voice, quick_config
 
 from rvc_lightning import VoiceConverter
 from rvc_lightning.audio.encode import write_audio
@@ -39,7 +39,7 @@ def test_preparation_extracts_the_pitch_of_each_slice(network, tmp_path, precisi
         # Slice 1 needs no pitch.
         tasks.append(FeatureTask(str(tmp_path / f"{number}.wav"), seconds, None if number == 1 else f0, content))
     encoder = build_content_encoder("spectral")
-    extract_features(tasks, network, encoder, steady_trainer(precision=precision), make_extraction())
+    extract_features(tasks, network, encoder, cpu_trainer(precision=precision), make_extraction())
     assert not (tmp_path / "1-f0.npy").exists() and all(Path(task.content).exists() for task in tasks)
     for number in (0, 2):
         f0_hz = np.load(tmp_path / f"{number}-f0.npy")
@@ -50,9 +50,7 @@ def test_preparation_extracts_the_pitch_of_each_slice(network, tmp_path, precisi
 
 
 def test_conversion_uses_the_network(network, monkeypatch):
-    converter = VoiceConverter(
-        make_voice(quick_config()), content=StubContent(), pitch=network, trainer=steady_trainer()
-    )
+    converter = VoiceConverter(make_voice(quick_config()), content=StubContent(), pitch=network, trainer=cpu_trainer())
     contours, track = [], Fcpe.track
     monkeypatch.setattr(Fcpe, "track", lambda *inputs: contours.append(track(*inputs)) or contours[-1])
     audio, rate = converter.convert(noise(1.0), sample_rate=16000)

@@ -22,7 +22,7 @@ SMALL = {"n_mels": 16, "channels": 8, "n_blocks": 2, "bottleneck": 8}
 resolvers.register()
 
 
-def composed(folder, *overrides):
+def compose_config(folder, *overrides):
     """Compose a small run in a folder, on its corpus."""
     settings = [
         *(f"model.sizes.{name}={value}" for name, value in (SMALL | {"channels": 32, "bottleneck": 16}).items()),
@@ -38,11 +38,11 @@ def composed(folder, *overrides):
 @pytest.mark.slow
 def test_train_and_resume(tmp_path):
     make_corpus(tmp_path / "corpus")
-    assert train(composed(tmp_path)) < 0.5
+    assert train(compose_config(tmp_path)) < 0.5
     encoder = build_content_encoder("phonetic", path=str(tmp_path / "phonetic.pt"))
     assert encoder.dim == 56 and encoder(torch.zeros(1, 720), torch.tensor([720])).shape == (1, 2, 56)
     last = tmp_path / "checkpoints" / "last.ckpt"
-    train(composed(tmp_path, f"checkpoint={last}", "trainer.max_epochs=3"))
+    train(compose_config(tmp_path, f"checkpoint={last}", "trainer.max_epochs=3"))
     assert torch.load(last, weights_only=True)["epoch"] == 2
 
 
@@ -56,7 +56,7 @@ def test_hostile_checkpoint_runs_no_code(tmp_path):
     torch.save({"state_dict": Calling()}, tmp_path / "stranger.ckpt")
     for name, message in (("stranger", "would run code"), ("none", "checkpoint not found")):
         with pytest.raises(VoiceError, match=message):
-            train(composed(tmp_path, f"checkpoint={tmp_path / name}.ckpt"))
+            train(compose_config(tmp_path, f"checkpoint={tmp_path / name}.ckpt"))
     assert not (tmp_path / "ran").exists()
 
 
@@ -65,7 +65,7 @@ def test_interrupted_run_is_saved(tmp_path, monkeypatch):
     make_corpus(tmp_path / "corpus")
     monkeypatch.setattr(PhoneticTraining, "on_train_batch_end", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(SystemExit) as end:
-        train(composed(tmp_path))
+        train(compose_config(tmp_path))
     assert end.value.code == 128 + signal.SIGINT
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] > 0
 

@@ -16,7 +16,7 @@ PACKAGES = ("app", "importers", "live", "voice")
 
 
 @dataclass
-class Ended:
+class CommandResult:
     """Result of a command."""
 
     status: int
@@ -38,7 +38,7 @@ def decoded(written):
     return written.buffer.getvalue().decode()
 
 
-def command(name, *arguments):
+def run_command(name, *arguments):
     """Run `python -m rvc_lightning.NAME ARGUMENTS`; raise exceptions that the command does not handle."""
     module = importlib.import_module(f"rvc_lightning.{name}{'.__main__' * (name in PACKAGES)}")
     root, package = logging.getLogger(), logging.getLogger("rvc_lightning")
@@ -64,18 +64,18 @@ def command(name, *arguments):
         finally:
             root.handlers[:], _ = before[0], root.setLevel(before[1])
             package.setLevel(before[2])
-    return Ended(status, decoded(output), decoded(errors))
+    return CommandResult(status, decoded(output), decoded(errors))
 
 
-def one_error(ended):
+def single_error(result):
     """Return the error line of a command; fail unless there is exactly one, with exit status 1."""
-    assert "Traceback" not in ended.text
-    assert ended.status == 1, ended.text
-    errors = [line for line in ended.text.splitlines() if line.startswith("Error: ")]
-    assert len(errors) == 1 and ended.text.strip().splitlines()[-1] == errors[0], ended.text
+    assert "Traceback" not in result.text
+    assert result.status == 1, result.text
+    errors = [line for line in result.text.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1 and result.text.strip().splitlines()[-1] == errors[0], result.text
     return errors[0]
 
 
-def tree(folder):
+def list_tree(folder):
     """Return the relative paths of all entries below a folder."""
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}

@@ -36,7 +36,7 @@ SMALL_DISCRIMINATOR = [
 ]
 
 
-def composed(*overrides, command="train", run="unused"):
+def compose_config(*overrides, command="train", run="unused"):
     with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
         config = compose(command, overrides=[*overrides, f"paths.run={run}"] if command == "train" else [*overrides])
         return config

@@ -9,7 +9,7 @@ from pathlib import Path
 import golden_rule
 import soundfile
 import torch
-from stubs import StubContent, StubPitch, make_voice, quick_config, steady_trainer
+from stubs import StubContent, StubPitch, cpu_trainer, make_voice, quick_config
 
 from rvc_lightning import ConversionOptions, VoiceConverter
 from rvc_lightning.cli.command import errors_as_exit_status
@@ -17,14 +17,14 @@ from rvc_lightning.conversion.folder import convert_files
 from rvc_lightning.conversion.lengths import ChunkLengths
 
 
-def converter_of(lengths=None, **trainer):
-    parts = {"content": StubContent(), "pitch": StubPitch(), "trainer": steady_trainer(**trainer)}
+def make_converter(lengths=None, **trainer):
+    parts = {"content": StubContent(), "pitch": StubPitch(), "trainer": cpu_trainer(**trainer)}
     return VoiceConverter(make_voice(quick_config()), lengths=lengths, **parts)
 
 
 @errors_as_exit_status()
 def ranks(folder, strategy):
-    converter = converter_of(ChunkLengths(1, 1, 4, 5), devices=2, strategy=strategy)
+    converter = make_converter(ChunkLengths(1, 1, 4, 5), devices=2, strategy=strategy)
     convert_files(converter, folder / "in", folder / "out", ConversionOptions())
 
 
@@ -35,7 +35,7 @@ def long(folder, minutes):
             file.write(block)
     # Short chunks, so that their length makes little difference to the memory.
     convert_files(
-        converter_of(ChunkLengths(1, 1, 6, 8)),
+        make_converter(ChunkLengths(1, 1, 6, 8)),
         folder / "long.wav",
         folder / "long_out.wav",
         ConversionOptions(volume_envelope=0.5),

@@ -11,7 +11,7 @@ import pytest
 
 
 @contextmanager
-def limited(n_bytes):
+def limited_file_size(n_bytes):
     """Limit the size of the files of this process, which fails as a full disk does."""
     if sys.platform == "win32":
         pytest.skip("Windows has no limit of file sizes")
@@ -24,7 +24,7 @@ def limited(n_bytes):
 
 
 @contextmanager
-def mounted(folder, options):
+def mounted_tmpfs(folder, options):
     """Mount a file system in memory at `folder`."""
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True).returncode:

@@ -7,7 +7,7 @@ import numpy as np
 RATE = 16000
 
 
-def sung(hz, seconds=1.0):
+def gliding_tone(hz, seconds=1.0):
     """Return eight harmonics gliding around `hz`, [N] at 16 kHz."""
     time = np.arange(round(seconds * RATE)) / RATE
     cycles = np.cumsum(hz * (1 + 0.2 * np.sin(2 * np.pi * time))) / RATE

@@ -7,7 +7,7 @@ import torch
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
 
-def patch_draws(monkeypatch, *, normal=0.0, uniform=0.0):
+def patch_random(monkeypatch, *, normal=0.0, uniform=0.0):
     """Replace all random numbers by constants, as in the golden data."""
     monkeypatch.setattr(torch, "randn", lambda *size, **kw: torch.full(_size(size), normal, **kw))
     monkeypatch.setattr(torch, "rand", lambda *size, **kw: torch.full(_size(size), uniform, **kw))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import soundfile
-from configurations import composed
+from configurations import compose_config
 from states import assert_same
 
 from rvc_lightning import Voice, convert, prepare, train
@@ -87,7 +87,7 @@ class Prepare(FileCommand):
     def run(self, folder):
         dataset = (f"audio={self.recordings}", f"name={NAME}", f"paths.root={folder}", "sample_rate=24k_light")
         work = ("trainer.accelerator=cpu", f"prepare_workers={self.num_workers}", "preparation.batch_slices=2")
-        prepare.main.__wrapped__(composed(*dataset, *work, command="prepare"))
+        prepare.main.__wrapped__(compose_config(*dataset, *work, command="prepare"))
 
     def is_finished(self, folder, name):
         return name.endswith(".npy") or (folder / name).with_name("recording.json").is_file()
@@ -110,7 +110,7 @@ class Convert(FileCommand):
     def run(self, folder):
         files = (f"voice={self.voice}", f"input={self.recordings}", f"output={folder}/out", "index_rate=0")
         work = ("trainer.accelerator=cpu", f"num_workers={self.num_workers}", "batch_seconds=8")
-        convert.main.__wrapped__(composed(*files, *work, command="convert"))
+        convert.main.__wrapped__(compose_config(*files, *work, command="convert"))
 
     def is_finished(self, folder, name):
         entries = Journal(folder / "out" / JOURNAL_NAME).entries()
@@ -140,7 +140,7 @@ class Train:
         checkpoints = folder / "run" / "checkpoints"
         can_resume = checkpoints.is_dir() and any(checkpoints.glob("[!.]*.ckpt"))
         resume = [f"checkpoint={folder}/run"] if can_resume else []
-        train.main.__wrapped__(composed(*self.overrides(folder), *resume, run=str(folder / "run")))
+        train.main.__wrapped__(compose_config(*self.overrides(folder), *resume, run=str(folder / "run")))
 
     def overrides(self, folder):
         return (

@@ -3,7 +3,7 @@
 import golden_rule
 import numpy as np
 from lightning import Fabric
-from stubs import make_voice, quick_config, steady_trainer
+from stubs import cpu_trainer, make_voice, quick_config
 
 from rvc_lightning import ConversionOptions, VoiceConverter
 from rvc_lightning.audio.frames import CONTENT_SAMPLES, FRAME_SAMPLES, WINDOW_SAMPLES, content_frames
@@ -49,7 +49,7 @@ def converter(path="anna.pth"):
         raise VoiceError("'none.pth' does not exist")
     other = {"sample_rate": 16000, "upsample_rates": (20, 8), "upsample_kernel_sizes": (40, 16)}
     voice = make_voice(quick_config(**{} if path == "anna.pth" else other))
-    return VoiceConverter(voice, content=LocalContent(), pitch=LocalPitch(), trainer=steady_trainer())
+    return VoiceConverter(voice, content=LocalContent(), pitch=LocalPitch(), trainer=cpu_trainer())
 
 
 def engine(input_rate=16000, output_rate=RATE, load=converter, conversion=None, **live):

@@ -10,7 +10,7 @@ from rvc_lightning.models import Discriminator, Synthesizer
 from rvc_lightning.voice import rvc_format
 
 
-def stored(network):
+def file_weights(network):
     """Return the tensors of a network under the names of the file format."""
     if isinstance(network, Discriminator):
         return rvc_format.weights_for_file(network.state_dict())
@@ -22,7 +22,7 @@ def write_pretrained(folder, synthesizer, discriminator, **entries):
     torch.manual_seed(3)
     networks = {"G": Synthesizer(synthesizer), "D": Discriminator(discriminator)}
     for name, network in networks.items():
-        weights = {key: tensor.half() for key, tensor in stored(network).items()}
+        weights = {key: tensor.half() for key, tensor in file_weights(network).items()}
         torch.save({"model": weights} | entries, folder / f"{name}.pth")
     return folder / "G.pth", folder / "D.pth"
 
@@ -39,7 +39,7 @@ def write_training_pair(folder, synthesizer, discriminator, *, epoch, name="2333
                 parameter.grad = torch.randn_like(parameter)
             optimizer.step()
         content = {
-            "model": stored(network),
+            "model": file_weights(network),
             "iteration": epoch,
             "optimizer": optimizer.state_dict(),
             "learning_rate": 1e-4,

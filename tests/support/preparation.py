@@ -3,7 +3,7 @@
 import numpy as np
 import soundfile
 from defaults import make_extraction, make_recipe
-from stubs import steady_trainer
+from stubs import cpu_trainer
 
 from rvc_lightning.data.preparation import prepare
 
@@ -28,14 +28,14 @@ def run(audio, output, **changes):
     extraction = make_extraction(
         **{name: changes.pop(name) for name in ("num_workers", "batch_slices") if name in changes}
     )
-    return prepare(audio, output, make_recipe(**changes), trainer=steady_trainer(), extraction=extraction)
+    return prepare(audio, output, make_recipe(**changes), trainer=cpu_trainer(), extraction=extraction)
 
 
 def all_files(folder):
     return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def talk(seconds, seed=0):
+def speech_with_pauses(seconds, seed=0):
     """Speech with pauses."""
     audio = speech(seconds, seed=seed)
     time_seconds = np.arange(len(audio)) / RATE

@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import torch
-from golden import patch_draws
+from golden import patch_random
 from lightning import Callback
 from lightning.pytorch.strategies import DDPStrategy
 from pytest import MonkeyPatch
@@ -72,7 +72,7 @@ def train(dataset, output, strategy, callbacks=()):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    patch_draws(MonkeyPatch())
+    patch_random(MonkeyPatch())
     parser = ArgumentParser()
     parser.add_argument("dataset", type=Path)
     parser.add_argument("output", type=Path)

@@ -3,7 +3,7 @@
 from functools import partial
 
 import torch
-from configurations import composed
+from configurations import compose_config
 from defaults import make_data
 from lightning import Trainer
 from lightning.pytorch.callbacks import Checkpoint
@@ -30,14 +30,14 @@ METADATA = {
 }
 
 
-def trainer_for(**changes):
+def small_trainer(**changes):
     defaults = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     keeps = any(isinstance(callback, Checkpoint) for callback in changes.get("callbacks", ()))
     defaults |= {"max_epochs": 1, "num_sanity_val_steps": 0, "enable_checkpointing": keeps}
     return Trainer(**(defaults | {"use_distributed_sampler": False} | changes))
 
 
-def data_of(folder, **changes):
+def small_data(folder, **changes):
     settings = {"segment_frames": 8, "batch_size": 4, "num_workers": 0, "held_out": 0.2}
     return make_data(folder, **settings | changes)
 
@@ -71,7 +71,7 @@ def small_run(tmp_path, recordings, *overrides):
     if not any(override.startswith("callbacks=") for override in overrides):
         overrides = ("callbacks=default", *overrides)
     sizes = {"initial_channels": 16, "hidden_channels": 8, "latent_channels": 4, "filter_channels": 8, "n_layers": 1}
-    return composed(
+    return compose_config(
         "+experiment=quickstart",
         f'audio="{recordings}"',
         f"paths.root={tmp_path}",

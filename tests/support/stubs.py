@@ -38,7 +38,7 @@ class StubPitch(PitchExtractor):
         return golden_rule.stub_f0(len(wav16k) // 160 + 1).astype(np.float32)
 
 
-def steady_trainer(**changes):
+def cpu_trainer(**changes):
     quiet = {
         "logger": False,
         "enable_checkpointing": False,

@@ -6,12 +6,12 @@ from golden import GOLDEN
 VOICES = sorted((GOLDEN / "voices").glob("*.pth"))
 
 
-def raw(path):
+def read_entries(path):
     """Read the entries of a voice file."""
     return torch.load(path, weights_only=True)
 
 
-def parametrized(weights):
+def with_parametrizations(weights):
     """Return stored weights under the names of newer torch."""
     spellings = (("weight_g", "parametrizations.weight.original0"), ("weight_v", "parametrizations.weight.original1"))
     renamed = dict(weights)

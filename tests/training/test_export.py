@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from commanding import command
-from runs import data_of, trainer_for
+from commanding import run_command
+from runs import small_data, small_trainer
 
 from rvc_lightning import Voice
 from rvc_lightning.retrieval.discovery import find_index
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 def test_replaced_voice_is_reported_and_kept(make_module, dataset, tmp_path, caplog):
     caplog.set_level("INFO", "rvc_lightning.training.export")
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
-    trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
+    small_trainer(callbacks=[keep]).fit(make_module(), small_data(dataset))
 
     def export():
         caplog.clear()
@@ -52,14 +52,14 @@ def test_replaced_voice_is_reported_and_kept(make_module, dataset, tmp_path, cap
 
 def test_best_checkpoint_of_a_run_folder_is_exported(make_module, dataset, tmp_path, monkeypatch):
     keep = LastCheckpoint(str(tmp_path / "run" / "checkpoints"), every_n_epochs=1)
-    trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
+    small_trainer(callbacks=[keep]).fit(make_module(), small_data(dataset))
     monkeypatch.chdir(tmp_path)
-    done = command("export", "checkpoint=run", f"dataset={dataset}")
-    assert done.status == 0, done.text
-    assert f"Checkpoint: run/checkpoints/{keep.path.name}" in done.text
+    result = run_command("export", "checkpoint=run", f"dataset={dataset}")
+    assert result.status == 0, result.text
+    assert f"Checkpoint: run/checkpoints/{keep.path.name}" in result.text
     Path(keep.path).rename(tmp_path / "run" / "checkpoints" / "best.ckpt")
-    done = command("export", "checkpoint=run", "pair=pair")
-    assert done.status == 0 and "Checkpoint: run/checkpoints/best.ckpt" in done.text, done.text
+    result = run_command("export", "checkpoint=run", "pair=pair")
+    assert result.status == 0 and "Checkpoint: run/checkpoints/best.ckpt" in result.text, result.text
     assert sorted(path.name for path in (tmp_path / "pair").iterdir()) == ["D.pth", "G.pth"]
-    done = command("export", "checkpoint=voices")
-    assert done.status == 1 and "no readable checkpoint in 'voices'" in done.text, done.text
+    result = run_command("export", "checkpoint=voices")
+    assert result.status == 1 and "no readable checkpoint in 'voices'" in result.text, result.text

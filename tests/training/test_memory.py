@@ -6,7 +6,7 @@ from itertools import chain, islice
 
 import pytest
 import torch
-from configurations import composed
+from configurations import compose_config
 from lightning import Callback
 from runs import Repeated, noise_batch
 from tiny import SGD, tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
@@ -93,7 +93,7 @@ def test_batches_do_not_exceed_the_limit_of_frames():
     assert all(batch.f0_hz.numel() <= 50 for batch in batches)
     assert [len(batch.ids) for batch in StepCollator(batch_size=4, max_frames=5)(items)] == [1] * 6
     with pytest.raises(ConfigurationError, match="max_batch_frames=0"):
-        instantiate(composed("data.max_batch_frames=0").data, "data")
+        instantiate(compose_config("data.max_batch_frames=0").data, "data")
 
 
 # ------------------------------------------------------------------ activations
@@ -166,7 +166,7 @@ def test_copy_recomputes_its_own_activations():
 
 
 def test_unknown_part_is_rejected():
-    config = composed("model.checkpoint_activations=some")
+    config = compose_config("model.checkpoint_activations=some")
     header = DatasetHeader(config.model.synthesizer.sample_rate, {}, {"dim": 768})
     with pytest.raises(ConfigurationError, match="none, generator, all"):
         build_module(config, header, {})

@@ -41,7 +41,7 @@ def golden_step(request, golden):
     for network, seed in ((module.synthesizer, info["seed_g"]), (module.discriminator, info["seed_d"])):
         network.load_state_dict(
             {
-                name: torch.from_numpy(golden_rule.weight(stored(name, module), tensor.shape, seed))
+                name: torch.from_numpy(golden_rule.weight(stored_name(name, module), tensor.shape, seed))
                 for name, tensor in network.state_dict().items()
             }
         )
@@ -65,14 +65,14 @@ def content_as_stored(monkeypatch):
     )
 
 
-def stored(name, module):
+def stored_name(name, module):
     vocoder, _ = rvc_format.vocoder_of(module.synthesizer.config)
     return rvc_format.name_in_file(name, vocoder=vocoder)
 
 
 def norms(network, module):
     return {
-        stored(name, module): float(parameter.grad.norm())
+        stored_name(name, module): float(parameter.grad.norm())
         for name, parameter in network.named_parameters()
         if parameter.grad is not None
     }
@@ -112,7 +112,7 @@ def test_losses_and_gradients_before_the_discriminator_steps(golden, golden_step
     gradients = golden.arrays("train_hifigan_40k_grads")
     largest = max(float(gradient.abs().max()) for gradient in gradients.values())
     for name, parameter in module.synthesizer.named_parameters():
-        expected = gradients[f"grad.{stored(name, module)}"]
+        expected = gradients[f"grad.{stored_name(name, module)}"]
         torch.testing.assert_close(parameter.grad, expected, atol=1e-3 * largest, rtol=0)
 
 

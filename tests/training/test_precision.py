@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 import torch
-from configurations import composed
-from golden import patch_draws
+from configurations import compose_config
+from golden import patch_random
 from runs import Repeated, noise_batch
 from tiny import HOP, SYNTHESIZER, tiny_module, tiny_trainer
 
@@ -68,7 +68,7 @@ def test_losses_spectra_and_phase_are_float32_under_autocast(monkeypatch):
 
 
 def test_phase_is_float32_under_autocast(monkeypatch):
-    patch_draws(monkeypatch)
+    patch_random(monkeypatch)
     source, f0_hz = HarmonicSource(24000, HOP), torch.full((1, 1000), 220.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         under_autocast = source.sines(f0_hz)
@@ -77,12 +77,12 @@ def test_phase_is_float32_under_autocast(monkeypatch):
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true"])
 def test_precisions_reach_lightning(precision, tmp_path):
-    config = composed(f"precision={precision}", "trainer.accelerator=cpu", run=str(tmp_path))
+    config = compose_config(f"precision={precision}", "trainer.accelerator=cpu", run=str(tmp_path))
     assert build_trainer(config).precision == precision
 
 
 def test_16_mixed_scales_by_itself_and_is_bf16_on_a_cpu(tmp_path):
-    config = composed("precision=16-mixed", "trainer.accelerator=cpu", run=str(tmp_path))
+    config = compose_config("precision=16-mixed", "trainer.accelerator=cpu", run=str(tmp_path))
     assert (config.trainer.precision, config.optimizer.fused) == ("16-mixed", False)
     with pytest.warns(UserWarning, match="fp16 is not supported on CPU"):
         assert build_trainer(config).precision == "bf16-mixed"
@@ -91,18 +91,20 @@ def test_16_mixed_scales_by_itself_and_is_bf16_on_a_cpu(tmp_path):
 @pytest.mark.parametrize("precision", ["9", "16-true", "bf16-true", "transformer-engine", "half"])
 def test_other_precisions_are_rejected_with_the_choices(precision, tmp_path):
     with pytest.raises(ConfigurationError, match="32-true, bf16-mixed, 16-mixed, 64-true"):
-        build_trainer(composed(f"trainer.precision={precision}", run=str(tmp_path)))
+        build_trainer(compose_config(f"trainer.precision={precision}", run=str(tmp_path)))
 
 
 def test_torch_is_set_up_by_configuration(monkeypatch):
     before, benchmark = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
     try:
-        set_up_torch(composed("platform.float32_matmul_precision=high", "+platform.backends.cudnn.benchmark=true"))
+        set_up_torch(
+            compose_config("platform.float32_matmul_precision=high", "+platform.backends.cudnn.benchmark=true")
+        )
         assert torch.get_float32_matmul_precision() == "high" and torch.backends.cudnn.benchmark
     finally:
         torch.set_float32_matmul_precision(before)
         torch.backends.cudnn.benchmark = benchmark
     with pytest.raises(ConfigurationError, match="highest"):
-        set_up_torch(composed("platform.float32_matmul_precision=best"))
+        set_up_torch(compose_config("platform.float32_matmul_precision=best"))
     with pytest.raises(ConfigurationError, match=r"cudnn\.benchmrk"):
-        set_up_torch(composed("+platform.backends.cudnn.benchmrk=true"))
+        set_up_torch(compose_config("+platform.backends.cudnn.benchmrk=true"))

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from configurations import composed, header_for
+from configurations import compose_config, header_for
 from omegaconf import OmegaConf
 from peers import write_pretrained
 from runs import run_training, small_run
@@ -180,7 +180,7 @@ def test_no_pretrained_networks():
 
 
 def test_shipped_base_voice_is_small_and_fits_the_quickstart(tmp_path):
-    config = composed("+experiment=quickstart", run=str(tmp_path))
+    config = compose_config("+experiment=quickstart", run=str(tmp_path))
     folder = ASSETS / "base"
     assert sum(path.stat().st_size for path in folder.glob("*.pth")) <= LARGEST_BYTES
     assert (folder / "README.md").is_file()
@@ -208,7 +208,7 @@ def test_run_can_be_exported_as_a_pair_for_other_runs(tmp_path, recordings):
     typed = shlex.split(pair_command(pair, read_metadata(checkpoint)))
     assert typed[:4] == ["python", "-m", "rvc_lightning.train", "audio=FOLDER"]
     assert {"sample_rate=24k_light", "discriminator=small", "content=phonetic"} <= {*typed}
-    again = composed(*typed[3:], run=str(tmp_path / "next"))
+    again = compose_config(*typed[3:], run=str(tmp_path / "next"))
     header = header_for(again, content={"dim": 256})
     pretrained = read_start(again).pretrained
     pretrained.load_into(build_module(again, header, {}, min_speaker_rows=pretrained.speaker_count))
@@ -239,7 +239,7 @@ def test_run_can_be_exported_as_a_pair_for_other_runs(tmp_path, recordings):
 )
 def test_command_for_a_pair_uses_named_choices(tmp_path, overrides, expected):
     overrides = [override.replace("discriminator.", "model.discriminator.") for override in overrides]
-    config = composed(*overrides, run=str(tmp_path))
+    config = compose_config(*overrides, run=str(tmp_path))
     sizes = {name: OmegaConf.to_container(config.model[name]) for name in ("synthesizer", "discriminator")}
     content = {"name": config.content.name, "options": {"version": config.content.get("version")}}
     saved = {**sizes, "voice": {"content": content}}
@@ -266,7 +266,7 @@ def test_diverged_pair_is_not_written(tmp_path, recordings):
     [("model=full", "model="), ("content=spectral", "content="), ("sample_rate=40k", "sample_rate=")],
 )
 def test_mismatch_is_reported_before_preparation(tmp_path, override, setting):
-    config = composed("+experiment=quickstart", override, f"paths.root={tmp_path}", run=str(tmp_path / "run"))
+    config = compose_config("+experiment=quickstart", override, f"paths.root={tmp_path}", run=str(tmp_path / "run"))
     with pytest.raises(VoiceError, match=rf"G\.pth' does not match .*change .*{setting}.*pretrained=none"):
         workflow.train(config)
     assert {path.name for path in tmp_path.rglob("*")} <= {"run", LOCK_NAME}

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from runs import data_of, trainer_for
+from runs import small_data, small_trainer
 
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
@@ -22,12 +22,12 @@ def saved(make_module, dataset, folder):
     """Path of a checkpoint after one epoch, written once."""
     path = folder / "last.ckpt"
     if not path.exists():
-        trainer_for(callbacks=[LastCheckpoint(str(folder))]).fit(make_module(), data_of(dataset))
+        small_trainer(callbacks=[LastCheckpoint(str(folder))]).fit(make_module(), small_data(dataset))
     return path
 
 
 def check(path, content, module):
-    check_resumable(path, without_values(content), module, trainer_for(callbacks=[LastCheckpoint(str(path.parent))]))
+    check_resumable(path, without_values(content), module, small_trainer(callbacks=[LastCheckpoint(str(path.parent))]))
 
 
 def drop(content, *keys):
@@ -98,7 +98,7 @@ def test_damaged_checkpoint_is_rejected_when_it_is_read(saved, tmp_path, alter):
 def test_fewer_epochs_than_completed_are_rejected(saved, make_module):
     content = without_values(read_checkpoint(saved) | {"epoch": 5})
     with pytest.raises(VoiceError, match=r"completed 5 epochs, and trainer\.max_epochs=1: choose more"):
-        check_resumable(saved, content, make_module(), trainer_for(max_epochs=1))
+        check_resumable(saved, content, make_module(), small_trainer(max_epochs=1))
 
 
 def test_checkpoint_of_other_networks_is_rejected_with_the_difference(saved, make_module):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from configurations import composed
-from golden import patch_draws
+from configurations import compose_config
+from golden import patch_random
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from ranks import GLOBAL_BATCH, N_BATCHES
@@ -45,7 +45,7 @@ def trained(tmp_path_factory):
     """Return a reader of the checkpoints of one device and of two ranks, after one and two epochs."""
     folder = write_tiny_dataset(tmp_path_factory.mktemp("ranks"))
     with pytest.MonkeyPatch.context() as patch:
-        patch_draws(patch)
+        patch_random(patch)
         for name, epochs, start in (("one", 1, None), ("one_second", 2, folder / "one.ckpt")):
             trainer = tiny_trainer(max_epochs=epochs)
             data = tiny_data(folder, batch_size=GLOBAL_BATCH, accumulate_grad_batches=N_BATCHES)
@@ -90,10 +90,10 @@ def test_error_on_one_rank_ends_all(tmp_path):
 @pytest.mark.parametrize(("choice", "kind"), ALL.items())
 def test_strategies_reach_lightning_and_one_device_needs_none(tmp_path, choice, kind):
     run = {"run": str(tmp_path)}
-    config = composed(f"strategy={choice}", *SEVERAL, **run)
+    config = compose_config(f"strategy={choice}", *SEVERAL, **run)
     assert build_trainer(config).world_size == 2
     assert isinstance(build_trainer(config).strategy, kind)
-    one = build_trainer(composed(f"strategy={choice}", "trainer.accelerator=cpu", **run))
+    one = build_trainer(compose_config(f"strategy={choice}", "trainer.accelerator=cpu", **run))
     assert isinstance(one.strategy, SingleDeviceStrategy)
     # Features are found on all of the run's ranks, whatever the strategy, or on a single one.
     predictor = build_preparing_trainer(config)
@@ -101,15 +101,15 @@ def test_strategies_reach_lightning_and_one_device_needs_none(tmp_path, choice, 
     spawned = isinstance(predictor.strategy.launcher, _MultiProcessingLauncher)
     assert spawned == (choice == "ddp_spawn")
     predictor = build_preparing_trainer(
-        composed(f"strategy={choice}", *SEVERAL, "preparation.all_devices=false", **run)
+        compose_config(f"strategy={choice}", *SEVERAL, "preparation.all_devices=false", **run)
     )
     assert isinstance(predictor.strategy, SingleDeviceStrategy) and predictor.world_size == 1
 
 
 def test_one_device_starts_no_process_group(tmp_path):
     write_tiny_dataset(tmp_path)
-    trainer = build_trainer(composed("strategy=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=1", "logger=none",
-                                     "callbacks=none", run=str(tmp_path)))  # fmt: skip
+    settings = ("strategy=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=1", "logger=none", "callbacks=none")
+    trainer = build_trainer(compose_config(*settings, run=str(tmp_path)))
     trainer.fit(tiny_module(), tiny_data(tmp_path))
     assert trainer.global_step > 0 and not torch.distributed.is_initialized()
 
@@ -124,14 +124,14 @@ def test_one_device_starts_no_process_group(tmp_path):
 )
 def test_contradicting_settings_are_rejected(overrides, message):
     with pytest.raises(ConfigurationError, match=message):
-        build_trainer(composed(*SEVERAL, *overrides))
+        build_trainer(compose_config(*SEVERAL, *overrides))
 
 
 def test_sweep_starts_its_ranks_itself(monkeypatch):
     monkeypatch.setattr(building, "is_sweep", lambda: True)
     with pytest.raises(ConfigurationError, match="submitit_slurm"):
-        build_trainer(composed(*SEVERAL, "strategy=ddp"))
-    build_trainer(composed(*SEVERAL, "strategy=ddp_spawn"))
+        build_trainer(compose_config(*SEVERAL, "strategy=ddp"))
+    build_trainer(compose_config(*SEVERAL, "strategy=ddp_spawn"))
 
 
 def test_fewer_devices_than_processes_are_rejected(monkeypatch):
@@ -140,8 +140,8 @@ def test_fewer_devices_than_processes_are_rejected(monkeypatch):
     for name, value in (started | {"GROUP_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match="torchrun has started 2 processes"):
-        build_trainer(composed("trainer.accelerator=cpu"))
-    assert build_trainer(composed(*SEVERAL, "strategy=ddp")).world_size == 2
+        build_trainer(compose_config("trainer.accelerator=cpu"))
+    assert build_trainer(compose_config(*SEVERAL, "strategy=ddp")).world_size == 2
 
 
 def test_module_can_be_sent_to_a_spawned_process():

@@ -15,7 +15,7 @@ from defaults import make_index_config
 from lightning import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from runs import HOP, METADATA, data_of, run_training, small_run, trainer_for
+from runs import HOP, METADATA, run_training, small_data, small_run, small_trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tiny import training_config
@@ -45,7 +45,9 @@ def test_short_epochs_log_throughput_and_gradient_norms(make_module, dataset, tm
     """Epochs of two steps, and ten steps between two points of the curves."""
     logger, speed = CSVLogger(tmp_path, name="", version=""), Throughput(every_n_steps=10)
     module = make_module(grad_norm_every_n_steps=20)
-    trainer_for(max_epochs=10, callbacks=[speed], logger=logger, log_every_n_steps=10).fit(module, data_of(dataset))
+    small_trainer(max_epochs=10, callbacks=[speed], logger=logger, log_every_n_steps=10).fit(
+        module, small_data(dataset)
+    )
     with (tmp_path / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     for name, expected in (("throughput/seconds_per_step", ["9", "19"]), ("grad_norm/generator", ["19"])):
@@ -59,8 +61,8 @@ def test_step_limit_includes_steps_before_a_resume(make_module, dataset, tmp_pat
     for limit, expected in ((first, first), (5, 5), (5, 5)):
         module = make_module()
         last = keep.path if keep.path.exists() else None
-        trainer = trainer_for(max_epochs=9, callbacks=[StepLimit(limit), keep])
-        trainer.fit(module, data_of(dataset), ckpt_path=last, weights_only=True)
+        trainer = small_trainer(max_epochs=9, callbacks=[StepLimit(limit), keep])
+        trainer.fit(module, small_data(dataset), ckpt_path=last, weights_only=True)
         assert module.optimizer_steps == expected
 
 
@@ -90,7 +92,7 @@ class Steps(torch.utils.data.Dataset):
 
 def run_steps(module, steps, **changes):
     loader = torch.utils.data.DataLoader(Steps(steps), batch_size=None)
-    trainer_for(limit_val_batches=0, **changes).fit(module, loader)
+    small_trainer(limit_val_batches=0, **changes).fit(module, loader)
     return module
 
 
@@ -212,8 +214,8 @@ def test_crops_of_content_pitch_and_waveform_are_aligned(make_module):
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
 def test_other_precisions_train(make_module, dataset, precision):
     module = make_module()
-    trainer = trainer_for(precision=precision)
-    trainer.fit(module, data_of(dataset))
+    trainer = small_trainer(precision=precision)
+    trainer.fit(module, small_data(dataset))
     assert all(parameter.isfinite().all() for parameter in module.parameters())
     assert float(trainer.callback_metrics["val/mel"]) > 0
 
@@ -226,9 +228,11 @@ def test_learning_rate_decays_once_per_epoch_across_a_resume(make_module, datase
             rates.append((trainer.current_epoch, batch_idx, trainer.optimizers[0].param_groups[0]["lr"]))
 
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
-    trainer_for(max_epochs=2, callbacks=[keep, Watch()]).fit(make_module(), data_of(dataset))
+    small_trainer(max_epochs=2, callbacks=[keep, Watch()]).fit(make_module(), small_data(dataset))
     module = make_module()
-    trainer_for(max_epochs=4, callbacks=[Watch()]).fit(module, data_of(dataset), ckpt_path=keep.path, weights_only=True)
+    small_trainer(max_epochs=4, callbacks=[Watch()]).fit(
+        module, small_data(dataset), ckpt_path=keep.path, weights_only=True
+    )
     per_epoch = len(rates) // 4
     assert rates == [(epoch, index, 1e-3 * 0.5**epoch) for epoch in range(4) for index in range(per_epoch)]
     assert module.optimizer_steps == 4 * per_epoch
@@ -249,17 +253,19 @@ def test_run_stopped_by_a_signal_resumes_with_the_next_batch(make_module, datase
                 os.kill(os.getpid(), signal.SIGTERM)
 
     settings = {"batch_size": 2, "held_out": 0.0}
-    trainer_for(max_epochs=2, callbacks=[Watch()]).fit(make_module(), data_of(dataset, **settings))
+    small_trainer(max_epochs=2, callbacks=[Watch()]).fit(make_module(), small_data(dataset, **settings))
     whole, seen[:] = list(seen), []
     assert len(whole) == 12
 
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=10)
     with pytest.raises(TrainingStopped, match=r"SIGTERM.*last\.ckpt"):
-        trainer_for(max_epochs=2, callbacks=[Watch(kill_at), keep]).fit(make_module(), data_of(dataset, **settings))
+        small_trainer(max_epochs=2, callbacks=[Watch(kill_at), keep]).fit(
+            make_module(), small_data(dataset, **settings)
+        )
     assert len(seen) == kill_at
     module = make_module()
-    trainer_for(max_epochs=2, callbacks=[Watch(), keep]).fit(
-        module, data_of(dataset, **settings), ckpt_path=keep.path, weights_only=True
+    small_trainer(max_epochs=2, callbacks=[Watch(), keep]).fit(
+        module, small_data(dataset, **settings), ckpt_path=keep.path, weights_only=True
     )
     assert seen == whole
     assert module.optimizer_steps == 12
@@ -269,7 +275,7 @@ def test_run_stopped_by_a_signal_resumes_with_the_next_batch(make_module, datase
 def test_checkpoint_becomes_a_voice(make_module, dataset, tmp_path):
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
     module = make_module()
-    trainer_for(callbacks=[keep]).fit(module, data_of(dataset))
+    small_trainer(callbacks=[keep]).fit(module, small_data(dataset))
     exported = export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset)
     assert exported.index.is_file()
     content = torch.load(exported.voice, weights_only=True)
@@ -305,7 +311,7 @@ def assert_the_same_voice_is_loaded(checkpoint, voice, run):
 
 def test_index_is_exported_once_and_alone(make_module, dataset, tmp_path):
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
-    trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
+    small_trainer(callbacks=[keep]).fit(make_module(), small_data(dataset))
     exported = export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset)
     assert IndexOrigin.read(exported.index).features == Voice.load(exported.voice).training_info[FEATURES_KEY]
     written = exported.index.stat().st_ino
@@ -326,7 +332,7 @@ def test_diverged_checkpoint_is_not_exported(make_module, dataset, tmp_path):
     """Other tools do not detect overflow in half precision."""
     keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
     module = make_module()
-    trainer_for(callbacks=[keep]).fit(module, data_of(dataset))
+    small_trainer(callbacks=[keep]).fit(module, small_data(dataset))
     content = torch.load(keep.path, weights_only=True)
     content["state_dict"]["synthesizer.speaker_embedding.weight"][0, 0] = 1e6
     torch.save(content, keep.path)

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from configurations import SMALL_DISCRIMINATOR, composed
+from configurations import SMALL_DISCRIMINATOR, compose_config
 from defaults import make_data
 from runs import run_training, small_run
 from tiny import training_config
@@ -92,7 +92,7 @@ def test_contradiction_is_rejected_before_preparation(tmp_path, recordings, over
 
 
 def test_refinegan_experiment_sets_generator_discriminator_and_losses():
-    model = composed("+experiment=refinegan").model
+    model = compose_config("+experiment=refinegan").model
     assert (model.synthesizer.generator, model.mel_loss) == ("refinegan", "multi_scale")
     assert model.loss_weights.mel == 15 and len(model.discriminator.resolutions) == 3
 

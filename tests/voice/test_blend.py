@@ -4,7 +4,7 @@ import pytest
 import torch
 from golden import GOLDEN
 from stubs import make_voice, quick_config
-from voices import parametrized, raw
+from voices import read_entries, with_parametrizations
 
 from rvc_lightning import Voice
 from rvc_lightning.errors import ConfigurationError, VoiceError
@@ -13,11 +13,11 @@ from rvc_lightning.voice.layouts import convert_layout
 
 
 def test_blend_matches_applio():
-    content = raw(GOLDEN / "voices/v2_f0_40k_hifigan.pth")
+    content = read_entries(GOLDEN / "voices/v2_f0_40k_hifigan.pth")
     first = Voice.from_file_content(content)
     halved = {name: (tensor.float() / 2).half() for name, tensor in content["weight"].items()}
     second = Voice.from_file_content(content | {"weight": halved})
-    expected = raw(GOLDEN / "voices/v2_f0_40k_blend.pth")
+    expected = read_entries(GOLDEN / "voices/v2_f0_40k_blend.pth")
     mixed = blend(first, second, 0.3, "mixed")
     assert mixed.weights.keys() == expected["weight"].keys()
     for name, tensor in expected["weight"].items():
@@ -37,7 +37,7 @@ def test_blend_truncates_the_speaker_table(voices, tmp_path):
 
 def test_blend_accepts_both_spellings_of_weight_norm(voices):
     first, second = (Voice.load(path) for path in voices)
-    renamed = parametrized(second.weights)
+    renamed = with_parametrizations(second.weights)
     other = Voice(second.config, renamed, second.information)
     mixed, same = (blend(first, voice, 0.5, "a").weights for voice in (other, second))
     assert all(torch.equal(mixed[name], tensor) for name, tensor in same.items())

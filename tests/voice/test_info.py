@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from stubs import make_voice, quick_config
-from voices import VOICES, parametrized, raw
+from voices import VOICES, read_entries, with_parametrizations
 
 from rvc_lightning.retrieval.index import build_index, save_index
 from rvc_lightning.voice.info import read_voice_info
@@ -13,7 +13,7 @@ from rvc_lightning.voice.info import read_voice_info
 @pytest.mark.parametrize("path", VOICES, ids=lambda path: path.stem)
 def test_info_of_golden_voices(path):
     info = read_voice_info(path)
-    content = raw(path)
+    content = read_entries(path)
     assert info.values == sum(tensor.numel() for tensor in content["weight"].values())
     assert (info.sample_rate, info.version) == (content["config"][-1], content.get("version", "v1"))
     assert (info.generator, info.pitch_guided) == (content.get("vocoder", "HiFi-GAN"), bool(content["f0"]))
@@ -23,8 +23,11 @@ def test_info_of_golden_voices(path):
 
 
 def test_unusual_properties_are_listed(voices, tmp_path):
-    content = raw(voices[0])
-    content |= {"sr": "48k", "weight": parametrized({name: t.float() for name, t in content["weight"].items()})}
+    content = read_entries(voices[0])
+    content |= {
+        "sr": "48k",
+        "weight": with_parametrizations({name: t.float() for name, t in content["weight"].items()}),
+    }
     content["config"][-3] = 109
     content["weight"]["emb_g.weight"] += 1
     del content["embedder_model"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from stubs import make_voice, quick_config
-from voices import VOICES, parametrized, raw
+from voices import VOICES, read_entries, with_parametrizations
 
 from rvc_lightning import Voice
 from rvc_lightning.errors import VoiceError
@@ -13,8 +13,8 @@ from rvc_lightning.voice.layouts import convert_layout, in_layout
 @pytest.mark.slow
 @pytest.mark.parametrize("path", VOICES, ids=lambda path: path.stem)
 def test_convert_to_applio_and_back_to_webui(path, tmp_path):
-    before = raw(path)
-    applio = raw(convert_layout(path, tmp_path / "applio.pth", "applio"))
+    before = read_entries(path)
+    applio = read_entries(convert_layout(path, tmp_path / "applio.pth", "applio"))
     assert (applio["sr"], applio["f0"]) == (before["config"][-1], bool(before["f0"]))
     assert applio["vocoder"] == before.get("vocoder", "HiFi-GAN")
     assert applio["version"] == before.get("version", "v1")
@@ -24,7 +24,7 @@ def test_convert_to_applio_and_back_to_webui(path, tmp_path):
         with pytest.raises(VoiceError, match="but the WebUI supports only HiFi-GAN; train a voice for it"):
             convert_layout(tmp_path / "applio.pth", tmp_path / "webui.pth", "webui")
         return
-    webui = raw(convert_layout(tmp_path / "applio.pth", tmp_path / "webui.pth", "webui"))
+    webui = read_entries(convert_layout(tmp_path / "applio.pth", tmp_path / "webui.pth", "webui"))
     assert webui["sr"] == f"{before['config'][-1] // 1000}k" and type(webui["f0"]) is int
     assert isinstance(webui["info"], str)
     for content in (applio, webui):
@@ -35,7 +35,7 @@ def test_convert_to_applio_and_back_to_webui(path, tmp_path):
 
 def test_unknown_entries_are_kept_and_names_normalized(voices):
     voice = Voice.load(voices[0])
-    odd = Voice(voice.config, parametrized(voice.weights), voice.information | {"future": "value"})
+    odd = Voice(voice.config, with_parametrizations(voice.weights), voice.information | {"future": "value"})
     normal = in_layout(odd, "webui", "a")
     assert normal.weights.keys() == voice.weights.keys()
     assert normal.information["future"] == "value"

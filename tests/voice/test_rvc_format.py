@@ -3,7 +3,7 @@
 import pytest
 import torch
 from golden import GOLDEN
-from voices import VOICES, parametrized, raw
+from voices import VOICES, read_entries, with_parametrizations
 
 from rvc_lightning import Voice
 from rvc_lightning.errors import VoiceError
@@ -14,7 +14,7 @@ from rvc_lightning.voice import rvc_format
 
 @pytest.mark.parametrize("path", VOICES, ids=lambda path: path.stem)
 def test_names_round_trip(path):
-    stored, voice = raw(path)["weight"], Voice.load(path)
+    stored, voice = read_entries(path)["weight"], Voice.load(path)
     ours = rvc_format.weights_from_file(stored)
     back = rvc_format.weights_for_file(ours, voice.config)
     assert back.keys() == stored.keys()
@@ -24,8 +24,8 @@ def test_names_round_trip(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", VOICES, ids=lambda path: path.stem)
 def test_parametrized_weight_norm_is_read(path):
-    stored = raw(path)
-    stored["weight"] = parametrized(stored["weight"])
+    stored = read_entries(path)
+    stored["weight"] = with_parametrizations(stored["weight"])
     state = Voice.from_file_content(stored).synthesizer.state_dict()
     expected = Voice.load(path).synthesizer.state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
@@ -34,7 +34,7 @@ def test_parametrized_weight_norm_is_read(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", VOICES, ids=lambda path: path.stem)
 def test_export_has_the_names_shapes_and_entries_of_the_file(path):
-    stored = raw(path)
+    stored = read_entries(path)
     config = Voice.load(path).config
     exported = Voice.from_synthesizer(config, Synthesizer(config).state_dict(), {})
     shapes = {name: tensor.shape for name, tensor in stored["weight"].items()}
@@ -51,19 +51,19 @@ def test_every_generator_has_a_name_in_files():
 
 @pytest.mark.parametrize("vocoder", ["MRF HiFi-GAN", "RefineGAN"])
 def test_unsupported_combination_of_generator_and_pitch_is_rejected(vocoder):
-    content = raw(GOLDEN / "voices/v2_nof0_40k_hifigan.pth") | {"vocoder": vocoder}
+    content = read_entries(GOLDEN / "voices/v2_nof0_40k_hifigan.pth") | {"vocoder": vocoder}
     with pytest.raises(VoiceError, match=f"'v2 {vocoder} without pitch'; choose one of: v1 HiFi-GAN with"):
         Voice.from_file_content(content)
 
 
 def test_wrong_generator_entry_names_the_fitting_one():
-    content = raw(GOLDEN / "voices/v2_f0_40k_mrf.pth") | {"vocoder": "HiFi-GAN"}
+    content = read_entries(GOLDEN / "voices/v2_f0_40k_mrf.pth") | {"vocoder": "HiFi-GAN"}
     with pytest.raises(VoiceError, match=r"unexpected.*HiFi-GAN with pitch, but its tensors fit v2 MRF"):
         Voice.from_file_content(content)
 
 
 def test_invalid_refinegan_channels_are_rejected(tmp_path):
-    content = raw(GOLDEN / "voices/v2_f0_32k_refinegan.pth")
+    content = read_entries(GOLDEN / "voices/v2_f0_32k_refinegan.pth")
     content["config"][13] = 100
     torch.save(content, tmp_path / "odd.pth")
     with pytest.raises(VoiceError, match=r"odd.pth.*initial_channels=100.*multiple of 8"):
@@ -87,7 +87,9 @@ def test_weights_of_a_golden_checkpoint_give_the_golden_audio(golden, no_noise):
     kind = rvc_format.VoiceKind("v2", "HiFi-GAN", pitch_guided=True)
     sizes = rvc_format.config_from_list(facts["config"], kind, speaker_count=facts["config"][15])
     synthesizer = Synthesizer(sizes)
-    synthesizer.load_state_dict(rvc_format.weights_from_file(raw(GOLDEN / "checkpoints/G_2333333.pth")["model"]))
+    synthesizer.load_state_dict(
+        rvc_format.weights_from_file(read_entries(GOLDEN / "checkpoints/G_2333333.pth")["model"])
+    )
     lengths = torch.tensor([arrays["phone"].shape[1]])
     out = synthesizer.infer(arrays["phone"], lengths, arrays["pitch"], arrays["pitchf"], arrays["sid"])
     torch.testing.assert_close(out, arrays["infer_out"], atol=1e-4, rtol=0)

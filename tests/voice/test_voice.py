@@ -7,7 +7,7 @@ import pytest
 import torch
 from golden import GOLDEN
 from stubs import make_voice, quick_config
-from voices import VOICES, raw
+from voices import VOICES, read_entries
 
 from rvc_lightning import Voice
 from rvc_lightning.errors import VoiceError
@@ -23,13 +23,13 @@ def written(content, folder):
 
 @pytest.fixture
 def content():
-    return raw(GOLDEN / "voices/v2_f0_40k_hifigan.pth")
+    return read_entries(GOLDEN / "voices/v2_f0_40k_hifigan.pth")
 
 
 @pytest.mark.parametrize("path", VOICES, ids=lambda path: path.stem)
 def test_round_trip_keeps_every_entry(path, tmp_path, golden):
     copy = Voice.load(path).save(tmp_path / "folder" / "copy.pth")
-    before, after = raw(path), raw(copy)
+    before, after = read_entries(path), read_entries(copy)
     assert {key: value for key, value in after.items() if key != "weight"} == {
         key: value for key, value in before.items() if key != "weight"
     }
@@ -55,7 +55,7 @@ def test_properties_of_a_loaded_voice():
 
 def test_unknown_entries_survive(content, tmp_path):
     content |= {"future": {"values": [1, 2.5, None]}, "config": [*content["config"][:-1], "40k"]}
-    copy = raw(Voice.load(written(content, tmp_path)).save(tmp_path / "copy.pth"))
+    copy = read_entries(Voice.load(written(content, tmp_path)).save(tmp_path / "copy.pth"))
     assert copy["future"] == {"values": [1, 2.5, None]}
     assert copy["config"][-1] == "40k"
 
@@ -82,7 +82,7 @@ def test_synthesizer_does_not_share_memory_with_stored_tensors(content, tmp_path
 def test_from_a_synthesizer(tiny_synthesizer, tmp_path):
     voice = make_voice(tiny_synthesizer, author="someone", rvc_lightning={"content": {"name": "spectral"}})
     again = Voice.load(voice.save(tmp_path / "voice.pth"))
-    stored = raw(tmp_path / "voice.pth")
+    stored = read_entries(tmp_path / "voice.pth")
     assert again.config == voice.config == tiny_synthesizer
     assert (stored["sr"], stored["f0"], stored["version"], stored["author"]) == (24000, 1, "v2", "someone")
     assert stored["content_hash"] == content_hash(again.weights)

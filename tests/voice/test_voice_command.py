@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from stubs import make_voice, quick_config
-from voices import raw
+from voices import read_entries
 
 from rvc_lightning import Voice
 from rvc_lightning.retrieval.index import build_index, save_index
@@ -78,7 +78,7 @@ def test_blend_and_convert_format_commands(voices, tmp_path, caplog):
     main(["blend", first, second, "--ratio", "0.3", "--output", str(tmp_path / "c.pth"), "--name", "both"])
     assert Voice.load(tmp_path / "c.pth").information["model_name"] == "both"
     main(["convert-format", first, str(tmp_path / "d.pth"), "--to", "webui"])
-    assert raw(tmp_path / "d.pth")["sr"] == "8k"
+    assert read_entries(tmp_path / "d.pth")["sr"] == "8k"
     assert f"voice: {tmp_path / 'd.pth'}" in caplog.text
     with pytest.raises(SystemExit) as stopped:
         main(["blend", first, second, "--ratio", "3", "--output", str(tmp_path / "e.pth")])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning import Callback
 from lightning.pytorch.plugins import MixedPrecision
-from runs import data_of, trainer_for
+from runs import small_data, small_trainer
 
 from rvc_lightning.data import dataset as slices
 from rvc_lightning.errors import ConfigurationError, DivergenceError
@@ -44,9 +44,9 @@ def test_average_is_validated_and_exported_and_training_is_the_same(make_module,
             validated.append(pl_module.synthesizer.state_dict()[name].clone())
 
     plain = make_module()
-    trainer_for(max_epochs=2).fit(plain, data_of(dataset))
+    small_trainer(max_epochs=2).fit(plain, small_data(dataset))
     module, keep = make_module(), LastCheckpoint(str(tmp_path))
-    trainer_for(max_epochs=2, callbacks=[AveragedWeights(decay=0.9), Watch(), keep]).fit(module, data_of(dataset))
+    small_trainer(max_epochs=2, callbacks=[AveragedWeights(decay=0.9), Watch(), keep]).fit(module, small_data(dataset))
     for key, tensor in plain.state_dict().items():
         assert torch.equal(module.state_dict()[key], tensor), key
     assert len(means) == 4
@@ -61,9 +61,9 @@ def test_average_is_validated_and_exported_and_training_is_the_same(make_module,
 @pytest.mark.slow
 def test_averaging_can_start_in_a_resumed_run(make_module, dataset, tmp_path, caplog):
     keep = LastCheckpoint(str(tmp_path))
-    trainer_for(callbacks=[keep]).fit(make_module(), data_of(dataset))
-    trainer = trainer_for(max_epochs=2, callbacks=[AveragedWeights(decay=0.9)])
-    trainer.fit(make_module(), data_of(dataset), ckpt_path=keep.path, weights_only=True)
+    small_trainer(callbacks=[keep]).fit(make_module(), small_data(dataset))
+    trainer = small_trainer(max_epochs=2, callbacks=[AveragedWeights(decay=0.9)])
+    trainer.fit(make_module(), small_data(dataset), ckpt_path=keep.path, weights_only=True)
     assert "averaging starts from the trained ones" in caplog.text
 
 
@@ -192,7 +192,7 @@ def test_overtraining_stops_a_training_and_keeps_its_best(make_module, dataset, 
     keep = LastCheckpoint(str(tmp_path))
     module = make_module()
     callbacks = [overtraining(patience=1, min_delta=100.0), keep]
-    trainer_for(max_epochs=50, callbacks=callbacks).fit(module, data_of(dataset))
+    small_trainer(max_epochs=50, callbacks=callbacks).fit(module, small_data(dataset))
     assert module.optimizer_steps == 4  # two epochs: a best one, and one without improvement
     assert read_checkpoint(keep.path)[CHECKPOINT_KEY]["optimizer_steps"] == 4
 
@@ -234,11 +234,11 @@ def test_reports_the_first_bad_loss_and_keeps_the_last_good_checkpoint(
             order.extend(batch.ids[0] for batch in batches)
 
     keep = LastCheckpoint(str(tmp_path), every_n_steps=1)
-    data = data_of(dataset, batch_size=1, held_out=0.0, accumulate_grad_batches=2)
+    data = small_data(dataset, batch_size=1, held_out=0.0, accumulate_grad_batches=2)
     module = make_module()
     pattern = r"the loss 'discriminator' became nan in step (\d+) \(epoch 0\), in the batch of the slices '5' of the "
     with pytest.raises(DivergenceError, match=pattern + r"recordings '2'\. .*resume with checkpoint=") as error:
-        trainer_for(max_epochs=2, callbacks=[Watch(), FiniteGuard(check_every_n_steps=check_every), keep]).fit(
+        small_trainer(max_epochs=2, callbacks=[Watch(), FiniteGuard(check_every_n_steps=check_every), keep]).fit(
             module, data
         )
     bad_step = order.index("5") // 2 + 1
@@ -258,9 +258,9 @@ def test_weights_that_are_not_finite_are_not_saved(make_module, dataset, tmp_pat
                 pl_module.synthesizer.speaker_embedding.weight[0, 0] = torch.inf
 
     with pytest.raises(DivergenceError, match=r"'synthesizer\.speaker_embedding\.weight' \(1 in all\) are not finite"):
-        trainer_for(
+        small_trainer(
             callbacks=[FiniteGuard(check_every_n_steps=100), Break(), LastCheckpoint(str(tmp_path), every_n_steps=1)]
-        ).fit(make_module(), data_of(dataset, held_out=0.0))
+        ).fit(make_module(), small_data(dataset, held_out=0.0))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -269,9 +269,9 @@ def test_infinite_gradients_under_loss_scaling_are_accepted(make_module, dataset
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**126)
     module = make_module()
     before = copy.deepcopy(module.state_dict())
-    trainer_for(
+    small_trainer(
         callbacks=[FiniteGuard(check_every_n_steps=1)], plugins=[MixedPrecision("16-mixed", "cpu", scaler)]
-    ).fit(module, data_of(dataset))
+    ).fit(module, small_data(dataset))
     # Both steps were skipped, and the scale lowered.
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
     assert scaler.get_scale() < 2.0**126
@@ -308,8 +308,8 @@ def test_validation_logs_the_pitch_error_of_the_first_clips(make_module, dataset
         return torch.full((len(waveform) * 100 // sample_rate + 1,), 100.0)
 
     monkeypatch.setattr("rvc_lightning.training.callbacks.pitch_error.track", fake)
-    trainer = trainer_for(callbacks=[PitchError(n_clips=3, pitch={"name": "swift_f0"})])
-    trainer.fit(make_module(), data_of(dataset, batch_size=2, held_out=0.3))
+    trainer = small_trainer(callbacks=[PitchError(n_clips=3, pitch={"name": "swift_f0"})])
+    trainer.fit(make_module(), small_data(dataset, batch_size=2, held_out=0.3))
     assert len(calls) == 3 and calls == sorted(calls, reverse=True)
     held_out = trainer.datamodule.held_out_rows
     longest = sorted(held_out, key=lambda row: (-row.frames, row.id))[:3]
@@ -324,6 +324,6 @@ def test_no_pitch_error_without_pitch_or_without_clips(make_module, dataset, mon
     for clips, guided in ((0, True), (3, False)):
         module = make_module()
         monkeypatch.setattr(type(module.synthesizer.generator), "pitch_guided", guided)
-        trainer = trainer_for(callbacks=[PitchError(n_clips=clips, pitch={"name": "swift_f0"})])
-        trainer.validate(module, data_of(dataset), verbose=False)
+        trainer = small_trainer(callbacks=[PitchError(n_clips=clips, pitch={"name": "swift_f0"})])
+        trainer.validate(module, small_data(dataset), verbose=False)
         assert "val/mel" in trainer.callback_metrics and "val/pitch_cents" not in trainer.callback_metrics

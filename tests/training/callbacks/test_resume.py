@@ -10,7 +10,7 @@ import torch
 from lightning import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import MixedPrecision
-from runs import METADATA, data_of, trainer_for
+from runs import METADATA, small_data, small_trainer
 from states import assert_same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -72,9 +72,9 @@ def run(make_module, dataset, folder, *more, num_workers=0, **changes):
     # Half precision with loss scaling, whose state is saved as well; some steps are skipped.
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12, growth_interval=3)
     plugins = [AtomicCheckpointIO(), MixedPrecision("16-mixed", "cpu", scaler)]
-    trainer = trainer_for(callbacks=callbacks, plugins=plugins, **settings)
+    trainer = small_trainer(callbacks=callbacks, plugins=plugins, **settings)
     module = make_module()
-    data = data_of(dataset, batch_size=1, accumulate_grad_batches=2, num_workers=num_workers)
+    data = small_data(dataset, batch_size=1, accumulate_grad_batches=2, num_workers=num_workers)
     found = find_checkpoint(folder) if any(folder.glob("*.ckpt")) else None
     trainer.fit(module, data, ckpt_path=found, weights_only=True)
     assert module.optimizer_steps == 8
@@ -148,8 +148,8 @@ def test_states_saved_during_a_validation_resume_exactly(make_module, dataset, t
     """Such as `best.ckpt`; validation by the clock is not repeated after a resume."""
 
     def train(ckpt_path=None, callbacks=(), **settings):
-        module, data = make_module(), data_of(dataset, batch_size=1, accumulate_grad_batches=2)
-        trainer = trainer_for(max_epochs=2, callbacks=list(callbacks), **settings)
+        module, data = make_module(), small_data(dataset, batch_size=1, accumulate_grad_batches=2)
+        trainer = small_trainer(max_epochs=2, callbacks=list(callbacks), **settings)
         trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
         return module, trainer.fit_loop.epoch_loop._batches_that_stepped
 
@@ -272,8 +272,8 @@ def test_best_checkpoint_is_copied_to_another_folder(make_module, dataset, tmp_p
     def resume(source, folder):
         best = BestCheckpoint(str(folder), filename="best", monitor="val/mel", enable_version_counter=False)
         best.check_monitor_top_k = lambda *args: False  # no later state is better
-        trainer = trainer_for(callbacks=[best])
-        trainer.fit(make_module(), data_of(dataset), ckpt_path=source, weights_only=True)
+        trainer = small_trainer(callbacks=[best])
+        trainer.fit(make_module(), small_data(dataset), ckpt_path=source, weights_only=True)
         return best
 
     best = resume(old / "last.ckpt", new)
@@ -329,6 +329,6 @@ def test_saves_by_minutes(make_module, dataset, tmp_path, monkeypatch):
             saved.append(trainer.lightning_module.optimizer_steps)
             super()._save(trainer)
 
-    data = data_of(dataset, batch_size=1, held_out=0.0)
-    trainer_for(callbacks=[Minute(), Counting(str(tmp_path), every_minutes=5)]).fit(make_module(), data)
+    data = small_data(dataset, batch_size=1, held_out=0.0)
+    small_trainer(callbacks=[Minute(), Counting(str(tmp_path), every_minutes=5)]).fit(make_module(), data)
     assert saved == [5, 10, 12]
