@@ -1,13 +1,12 @@
-"""Shared fixtures: golden data, its removed randomness, and small networks."""
+"""Shared fixtures: golden data, constant random numbers, small networks, and recordings."""
 
 import json
 import os
 from dataclasses import replace
 
-# Before anything imports huggingface_hub: no test asks a network.
+# Set before huggingface_hub is imported: tests do not access the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-import os
 import shutil
 from functools import partial
 
@@ -25,7 +24,7 @@ from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manife
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.training.module import RVCModule
 
-# The networks of the tests are tiny: threads would cost more than they give, most of all on a busy machine.
+# The networks are tiny: threads cost more than they gain, especially on a busy machine.
 torch.set_num_threads(1)
 
 
@@ -53,6 +52,7 @@ def golden():
 
 @pytest.fixture
 def no_noise(monkeypatch):
+    """Replace random numbers of torch by zeros."""
     patch_random(monkeypatch)
 
 
@@ -88,17 +88,19 @@ def tiny_discriminator():
 
 @pytest.fixture(scope="session")
 def write_voice():
-    """Writes one small voice wherever one is wanted."""
+    """Return a function that writes a small voice to a path."""
     voice = make_voice(quick_config())
 
-    def put(path, **information):
+    def write(path, **information):
         return replace(voice, information=voice.information | information).save(path)
 
-    return put
+    return write
 
 
 @pytest.fixture
 def make_module(tiny_synthesizer, tiny_discriminator):
+    """Return a function that builds a small module with reproducible weights."""
+
     def make(optimizer=ADAMW, **training):
         torch.manual_seed(7)
         config = training_config(**training)
@@ -112,7 +114,7 @@ def make_module(tiny_synthesizer, tiny_discriminator):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Twelve short slices of six recordings."""
+    """Write a dataset of twelve short slices of six recordings."""
     folder, noise = tmp_path_factory.mktemp("dataset"), np.random.default_rng(0)
     rows = []
     for number in range(12):
@@ -131,6 +133,7 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture
 def recordings(tmp_path):
+    """Copy three recordings of the demo to a folder whose name needs quotes."""
     folder = tmp_path / "Aña's recordings"
     folder.mkdir()
     for name in ("09", "10", "11"):

@@ -75,7 +75,7 @@ def driver(folder):
 @pytest.fixture
 def visitor(driver, server):
     visitor = Visitor(driver, server[1])
-    visitor.wait(lambda: visitor.one("#voice input").get_attribute("value") == "anna.pth")
+    visitor.wait(lambda: visitor.first("#voice input").get_attribute("value") == "anna.pth")
     return visitor
 
 
@@ -92,16 +92,16 @@ def test_page_loads_in_full_width_with_the_button_in_view(visitor):
 
 
 def test_recording_is_converted_and_downloaded(visitor, folder, server):
-    visitor.see("#unusable", "Not usable: 1")
+    visitor.wait_for_text("#unusable", "Not usable: 1")
     visitor.click("#about > button")
-    visitor.see("#facts", "<b>Anna</b>")
-    visitor.send(folder / "a song.wav")
+    visitor.wait_for_text("#facts", "<b>Anna</b>")
+    visitor.upload(folder / "a song.wav")
     visitor.click("#options > button")
     visitor.type("#option-transpose_semitones input[type=number]", "12")
     visitor.type("#option-output_sample_rate input, #option-output_sample_rate textarea", "11025")
     visitor.choose("#option-output_format", "flac")
     assert visitor.convert().startswith("Done in")
-    visitor.wait(lambda: visitor.all("#result audio, #result #waveform"))
+    visitor.wait(lambda: visitor.find_all("#result audio, #result #waveform"))
     visitor.screenshot(folder / "page.png")
     written = visitor.download(folder / "downloads")
     assert written.name == "a song_anna.flac"
@@ -114,11 +114,11 @@ def test_recording_is_converted_and_downloaded(visitor, folder, server):
 
 def test_errors_are_shown_as_status(visitor, folder):
     assert visitor.convert() == "Drop or record something to convert first."
-    visitor.send(folder / "text.wav")
+    visitor.upload(folder / "text.wav")
     assert visitor.convert().startswith("'text.wav' cannot be decoded")
-    visitor.send(folder / "long.flac")
+    visitor.upload(folder / "long.flac")
     assert visitor.convert().startswith("'long.flac' is longer than the limit of 5 seconds")
-    visitor.send(folder / "a song.wav")
+    visitor.upload(folder / "a song.wav")
     visitor.click("#options > button")
     visitor.type("#option-proposed_pitch_hz input, #option-proposed_pitch_hz textarea", "high")
     assert visitor.convert().startswith("Proposed_pitch_hz='high': choose a number from 50 to 1100 Hz")
@@ -126,17 +126,17 @@ def test_errors_are_shown_as_status(visitor, folder):
 
 def test_removed_voice_is_reported_and_leaves_the_list(visitor, folder):
     visitor.choose("#voice", "deep/ben.pth")
-    visitor.wait(lambda: not visitor.all("#speaker input"))
+    visitor.wait(lambda: not visitor.find_all("#speaker input"))
     (folder / "voices" / "deep" / "ben.pth").unlink()
-    visitor.send(folder / "a song.wav")
+    visitor.upload(folder / "a song.wav")
     assert visitor.convert() == ("Unknown voice 'deep/ben.pth'; choose another, or refresh the list.")
     visitor.click("#voice button[aria-label=Refresh]")
-    visitor.wait(lambda: visitor.one("#voice input").get_attribute("value") == "anna.pth")
+    visitor.wait(lambda: visitor.first("#voice input").get_attribute("value") == "anna.pth")
 
 
 def test_ctrl_c_stops_the_server_and_deletes_its_files(visitor, folder, server):
     process, _, lines = server
-    visitor.send(folder / "a song.wav")
+    visitor.upload(folder / "a song.wav")
     assert list((folder / "tmp").iterdir())
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from commanding import list_tree, run_command
-from hostile_recordings import Hostile, write_hostile
+from hostile_recordings import HostileFolder, write_hostile
 from stubs import make_voice, quick_config
 
 from rvc_lightning.audio.discovery import display_name
@@ -19,7 +19,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory) -> Hostile:
+def hostile(tmp_path_factory) -> HostileFolder:
     return write_hostile(tmp_path_factory.mktemp("hostile") / "in")
 
 
@@ -39,8 +39,8 @@ def test_prepare(hostile, monkeypatch, tmp_path):
     used = {recording["recording"] for recording in report["used"]}
     skipped = {file["path"]: file["reason"] for file in report["skipped"]}
     assert shown(hostile.usable) <= used
-    assert shown(hostile.useless) <= skipped.keys()
-    assert used | skipped.keys() == shown(hostile.usable | hostile.useless | hostile.either)
+    assert shown(hostile.unusable) <= skipped.keys()
+    assert used | skipped.keys() == shown(hostile.usable | hostile.unusable | hostile.optional)
     assert not used & skipped.keys() and all(skipped.values())
     check_notes({recording["recording"]: " ".join(recording["notes"]) for recording in report["used"]}, skipped)
 
@@ -65,7 +65,7 @@ def test_convert(hostile, monkeypatch, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"voices", "out"}
     written = {path for path in list_tree(tmp_path / "out") if not (tmp_path / "out" / path).is_dir()}
     assert all(path.endswith((".wav", ".jsonl")) for path in written)
-    for name in hostile.usable | hostile.useless | hostile.either:
+    for name in hostile.usable | hostile.unusable | hostile.optional:
         is_written = bool({str(Path(name).with_suffix(".wav")), f"{name}.wav"} & written)
         assert is_written or (name not in hostile.usable and display_name(Path(name)) in result.text), name
 
@@ -77,9 +77,9 @@ NOT_TEXT = os.fsdecode(b"latin \xe9")
 def test_folder_whose_name_is_not_printable(name, monkeypatch, tmp_path):
     """The name appears in dataset, log, report, manifest and journal."""
     monkeypatch.chdir(tmp_path)
-    folder = Hostile(tmp_path / name)
-    folder.sound("a.wav", folder.usable, folder.fresh())
-    folder.bytes(f"{name}.wav", folder.useless, b"")
+    folder = HostileFolder(tmp_path / name)
+    folder.sound("a.wav", folder.usable, folder.new_sound())
+    folder.bytes(f"{name}.wav", folder.unusable, b"")
     settings = "sample_rate=24k pitch=none content=spectral trainer.accelerator=cpu prepare_workers=0"
     result = run_command("prepare", f"audio='{folder.folder}'", *settings.split())
     assert result.status == 0 and "Traceback" not in result.text, result.text

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 import torch
-from hostile_pickles import LINUX, Calls, limited_memory, write_claiming_voice, write_zip
+from hostile_pickles import LINUX, Calls, limited_memory, write_voice_of_declared_size, write_zip
 
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.pickles import read_pickle
@@ -130,7 +130,7 @@ def test_keys_that_take_forever_to_hash(tmp_path, code, legacy):
 )
 def test_tensor_that_claims_more_than_the_file_contains(tmp_path, numel, size, stride):
     path = tmp_path / "voice.pth"
-    write_claiming_voice(path, numel, size, stride)
+    write_voice_of_declared_size(path, numel, size, stride)
     with limited_memory(), pytest.raises(VoiceError, match="cannot be read as a voice"):
         read_pickle(path, "voice")
 
@@ -154,7 +154,7 @@ def test_text_that_claims_gigabytes(tmp_path):
 
 def test_compressed_file(tmp_path):
     path = tmp_path / "voice.pth"
-    write_claiming_voice(path, 4, (4,), (1,), zipfile.ZIP_DEFLATED)
+    write_voice_of_declared_size(path, 4, (4,), (1,), zipfile.ZIP_DEFLATED)
     with pytest.raises(VoiceError, match=r"is compressed, which torch\.save never does"):
         read_pickle(path, "voice")
 

@@ -1,4 +1,4 @@
-"""Headless Chromium for the tests, and the actions of a visitor of the page."""
+"""Headless Chromium, and the actions of a visitor of the page."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def open_browser(downloads):
 
 
 class Visitor:
-    """Actions of a visitor."""
+    """Performs the actions of a visitor in a browser."""
 
     def __init__(self, driver, address):
         self.driver, self.address = driver, address
@@ -34,41 +34,41 @@ class Visitor:
     def wait(self, condition, seconds=30):
         return WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(lambda driver: condition())
 
-    def all(self, selector):
+    def find_all(self, selector):
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
-    def one(self, selector):
-        return self.wait(lambda: next(iter(self.all(selector)), None))
+    def first(self, selector):
+        return self.wait(lambda: next(iter(self.find_all(selector)), None))
 
     def text(self, selector):
         return self.driver.execute_script(
             "return [...document.querySelectorAll(arguments[0])].map(e => e.innerText).join('\\n')", selector
         )
 
-    def see(self, selector, text, seconds=30):
+    def wait_for_text(self, selector, text, seconds=30):
         self.wait(lambda: text in self.text(selector), seconds)
 
     def click(self, selector):
-        element = self.one(selector)
+        element = self.first(selector)
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
         element.click()
 
     def type(self, selector, text):
-        field = self.one(selector)
+        field = self.first(selector)
         field.send_keys(Keys.CONTROL, "a")
         field.send_keys(text, Keys.TAB)
 
     def choose(self, selector, choice):
         self.click(f"{selector} input")
-        self.wait(lambda: [item for item in self.all("ul[role=listbox] li") if choice in item.text])
-        next(item for item in self.all("ul[role=listbox] li") if choice in item.text).click()
+        self.wait(lambda: [item for item in self.find_all("ul[role=listbox] li") if choice in item.text])
+        next(item for item in self.find_all("ul[role=listbox] li") if choice in item.text).click()
 
-    def send(self, path):
+    def upload(self, path):
         """Drop a recording; return when the page has accepted or rejected it."""
-        for button in self.all("#recording button[aria-label=Clear]"):
+        for button in self.find_all("#recording button[aria-label=Clear]"):
             button.click()
-        self.one("#recording input[type=file]").send_keys(str(path))
-        self.wait(lambda: self.all("#recording button[aria-label=Clear]") or self.text(".toast-body"))
+        self.first("#recording input[type=file]").send_keys(str(path))
+        self.wait(lambda: self.find_all("#recording button[aria-label=Clear]") or self.text(".toast-body"))
 
     def convert(self):
         """Click Convert; return the final status."""
@@ -78,8 +78,8 @@ class Visitor:
 
     def download(self, downloads, seconds=20):
         self.click("#download")
-        ends = time.monotonic() + seconds
-        while time.monotonic() < ends:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
             done = [path for path in Path(downloads).iterdir() if path.suffix != ".crdownload"]
             if done and not list(Path(downloads).glob(".*")):
                 return done[0]

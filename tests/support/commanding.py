@@ -1,4 +1,4 @@
-"""Run commands in the process of the tests, as from a shell."""
+"""Run commands in the process of the tests as from a shell."""
 
 import importlib
 import io
@@ -29,32 +29,32 @@ class CommandResult:
         return self.output + self.errors
 
 
-def stream():
+def text_stream():
     """Return a text stream like that of a terminal."""
     return io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
 
 
-def decoded(written):
-    return written.buffer.getvalue().decode()
+def text_of(stream):
+    return stream.buffer.getvalue().decode()
 
 
 def run_command(name, *arguments):
     """Run `python -m rvc_lightning.NAME ARGUMENTS`; raise exceptions that the command does not handle."""
     module = importlib.import_module(f"rvc_lightning.{name}{'.__main__' * (name in PACKAGES)}")
     root, package = logging.getLogger(), logging.getLogger("rvc_lightning")
-    before = root.handlers[:], root.level, package.level
-    output, errors, empty = stream(), stream(), stream()
+    handlers, root_level, package_level = root.handlers[:], root.level, package.level
+    output, errors, empty = text_stream(), text_stream(), text_stream()
     status = 0
     with (
         redirect_stdout(output),
         redirect_stderr(errors),
         mock.patch("sys.argv", [module.__file__, *arguments]),
         mock.patch("sys.stdin", empty),
-        # --info and --cfg leave it set, since the process usually exits afterwards.
+        # --info and --cfg do not clear the configuration, since the process usually exits afterwards.
         mock.patch.object(HydraConfig.instance(), "cfg", None),
         warnings.catch_warnings(),
     ):
-        # Receives messages logged before the command sets up its log.
+        # Messages that are logged before the command configures its log.
         logging.lastResort = logging.StreamHandler(sys.stderr)
         root.handlers[:] = []
         try:
@@ -62,9 +62,10 @@ def run_command(name, *arguments):
         except SystemExit as end:
             status = end.code or 0
         finally:
-            root.handlers[:], _ = before[0], root.setLevel(before[1])
-            package.setLevel(before[2])
-    return CommandResult(status, decoded(output), decoded(errors))
+            root.handlers[:] = handlers
+            root.setLevel(root_level)
+            package.setLevel(package_level)
+    return CommandResult(status, text_of(output), text_of(errors))
 
 
 def single_error(result):

@@ -1,4 +1,4 @@
-"""Configurations composed for tests, and the files they come from."""
+"""Compose configurations for tests."""
 
 from pathlib import Path
 
@@ -14,17 +14,10 @@ conversion_options.register()
 
 
 ROOT = Path(rvc_lightning.__file__).parents[1]
-
-
 CONF = ROOT / "conf"
-
-
 PARTS = ("console", "indexing", "quiet", "recordings", "run_folder")
-
-
+"""Configurations that commands include."""
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem not in PARTS)
-
-
 SMALL_DISCRIMINATOR = [
     f"model.discriminator.{name}={value}"
     for name, value in {
@@ -37,11 +30,14 @@ SMALL_DISCRIMINATOR = [
 
 
 def compose_config(*overrides, command="train", run="unused"):
+    """Compose the configuration of a command; `run` is the run folder of `train`."""
+    if command == "train":
+        overrides = (*overrides, f"paths.run={run}")
     with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
-        config = compose(command, overrides=[*overrides, f"paths.run={run}"] if command == "train" else [*overrides])
-        return config
+        return compose(command, overrides=list(overrides))
 
 
 def header_for(config, **changes):
-    facts = {"sample_rate": config.model.synthesizer.sample_rate, "pitch": {}, "content": {"dim": 768}}
-    return DatasetHeader(**facts | changes)
+    """Return the header of a dataset that fits a training configuration."""
+    values = {"sample_rate": config.model.synthesizer.sample_rate, "pitch": {}, "content": {"dim": 768}}
+    return DatasetHeader(**values | changes)

@@ -1,4 +1,4 @@
-"""Conversions that tests run in other processes: conversion_ranks.py FOLDER STRATEGY, or FOLDER long --minutes N."""
+"""Script of conversions in other processes: conversion_ranks.py FOLDER STRATEGY, or FOLDER long --minutes N."""
 
 import logging
 import resource
@@ -23,12 +23,12 @@ def make_converter(lengths=None, **trainer):
 
 
 @errors_as_exit_status()
-def ranks(folder, strategy):
+def convert_on_ranks(folder, strategy):
     converter = make_converter(ChunkLengths(1, 1, 4, 5), devices=2, strategy=strategy)
     convert_files(converter, folder / "in", folder / "out", ConversionOptions())
 
 
-def long(folder, minutes):
+def convert_long_recording(folder, minutes):
     block = golden_rule.stub_audio("long", 60.0)
     with soundfile.SoundFile(folder / "long.wav", "w", 16000, 1) as file:
         for _ in range(minutes):
@@ -52,6 +52,6 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=int)
     arguments = parser.parse_args()
     if arguments.kind == "long":
-        long(arguments.folder, arguments.minutes)
+        convert_long_recording(arguments.folder, arguments.minutes)
     else:
-        ranks(arguments.folder, arguments.kind)
+        convert_on_ranks(arguments.folder, arguments.kind)

@@ -1,4 +1,4 @@
-"""Full disks and read-only folders, where a test can create them."""
+"""Full disks and read-only folders; tests are skipped where these cannot be created."""
 
 import os
 import resource
@@ -12,9 +12,9 @@ import pytest
 
 @contextmanager
 def limited_file_size(n_bytes):
-    """Limit the size of the files of this process, which fails as a full disk does."""
+    """Limit the size of files that this process writes; larger writes fail as on a full disk."""
     if sys.platform == "win32":
-        pytest.skip("Windows has no limit of file sizes")
+        pytest.skip("Windows does not limit file sizes")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
     try:
@@ -50,7 +50,7 @@ def read_only(folder):
     bind = ["mount", "--bind", str(folder), str(folder)]
     remount = ["mount", "-o", "remount,ro,bind", str(folder)]
     if any(subprocess.run(command, capture_output=True).returncode for command in (bind, remount)):
-        pytest.skip("root can write everywhere, and nothing can be mounted here")
+        pytest.skip("root can write everywhere, and bind mounts are not permitted")
     try:
         yield
     finally:

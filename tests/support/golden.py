@@ -1,4 +1,4 @@
-"""Location of the golden data, and the constants that replaced its random numbers."""
+"""Location of the golden data, and the constants that replace random numbers in it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Files that run code when unpickled, or claim more than they contain."""
+"""Files that run code when unpickled, or declare larger tensors than they contain."""
 
 import collections
 import contextlib
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-LINUX = pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of the process by means of Linux")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="requires Linux to limit the memory of the process")
 
 
 class Calls:
@@ -25,8 +25,8 @@ class Calls:
         return self.call
 
 
-def write_claiming_voice(path, numel, size, stride, compression=zipfile.ZIP_STORED):
-    """Write a voice with a tensor of 4 values that claims another size, in the format of `torch.save`."""
+def write_voice_of_declared_size(path, numel, size, stride, compression=zipfile.ZIP_STORED):
+    """Write a voice with a tensor of four values that declares another size, in the format of `torch.save`."""
 
     class Pickler(pickle.Pickler):
         def persistent_id(self, value):
@@ -62,7 +62,7 @@ def limited_memory(more_bytes=1 << 30):
 
 
 def npy_bytes(array):
-    """Return the content of an `.npy` file, pickled if need be."""
+    """Return the content of an `.npy` file, pickled if necessary."""
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=True)
     return stream.getvalue()

@@ -66,20 +66,20 @@ def speech_like(seconds, rate=RATE, hertz=150.0):
     return (0.3 * np.sign(np.sin(2 * np.pi * hertz * time)) * (1 - 0.5 * np.sin(2 * np.pi * 3 * time))).astype("f4")
 
 
-class Hostile:
-    """Writer of the files.
+class HostileFolder:
+    """Writes files, and collects their names by the expected treatment.
 
     Attributes:
         usable: Files that must be used.
-        useless: Files that must be reported.
-        either: Files that must be used or reported.
+        unusable: Files that must be reported.
+        optional: Files that must be used or reported.
     """
 
     def __init__(self, folder):
-        self.folder, self.usable, self.useless, self.either = folder, set(), set(), set()
+        self.folder, self.usable, self.unusable, self.optional = folder, set(), set(), set()
         self.number = 0
 
-    def fresh(self, seconds=0.8):
+    def new_sound(self, seconds=0.8):
         """Return sound that is different for each file."""
         self.number += 1
         return speech_like(seconds, hertz=90 + self.number)
@@ -105,7 +105,7 @@ def formats(hostile):
                 name = f"formats/{container}_{subtype}.{ {'WAVEX': 'wav'}.get(container, container.lower()) }"
                 rate = 8000 if subtype.startswith(("G72", "NMS", "GSM")) else RATE
                 try:
-                    hostile.sound(name, hostile.usable, hostile.fresh()[:: RATE // rate], rate, format=container,
+                    hostile.sound(name, hostile.usable, hostile.new_sound()[:: RATE // rate], rate, format=container,
                                   subtype=subtype)  # fmt: skip
                 except soundfile.LibsndfileError:
                     # Not supported by this build of libsndfile.
@@ -114,9 +114,9 @@ def formats(hostile):
     for rate in (4000, 7999, 8000, 11025, 22050, 44100, 48000, 88200, 96000, 192000, 384000, 768000):
         hostile.sound(f"rates/{rate}.wav", hostile.usable, speech_like(0.8, rate, 100 + rate / 5000), rate)
     for rate in (1, 100, 3999, 768001, 2**31 - 1):
-        hostile.sound(f"rates/{rate}.wav", hostile.useless, hostile.fresh(), rate)
+        hostile.sound(f"rates/{rate}.wav", hostile.unusable, hostile.new_sound(), rate)
     for channels in (2, 3, 6, 8, 16, 64, 255):
-        audio = hostile.fresh()[:, None] * np.ones(channels, "f4")
+        audio = hostile.new_sound()[:, None] * np.ones(channels, "f4")
         hostile.sound(f"channels/{channels}.wav", hostile.usable, audio)
 
 
@@ -124,32 +124,32 @@ def lengths(hostile):
     """Write recordings around the minimum length."""
     for extension in ("wav", "flac", "ogg", "mp3"):
         for samples in (0, 1, 2):
-            hostile.sound(f"short/{samples}.{extension}", hostile.useless, hostile.fresh()[:samples])
+            hostile.sound(f"short/{samples}.{extension}", hostile.unusable, hostile.new_sound()[:samples])
     for samples in (10, 100, RATE // 2 - 1):
-        hostile.sound(f"short/{samples}.wav", hostile.useless, hostile.fresh()[:samples])
+        hostile.sound(f"short/{samples}.wav", hostile.unusable, hostile.new_sound()[:samples])
     for samples in (RATE // 2, RATE // 2 + 1):
-        hostile.sound(f"short/{samples}.wav", hostile.usable, hostile.fresh()[:samples])
+        hostile.sound(f"short/{samples}.wav", hostile.usable, hostile.new_sound()[:samples])
     for seconds in (2.99, 3.0, 3.01, 6.7):
-        hostile.sound(f"long/{seconds}.wav", hostile.usable, hostile.fresh(seconds))
+        hostile.sound(f"long/{seconds}.wav", hostile.usable, hostile.new_sound(seconds))
 
 
 def contents(hostile):
     """Write silence, values that are not finite, and extreme levels."""
-    audio = hostile.fresh(1.0)
+    audio = hostile.new_sound(1.0)
     silent, denormal = np.zeros(RATE, "f4"), np.full(RATE, 1e-42, "f4")
     for name, samples in {"zeros": silent, "denormal": denormal, "faint": audio * 1e-5}.items():
-        hostile.sound(f"content/{name}.wav", hostile.useless, samples, subtype="FLOAT")
+        hostile.sound(f"content/{name}.wav", hostile.unusable, samples, subtype="FLOAT")
     for name, value in {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}.items():
         broken = audio.copy()
         broken[5000] = value
-        hostile.sound(f"content/{name}.wav", hostile.useless, broken, subtype="FLOAT")
+        hostile.sound(f"content/{name}.wav", hostile.unusable, broken, subtype="FLOAT")
     for name, samples in {"loud": audio * 1e6, "huge": audio.astype("f8") * 1e300, "clipped": np.sign(audio)}.items():
-        hostile.sound(f"content/{name}.wav", hostile.either, samples, subtype="DOUBLE")
-    hostile.sound("content/dc.wav", hostile.either, np.full(RATE, 0.5, "f4"))
+        hostile.sound(f"content/{name}.wav", hostile.optional, samples, subtype="DOUBLE")
+    hostile.sound("content/dc.wav", hostile.optional, np.full(RATE, 0.5, "f4"))
     hostile.sound("content/opposite.wav", hostile.usable, np.stack([audio, -audio], 1))
     impulse = np.zeros(RATE, "f4")
     impulse[RATE // 2] = 1
-    hostile.sound("content/impulse.wav", hostile.either, impulse)
+    hostile.sound("content/impulse.wav", hostile.optional, impulse)
 
 
 def riff(chunks, size=None):
@@ -167,7 +167,7 @@ def fmt(channels=1, rate=RATE, bits=16, tag=1, align=None, byte_rate=None):
 
 def headers(hostile):
     """Write wav files with contradictory headers."""
-    pcm = (hostile.fresh(1.0) * 32767).astype("<i2").tobytes()
+    pcm = (hostile.new_sound(1.0) * 32767).astype("<i2").tobytes()
     data = (b"data", len(pcm), pcm)
     contents = {
         "data_4_gb": riff([fmt(), (b"data", 2**32 - 1, pcm)]),
@@ -200,20 +200,20 @@ def headers(hostile):
         "odd_bytes": riff([fmt(), (b"data", len(pcm) - 1, pcm[:-1])]),
         "junk_first": riff([(b"JUNK", 2**31, b"x" * 10), fmt(), data]),
         "list_bomb": riff([fmt(), *[(b"LIST", 4, b"INFO")] * 2000, data]),
-        "trailing": riff([fmt(), data]) + os.urandom(0) + b"trailing" * 1000,
+        "trailing": riff([fmt(), data]) + b"trailing" * 1000,
         "only_magic": b"RIFF",
         "magic_and_size": b"RIFF\xff\xff\xff\xffWAVE",
         "big_endian": b"RIFX" + riff([fmt(), data])[4:],
     }
     for name, content in contents.items():
-        hostile.bytes(f"headers/{name}.wav", hostile.either, content)
+        hostile.bytes(f"headers/{name}.wav", hostile.optional, content)
 
 
 def disguises(hostile):
     """Write files whose content does not match the extension, and damaged files."""
-    audio = hostile.fresh()
+    audio = hostile.new_sound()
     for extension in ("wav", "flac", "ogg", "mp3", "aiff", "m4a", "webm", "opus", "caf", "au", "w64", "aac", "mp4"):
-        hostile.bytes(f"disguised/empty.{extension}", hostile.useless, b"")
+        hostile.bytes(f"disguised/empty.{extension}", hostile.unusable, b"")
     texts = {
         "text.wav": b"plain text\n" * 100,
         "html.mp3": b"<!DOCTYPE html><html><body>404</body></html>",
@@ -229,49 +229,49 @@ def disguises(hostile):
         "noise.mp3": b"ID3\x04\0\0\x7f\x7f\x7f\x7f" + np.random.default_rng(3).bytes(5000),
     }
     for name, content in texts.items():
-        hostile.bytes(f"disguised/{name}", hostile.either if name == "noise.mp3" else hostile.useless, content)
+        hostile.bytes(f"disguised/{name}", hostile.optional if name == "noise.mp3" else hostile.unusable, content)
     for name, form in {"flac.wav": "FLAC", "wav.mp3": "WAV", "ogg.flac": "OGG", "mp3.ogg": "MP3"}.items():
         hostile.sound(f"disguised/{name}", hostile.usable, audio + len(hostile.usable) * 1e-4, format=form)
     for extension in ("wav", "flac", "ogg", "mp3", "aiff"):
-        hostile.sound(f"damaged/whole.{extension}", hostile.usable, hostile.fresh(2.0))
+        hostile.sound(f"damaged/whole.{extension}", hostile.usable, hostile.new_sound(2.0))
         content = bytearray((hostile.folder / f"damaged/whole.{extension}").read_bytes())
-        hostile.bytes(f"damaged/half.{extension}", hostile.either, content[: len(content) // 2])
+        hostile.bytes(f"damaged/half.{extension}", hostile.optional, content[: len(content) // 2])
         content[len(content) // 3 : len(content) // 3 + 50] = b"\xa5" * 50
-        hostile.bytes(f"damaged/hole.{extension}", hostile.either, content)
+        hostile.bytes(f"damaged/hole.{extension}", hostile.optional, content)
 
 
 def names(hostile):
     """Write names in many scripts, and names that are special to a shell or a file system."""
     for name in NAMES:
-        hostile.sound(f"names/{name}", hostile.usable, hostile.fresh())
-    hostile.sound(os.fsdecode(b"names/latin \xe9.wav"), hostile.usable, hostile.fresh())
-    hostile.sound("deep/" + "d/" * 60 + "a.wav", hostile.usable, hostile.fresh())
+        hostile.sound(f"names/{name}", hostile.usable, hostile.new_sound())
+    hostile.sound(os.fsdecode(b"names/latin \xe9.wav"), hostile.usable, hostile.new_sound())
+    hostile.sound("deep/" + "d/" * 60 + "a.wav", hostile.usable, hostile.new_sound())
 
 
 def others(hostile):
     """Write other files, hidden files, folders named like files, links and pipes."""
     plain = ("notes.txt", "cover.jpg", "voice.pth", "none", "a.wav.part", "Thumbs.db", "manifest.jsonl", "a.WAV~")
     for name in (*plain, ".DS_Store", ".hidden.wav", "._resource.wav"):
-        hostile.bytes(f"others/{name}", hostile.useless, b"no sound")
-    hostile.sound("others/folder.wav/inside.wav", hostile.usable, hostile.fresh())
+        hostile.bytes(f"others/{name}", hostile.unusable, b"no sound")
+    hostile.sound("others/folder.wav/inside.wav", hostile.usable, hostile.new_sound())
     (hostile.folder / "others" / "empty.flac").mkdir()
     links = hostile.folder / "links"
     links.mkdir()
-    hostile.sound("links/real.wav", hostile.usable, hostile.fresh())
+    hostile.sound("links/real.wav", hostile.usable, hostile.new_sound())
     targets = {"circle": ".", "up": "..", "self.wav": "self.wav", "ping.wav": "pong.wav", "pong.wav": "ping.wav",
                "broken.wav": "nowhere.wav", "null.wav": "/dev/null", "zero.wav": "/dev/zero"}  # fmt: skip
     for name, target in targets.items():
         (links / name).symlink_to(target)
-        hostile.useless.add(f"links/{name}")
+        hostile.unusable.add(f"links/{name}")
     (links / "twice.wav").symlink_to("real.wav")
     hostile.usable.add("links/twice.wav")
     os.mkfifo(links / "pipe.wav")
-    hostile.useless.add("links/pipe.wav")
+    hostile.unusable.add("links/pipe.wav")
 
 
-def write_hostile(folder: Path) -> Hostile:
+def write_hostile(folder: Path) -> HostileFolder:
     """Write all files below `folder`."""
-    hostile = Hostile(folder)
+    hostile = HostileFolder(folder)
     for write in (formats, lengths, contents, headers, disguises, names, others):
         write(hostile)
     return hostile

@@ -1,4 +1,4 @@
-"""A stand-in for the hub on this machine."""
+"""A local stand-in for the Hugging Face hub."""
 
 import contextlib
 import hashlib
@@ -13,17 +13,17 @@ FILE = HubFile("owner/name", "folder/weights.pth", len(CONTENT), SHA256, "MIT")
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves files like the hub, from any byte on, and cuts the first answer after `server.cut_at` bytes."""
+    """Serves files and byte ranges like the hub; truncates the first response after `server.cut_at` bytes."""
 
     def do_HEAD(self):
-        self.answer()
+        self.respond()
 
     def do_GET(self):
         if self.path in self.server.files:
             self.server.ranges.append(self.headers.get("Range"))
-        self.answer(with_content=True)
+        self.respond(with_content=True)
 
-    def answer(self, with_content=False):
+    def respond(self, with_content=False):
         content = self.server.files.get(self.path)
         if content is None:
             self.send_response(404)
