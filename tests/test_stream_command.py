@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from live import RATE, engine, processed, speech
+from live import RATE, make_engine, process_blocks, speech
 from stubs import make_voice, quick_config
 
 from rvc_lightning.stream import ENCODINGS, pump
@@ -19,19 +19,19 @@ def test_raw_samples(encoding):
     dtype = ENCODINGS[encoding]
     raw = (np.round(audio * 32768).astype(dtype) if encoding == "s16le" else audio.astype(dtype)).tobytes()
     sink = io.BytesIO()
-    factor = pump(engine(), io.BytesIO(raw + b"\0"), sink, dtype, 16000)
+    factor = pump(make_engine(), io.BytesIO(raw + b"\0"), sink, dtype, 16000)
     assert factor > 0
     result = np.frombuffer(sink.getvalue(), dtype).astype(np.float32) / (32768 if encoding == "s16le" else 1)
-    whole = engine()
-    expected = np.concatenate([processed(whole, audio), whole.finish()])
+    whole = make_engine()
+    expected = np.concatenate([process_blocks(whole, audio), whole.finish()])
     np.testing.assert_allclose(result, expected, atol=2e-3)
 
 
 def test_empty_input(caplog):
     sink = io.BytesIO()
-    one = engine()
-    assert pump(one, io.BytesIO(), sink, ENCODINGS["s16le"], 16000) == 0
-    assert len(sink.getvalue()) == 2 * round(one.latency_seconds * RATE)
+    engine = make_engine()
+    assert pump(engine, io.BytesIO(), sink, ENCODINGS["s16le"], 16000) == 0
+    assert len(sink.getvalue()) == 2 * round(engine.latency_seconds * RATE)
     assert "The input is empty" in caplog.text and "factor" not in caplog.text
 
 

@@ -245,7 +245,7 @@ CHANGES = {
     "effects": ["compressor"],
     "output_sample_rate": 11025,
 }
-ELSEWHERE = {
+TESTED_ELSEWHERE = {
     "write_f0": "tests/conversion/test_folder.py",
     "output_format": "tests/conversion/test_folder.py",
     "tail_seconds": "tests/conversion/test_effects.py",
@@ -271,7 +271,7 @@ def full_converter(tmp_path, monkeypatch):
 def test_every_option_changes_the_result(full_converter, name):
     if name == "effects":
         pytest.importorskip("pedalboard", reason="the extra is not installed: pip install -e '.[effects]'")
-    assert {*CHANGES, *ELSEWHERE} == {one.name for one in option_fields(ConversionOptions)}
+    assert {*CHANGES, *TESTED_ELSEWHERE} == {option.name for option in option_fields(ConversionOptions)}
     noise = golden_rule.stub_audio("options", 0.6)
     audio = np.concatenate([noise, np.zeros(8000, np.float32), noise])
     plain, plain_rate = full_converter.convert(audio, sample_rate=16000)

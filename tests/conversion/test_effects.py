@@ -47,7 +47,7 @@ def test_every_effect_is_audible_and_keeps_the_length(name):
 
 @needs_pedalboard
 @pytest.mark.parametrize(
-    ("effect", "parameter"), [(effect, one) for effect in EFFECTS.values() for one in option_fields(effect)],
+    ("effect", "parameter"), [(effect, option) for effect in EFFECTS.values() for option in option_fields(effect)],
     ids=lambda value: value.name,
 )  # fmt: skip
 def test_every_parameter_is_audible(effect, parameter):

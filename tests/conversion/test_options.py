@@ -99,21 +99,21 @@ def test_unknown_options_are_rejected():
 
 @pytest.mark.parametrize("owner", OWNERS, ids=lambda owner: owner.__name__)
 def test_every_option_is_described_and_accepts_its_bounds(owner):
-    for one in option_fields(owner):
-        assert len(one.help) > 5 and one.help[0].islower() and not one.help.endswith("."), one.name
-        assert (float in one.kinds) <= (None not in (one.min, one.max)), one.name
-        one.check(one.default)
-        for bound in (one.min, one.max):
+    for option in option_fields(owner):
+        assert len(option.help) > 5 and option.help[0].islower() and not option.help.endswith("."), option.name
+        assert (float in option.kinds) <= (None not in (option.min, option.max)), option.name
+        option.check(option.default)
+        for bound in (option.min, option.max):
             if bound is not None:
-                one.check(int(bound) if float not in one.kinds else bound)
-        if one.max is not None:
-            with pytest.raises(ConfigurationError, match=re.escape(one.name)):
-                one.check(one.max + 1)
-    assert [one.name for one in option_fields(owner)] == [one.name for one in fields(owner)]
+                option.check(int(bound) if float not in option.kinds else bound)
+        if option.max is not None:
+            with pytest.raises(ConfigurationError, match=re.escape(option.name)):
+                option.check(option.max + 1)
+    assert [option.name for option in option_fields(owner)] == [option.name for option in fields(owner)]
 
 
 def names(*owners):
-    return [one.name for owner in owners for one in option_fields(owner)]
+    return [option.name for owner in owners for option in option_fields(owner)]
 
 
 def configured(*overrides, command="convert"):
@@ -144,28 +144,30 @@ def test_options_on_the_command_line():
 
 def test_help_and_documentation_contain_all_options():
     text, readme = help_text("conversion_options"), (CONF / "README.md").read_text()
-    for one in option_fields(ConversionOptions):
-        assert f"  {signature(one)}\n      " in text
-        assert f"| `{one.name}={one.default_text}` | {allowed(one)} | {escaped(one.help)} |\n" in readme
+    for option in option_fields(ConversionOptions):
+        assert f"  {signature(option)}\n      " in text
+        assert f"| `{option.name}={option.default_text}` | {allowed(option)} | {escaped(option.help)} |\n" in readme
     for effect in EFFECTS.values():
-        for one in option_fields(effect):
-            assert f"\n      {signature(one)}: {one.help}" in text
-        parameters = ", ".join(f"`{one.name}={one.default_text}` ({allowed(one)})" for one in option_fields(effect))
+        for option in option_fields(effect):
+            assert f"\n      {signature(option)}: {option.help}" in text
+        parameters = ", ".join(
+            f"`{option.name}={option.default_text}` ({allowed(option)})" for option in option_fields(effect)
+        )
         assert f"| `{effect.name}` | {parameters} | {effect.description} |\n" in readme
 
 
 @pytest.mark.parametrize(("name", "owner"), [("chunk_lengths", ChunkLengths), ("stream_lengths", StreamLengths)])
 def test_help_contains_all_lengths(name, owner):
-    assert all(f"  {owner.group}.{signature(one)}\n      " in help_text(name) for one in option_fields(owner))
+    assert all(f"  {owner.group}.{signature(option)}\n      " in help_text(name) for option in option_fields(owner))
 
 
-def allowed(one):
-    return escaped(one.allowed.removeprefix("a number from "))
+def allowed(option):
+    return escaped(option.allowed.removeprefix("a number from "))
 
 
 def escaped(text):
     return text.replace("|", "\\|")
 
 
-def signature(one):
-    return f"{one.name}={one.default_text} ({one.allowed.removeprefix('a number from ')})"
+def signature(option):
+    return f"{option.name}={option.default_text} ({option.allowed.removeprefix('a number from ')})"

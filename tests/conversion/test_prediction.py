@@ -143,7 +143,7 @@ def test_index_is_only_read_if_used(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_batches_are_halved_when_memory_runs_out(monkeypatch, caplog):
     voice, sources = make_voice(quick_config()), sounds(5, shortest=1.0, step=0.0)
-    expected = make_converter(voice).convert_many(sources, OPTIONS, 16000)
+    expected_results = make_converter(voice).convert_many(sources, OPTIONS, 16000)
     infer, sizes = Synthesizer.infer, []
 
     def infer_with_little_memory(self, content, *rest):
@@ -155,8 +155,8 @@ def test_batches_are_halved_when_memory_runs_out(monkeypatch, caplog):
     monkeypatch.setattr(Synthesizer, "infer", infer_with_little_memory)
     results = make_converter(voice).convert_many(sources, OPTIONS, 16000)
     assert sizes == [5, 2, 2, 1] and "Out of memory with 5 chunks per batch; continuing with 2" in caplog.text
-    for result, wanted in zip(results, expected, strict=True):
-        np.testing.assert_allclose(result.audio, wanted.audio, atol=1e-5, rtol=0)
+    for result, expected in zip(results, expected_results, strict=True):
+        np.testing.assert_allclose(result.audio, expected.audio, atol=1e-5, rtol=0)
 
 
 def test_single_chunk_that_exceeds_memory_is_an_error(monkeypatch):
@@ -170,19 +170,19 @@ def test_single_chunk_that_exceeds_memory_is_an_error(monkeypatch):
 
 @pytest.mark.slow
 def test_progress_counts_silence_and_failures(monkeypatch, tmp_path):
-    made = []
+    bars = []
 
-    class Watched(Progress):
+    class RecordedProgress(Progress):
         def __init__(self, *arguments, **named):
             super().__init__(*arguments, **named)
             self.steps = []
-            made.append(self)
+            bars.append(self)
 
         def update(self, amount):
             self.steps.append(amount)
             super().update(amount)
 
-    monkeypatch.setattr(prediction, "Progress", Watched)
+    monkeypatch.setattr(prediction, "Progress", RecordedProgress)
     speech = golden_rule.stub_audio("watched", 7.0)
     write_audio(tmp_path / "in/gap.wav", np.concatenate([speech, np.zeros(16000 * 9, np.float32), speech]), 16000)
     write_audio(tmp_path / "in/silent.wav", np.zeros(16000 * 2, np.float32), 16000)
@@ -190,7 +190,7 @@ def test_progress_counts_silence_and_failures(monkeypatch, tmp_path):
     convert = make_converter(make_voice(quick_config()), lengths=SHORT)
     with pytest.raises(AudioError, match="1 of 3 recordings failed"):
         convert_files(convert, tmp_path / "in", tmp_path / "out", ConversionOptions(split_on_silence=True))
-    (progress,) = made
+    (progress,) = bars
     assert (progress.what, progress.unit, progress.enabled) == ("converting", "s", True)
     assert sum(progress.steps) == pytest.approx(25.0) == progress.total and len(progress.steps) > 5
 
@@ -213,11 +213,11 @@ def test_many_lengths_give_few_shapes(monkeypatch):
     """torch caches kernels for each shape."""
     infer, shapes = Synthesizer.infer, set()
 
-    def watched(self, content, *rest, **others):
+    def infer_and_record(self, content, *rest, **others):
         shapes.add(tuple(content.shape))
         return infer(self, content, *rest, **others)
 
-    monkeypatch.setattr(Synthesizer, "infer", watched)
+    monkeypatch.setattr(Synthesizer, "infer", infer_and_record)
     one_by_one = make_converter(make_voice(quick_config()), throughput=Throughput(1))
     one_by_one.convert_many(sounds(20, shortest=0.3, step=0.05), OPTIONS, 16000)
     assert len(shapes) <= 5

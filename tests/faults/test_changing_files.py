@@ -15,7 +15,7 @@ from rvc_lightning.data.manifest import read_manifest
 from rvc_lightning.errors import DatasetError, OutOfMemoryError
 
 
-def during_slicing(monkeypatch, name, change):
+def change_during_slicing(monkeypatch, name, change):
     """Call `change` once the recording of this name has been read."""
     plan_cut = slice_files.plan_cut
     opened = []
@@ -47,7 +47,7 @@ def test_recording_that_changes_during_slicing_is_reported(tmp_path, monkeypatch
     for seed in range(2):
         write(tmp_path / f"in/{seed}.wav", speech(2.0, seed=seed))
     with monkeypatch.context() as patch:
-        during_slicing(patch, "1.wav", change)
+        change_during_slicing(patch, "1.wav", change)
         report = run(tmp_path / "in", tmp_path / "out")
     assert [file.recording for file in report.used] == ["0.wav"]
     assert [(file.path, reason in file.reason) for file in report.skipped] == [("1.wav", True)]

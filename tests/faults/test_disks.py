@@ -104,18 +104,20 @@ def test_preparation_resumes_after_a_full_disk(tmp_path):
 @pytest.mark.slow
 def test_training_on_a_full_disk_keeps_its_checkpoints(tmp_path):
     write_tiny_dataset(tmp_path)
-    keep = LastCheckpoint(str(tmp_path / "kept"), every_n_steps=1)
+    last_checkpoint = LastCheckpoint(str(tmp_path / "kept"), every_n_steps=1)
 
     class Fill(Callback):
         def on_train_batch_start(self, trainer, pl_module, *args):
             if pl_module.optimizer_steps == 2:
                 fill.enter_context(limited_file_size(1 << 12))
 
-    trainer = tiny_trainer(callbacks=[Fill(), keep], plugins=[AtomicCheckpointIO()], enable_checkpointing=True)
+    trainer = tiny_trainer(
+        callbacks=[Fill(), last_checkpoint], plugins=[AtomicCheckpointIO()], enable_checkpointing=True
+    )
     with ExitStack() as fill, pytest.raises(OutOfSpaceError, match=r"next\.ckpt"):
         trainer.fit(tiny_module(), tiny_data(tmp_path))
-    assert read_checkpoint(keep.path)[CHECKPOINT_KEY]["optimizer_steps"] == 2
-    assert {path.name for path in keep.folder.iterdir()} == {"last.ckpt", "previous.ckpt"}
+    assert read_checkpoint(last_checkpoint.path)[CHECKPOINT_KEY]["optimizer_steps"] == 2
+    assert {path.name for path in last_checkpoint.folder.iterdir()} == {"last.ckpt", "previous.ckpt"}
 
 
 def test_conversion_resumes_after_a_full_disk(tmp_path):

@@ -39,10 +39,9 @@ def voice(tmp_path):
     return make_voice(quick_config()).save(tmp_path / "voice.pth")
 
 
-def report(name, tally):
-    sys.stdout.write(
-        f"\n{name}: {tally.kills} kills up to {max(tally.seconds):.1f} s after the start, {tally.runs} runs completed\n"
-    )
+def report(name, statistics):
+    line = f"{statistics.kills} kills up to {max(statistics.seconds):.1f} s after the start"
+    sys.stdout.write(f"\n{name}: {line}, {statistics.runs} runs completed\n")
 
 
 def test_killed_preparation(tmp_path, short_recordings):

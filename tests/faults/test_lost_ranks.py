@@ -47,7 +47,7 @@ class Ranks:
         assert self.sent.wait(20)
         return self.address
 
-    def raises(self, rank, error):
+    def report_error(self, rank, error):
         self.watches[rank].on_exception(None, None, error)
 
 
@@ -66,21 +66,21 @@ def detected_by(watch):
 @pytest.mark.parametrize("victim", [0, 1, 2])
 def test_all_other_ranks_raise_an_error_with_the_lost_rank(victim, caplog):
     ranks = Ranks(3)
-    # An error of one rank alone: it raises this error, and ends the others.
-    ranks.raises(victim, DatasetError("slice '7' cannot be read"))
+    # An error on one rank ends the others.
+    ranks.report_error(victim, DatasetError("slice '7' cannot be read"))
     for number, watch in enumerate(ranks.watches):
         if number != victim:
             assert detected_by(watch).startswith(f"rank {victim}")
             # In place of the library's own error.
             with pytest.raises(LostRankError, match=f"rank {victim}.* has ended before the others"):
-                ranks.raises(number, RuntimeError("Connection closed by peer"))
+                ranks.report_error(number, RuntimeError("Connection closed by peer"))
     assert f"Lost: rank {victim}" in caplog.text
 
 
 def test_finished_and_stopped_ranks_are_not_lost(caplog):
     ranks = Ranks(3)
     ranks.watches[1].teardown(None, None, "fit")
-    ranks.raises(2, TrainingStopped(15, Path("last.ckpt")))
+    ranks.report_error(2, TrainingStopped(15, Path("last.ckpt")))
     time.sleep(0.2)
     ranks.watches[0].on_train_batch_start()
     ranks.watches[0].teardown(None, None, "fit")
@@ -90,9 +90,9 @@ def test_finished_and_stopped_ranks_are_not_lost(caplog):
 def test_error_of_a_rank_itself_is_not_replaced(monkeypatch):
     monkeypatch.setattr(rank_watch, "_DETECT_SECONDS", 0.1)
     ranks = Ranks(2)
-    ranks.raises(0, RuntimeError("shapes do not match"))
+    ranks.report_error(0, RuntimeError("shapes do not match"))
     assert detected_by(ranks.watches[1]).startswith("rank 0")
-    ranks.raises(1, LostRankError("rank 0"))
+    ranks.report_error(1, LostRankError("rank 0"))
 
 
 def test_hanging_rank_is_killed(monkeypatch, caplog):
@@ -100,7 +100,7 @@ def test_hanging_rank_is_killed(monkeypatch, caplog):
     monkeypatch.setattr(rank_watch, "_KILL_SECONDS", 0.1)
     monkeypatch.setattr(rank_watch.os, "kill", lambda pid, number: killed.set() if pid == os.getpid() else None)
     ranks = Ranks(2)
-    ranks.raises(1, DatasetError("slice '7' cannot be read"))
+    ranks.report_error(1, DatasetError("slice '7' cannot be read"))
     assert killed.wait(20) and "Error: rank 1 (process" in caplog.text
 
 

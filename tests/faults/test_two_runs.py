@@ -18,20 +18,20 @@ from rvc_lightning.training import run as workflow
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
-def hold(folder, is_locked):
+def hold_lock(folder, is_locked):
     with exclusive_lock(folder):
         is_locked.set()
         time.sleep(100)
 
 
 @pytest.fixture
-def other():
+def lock_in_other_process():
     """Start another process that holds the lock of a folder."""
     context, started = multiprocessing.get_context("fork"), []
 
     def start(folder):
         is_locked = context.Event()
-        started.append(context.Process(target=hold, args=(folder, is_locked)))
+        started.append(context.Process(target=hold_lock, args=(folder, is_locked)))
         started[-1].start()
         assert is_locked.wait(20)
         return started[-1]
@@ -42,24 +42,24 @@ def other():
         process.join()
 
 
-def message_about(process):
+def in_use_message(process):
     return rf"in use by another process \({process.pid} on '{socket.gethostname()}', since .*\d\d:\d\d.*\), and two"
 
 
-def test_second_training_is_an_error(tmp_path, other, monkeypatch):
+def test_second_training_is_an_error(tmp_path, lock_in_other_process, monkeypatch):
     monkeypatch.setattr(workflow, "KILL_GRACE_SECONDS", 0.1)
     config = compose_config(f"audio={tmp_path}", f"paths.root={tmp_path}", run=str(tmp_path / "run"))
-    process = other(tmp_path / "run")
-    with pytest.raises(InUseError, match=message_about(process)):
+    process = lock_in_other_process(tmp_path / "run")
+    with pytest.raises(InUseError, match=in_use_message(process)):
         workflow.train(config)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_second_conversion_is_an_error(tmp_path, other, monkeypatch):
+def test_second_conversion_is_an_error(tmp_path, lock_in_other_process, monkeypatch):
     monkeypatch.setattr(folder_conversion, "KILL_GRACE_SECONDS", 0.1)
     recording(tmp_path / "in/a.wav")
-    process = other(tmp_path / "out")
-    with pytest.raises(InUseError, match=message_about(process)):
+    process = lock_in_other_process(tmp_path / "out")
+    with pytest.raises(InUseError, match=in_use_message(process)):
         convert_files(Doubler(), tmp_path / "in", tmp_path / "out", OPTIONS)
     process.kill()
     process.join()
@@ -68,9 +68,9 @@ def test_second_conversion_is_an_error(tmp_path, other, monkeypatch):
     assert not any(path.name.startswith(LOCK_NAME) for path in (tmp_path / "out").iterdir())
 
 
-def test_waiting_process_logs_the_holder(tmp_path, other, caplog):
+def test_waiting_process_logs_the_holder(tmp_path, lock_in_other_process, caplog):
     caplog.set_level("INFO")
-    process = other(tmp_path)
+    process = lock_in_other_process(tmp_path)
     with pytest.raises(InUseError), exclusive_lock(tmp_path, timeout_seconds=0.1):
         pass
     assert f"Waiting for another process ({process.pid} on '" in caplog.text

@@ -44,10 +44,10 @@ def kind(request):
 
 
 class Custom:
-    """A class that only its author has."""
+    """A class that is not available when the file is read."""
 
 
-def evil(trace):
+def hostile_objects(trace):
     """Return hostile objects by the name that their pickles import."""
     return {
         f"{os.mkdir.__module__}.mkdir": Calls(os.mkdir, str(trace)),
@@ -76,10 +76,10 @@ def as_framed_pickle(content, path):
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("write", [as_zip, as_legacy, as_plain_pickle, as_framed_pickle])
-@pytest.mark.parametrize("name", sorted(evil("")))
+@pytest.mark.parametrize("name", sorted(hostile_objects("")))
 def test_code_in_a_pickle_is_named_and_not_run(tmp_path, kind, write, name):
     trace, path = tmp_path / "ran", tmp_path / kind
-    write(CONTENT[kind] | {"info": {"deep": [evil(trace)[name]]}}, path)
+    write(CONTENT[kind] | {"info": {"deep": [hostile_objects(trace)[name]]}}, path)
     with pytest.raises(VoiceError, match=f"would run code when loaded, because it imports {name.replace('.', '[.]')};"):
         READERS[kind](path)
     assert not trace.exists()

@@ -2,7 +2,7 @@
 
 import pytest
 from configurations import compose_config
-from peers import write_experiment
+from other_tools import write_experiment
 from stubs import quick_config
 
 from rvc_lightning.config.values import plain

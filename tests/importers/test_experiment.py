@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from peers import write_experiment
+from other_tools import write_experiment
 
 from rvc_lightning.data.dataset import SliceDataset
 from rvc_lightning.data.manifest import read_header, read_manifest

@@ -5,7 +5,7 @@ import shlex
 import pytest
 from commanding import run_command
 from configurations import compose_config
-from peers import write_training_pair
+from other_tools import write_training_pair
 
 from rvc_lightning.config.values import plain
 from rvc_lightning.models import SynthesizerConfig

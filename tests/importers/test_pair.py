@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from peers import write_training_pair
+from other_tools import write_training_pair
 
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.importers.experiment import learning_rate_after

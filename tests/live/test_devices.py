@@ -40,7 +40,7 @@ def voice(tmp_path_factory):
 
 
 class Live:
-    """The command, with lines as its control."""
+    """The running command, controlled by lines on its standard input."""
 
     def __init__(self, server, voice, log, *arguments):
         self.log = log
@@ -52,10 +52,10 @@ class Live:
             env=server.environment, stdin=subprocess.PIPE, stdout=log.open("w"), stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
-    def see(self, text, seconds=READY_SECONDS):
-        ends = time.monotonic() + seconds
+    def wait_for(self, text, seconds=READY_SECONDS):
+        deadline = time.monotonic() + seconds
         while not re.search(text, self.printed):
-            assert self.process.poll() is None and time.monotonic() < ends, self.printed
+            assert self.process.poll() is None and time.monotonic() < deadline, self.printed
             time.sleep(0.1)
 
     @property
@@ -78,19 +78,19 @@ def live(server, voice, tmp_path):
     started = []
 
     def start(*arguments):
-        one = Live(server, voice, tmp_path / "log", *arguments)
-        started.append(one)
-        one.see("Algorithmic latency")
-        one.see("late 0")
-        return one
+        command = Live(server, voice, tmp_path / "log", *arguments)
+        started.append(command)
+        command.wait_for("Algorithmic latency")
+        command.wait_for("late 0")
+        return command
 
     yield start
-    for one in started:
-        one.process.kill()
-        one.process.wait()
+    for command in started:
+        command.process.kill()
+        command.process.wait()
 
 
-def command(server, *arguments):
+def run_live(server, *arguments):
     return subprocess.run(
         [sys.executable, "-m", "rvc_lightning.live", *arguments], env=server.environment, capture_output=True, text=True
     )
@@ -103,14 +103,14 @@ def mels(audio, rate):
     return np.log(power + 1e-5).T
 
 
-def distance(one, other):
+def distance(first, second):
     """Return the mean distance of two spectra at the shift where it is smallest."""
-    shifts = range(max(len(one) - len(other), 1))
-    return min(float(np.abs(one[shift : shift + len(other)] - other).mean()) for shift in shifts)
+    shifts = range(max(len(first) - len(second), 1))
+    return min(float(np.abs(first[shift : shift + len(second)] - second).mean()) for shift in shifts)
 
 
 def test_devices_are_listed_with_rates(server):
-    listed = command(server, "devices=true")
+    listed = run_live(server, "devices=true")
     assert listed.returncode == 0, listed.stderr
     for name, rate in (("microphone", 44100), ("loudspeaker", 44100), ("headphones", 44100)):
         assert re.search(rf"ALSA: {name} +\d+ +\d+ +{rate}, .*48000", listed.stderr), listed.stderr
@@ -132,31 +132,33 @@ def test_devices_are_listed_with_rates(server):
     ],
 )
 def test_mistakes_are_one_line(server, voice, arguments, message):
-    ended = command(server, f"voice={voice}", *arguments)
-    assert ended.returncode == 1 and re.search(message, ended.stdout + ended.stderr), ended.stdout + ended.stderr
-    assert "Traceback" not in ended.stderr and (ended.stdout + ended.stderr).count("Error:") == 1
+    result = run_live(server, f"voice={voice}", *arguments)
+    assert result.returncode == 1 and re.search(message, result.stdout + result.stderr), result.stdout + result.stderr
+    assert "Traceback" not in result.stderr and (result.stdout + result.stderr).count("Error:") == 1
 
 
 def test_speech_comes_out_converted(server, voice, live, tmp_path):
-    one = live("input=microphone", "output=loudspeaker", "monitor=headphones", f"record_input={tmp_path / 'in.wav'}")
+    command = live(
+        "input=microphone", "output=loudspeaker", "monitor=headphones", f"record_input={tmp_path / 'in.wav'}"
+    )
     recorder, monitor = server.record(tmp_path / "out.wav"), server.record(tmp_path / "ear.wav", "headphones")
     time.sleep(0.5)
-    server.say(SPEECH)
+    server.play(SPEECH)
     time.sleep(2.0)
     recorder.terminate()
     monitor.terminate()
     recorder.wait()
     monitor.wait()
-    one.type("transpose_semitones=99")
-    one.see("transpose_semitones=99: choose a number from -48 to 48")
-    printed = one.end()
+    command.type("transpose_semitones=99")
+    command.wait_for("transpose_semitones=99: choose a number from -48 to 48")
+    printed = command.end()
     assert "ALSA: microphone -> ALSA: loudspeaker" in printed and "waiting for a device" not in printed
     expected, rate = VoiceConverter(Voice.load(voice)).convert(SPEECH)
     other, _ = VoiceConverter(Voice.load(voice)).convert(DEMO_FOLDER / "source" / "02.flac")
     for name in ("out.wav", "ear.wav"):
-        heard, heard_rate = soundfile.read(tmp_path / name, dtype="float32")
-        assert np.abs(heard).max() > 0.01
-        near, far = (distance(mels(heard, heard_rate), mels(audio, rate)) for audio in (expected, other))
+        played, played_rate = soundfile.read(tmp_path / name, dtype="float32")
+        assert np.abs(played).max() > 0.01
+        near, far = (distance(mels(played, played_rate), mels(audio, rate)) for audio in (expected, other))
         assert near < 0.7 * far
     recorded, recorded_rate = soundfile.read(tmp_path / "in.wav", dtype="float32")
     spoken, spoken_rate = soundfile.read(SPEECH, dtype="float32")
@@ -164,25 +166,25 @@ def test_speech_comes_out_converted(server, voice, live, tmp_path):
 
 
 def test_device_that_comes_back_is_taken_up_again(server, live, tmp_path):
-    one = live("input=microphone", "output=loudspeaker")
+    command = live("input=microphone", "output=loudspeaker")
     server.unplug("microphone")
-    one.see("A device has vanished: ALSA: microphone; waiting for it")
+    command.wait_for("A device has vanished: ALSA: microphone; waiting for it")
     server.plug_in("microphone")
-    one.see("All devices are back")
+    command.wait_for("All devices are back")
     recorder = server.record(tmp_path / "out.wav")
-    server.say(SPEECH)
+    server.play(SPEECH)
     time.sleep(2.0)
     recorder.terminate()
     recorder.wait()
-    one.end()
+    command.end()
     assert np.abs(soundfile.read(tmp_path / "out.wav")[0]).max() > 0.01
 
 
 def test_latency_is_measured(server):
-    ended = command(server, "latency_test=true", "input=cable", "output=loudspeaker")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert 1 < float(re.search(r"Round trip (\d+) ms", ended.stderr)[1]) < 1000
-    nothing = command(server, "latency_test=true", "input=microphone", "output=loudspeaker")
+    result = run_live(server, "latency_test=true", "input=cable", "output=loudspeaker")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert 1 < float(re.search(r"Round trip (\d+) ms", result.stderr)[1]) < 1000
+    nothing = run_live(server, "latency_test=true", "input=microphone", "output=loudspeaker")
     assert nothing.returncode == 1 and "nothing came back from 'ALSA: loudspeaker' to 'ALSA: microphone'" in (
         nothing.stdout + nothing.stderr
     )
@@ -190,15 +192,15 @@ def test_latency_is_measured(server):
 
 @pytest.mark.long
 def test_ten_minutes_without_growth(server, live):
-    one = live("input=microphone", "output=loudspeaker")
+    command = live("input=microphone", "output=loudspeaker")
     sizes = []
     for _ in range(10):
-        ends = time.monotonic() + 60
-        while time.monotonic() < ends:
-            server.say(SPEECH)
-        sizes.append(resident(one.process.pid))
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            server.play(SPEECH)
+        sizes.append(resident(command.process.pid))
     assert sizes[-1] < 1.1 * sizes[1]
-    one.end()
+    command.end()
 
 
 def resident(pid):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 from lightning import Fabric
-from live import LENGTHS, RATE, converter, engine, processed, speech
+from live import LENGTHS, RATE, load_converter, make_engine, process_blocks, speech
 
 from rvc_lightning import ConversionOptions
 from rvc_lightning.conversion.streaming import StreamingConverter
@@ -12,61 +12,63 @@ from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.live.options import parse
 
 
-def late(one):
-    return round(one.latency_seconds * RATE)
+def late(engine):
+    return round(engine.latency_seconds * RATE)
 
 
 def jumps(audio):
     return np.abs(np.diff(audio, n=2)).max()
 
 
-def settle(one):
+def settle(engine):
     """Wait until another voice is loaded."""
-    one._preparation.join()
+    engine._preparation.join()
 
 
 def test_is_a_stream():
     audio = speech(0.5)
     stream = StreamingConverter(
-        converter(),
+        load_converter(),
         ConversionOptions(output_sample_rate=RATE),
         sample_rate=16000,
         lengths=LENGTHS,
         fabric=Fabric(accelerator="cpu", devices=1),
     )
-    one = engine()
-    np.testing.assert_array_equal(one.process(audio), stream.push(audio))
-    np.testing.assert_array_equal(one.finish(), stream.finish())
+    engine = make_engine()
+    np.testing.assert_array_equal(engine.process(audio), stream.push(audio))
+    np.testing.assert_array_equal(engine.finish(), stream.finish())
 
 
 def test_length_and_latency_at_other_rates():
-    one = engine(input_rate=44100, output_rate=48000)
+    engine = make_engine(input_rate=44100, output_rate=48000)
     audio = speech(1.0, 44100)
-    assert len(processed(one, audio, 441)) == 48000
-    assert one.latency_seconds < 0.15
-    rest = one.finish()
-    assert len(rest) == round(one.latency_seconds * 48000)
+    assert len(process_blocks(engine, audio, 441)) == 48000
+    assert engine.latency_seconds < 0.15
+    rest = engine.finish()
+    assert len(rest) == round(engine.latency_seconds * 48000)
 
 
 def test_bypass_is_the_original_with_the_latency_of_the_voice():
-    one, audio = engine(input_rate=16000, output_rate=16000, bypass=True), speech(0.5)
-    output = processed(one, audio)
-    delay = round(one.latency_seconds * 16000)
+    engine, audio = make_engine(input_rate=16000, output_rate=16000, bypass=True), speech(0.5)
+    output = process_blocks(engine, audio)
+    delay = round(engine.latency_seconds * 16000)
     np.testing.assert_allclose(output[delay:], audio[: len(audio) - delay], atol=1e-6)
 
 
 def test_mute_is_silence_and_gains_are_decibels():
     audio = speech(0.5)
-    plain = processed(engine(), audio)
-    assert not processed(engine(mute=True), audio).any()
-    np.testing.assert_allclose(processed(engine(output_gain_db=-6.0206), audio), plain / 2, atol=1e-5)
+    plain = process_blocks(make_engine(), audio)
+    assert not process_blocks(make_engine(mute=True), audio).any()
+    np.testing.assert_allclose(process_blocks(make_engine(output_gain_db=-6.0206), audio), plain / 2, atol=1e-5)
 
 
 def test_gate_silences_what_is_quiet_and_keeps_what_is_not():
     loud = 0.3 * np.sin(2 * np.pi * 200 * np.arange(16000) / 16000).astype(np.float32)
     quiet = 0.001 * loud
-    one = engine(output_rate=16000, gate_db=-50, bypass=True)
-    output = processed(one, np.concatenate([quiet, loud, quiet, quiet]))[round(one.latency_seconds * 16000) :]
+    engine = make_engine(output_rate=16000, gate_db=-50, bypass=True)
+    output = process_blocks(engine, np.concatenate([quiet, loud, quiet, quiet]))[
+        round(engine.latency_seconds * 16000) :
+    ]
     assert not output[8000:15999].any() and not output[40000:].any()
     np.testing.assert_allclose(output[16100:31000], loud[100:15000], atol=1e-5)
 
@@ -81,14 +83,14 @@ def test_gate_silences_what_is_quiet_and_keeps_what_is_not():
 )  # fmt: skip
 def test_change_is_heard_and_makes_no_click(no_noise, change):
     tone = (0.5 * np.sin(2 * np.pi * 200 * np.arange(24000) / 16000)).astype(np.float32)
-    steady, one = engine(), engine()
-    expected = processed(steady, tone)
-    before = processed(one, tone[:12000])
-    one.change(change)
-    if one.is_preparing:
-        settle(one)
-    after = processed(one, tone[12000:])
-    assert not one.status.message and not one.is_preparing
+    steady, engine = make_engine(), make_engine()
+    expected = process_blocks(steady, tone)
+    before = process_blocks(engine, tone[:12000])
+    engine.change(change)
+    if engine.is_preparing:
+        settle(engine)
+    after = process_blocks(engine, tone[12000:])
+    assert not engine.status.message and not engine.is_preparing
     np.testing.assert_array_equal(before, expected[: len(before)])
     assert not np.allclose(after[-RATE // 4 :], expected[-RATE // 4 :], atol=1e-4)
     settled = max(jumps(expected[RATE // 4 :]), jumps(after[-RATE // 4 :]))
@@ -96,7 +98,7 @@ def test_change_is_heard_and_makes_no_click(no_noise, change):
 
 
 def test_invalid_change_changes_nothing():
-    audio, one, steady = speech(0.5), engine(), engine()
+    audio, engine, steady = speech(0.5), make_engine(), make_engine()
     for values, message in (
         ({"speaker": 99}, "speaker=99"),
         ({"transpose_semitones": 99}, "transpose_semitones=99"),
@@ -107,50 +109,50 @@ def test_invalid_change_changes_nothing():
         ({"record_output": "song.mp4"}, "song.mp4"),
     ):
         with pytest.raises(RVCError, match=message):
-            one.change(values)
-    np.testing.assert_array_equal(processed(one, audio), processed(steady, audio))
+            engine.change(values)
+    np.testing.assert_array_equal(process_blocks(engine, audio), process_blocks(steady, audio))
 
 
 def test_voice_that_cannot_be_loaded_is_reported_and_the_old_one_stays():
-    audio, one, steady = speech(0.5), engine(), engine()
-    one.change({"voice": "none.pth"})
-    settle(one)
-    np.testing.assert_array_equal(processed(one, audio), processed(steady, audio))
-    assert one.status.message == "'none.pth' does not exist" and one.status.voice == "anna.pth"
+    audio, engine, steady = speech(0.5), make_engine(), make_engine()
+    engine.change({"voice": "none.pth"})
+    settle(engine)
+    np.testing.assert_array_equal(process_blocks(engine, audio), process_blocks(steady, audio))
+    assert engine.status.message == "'none.pth' does not exist" and engine.status.voice == "anna.pth"
 
 
 def test_options_changed_while_a_voice_loads_apply_to_it():
-    one = engine()
-    one.change({"voice": "benjamin.pth"})
+    engine = make_engine()
+    engine.change({"voice": "benjamin.pth"})
     with pytest.raises(ConfigurationError, match="being loaded"):
-        one.change({"voice": "clara.pth"})
-    one.change({"output_gain_db": -3, "transpose_semitones": 2})
-    settle(one)
-    processed(one, speech(0.5))
-    assert one.status.voice == "benjamin.pth"
-    assert one._changes.live.output_gain_db == -3 and one._changes.conversion.transpose_semitones == 2
+        engine.change({"voice": "clara.pth"})
+    engine.change({"output_gain_db": -3, "transpose_semitones": 2})
+    settle(engine)
+    process_blocks(engine, speech(0.5))
+    assert engine.status.voice == "benjamin.pth"
+    assert engine._changes.live.output_gain_db == -3 and engine._changes.conversion.transpose_semitones == 2
 
 
 def test_input_and_output_are_recorded(tmp_path):
-    audio, one = speech(1.0), engine()
-    first = processed(one, audio[:8000])
-    one.change({"record_input": str(tmp_path / "in.wav"), "record_output": str(tmp_path / "out.flac")})
-    second = processed(one, audio[8000:])
-    one.change({"record_output": None})
+    audio, engine = speech(1.0), make_engine()
+    first = process_blocks(engine, audio[:8000])
+    engine.change({"record_input": str(tmp_path / "in.wav"), "record_output": str(tmp_path / "out.flac")})
+    second = process_blocks(engine, audio[8000:])
+    engine.change({"record_output": None})
     assert len(first) == RATE // 2
     recorded, rate = soundfile.read(tmp_path / "out.flac")
     assert rate == RATE and not (tmp_path / "in.wav").exists()
     np.testing.assert_allclose(recorded, second, atol=1e-4)
-    one.finish()
+    engine.finish()
     np.testing.assert_allclose(soundfile.read(tmp_path / "in.wav")[0], audio[8000:], atol=1e-4)
 
 
 def test_status_and_warm_up():
-    one = engine()
-    median, worst = one.warm_up()
+    engine = make_engine()
+    median, worst = engine.warm_up()
     assert 0 < median <= worst
-    processed(one, speech(1.0))
-    status = one.status
+    process_blocks(engine, speech(1.0))
+    status = engine.status
     assert status.blocks == 12 and 0 < status.compute_median <= status.compute_p99 < 5
     assert -40 < status.input_db < 0 and -120 < status.output_db < 0 and status.f0_hz > 100
 

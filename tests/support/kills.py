@@ -1,6 +1,6 @@
 """Commands that are killed at random moments and restarted, and the checks after every kill.
 
-whole    the folder of an undisturbed run
+whole    the folder of an uninterrupted run
 killed   the folder of a run that is killed and restarted until it succeeds; then the next one
 """
 
@@ -31,14 +31,14 @@ NAME = "demo"
 
 
 @dataclass
-class Tally:
-    """Results of killing a command many times."""
+class KillStatistics:
+    """Counts and times of the kills of a command."""
 
     kills: int = 0
     runs: int = 0
     """Runs that were killed and restarted until they succeeded."""
     seconds: list[float] = field(default_factory=list)
-    """From each start to the kill."""
+    """Seconds from each start to its kill."""
 
 
 def files_in(folder, *patterns):
@@ -61,17 +61,17 @@ class FileCommand:
     A subclass has the `patterns` of these files, `run(folder)`, `is_finished(folder, name)` and `check_end(folder)`.
     """
 
-    def remember(self, whole):
-        """Store the result of the undisturbed run."""
+    def store_reference(self, whole):
+        """Store the result of the uninterrupted run."""
         self.whole = contents_in(whole, "*")
 
-    def finished(self, folder):
-        """Check that no file differs from the undisturbed run, and return the identities of the finished pieces."""
+    def check_finished(self, folder):
+        """Check that no file differs from the uninterrupted run, and return the identities of the finished pieces."""
         assert contents_in(folder, *self.patterns).items() <= self.whole.items()
         status = {name: path.stat() for name, path in files_in(folder, *self.patterns).items()}
         return {name: (s.st_ino, s.st_mtime_ns) for name, s in status.items() if self.is_finished(folder, name)}
 
-    def check_kept(self, before, after):
+    def check_not_redone(self, before, after):
         """Check that a restart has redone no finished piece."""
         assert before.items() <= after.items()
 
@@ -155,10 +155,10 @@ class Train:
             f"data.batch_size={self.batch_size}",
         )
 
-    def remember(self, whole):
+    def store_reference(self, whole):
         self.whole = self.result(whole)
 
-    def finished(self, folder):
+    def check_finished(self, folder):
         """Check that every file is complete, and return the number of saved steps."""
         checkpoints = folder / "run" / "checkpoints"
         for path in checkpoints.glob("[!.]*.ckpt"):
@@ -171,7 +171,7 @@ class Train:
         assert steps >= self.completed_steps.value, "a saved step is lost"
         return steps
 
-    def check_kept(self, before, after):
+    def check_not_redone(self, before, after):
         assert before <= after
 
     def result(self, folder):
@@ -217,20 +217,20 @@ def start(command, folder):
 
 
 def kill_at_random(command, folder, kills, seed):
-    """Kill a command at random moments within its undisturbed duration, restart it, and return a `Tally`."""
-    moments, tally, orphans = random.Random(seed), Tally(), []
+    """Kill a command at random moments within its uninterrupted duration, restart it, and return a `KillStatistics`."""
+    moments, statistics, orphans = random.Random(seed), KillStatistics(), []
     started = time.monotonic()
     process = start(command, folder / "whole")
     process.join()
     assert process.exitcode == 0
     duration = time.monotonic() - started
-    command.remember(folder / "whole")
-    while tally.kills < kills:
-        killed, before, succeeded = folder / f"killed-{tally.runs}", None, False
+    command.store_reference(folder / "whole")
+    while statistics.kills < kills:
+        killed, before, succeeded = folder / f"killed-{statistics.runs}", None, False
         killed.mkdir()
         while not succeeded:
             process, moment = start(command, killed), moments.uniform(0, duration)
-            process.join(moment if tally.kills < kills else None)
+            process.join(moment if statistics.kills < kills else None)
             if process.exitcode is None:
                 orphans += children_of(process)
                 os.kill(process.pid, signal.SIGKILL)
@@ -239,15 +239,15 @@ def kill_at_random(command, folder, kills, seed):
             succeeded = process.exitcode == 0
             assert succeeded or process.exitcode == -signal.SIGKILL
             if not succeeded:
-                tally.kills += 1
-                tally.seconds.append(moment)
-            after = command.finished(killed)
+                statistics.kills += 1
+                statistics.seconds.append(moment)
+            after = command.check_finished(killed)
             if before is not None:
-                command.check_kept(before, after)
+                command.check_not_redone(before, after)
             before = after
         command.check_end(killed)
         assert [path for path in killed.rglob(f"{TEMPORARY_PREFIX}*")] == []
-        tally.runs += 1
+        statistics.runs += 1
         shutil.rmtree(killed)
     check_exit(orphans)
-    return tally
+    return statistics

@@ -1,4 +1,4 @@
-"""A voice that is quick enough to be live in tests, and audio for it."""
+"""A small voice for tests of live conversion, and audio for it."""
 
 import golden_rule
 import numpy as np
@@ -43,8 +43,8 @@ class LocalPitch(PitchExtractor):
         return (150 + 100 * frames.mean(axis=1)).astype(np.float32)
 
 
-def converter(path="anna.pth"):
-    """Build the converter of a voice: all but Anna's have twice her rate."""
+def load_converter(path="anna.pth"):
+    """Return the converter of a voice; voices other than `anna.pth` have twice its sampling rate."""
     if path == "none.pth":
         raise VoiceError("'none.pth' does not exist")
     other = {"sample_rate": 16000, "upsample_rates": (20, 8), "upsample_kernel_sizes": (40, 16)}
@@ -52,7 +52,7 @@ def converter(path="anna.pth"):
     return VoiceConverter(voice, content=LocalContent(), pitch=LocalPitch(), trainer=cpu_trainer())
 
 
-def engine(input_rate=16000, output_rate=RATE, load=converter, conversion=None, **live):
+def make_engine(input_rate=16000, output_rate=RATE, load=load_converter, conversion=None, **live):
     return Engine(
         load,
         Changes(ConversionOptions(**conversion or {}), LiveOptions(**live), voice="anna.pth"),
@@ -67,6 +67,6 @@ def speech(seconds=2.0, rate=16000):
     return 0.5 * golden_rule.stub_audio("stream", seconds, rate)
 
 
-def processed(engine, audio, step=320):
+def process_blocks(engine, audio, step=320):
     """Return the output of an engine for audio in blocks of `step` samples."""
     return np.concatenate([engine.process(audio[start : start + step]) for start in range(0, len(audio), step)])

@@ -1,4 +1,4 @@
-"""Two ranks, one of which is killed: lost_ranks.py DATASET STRATEGY VICTIM."""
+"""Script of two ranks, one of which is killed: lost_ranks.py DATASET STRATEGY VICTIM."""
 
 import logging
 import os
@@ -18,12 +18,12 @@ from rvc_lightning.training.callbacks.rank_watch import RankWatch
 class Killed(Callback):
     """Kills a rank before its second step."""
 
-    def __init__(self, victim, note):
-        self.victim, self.note = victim, note
+    def __init__(self, victim, marker):
+        self.victim, self.marker = victim, marker
 
     def on_train_batch_start(self, trainer, pl_module, *args):
         if trainer.global_rank == self.victim and pl_module.optimizer_steps == 1:
-            self.note.touch()
+            self.marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -11,7 +11,7 @@ RATE = 16000
 
 
 def speech(seconds=2.0, sample_rate=RATE, seed=0, level=0.3):
-    """A buzz with noise."""
+    """Return a buzz with noise, float32 [N]."""
     time = np.arange(round(seconds * sample_rate)) / sample_rate
     buzz = sum(np.sin(2 * np.pi * (120 + 10 * seed) * k * time) / k for k in range(1, 6))
     return (level * (0.5 * buzz + 0.1 * np.random.default_rng(seed).normal(0, 1, len(time)))).astype(np.float32)
@@ -36,7 +36,7 @@ def all_files(folder):
 
 
 def speech_with_pauses(seconds, seed=0):
-    """Speech with pauses."""
+    """Return speech with pauses, float32 [N]."""
     audio = speech(seconds, seed=seed)
     time_seconds = np.arange(len(audio)) / RATE
     return np.where(time_seconds % 5 < 3.5 + 0.5 * np.sin(time_seconds), audio, 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A PulseAudio server of its own, with null sinks as microphone, loudspeaker and headphones."""
+"""A private PulseAudio server with null sinks as microphone, loudspeaker and headphones."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ SINKS = {"microphone": (44100, 1), "loudspeaker": (48000, 2), "headphones": (441
 
 
 def missing():
-    """Return why these tests cannot run; None if they can."""
+    """Return the reason why the tests cannot run, or None."""
     absent = [program for program in PROGRAMS if shutil.which(program) is None]
     if absent:
         return f"{', '.join(absent)} is not installed"
@@ -34,7 +34,7 @@ def missing():
 
 
 def require():
-    """Skip a test where the server is not installed."""
+    """Skip the test if PulseAudio or sounddevice is missing."""
     if reason := missing():
         pytest.skip(reason)
 
@@ -46,8 +46,8 @@ class Pulse:
         folder.mkdir(mode=0o700, exist_ok=True)
         (folder / "asound.conf").write_text(ASOUND)
         (folder / "alsa.conf").write_text(f"</usr/share/alsa/alsa.conf>\n<{folder / 'asound.conf'}>\n")
-        own = {name: str(folder) for name in ("HOME", "XDG_RUNTIME_DIR", "PULSE_RUNTIME_PATH", "PULSE_STATE_PATH")}
-        self.environment = {**os.environ, **own, "ALSA_CONFIG_PATH": str(folder / "alsa.conf")}
+        folders = {name: str(folder) for name in ("HOME", "XDG_RUNTIME_DIR", "PULSE_RUNTIME_PATH", "PULSE_STATE_PATH")}
+        self.environment = {**os.environ, **folders, "ALSA_CONFIG_PATH": str(folder / "alsa.conf")}
         modules = ["module-native-protocol-unix", *(self._sink(name) for name in SINKS)]
         loads = [argument for module in modules for argument in ("-L", module)]
         self.log = (folder / "log").open("w")
@@ -55,9 +55,9 @@ class Pulse:
             ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--log-level=error", *loads],
             env=self.environment, stdout=self.log, stderr=self.log,
         )  # fmt: skip
-        ends = time.monotonic() + 20
+        deadline = time.monotonic() + 20
         while self.run("pactl", "info", check=False).returncode:
-            assert self._server.poll() is None and time.monotonic() < ends, (folder / "log").read_text()
+            assert self._server.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
             time.sleep(0.1)
 
     @staticmethod
@@ -77,8 +77,8 @@ class Pulse:
     def plug_in(self, name):
         self.run("pactl", "load-module", *self._sink(name).split())
 
-    def say(self, path, sink="microphone"):
-        """Play a file into a sink, and return when it has ended."""
+    def play(self, path, sink="microphone"):
+        """Play a file into a sink, and return when it has finished."""
         self.run("paplay", f"--device={sink}", str(path))
 
     def record(self, path, sink="loudspeaker"):

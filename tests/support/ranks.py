@@ -33,13 +33,13 @@ class ReductionCounter(Callback):
             trainer.model.register_comm_hook(None, self.reduce)
         # Names of the function in several versions of torch.
         for name in {"reduce_scatter_tensor", "reduce_scatter_single"} & set(dir(torch.distributed)):
-            self.patch.setattr(torch.distributed, name, self.counted(getattr(torch.distributed, name)))
+            self.patch.setattr(torch.distributed, name, self.count_calls(getattr(torch.distributed, name)))
 
     def reduce(self, state, bucket):
         self.count += bucket.is_last()
         return allreduce_hook(None, bucket)
 
-    def counted(self, reduce):
+    def count_calls(self, reduce):
         def counting(*args, **kwargs):
             self.count += 1
             return reduce(*args, **kwargs)
@@ -51,6 +51,8 @@ class ReductionCounter(Callback):
 
 
 class Failing(Callback):
+    """Raises an error on the second rank."""
+
     def on_train_batch_start(self, trainer, *args):
         if trainer.global_rank == 1:
             raise DatasetError("slice '7' cannot be read")

@@ -55,7 +55,7 @@ def noise_batch(n_items=2, frames=8, first_frames=None):
 
 
 class Repeated(torch.utils.data.Dataset):
-    """Repeats a few steps."""
+    """Dataset of `n_steps` optimizer steps that repeats `steps`."""
 
     def __init__(self, steps, n_steps):
         self.steps, self.n_steps = steps, n_steps
@@ -67,31 +67,33 @@ class Repeated(torch.utils.data.Dataset):
         return self.steps[index % len(self.steps)]
 
 
+SMALL_RUN = (
+    "model.synthesizer.initial_channels=16",
+    "model.synthesizer.hidden_channels=8",
+    "model.synthesizer.latent_channels=4",
+    "model.synthesizer.filter_channels=8",
+    "model.synthesizer.n_layers=1",
+    "model.grad_norm_every_n_steps=2",
+    "trainer.accelerator=cpu",
+    "trainer.max_epochs=2",
+    "trainer.max_time=null",
+    "trainer.val_check_interval=null",
+    "trainer.check_val_every_n_epoch=1",
+    "trainer.log_every_n_steps=1",
+    "data.held_out=0.3",
+    "data.num_workers=0",
+    "pretrained=none",
+    "showcase.n_clips=1",
+    "prepare_workers=0",
+)
+
+
 def small_run(tmp_path, recordings, *overrides):
-    if not any(override.startswith("callbacks=") for override in overrides):
-        overrides = ("callbacks=default", *overrides)
-    sizes = {"initial_channels": 16, "hidden_channels": 8, "latent_channels": 4, "filter_channels": 8, "n_layers": 1}
+    """Compose a training of two epochs with a small model on the CPU."""
+    callbacks = () if any(override.startswith("callbacks=") for override in overrides) else ("callbacks=default",)
+    paths = (f'audio="{recordings}"', f"paths.root={tmp_path}")
     return compose_config(
-        "+experiment=quickstart",
-        f'audio="{recordings}"',
-        f"paths.root={tmp_path}",
-        *(f"model.synthesizer.{name}={value}" for name, value in sizes.items()),
-        *(
-            "trainer.accelerator=cpu",
-            "trainer.max_epochs=2",
-            "trainer.max_time=null",
-            "trainer.val_check_interval=null",
-        ),
-        *("trainer.check_val_every_n_epoch=1", "trainer.log_every_n_steps=1", "data.held_out=0.3"),
-        *(
-            "pretrained=none",
-            "data.num_workers=0",
-            "showcase.n_clips=1",
-            "prepare_workers=0",
-            "model.grad_norm_every_n_steps=2",
-        ),
-        *overrides,
-        run=str(tmp_path / "run"),
+        "+experiment=quickstart", *paths, *SMALL_RUN, *callbacks, *overrides, run=str(tmp_path / "run")
     )
 
 

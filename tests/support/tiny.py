@@ -1,4 +1,4 @@
-"""The smallest networks, a dataset of noise, and trainers, also for scripts of ranks."""
+"""Tiny networks, a dataset of noise, and trainers; also used by scripts of ranks."""
 
 from functools import partial
 from importlib.resources import files

@@ -19,12 +19,12 @@ pytestmark = pytest.mark.slow
 
 def test_replaced_voice_is_reported_and_kept(make_module, dataset, tmp_path, caplog):
     caplog.set_level("INFO", "rvc_lightning.training.export")
-    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
-    small_trainer(callbacks=[keep]).fit(make_module(), small_data(dataset))
+    last_checkpoint = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    small_trainer(callbacks=[last_checkpoint]).fit(make_module(), small_data(dataset))
 
     def export():
         caplog.clear()
-        path = export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset).voice
+        path = export_checkpoint(last_checkpoint.path, tmp_path / "voice", "anna", dataset).voice
         return path, [message for message in caplog.messages if message.startswith("Replacing")]
 
     path, messages = export()
@@ -51,13 +51,13 @@ def test_replaced_voice_is_reported_and_kept(make_module, dataset, tmp_path, cap
 
 
 def test_best_checkpoint_of_a_run_folder_is_exported(make_module, dataset, tmp_path, monkeypatch):
-    keep = LastCheckpoint(str(tmp_path / "run" / "checkpoints"), every_n_epochs=1)
-    small_trainer(callbacks=[keep]).fit(make_module(), small_data(dataset))
+    last_checkpoint = LastCheckpoint(str(tmp_path / "run" / "checkpoints"), every_n_epochs=1)
+    small_trainer(callbacks=[last_checkpoint]).fit(make_module(), small_data(dataset))
     monkeypatch.chdir(tmp_path)
     result = run_command("export", "checkpoint=run", f"dataset={dataset}")
     assert result.status == 0, result.text
-    assert f"Checkpoint: run/checkpoints/{keep.path.name}" in result.text
-    Path(keep.path).rename(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    assert f"Checkpoint: run/checkpoints/{last_checkpoint.path.name}" in result.text
+    Path(last_checkpoint.path).rename(tmp_path / "run" / "checkpoints" / "best.ckpt")
     result = run_command("export", "checkpoint=run", "pair=pair")
     assert result.status == 0 and "Checkpoint: run/checkpoints/best.ckpt" in result.text, result.text
     assert sorted(path.name for path in (tmp_path / "pair").iterdir()) == ["D.pth", "G.pth"]

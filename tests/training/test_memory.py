@@ -1,4 +1,4 @@
-"""Accumulation, activation checkpointing, compilation, lack of memory, and cached slices."""
+"""Accumulation, activation checkpointing, compilation, errors of memory, and cached slices."""
 
 import copy
 import weakref
@@ -80,10 +80,10 @@ def test_remainder_of_an_epoch_is_a_step(tmp_path):
 def test_limit_of_frames_splits_batches_within_the_same_step(tmp_path, no_noise):
     write_tiny_dataset(tmp_path)
     settings = {"accumulate_grad_batches": 2, "held_out": 0.0}
-    free, capped = tiny_module(SGD), tiny_module(SGD)
-    tiny_trainer().fit(free, tiny_data(tmp_path, **settings))
-    tiny_trainer().fit(capped, tiny_data(tmp_path, max_batch_frames=120, **settings))
-    assert_close(capped.state_dict(), free.state_dict())
+    unlimited, limited = tiny_module(SGD), tiny_module(SGD)
+    tiny_trainer().fit(unlimited, tiny_data(tmp_path, **settings))
+    tiny_trainer().fit(limited, tiny_data(tmp_path, max_batch_frames=120, **settings))
+    assert_close(limited.state_dict(), unlimited.state_dict())
 
 
 def test_batches_do_not_exceed_the_limit_of_frames():
@@ -211,9 +211,9 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
-def test_lack_of_memory_is_a_line_with_advice(error, monkeypatch, tmp_path, caplog):
+def test_out_of_memory_error_contains_advice(error, monkeypatch, tmp_path, caplog):
     write_tiny_dataset(tmp_path)
-    keep, module = LastCheckpoint(str(tmp_path), every_n_epochs=1), tiny_module(SGD)
+    last_checkpoint, module = LastCheckpoint(str(tmp_path), every_n_epochs=1), tiny_module(SGD)
     generate = module.generate
 
     def full(batch):
@@ -226,7 +226,7 @@ def test_lack_of_memory_is_a_line_with_advice(error, monkeypatch, tmp_path, capl
     @errors_as_exit_status()
     def train():
         data = tiny_data(tmp_path, accumulate_grad_batches=2)
-        tiny_trainer(max_epochs=9, callbacks=[keep], enable_checkpointing=True).fit(module, data)
+        tiny_trainer(max_epochs=9, callbacks=[last_checkpoint], enable_checkpointing=True).fit(module, data)
 
     with pytest.raises(SystemExit) as end:
         train()
@@ -235,7 +235,7 @@ def test_lack_of_memory_is_a_line_with_advice(error, monkeypatch, tmp_path, capl
     for part in ("a batch of 4 slices of up to", "data.batch_size=2", "model.accumulate_grad_batches=", "crop_frames",
                  "checkpoint_activations=all", str(error).splitlines()[0]):  # fmt: skip
         assert part in message
-    saved = torch.load(keep.path, weights_only=True)
+    saved = torch.load(last_checkpoint.path, weights_only=True)
     assert 0 < saved["rvc_lightning"]["optimizer_steps"] <= 6
 
 
@@ -283,8 +283,8 @@ def test_cached_slices_equal_those_on_disk(tmp_path):
         tiny_data(tmp_path, cache="disk")
     write_tiny_dataset(tmp_path)
     for index in range(len(cached)):
-        for ours, theirs in zip(cached[index], on_disk[index], strict=True):
-            assert torch.equal(ours, theirs) if isinstance(ours, torch.Tensor) else ours == theirs
+        for value, expected in zip(cached[index], on_disk[index], strict=True):
+            assert torch.equal(value, expected) if isinstance(value, torch.Tensor) else value == expected
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -45,7 +45,7 @@ def golden_step(request, golden):
                 for name, tensor in network.state_dict().items()
             }
         )
-    # Content at 100 Hz as the reference stores it; the batch holds it at 50 Hz, so each frame of a pair is given.
+    # The reference stores content at 100 Hz, batches at 50 Hz: `content_as_stored` omits the repetition of frames.
     batch = Batch(
         ids=("a", "b"),
         content=data["phone"],
@@ -116,7 +116,7 @@ def test_losses_and_gradients_before_the_discriminator_steps(golden, golden_step
         torch.testing.assert_close(parameter.grad, expected, atol=1e-3 * largest, rtol=0)
 
 
-def test_whole_step_in_the_order_of_other_tools(golden_step, no_noise, content_as_stored):
+def test_full_step_in_the_order_of_other_tools(golden_step, no_noise, content_as_stored):
     module, batch, table, _ = golden_step
     expected = table["full_step"]
     optimizer = ADAMW(module.discriminator.parameters())

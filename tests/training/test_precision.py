@@ -76,7 +76,7 @@ def test_phase_is_float32_under_autocast(monkeypatch):
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true"])
-def test_precisions_reach_lightning(precision, tmp_path):
+def test_precisions_are_set_in_the_trainer(precision, tmp_path):
     config = compose_config(f"precision={precision}", "trainer.accelerator=cpu", run=str(tmp_path))
     assert build_trainer(config).precision == precision
 

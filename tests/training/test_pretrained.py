@@ -8,7 +8,7 @@ import pytest
 import torch
 from configurations import compose_config, header_for
 from omegaconf import OmegaConf
-from peers import write_pretrained
+from other_tools import write_pretrained
 from runs import run_training, small_run
 from stubs import make_voice, quick_config
 from tiny import training_config
@@ -93,8 +93,8 @@ def test_mismatch_names_the_settings_and_a_few_tensors(pair, changes, settings):
     config = quick_config(**{"speaker_count": 109} | changes)
     pretrained, module = read_pretrained(files_of(*pair), config), module_of(config)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    wanted = rf"G\.pth' does not match .*: change {settings}, or start from random weights: pretrained=none \("
-    with pytest.raises(VoiceError, match=wanted) as caught:
+    pattern = rf"G\.pth' does not match .*: change {settings}, or start from random weights: pretrained=none \("
+    with pytest.raises(VoiceError, match=pattern) as caught:
         pretrained.load_into(module)
     assert len(str(caught.value).partition("(tensors: ")[2].split("; ")) <= 3 and len(str(caught.value)) < 600
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
@@ -108,7 +108,7 @@ def test_mismatch_of_the_discriminator_is_reported(pair):
         read_pretrained(files_of(*pair), config).load_into(module)
 
 
-def test_voice_is_a_generator_with_a_random_posterior_encoder(tmp_path, caplog):
+def test_voice_serves_as_generator_with_a_random_posterior_encoder(tmp_path, caplog):
     config = quick_config()
     path = make_voice(config).save(tmp_path / "voice.pth")
     module = module_of(config)
@@ -116,8 +116,8 @@ def test_voice_is_a_generator_with_a_random_posterior_encoder(tmp_path, caplog):
     read_pretrained(files_of(path), config).load_into(module)
     stored = torch.load(path, weights_only=True)["weight"]
     assert torch.equal(module.synthesizer.speaker_embedding.weight, stored["emb_g.weight"].float())
-    kept = module.synthesizer.posterior_encoder.state_dict()
-    assert all(torch.equal(tensor, fresh[name]) for name, tensor in kept.items())
+    state = module.synthesizer.posterior_encoder.state_dict()
+    assert all(torch.equal(tensor, fresh[name]) for name, tensor in state.items())
     assert "posterior encoder" in caplog.text and "discriminator starts from random weights" in caplog.text
 
 
@@ -205,10 +205,10 @@ def test_run_can_be_exported_as_a_pair_for_other_runs(tmp_path, recordings):
     pair = export_pair(checkpoint, tmp_path / "pair")
 
     # The printed command builds networks that the pair fits.
-    typed = shlex.split(pair_command(pair, read_metadata(checkpoint)))
-    assert typed[:4] == ["python", "-m", "rvc_lightning.train", "audio=FOLDER"]
-    assert {"sample_rate=24k_light", "discriminator=small", "content=phonetic"} <= {*typed}
-    again = compose_config(*typed[3:], run=str(tmp_path / "next"))
+    command = shlex.split(pair_command(pair, read_metadata(checkpoint)))
+    assert command[:4] == ["python", "-m", "rvc_lightning.train", "audio=FOLDER"]
+    assert {"sample_rate=24k_light", "discriminator=small", "content=phonetic"} <= {*command}
+    again = compose_config(*command[3:], run=str(tmp_path / "next"))
     header = header_for(again, content={"dim": 256})
     pretrained = read_start(again).pretrained
     pretrained.load_into(build_module(again, header, {}, min_speaker_rows=pretrained.speaker_count))
@@ -243,9 +243,9 @@ def test_command_for_a_pair_uses_named_choices(tmp_path, overrides, expected):
     sizes = {name: OmegaConf.to_container(config.model[name]) for name in ("synthesizer", "discriminator")}
     content = {"name": config.content.name, "options": {"version": config.content.get("version")}}
     saved = {**sizes, "voice": {"content": content}}
-    typed = pair_command(Pair(tmp_path / "my pair" / "G.pth", tmp_path / "D.pth"), saved)
-    assert expected in typed
-    assert f'pretrained.generator="{tmp_path}/my pair/G.pth"' in shlex.split(typed)
+    command = pair_command(Pair(tmp_path / "my pair" / "G.pth", tmp_path / "D.pth"), saved)
+    assert expected in command
+    assert f'pretrained.generator="{tmp_path}/my pair/G.pth"' in shlex.split(command)
 
 
 @pytest.mark.slow

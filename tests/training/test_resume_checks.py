@@ -30,14 +30,14 @@ def check(path, content, module):
     check_resumable(path, without_values(content), module, small_trainer(callbacks=[LastCheckpoint(str(path.parent))]))
 
 
-def drop(content, *keys):
+def delete_entry(content, *keys):
     *place, last = keys
     for key in place:
         content = content[key]
     del content[last]
 
 
-def put(content, value, *keys):
+def set_entry(content, value, *keys):
     *place, last = keys
     for key in place:
         content = content[key]
@@ -46,21 +46,23 @@ def put(content, value, *keys):
 
 PROGRESS = ("loops", "fit_loop", "epoch_progress", "current", "ready")
 ALTERED = {
-    "no weights": lambda content: drop(content, "state_dict", next(iter(content["state_dict"]))),
-    "other weights": lambda content: put(content, torch.zeros(3), "state_dict", "synthesizer.speaker_embedding.weight"),
-    "no optimizers": lambda content: drop(content, "optimizer_states"),
-    "one optimizer": lambda content: drop(content, "optimizer_states", 1),
-    "optimizers as text": lambda content: put(content, "adam", "optimizer_states"),
-    "no parameters": lambda content: put(content, [], "optimizer_states", 0, "param_groups", 0, "params"),
-    "other moments": lambda content: put(content, torch.zeros(5), "optimizer_states", 0, "state", 0, "exp_avg"),
-    "no schedules": lambda content: drop(content, "lr_schedulers"),
-    "schedule as number": lambda content: put(content, 3, "lr_schedulers", 0),
-    "no loops": lambda content: drop(content, "loops"),
-    "loop as list": lambda content: put(content, [], "loops", "fit_loop"),
-    "progress as text": lambda content: put(content, "x", *PROGRESS),
-    "progress missing": lambda content: drop(content, *PROGRESS),
-    "callbacks as list": lambda content: put(content, [1], "callbacks"),
-    "no version": lambda content: drop(content, "pytorch-lightning_version"),
+    "no weights": lambda content: delete_entry(content, "state_dict", next(iter(content["state_dict"]))),
+    "other weights": lambda content: set_entry(
+        content, torch.zeros(3), "state_dict", "synthesizer.speaker_embedding.weight"
+    ),
+    "no optimizers": lambda content: delete_entry(content, "optimizer_states"),
+    "one optimizer": lambda content: delete_entry(content, "optimizer_states", 1),
+    "optimizers as text": lambda content: set_entry(content, "adam", "optimizer_states"),
+    "no parameters": lambda content: set_entry(content, [], "optimizer_states", 0, "param_groups", 0, "params"),
+    "other moments": lambda content: set_entry(content, torch.zeros(5), "optimizer_states", 0, "state", 0, "exp_avg"),
+    "no schedules": lambda content: delete_entry(content, "lr_schedulers"),
+    "schedule as number": lambda content: set_entry(content, 3, "lr_schedulers", 0),
+    "no loops": lambda content: delete_entry(content, "loops"),
+    "loop as list": lambda content: set_entry(content, [], "loops", "fit_loop"),
+    "progress as text": lambda content: set_entry(content, "x", *PROGRESS),
+    "progress missing": lambda content: delete_entry(content, *PROGRESS),
+    "callbacks as list": lambda content: set_entry(content, [1], "callbacks"),
+    "no version": lambda content: delete_entry(content, "pytorch-lightning_version"),
 }
 
 
@@ -78,11 +80,13 @@ def test_altered_checkpoint_is_rejected_in_one_line(saved, make_module, alter):
 
 
 DAMAGED = {
-    "text in place of weights": lambda content: put(content, "x", "state_dict", "synthesizer.speaker_embedding.weight"),
-    "no voice": lambda content: drop(content, CHECKPOINT_KEY, "voice"),
-    "no steps": lambda content: drop(content, CHECKPOINT_KEY, "optimizer_steps"),
-    "step as text": lambda content: put(content, "1", "global_step"),
-    "number in place of averaged weights": lambda content: put(content, 1, AVERAGED_KEY),
+    "text in place of weights": lambda content: set_entry(
+        content, "x", "state_dict", "synthesizer.speaker_embedding.weight"
+    ),
+    "no voice": lambda content: delete_entry(content, CHECKPOINT_KEY, "voice"),
+    "no steps": lambda content: delete_entry(content, CHECKPOINT_KEY, "optimizer_steps"),
+    "step as text": lambda content: set_entry(content, "1", "global_step"),
+    "number in place of averaged weights": lambda content: set_entry(content, 1, AVERAGED_KEY),
 }
 
 

@@ -25,8 +25,8 @@ from rvc_lightning.training.trainer import build_preparing_trainer, build_traine
 pytestmark = pytest.mark.slow
 
 RANKS = Path(__file__).parents[1] / "support/ranks.py"
-SEVERAL = ("trainer.accelerator=cpu", "trainer.devices=2")
-ALL = {
+TWO_DEVICES = ("trainer.accelerator=cpu", "trainer.devices=2")
+STRATEGY_TYPES = {
     "ddp": DDPStrategy,
     "ddp_spawn": DDPStrategy,
     "fsdp": FSDPStrategy,
@@ -87,21 +87,21 @@ def test_error_on_one_rank_ends_all(tmp_path):
     assert not list(tmp_path.glob("*.ckpt"))
 
 
-@pytest.mark.parametrize(("choice", "kind"), ALL.items())
-def test_strategies_reach_lightning_and_one_device_needs_none(tmp_path, choice, kind):
+@pytest.mark.parametrize(("choice", "kind"), STRATEGY_TYPES.items())
+def test_strategies_are_built_and_not_used_for_one_device(tmp_path, choice, kind):
     run = {"run": str(tmp_path)}
-    config = compose_config(f"strategy={choice}", *SEVERAL, **run)
+    config = compose_config(f"strategy={choice}", *TWO_DEVICES, **run)
     assert build_trainer(config).world_size == 2
     assert isinstance(build_trainer(config).strategy, kind)
     one = build_trainer(compose_config(f"strategy={choice}", "trainer.accelerator=cpu", **run))
     assert isinstance(one.strategy, SingleDeviceStrategy)
-    # Features are found on all of the run's ranks, whatever the strategy, or on a single one.
+    # Features are extracted on all ranks of the run with any strategy, or on a single one.
     predictor = build_preparing_trainer(config)
     assert type(predictor.strategy) is DDPStrategy and predictor.world_size == 2
     spawned = isinstance(predictor.strategy.launcher, _MultiProcessingLauncher)
     assert spawned == (choice == "ddp_spawn")
     predictor = build_preparing_trainer(
-        compose_config(f"strategy={choice}", *SEVERAL, "preparation.all_devices=false", **run)
+        compose_config(f"strategy={choice}", *TWO_DEVICES, "preparation.all_devices=false", **run)
     )
     assert isinstance(predictor.strategy, SingleDeviceStrategy) and predictor.world_size == 1
 
@@ -124,14 +124,14 @@ def test_one_device_starts_no_process_group(tmp_path):
 )
 def test_contradicting_settings_are_rejected(overrides, message):
     with pytest.raises(ConfigurationError, match=message):
-        build_trainer(compose_config(*SEVERAL, *overrides))
+        build_trainer(compose_config(*TWO_DEVICES, *overrides))
 
 
 def test_sweep_starts_its_ranks_itself(monkeypatch):
     monkeypatch.setattr(building, "is_sweep", lambda: True)
     with pytest.raises(ConfigurationError, match="submitit_slurm"):
-        build_trainer(compose_config(*SEVERAL, "strategy=ddp"))
-    build_trainer(compose_config(*SEVERAL, "strategy=ddp_spawn"))
+        build_trainer(compose_config(*TWO_DEVICES, "strategy=ddp"))
+    build_trainer(compose_config(*TWO_DEVICES, "strategy=ddp_spawn"))
 
 
 def test_fewer_devices_than_processes_are_rejected(monkeypatch):
@@ -141,7 +141,7 @@ def test_fewer_devices_than_processes_are_rejected(monkeypatch):
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match="torchrun has started 2 processes"):
         build_trainer(compose_config("trainer.accelerator=cpu"))
-    assert build_trainer(compose_config(*SEVERAL, "strategy=ddp")).world_size == 2
+    assert build_trainer(compose_config(*TWO_DEVICES, "strategy=ddp")).world_size == 2
 
 
 def test_module_can_be_sent_to_a_spawned_process():

@@ -1,11 +1,10 @@
-"""Training on Lightning: accumulation, clipping, schedules, resume, signals, and whole runs."""
+"""Training on Lightning: clipping, schedules, resume, signals, export, and complete runs."""
 
 import copy
 import csv
 import os
 import shutil
 import signal
-from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from defaults import make_index_config
 from lightning import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from runs import HOP, METADATA, run_training, small_data, small_run, small_trainer
+from runs import HOP, METADATA, Repeated, run_training, small_data, small_run, small_trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tiny import training_config
@@ -57,11 +56,11 @@ def test_short_epochs_log_throughput_and_gradient_norms(make_module, dataset, tm
 
 @pytest.mark.parametrize("first", [2, 5])
 def test_step_limit_includes_steps_before_a_resume(make_module, dataset, tmp_path, first):
-    keep = LastCheckpoint(str(tmp_path))
+    last_checkpoint = LastCheckpoint(str(tmp_path))
     for limit, expected in ((first, first), (5, 5), (5, 5)):
         module = make_module()
-        last = keep.path if keep.path.exists() else None
-        trainer = small_trainer(max_epochs=9, callbacks=[StepLimit(limit), keep])
+        last = last_checkpoint.path if last_checkpoint.path.exists() else None
+        trainer = small_trainer(max_epochs=9, callbacks=[StepLimit(limit), last_checkpoint])
         trainer.fit(module, small_data(dataset), ckpt_path=last, weights_only=True)
         assert module.optimizer_steps == expected
 
@@ -77,36 +76,10 @@ def random_batch(n_items, frames=20):
     return examples
 
 
-class Steps(torch.utils.data.Dataset):
-    """A dataset of optimizer steps, each a list of batches."""
-
-    def __init__(self, steps):
-        self.steps = steps
-
-    def __len__(self):
-        return len(self.steps)
-
-    def __getitem__(self, index):
-        return self.steps[index]
-
-
 def run_steps(module, steps, **changes):
-    loader = torch.utils.data.DataLoader(Steps(steps), batch_size=None)
+    loader = torch.utils.data.DataLoader(Repeated(steps, len(steps)), batch_size=None)
     small_trainer(limit_val_batches=0, **changes).fit(module, loader)
     return module
-
-
-def test_accumulating_two_batches_equals_one_of_twice_the_size(make_module, no_noise):
-    torch.manual_seed(0)
-    examples = [random_batch(4), random_batch(4)]
-    sgd = partial(torch.optim.SGD, lr=1e-4)
-    once = run_steps(make_module(sgd), [[collate(step)] for step in examples])
-    twice = run_steps(make_module(sgd), [[collate(step[:2]), collate(step[2:])] for step in examples])
-    start = make_module(sgd).state_dict()
-    for name, tensor in once.state_dict().items():
-        torch.testing.assert_close(twice.state_dict()[name], tensor, atol=1e-5, rtol=0)
-    moved = max(float((tensor - start[name]).abs().max()) for name, tensor in once.state_dict().items())
-    assert moved > 1e-4
 
 
 def test_step_updates_both_networks_and_clears_the_gradients(make_module):
@@ -227,11 +200,11 @@ def test_learning_rate_decays_once_per_epoch_across_a_resume(make_module, datase
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             rates.append((trainer.current_epoch, batch_idx, trainer.optimizers[0].param_groups[0]["lr"]))
 
-    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
-    small_trainer(max_epochs=2, callbacks=[keep, Watch()]).fit(make_module(), small_data(dataset))
+    last_checkpoint = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    small_trainer(max_epochs=2, callbacks=[last_checkpoint, Watch()]).fit(make_module(), small_data(dataset))
     module = make_module()
     small_trainer(max_epochs=4, callbacks=[Watch()]).fit(
-        module, small_data(dataset), ckpt_path=keep.path, weights_only=True
+        module, small_data(dataset), ckpt_path=last_checkpoint.path, weights_only=True
     )
     per_epoch = len(rates) // 4
     assert rates == [(epoch, index, 1e-3 * 0.5**epoch) for epoch in range(4) for index in range(per_epoch)]
@@ -257,15 +230,15 @@ def test_run_stopped_by_a_signal_resumes_with_the_next_batch(make_module, datase
     whole, seen[:] = list(seen), []
     assert len(whole) == 12
 
-    keep = LastCheckpoint(str(tmp_path), every_n_epochs=10)
+    last_checkpoint = LastCheckpoint(str(tmp_path), every_n_epochs=10)
     with pytest.raises(TrainingStopped, match=r"SIGTERM.*last\.ckpt"):
-        small_trainer(max_epochs=2, callbacks=[Watch(kill_at), keep]).fit(
+        small_trainer(max_epochs=2, callbacks=[Watch(kill_at), last_checkpoint]).fit(
             make_module(), small_data(dataset, **settings)
         )
     assert len(seen) == kill_at
     module = make_module()
-    small_trainer(max_epochs=2, callbacks=[Watch(), keep]).fit(
-        module, small_data(dataset, **settings), ckpt_path=keep.path, weights_only=True
+    small_trainer(max_epochs=2, callbacks=[Watch(), last_checkpoint]).fit(
+        module, small_data(dataset, **settings), ckpt_path=last_checkpoint.path, weights_only=True
     )
     assert seen == whole
     assert module.optimizer_steps == 12
@@ -273,10 +246,10 @@ def test_run_stopped_by_a_signal_resumes_with_the_next_batch(make_module, datase
 
 
 def test_checkpoint_becomes_a_voice(make_module, dataset, tmp_path):
-    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    last_checkpoint = LastCheckpoint(str(tmp_path), every_n_epochs=1)
     module = make_module()
-    small_trainer(callbacks=[keep]).fit(module, small_data(dataset))
-    exported = export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset)
+    small_trainer(callbacks=[last_checkpoint]).fit(module, small_data(dataset))
+    exported = export_checkpoint(last_checkpoint.path, tmp_path / "voice", "anna", dataset)
     assert exported.index.is_file()
     content = torch.load(exported.voice, weights_only=True)
     assert not any("enc_q" in name for name in content["weight"])
@@ -291,9 +264,9 @@ def test_checkpoint_becomes_a_voice(make_module, dataset, tmp_path):
     torch.testing.assert_close(stored["emb_g.weight"].float(), module.synthesizer.speaker_embedding.weight,
                                atol=1e-3, rtol=1e-3)  # fmt: skip
     shutil.rmtree(tmp_path / "voice")
-    without = export_checkpoint(keep.path, tmp_path / "voice", "anna", tmp_path / "gone")
+    without = export_checkpoint(last_checkpoint.path, tmp_path / "voice", "anna", tmp_path / "gone")
     assert without.index is None and without.voice.is_file()
-    assert_the_same_voice_is_loaded(keep.path, without.voice, tmp_path / "run")
+    assert_the_same_voice_is_loaded(last_checkpoint.path, without.voice, tmp_path / "run")
     with pytest.raises(VoiceError, match="is a voice, not a checkpoint"):
         export_checkpoint(without.voice, tmp_path / "again", "anna", dataset)
 
@@ -309,39 +282,39 @@ def assert_the_same_voice_is_loaded(checkpoint, voice, run):
     assert len(hashes) == 1
 
 
-def test_index_is_exported_once_and_alone(make_module, dataset, tmp_path):
-    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
-    small_trainer(callbacks=[keep]).fit(make_module(), small_data(dataset))
-    exported = export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset)
+def test_index_is_exported_once_and_separately(make_module, dataset, tmp_path):
+    last_checkpoint = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    small_trainer(callbacks=[last_checkpoint]).fit(make_module(), small_data(dataset))
+    exported = export_checkpoint(last_checkpoint.path, tmp_path / "voice", "anna", dataset)
     assert IndexOrigin.read(exported.index).features == Voice.load(exported.voice).training_info[FEATURES_KEY]
     written = exported.index.stat().st_ino
-    assert export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset).index.stat().st_ino == written
+    assert export_checkpoint(last_checkpoint.path, tmp_path / "voice", "anna", dataset).index.stat().st_ino == written
     voice = exported.voice.read_bytes()
-    flat = export_index(keep.path, tmp_path / "voice", "anna", dataset, index=make_index_config(kind="flat"))
+    flat = export_index(last_checkpoint.path, tmp_path / "voice", "anna", dataset, index=make_index_config(kind="flat"))
     assert index_file.read_header(flat).lists is None and exported.voice.read_bytes() == voice
     other = tmp_path / "other"
     shutil.copytree(dataset, other)
     write_manifest(other, DatasetHeader(24000, METADATA["pitch"], {"name": "spin", "dim": 768}), read_manifest(dataset))
     for export in (export_checkpoint, export_index):
         with pytest.raises(DatasetError, match="features of content=spin with 768 channels, but"):
-            export(keep.path, tmp_path / "again", "anna", other)
+            export(last_checkpoint.path, tmp_path / "again", "anna", other)
     assert not (tmp_path / "again").exists()
 
 
 def test_diverged_checkpoint_is_not_exported(make_module, dataset, tmp_path):
     """Other tools do not detect overflow in half precision."""
-    keep = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    last_checkpoint = LastCheckpoint(str(tmp_path), every_n_epochs=1)
     module = make_module()
-    small_trainer(callbacks=[keep]).fit(module, small_data(dataset))
-    content = torch.load(keep.path, weights_only=True)
+    small_trainer(callbacks=[last_checkpoint]).fit(module, small_data(dataset))
+    content = torch.load(last_checkpoint.path, weights_only=True)
     content["state_dict"]["synthesizer.speaker_embedding.weight"][0, 0] = 1e6
-    torch.save(content, keep.path)
+    torch.save(content, last_checkpoint.path)
     with pytest.raises(VoiceError, match=r"emb_g\.weight"):
-        export_checkpoint(keep.path, tmp_path / "voice", "anna", dataset)
+        export_checkpoint(last_checkpoint.path, tmp_path / "voice", "anna", dataset)
     assert not (tmp_path / "voice").exists()
 
 
-def test_from_a_folder_of_recordings_to_a_converted_voice(tmp_path, recordings, caplog):
+def test_training_on_recordings_exports_a_converted_voice(tmp_path, recordings, caplog):
     caplog.set_level("INFO")
     config = small_run(tmp_path, recordings)
     score = workflow.train(config)
@@ -477,7 +450,7 @@ def test_callbacks_ema_averages_the_weights(tmp_path, recordings):
         (["checkpoint=no.ckpt"], "no.ckpt"),
     ],
 )
-def test_mistake_of_the_user_is_one_clear_error(tmp_path, recordings, overrides, message):
+def test_missing_inputs_are_rejected(tmp_path, recordings, overrides, message):
     with pytest.raises(RVCError, match=message):
         workflow.train(small_run(tmp_path, recordings, *overrides))
     assert not (tmp_path / "voices").exists()

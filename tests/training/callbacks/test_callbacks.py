@@ -45,25 +45,27 @@ def test_average_is_validated_and_exported_and_training_is_the_same(make_module,
 
     plain = make_module()
     small_trainer(max_epochs=2).fit(plain, small_data(dataset))
-    module, keep = make_module(), LastCheckpoint(str(tmp_path))
-    small_trainer(max_epochs=2, callbacks=[AveragedWeights(decay=0.9), Watch(), keep]).fit(module, small_data(dataset))
+    module, last_checkpoint = make_module(), LastCheckpoint(str(tmp_path))
+    small_trainer(max_epochs=2, callbacks=[AveragedWeights(decay=0.9), Watch(), last_checkpoint]).fit(
+        module, small_data(dataset)
+    )
     for key, tensor in plain.state_dict().items():
         assert torch.equal(module.state_dict()[key], tensor), key
     assert len(means) == 4
     torch.testing.assert_close(validated[-1], means[-1])
     trained = module.synthesizer.state_dict()[name]
     assert (validated[-1] - trained).abs().max() > 1e-4
-    exported = export_checkpoint(keep.path, tmp_path / "voice", "v", None)
+    exported = export_checkpoint(last_checkpoint.path, tmp_path / "voice", "v", None)
     stored = Voice.load(exported.voice).weights["emb_g.weight"]
     assert torch.equal(stored, means[-1].half())
 
 
 @pytest.mark.slow
 def test_averaging_can_start_in_a_resumed_run(make_module, dataset, tmp_path, caplog):
-    keep = LastCheckpoint(str(tmp_path))
-    small_trainer(callbacks=[keep]).fit(make_module(), small_data(dataset))
+    last_checkpoint = LastCheckpoint(str(tmp_path))
+    small_trainer(callbacks=[last_checkpoint]).fit(make_module(), small_data(dataset))
     trainer = small_trainer(max_epochs=2, callbacks=[AveragedWeights(decay=0.9)])
-    trainer.fit(make_module(), small_data(dataset), ckpt_path=keep.path, weights_only=True)
+    trainer.fit(make_module(), small_data(dataset), ckpt_path=last_checkpoint.path, weights_only=True)
     assert "averaging starts from the trained ones" in caplog.text
 
 
@@ -189,12 +191,12 @@ def test_classic_rule_compares_means_over_the_batches_of_an_epoch():
 
 @pytest.mark.slow
 def test_overtraining_stops_a_training_and_keeps_its_best(make_module, dataset, tmp_path):
-    keep = LastCheckpoint(str(tmp_path))
+    last_checkpoint = LastCheckpoint(str(tmp_path))
     module = make_module()
-    callbacks = [overtraining(patience=1, min_delta=100.0), keep]
+    callbacks = [overtraining(patience=1, min_delta=100.0), last_checkpoint]
     small_trainer(max_epochs=50, callbacks=callbacks).fit(module, small_data(dataset))
     assert module.optimizer_steps == 4  # two epochs: a best one, and one without improvement
-    assert read_checkpoint(keep.path)[CHECKPOINT_KEY]["optimizer_steps"] == 4
+    assert read_checkpoint(last_checkpoint.path)[CHECKPOINT_KEY]["optimizer_steps"] == 4
 
 
 @pytest.mark.parametrize(
@@ -233,18 +235,18 @@ def test_reports_the_first_bad_loss_and_keeps_the_last_good_checkpoint(
         def on_train_batch_start(self, trainer, pl_module, batches, batch_idx):
             order.extend(batch.ids[0] for batch in batches)
 
-    keep = LastCheckpoint(str(tmp_path), every_n_steps=1)
+    last_checkpoint = LastCheckpoint(str(tmp_path), every_n_steps=1)
     data = small_data(dataset, batch_size=1, held_out=0.0, accumulate_grad_batches=2)
     module = make_module()
     pattern = r"the loss 'discriminator' became nan in step (\d+) \(epoch 0\), in the batch of the slices '5' of the "
     with pytest.raises(DivergenceError, match=pattern + r"recordings '2'\. .*resume with checkpoint=") as error:
-        small_trainer(max_epochs=2, callbacks=[Watch(), FiniteGuard(check_every_n_steps=check_every), keep]).fit(
-            module, data
-        )
+        small_trainer(
+            max_epochs=2, callbacks=[Watch(), FiniteGuard(check_every_n_steps=check_every), last_checkpoint]
+        ).fit(module, data)
     bad_step = order.index("5") // 2 + 1
     assert f"in step {bad_step} " in str(error.value)
     assert bad_step > 1  # otherwise nothing would be saved
-    content = read_checkpoint(keep.path)
+    content = read_checkpoint(last_checkpoint.path)
     assert content[CHECKPOINT_KEY]["optimizer_steps"] == bad_step - 1
     assert all(tensor.isfinite().all() for tensor in content["state_dict"].values() if tensor.is_floating_point())
     assert not any(path.name.startswith((".", "next")) for path in tmp_path.iterdir())

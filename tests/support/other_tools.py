@@ -20,8 +20,8 @@ def file_weights(network):
 def write_pretrained(folder, synthesizer, discriminator, **entries):
     """Write `G.pth` and `D.pth` as published: half precision, without optimizer."""
     torch.manual_seed(3)
-    networks = {"G": Synthesizer(synthesizer), "D": Discriminator(discriminator)}
-    for name, network in networks.items():
+    published = {"G": Synthesizer(synthesizer), "D": Discriminator(discriminator)}
+    for name, network in published.items():
         weights = {key: tensor.half() for key, tensor in file_weights(network).items()}
         torch.save({"model": weights} | entries, folder / f"{name}.pth")
     return folder / "G.pth", folder / "D.pth"
@@ -30,7 +30,7 @@ def write_pretrained(folder, synthesizer, discriminator, **entries):
 def write_training_pair(folder, synthesizer, discriminator, *, epoch, name="2333333", steps=3):
     """Write `G_NAME.pth` and `D_NAME.pth` with optimizers after `steps` steps; return networks and optimizers."""
     torch.manual_seed(epoch)
-    made = {}
+    networks = {}
     for letter, network in {"G": Synthesizer(synthesizer), "D": Discriminator(discriminator)}.items():
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, betas=(0.8, 0.99), eps=1e-9)
         torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.999875)
@@ -45,8 +45,8 @@ def write_training_pair(folder, synthesizer, discriminator, *, epoch, name="2333
             "learning_rate": 1e-4,
         }
         torch.save(content, folder / f"{letter}_{name}.pth")
-        made[letter] = network, optimizer
-    return made
+        networks[letter] = network, optimizer
+    return networks
 
 
 def write_experiment(folder, config, *, pitch=True, slices=6, absolute=False):
@@ -70,8 +70,8 @@ def write_experiment(folder, config, *, pitch=True, slices=6, absolute=False):
         np.save(files[1], noise.normal(size=(24, dim)).astype(np.float32))
         np.save(files[2], np.ones(51, dtype=np.int64))
         np.save(files[3], np.zeros(51) if silent else noise.uniform(90, 200, 51))
-        shown = [str(path) if absolute else f"logs/{path.relative_to(folder.parent)}" for path in files]
-        line = "|".join([*(shown if pitch else shown[:2]), "0"])
+        listed = [str(path) if absolute else f"logs/{path.relative_to(folder.parent)}" for path in files]
+        line = "|".join([*(listed if pitch else listed[:2]), "0"])
         lines += [line, line] if silent else [line]
     (folder / "filelist.txt").write_text("\n".join(lines) + "\n")
     (folder / "model_info.json").write_text(json.dumps({"embedder_model": "contentvec", "speakers_id": 1}))
