@@ -139,7 +139,7 @@ _NODES: dict[str, type[Settings]] = {
     "chunk_lengths": ChunkLengths,
     "stream_lengths": StreamLengths,
 }
-"""Nodes that configuration files include in their defaults lists; their defaults have no other home."""
+"""Nodes that configuration files include in their defaults lists, or describe by `conversion_help`."""
 
 
 def register() -> None:
