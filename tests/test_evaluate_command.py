@@ -30,10 +30,10 @@ def run(folder, *overrides):
 
 
 def test_report_is_the_only_output(folder):
-    words = "voice=anna.pth", "audio=in", "metrics=[]", "trainer.accelerator=cpu", "options.protect=0.25"
+    settings = "voice=anna.pth", "audio=in", "metrics=[]", "trainer.accelerator=cpu", "options.protect=0.25"
     (folder / "evaluations" / "anna").mkdir(parents=True)
     (folder / "evaluations" / "anna" / "evaluation.html").write_text("the report of yesterday")
-    done = run(folder, *words, "task=resynthesis")
+    done = run(folder, *settings, "task=resynthesis")
     assert done.returncode == 0, done.stderr
     written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     assert written == ["anna.pth", "evaluations/anna/evaluation.html", "evaluations/anna/evaluation.json", "in/a.wav"]
@@ -48,7 +48,7 @@ def test_report_is_the_only_output(folder):
     assert lines[-1] == "Report: evaluations/anna/evaluation.html"
 
 
-def test_full_disk_leaves_the_scores_on_the_console_and_promises_nothing(folder):
+def test_scores_are_printed_when_the_disk_is_full(folder):
     with mounted_tmpfs(folder / "out", "size=4k"):
         done = run(folder, "voice=anna.pth", "audio=in", "metrics=[]", "trainer.accelerator=cpu", "output=out")
         assert list((folder / "out").iterdir()) == []
@@ -59,13 +59,13 @@ def test_full_disk_leaves_the_scores_on_the_console_and_promises_nothing(folder)
 
 
 def test_pitch_extractor_of_the_voice_can_be_replaced(folder):
-    words = "voice=anna.pth", "audio=in", "metrics=[]", "trainer.accelerator=cpu", "task=resynthesis"
+    settings = "voice=anna.pth", "audio=in", "metrics=[]", "trainer.accelerator=cpu", "task=resynthesis"
     voice = Voice.load(folder / "anna.pth")
     voice.information[PROJECT_ENTRY] = {"pitch": {"name": "magic"}}
     voice.save(folder / "anna.pth")
-    done = run(folder, *words)
+    done = run(folder, *settings)
     assert done.returncode == 1 and "pitch=swift_f0 on the command line" in done.stderr
-    done = run(folder, *words, "pitch=pyin")
+    done = run(folder, *settings, "pitch=pyin")
     assert done.returncode == 0, done.stderr
 
 

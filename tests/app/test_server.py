@@ -64,8 +64,8 @@ def config(client):
 def join(client, name, recording):
     """Request a conversion as the page does, with any voice and recording."""
     functions = config(client)["dependencies"]
-    convert = next(one for one in functions if one["api_name"] == "convert_recording")
-    components = {one["id"]: one for one in config(client)["components"]}
+    convert = next(entry for entry in functions if entry["api_name"] == "convert_recording")
+    components = {entry["id"]: entry for entry in config(client)["components"]}
     values = []
     for number in convert["inputs"]:
         props = components[number]["props"]
@@ -92,7 +92,7 @@ def test_only_uploaded_files_can_be_converted(client, path, more):
     assert "was not uploaded" in response.text
 
 
-def test_paths_out_of_the_uploads_are_rejected(client):
+def test_paths_outside_the_uploads_are_rejected(client):
     uploaded = upload(client).json()[0]
     assert join(client, "anna.pth", file_data(uploaded)).status_code == 200
     assert join(client, "anna.pth", file_data(f"{uploaded}/../../../../../../../../etc/passwd")).status_code == 403
@@ -117,15 +117,17 @@ def test_voices_are_not_served(client, service):
 def test_other_host_names_are_rejected_on_loopback(client, service, files):
     assert client.get("/").status_code == 200
     assert client.get("/", headers={"host": "evil.example:7860"}).status_code == 400
-    with TestClient(application(service, files, local=False), base_url="http://somewhere:7860") as open_to_all:
-        assert open_to_all.get("/").status_code == 200
+    with TestClient(application(service, files, local=False), base_url="http://somewhere:7860") as network_client:
+        assert network_client.get("/").status_code == 200
 
 
 def test_functions_cannot_be_called_without_the_queue(client):
-    for one in config(client)["dependencies"]:
-        assert (one["api_visibility"], one["queue"]) == ("private", True)
+    for entry in config(client)["dependencies"]:
+        assert (entry["api_visibility"], entry["queue"]) == ("private", True)
         for route in ("run", "api", "call", "call/v2"):
-            response = client.post(f"/gradio_api/{route}/{one['api_name']}", json={"data": [], "fn_index": one["id"]})
+            response = client.post(
+                f"/gradio_api/{route}/{entry['api_name']}", json={"data": [], "fn_index": entry["id"]}
+            )
             assert response.status_code == 404
     assert client.put("/gradio_api/queue/join/", json={}).status_code == 404
 
@@ -164,7 +166,7 @@ def test_loopback_addresses_are_recognized():
     assert not any(map(is_loopback, ["0.0.0.0", "::", "192.168.1.2", "example.com", ""]))
 
 
-def fresh_controls():
+def new_controls():
     with gr.Blocks(analytics_enabled=False):
         controls = Controls()
         controls.add_others()
@@ -172,16 +174,16 @@ def fresh_controls():
 
 
 def test_every_option_has_a_control_with_its_default():
-    controls = fresh_controls()
-    values = {one: one.value for one in controls.components}
+    controls = new_controls()
+    values = {component: component.value for component in controls.components}
     assert controls.options(values) == ConversionOptions()
-    expected = {one.name for one in option_fields(ConversionOptions)} - set(EXCLUDED)
-    assert {one.elem_id for one in controls.components} >= {f"option-{name}" for name in expected}
+    expected = {option.name for option in option_fields(ConversionOptions)} - set(EXCLUDED)
+    assert {component.elem_id for component in controls.components} >= {f"option-{name}" for name in expected}
 
 
 def test_chosen_values_become_options():
-    controls = fresh_controls()
-    values = {one.elem_id: one.value for one in controls.components}
+    controls = new_controls()
+    values = {component.elem_id: component.value for component in controls.components}
     values |= {
         "option-transpose_semitones": 3,
         "option-proposed_pitch_hz": "155.5",
@@ -191,7 +193,7 @@ def test_chosen_values_become_options():
         "option-effects": ["reverb", "gain"],
         "option-reverb-room_size": 0.9,
     }
-    options = controls.options({one: values[one.elem_id] for one in controls.components}, speaker=1)
+    options = controls.options({component: values[component.elem_id] for component in controls.components}, speaker=1)
     assert options == ConversionOptions(
         transpose_semitones=3,
         proposed_pitch_hz=155.5,
@@ -213,8 +215,8 @@ def test_chosen_values_become_options():
     ],
 )
 def test_invalid_values_are_rejected(name, value, message):
-    controls = fresh_controls()
-    values = {one: value if one.elem_id == name else one.value for one in controls.components}
+    controls = new_controls()
+    values = {component: value if component.elem_id == name else component.value for component in controls.components}
     if message is None:
         assert controls.options(values).index_rate == 0.5
         return
@@ -237,9 +239,9 @@ def test_control_follows_the_type_of_the_option():
 
 
 def test_every_effect_has_controls_for_its_parameters():
-    ids = {one.elem_id for one in fresh_controls().components}
+    ids = {component.elem_id for component in new_controls().components}
     for name, effect in EFFECTS.items():
-        assert {f"option-{name}-{one.name}" for one in option_fields(effect)} <= ids
+        assert {f"option-{name}-{option.name}" for option in option_fields(effect)} <= ids
 
 
 def test_untrusted_text_is_escaped():
@@ -270,7 +272,7 @@ def test_broken_voices_leave_the_list_and_the_choice_is_kept(tmp_path, write_voi
 
 def test_missing_inputs_are_reported(service):
     page = Page(service)
-    given = {one: one.value for one in page.controls.components} | {page.speaker: 0}
+    given = {component: component.value for component in page.controls.components} | {page.speaker: 0}
     for name, expected in ((None, "Choose a voice first."), ("anna.pth", "Drop or record something to convert first.")):
         (update,) = page.convert_recording(given | {page.voice: name, page.recording: None})
         assert expected in update[page.status]
@@ -353,9 +355,9 @@ def test_page_loads_do_not_count_as_conversions(service):
     assert Page(service).blocks._queue.max_size is None
 
 
-def test_visitors_wait_in_line_and_see_how_many_are_ahead(service):
+def test_waiting_visitors_see_the_length_of_the_queue(service):
     page = Page(service)
-    given = {one: one.value for one in page.controls.components}
+    given = {component: component.value for component in page.controls.components}
     given |= {page.speaker: 0, page.voice: "anna.pth", page.recording: "/nowhere.wav"}
     with service.line.ticket():
         waiting = page.convert_recording(given)

@@ -26,14 +26,14 @@ OPTIONS = ConversionOptions()
 def service(tmp_path, write_voice):
     for name in ("anna", "ben", "carl"):
         write_voice(tmp_path / "voices" / f"{name}.pth")
-    made = []
+    loaded = []
 
     def make_converter(voice, index):
-        made.append(voice.stem)
+        loaded.append(voice.stem)
         return VoiceConverter(Voice.load(voice), index, pitch=StubPitch(), trainer=cpu_trainer())
 
     service = ConversionService(VoiceCatalog(tmp_path / "voices"), make_converter, LIMITS)
-    service.made = made
+    service.loaded = loaded
     return service
 
 
@@ -78,7 +78,7 @@ def test_options_are_applied(service, recording, tmp_path):
 def test_least_recently_used_voices_are_unloaded(service):
     for name in ("anna", "ben", "anna", "carl", "anna", "ben"):
         service.converter(f"{name}.pth")
-    assert service.made == ["anna", "ben", "carl", "ben"]
+    assert service.loaded == ["anna", "ben", "carl", "ben"]
 
 
 def test_changed_voice_is_loaded_again(service, write_voice):

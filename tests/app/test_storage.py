@@ -1,4 +1,4 @@
-"""Temporary files of the page: limits, age, and folders that killed processes left."""
+"""Temporary files of the page: limits, age, and folders of killed processes."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def test_temporary_files_are_private_and_deleted_at_exit():
     assert tempfile.gettempdir() == before
 
 
-def test_sweep_deletes_old_files_wherever_they_are(tmp_path):
+def test_sweep_deletes_old_files_in_any_folder(tmp_path):
     (tmp_path / "uploads").mkdir()
     for name, age in (("uploads/old.wav", 100), ("tmpinterrupted", 100), ("new.wav", 10)):
         (tmp_path / name).write_bytes(b"x")

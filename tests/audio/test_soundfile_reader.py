@@ -86,7 +86,7 @@ def test_compressed_samples_beyond_the_count_are_reported(tmp_path, subtype):
 
 
 @pytest.mark.parametrize("extension", [".flac", ".ogg"])
-def test_compressed_recording_behind_a_wav_is_no_sample_data(tmp_path, extension):
+def test_compressed_recording_after_a_wav_is_not_sample_data(tmp_path, extension):
     path, other = tmp_path / "a.wav", tmp_path / f"b{extension}"
     soundfile.write(path, buzz(2, RATE), RATE)
     soundfile.write(other, buzz(6, RATE), RATE)

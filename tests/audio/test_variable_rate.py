@@ -29,7 +29,7 @@ def test_agrees_with_soxr(from_rate, to_rate):
     assert np.abs(result[inner] - expected[: len(result)][inner]).max() < 2e-4
 
 
-def test_removes_what_the_lower_rate_cannot_hold():
+def test_frequencies_above_the_lower_rate_are_removed():
     tone = np.sin(2 * np.pi * 9000 * np.arange(24000) / 48000).astype(np.float32)
     assert np.abs(VariableResampler(48000, 16000).push(tone)[200:-200]).max() < 1e-3
 
@@ -45,7 +45,7 @@ def test_does_not_depend_on_the_blocks(from_rate, to_rate):
 
 
 @pytest.mark.parametrize("from_rate, to_rate", RATES)
-def test_delay_is_what_is_held_back(from_rate, to_rate):
+def test_delay_equals_the_retained_samples(from_rate, to_rate):
     resampler, given, held = VariableResampler(from_rate, to_rate), 0, 0.0
     for taken in range(48, from_rate // 4, 48):
         given += len(resampler.push(np.zeros(48, np.float32)))

@@ -22,7 +22,7 @@ def value_of(override):
 def test_text_settings_are_taken_as_typed(key, name):
     (quoted,) = quote_text_settings([f"{key}={name}"])
     assert value_of(quoted) == name
-    # The processes of other ranks get the quoted words.
+    # The processes of other ranks receive the quoted overrides.
     assert quote_text_settings([quoted]) == [quoted]
 
 

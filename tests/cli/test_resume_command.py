@@ -1,4 +1,4 @@
-"""A run resumes with the settings that it was started with."""
+"""A run resumes with the settings of its start."""
 
 import pytest
 from commanding import run_command
@@ -8,7 +8,7 @@ from rvc_lightning.cli.resume import read_saved_overrides, save_settings
 
 pytestmark = pytest.mark.slow
 
-STARTED = ["+experiment=quickstart", "audio=recordings/anna", "optimizer.lr=1e-4", "data.bucket_boundaries=[1,2]"]
+OVERRIDES = ["+experiment=quickstart", "audio=recordings/anna", "optimizer.lr=1e-4", "data.bucket_boundaries=[1,2]"]
 
 
 def write_saved(folder, overrides):
@@ -21,7 +21,7 @@ def write_saved(folder, overrides):
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "runs/anna/monday"
-    write_saved(folder, STARTED)
+    write_saved(folder, OVERRIDES)
     return folder
 
 
@@ -29,7 +29,7 @@ def run(tmp_path, monkeypatch):
 def resumed(monkeypatch):
     """Run the train command with the given arguments, and return the configuration that it trains with."""
 
-    def resume(*words, save_to=None):
+    def resume(*overrides, save_to=None):
         found = []
 
         def train(config):
@@ -38,7 +38,7 @@ def resumed(monkeypatch):
                 save_settings(config, save_to)
 
         monkeypatch.setattr("rvc_lightning.training.run.train", train)
-        result = run_command("train", *words)
+        result = run_command("train", *overrides)
         return found[0] if found else result
 
     return resume
@@ -59,10 +59,10 @@ def test_typed_overrides_take_precedence(run, resumed):
 
 
 @pytest.mark.parametrize(
-    "typed", [["audio=a"], ["checkpoint=null"], ["checkpoint=runs/anna/monday/checkpoints/last.ckpt"]]
+    "overrides", [["audio=a"], ["checkpoint=null"], ["checkpoint=runs/anna/monday/checkpoints/last.ckpt"]]
 )
-def test_other_runs_use_no_saved_settings(run, resumed, typed):
-    assert resumed(*typed).optimizer.lr == 1e-4 and resumed(*typed).audio != "recordings/anna"
+def test_other_runs_use_no_saved_settings(run, resumed, overrides):
+    assert resumed(*overrides).optimizer.lr == 1e-4 and resumed(*overrides).audio != "recordings/anna"
 
 
 def test_run_without_saved_settings_resumes_with_defaults(run, resumed):
@@ -88,7 +88,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_saved_settings_are_data(run, resumed, hostile, caplog):
-    write_saved(run, [*STARTED, hostile])
+    write_saved(run, [*OVERRIDES, hostile])
     assert list(read_saved_overrides(run / ".hydra/overrides.yaml")) == ["experiment", "audio", "optimizer.lr",
                                                                         "data.bucket_boundaries"]  # fmt: skip
     assert "Ignoring" in caplog.text

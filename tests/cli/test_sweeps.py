@@ -41,12 +41,12 @@ def sweep(folder, *overrides, status=0):
     (folder / "anna").mkdir()
     for name in ("09", "10", "11"):
         shutil.copy(DEMO_FOLDER / "target" / f"{name}.flac", folder / "anna")
-    words = [sys.executable, "-m", "rvc_lightning.train", "--multirun", "+experiment=quickstart", "audio=anna"]
+    command = [sys.executable, "-m", "rvc_lightning.train", "--multirun", "+experiment=quickstart", "audio=anna"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    words += [*SMALL, *overrides]
-    outcome = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=540)
-    assert outcome.returncode == status, outcome.stdout[-2000:] + outcome.stderr[-2000:]
-    return outcome.stdout + outcome.stderr
+    command += [*SMALL, *overrides]
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=540)
+    assert result.returncode == status, result.stdout[-2000:] + result.stderr[-2000:]
+    return result.stdout + result.stderr
 
 
 def voices(folder):

@@ -13,7 +13,7 @@ from rvc_lightning.errors import ConfigurationError
 
 
 class BatchDependentEncoder(ContentEncoder):
-    """Exaggerates networks whose last bits depend on the padding."""
+    """Exaggerates the dependence of networks on padding."""
 
     name = "batch_dependent"
     dim = 4

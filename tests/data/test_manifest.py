@@ -1,4 +1,4 @@
-"""The manifest reads back what was written, and names damage."""
+"""Manifests: round trip, and errors that name the damaged line."""
 
 import json
 from dataclasses import asdict, replace
@@ -92,7 +92,7 @@ def test_datasets_of_earlier_versions_are_read(tmp_path):
         (json.dumps({key: value for key, value in asdict(ROW).items() if key != "f0"}), "missing .*'f0'"),
     ],
 )
-def test_damage_is_named_with_its_line(tmp_path, line, message):
+def test_damaged_line_is_named(tmp_path, line, message):
     write_manifest(tmp_path, HEADER, [ROW])
     append(tmp_path, line)
     with pytest.raises(DatasetError, match=rf"manifest\.jsonl', line 2 is damaged .*{message}"):

@@ -1,4 +1,4 @@
-"""From untidy folders to a dataset: every file is used or reported, nothing is done twice."""
+"""Preparation of untidy folders: every file is used or reported, and nothing is done twice."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from rvc_lightning.errors import ConfigurationError, DatasetError
 
 
 def features(folder):
-    """All files except those that every run writes."""
+    """Return all files except those that every run writes."""
     return {path: time for path, time in all_files(folder).items() if len(path.parts) > 1}
 
 
@@ -78,7 +78,7 @@ def test_second_run_redoes_nothing(recordings, tmp_path):
 
 
 @pytest.mark.slow
-def test_change_redoes_only_what_depends_on_it(recordings, tmp_path):
+def test_change_redoes_only_dependent_files(recordings, tmp_path):
     run(recordings, tmp_path / "out")
     before = features(tmp_path / "out")
     run(recordings, tmp_path / "out", pitch={"name": "swift_f0", "threshold": 0.6})
@@ -185,7 +185,7 @@ def test_m4a(tmp_path):
 
 
 @pytest.mark.slow
-def test_order_depends_on_names_alone(tmp_path):
+def test_order_depends_only_on_names(tmp_path):
     names = ["b.wav", "a.wav", "c/a.wav", "B.wav"]
     for folder, order in (("x", names), ("y", names[::-1])):
         for name in order:

@@ -13,7 +13,7 @@ from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.errors import DatasetError
 
 
-def look_ahead(audio, output, **changes):
+def preview_recordings(audio, output, **changes):
     recipe = make_recipe(**{"selection": SelectionConfig(speakers="folders")} | changes)
     return preview(audio, output, recipe, content_dim=768, precision="32-true")
 
@@ -31,7 +31,7 @@ def recordings(tmp_path):
 @pytest.mark.slow
 def test_preview_predicts_the_preparation(recordings, tmp_path):
     before = all_files(tmp_path)
-    found = look_ahead(recordings, tmp_path / "out")
+    found = preview_recordings(recordings, tmp_path / "out")
     assert all_files(tmp_path) == before and not (tmp_path / "out").exists()
     assert [(r.recording, r.speaker, r.seconds, r.is_done) for r in found.recordings] == [
         ("anna/long.wav", "anna", 7.0, False),
@@ -52,7 +52,7 @@ def test_preview_predicts_the_preparation(recordings, tmp_path):
 def test_finished_recordings_are_recognized(recordings, tmp_path):
     run(recordings, tmp_path / "out", selection=SelectionConfig(speakers="folders"))
     before = all_files(tmp_path)
-    found = look_ahead(recordings, tmp_path / "out")
+    found = preview_recordings(recordings, tmp_path / "out")
     assert all(recording.is_done for recording in found.recordings) and found.needed_bytes == 0
     assert "2 done" in found.summary() and all_files(tmp_path) == before
 
@@ -60,31 +60,30 @@ def test_finished_recordings_are_recognized(recordings, tmp_path):
     (tmp_path / "out" / row.content).unlink()
     write(recordings / "ben/short.flac", speech(3.5, seed=3))
     write(recordings / "ben/silent.wav", np.zeros(RATE, np.float32))
-    found = look_ahead(recordings, tmp_path / "out")
+    found = preview_recordings(recordings, tmp_path / "out")
     assert [(r.recording, r.is_done, r.slices) for r in found.recordings] == [
         ("anna/long.wav", False, 3),
         ("ben/short.flac", False, 2),
         ("ben/silent.wav", False, 1),
     ]
     run(recordings, tmp_path / "out", selection=SelectionConfig(speakers="folders"))
-    reasons = {file.path: file.reason for file in look_ahead(recordings, tmp_path / "out").skipped}
+    reasons = {file.path: file.reason for file in preview_recordings(recordings, tmp_path / "out").skipped}
     assert "silent" in reasons["ben/silent.wav"]
 
 
 @pytest.mark.slow
 def test_headers_of_compressed_files(recordings, tmp_path):
     write_audio(recordings / "anna/long.m4a", *load_audio(recordings / "anna/long.wav"))
-    seconds = {
-        recording.recording: recording.seconds for recording in look_ahead(recordings, tmp_path / "out").recordings
-    }
+    found = preview_recordings(recordings, tmp_path / "out")
+    seconds = {recording.recording: recording.seconds for recording in found.recordings}
     assert seconds["anna/long.m4a"] == pytest.approx(7.0, abs=0.1)
 
 
 def test_lack_of_disk_space_is_reported(recordings, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
-    assert "not enough" in look_ahead(recordings, tmp_path / "out").summary()
+    assert "not enough" in preview_recordings(recordings, tmp_path / "out").summary()
 
 
 def test_missing_folder(tmp_path):
     with pytest.raises(DatasetError, match="does not exist"):
-        look_ahead(tmp_path / "nowhere", tmp_path / "out")
+        preview_recordings(tmp_path / "nowhere", tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Cutting equals the reference, without its defects."""
+"""Slices equal the reference, except for its defects."""
 
 import json
 from pathlib import Path
@@ -77,7 +77,7 @@ def test_excessive_peak_skips_its_slice_only(normalization):
 
 @pytest.mark.parametrize("mode", ["automatic", "simple"])
 @pytest.mark.parametrize("overlap_seconds", [0.0, 0.3, 1.0])
-def test_no_short_rest_and_nothing_lost(mode, overlap_seconds):
+def test_slices_cover_the_recording_and_are_not_too_short(mode, overlap_seconds):
     slicing = make_slicing(mode=mode, overlap_seconds=overlap_seconds, normalization="none", highpass_hz=0)
     for seconds in np.arange(0.5, 14, 0.17):
         audio = noise(seconds)

@@ -131,13 +131,13 @@ def test_devices_are_listed_with_rates(server):
         (["input=micro", "output=loud", "gate_db=3"], r"gate_db=3: choose a number from -120 to 0 dB or null"),
     ],
 )
-def test_mistakes_are_one_line(server, voice, arguments, message):
+def test_invalid_settings_are_one_line(server, voice, arguments, message):
     result = run_live(server, f"voice={voice}", *arguments)
     assert result.returncode == 1 and re.search(message, result.stdout + result.stderr), result.stdout + result.stderr
     assert "Traceback" not in result.stderr and (result.stdout + result.stderr).count("Error:") == 1
 
 
-def test_speech_comes_out_converted(server, voice, live, tmp_path):
+def test_speech_is_converted(server, voice, live, tmp_path):
     command = live(
         "input=microphone", "output=loudspeaker", "monitor=headphones", f"record_input={tmp_path / 'in.wav'}"
     )
@@ -165,7 +165,7 @@ def test_speech_comes_out_converted(server, voice, live, tmp_path):
     assert distance(mels(recorded, recorded_rate), mels(spoken, spoken_rate)) < 0.5
 
 
-def test_device_that_comes_back_is_taken_up_again(server, live, tmp_path):
+def test_reconnected_device_is_used_again(server, live, tmp_path):
     command = live("input=microphone", "output=loudspeaker")
     server.unplug("microphone")
     command.wait_for("A device has vanished: ALSA: microphone; waiting for it")

@@ -12,15 +12,11 @@ from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.live.options import parse
 
 
-def late(engine):
-    return round(engine.latency_seconds * RATE)
-
-
 def jumps(audio):
     return np.abs(np.diff(audio, n=2)).max()
 
 
-def settle(engine):
+def wait_for_voice(engine):
     """Wait until another voice is loaded."""
     engine._preparation.join()
 
@@ -62,7 +58,7 @@ def test_mute_is_silence_and_gains_are_decibels():
     np.testing.assert_allclose(process_blocks(make_engine(output_gain_db=-6.0206), audio), plain / 2, atol=1e-5)
 
 
-def test_gate_silences_what_is_quiet_and_keeps_what_is_not():
+def test_gate_silences_quiet_sound_only():
     loud = 0.3 * np.sin(2 * np.pi * 200 * np.arange(16000) / 16000).astype(np.float32)
     quiet = 0.001 * loud
     engine = make_engine(output_rate=16000, gate_db=-50, bypass=True)
@@ -81,14 +77,14 @@ def test_gate_silences_what_is_quiet_and_keeps_what_is_not():
     ],
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
-def test_change_is_heard_and_makes_no_click(no_noise, change):
+def test_change_is_audible_without_a_click(no_noise, change):
     tone = (0.5 * np.sin(2 * np.pi * 200 * np.arange(24000) / 16000)).astype(np.float32)
     steady, engine = make_engine(), make_engine()
     expected = process_blocks(steady, tone)
     before = process_blocks(engine, tone[:12000])
     engine.change(change)
     if engine.is_preparing:
-        settle(engine)
+        wait_for_voice(engine)
     after = process_blocks(engine, tone[12000:])
     assert not engine.status.message and not engine.is_preparing
     np.testing.assert_array_equal(before, expected[: len(before)])
@@ -116,7 +112,7 @@ def test_invalid_change_changes_nothing():
 def test_voice_that_cannot_be_loaded_is_reported_and_the_old_one_stays():
     audio, engine, steady = speech(0.5), make_engine(), make_engine()
     engine.change({"voice": "none.pth"})
-    settle(engine)
+    wait_for_voice(engine)
     np.testing.assert_array_equal(process_blocks(engine, audio), process_blocks(steady, audio))
     assert engine.status.message == "'none.pth' does not exist" and engine.status.voice == "anna.pth"
 
@@ -127,7 +123,7 @@ def test_options_changed_while_a_voice_loads_apply_to_it():
     with pytest.raises(ConfigurationError, match="being loaded"):
         engine.change({"voice": "clara.pth"})
     engine.change({"output_gain_db": -3, "transpose_semitones": 2})
-    settle(engine)
+    wait_for_voice(engine)
     process_blocks(engine, speech(0.5))
     assert engine.status.voice == "benjamin.pth"
     assert engine._changes.live.output_gain_db == -3 and engine._changes.conversion.transpose_semitones == 2

@@ -97,7 +97,7 @@ def test_view_is_resampled():
     assert not audio[601:].any()
 
 
-def test_phones_of_one_utterance_alone_have_no_partner():
+def test_phones_of_a_single_utterance_have_no_partner():
     assert match_phones(np.array([1, 2, 3, 4]), np.array([1, 9, 3, 4])) == [(0, 0), (2, 2), (3, 3)]
 
 

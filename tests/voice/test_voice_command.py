@@ -42,8 +42,8 @@ def test_info_prints_a_table(voices, tmp_path, capsys):
     ],
 )
 def test_info_prints_speakers_and_pitch(names, rows, speakers, pitch, tmp_path, capsys):
-    own = {"speakers": names, "pitch": {"name": "rmvpe", "options": {}}, "median_f0_hz": 171.6}
-    path = make_voice(quick_config(speaker_count=rows), rvc_lightning=own).save(tmp_path / "voice.pth")
+    stored = {"speakers": names, "pitch": {"name": "rmvpe", "options": {}}, "median_f0_hz": 171.6}
+    path = make_voice(quick_config(speaker_count=rows), rvc_lightning=stored).save(tmp_path / "voice.pth")
     main(["info", str(path)])
     lines = capsys.readouterr().out.splitlines()
     assert f"speakers        {speakers}" in lines and f"median pitch    {pitch}" in lines
