@@ -161,7 +161,7 @@ def convert(minutes, work):
 
 def table(unit, sizes, measure, parent):
     """Measure every size and print a row of the table."""
-    write(f"| {unit} | CPU seconds | x a doubling | CPU seconds per further {unit[:-1]} | peak MB | x a doubling |")
+    write(f"| {unit} | CPU seconds | x per doubling | CPU seconds per further {unit[:-1]} | peak MB | x per doubling |")
     write("|---|---|---|---|---|---|")
     before = None
     for size in sizes:
