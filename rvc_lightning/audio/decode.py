@@ -35,7 +35,7 @@ AUDIO_EXTENSIONS = frozenset(
         *(".ts", ".avi", ".flv", ".ape", ".wv"),
     )
 )
-"""Lower-case extensions of the files that are recordings when a folder is listed."""
+"""Lower-case extensions of recordings, by which a folder is searched."""
 
 _MIN_RATE, _MAX_RATE = 4000, 768000
 # Part of libsndfile's error for files of a known format that are damaged.

@@ -165,12 +165,10 @@ class MediaReader(AudioReader):
     def _set_duration(self, stream: AudioStream) -> None:
         container, name = self._container, _format_of(self._container)
         if stream.duration is not None and stream.time_base is not None:
-            start = (
-                (stream.start_time or 0) * stream.time_base - self._timeline.origin
-                if self._timeline.has_timestamps
-                else 0
-            )
-            self.seconds = float(max(start, 0) + stream.duration * stream.time_base)
+            self.seconds = float(stream.duration * stream.time_base)
+            if self._timeline.has_timestamps:
+                start = (stream.start_time or 0) * stream.time_base - self._timeline.origin
+                self.seconds += float(max(start, 0))
         elif container.duration is not None:
             self.seconds = container.duration / av.time_base
         if name == "mp3":
@@ -187,7 +185,8 @@ class MediaReader(AudioReader):
         head = self._file.read(_HEAD_BYTES)
         self._file.seek(position)
         for tag, offset in _MP3_FRAME_COUNTS.items():
-            if (start := head.find(tag) + offset) >= offset:
+            if tag in head:
+                start = head.index(tag) + offset
                 return int.from_bytes(head[start : start + 4])
         return 0
 

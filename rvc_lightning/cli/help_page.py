@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 _CONF = files("rvc_lightning.conf")
 _WIDTH = 110
 _UNRESOLVED = "…"
+_NOT_FOUND = object()
 _PACKAGE = re.compile(r"# @package (\S+)\n")
 _ENDING = (
     "Settings are NAME=VALUE. Values with brackets, commas, '$' or spaces need quotes: 'NAME=VALUE'. "
@@ -188,23 +189,24 @@ def _format_settings(comments: Mapping[str, Comment], root: DictConfig) -> str:
     assert isinstance(plain, dict)
     lines = []
     for name, comment in comments.items():
-        if (found := _find(plain, name)) is None:
+        value = _find(plain, name)
+        if value is _NOT_FOUND:
             continue
         if comment.is_table:
             lines.append(_fill(f"{name}: {comment.text}", "  "))
         else:
-            lines += [f"  {name}={_format_value(root, name, *found)}", _fill(comment.text, "      ")]
+            lines += [f"  {name}={_format_value(root, name, value)}", _fill(comment.text, "      ")]
     return "\n".join(lines)
 
 
-def _find(plain: Mapping[Any, Any], name: str) -> tuple[Any] | None:
-    """Return the unresolved value of a setting in a tuple; None if not found."""
+def _find(plain: Mapping[Any, Any], name: str) -> Any:
+    """Return the unresolved value of a setting, or `_NOT_FOUND`."""
     value: Any = plain
     for key in name.split("."):
         if not isinstance(value, Mapping) or key not in value:
-            return None
+            return _NOT_FOUND
         value = value[key]
-    return (value,)
+    return value
 
 
 def _format_value(root: DictConfig, name: str, raw: Any) -> str:

@@ -7,6 +7,7 @@ read; targets, Hydra's own settings, interpolations and new keys are ignored.
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 from hydra import compose
@@ -106,14 +107,13 @@ def _reads_environment(override: Override) -> bool:
 def _is_data(key: str, override: Override) -> bool:
     """Return whether an override only sets a known setting or chooses a file of a known group."""
     text = override.input_line or ""
-    adds_choice = override.is_add() and key in _ADDED_GROUPS and str(override.value()).replace("_", "").isalnum()
-    return (
-        "${" not in text
-        and not any(part.startswith(("_", "hydra")) for part in key.replace("/", ".").replace("@", ".").split("."))
-        and not _has_target(override.value())
-        and not override.is_sweep_override()
-        and (adds_choice or not (override.is_add() or override.is_force_add() or override.is_delete()))
-    )
+    if "${" in text or override.is_sweep_override() or _has_target(override.value()):
+        return False
+    if any(name.startswith(("_", "hydra")) for name in re.split("[./@]", key)):
+        return False
+    if override.is_add() and key in _ADDED_GROUPS:
+        return str(override.value()).replace("_", "").isalnum()
+    return not (override.is_add() or override.is_force_add() or override.is_delete())
 
 
 def _has_target(value: object) -> bool:

@@ -55,7 +55,7 @@ class Job:
 
     def __str__(self) -> str:
         settings = " ".join(f"{name}={value}" for name, value in self.settings.items())
-        return f"job {self.number}" + f" ({settings})" * bool(settings)
+        return f"job {self.number} ({settings})" if settings else f"job {self.number}"
 
 
 class Sweep(Callback):

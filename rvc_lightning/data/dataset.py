@@ -18,7 +18,7 @@ from rvc_lightning.errors import DatasetError
 from rvc_lightning.io.files import map_npy
 
 CACHES = ("none", "memory")
-"""Caches of slices."""
+"""Values of data.cache: where slices are cached after reading."""
 
 _REMEDY = "delete that file if it exists and prepare again, which creates missing files"
 

@@ -106,7 +106,7 @@ class DatasetHeader(Settings):
 
 
 def write_manifest(folder: Path | str, header: DatasetHeader, rows: Iterable[ManifestRow]) -> None:
-    """Write manifest and header; readers never find only one of them, or only a part of the rows."""
+    """Write manifest and header atomically; a reader never finds a part of the rows, or the header of other rows."""
     n_rows, path = 0, Path(folder) / HEADER_NAME
     with atomic_path(Path(folder) / MANIFEST_NAME) as temporary:
         with temporary.open("w", encoding="utf-8") as stream:

@@ -182,7 +182,7 @@ def slice_recording(recording: Recording, folder: Path, sample_rate: int, slicin
 
 
 def _change(recording: Recording) -> str | None:
-    """Return how a file has changed since it was identified, when its slices may be of another recording."""
+    """Return how a file has changed since it was identified, so that its slices are invalid; None if unchanged."""
     try:
         is_same = digest(recording.path) == recording.digest
     except OSError as error:

@@ -85,8 +85,8 @@ def _describe_zip(path: Path) -> str | None:
         return "a TorchScript model"
     if any(name.endswith("/data.pkl") for name in names):
         return PYTORCH
-    inside = [name for name in names if name.lower().endswith((".pth", ".index", ".ckpt"))][:5]
-    return f"a ZIP archive; unpack it{' and use ' * bool(inside)}{', '.join(inside)}"
+    usable = [name for name in names if name.lower().endswith((".pth", ".index", ".ckpt"))]
+    return f"a ZIP archive; unpack it and use {', '.join(usable[:5])}" if usable else "a ZIP archive; unpack it"
 
 
 def _is_text(head: bytes) -> bool:

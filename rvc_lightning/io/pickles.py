@@ -64,8 +64,10 @@ def read_pickle(path: Path, kind: str) -> dict[str, Any]:
 def _list_folder(folder: Path) -> str:
     """Return a hint for the path of a folder, with some of the voices in it."""
     names = sorted(file.name for file in folder.glob("*.pth"))
+    if not names:
+        return " (it is a folder)"
     more = ", …" if len(names) > _MAX_NAMES else ""
-    return f" (it is a folder{' with ' * bool(names)}{', '.join(names[:_MAX_NAMES])}{more})"
+    return f" (it is a folder with {', '.join(names[:_MAX_NAMES])}{more})"
 
 
 def _reason(error: Exception) -> str:

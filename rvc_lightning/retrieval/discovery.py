@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -42,11 +42,10 @@ def find_index(voice: Path) -> Path | None:
     Of several equally good matches the last by name is returned, with a warning.
     """
     files = list_indexes(voice.parent)
-    for name in dict.fromkeys((_normalized(voice.stem), _base_name(voice.stem))):
-        for normalize, flags in ((_normalized, 0), (_loose, re.IGNORECASE)):
-            for pattern in _patterns(normalize(name), flags):
-                if found := [path for path in files if pattern.fullmatch(normalize(path.stem))]:
-                    return _choose(voice, found)
+    for pattern, normalize in _name_patterns(voice.stem):
+        matches = [path for path in files if pattern.fullmatch(normalize(path.stem))]
+        if matches:
+            return _choose(voice, matches)
     unnamed = [path for path in files if _UNNAMED.fullmatch(_loose(path.stem))]
     if unnamed and len({_loose(_base_name(path.stem)) for path in _voices_beside(voice)}) <= 1:
         return _choose(voice, unnamed)
@@ -72,11 +71,14 @@ def list_candidates(voice: Path) -> list[Path]:
 
 def explain_no_index(voice: Path) -> str:
     """Explain to a user why `find_index` returned None, with the candidates and how to choose one."""
-    if not (indexes := list_indexes(voice.parent)):
-        if empty := ", ".join(sorted(path.name for path in voice.parent.glob(f"trained_*{INDEX_SUFFIX}"))):
+    indexes = list_indexes(voice.parent)
+    if not indexes:
+        empty = ", ".join(sorted(path.name for path in voice.parent.glob(f"trained_*{INDEX_SUFFIX}")))
+        if empty:
             return f"{empty} beside '{voice.name}' has no vectors; copy the file added_…{INDEX_SUFFIX} as well"
         return f"no index beside '{voice.name}'"
-    if candidates := list_candidates(voice):
+    candidates = list_candidates(voice)
+    if candidates:
         names = ", ".join(path.name for path in candidates)
         return (
             f"no index beside '{voice.name}' certainly belongs to it; if it is one of {names}, choose it by "
@@ -86,13 +88,21 @@ def explain_no_index(voice: Path) -> str:
     return f"all indexes beside '{voice.name}' belong to other voices ({names}); to use one anyway: index=FILE"
 
 
-def _choose(voice: Path, found: list[Path]) -> Path:
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
+def _choose(voice: Path, matches: list[Path]) -> Path:
+    if len(matches) > 1:
+        names = ", ".join(path.name for path in matches)
         log.warning(
             "Several indexes match '%s': %s; the last is used. To choose another: index=FILE", voice.name, names
         )
-    return found[-1]
+    return matches[-1]
+
+
+def _name_patterns(stem: str) -> Iterator[tuple[re.Pattern[str], Callable[[str], str]]]:
+    """Yield patterns of the index of a voice, best first, and the function that normalizes names for each."""
+    for name in dict.fromkeys((_normalized(stem), _base_name(stem))):
+        for normalize, flags in ((_normalized, 0), (_loose, re.IGNORECASE)):
+            for pattern in _patterns(normalize(name), flags):
+                yield pattern, normalize
 
 
 def _voices_beside(voice: Path) -> Iterator[Path]:

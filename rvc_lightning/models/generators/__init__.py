@@ -1,4 +1,4 @@
-"""Generators: latent and pitch -> waveform. To add one, write a file here and add a line to `GENERATORS`."""
+"""Generators: latent and pitch -> waveform. To add one, write a file in this folder and add a line to `GENERATORS`."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Upsampler(nn.ConvTranspose1d):
 
     @staticmethod
     def fits(rate: int, kernel_size: int) -> bool:
-        """Whether the output has exactly `rate` samples per input sample."""
+        """Return whether the output has exactly `rate` samples per input sample."""
         return kernel_size == 2 * rate if rate % 2 else kernel_size >= rate and kernel_size % 2 == 0
 
 
@@ -160,15 +160,15 @@ class HiFiGAN(Generator):
     def _in_blocks(self, latent: Tensor, speaker_code: Tensor, source: Tensor | None) -> Tensor:
         """Generate in blocks of a few seconds, whose feature maps fit into the caches of a CPU.
 
-        block             |<- context ->|<---- kept ---->|<- context ->|
+        block             |<- context ->|<--- output --->|<- context ->|
         """
         pieces, frames = [], latent.shape[2]
         for start in range(0, frames, BLOCK_FRAMES):
             end = min(start + BLOCK_FRAMES, frames)
             first, last = max(start - self.receptive_frames, 0), min(end + self.receptive_frames, frames)
             hop = self.hop_samples
-            near = None if source is None else channels_last(source[:, :, first * hop : last * hop])
-            piece = self._generate(channels_last(latent[:, :, first:last]), speaker_code.unsqueeze(2), near)
+            source_window = None if source is None else channels_last(source[:, :, first * hop : last * hop])
+            piece = self._generate(channels_last(latent[:, :, first:last]), speaker_code.unsqueeze(2), source_window)
             pieces.append(piece.squeeze(2)[:, :, (start - first) * hop : (end - first) * hop])
         return torch.cat(pieces, dim=2)
 
