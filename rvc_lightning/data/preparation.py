@@ -151,13 +151,13 @@ class _FirstRank:
             for recording, result in self.sliced
             for task in missing_features(self.layout, recording.folder, result)
         ]
+        if tasks:
+            logger.info("extracting pitch and content of %s", pluralize(len(tasks), "slice"))
         audio, _, content = self.layout.slice_paths(SILENCE, 0)
         if not content.exists():
             silence = np.zeros(round(_SILENCE_SECONDS * self.layout.sample_rate), np.float32)
             write_audio(audio, silence, self.layout.sample_rate, subtype="FLOAT")
             tasks.append(FeatureTask(str(audio), _SILENCE_SECONDS, None, str(content)))
-        if tasks:
-            logger.info("extracting pitch and content of %s", pluralize(len(tasks), "slice"))
         return tasks
 
     def write(self, content_dim: int, precision: str) -> PreparationReport:

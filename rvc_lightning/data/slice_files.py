@@ -109,7 +109,8 @@ def slice_recordings(
     speed = None
     if pending:
         n_done = len(recordings) - len(pending)
-        logger.info("slicing %s; %d are already sliced", pluralize(len(pending), "recording"), n_done)
+        already = f"; {n_done} already done" if n_done else ""
+        logger.info("slicing %s%s", pluralize(len(pending), "recording"), already)
         dataset, started_at = _SlicingDataset(pending, slices, sample_rate, slicing), perf_counter()
         loader = DataLoader(
             dataset, batch_size=None, num_workers=num_workers, in_order=False, worker_init_fn=end_with_parent

@@ -37,13 +37,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m rvc_lightning.voice", description="Tools for voices.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    info = commands.add_parser("info", help="facts about voices", description="Print facts about voices.")
+    info = commands.add_parser("info", help="print facts about voices", description="Print facts about voices.")
     info.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a voice, .pth")
     info.add_argument("--json", action="store_true", help="print JSON, with every entry of the files")
     info.set_defaults(run=_info)
 
     blend = commands.add_parser(
-        "blend", help="the weighted mean of two voices", description="Write ratio · FIRST + (1 - ratio) · SECOND."
+        "blend", help="write the weighted mean of two voices", description="Write ratio · FIRST + (1 - ratio) · SECOND."
     )
     blend.add_argument("first", type=Path, metavar="FIRST", help="a voice, whose configuration is kept")
     blend.add_argument("second", type=Path, metavar="SECOND", help="a voice of the same kind")
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
     convert = commands.add_parser(
         "convert-format",
-        help="a voice in the layout of another tool, or the voice of a checkpoint G_….pth",
+        help="write a voice in the layout of another tool, or the voice of a checkpoint G_….pth",
         description="Write a voice, or the voice of a training checkpoint G_….pth, in the layout of another tool.",
     )
     convert.add_argument("source", type=Path, metavar="IN", help="a voice or a training checkpoint G_….pth")
@@ -63,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--config", type=Path, help="config.json of the checkpoint; by default the one beside it")
     convert.set_defaults(run=_convert)
 
-    onnx = commands.add_parser("onnx", help="a voice as an ONNX graph", description="Export a voice as an ONNX graph.")
+    onnx = commands.add_parser(
+        "onnx", help="write a voice as an ONNX graph", description="Export a voice as an ONNX graph."
+    )
     onnx.add_argument("voice", type=Path, metavar="VOICE", help="a voice, .pth")
     onnx.add_argument("output", type=Path, metavar="OUT", help="the graph to write, .onnx")
     onnx.set_defaults(run=_onnx)
