@@ -1,4 +1,4 @@
-"""Measure speed: `python -m rvc_lightning.benchmark`, of training or, with measure=…, preparation or conversion."""
+"""Measure speed: `python -m rvc_lightning.benchmark`, of training, preparation, conversion or live."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ resolvers.register()
 class BenchmarkSettings(Settings):
     """Settings of all measurements; the defaults are in `conf/benchmark.yaml`."""
 
-    measure: str = option(choices=("training", "preparation", "conversion"))
+    measure: str = option(choices=("training", "preparation", "conversion", "live"))
     rounds: int = option(min=1)
     steps: int = option(min=1)
 

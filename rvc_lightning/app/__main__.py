@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import Settings, option
+from rvc_lightning.config.values import plain
 from rvc_lightning.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def main(config: DictConfig) -> None:
             throughput=throughput,
         )
 
-    serve(ConversionService(VoiceCatalog(settings.voices), make_converter, limits), settings.host, settings.port)
+    service = ConversionService(VoiceCatalog(settings.voices), make_converter, limits)
+    serve(service, settings.host, settings.port, plain(config))
 
 
 if __name__ == "__main__":

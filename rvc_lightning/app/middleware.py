@@ -48,7 +48,7 @@ class UploadOnlyMiddleware:
         """Forward a request unchanged, or answer it with the reason why not."""
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
-        elif _is_cross_site(Headers(scope=scope)):
+        elif is_cross_site(Headers(scope=scope)):
             await PlainTextResponse("requests of other sites are rejected", 403)(scope, receive, send)
         elif scope["path"] == _UPLOAD:
             await self._upload(scope, receive, send)
@@ -90,7 +90,7 @@ class UploadOnlyMiddleware:
         return "\0" not in name and Path(name).resolve().is_relative_to(self._uploads)
 
 
-def _is_cross_site(headers: Headers) -> bool:
+def is_cross_site(headers: Headers) -> bool:
     """Whether a browser sent the request from a page of another origin; other clients send neither header."""
     if site := headers.get("sec-fetch-site"):
         return site not in ("same-origin", "none")

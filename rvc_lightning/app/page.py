@@ -31,6 +31,7 @@ STYLE = """
 .facts table { width: 100%; font-size: 0.9em; }
 .facts td { padding: 3px 12px 3px 0 !important; vertical-align: top; overflow-wrap: anywhere; }
 .facts td:first-child { color: var(--block-info-text-color); min-width: 8em; }
+#live_page { width: 100%; height: 820px; border: none; }
 .status { padding: 10px 12px; border-radius: var(--radius-md); border: 1px solid var(--border-color-primary); }
 .status.error { border-color: var(--error-border-color); background: var(--error-background-fill);
   color: var(--error-text-color); }
@@ -41,6 +42,7 @@ THEME = gr.themes.Default(
     font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")],
 ).set(block_info_text_color="*neutral_500", block_info_text_color_dark="*neutral_400")
 
+LIVE = '<iframe id="live_page" src="/live/" loading="lazy" allow="microphone; autoplay" title="Live"></iframe>'
 _HIDDEN_FACTS = ("file", "values", "content hash")
 _PROGRESS = gr.Progress()
 _QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -53,18 +55,21 @@ class Page:
         """Create the page for the voices of `service`."""
         self.service = service
         with gr.Blocks(title="rvc_lightning", analytics_enabled=False, fill_width=True) as self.blocks:
-            gr.Markdown("# Convert a recording to another voice")
-            with gr.Row():
-                with gr.Column():
-                    self._add_inputs()
-                with gr.Column():
-                    self._add_conversion()
-            with gr.Accordion("Options", open=False, elem_id="options"):
-                self.controls.add_others()
-            with gr.Accordion("About the voice", open=False, elem_id="about"):
-                self.facts = gr.HTML(elem_id="facts", elem_classes="facts")
-            with gr.Accordion("", open=False, visible=False, elem_id="unusable") as self.unusable:
-                self.unusable_list = gr.HTML(elem_classes="facts")
+            gr.Markdown("# Convert to another voice")
+            with gr.Tab("Recording"):
+                with gr.Row():
+                    with gr.Column():
+                        self._add_inputs()
+                    with gr.Column():
+                        self._add_conversion()
+                with gr.Accordion("Options", open=False, elem_id="options"):
+                    self.controls.add_others()
+                with gr.Accordion("About the voice", open=False, elem_id="about"):
+                    self.facts = gr.HTML(elem_id="facts", elem_classes="facts")
+                with gr.Accordion("", open=False, visible=False, elem_id="unusable") as self.unusable:
+                    self.unusable_list = gr.HTML(elem_classes="facts")
+            with gr.Tab("Live", elem_id="live"):
+                gr.HTML(LIVE)
             self._connect()
         # Without a size: the line of the service counts conversions, and Gradio would count page loads as well.
         self.blocks.queue(default_concurrency_limit=4, api_open=False)

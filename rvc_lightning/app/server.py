@@ -9,9 +9,10 @@ import ipaddress
 import logging
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import gradio as gr
 import h11
@@ -20,6 +21,7 @@ from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from rvc_lightning.app.live import LivePage
 from rvc_lightning.app.middleware import UploadOnlyMiddleware
 from rvc_lightning.app.page import STYLE, THEME, Page
 from rvc_lightning.app.service import ConversionService
@@ -35,13 +37,14 @@ _SHUTDOWN_SECONDS = 1
 _HEADER_SECONDS = 20.0
 
 
-def serve(service: ConversionService, host: str, port: int) -> None:
+def serve(service: ConversionService, host: str, port: int, settings: Mapping[str, Any]) -> None:
     """Serve the page until Ctrl-C or SIGTERM.
 
     Args:
         service: Converter of recordings.
         host: Address to listen on.
         port: Port; 0 for any free one.
+        settings: Settings of the engine of live conversion.
 
     Raises:
         ConfigurationError: The address does not exist, or the port is taken.
@@ -58,8 +61,9 @@ def serve(service: ConversionService, host: str, port: int) -> None:
                 host,
             )
         config = uvicorn.Config(
-            application(service, files, local),
+            application(service, files, local, settings),
             http=_Protocol,
+            ws="wsproto",
             log_level="warning",
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         )
@@ -119,7 +123,7 @@ class _Protocol(H11Protocol):
             self._timeout = self.loop.call_later(_HEADER_SECONDS, self.transport.close)
 
 
-def application(service: ConversionService, files: VisitorFiles, local: bool) -> FastAPI:
+def application(service: ConversionService, files: VisitorFiles, local: bool, settings: Mapping[str, Any]) -> FastAPI:
     """Build the page as an ASGI application.
 
     Args:
@@ -127,8 +131,10 @@ def application(service: ConversionService, files: VisitorFiles, local: bool) ->
         files: Storage of uploads and results.
         local: Whether only this machine can reach the page. Then requests for other host names are rejected, which
             internet pages send whose name resolves to this machine (DNS rebinding).
+        settings: Settings of the engine of live conversion.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    LivePage(service.catalog, settings, local).add_to(app)
     page = Page(service)
     max_file_bytes = round(service.limits.max_megabytes * _MEGABYTE)
     uploads = Path(page.blocks.GRADIO_CACHE)

@@ -220,8 +220,9 @@ class StreamingConverter(Stage):
         start, stop = chunk.start - self._lengths.context_samples, chunk.end + self._lengths.lookahead_samples
         # Input beyond the lookahead is ignored: the result must not depend on the lengths of pushed blocks.
         audio = reflected(self._input[: stop - self._first], start - self._first, stop - self._first)
-        window = self._window(highpass_zero_phase(audio, SAMPLE_RATE), chunk)
-        if peak_of(audio) < SILENT_PEAK:
+        is_silent = peak_of(audio) < SILENT_PEAK
+        window = self._window(highpass_zero_phase(audio, SAMPLE_RATE), chunk, is_silent)
+        if is_silent:
             piece = np.zeros((len(audio) // FRAME_SAMPLES - self._first_frame) * self._hop_samples, np.float32)
         else:
             with self._fabric.autocast():
@@ -232,12 +233,13 @@ class StreamingConverter(Stage):
         self._output.append(self._finishing.push(self._joined.take()))
         self._next = chunk.end
 
-    def _window(self, audio: np.ndarray, chunk: Chunk) -> Window:
+    def _window(self, audio: np.ndarray, chunk: Chunk, is_silent: bool) -> Window:
         """Return the input of the networks for a block, and keep the pitch of the next block's context."""
         position = Position(f"{self._options.seed} stream", chunk.start // FRAME_SAMPLES)
         if self._pitch is None:
             return Window(audio, None, position)
-        f0_hz = shape_contour(self._measure_pitch(audio), self._options)
+        measured = np.zeros(len(audio) // FRAME_SAMPLES + 1, np.float32) if is_silent else self._measure_pitch(audio)
+        f0_hz = shape_contour(measured, self._options)
         f0_hz[: len(self._context_f0_hz)] = self._context_f0_hz
         window = Window(audio, f0_hz, position, (self._cycles + cycles_before(f0_hz, self._first_frame)) % 1)
         block, context = (

@@ -134,9 +134,14 @@ class Engine:
         return self._stream.latency_seconds
 
     @property
+    def compute_seconds(self) -> list[float]:
+        """Time that each of the last blocks with sound took."""
+        return list(self._stream.compute_seconds)
+
+    @property
     def status(self) -> Status:
         """Levels, pitch and times."""
-        seconds = list(self._stream.compute_seconds) or [0.0]
+        seconds = self.compute_seconds or [0.0]
         return Status(
             voice=str(self._changes.voice),
             input_db=self._meters[0].level_db,

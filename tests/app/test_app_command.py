@@ -30,9 +30,9 @@ def test_serving_to_the_network_logs_a_warning(caplog, monkeypatch, tmp_path):
     monkeypatch.setattr(server.uvicorn, "Config", lambda app, **more: app)
     caplog.set_level(logging.INFO)
     service = SimpleNamespace(limits=SimpleNamespace(max_stored_megabytes=1, keep_minutes=1))
-    server.serve(service, "127.0.0.1", 0)
+    server.serve(service, "127.0.0.1", 0, {})
     assert "no password" not in caplog.text
-    server.serve(service, "0.0.0.0", 0)
+    server.serve(service, "0.0.0.0", 0, {})
     assert "host=0.0.0.0: the page has no password: anyone who reaches this machine can use it" in caplog.text
 
 

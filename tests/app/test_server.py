@@ -53,7 +53,7 @@ def files():
 
 @pytest.fixture(scope="module")
 def client(service, files):
-    with TestClient(application(service, files, local=True), base_url="http://127.0.0.1:7860") as client:
+    with TestClient(application(service, files, local=True, settings={}), base_url="http://127.0.0.1:7860") as client:
         yield client
 
 
@@ -117,7 +117,8 @@ def test_voices_are_not_served(client, service):
 def test_other_host_names_are_rejected_on_loopback(client, service, files):
     assert client.get("/").status_code == 200
     assert client.get("/", headers={"host": "evil.example:7860"}).status_code == 400
-    with TestClient(application(service, files, local=False), base_url="http://somewhere:7860") as network_client:
+    page = application(service, files, local=False, settings={})
+    with TestClient(page, base_url="http://somewhere:7860") as network_client:
         assert network_client.get("/").status_code == 200
 
 

@@ -1,0 +1,270 @@
+"""Live conversion in the browser: its own microphone through a WebSocket, or the devices of this machine.
+
+    browser    microphone ─▶ 16-bit PCM ─▶ WebSocket ─▶ engine's process
+               speakers ◀─ jitter buffer ◀─ WebSocket ◀─
+
+The first message of a browser is a table: voice, preset and options, and either `sample_rate` or the names of
+`input` and `output`. Later texts are tables of changes; the server sends its status as tables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI
+from omegaconf import OmegaConf
+from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from rvc_lightning.app.catalog import VoiceCatalog
+from rvc_lightning.app.middleware import is_cross_site
+from rvc_lightning.cli.resolvers import ASSETS
+from rvc_lightning.config.options import Settings, option
+from rvc_lightning.errors import ConfigurationError, RVCError, unknown_choice
+from rvc_lightning.live.build import build_engine
+from rvc_lightning.live.device_settings import DeviceSettings
+from rvc_lightning.live.devices import devices
+from rvc_lightning.live.engine import Status
+from rvc_lightning.live.process import EngineProcess
+from rvc_lightning.live.session import Session
+
+PRESETS = ("low_latency", "balanced", "quality")
+
+_FULL_SCALE = 32767
+_STATUS_SECONDS = 0.2
+_MAX_WAITING = 250
+"""Pieces of output that wait for a slow connection; older ones are dropped."""
+_POLICY_VIOLATION = 1008
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(Settings):
+    """First message of a browser, without the options."""
+
+    voice: str = option(help="a voice of the page")
+    preset: str = option("balanced", choices=PRESETS)
+    sample_rate: int | None = option(None, "rate of the browser's audio", unit="Hz", min=8000, max=192000)
+    input: str | None = None
+    output: str | None = None
+
+
+class LivePage:
+    """Page and WebSocket of live conversion; one visitor speaks at a time."""
+
+    def __init__(self, catalog: VoiceCatalog, settings: Mapping[str, Any], local: bool) -> None:
+        """Prepare.
+
+        Args:
+            catalog: Voices of the page.
+            settings: Settings of the command: pitch, trainer, precision, platform and content_path.
+            local: Whether only this machine can reach the page, so that visitors may use its devices.
+        """
+        self._catalog, self._settings, self._local = catalog, settings, local
+        self._busy = asyncio.Lock()
+
+    def add_to(self, app: FastAPI) -> None:
+        """Add the routes to an application."""
+        app.add_api_route("/live/choices", self._choices, include_in_schema=False)
+        app.add_api_websocket_route("/live/stream", self.converse)
+        app.mount("/live", StaticFiles(directory=ASSETS / "live", html=True))
+
+    def _choices(self) -> dict[str, Any]:
+        self._catalog.refresh()
+        found = []
+        if self._local:
+            with contextlib.suppress(ConfigurationError):
+                found = devices()
+        return {
+            "voices": self._catalog.names,
+            "presets": PRESETS,
+            "inputs": [device.name for device in found if device.inputs],
+            "outputs": [device.name for device in found if device.outputs],
+        }
+
+    async def converse(self, socket: WebSocket) -> None:
+        """Convert for one browser until it leaves."""
+        if is_cross_site(socket.headers):
+            await socket.close(_POLICY_VIOLATION)
+            return
+        await socket.accept()
+        try:
+            if self._busy.locked():
+                raise RVCError("another visitor is live; try again later")
+            async with self._busy:
+                await self._converse(socket, await socket.receive_json())
+        except (RVCError, ValueError, KeyError) as error:
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+                await socket.send_json({"error": str(error)})
+                await socket.close()
+        except WebSocketDisconnect:
+            pass
+
+    async def _converse(self, socket: WebSocket, first: dict[str, Any]) -> None:
+        request = Request.from_config(first)
+        others = {name: value for name, value in first.items() if name not in vars(request)}
+        make = partial(build_engine, self._engine_settings(request))
+        conversation: _Conversation
+        if request.sample_rate is not None:
+            conversation = _BrowserConversation(socket, make, request.sample_rate)
+        elif self._local:
+            conversation = _DeviceConversation(make, DeviceSettings(input=request.input, output=request.output))
+        else:
+            raise ConfigurationError("the devices of this machine are for its own browsers only")
+        await asyncio.to_thread(conversation.start)
+        try:
+            conversation.change(self._changes(others))
+            await socket.send_json({"ready": True})
+            await self._exchange(socket, conversation)
+        finally:
+            await asyncio.to_thread(conversation.close)
+
+    async def _exchange(self, socket: WebSocket, conversation: _Conversation) -> None:
+        """Pass messages in both directions until the browser leaves or the engine ends."""
+
+        async def report() -> None:
+            while True:
+                await socket.send_json(conversation.report())
+                await asyncio.sleep(_STATUS_SECONDS)
+
+        async def listen() -> None:
+            while (message := await socket.receive())["type"] != "websocket.disconnect":
+                if message.get("bytes"):
+                    conversation.push(np.frombuffer(message["bytes"], "<i2").astype(np.float32) / _FULL_SCALE)
+                elif message.get("text"):
+                    conversation.change(self._changes(json.loads(message["text"])))
+
+        tasks = [asyncio.ensure_future(work) for work in (report(), listen(), conversation.play())]
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        for task in done:
+            task.result()
+
+    def _engine_settings(self, request: Request) -> dict[str, Any]:
+        lengths = OmegaConf.load(Path(str(files("rvc_lightning.conf"))) / "preset" / f"{request.preset}.yaml")
+        voice = {"voice": self._voice(request.voice), "index": None, "record_input": None, "record_output": None}
+        return {**self._settings, **voice, "stream": OmegaConf.to_container(lengths)}
+
+    def _voice(self, name: Any) -> str:
+        if name not in self._catalog.names:
+            raise unknown_choice("voice", name, self._catalog.names)
+        return str(self._catalog.path(name))
+
+    def _changes(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return changes with the file of a voice; browsers name no files."""
+        if names := [name for name in values if name.startswith("record_") or name == "f0_file"]:
+            raise ConfigurationError(f"{', '.join(names)}: not in a browser")
+        return {name: self._voice(value) if name == "voice" else value for name, value in values.items()}
+
+
+class _Conversation:
+    """Engine of one visitor."""
+
+    def start(self) -> None:
+        """Load the voice."""
+
+    def push(self, audio: np.ndarray) -> None:
+        """Take audio of the browser, float32 [N]."""
+
+    def change(self, values: dict[str, Any]) -> None:
+        """Change options."""
+
+    def report(self) -> dict[str, Any]:
+        """Return the status. Raises RVCError if the engine has ended."""
+        raise NotImplementedError
+
+    async def play(self) -> None:
+        """Send audio to the browser, until cancelled."""
+        await asyncio.Event().wait()
+
+    def close(self) -> None:
+        """End the engine."""
+
+
+class _BrowserConversation(_Conversation):
+    """Microphone and speakers of the browser."""
+
+    def __init__(self, socket: WebSocket, make: Callable[..., Any], sample_rate: int) -> None:
+        self._socket, self._make = socket, partial(make, input_rate=sample_rate, output_rate=sample_rate)
+        self._loop, self._waiting = asyncio.get_running_loop(), asyncio.Queue[np.ndarray](_MAX_WAITING)
+        self._process: EngineProcess | None = None
+
+    def start(self) -> None:
+        self._process = EngineProcess(self._make, self._receive)
+
+    def _receive(self, audio: np.ndarray) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._keep, audio)
+
+    def _keep(self, audio: np.ndarray) -> None:
+        if self._waiting.full():
+            self._waiting.get_nowait()
+        self._waiting.put_nowait(audio)
+
+    def push(self, audio: np.ndarray) -> None:
+        assert self._process is not None
+        self._process.push(audio)
+
+    def change(self, values: dict[str, Any]) -> None:
+        assert self._process is not None
+        if values:
+            self._process.change(values)
+
+    def report(self) -> dict[str, Any]:
+        assert self._process is not None
+        if self._process.error:
+            raise self._process.error
+        return _table(self._process.status)
+
+    async def play(self) -> None:
+        while True:
+            audio = await self._waiting.get()
+            await self._socket.send_bytes(np.round(audio * _FULL_SCALE).astype("<i2").tobytes())
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.close()
+
+
+class _DeviceConversation(_Conversation):
+    """Devices of this machine, with the browser as their control."""
+
+    def __init__(self, make: Callable[..., Any], settings: DeviceSettings) -> None:
+        self._make, self._settings = make, settings
+        self._session: Session | None = None
+
+    def start(self) -> None:
+        self._session = Session(self._settings, self._make)
+        self._session.start()
+
+    def change(self, values: dict[str, Any]) -> None:
+        assert self._session is not None
+        self._session.change(values)
+
+    def report(self) -> dict[str, Any]:
+        assert self._session is not None
+        self._session.watch()
+        status = self._session.status
+        if status is None:
+            return _table(None)
+        waiting = {"message": "a device has vanished; waiting for it"} if status.is_waiting else {}
+        others = {"total_seconds": status.total_seconds, "underruns": status.underruns}
+        return _table(status.engine) | others | waiting
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+
+
+def _table(status: Status | None) -> dict[str, Any]:
+    """Return the status as a browser gets it, without paths of this machine."""
+    return {} if status is None else asdict(status) | {"voice": Path(status.voice).name}

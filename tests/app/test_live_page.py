@@ -1,0 +1,168 @@
+"""The Live tab in Chromium: a file as the microphone, and what the page plays, compared with a conversion."""
+
+import os
+import subprocess
+import sys
+import time
+
+import librosa
+import numpy as np
+import pytest
+import soxr
+from stubs import make_voice, quick_config
+
+from rvc_lightning import Voice, VoiceConverter
+from rvc_lightning.cli.resolvers import DEMO_FOLDER
+
+pytest.importorskip("gradio", reason="the extra 'app' is not installed")
+pytest.importorskip("selenium", reason="selenium is not installed")
+
+import soundfile
+from browser import CHROMIUM, DRIVER, Visitor, open_browser
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.program,
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None, reason="the programs chromium and chromedriver are not installed"
+    ),
+]
+
+SECONDS = 300
+SPEECH = DEMO_FOLDER / "source" / "01.flac"
+RECORD = """
+window.heard = [];
+const tap = context.createScriptProcessor(4096, 1, 1);
+tap.onaudioprocess = ({ inputBuffer }) => window.heard.push(...inputBuffer.getChannelData(0));
+player.connect(tap);
+tap.connect(context.destination);
+return context.sampleRate;
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("live")
+    (folder / "downloads").mkdir()
+    make_voice(quick_config()).save(folder / "voices" / "anna.pth")
+    make_voice(quick_config(speaker_count=1)).save(folder / "voices" / "ben.pth")
+    audio, rate = soundfile.read(SPEECH, dtype="float32")
+    # Chromium repeats the file, which needs a sampling rate that it supports.
+    soundfile.write(folder / "speech.wav", soxr.resample(audio, rate, 48000), 48000, subtype="PCM_16")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    command = [sys.executable, "-m", "rvc_lightning.app", "port=0", "trainer.accelerator=cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    log = folder / "log"
+    process = subprocess.Popen(command, cwd=folder, env=environment, stderr=log.open("w"))
+    ends = time.monotonic() + SECONDS
+    while "Open http" not in log.read_text():
+        assert process.poll() is None and time.monotonic() < ends, log.read_text()
+        time.sleep(0.2)
+    yield log.read_text().split("Open ")[1].split()[0]
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def driver(folder):
+    driver = open_browser(
+        folder / "downloads",
+        "use-fake-device-for-media-stream",
+        "use-fake-ui-for-media-stream",
+        f"use-file-for-fake-audio-capture={folder / 'speech.wav'}",
+        "autoplay-policy=no-user-gesture-required",
+    )
+    yield driver
+    driver.quit()
+
+
+def mels(audio, rate):
+    """Return log-mel spectra of audio [frames, bands] up to 4 kHz."""
+    audio = soxr.resample(audio.astype(np.float32), rate, 8000)
+    power = librosa.feature.melspectrogram(y=audio, sr=8000, n_fft=256, hop_length=80, n_mels=20)
+    return np.log(power + 1e-5).T
+
+
+def distance(heard, expected):
+    """Return the mean distance of two spectra at the shift where it is smallest."""
+    shifts = range(max(len(heard) - len(expected), 1))
+    return min(float(np.abs(heard[shift : shift + len(expected)] - expected).mean()) for shift in shifts)
+
+
+def hear(driver):
+    """Return what the page plays in the next seconds, in which Chromium says the sentence twice."""
+    driver.execute_script("window.heard = []")
+    time.sleep(9.0)
+    return np.array(driver.execute_script("return window.heard"), np.float32)
+
+
+def test_the_tab_holds_the_live_page(driver, address):
+    visitor = Visitor(driver, address)
+    visitor.click("button[role=tab]:nth-of-type(2)")
+    frame = visitor.one("#live_page")
+    visitor.wait(frame.is_displayed)
+    driver.switch_to.frame(frame)
+    visitor.wait(lambda: "anna.pth" in visitor.text("#voice"))
+    driver.switch_to.default_content()
+
+
+def test_speech_is_converted_and_changes_apply(driver, address, folder):
+    visitor = Visitor(driver, f"{address}/live/")
+    visitor.wait(lambda: "anna.pth" in visitor.text("#voice"))
+    driver.execute_script("document.getElementById('preset').value = 'quality'")
+    visitor.click("#start")
+    visitor.see("#status", "Live.", SECONDS)
+    visitor.see("#figures", "algorithm 36", 60)
+    rate = driver.execute_script(RECORD)
+    heard = hear(driver)
+    assert np.abs(heard).max() > 0.01
+    expected, voice_rate = VoiceConverter(Voice.load(folder / "voices" / "anna.pth")).convert(SPEECH)
+    other, _ = VoiceConverter(Voice.load(folder / "voices" / "anna.pth")).convert(DEMO_FOLDER / "source" / "02.flac")
+    near, far = (distance(mels(heard, rate), mels(audio, voice_rate)) for audio in (expected, other))
+    assert near < 0.95 * far
+    driver.execute_script("bypass.checked = true; bypass.onchange()")
+    time.sleep(1.0)
+    original = mels(hear(driver), rate)
+    near, far = (
+        distance(original, mels(*soundfile.read(DEMO_FOLDER / "source" / name))) for name in ("01.flac", "02.flac")
+    )
+    assert near < 0.5 * far
+    driver.execute_script("bypass.checked = false; bypass.onchange()")
+    driver.execute_script("voice.value = 'ben.pth'; voice.onchange(); mute.checked = true; mute.onchange()")
+    visitor.wait(lambda: driver.execute_script("return output_level.value") < -55, 60)
+    driver.execute_script("const field = document.getElementById('speaker'); field.value = '99'; field.onchange()")
+    visitor.see("#status", "speaker=99", 60)
+    visitor.click("#start")
+    visitor.see("#status", "Stopped.")
+
+
+def test_one_visitor_at_a_time_and_none_of_other_sites(driver, address):
+    visitor = Visitor(driver, f"{address}/live/")
+    visitor.wait(lambda: "anna.pth" in visitor.text("#voice"))
+    script = """
+    const done = arguments[arguments.length - 1], other = new WebSocket(`ws://${location.host}/live/stream`);
+    other.onopen = () => other.send(JSON.stringify(arguments[0]));
+    other.onmessage = ({ data }) => done(data);
+    """
+    driver.set_script_timeout(60)
+
+    def answer_to(message):
+        return driver.execute_async_script(script, message)
+
+    # The engine of the visitor before ends first.
+    busy = "another visitor is live"
+    answer = visitor.wait(lambda: next(
+        (text for text in [answer_to({"voice": "../anna.pth", "sample_rate": 48000})] if busy not in text), None
+    ), 60)  # fmt: skip
+    assert "there is no voice named '../anna.pth'" in answer
+    assert "choose a whole number from 8000" in answer_to({"voice": "anna.pth", "sample_rate": 3})
+    driver.get("data:text/html,<script>var socket</script>")
+    refused = driver.execute_async_script(
+        f"const done = arguments[arguments.length - 1], other = new WebSocket('ws{address[4:]}/live/stream');"
+        "other.onclose = other.onerror = () => done('refused'); other.onopen = () => done('open');"
+    )
+    assert refused == "refused"
