@@ -5,6 +5,7 @@ from importlib import import_module
 
 import pytest
 from hydra import compose, initialize_config_module
+from stubs import make_voice, quick_config
 
 from rvc_lightning.cli import resolvers
 
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.slow
 SMALL = {
     "training": ["steps=2", "seconds=0.4", "table.batch_size=[1,2]"],
     "preparation": ["preparation_table.batch_slices=[2]", "prepare_workers=0"],
+    "live": ["live.clips=1", "live.presets=[quality]"],
     "conversion": ["conversion.clips=2", "conversion.seconds=0.5", "conversion.index_rows=100"],
 }
 TINY = [
@@ -64,3 +66,9 @@ def recorded_demo(tmp_path):
     for path in sorted((resolvers.DEMO_FOLDER / "target").iterdir())[:2]:
         (folder / path.name).write_bytes(path.read_bytes())
     return folder
+
+
+def test_live(tmp_path):
+    make_voice(quick_config()).save(tmp_path / "anna.pth")
+    (row,) = rows_of("live", f"live.voice={tmp_path / 'anna.pth'}")
+    assert row["preset"] == "quality" and row["latency"].endswith(" ms") and float(row["compute, median"]) > 0

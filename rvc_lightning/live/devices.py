@@ -163,6 +163,8 @@ class DeviceStream:
         self.device, self.sample_rate = device, sample_rate
         self._exchange = exchange
         self._last_call = time.monotonic()
+        self.gaps = 0
+        """Times when the device lost sound because this process came too late."""
         module = sounddevice()
         make = module.InputStream if kind == "input" else module.OutputStream
         with _explained(device, kind, sample_rate):
@@ -178,10 +180,12 @@ class DeviceStream:
 
     def _record(self, audio: np.ndarray, frames: int, times: Any, flags: Any) -> None:
         self._last_call = time.monotonic()
+        self.gaps += bool(flags.input_overflow)
         self._exchange(audio.copy())
 
     def _play(self, audio: np.ndarray, frames: int, times: Any, flags: Any) -> None:
         self._last_call = time.monotonic()
+        self.gaps += bool(flags.output_underflow)
         audio[:] = self._exchange(frames)[:, None]
 
     @property

@@ -33,6 +33,8 @@ def line(status: LiveStatus) -> str:
         f"block median/p99 {compute}",
         f"late {status.underruns}",
     ]
+    if status.device_gaps:
+        parts.append(f"device gaps {status.device_gaps}, raise device_latency_seconds")
     if status.skipped_seconds:
         parts.append(f"skipped {status.skipped_seconds:.1f} s")
     if status.is_waiting:
@@ -91,8 +93,10 @@ def listen_for_lines(receive: Callable[[str], None]) -> None:
     """Call `receive` with each line of standard input, in a thread, until it ends."""
 
     def read() -> None:
-        for text in sys.stdin:
-            receive(text)
+        # Not sys.stdin, whose lock this thread would hold when Python exits.
+        with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as source:
+            for text in source:
+                receive(text.decode("utf-8", "replace"))
 
     Thread(target=read, daemon=True).start()
 

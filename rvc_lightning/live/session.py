@@ -41,6 +41,8 @@ class LiveStatus:
     """Latency from the input to the output: devices, engine and buffer."""
     underruns: int
     """Late blocks, which were bridged."""
+    device_gaps: int
+    """Times when a device lost sound, since it was opened: its latency is too low for this machine."""
     skipped_seconds: float
     """Audio that was skipped after long stalls."""
     drift_ppm: float
@@ -144,6 +146,7 @@ class Session:
             + self._buffers[0].fill_seconds
             + sum(stream.latency_seconds for stream in self._streams[:2]),
             underruns=self._buffers[0].underruns,
+            device_gaps=sum(stream.gaps for stream in self._streams),
             skipped_seconds=self._buffers[0].skipped_seconds + self.process.skipped_seconds,
             drift_ppm=(self._buffers[0].speed - 1) * 1e6,
             is_waiting=self._is_waiting,
