@@ -14,7 +14,7 @@ from io import TextIOWrapper
 from typing import Any, TypeVar
 
 import hydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
@@ -168,6 +168,8 @@ def explain_error(error: Exception) -> RVCError:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         return unknown_choice(group, choice, error.options)
+    if isinstance(error, OverrideParseException) and "=" not in error.override:
+        return ConfigurationError(f"{error.override!r} is not a setting; settings are NAME=VALUE, see --help")
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
         return _unknown_setting(cause)
     text = _first_lines(error)

@@ -20,7 +20,7 @@ APP = "voices=. trainer.accelerator=cpu port=0"
 
 WRONG = [
     # Errors of Hydra.
-    ("prepare", "audio", "Error parsing override 'audio'"),
+    ("prepare", "audio", "'audio' is not a setting; settings are NAME=VALUE"),
     ("prepare", "include=[1", r"input '\[1'"),
     ("prepare", "audio='x", "audio='x"),
     ("prepare", "slicing=(a)", r"slicing=\(a\)"),
