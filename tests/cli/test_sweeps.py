@@ -179,7 +179,7 @@ def test_optuna_searches_for_the_lowest_val_mel(tmp_path):
 def test_dataset_prepared_by_another_run_with_other_settings_is_rejected(tmp_path, recordings):
     dataset = prepare_dataset(small_run(tmp_path, recordings))
     second = small_run(tmp_path, recordings, "pitch=pyin")
-    with pytest.raises(DatasetError, match=r"pitch=swift_f0 while .*pitch=pyin.*paths\.dataset"):
+    with pytest.raises(DatasetError, match=r"pitch=swift_f0, not pitch=pyin.*paths\.dataset"):
         build_module_from(Start(), second, dataset)
 
 
