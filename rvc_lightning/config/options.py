@@ -142,7 +142,7 @@ def _option_field(definition: Any, hint: Any) -> OptionField:
         name=definition.name,
         default=definition.default_factory() if has_factory else definition.default,
         kinds=kinds,
-        optional=NoneType in choices,
+        optional=NoneType in choices or Any in choices,
         **definition.metadata.get(_OPTION, {}),
     )
 

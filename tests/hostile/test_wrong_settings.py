@@ -138,7 +138,7 @@ WRONG = [
         "precision='x': choose one of: highest, high",
     ),
     ("stream", f"{STREAM} input_sample_rate=x", "input_sample_rate='x': choose a whole number from 8000"),
-    ("stream", f"{STREAM} stream.block_seconds=x", "block_seconds='x': choose a number from 0.04"),
+    ("stream", f"{STREAM} stream.block_seconds=x", "block_seconds='x': choose a number from 0.02"),
     ("stream", f"{STREAM} stream=null", "a table of settings"),
     ("app", f"{APP} port=x", "port='x': choose a whole number from 0 to 65535"),
     ("app", f"{APP} limits.max_seconds=x", "max_seconds='x'"),
