@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -65,13 +67,24 @@ def prepare_dataset(config: DictConfig, trainer: Trainer | None = None) -> Path:
     trainer = build_preparing_trainer(config, trainer)
     if trainer.is_global_zero:
         log.info("Preparing '%s'", audio)
-    report = prepare(
-        Path(user_path(audio)), folder, recipe_of(config), trainer=trainer, extraction=extraction_of(config)
-    )
+    with _without_loggers(trainer):
+        report = prepare(
+            Path(user_path(audio)), folder, recipe_of(config), trainer=trainer, extraction=extraction_of(config)
+        )
     if report is not None:
         log.info("%s", report.summary())
         log.info("Prepared in %.0f s: '%s'", perf_counter() - started, folder)
     return folder
+
+
+@contextmanager
+def _without_loggers(trainer: Trainer) -> Iterator[None]:
+    """Detach the loggers: Lightning writes their files whenever a trainer predicts, also for a run that is rejected."""
+    loggers, trainer.loggers = trainer.loggers, []
+    try:
+        yield
+    finally:
+        trainer.loggers = loggers
 
 
 def preview_dataset(config: DictConfig) -> Preview:

@@ -14,7 +14,7 @@ from tiny import training_config
 from rvc_lightning import Voice
 from rvc_lightning.cli.resolvers import DEMO_FOLDER
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
-from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.errors import ConfigurationError, DatasetError, VoiceError
 from rvc_lightning.models.phonetic import PhoneticConfig, PhoneticNetwork, to_file
 from rvc_lightning.training import run as workflow
 from rvc_lightning.training.dataset import prepare_dataset
@@ -142,3 +142,10 @@ def test_features_that_no_voice_can_store_are_rejected_before_training(tmp_path,
     with pytest.raises(VoiceError, match="100 channels"):
         workflow.train(config)
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_training_without_recordings_leaves_no_run_folder(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="nothing to train on"):
+        workflow.train(small_run(tmp_path, tmp_path / "empty"))
+    assert not (tmp_path / "run").exists()
