@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -67,7 +67,8 @@ def measure(config: DictConfig) -> dict[str, LiveFigures]:
     wholes = [converter.convert(audio, options, rate)[0] for audio, rate in clips]
     results = {}
     for preset in settings.presets:
-        lengths = StreamLengths.from_values(OmegaConf.load(str(files("rvc_lightning.conf") / f"preset/{preset}.yaml")))
+        values: Any = OmegaConf.load(str(files("rvc_lightning.conf") / f"preset/{preset}.yaml"))
+        lengths = StreamLengths.from_values(values)
         make = partial(
             Engine, lambda _: converter, Changes(options, LiveOptions(), str(voice)),
             lengths=lengths, fabric=build_fabric(config),

@@ -74,7 +74,7 @@ class Steps:
             "G": ("gate_db", 2, -120, 0), "g": ("gate_db", -2, -120, 0),
         }  # fmt: skip
         if key in switches:
-            changed = {switches[key]: not values[switches[key]]}
+            changed: dict[str, Any] = {switches[key]: not values[switches[key]]}
         elif key in steps:
             name, step, low, high = steps[key]
             before = values[name] if values[name] is not None else -70.0

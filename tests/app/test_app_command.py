@@ -25,7 +25,7 @@ def test_limits_are_read_from_the_configuration():
 
 
 def test_serving_to_the_network_logs_a_warning(caplog, monkeypatch, tmp_path):
-    monkeypatch.setattr(server, "application", lambda service, files, local: local)
+    monkeypatch.setattr(server, "application", lambda service, files, local, settings: local)
     monkeypatch.setattr(server.uvicorn.Server, "run", lambda self, sockets: None)
     monkeypatch.setattr(server.uvicorn, "Config", lambda app, **more: app)
     caplog.set_level(logging.INFO)
