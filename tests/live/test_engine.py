@@ -11,6 +11,8 @@ from rvc_lightning.conversion.streaming import StreamingConverter
 from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.live.options import parse
 
+pytestmark = pytest.mark.slow
+
 
 def jumps(audio):
     return np.abs(np.diff(audio, n=2)).max()
