@@ -191,7 +191,7 @@ def test_progress_counts_silence_and_failures(monkeypatch, tmp_path):
     with pytest.raises(AudioError, match="1 of 3 recordings failed"):
         convert_files(convert, tmp_path / "in", tmp_path / "out", ConversionOptions(split_on_silence=True))
     (progress,) = bars
-    assert (progress.what, progress.unit, progress.enabled) == ("converting", "s", True)
+    assert (progress.description, progress.unit, progress.enabled) == ("converting", "s", True)
     assert sum(progress.steps) == pytest.approx(25.0) == progress.total and len(progress.steps) > 5
 
 
