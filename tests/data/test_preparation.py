@@ -272,7 +272,7 @@ def test_summary_uses_singular_and_mentions_overlaps(tmp_path):
     write(tmp_path / "in/a.wav", speech(0.6))
     (tmp_path / "in/notes.txt").touch()
     head = run(tmp_path / "in", tmp_path / "out").summary().splitlines()[0]
-    assert head.startswith("1 recording (0.6 s) of ") and head.endswith("gave 1 slice (0.6 s); 1 file is not used")
+    assert head.startswith("1 recording (0.6 s) of ") and head.endswith("yielded 1 slice (0.6 s); 1 file is not used")
     write(tmp_path / "in/b.wav", speech(8.0, seed=2))
     head = run(tmp_path / "in", tmp_path / "out").summary().splitlines()[0]
     assert "2 recordings (8.6 s)" in head and "9.2 s, overlaps counted twice);" in head

@@ -39,7 +39,7 @@ def test_replaced_voice_is_reported_and_kept(make_module, dataset, tmp_path, cap
     }
     torch.save(older, path)
     assert re.fullmatch(
-        rf"Replacing '{path}', a voice of unknown age, by a voice of epoch 0, step 2, made {today} ..:..\. "
+        rf"Replacing '{path}', a voice of unknown age, by a voice of epoch 0, step 2, created {today} ..:..\. "
         r"The old one is kept as 'anna\.previous\.pth'", *export()[1],
     )  # fmt: skip
     assert torch.load(tmp_path / "voice/anna.previous.pth", weights_only=True)["content_hash"] == "1"
