@@ -158,7 +158,7 @@ def test_one_visitor_at_a_time_and_none_of_other_sites(driver, address):
     answer = visitor.wait(lambda: next(
         (text for text in [answer_to({"voice": "../anna.pth", "sample_rate": 48000})] if busy not in text), None
     ), 60)  # fmt: skip
-    assert "there is no voice named '../anna.pth'" in answer
+    assert "unknown voice '../anna.pth'" in answer
     assert "choose a whole number from 8000" in answer_to({"voice": "anna.pth", "sample_rate": 3})
     driver.get("data:text/html,<script>var socket</script>")
     refused = driver.execute_async_script(
