@@ -8,12 +8,16 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import option
 from rvc_lightning.config.values import plain
+from rvc_lightning.conversion import options as conversion_options
 from rvc_lightning.conversion.voice_settings import VoiceSettings
 
 log = logging.getLogger(__name__)
+resolvers.register()
+conversion_options.register()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,13 +103,14 @@ def hear(driver):
 def test_the_tab_holds_the_live_page(driver, address):
     visitor = Visitor(driver, address)
     visitor.click("button[role=tab]:nth-of-type(2)")
-    frame = visitor.one("#live_page")
+    frame = visitor.first("#live_page")
     visitor.wait(frame.is_displayed)
     driver.switch_to.frame(frame)
     visitor.wait(lambda: "anna.pth" in visitor.text("#voice"))
     driver.switch_to.default_content()
 
 
+@pytest.mark.long
 def test_speech_is_converted_and_changes_apply(driver, address, folder):
     visitor = Visitor(driver, f"{address}/live/")
     visitor.wait(lambda: "anna.pth" in visitor.text("#voice"))

@@ -152,6 +152,7 @@ def play_and_stop(server, recorders):
         recorder.wait()
 
 
+@pytest.mark.long
 def test_speech_is_converted(server, voice, live, tmp_path):
     command = live(
         "input=microphone", "output=loudspeaker", "monitor=headphones", f"record_input={tmp_path / 'in.wav'}"
@@ -177,6 +178,7 @@ def test_speech_is_converted(server, voice, live, tmp_path):
         assert distance(mels(played, played_rate), mels(*soundfile.read(SPEECH, dtype="float32"))) < 0.5
 
 
+@pytest.mark.long
 def test_reconnected_device_is_used_again(server, live, tmp_path):
     command = live("input=microphone", "output=loudspeaker")
     # PulseAudio moves a stream from a source that vanishes to another, but not from a sink.
@@ -193,6 +195,7 @@ def test_reconnected_device_is_used_again(server, live, tmp_path):
     assert np.abs(soundfile.read(tmp_path / "out.wav")[0]).max() > 0.01
 
 
+@pytest.mark.long
 def test_latency_is_measured(server):
     result = run_live(server, "latency_test=true", "input=cable", "output=loudspeaker")
     assert result.returncode == 0, result.stdout + result.stderr
