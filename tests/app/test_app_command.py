@@ -51,7 +51,7 @@ def test_ctrl_c_right_after_the_address_stops_the_page(caplog, monkeypatch):
     handler = PressCtrlC()
     server.log.addHandler(handler)
     try:
-        server.serve(service, "127.0.0.1", 0)
+        server.serve(service, "127.0.0.1", 0, {})
     finally:
         server.log.removeHandler(handler)
     assert stopped and caplog.messages[-1] == "Stopped."
