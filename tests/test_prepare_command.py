@@ -47,6 +47,7 @@ def test_settings_reach_the_dataset(recordings, tmp_path):
         preview_dataset(compose_config(*overrides, "speakers=named", command="prepare"))
 
 
+@pytest.mark.slow
 def test_train_and_prepare_have_the_same_selection():
     selections = [
         {

@@ -39,6 +39,7 @@ def evaluate(converter, folder, reference=None, counterpart=None, options=None, 
     )
 
 
+@pytest.mark.slow
 def test_identity_is_a_perfect_resynthesis(songs):
     report = evaluate(SAME, songs, task="resynthesis")
     assert [clip.name for clip in report.clips] == ["a.wav", "b.wav"]

@@ -23,6 +23,7 @@ def test_pair_and_its_weights(experiment, sizes, discriminator):
         assert all(torch.equal(weights[name], tensor) for name, tensor in state.items())
 
 
+@pytest.mark.slow
 def test_newest_pair_is_that_of_the_latest_epoch(experiment, sizes, discriminator):
     write_training_pair(experiment, sizes, discriminator, epoch=7, name="2333333")
     write_training_pair(experiment, sizes, discriminator, epoch=12, name="480")

@@ -261,6 +261,7 @@ def test_diverged_pair_is_not_written(tmp_path, recordings):
     assert not (tmp_path / "pair").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "setting"),
     [("model=full", "model="), ("content=spectral", "content="), ("sample_rate=40k", "sample_rate=")],

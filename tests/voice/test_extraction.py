@@ -59,6 +59,7 @@ def test_extract_voice_from_checkpoint(checkpoint, tmp_path, generator, content_
     assert expected.items() <= voice.information.items()
 
 
+@pytest.mark.slow
 def test_invalid_checkpoints_are_rejected(checkpoint, tmp_path):
     path, _, model = checkpoint()
     (tmp_path / "config.json").rename(tmp_path / "other.json")

@@ -49,6 +49,7 @@ def test_every_generator_has_a_name_in_files():
     assert sorted(rvc_format.GENERATORS.values()) == sorted(GENERATORS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vocoder", ["MRF HiFi-GAN", "RefineGAN"])
 def test_unsupported_combination_of_generator_and_pitch_is_rejected(vocoder):
     content = read_entries(GOLDEN / "voices/v2_nof0_40k_hifigan.pth") | {"vocoder": vocoder}

@@ -98,6 +98,7 @@ def test_diverged_training_is_rejected(tiny_synthesizer):
         Voice.from_synthesizer(tiny_synthesizer, state, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -147,6 +148,7 @@ def test_missing_tensors_are_named(content, tmp_path):
         Voice.load(written(content, tmp_path))
 
 
+@pytest.mark.slow
 def test_nan_in_weights_is_rejected(content, tmp_path):
     content["weight"]["dec.conv_pre.bias"][0] = torch.nan
     with pytest.raises(VoiceError, match=r"NaN or infinity, the training diverged \(dec.conv_pre.bias\)"):
