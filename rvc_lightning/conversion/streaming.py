@@ -126,11 +126,20 @@ class StreamingConverter(Stage):
             ConfigurationError: See `StreamingConverter`.
             VoiceError: See `StreamingConverter`.
         """
+        self.check(options)
+        self._options = resolve_options(options, self._converter.voice)
+        self._index = self._converter.index_for(self._options)
+
+    def check(self, options: ConversionOptions) -> None:
+        """Check options without using them.
+
+        Raises:
+            ConfigurationError: See `StreamingConverter`.
+            VoiceError: See `StreamingConverter`.
+        """
         self._converter.check(options)
         shifts_pitch = any(isinstance(effect, PitchShift) for effect in options.effects)
         options.reject(_UNSUPPORTED, *_UNSUPPORTED_OPTIONS, *(["effects"] if shifts_pitch else []))
-        self._options = resolve_options(options, self._converter.voice)
-        self._index = self._converter.index_for(self._options)
 
     def continue_from(self, other: StreamingConverter) -> int:
         """Continue the stream of `other`, of the same rates and lengths, with this voice from its next block on.

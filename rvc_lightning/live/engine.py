@@ -106,7 +106,7 @@ class Engine:
         self._record(changes)
 
     def _make_path(self) -> None:
-        """Build what surrounds the voice."""
+        """Build gains, gate, meters and the path of the original."""
         ramp = round(_RAMP_SECONDS * self.output_rate)
         live = self._changes.live
         self._input_gain = Ramp(amplitude(live.input_gain_db), round(_RAMP_SECONDS * self.input_rate))
@@ -165,7 +165,7 @@ class Engine:
         return float(np.median(seconds)), float(np.max(seconds))
 
     def _rehearse(self, converter: VoiceConverter, options: ConversionOptions) -> list[float]:
-        """Convert noise with a stream of its own, and return the seconds of each block."""
+        """Convert noise with a separate stream, and return the seconds per block."""
         stream = self._new_stream(converter, options)
         samples = round(_WARM_UP_BLOCKS * self.lengths.block_seconds * self.input_rate)
         noise = np.random.default_rng(0).normal(size=samples + self.input_rate // 5)
@@ -214,9 +214,10 @@ class Engine:
         return output
 
     def _replace_stream(self, converter: VoiceConverter, stream: StreamingConverter, values: Mapping[str, Any]) -> None:
-        """Start the fade to a stream that was prepared, with what else was changed meanwhile."""
+        """Start the fade to a prepared stream, including the options changed while it was prepared."""
         try:
-            changes = self._changes.merged(values)
+            merged = self._changes.merged(values)
+            changes = replace(self._changes, voice=merged.voice, conversion=merged.conversion)
             stream.change(replace(changes.conversion, output_sample_rate=self.output_rate))
         except RVCError as error:
             self._message = str(error)
@@ -228,7 +229,7 @@ class Engine:
         return audio if self._dry_resampler is None else self._dry_resampler.push(audio)
 
     def _converted(self, audio: np.ndarray) -> np.ndarray:
-        """Convert samples [N] to [M], and fade to a stream that was prepared."""
+        """Convert samples [N] to [M], and fade to a prepared stream."""
         if self._prepared is not None and self._leaving is None:
             self._replace_stream(*self._prepared)
             self._prepared = None
@@ -254,13 +255,19 @@ class Engine:
         changes = self._changes.merged(values)
         if changes.voice is None:
             raise ConfigurationError("voice=null: choose the file of a voice")
+        before, conversion = self._changes, replace(changes.conversion, output_sample_rate=self.output_rate)
+        needs_loading = changes.voice != before.voice or changes.conversion.effects != before.conversion.effects
+        if needs_loading and self.is_preparing:
+            raise ConfigurationError("another voice is being loaded; change it again in a moment")
+        if not needs_loading:
+            self._stream.check(conversion)
         self._record(changes)
-        if changes.voice != self._changes.voice or changes.conversion.effects != self._changes.conversion.effects:
-            self._prepare(changes, values)
-            return
-        if changes.conversion != self._changes.conversion:
-            self._stream.change(replace(changes.conversion, output_sample_rate=self.output_rate))
         self._apply_levels(changes.live)
+        if needs_loading:
+            self._prepare(values)
+            changes = replace(changes, voice=before.voice, conversion=before.conversion)
+        elif changes.conversion != before.conversion:
+            self._stream.change(conversion)
         self._changes = changes
 
     def try_change(self, values: Mapping[str, Any]) -> None:
@@ -271,11 +278,9 @@ class Engine:
         except RVCError as error:
             self._message = str(error)
 
-    def _prepare(self, changes: Changes, values: Mapping[str, Any]) -> None:
+    def _prepare(self, values: Mapping[str, Any]) -> None:
         """Load another voice or effects in a thread."""
-        if self.is_preparing:
-            raise ConfigurationError("another voice is being loaded; change it again in a moment")
-        if changes.voice != self._changes.voice:
+        if values.get("voice", self._changes.voice) != self._changes.voice:
             values = {"speaker": None, **values}
         self._preparation = Thread(target=self._load_other, args=(self._changes.merged(values), values), daemon=True)
         self._preparation.start()
@@ -305,11 +310,11 @@ class Engine:
     def _record(self, changes: Changes) -> None:
         """Start and end recordings."""
         for name, rate in (("record_input", self.input_rate), ("record_output", self.output_rate)):
-            path, before = getattr(changes, name), getattr(self._changes, name)
-            if path == before and (name in self._recorders or path is None):
+            path, recorder = getattr(changes, name), self._recorders.get(name)
+            if path == (recorder.path if recorder else None):
                 continue
             started = None if path is None else Recorder(path, rate)
-            if name in self._recorders:
+            if recorder is not None:
                 self._recorders.pop(name).close()
             if started is not None:
                 self._recorders[name] = started

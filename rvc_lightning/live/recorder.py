@@ -32,6 +32,8 @@ class Recorder:
         """
         if Path(path).suffix.lower() not in _FORMATS:
             raise ConfigurationError(f"'{path}': live audio is recorded to {', '.join(_FORMATS)}")
+        self.path = path
+        """File to write."""
         self.error: str | None = None
         """Reason why the file cannot be written, if so."""
         self._stack = contextlib.ExitStack()
@@ -42,11 +44,11 @@ class Recorder:
         self._thread.start()
 
     def push(self, audio: np.ndarray) -> None:
-        """Append samples, float32 [N]; returns at once."""
+        """Queue samples, float32 [N], without waiting for the disk."""
         self._blocks.put(audio)
 
     def close(self) -> None:
-        """Write the rest and give the file its name."""
+        """Write the queued samples and complete the file."""
         self._blocks.put(None)
         self._thread.join()
 

@@ -131,6 +131,35 @@ def test_options_changed_while_a_voice_loads_apply_to_it():
     assert engine._changes.live.output_gain_db == -3 and engine._changes.conversion.transpose_semitones == 2
 
 
+def test_levels_apply_at_once_while_a_voice_loads():
+    engine = make_engine()
+    engine.change({"voice": "benjamin.pth", "mute": True})
+    output = process_blocks(engine, speech(0.5))
+    assert not output[RATE // 10 :].any()
+    engine.change({"mute": False})
+    wait_for_voice(engine)
+    assert process_blocks(engine, speech(1.0))[-RATE // 4 :].any()
+    assert engine.status.voice == "benjamin.pth"
+
+
+def test_rejected_change_starts_no_recording(tmp_path):
+    engine = make_engine()
+    with pytest.raises(RVCError, match="speaker=99"):
+        engine.change({"record_output": str(tmp_path / "out.wav"), "speaker": 99})
+    process_blocks(engine, speech(0.5))
+    engine.finish()
+    assert not list(tmp_path.iterdir())
+
+
+def test_recording_stops_although_the_voice_of_the_same_change_failed(tmp_path):
+    engine = make_engine()
+    engine.change({"voice": "none.pth", "record_output": str(tmp_path / "out.wav")})
+    wait_for_voice(engine)
+    process_blocks(engine, speech(0.5))
+    engine.change({"record_output": None})
+    assert soundfile.info(tmp_path / "out.wav").frames == RATE // 2
+
+
 def test_input_and_output_are_recorded(tmp_path):
     audio, engine = speech(1.0), make_engine()
     first = process_blocks(engine, audio[:8000])
