@@ -12,16 +12,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from fastapi import FastAPI
-from omegaconf import OmegaConf
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -30,14 +29,12 @@ from rvc_lightning.app.middleware import is_cross_site
 from rvc_lightning.cli.resolvers import ASSETS
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import ConfigurationError, RVCError, unknown_choice
-from rvc_lightning.live.build import build_engine
+from rvc_lightning.live.build import PRESETS, build_engine, read_preset
 from rvc_lightning.live.device_settings import DeviceSettings
 from rvc_lightning.live.devices import devices
 from rvc_lightning.live.engine import Status
 from rvc_lightning.live.process import EngineProcess
 from rvc_lightning.live.session import Session
-
-PRESETS = ("low_latency", "balanced", "quality")
 
 _FULL_SCALE = 32767
 _STATUS_SECONDS = 0.2
@@ -61,7 +58,7 @@ class LivePage:
     """Page and WebSocket of live conversion; one visitor speaks at a time."""
 
     def __init__(self, catalog: VoiceCatalog, settings: Mapping[str, Any], local: bool) -> None:
-        """Prepare.
+        """Initialize the page.
 
         Args:
             catalog: Voices of the page.
@@ -112,14 +109,14 @@ class LivePage:
         request = Request.from_config(first)
         others = {name: value for name, value in first.items() if name not in vars(request)}
         make = partial(build_engine, self._engine_settings(request))
-        conversation: _Conversation
+        build: Callable[[], _Conversation]
         if request.sample_rate is not None:
-            conversation = _BrowserConversation(socket, make, request.sample_rate)
+            build = partial(_BrowserConversation, socket, asyncio.get_running_loop(), make, request.sample_rate)
         elif self._local:
-            conversation = _DeviceConversation(make, DeviceSettings(input=request.input, output=request.output))
+            build = partial(_DeviceConversation, make, DeviceSettings(input=request.input, output=request.output))
         else:
             raise ConfigurationError("the devices of this machine are for its own browsers only")
-        await asyncio.to_thread(conversation.start)
+        conversation = await asyncio.to_thread(build)
         try:
             conversation.change(self._changes(others))
             await socket.send_json({"ready": True})
@@ -150,9 +147,8 @@ class LivePage:
             task.result()
 
     def _engine_settings(self, request: Request) -> dict[str, Any]:
-        lengths = OmegaConf.load(Path(str(files("rvc_lightning.conf"))) / "preset" / f"{request.preset}.yaml")
         voice = {"voice": self._voice(request.voice), "index": None, "record_input": None, "record_output": None}
-        return {**self._settings, **voice, "stream": OmegaConf.to_container(lengths)}
+        return {**self._settings, **voice, "stream": read_preset(request.preset)}
 
     def _voice(self, name: Any) -> str:
         if name not in self._catalog.names:
@@ -166,42 +162,41 @@ class LivePage:
         return {name: self._voice(value) if name == "voice" else value for name, value in values.items()}
 
 
-class _Conversation:
-    """Engine of one visitor."""
+class _Conversation(ABC):
+    """Engine of one visitor, which loads the voice when it is built."""
 
-    def start(self) -> None:
-        """Load the voice."""
-
-    def push(self, audio: np.ndarray) -> None:
-        """Take audio of the browser, float32 [N]."""
-
+    @abstractmethod
     def change(self, values: dict[str, Any]) -> None:
         """Change options."""
 
+    @abstractmethod
     def report(self) -> dict[str, Any]:
         """Return the status. Raises RVCError if the engine has ended."""
-        raise NotImplementedError
 
-    async def play(self) -> None:
-        """Send audio to the browser, until cancelled."""
-        await asyncio.Event().wait()
-
+    @abstractmethod
     def close(self) -> None:
         """End the engine."""
+
+    @abstractmethod
+    def push(self, audio: np.ndarray) -> None:
+        """Take audio of the browser, float32 [N]."""
+
+    async def play(self) -> None:
+        """Send audio to the browser, until cancelled; nothing if devices of this machine are used."""
+        await asyncio.Event().wait()
 
 
 class _BrowserConversation(_Conversation):
     """Microphone and speakers of the browser."""
 
-    def __init__(self, socket: WebSocket, make: Callable[..., Any], sample_rate: int) -> None:
-        self._socket, self._make = socket, partial(make, input_rate=sample_rate, output_rate=sample_rate)
-        self._loop, self._waiting = asyncio.get_running_loop(), asyncio.Queue[np.ndarray](_MAX_WAITING)
-        self._process: EngineProcess | None = None
-
-    def start(self) -> None:
-        self._process = EngineProcess(self._make, self._receive)
+    def __init__(
+        self, socket: WebSocket, loop: asyncio.AbstractEventLoop, make: Callable[..., Any], sample_rate: int
+    ) -> None:
+        self._socket, self._loop, self._waiting = socket, loop, asyncio.Queue[np.ndarray](_MAX_WAITING)
+        self._process = EngineProcess(partial(make, input_rate=sample_rate, output_rate=sample_rate), self._receive)
 
     def _receive(self, audio: np.ndarray) -> None:
+        # The loop may have ended.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._keep, audio)
 
@@ -211,16 +206,13 @@ class _BrowserConversation(_Conversation):
         self._waiting.put_nowait(audio)
 
     def push(self, audio: np.ndarray) -> None:
-        assert self._process is not None
         self._process.push(audio)
 
     def change(self, values: dict[str, Any]) -> None:
-        assert self._process is not None
         if values:
             self._process.change(values)
 
     def report(self) -> dict[str, Any]:
-        assert self._process is not None
         if self._process.error:
             raise self._process.error
         return _table(self._process.status)
@@ -231,27 +223,23 @@ class _BrowserConversation(_Conversation):
             await self._socket.send_bytes(np.round(audio * _FULL_SCALE).astype("<i2").tobytes())
 
     def close(self) -> None:
-        if self._process is not None:
-            self._process.close()
+        self._process.close()
 
 
 class _DeviceConversation(_Conversation):
-    """Devices of this machine, with the browser as their control."""
+    """Devices of this machine, which the browser controls."""
 
     def __init__(self, make: Callable[..., Any], settings: DeviceSettings) -> None:
-        self._make, self._settings = make, settings
-        self._session: Session | None = None
-
-    def start(self) -> None:
-        self._session = Session(self._settings, self._make)
+        self._session = Session(settings, make)
         self._session.start()
 
+    def push(self, audio: np.ndarray) -> None:
+        """Ignore it: the microphone is a device of this machine."""
+
     def change(self, values: dict[str, Any]) -> None:
-        assert self._session is not None
         self._session.change(values)
 
     def report(self) -> dict[str, Any]:
-        assert self._session is not None
         self._session.watch()
         status = self._session.status
         if status is None:
@@ -261,8 +249,7 @@ class _DeviceConversation(_Conversation):
         return _table(status.engine) | others | waiting
 
     def close(self) -> None:
-        if self._session is not None:
-            self._session.close()
+        self._session.close()
 
 
 def _table(status: Status | None) -> dict[str, Any]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.audio.discovery import discover_audio
@@ -19,7 +18,7 @@ from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.lengths import StreamLengths
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.evaluation.compare import Comparison, compare
-from rvc_lightning.live.build import build_fabric
+from rvc_lightning.live.build import build_fabric, read_preset
 from rvc_lightning.live.engine import Engine
 from rvc_lightning.live.options import Changes, LiveOptions
 from rvc_lightning.retrieval.discovery import find_index
@@ -67,8 +66,7 @@ def measure(config: DictConfig) -> dict[str, LiveFigures]:
     wholes = [converter.convert(audio, options, rate)[0] for audio, rate in clips]
     results = {}
     for preset in settings.presets:
-        values: Any = OmegaConf.load(str(files("rvc_lightning.conf") / f"preset/{preset}.yaml"))
-        lengths = StreamLengths.from_values(values)
+        lengths = StreamLengths.from_values(read_preset(preset))
         make = partial(
             Engine, lambda _: converter, Changes(options, LiveOptions(), str(voice)),
             lengths=lengths, fabric=build_fabric(config),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from lightning import Fabric
@@ -19,8 +20,12 @@ from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.live.engine import Engine
 from rvc_lightning.live.options import Changes, LiveOptions
 from rvc_lightning.pitch import chosen_pitch
+from rvc_lightning.training.lightning_adapter import silence_lightning
 from rvc_lightning.training.trainer import set_up_torch
 from rvc_lightning.voice.voice import Voice
+
+PRESETS = ("low_latency", "balanced", "quality")
+"""Names of the files in `conf/preset`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +48,13 @@ def changes_from(config: Mapping[str, Any]) -> Changes:
     )
 
 
+def read_preset(name: str) -> dict[str, Any]:
+    """Return the fields of `StreamLengths` that a preset sets."""
+    values = OmegaConf.to_container(OmegaConf.load(Path(str(files("rvc_lightning.conf"))) / "preset" / f"{name}.yaml"))
+    assert isinstance(values, dict)
+    return {str(field): value for field, value in values.items()}
+
+
 def build_engine(settings: Mapping[str, Any], input_rate: int, output_rate: int | None = None) -> Engine:
     """Build the engine in the process that runs it.
 
@@ -56,9 +68,7 @@ def build_engine(settings: Mapping[str, Any], input_rate: int, output_rate: int 
     """
     config, files = OmegaConf.create(dict(settings)), EngineSettings.from_config(settings)
     set_up_torch(config)
-    # Its messages concern developers.
-    for library in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(library).setLevel(logging.WARNING)
+    silence_lightning()
 
     def load(path: str) -> VoiceConverter:
         chosen = replace(files, voice=path, index=files.index if path == files.voice else None)

@@ -35,8 +35,8 @@ class _Sizes(Settings):
             raise ConfigurationError(problem)
 
     def _contradictions(self) -> Iterator[str]:
-        """Yield a message for each contradiction between fields."""
-        raise NotImplementedError
+        """Return a message for each contradiction between fields; none by default."""
+        return iter(())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -23,6 +22,7 @@ from rvc_lightning.training.callbacks.step_limit import StepLimit
 from rvc_lightning.training.lightning_adapter import (
     callbacks_of,
     externally_started_ranks,
+    silence_lightning,
     start_method,
     starts_ranks_by_command,
 )
@@ -162,9 +162,7 @@ def _copying_trainer(config: DictConfig, trainer: Trainer, precision: str) -> Tr
 
 def _trainer(config: DictConfig, **changes: Any) -> Trainer:
     """Build the configured trainer with `changes`. Raises ConfigurationError."""
-    # Lightning sets these levels when it is imported. Its messages concern developers.
-    for library in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(library).setLevel(logging.WARNING)
+    silence_lightning()
     TrainerSettings.from_config(config.trainer)
     values = {key: value for key, value in plain(config.trainer).items() if key not in changes}
     trainer = instantiate(values, "trainer", **changes)
