@@ -18,15 +18,9 @@ from rvc_lightning.audio.encode import write_audio
 pytest.importorskip("gradio", reason="the extra 'app' is not installed")
 pytest.importorskip("selenium", reason="selenium is not installed")
 
-from browser import CHROMIUM, DRIVER, Visitor, open_browser
+from browser import REQUIREMENTS, Visitor, open_browser
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.program,
-    pytest.mark.skipif(
-        CHROMIUM is None or DRIVER is None, reason="the programs chromium and chromedriver are not installed"
-    ),
-]
+pytestmark = REQUIREMENTS
 
 MAX_START_SECONDS = 120
 

@@ -5,10 +5,10 @@ import subprocess
 import sys
 import time
 
-import librosa
 import numpy as np
 import pytest
 import soxr
+from spectral_distance import distance, mels
 from stubs import make_voice, quick_config
 
 from rvc_lightning import Voice, VoiceConverter
@@ -18,15 +18,9 @@ pytest.importorskip("gradio", reason="the extra 'app' is not installed")
 pytest.importorskip("selenium", reason="selenium is not installed")
 
 import soundfile
-from browser import CHROMIUM, DRIVER, Visitor, open_browser
+from browser import REQUIREMENTS, Visitor, open_browser
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.program,
-    pytest.mark.skipif(
-        CHROMIUM is None or DRIVER is None, reason="the programs chromium and chromedriver are not installed"
-    ),
-]
+pytestmark = REQUIREMENTS
 
 SECONDS = 300
 SPEECH = DEMO_FOLDER / "source" / "01.flac"
@@ -78,19 +72,6 @@ def driver(folder):
     )
     yield driver
     driver.quit()
-
-
-def mels(audio, rate):
-    """Return log-mel spectra of audio [frames, bands] up to 4 kHz."""
-    audio = soxr.resample(audio.astype(np.float32), rate, 8000)
-    power = librosa.feature.melspectrogram(y=audio, sr=8000, n_fft=256, hop_length=80, n_mels=20)
-    return np.log(power + 1e-5).T
-
-
-def distance(heard, expected):
-    """Return the mean distance of two spectra at the shift where it is smallest."""
-    shifts = range(max(len(heard) - len(expected), 1))
-    return min(float(np.abs(heard[shift : shift + len(expected)] - expected).mean()) for shift in shifts)
 
 
 def hear(driver):

@@ -7,12 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pulse
 import pytest
 import soundfile
-import soxr
+from spectral_distance import distance, mels
 from stubs import make_voice, quick_config
 
 from rvc_lightning import Voice, VoiceConverter
@@ -96,19 +95,6 @@ def run_live(server, *arguments):
         env=server.environment, capture_output=True, text=True,
         stdin=subprocess.DEVNULL, timeout=READY_SECONDS,
     )  # fmt: skip
-
-
-def mels(audio, rate):
-    """Return log-mel spectra of audio [frames, bands] at 4 kHz, the band that all voices of the tests have."""
-    audio = soxr.resample(audio, rate, 8000)
-    power = librosa.feature.melspectrogram(y=audio, sr=8000, n_fft=256, hop_length=80, n_mels=20)
-    return np.log(power + 1e-5).T
-
-
-def distance(first, second):
-    """Return the mean distance of two spectra at the shift where it is smallest."""
-    shifts = range(max(len(first) - len(second), 1))
-    return min(float(np.abs(first[shift : shift + len(second)] - second).mean()) for shift in shifts)
 
 
 def test_devices_are_listed_with_rates(server):

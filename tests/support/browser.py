@@ -5,6 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
+import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -12,6 +13,14 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+REQUIREMENTS = [
+    pytest.mark.slow,
+    pytest.mark.program,
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None, reason="the programs chromium and chromedriver are not installed"
+    ),
+]
+"""Marks of tests that use the browser."""
 
 
 def open_browser(downloads, *switches):
