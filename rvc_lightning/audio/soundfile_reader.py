@@ -178,7 +178,7 @@ class _Layout:
         return _Window(self._file, range(self.sections[0].stop)) if is_joined and self.sections else None
 
     def _read_chunk(self, position: int) -> int | None:
-        """Read the chunk at `position` and return the position of the next one; None if there is no chunk."""
+        """Read the chunk at `position` and return the position of the next one, or None at the end of the file."""
         head = self._head(position)
         name, count = head[:4], self._number(head[4 : self._header_bytes])
         if name in _WITHOUT_CHUNKS:

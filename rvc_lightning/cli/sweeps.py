@@ -84,7 +84,7 @@ class Sweep(Callback):
         """Record the job as failed, in case it is killed."""
         if self.folder is not None:
             in_sweep.set(True)
-            # joblib sets a start method of its own, which PyTorch's data loaders do not support.
+            # PyTorch's data loaders do not support the start method that joblib sets.
             multiprocessing.set_start_method(None, force=True)
             self._record(replace(self._job(config), error="it did not finish"))
 

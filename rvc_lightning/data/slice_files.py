@@ -57,7 +57,7 @@ class SlicingResult:
     sample_rate: int
     """Its original rate in Hz."""
     warning: str | None
-    """Defect of the file; None if there is none."""
+    """Defect of the file, or None."""
     slices: list[SliceEntry]
     left_out: list[SkippedPart]
     silence_seconds: float

@@ -25,7 +25,7 @@ _PROPORTIONAL, _INTEGRAL = 0.1, 0.0025
 """Change of speed per second of error, and per second and second: a critically damped loop of about ten seconds."""
 _SMOOTHING_SECONDS = 2.0
 _MAX_SURPLUS_SECONDS = 0.5
-"""Fill beyond the target from which audio is skipped: after the machine slept, say."""
+"""Fill beyond the target from which audio is skipped, such as after the machine was suspended."""
 _MAX_TARGET_SECONDS = 0.5
 _FADE_SECONDS = 0.005
 _HOLD_SECONDS = 0.1
@@ -33,19 +33,19 @@ _LOWEST_HZ, _HIGHEST_HZ = 66, 400
 
 
 class PlayBuffer:
-    """Takes audio at the pace of the engine and gives it at the pace of a device."""
+    """Queue between an engine and a device with different clocks."""
 
     def __init__(self, engine_rate: int, device_rate: int, target_seconds: float) -> None:
-        """Start with nothing waiting.
+        """Initialize an empty buffer.
 
         Args:
-            engine_rate: Sampling rate of what is written, in Hz.
-            device_rate: Sampling rate of what is read, in Hz.
+            engine_rate: Sampling rate of the written audio in Hz.
+            device_rate: Sampling rate of the returned audio in Hz.
             target_seconds: Mean fill.
         """
         self.target_seconds = target_seconds
         self.underruns = 0
-        """Times when nothing was waiting, except before the start."""
+        """Number of underruns since the start of playback."""
         self.skipped_seconds = 0.0
         """Audio that was skipped."""
         self._engine_rate, self._rate = engine_rate, device_rate
@@ -54,7 +54,7 @@ class PlayBuffer:
         self._lock = Lock()
         self._waiting = np.zeros(0, np.float32)
         self._past = np.zeros(round(2 * device_rate / _LOWEST_HZ), np.float32)
-        # What to play when nothing waits, and how much of it was played.
+        # Extrapolated audio for an underrun, and the number of its samples played.
         self._hold, self._held = np.zeros(0, np.float32), 0
         self._started = False
         self._mean_fill, self._integral = target_seconds, 0.0
@@ -100,7 +100,7 @@ class PlayBuffer:
             return np.concatenate([ready, held, np.zeros(missing - len(held), np.float32)])
 
     def _joined(self, audio: np.ndarray) -> np.ndarray:
-        """Fade from what was held to the next samples."""
+        """Crossfade from the extrapolated audio to the next samples."""
         held = self._hold[self._held : self._held + min(self._fade, len(audio))]
         ramp = (np.arange(min(self._fade, len(audio)), dtype=np.float32) + 0.5) / self._fade
         audio = audio.copy()
@@ -134,7 +134,7 @@ class PlayBuffer:
 
 
 def extension(past: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Return how audio [N] would go on: its last period again and again, fading out; float32."""
+    """Extrapolate audio [N]: repeat its last period with a fade-out; return float32."""
     shortest, longest = sample_rate // _HIGHEST_HZ, sample_rate // _LOWEST_HZ
     pattern = past[-shortest:]
     # Every fourth lag: enough for speech, and quick.

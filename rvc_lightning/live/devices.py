@@ -58,7 +58,7 @@ def sounddevice() -> ModuleType:
 
 
 def refresh() -> None:
-    """Look for devices again; streams must be closed, and those that are not end."""
+    """Update the list of devices. Open streams end, so close them first."""
     module = sounddevice()
     with _quiet():
         module._terminate()
@@ -93,7 +93,7 @@ def listing() -> str:
         supported = {rate for kind in kinds for rate in supported_rates(device, kind)}
         rates = [device.sample_rate, *sorted(supported - {device.sample_rate})]
         rows.append((device.name, str(device.inputs), str(device.outputs), ", ".join(map(str, rates))))
-    return "\n".join(format_columns(rows, numbers=False)) if len(rows) > 1 else "There is no audio device."
+    return "\n".join(format_columns(rows, numbers=False)) if len(rows) > 1 else "No audio devices found."
 
 
 def supported_rates(device: Device, kind: str) -> list[int]:
@@ -124,7 +124,7 @@ def choose(query: str | None, kind: str) -> Device:
         default = sounddevice().default.device[kind]
         able = [device for device in able if device.index == default] or able
         if not able:
-            raise ConfigurationError(f"there is no {kind} device: connect one, or see devices=true")
+            raise ConfigurationError(f"no {kind} device found: connect one, or list all devices with devices=true")
         return able[0]
     words = query.lower().split()
     fitting = [device for device in able if device.name == query] or [
@@ -206,7 +206,7 @@ class DeviceStream:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide what libraries of the system write to the error stream; their errors are raised as well."""
+    """Suppress output of system libraries to standard error; their errors are also raised as exceptions."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
@@ -219,7 +219,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _explained(device: Device, kind: str, sample_rate: int) -> Iterator[None]:
-    """Turn an error of PortAudio into one line with the remedy."""
+    """Convert an error of PortAudio to one line with the remedy."""
     module = sounddevice()
     try:
         with _quiet():

@@ -17,11 +17,11 @@ _BAR = 20
 _LOWEST_DB = -60.0
 
 KEYS = "m mute  b bypass  h hear yourself  +/- pitch  [/] index rate  i/I o/O gains  g/G gate  : setting  q quit"
-"""What the keys do, in one line."""
+"""Help text of the keys, in one line."""
 
 
 def line(status: LiveStatus) -> str:
-    """Return the state in one line, such as those without a terminal."""
+    """Return the state in one line."""
     engine = status.engine
     pitch = f"{engine.f0_hz:.0f} Hz" if engine.f0_hz else "unvoiced"
     compute = (
@@ -55,14 +55,14 @@ def screen(status: LiveStatus) -> str:
 
 
 class Steps:
-    """What the keys change: the values so far."""
+    """Values of the options that keys change."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         """Start with the settings of the command."""
         self._values = values
 
     def change(self, key: str) -> dict[str, Any]:
-        """Return what a key changes; nothing for other keys."""
+        """Return the changed option of a key; an empty mapping for other keys."""
         values = self._values
         switches = {"m": "mute", "b": "bypass", "h": "monitor"}
         steps = {
@@ -85,7 +85,7 @@ class Steps:
         return changed
 
     def follow(self, values: dict[str, Any]) -> None:
-        """Note what a line has changed."""
+        """Store options that were changed by other means."""
         self._values |= values
 
 

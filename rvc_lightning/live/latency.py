@@ -25,7 +25,7 @@ _MIN_SCORE = 8.0
 def measure_round_trip(
     source: Device, sink: Device, rates: tuple[int, int], latency_seconds: float | None
 ) -> list[float]:
-    """Play sweeps, record them, and return the delay of each that came back, in seconds.
+    """Play and record sweeps; return the delay of each detected sweep in seconds.
 
     Args:
         source: Input device.
@@ -34,7 +34,7 @@ def measure_round_trip(
         latency_seconds: Latency to ask of each device; None for its lowest one.
 
     Raises:
-        AudioError: Nothing came back.
+        AudioError: No sweep was detected.
         ConfigurationError: A device cannot be opened.
     """
     recorded: SimpleQueue[tuple[float, np.ndarray]] = SimpleQueue()

@@ -51,7 +51,7 @@ class Ramp:
 
 
 class Gate:
-    """Silences what is quieter than a threshold; the first 10 ms of a word open it, and are kept."""
+    """Noise gate: mutes audio below a threshold. The 10 ms that open the gate are not muted."""
 
     def __init__(self, sample_rate: int) -> None:
         self.threshold_db: float | None = None

@@ -43,7 +43,7 @@ def run(session: Session, config: DictConfig) -> None:
 
 
 def describe(started: Started) -> str:
-    """Return the latency and, for a voice that is too slow, what would help."""
+    """Return the latency and, for a voice that is too slow, the remedies."""
     latency, block, median, most = (
         f"{1000 * seconds:.0f} ms"
         for seconds in (started.latency_seconds, started.block_seconds, started.compute_median, started.compute_max)
@@ -91,7 +91,7 @@ def _run_terminal(session: Session, config: DictConfig) -> None:
 
 
 def _typed(next_key: Callable[[float], str]) -> str:
-    """Return a line that is typed, ended by Enter."""
+    """Read a line of keys up to Enter."""
     text = ""
     sys.stderr.write(":")
     while (key := next_key(60.0)) not in ("\n", "\r", "", "\x1b"):
@@ -102,7 +102,7 @@ def _typed(next_key: Callable[[float], str]) -> str:
 
 
 def change(session: Session, text: str) -> dict[str, Any]:
-    """Change what a line says; return it, or nothing and log the error."""
+    """Apply a line of settings and return them; log an error and return an empty mapping if the line is invalid."""
     try:
         values = parse(text)
         session.change(values)
@@ -119,11 +119,11 @@ class Messages:
         self._session, self._last, self._own = session, "", ""
 
     def note(self, text: str) -> None:
-        """Show a text next time."""
+        """Add a message to show."""
         self._own = text
 
     def show(self, write: Callable[[str, str], Any]) -> None:
-        """Write what is new."""
+        """Write the messages that were not shown yet."""
         status = self._session.status
         text = status.engine.message if status else ""
         if text and text != self._last:

@@ -1,9 +1,9 @@
-"""Run the engine in a process of its own, so that neither its networks nor its garbage are heard.
+"""Run the engine in a separate process, so that networks and garbage collection do not interrupt playback.
 
     this process   push ─▶ pipe ─▶ engine      the engine's process
                    audio, status ◀─ pipe ◀─
 
-Audio that arrives while a block is converted is then converted at once.
+Audio that arrives during the conversion of a block is converted immediately afterwards.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _serve(make: Callable[[], Engine], connection: Connection) -> None:
 
 
 class _Loop:
-    """Answers the messages of the other process."""
+    """Message loop of the engine's process."""
 
     def __init__(self, engine: Engine, connection: Connection) -> None:
         self._engine, self._connection = engine, connection

@@ -74,7 +74,7 @@ class Session:
             monitor.sample_rate if monitor else 0,
         )
         self.names = [device.name for device in (source, sink, monitor) if device]
-        """Names of the devices, which are looked for when they have vanished."""
+        """Names of the devices."""
         self._recorded: SimpleQueue[np.ndarray | None] = SimpleQueue()
         self.is_monitored = monitor is not None
         self._buffers: list[PlayBuffer] = []
@@ -94,13 +94,13 @@ class Session:
         self._buffers = [PlayBuffer(self._rates[1], rate, min(target, 0.5)) for rate in self._rates[1:] if rate]
 
     def start(self) -> None:
-        """Open the devices; sound passes from now on."""
+        """Open the devices and start the conversion."""
         while not self._recorded.empty():
             self._recorded.get()
         self._open(*self._choose(), [buffer.read for buffer in self._buffers])
 
     def watch(self) -> None:
-        """Wait for devices that have vanished and take them up again; call it several times a second.
+        """Wait for vanished devices and reopen them; call it several times a second.
 
         Raises:
             RVCError: The engine has ended.
@@ -178,7 +178,7 @@ class Session:
         self._streams = []
 
     def _send(self) -> None:
-        """Send what was recorded to the engine, in mono."""
+        """Send recorded audio to the engine, in mono."""
         while (audio := self._recorded.get()) is not None:
             self.process.push(audio.mean(axis=1))
 
