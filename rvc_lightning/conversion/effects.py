@@ -57,6 +57,30 @@ class PitchShift(
 
 
 @dataclass(frozen=True)
+class NoiseGate(Effect, description="reduces the level of quiet parts, such as breaths and hiss in pauses", name="gate"):
+    """Noise gate, or an expander with a low ratio."""
+
+    threshold_db: float = option(-40.0, "level below which it acts", unit="dB", min=-100, max=0)
+    ratio: float = option(10.0, "dB of output for each dB of input below the threshold", min=1, max=100)
+    attack_ms: float = option(1.0, "time until the gate opens", unit="ms", min=0, max=500)
+    release_ms: float = option(100.0, "time until the gate closes", unit="ms", min=0, max=3000)
+
+
+@dataclass(frozen=True)
+class HighpassFilter(Effect, description="attenuates low frequencies by 6 dB per octave", name="highpass"):
+    """High-pass filter of first order."""
+
+    cutoff_frequency_hz: float = option(100.0, "frequency that is attenuated by 3 dB", unit="Hz", min=10, max=10000)
+
+
+@dataclass(frozen=True)
+class LowpassFilter(Effect, description="attenuates high frequencies by 6 dB per octave", name="lowpass"):
+    """Low-pass filter of first order."""
+
+    cutoff_frequency_hz: float = option(4000.0, "frequency that is attenuated by 3 dB", unit="Hz", min=10, max=10000)
+
+
+@dataclass(frozen=True)
 class Gain(Effect, description="changes the level"):
     """Change of level."""
 
@@ -114,6 +138,17 @@ class Chorus(Effect, description="adds a copy with a modulated delay"):
 
 
 @dataclass(frozen=True)
+class Phaser(Effect, description="notches that sweep through the spectrum"):
+    """Six all-pass filters of first order with a modulated frequency, mixed with the direct sound."""
+
+    rate_hz: float = option(1.0, "frequency of the modulation", unit="Hz", min=0.01, max=99)
+    depth: float = option(0.5, "depth of the modulation", min=0, max=1)
+    centre_frequency_hz: float = option(1300.0, "centre of the modulation", unit="Hz", min=50, max=3500)
+    feedback: float = option(0.0, "share of the filtered sound that is fed back", min=-0.95, max=0.95)
+    mix: float = option(0.5, "share of the filtered sound in the result", min=0, max=1)
+
+
+@dataclass(frozen=True)
 class Delay(Effect, description="echoes"):
     """Echoes."""
 
@@ -136,7 +171,8 @@ class Reverb(Effect, description="reverberation of a room"):
 EFFECTS: dict[str, type[Effect]] = {
     effect.name: effect
     for effect in (
-        PitchShift, Compressor, Distortion, Clipping, Bitcrush, Chorus, Delay, Reverb, Gain, Limiter,
+        PitchShift, NoiseGate, HighpassFilter, LowpassFilter, Compressor, Distortion, Clipping, Bitcrush, Chorus,
+        Phaser, Delay, Reverb, Gain, Limiter,
     )
 }  # fmt: skip
 """Effects by name, in an order that suits a chain."""

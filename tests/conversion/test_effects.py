@@ -18,6 +18,12 @@ needs_pedalboard = pytest.mark.skipif(
     importlib.util.find_spec("pedalboard") is None, reason="the extra is not installed: pip install -e '.[effects]'"
 )
 RATE = 16000
+# A delay shorter than the recording, and thresholds below or within its level.
+AUDIBLE = {
+    "delay": {"delay_seconds": 0.1, "feedback": 0.3},
+    "limiter": {"threshold_db": -12},
+    "gate": {"threshold_db": -12},
+}
 
 
 def voice(seconds=2.0):
@@ -40,7 +46,7 @@ def apply(effects, audio, block=None, sample_rate=RATE):
 @pytest.mark.parametrize("name", EFFECTS)
 def test_every_effect_is_audible_and_keeps_the_length(name):
     audio = voice()
-    changed = apply([EFFECTS[name]()], audio)
+    changed = apply([EFFECTS[name](**AUDIBLE.get(name, {}))], audio)
     assert changed.dtype == np.float32 and changed.shape == audio.shape and np.isfinite(changed).all()
     assert np.std(changed - audio) > 1e-3 and np.std(changed) > 0.01
 
@@ -51,8 +57,7 @@ def test_every_effect_is_audible_and_keeps_the_length(name):
     ids=lambda value: value.name,
 )  # fmt: skip
 def test_every_parameter_is_audible(effect, parameter):
-    # A delay shorter than the recording, and a threshold below its level.
-    base = {"delay": {"delay_seconds": 0.1, "feedback": 0.3}, "limiter": {"threshold_db": -12}}.get(effect.name, {})
+    base = AUDIBLE.get(effect.name, {})
     bounds = (False, True) if bool in parameter.kinds else (parameter.min, parameter.max)
     lowest, highest = (apply([effect(**base | {parameter.name: value})], voice()) for value in bounds)
     assert np.isfinite(lowest).all() and np.isfinite(highest).all()
@@ -65,7 +70,8 @@ def test_results_do_not_depend_on_blocks(name):
     audio = voice(1.3)
     whole = apply([EFFECTS[name]()], audio)
     for block in (333, 16000):
-        np.testing.assert_array_equal(apply([EFFECTS[name]()], audio, block), whole)
+        # Filters set values below 1e-8 to zero at the end of a block.
+        np.testing.assert_allclose(apply([EFFECTS[name]()], audio, block), whole, atol=1e-9, rtol=0)
 
 
 @needs_pedalboard
@@ -89,6 +95,16 @@ def test_long_recording_is_shifted_in_time(semitones):
         assert abs(int(np.argmax(likeness)) - 20) <= 1 and max(likeness) > 0.9
     spectrum = np.abs(np.fft.rfft(shifted))
     assert abs(np.argmax(spectrum) / 25.0 - 220 * 2 ** (semitones / 12)) < 3
+
+
+@needs_pedalboard
+@pytest.mark.parametrize(("name", "lost_hz"), [("highpass", 100), ("lowpass", 1600)])
+def test_filters_attenuate_by_6_db_per_octave(name, lost_hz):
+    time = np.arange(RATE) / RATE
+    for hz, expected_db in ((lost_hz, -12.3), (400, -3.0), (160000 / lost_hz, -0.3)):
+        tone = (0.5 * np.sin(2 * np.pi * hz * time)).astype(np.float32)
+        filtered = apply([EFFECTS[name](cutoff_frequency_hz=400)], tone)[RATE // 2 :]
+        assert 20 * np.log10(filtered.std() / tone.std()) == pytest.approx(expected_db, abs=1.0 if hz != 400 else 0.2)
 
 
 @needs_pedalboard
