@@ -57,7 +57,7 @@ class PitchShift(
 
 
 @dataclass(frozen=True)
-class NoiseGate(Effect, description="reduces the level of quiet parts, such as breaths and hiss in pauses", name="gate"):
+class NoiseGate(Effect, description="reduces the level of quiet parts, such as breaths", name="gate"):
     """Noise gate, or an expander with a low ratio."""
 
     threshold_db: float = option(-40.0, "level below which it acts", unit="dB", min=-100, max=0)

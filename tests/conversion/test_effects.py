@@ -17,7 +17,7 @@ from rvc_lightning.errors import ConfigurationError
 needs_pedalboard = pytest.mark.skipif(
     importlib.util.find_spec("pedalboard") is None, reason="the extra is not installed: pip install -e '.[effects]'"
 )
-RATE = 16000
+RATE = 24000
 # A delay shorter than the recording, and thresholds below or within its level.
 AUDIBLE = {
     "delay": {"delay_seconds": 0.1, "feedback": 0.3},
