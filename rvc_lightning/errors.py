@@ -54,6 +54,10 @@ class InUseError(RVCError):
     """Another process uses the same folder."""
 
 
+class UnknownJobError(RVCError):
+    """A job does not exist."""
+
+
 class LostRankError(RVCError):
     """A process of a distributed run exited before the others."""
 

@@ -8,13 +8,15 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from rvc_lightning.cli.progress_file import report_progress
+
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 60.0
 
 
 class Progress:
-    """A progress bar on a terminal, and one log line per minute elsewhere. A context manager."""
+    """A progress bar on a terminal, one log line per minute elsewhere, and the progress file. A context manager."""
 
     def __init__(self, description: str, total: float, unit: str, enabled: bool = True) -> None:
         """Start the bar.
@@ -50,12 +52,14 @@ class Progress:
         amount = min(amount, self.total - self.done)
         self.done += amount
         self._bar.update(amount)
-        now = perf_counter()
-        if self.enabled and self._bar.disable and now - self._last_line > _SECONDS_BETWEEN_LINES and self.done:
+        if not self.enabled or not self.done:
+            return
+        now, share = perf_counter(), self.done / self.total
+        seconds_left = (now - self._started_at) * (1 / share - 1)
+        report_progress(self.description, share, seconds_left)
+        if self._bar.disable and now - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = now
-            left_minutes = (now - self._started_at) * (self.total / self.done - 1) / 60
-            share = 100 * self.done / self.total
             log.info(
                 "%s: %.0f of %.0f %s (%.0f %%), %.0f min left",
-                self.description, self.done, self.total, self.unit, share, left_minutes,
+                self.description, self.done, self.total, self.unit, 100 * share, seconds_left / 60,
             )  # fmt: skip

@@ -1,11 +1,15 @@
 """Progress of long work: a bar on a terminal, a line per minute in a log, and never more than the total."""
 
 import io
+import json
 
 import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
 
-from rvc_lightning.cli import progress
+from rvc_lightning.cli import progress, progress_file
 from rvc_lightning.cli.progress import Progress
+from rvc_lightning.cli.progress_file import ProgressFile
 
 
 class Terminal(io.StringIO):
@@ -19,7 +23,8 @@ class Terminal(io.StringIO):
 def clock(monkeypatch):
     """The time in seconds, set by the test."""
     now = [0.0]
-    monkeypatch.setattr(progress, "perf_counter", lambda: now[0])
+    for module in (progress, progress_file):
+        monkeypatch.setattr(module, "perf_counter", lambda: now[0])
     return now
 
 
@@ -55,3 +60,48 @@ def test_disabled_progress_prints_nothing(monkeypatch, caplog, clock):
         work.update(1)
         work.close()
     assert (stream.getvalue(), caplog.text) == ("", "")
+
+
+CONFIG = OmegaConf.create({"hydra": {"runtime": {"output_dir": "runs/anna"}}})
+
+
+def test_progress_file_has_stage_share_and_time_left(tmp_path, clock):
+    path = tmp_path / "progress.json"
+    file = ProgressFile(str(path))
+    file.on_job_start(CONFIG)
+    expected = {"stage": "", "share": None, "seconds_left": None, "output_folder": "runs/anna", "finished": False}
+    assert json.loads(path.read_text()) == expected
+    with Progress("converting", 100, "s") as work, Progress("hidden", 1, "s", enabled=False) as hidden:
+        hidden.update(1)
+        clock[0] += 10
+        work.update(20)
+        expected |= {"stage": "converting", "share": 0.2, "seconds_left": 40.0}
+        assert json.loads(path.read_text()) == expected
+        clock[0] += 0.5
+        work.update(20)
+        assert json.loads(path.read_text()) == expected
+        clock[0] += 1
+        work.update(0)
+        assert json.loads(path.read_text())["share"] == 0.4
+    file.on_job_end(CONFIG, JobReturn(status=JobStatus.COMPLETED))
+    assert json.loads(path.read_text())["finished"] is True
+    assert [name.name for name in tmp_path.iterdir()] == ["progress.json"]
+
+
+def test_another_rank_leaves_the_progress_file_alone(tmp_path, clock):
+    (tmp_path / "progress.json").write_text("{}")
+    file = ProgressFile(str(tmp_path / "progress.json"))
+    file.on_job_start(CONFIG)
+    with Progress("converting", 100, "s") as work:
+        work.update(20)
+    file.on_job_end(CONFIG, JobReturn(status=JobStatus.COMPLETED))
+    assert (tmp_path / "progress.json").read_text() == "{}"
+
+
+def test_progress_file_that_cannot_be_written_does_not_end_the_command(tmp_path, clock):
+    file = ProgressFile(str(tmp_path / "missing" / "progress.json"))
+    file.on_job_start(CONFIG)
+    with Progress("converting", 100, "s") as work:
+        work.update(20)
+    file.on_job_end(CONFIG, JobReturn(status=JobStatus.FAILED))
+    assert list(tmp_path.iterdir()) == []

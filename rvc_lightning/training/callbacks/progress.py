@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, Timer
 from tqdm import tqdm
 
+from rvc_lightning.cli.progress_file import report_progress
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.training.callbacks.step_limit import StepLimit
 from rvc_lightning.training.lightning_adapter import callbacks_of, steps_done
@@ -38,6 +40,7 @@ class RunProgress(ProgressBar):
         self._timer: Timer | None = None
         self._total: float | None = None
         self._enabled = True
+        self._started_at, self._started_from = 0.0, 0.0
 
     def disable(self) -> None:
         """Disable the bar; Lightning calls this on all ranks but the first."""
@@ -52,6 +55,7 @@ class RunProgress(ProgressBar):
         timers = callbacks_of(trainer, Timer)
         self._timer = next((timer for timer in timers if timer.time_remaining() is not None), None)
         self._total = self._total_of(trainer)
+        self._started_at, self._started_from = perf_counter(), self._position(trainer)
         if self._enabled:
             log.info("Training%s", self._describe_position(trainer))
         self._bar = tqdm(
@@ -67,7 +71,9 @@ class RunProgress(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Advance the bar."""
+        """Advance the bar, and report the position to the progress file."""
+        if self._enabled:
+            report_progress("training", *self._share_and_seconds_left(trainer))
         if self._bar is None or self._bar.disable:
             return
         self._bar.update(self._position(trainer) - self._bar.n)
@@ -118,6 +124,14 @@ class RunProgress(ProgressBar):
             return steps_done(trainer)
         elapsed = self._timer.time_elapsed()
         return elapsed if self._bar is None else min(elapsed, self._total or elapsed)
+
+    def _share_and_seconds_left(self, trainer: Trainer) -> tuple[float | None, float | None]:
+        """Return the share of the training that is done and the time left; None without a limit."""
+        if not self._total:
+            return None, None
+        position = self._position(trainer)
+        pace = (position - self._started_from) / (perf_counter() - self._started_at)
+        return min(position / self._total, 1.0), max(self._total - position, 0.0) / pace if pace else None
 
     def _describe_position(self, trainer: Trainer) -> str:
         """Return ', 61 of 420 s' or ', 20 of 90 steps'; '' without a limit."""

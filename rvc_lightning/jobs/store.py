@@ -1,0 +1,179 @@
+"""The jobs of a folder: submit, list, stop, resume, remove."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rvc_lightning.cli.overrides import format_command, format_override
+from rvc_lightning.errors import InUseError, UnknownJobError
+from rvc_lightning.io.files import make_folder
+from rvc_lightning.io.locks import LOCK_NAME
+from rvc_lightning.jobs.job import (
+    DEFAULT_DEVICE,
+    JOB,
+    LOG,
+    STOP,
+    Job,
+    JobProgress,
+    State,
+    read_job,
+    read_progress,
+    write_job,
+)
+
+_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
+_SUPERVISOR_LOG = "supervisor.log"
+_LOG_BYTES = 1 << 18
+
+
+class JobStore:
+    """Jobs of one folder. Several processes may use the folder at the same time.
+
+    The jobs run below a supervisor, a process of its own that this class starts when needed
+    (`rvc_lightning.jobs.supervisor`). Jobs continue when the process that submitted them ends.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        """Open the store. Raises NotWritableError if the folder cannot be created."""
+        self.folder = Path(folder).absolute()
+        make_folder(self.folder)
+        self._supervisor: subprocess.Popen[bytes] | None = None
+
+    def submit(self, command: str, overrides: Sequence[str], title: str, device: str = DEFAULT_DEVICE) -> Job:
+        """Add a job, which starts when the earlier jobs of its device have ended.
+
+        Args:
+            command: Command of the package, such as 'train'.
+            overrides: Overrides of the command, see `rvc_lightning.cli.overrides.format_override`. No shell reads them.
+            title: Description for people.
+            device: Name of the device that the job waits for.
+
+        Raises:
+            OutOfSpaceError: The disk is full.
+        """
+        created = time.time()
+        job_id = f"{datetime.fromtimestamp(created):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        job = Job(
+            id=job_id,
+            command=command,
+            overrides=tuple(overrides),
+            title=title,
+            device=device,
+            working_folder=Path.cwd(),
+            folder=self.folder / job_id,
+            state=State.WAITING,
+            created=created,
+        )
+        write_job(job)
+        self.wake()
+        return job
+
+    def jobs(self) -> list[Job]:
+        """Return all jobs, oldest first."""
+        found = []
+        for folder in self.folder.iterdir():
+            # Others may submit and remove jobs meanwhile.
+            if _ID.fullmatch(folder.name) and (folder / JOB).is_file():
+                with contextlib.suppress(OSError):
+                    found.append(read_job(folder))
+        return sorted(found, key=lambda job: (job.created, job.id))
+
+    def job(self, job_id: str) -> Job:
+        """Return a job. Raises UnknownJobError if there is none of this id."""
+        if _ID.fullmatch(job_id):
+            with contextlib.suppress(FileNotFoundError):
+                return read_job(self.folder / job_id)
+        raise UnknownJobError(f"unknown job '{job_id}'; it may have been removed")
+
+    def stop(self, job_id: str) -> Job:
+        """Stop a job as Ctrl-C does, so that a training saves its state; a waiting job never starts.
+
+        Raises:
+            UnknownJobError: There is no such job.
+        """
+        job = self.job(job_id)
+        if not job.state.is_final:
+            (job.folder / STOP).touch()
+            self.wake()
+        return self.job(job_id)
+
+    def resume(self, job_id: str) -> Job:
+        """Submit an ended job again; a training that has saved a checkpoint resumes from it.
+
+        Raises:
+            UnknownJobError: There is no such job.
+            InUseError: The job has not ended.
+        """
+        job = self._ended(job_id)
+        run, overrides = read_progress(job.folder).output_folder, job.overrides
+        if job.command == "train" and run is not None and any((run / "checkpoints").glob("*.ckpt")):
+            overrides = (format_override("checkpoint", run),)
+        return self.submit(job.command, overrides, job.title, job.device)
+
+    def remove(self, job_id: str) -> None:
+        """Remove an ended job with its log; the files that the command wrote are kept.
+
+        Raises:
+            UnknownJobError: There is no such job.
+            InUseError: The job has not ended.
+        """
+        shutil.rmtree(self._ended(job_id).folder)
+
+    def log(self, job_id: str, max_bytes: int = _LOG_BYTES) -> str:
+        """Return the last part of the output of a job. Raises UnknownJobError."""
+        try:
+            with (self.job(job_id).folder / LOG).open("rb") as stream:
+                stream.seek(-min(max_bytes, stream.seek(0, os.SEEK_END)), os.SEEK_END)
+                return stream.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def progress(self, job_id: str) -> JobProgress:
+        """Return the progress of a job. Raises UnknownJobError."""
+        return read_progress(self.job(job_id).folder)
+
+    def shell_command(self, job_id: str) -> str:
+        """Return the command of a job, quoted for a POSIX shell. Raises UnknownJobError."""
+        job = self.job(job_id)
+        return format_command(job.command, *job.overrides)
+
+    def wake(self) -> None:
+        """Start the supervisor if there are jobs to run or to watch, and it is not running.
+
+        A server calls this at its start and at intervals, in case the supervisor was killed.
+        """
+        if self._supervisor is not None:
+            # Collects the exit status, so that no zombie is left.
+            self._supervisor.poll()
+        if self._is_supervised() or all(job.state.is_final for job in self.jobs()):
+            return
+        command = [sys.executable, "-m", "rvc_lightning.jobs.supervisor", str(self.folder)]
+        with (self.folder / _SUPERVISOR_LOG).open("ab") as log:
+            self._supervisor = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _is_supervised(self) -> bool:
+        try:
+            with FileLock(self.folder / LOCK_NAME).acquire(blocking=False):
+                return False
+        except Timeout:
+            return True
+
+    def _ended(self, job_id: str) -> Job:
+        job = self.job(job_id)
+        if not job.state.is_final:
+            raise InUseError(f"job '{job_id}' is {job.state.value}; stop it first")
+        return job

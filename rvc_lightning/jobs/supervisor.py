@@ -1,0 +1,161 @@
+"""The process that runs the jobs of a folder: `python -m rvc_lightning.jobs.supervisor FOLDER`.
+
+`JobStore.wake` starts it; it exits when no job is left. Commands run in sessions of their own and survive it: the next
+supervisor watches them until they end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from rvc_lightning.cli.progress_file import PROGRESS_VARIABLE
+from rvc_lightning.errors import InUseError
+from rvc_lightning.io.locks import exclusive_lock
+from rvc_lightning.jobs.job import LOG, PROGRESS, Job, ProcessState, State, read_progress
+from rvc_lightning.jobs.store import JobStore
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.5
+_LOCK_SECONDS = 5.0
+_GRACE_SECONDS = 600.0
+_LOST = "the machine or the process was stopped, so the exit status is unknown"
+_ERROR = "Error: "
+
+
+class Supervisor:
+    """Runs the waiting jobs, one at a time for each device, and records how they end."""
+
+    def __init__(self, store: JobStore, grace_seconds: float = _GRACE_SECONDS) -> None:
+        """Watch the jobs that an earlier supervisor started.
+
+        Args:
+            store: Jobs to run; this process must hold the lock of its folder.
+            grace_seconds: Time from the Ctrl-C of a stopped job to its kill.
+        """
+        self._store, self._grace_seconds = store, grace_seconds
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def run(self) -> None:
+        """Run until no job is waiting or running."""
+        while self.step():
+            time.sleep(_POLL_SECONDS)
+
+    def step(self) -> bool:
+        """Record ended jobs, stop jobs and start waiting ones; return whether any is running."""
+        jobs = self._store.jobs()
+        running = [job for job in jobs if job.state in (State.RUNNING, State.STOPPING) and self._watch(job)]
+        busy = {job.device for job in running}
+        for job in jobs:
+            if job.state is State.WAITING and job.device not in busy and self._start(job):
+                busy.add(job.device)
+        return bool(busy)
+
+    def _start(self, job: Job) -> bool:
+        """Start a job; return whether it runs."""
+        environment = {**os.environ, PROGRESS_VARIABLE: str(job.folder / PROGRESS)}
+        try:
+            with (job.folder / LOG).open("ab") as output:
+                child = subprocess.Popen(
+                    command_line(job),
+                    cwd=job.working_folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            ProcessState(time.time()).write(job.folder, ended=time.time(), error=str(error))
+            return False
+        self._children[job.id] = child
+        ProcessState(time.time(), child.pid, psutil.Process(child.pid).create_time()).write(job.folder)
+        return True
+
+    def _watch(self, job: Job) -> bool:
+        """Stop a job if requested, or record its end; return whether it still runs."""
+        state = ProcessState.read(job.folder)
+        assert state is not None
+        child = self._children.get(job.id)
+        if child is None and not _is_alive(state):
+            # Not a child of this process: its exit status is lost.
+            _write_end(job, state, 0 if read_progress(job.folder).finished else None)
+        elif child is not None and (status := child.poll()) is not None:
+            del self._children[job.id]
+            _write_end(job, state, status)
+        else:
+            if job.state is State.STOPPING:
+                self._stop(job, state)
+            return True
+        return False
+
+    def _stop(self, job: Job, state: ProcessState) -> None:
+        """Send Ctrl-C once, and kill the job after the time of grace."""
+        assert state.pid is not None
+        with contextlib.suppress(ProcessLookupError):
+            if state.interrupted is None:
+                state.write(job.folder, interrupted=time.time())
+                os.killpg(state.pid, signal.SIGINT)
+            elif time.time() - state.interrupted > self._grace_seconds:
+                os.killpg(state.pid, signal.SIGKILL)
+
+
+def command_line(job: Job) -> list[str]:
+    """Return the program and the arguments of a job."""
+    return [sys.executable, "-m", f"rvc_lightning.{job.command}", *job.overrides]
+
+
+def _is_alive(state: ProcessState) -> bool:
+    """Return whether the process of a job runs, and not another one with its number."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(state.pid)
+        is_same = abs(process.create_time() - (state.pid_created or 0.0)) < 1.0
+        return is_same and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _write_end(job: Job, state: ProcessState, exit_status: int | None) -> None:
+    error = None if exit_status == 0 or job.state is State.STOPPING else _error(job, exit_status)
+    state.write(job.folder, ended=time.time(), exit_status=exit_status, error=error)
+
+
+def _error(job: Job, exit_status: int | None) -> str:
+    """Return the one-line error of a command, or the last line of its traceback."""
+    if exit_status is None:
+        return _LOST
+    lines = [line.strip() for line in (job.folder / LOG).read_text("utf-8", "replace").splitlines() if line.strip()]
+    errors = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
+    if exit_status < 0:
+        return f"killed by signal {signal.Signals(-exit_status).name}"
+    return (errors or lines or [f"exit status {exit_status}"])[-1]
+
+
+def main() -> None:
+    """Run the jobs of a folder, unless another supervisor does."""
+    parser = argparse.ArgumentParser(description="Run the jobs of a folder.")
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args().folder
+    # Ctrl-C may be ignored where the server was started in the background, and children would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    store = JobStore(folder)
+    # A job may be submitted after the last step, but before the lock is released.
+    while not all(job.state.is_final for job in store.jobs()):
+        try:
+            with exclusive_lock(folder, _LOCK_SECONDS):
+                Supervisor(store).run()
+        except InUseError:
+            return
+
+
+if __name__ == "__main__":
+    main()
