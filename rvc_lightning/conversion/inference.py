@@ -27,6 +27,7 @@ from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.positional_noise import Position, PositionalNoise
 from rvc_lightning.models import Synthesizer
+from rvc_lightning.models.noise import drawing_from
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.pitch.base import PitchNetwork
 from rvc_lightning.pitch.scale import coarse_pitch
@@ -92,7 +93,8 @@ class VoiceInference(nn.Module):
             f0_hz[:, first_frame] += FRAMES_PER_SECOND * f0_hz.new_tensor([window.start_cycles for window in windows])
         speaker = torch.full_like(lengths, int(options.speaker or 0))
         noise_scale = PRIOR_NOISE_SCALE if options.noise_scale is None else options.noise_scale
-        with PositionalNoise([window.position for window in windows], content.shape[1], first_frame):
+        noise = PositionalNoise([window.position for window in windows], content.shape[1], first_frame)
+        with drawing_from(noise):
             audio = self.synthesizer.infer(content, frames, coarse, f0_hz, speaker, noise_scale, first_frame)
         ends = ((frames - first_frame) * self.synthesizer.config.hop_samples).tolist()
         return [item[0, :end].numpy() for item, end in zip(audio.float().cpu(), ends, strict=True)]

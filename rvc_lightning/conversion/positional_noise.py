@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-_BLOCK_FRAMES = 512
+_BLOCK_FRAMES = 64
 
 
 class Position(NamedTuple):
@@ -33,8 +32,8 @@ class Position(NamedTuple):
     """Its first frame."""
 
 
-class PositionalNoise(TorchFunctionMode):
-    """Context in which `torch.randn`, `rand`, `randn_like` and `rand_like` draw for each item by its position.
+class PositionalNoise:
+    """Source of random numbers for `models.noise` that draws for each item by its position.
 
     Time is the last axis after B whose length is a multiple of T. Tensors without such an axis get the same numbers in
     all windows of a recording.
@@ -48,50 +47,40 @@ class PositionalNoise(TorchFunctionMode):
             frames: T of the batch, including padding.
             first_frame: First frame of all draws except the first, which is that of the prior; see `Synthesizer.infer`.
         """
-        super().__init__()
         self._positions, self._frames, self._first_frame, self._draws = positions, frames, first_frame, 0
-        self._functions: dict[Any, Callable[..., Tensor]] = {
-            torch.randn: torch.randn,
-            torch.rand: torch.rand,
-            torch.randn_like: torch.randn,
-            torch.rand_like: torch.rand,
-        }
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Replace the functions that draw random numbers; torch calls this for each of its functions."""
-        kwargs = kwargs or {}
-        if func not in self._functions:
-            return func(*args, **kwargs)
-        if func in (torch.randn_like, torch.rand_like):
-            shape, kwargs = args[0].shape, {"device": args[0].device, "dtype": args[0].dtype} | kwargs
-        else:
-            shape = torch.Size(args[0] if isinstance(args[0], Sequence) else args)
-        items = [self._draw(self._functions[func], position, shape[1:], kwargs) for position in self._positions]
+    def randn(self, shape: torch.Size, like: Tensor) -> Tensor:
+        """Draw normal numbers of shape [B, ...]."""
+        return self._draw(torch.randn, shape, like)
+
+    def rand(self, shape: torch.Size, like: Tensor) -> Tensor:
+        """Draw uniform numbers of shape [B, ...]."""
+        return self._draw(torch.rand, shape, like)
+
+    def _draw(self, draw: Callable[..., Tensor], shape: torch.Size, like: Tensor) -> Tensor:
+        items = [self._draw_item(draw, position, shape[1:], like) for position in self._positions]
         self._draws += 1
         return torch.stack(items)
 
-    def _draw(
-        self, draw: Callable[..., Tensor], position: Position, shape: torch.Size, kwargs: dict[str, Any]
-    ) -> Tensor:
+    def _draw_item(self, draw: Callable[..., Tensor], position: Position, shape: torch.Size, like: Tensor) -> Tensor:
         """Draw for one item, whose shape lacks B."""
         skipped = self._first_frame if self._draws else 0
         frames, frame = self._frames - skipped, position.frame + skipped
         time_axes = [axis for axis, size in enumerate(shape) if size % frames == 0]
         if not time_axes:
-            return draw(shape, generator=self._generator(position.seed, -1, kwargs), **kwargs)
+            return self._draw_block(draw, position.seed, -1, shape, like)
         first, last = frame // _BLOCK_FRAMES, (frame + frames - 1) // _BLOCK_FRAMES
         time, values_per_frame = time_axes[-1], shape[time_axes[-1]] // frames
         block_shape = torch.Size([*shape[:time], _BLOCK_FRAMES * values_per_frame, *shape[time + 1 :]])
-        blocks = [
-            draw(block_shape, generator=self._generator(position.seed, number, kwargs), **kwargs)
-            for number in range(first, last + 1)
-        ]
+        blocks = [self._draw_block(draw, position.seed, number, block_shape, like) for number in range(first, last + 1)]
         offset = (frame - first * _BLOCK_FRAMES) * values_per_frame
         return torch.cat(blocks, dim=time).narrow(time, offset, shape[time])
 
-    def _generator(self, seed: str, block: int, kwargs: dict[str, Any]) -> torch.Generator:
+    def _draw_block(
+        self, draw: Callable[..., Tensor], seed: str, block: int, shape: torch.Size, like: Tensor
+    ) -> Tensor:
+        """Draw a block of the grid, or with number -1 the values of a recording."""
         name = f"{seed} {self._draws} {block}".encode()
         number = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") >> 1
-        return torch.Generator(kwargs.get("device", "cpu")).manual_seed(number)
+        generator = torch.Generator(like.device).manual_seed(number)
+        return draw(shape, generator=generator, device=like.device, dtype=like.dtype)

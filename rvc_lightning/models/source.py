@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rvc_lightning.models.noise import rand, randn_like
+
 SINE_AMPLITUDE = 0.1
 VOICED_NOISE = 0.003
 UNVOICED_NOISE = SINE_AMPLITUDE / 3
@@ -85,13 +87,13 @@ class HarmonicSource(nn.Module):
         with torch.autocast(f0_hz.device.type, enabled=False):
             f0_hz = at_sample_rate(f0_hz.float(), self.hop_samples, self.interpolation)
             harmonics = torch.arange(1, self.n_harmonics + 1, device=f0_hz.device, dtype=torch.float32)
-            start = torch.rand(f0_hz.shape[0], 1, self.n_harmonics, device=f0_hz.device)
+            start = rand(f0_hz.shape[0], 1, self.n_harmonics, like=f0_hz)
             start[..., 0] = 0.0
             phase = phase_cycles(f0_hz, self.sample_rate).unsqueeze(-1)
             sines = torch.sin(2 * torch.pi * (phase * harmonics + start)) * SINE_AMPLITUDE
             voiced = (f0_hz > 0).float().unsqueeze(-1)
             noise_std = voiced * VOICED_NOISE + (1 - voiced) * UNVOICED_NOISE
-            return sines * voiced + noise_std * torch.randn_like(sines)
+            return sines * voiced + noise_std * randn_like(sines)
 
     def forward(self, f0_hz: Tensor) -> Tensor:
         """f0_hz [B, T] (0 = unvoiced) -> source signal [B, 1, N]."""

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from rvc_lightning.audio.frames import frame_mask
 from rvc_lightning.models.config import COARSE_BINS, SynthesizerConfig
 from rvc_lightning.models.layers import LEAKY_SLOPE, ChannelNorm, FeedForward, RelativeAttention
+from rvc_lightning.models.noise import randn_like
 
 
 class Gaussian(NamedTuple):
@@ -84,4 +85,4 @@ class TextEncoder(nn.Module):
 def sample(gaussian: Gaussian, noise_scale: float = 1.0) -> Tensor:
     """Sample `gaussian` with its standard deviation scaled by `noise_scale`: [B, L, T], 0 in padded frames."""
     mean, log_std, mask = gaussian
-    return (mean + torch.randn_like(mean) * torch.exp(log_std) * noise_scale) * mask
+    return (mean + randn_like(mean) * torch.exp(log_std) * noise_scale) * mask

@@ -26,7 +26,8 @@ from rvc_lightning.conversion.lengths import ChunkLengths
 from rvc_lightning.conversion.positional_noise import Position, PositionalNoise
 from rvc_lightning.conversion.tasks import Task, Throughput, fitting_count, padded_samples, share_tasks
 from rvc_lightning.errors import AudioError, OutOfMemoryError
-from rvc_lightning.models import Synthesizer
+from rvc_lightning.models import Synthesizer, noise
+from rvc_lightning.models.noise import drawing_from
 from rvc_lightning.retrieval.index import RetrievalIndex, build_index
 
 SHORT = ChunkLengths(context_seconds=1, search_seconds=1, spacing_seconds=4, longest_seconds=5)
@@ -90,15 +91,15 @@ def test_chunk_borders_are_inaudible(generator, kind):
 
 def test_noise_depends_on_the_position():
     def draw_at(places, frames, draw):
-        with PositionalNoise(places, frames):
-            torch.rand(len(places), 1, 3)
+        with drawing_from(PositionalNoise(places, frames)):
+            noise.rand(len(places), 1, 3, like=torch.zeros(1))
             return draw(len(places), frames)
 
     def latent(items, frames):
-        return torch.randn_like(torch.zeros(items, 4, frames))
+        return noise.randn_like(torch.zeros(items, 4, frames))
 
     def samples(items, frames):
-        return torch.randn(items, 1, frames * 80)
+        return noise.randn_like(torch.zeros(items, 1, frames * 80))
 
     for draw, values in ((latent, 1), (samples, 80)):
         both = draw_at([Position("a", 700), Position("b", 0)], 900, draw)
@@ -106,15 +107,15 @@ def test_noise_depends_on_the_position():
         assert torch.equal(both[0], alone[:, 700 * values : 1600 * values])
         assert not torch.equal(both[0], both[1])
         assert abs(float(alone.std()) - 1) < 0.05
-    with PositionalNoise([Position("a", 0), Position("a", 512), Position("b", 0)], 900):
-        starts = torch.rand(3, 1, 9)
+    with drawing_from(PositionalNoise([Position("a", 0), Position("a", 512), Position("b", 0)], 900)):
+        starts = noise.rand(3, 1, 9, like=torch.zeros(1))
     assert torch.equal(starts[0], starts[1]) and not torch.equal(starts[0], starts[2])
 
 
 def test_noise_calls_the_functions_of_torch(monkeypatch):
     patch_random(monkeypatch, normal=2.0)
-    with PositionalNoise([Position("a", 3)], 5):
-        assert torch.equal(torch.randn_like(torch.zeros(1, 5)), torch.full((1, 5), 2.0))
+    with drawing_from(PositionalNoise([Position("a", 3)], 5)):
+        assert torch.equal(noise.randn_like(torch.zeros(1, 5)), torch.full((1, 5), 2.0))
 
 
 def test_window_is_converted_without_a_trainer():

@@ -19,6 +19,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from rvc_lightning.models.config import SynthesizerConfig
 from rvc_lightning.models.generators.base import Generator
 from rvc_lightning.models.generators.hifigan import ParallelBlocks, ResidualBlock, residual_blocks
+from rvc_lightning.models.noise import randn_like
 from rvc_lightning.models.resample import Decimator
 from rvc_lightning.models.source import HarmonicSource
 
@@ -37,7 +38,7 @@ class NoisyActivation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, N] -> [B, C, N]."""
-        return F.leaky_relu(x + torch.randn_like(x) * self.gain.unsqueeze(-1), SLOPE)
+        return F.leaky_relu(x + randn_like(x) * self.gain.unsqueeze(-1), SLOPE)
 
 
 class Refinement(nn.Module):

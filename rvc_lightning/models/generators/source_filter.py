@@ -26,6 +26,7 @@ from rvc_lightning.models.config import SynthesizerConfig
 from rvc_lightning.models.generators.base import Generator
 from rvc_lightning.models.generators.hifigan import ParallelBlocks, residual_blocks
 from rvc_lightning.models.layers import LEAKY_SLOPE
+from rvc_lightning.models.noise import randn_like
 from rvc_lightning.models.source import at_sample_rate, phase_cycles
 
 TRANSFORM_HOPS = 4
@@ -132,7 +133,7 @@ class SourceFilter(Generator):
         # Half precision is not accurate enough for Fourier transforms.
         with torch.autocast(latent.device.type, enabled=False):
             pulses = self.source(f0_hz)
-            return self._filter_sources(pulses, torch.randn_like(pulses), cepstra.float()).unsqueeze(1).clamp(-1, 1)
+            return self._filter_sources(pulses, randn_like(pulses), cepstra.float()).unsqueeze(1).clamp(-1, 1)
 
     def _filter_sources(self, pulses: Tensor, noise: Tensor, cepstra: Tensor) -> Tensor:
         """Filter pulses and noise [B, N] by cepstra [B, T, 3Q + 2] and add them: [B, N]."""
