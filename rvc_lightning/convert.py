@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -11,6 +12,7 @@ from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import option
 from rvc_lightning.conversion import options as conversion_options
+from rvc_lightning.conversion.presets import options_with_preset
 from rvc_lightning.conversion.voice_settings import VoiceSettings
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,7 @@ class ConvertSettings(VoiceSettings):
 
     input: str = option(help="a recording or a folder")
     output: str = option(help="the file or folder to write")
+    preset: str | None
     redo: bool
 
 
@@ -31,7 +34,7 @@ class ConvertSettings(VoiceSettings):
 def main(config: DictConfig) -> None:
     """Load the voice and its index, convert, and write the results."""
     settings = ConvertSettings.from_config(config)
-    options = conversion_options.ConversionOptions.from_config(config)
+    options = options_with_preset(config, Path(settings.voice), settings.preset)
     # Imported here to keep --help and error messages quick.
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.folder import convert_files

@@ -28,6 +28,7 @@ class EvaluateSettings(VoiceSettings):
     audio: str = option(help="held-out recordings, a folder or a file")
     reference: str | None
     counterpart: str | None
+    preset: str | None
     output: str | None
 
 
@@ -37,7 +38,7 @@ def main(config: DictConfig) -> None:
     files = EvaluateSettings.from_config(config)
     # Imported here to keep --help and error messages fast.
     from rvc_lightning.conversion.converter import VoiceConverter
-    from rvc_lightning.conversion.options import ConversionOptions
+    from rvc_lightning.conversion.presets import options_with_preset
     from rvc_lightning.evaluation.output import default_folder, has_report, write_report
     from rvc_lightning.evaluation.run import describe_voice, evaluate
     from rvc_lightning.evaluation.settings import EvaluationSettings, Recordings
@@ -64,7 +65,7 @@ def main(config: DictConfig) -> None:
         pitch=chosen_pitch(config.get("pitch")),
         trainer=build_converting_trainer(config),
     )
-    report = evaluate(converter, recordings, settings, ConversionOptions.from_values(options))
+    report = evaluate(converter, recordings, settings, options_with_preset(options, path, files.preset, "options."))
     report.voice, report.settings = description, values
     # Before writing: on a full disk, this is what remains.
     log.info("%s", report.text())

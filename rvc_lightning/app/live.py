@@ -28,8 +28,9 @@ from rvc_lightning.app.catalog import VoiceCatalog
 from rvc_lightning.app.middleware import is_cross_site
 from rvc_lightning.cli.resolvers import ASSETS
 from rvc_lightning.config.options import Settings, option
+from rvc_lightning.conversion.lengths import PRESETS
 from rvc_lightning.errors import ConfigurationError, RVCError, unknown_choice
-from rvc_lightning.live.build import PRESETS, build_engine, read_preset
+from rvc_lightning.live.build import build_engine
 from rvc_lightning.live.device_settings import DeviceSettings
 from rvc_lightning.live.devices import devices
 from rvc_lightning.live.engine import Status
@@ -48,7 +49,7 @@ class Request(Settings):
     """First message of a browser, without the options."""
 
     voice: str = option(help="a voice of the page")
-    preset: str = option("balanced", choices=PRESETS)
+    preset: str = option("balanced", choices=tuple(PRESETS))
     sample_rate: int | None = option(None, "rate of the browser's audio", unit="Hz", min=8000, max=192000)
     input: str | None = None
     output: str | None = None
@@ -82,7 +83,7 @@ class LivePage:
                 found = devices()
         return {
             "voices": self._catalog.names,
-            "presets": PRESETS,
+            "presets": list(PRESETS),
             "inputs": [device.name for device in found if device.inputs],
             "outputs": [device.name for device in found if device.outputs],
         }
@@ -148,7 +149,7 @@ class LivePage:
 
     def _engine_settings(self, request: Request) -> dict[str, Any]:
         voice = {"voice": self._voice(request.voice), "index": None, "record_input": None, "record_output": None}
-        return {**self._settings, **voice, "stream": read_preset(request.preset)}
+        return {**self._settings, **voice, "preset": request.preset, "stream": {}}
 
     def _voice(self, name: Any) -> str:
         if name not in self._catalog.names:

@@ -15,10 +15,11 @@ from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.audio.discovery import discover_audio
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.conversion.converter import VoiceConverter
-from rvc_lightning.conversion.lengths import StreamLengths
+from rvc_lightning.conversion.lengths import PRESETS
 from rvc_lightning.conversion.options import ConversionOptions
+from rvc_lightning.errors import unknown_choice
 from rvc_lightning.evaluation.compare import Comparison, compare
-from rvc_lightning.live.build import build_fabric, read_preset
+from rvc_lightning.live.build import build_fabric
 from rvc_lightning.live.engine import Engine
 from rvc_lightning.live.options import Changes, LiveOptions
 from rvc_lightning.retrieval.discovery import find_index
@@ -66,7 +67,9 @@ def measure(config: DictConfig) -> dict[str, LiveFigures]:
     wholes = [converter.convert(audio, options, rate)[0] for audio, rate in clips]
     results = {}
     for preset in settings.presets:
-        lengths = StreamLengths.from_values(read_preset(preset))
+        if preset not in PRESETS:
+            raise unknown_choice("preset", preset, PRESETS)
+        lengths = PRESETS[preset]
         make = partial(
             Engine, lambda _: converter, Changes(options, LiveOptions(), str(voice)),
             lengths=lengths, fabric=build_fabric(config),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import ConfigurationError
@@ -92,6 +93,27 @@ class StreamLengths(Settings, group="stream"):
         from rvc_lightning.audio.frames import FRAME_SAMPLES
 
         return _samples(self.fade_seconds) // FRAME_SAMPLES
+
+
+PRESETS = {
+    "low_latency": StreamLengths(block_seconds=0.08, context_seconds=0.5, lookahead_seconds=0.025, fade_seconds=0.02),
+    "balanced": StreamLengths(block_seconds=0.12, context_seconds=0.8, lookahead_seconds=0.06, fade_seconds=0.04),
+    "quality": StreamLengths(),
+}
+"""Lengths by the name of a preset, from the lowest latency to the least computation."""
+
+
+@dataclass(frozen=True)
+class BlockSettings(Settings):
+    """Lengths as in `conf/live.yaml`: a preset, and single lengths that differ from it."""
+
+    preset: str = option(choices=tuple(PRESETS))
+    stream: dict[str, Any] = option(help="Fields of `StreamLengths`; null: as in the preset")
+
+    def lengths(self) -> StreamLengths:
+        """Return the lengths. Raises ConfigurationError if one is out of range."""
+        changed = {name: value for name, value in self.stream.items() if value is not None}
+        return StreamLengths.from_values(asdict(PRESETS[self.preset]) | changed)
 
 
 def _samples(seconds: float) -> int:

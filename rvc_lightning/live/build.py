@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from lightning import Fabric
@@ -13,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning.config.values import instantiate
 from rvc_lightning.conversion.converter import VoiceConverter, check_precision
-from rvc_lightning.conversion.lengths import StreamLengths
+from rvc_lightning.conversion.lengths import BlockSettings
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.voice_settings import VoiceSettings
 from rvc_lightning.errors import ConfigurationError
@@ -23,9 +21,6 @@ from rvc_lightning.pitch import chosen_pitch
 from rvc_lightning.training.lightning_adapter import silence_lightning
 from rvc_lightning.training.trainer import set_up_torch
 from rvc_lightning.voice.voice import Voice
-
-PRESETS = ("low_latency", "balanced", "quality")
-"""Names of the files in `conf/preset`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +41,6 @@ def changes_from(config: Mapping[str, Any]) -> Changes:
         record_input=files.record_input,
         record_output=files.record_output,
     )
-
-
-def read_preset(name: str) -> dict[str, Any]:
-    """Return the fields of `StreamLengths` that a preset sets."""
-    values = OmegaConf.to_container(OmegaConf.load(Path(str(files("rvc_lightning.conf"))) / "preset" / f"{name}.yaml"))
-    assert isinstance(values, dict)
-    return {str(field): value for field, value in values.items()}
 
 
 def build_engine(settings: Mapping[str, Any], input_rate: int, output_rate: int | None = None) -> Engine:
@@ -84,7 +72,7 @@ def build_engine(settings: Mapping[str, Any], input_rate: int, output_rate: int 
         changes_from(settings),
         input_rate=input_rate,
         output_rate=output_rate,
-        lengths=StreamLengths.from_values(config.stream),
+        lengths=BlockSettings.from_config(settings).lengths(),
         fabric=build_fabric(config),
     )
 

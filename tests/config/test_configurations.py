@@ -54,7 +54,7 @@ def test_every_command_composes(command):
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes(group, choice):
-    config = compose_config(f"{group}={choice}", command="live" if group == "preset" else "train")
+    config = compose_config(f"{group}={choice}")
     assert plain(config)
 
 

@@ -1,14 +1,15 @@
 """Conversion options: validation, help, and the settings of the commands."""
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from configurations import CONF, compose_config
 
 from rvc_lightning import ConversionOptions
+from rvc_lightning.config.values import plain
 from rvc_lightning.conversion.effects import EFFECTS, Gain, Reverb
-from rvc_lightning.conversion.lengths import ChunkLengths, StreamLengths
+from rvc_lightning.conversion.lengths import PRESETS, BlockSettings, ChunkLengths, StreamLengths
 from rvc_lightning.conversion.options import help_text, option_fields
 from rvc_lightning.errors import ConfigurationError
 
@@ -120,10 +121,16 @@ def configured(*overrides, command="convert"):
     return compose_config(*overrides, command=command)
 
 
+def test_typed_lengths_take_precedence_over_the_preset():
+    config = configured("preset=balanced", "stream.block_seconds=0.5", command="live")
+    lengths = BlockSettings.from_config(plain(config)).lengths()
+    assert lengths == replace(PRESETS["balanced"], block_seconds=0.5)
+
+
 def test_command_has_all_options_and_their_defaults():
     assert ConversionOptions.from_config(configured()) == ConversionOptions()
     assert ChunkLengths.from_values(configured().chunks) == ChunkLengths()
-    assert StreamLengths.from_values(configured(command="stream").stream) == StreamLengths()
+    assert BlockSettings.from_config(plain(configured(command="stream"))).lengths() == StreamLengths()
     found = names(*LENGTHS, ConversionOptions)
     for command in ("convert", "stream", "evaluate"):
         own = (CONF / f"{command}.yaml").read_text()
