@@ -82,6 +82,19 @@ class Controls:
         ]
         return ConversionOptions.from_values(chosen | extra)
 
+    def updates(self, options: ConversionOptions) -> dict[Component, Any]:
+        """Return the values of all controls for some options, except uploads."""
+        fields = {field.name: field for field in option_fields(ConversionOptions)}
+        updates: dict[Component, Any] = {}
+        for name, control in self._options.items():
+            if name != _EFFECTS and not name.endswith(_FILE_ENDING):
+                updates[control] = _shown(fields[name], getattr(options, name))
+        updates[self._options[_EFFECTS]] = [effect.name for effect in options.effects]
+        for effect in options.effects:
+            for name, value in vars(effect).items():
+                updates[self._parameters[effect.name][name]] = value
+        return updates
+
     def _group_of(self, effect: str) -> gr.Column:
         with gr.Column(visible=False) as group:
             gr.HTML(f"<b>{_title(effect, '')}</b>: {EFFECTS[effect].description}")
@@ -151,6 +164,14 @@ def _parse(field: OptionField, value: Any) -> Any:
         with contextlib.suppress(ValueError):
             return float(value) if float in field.kinds else int(value)
     return value
+
+
+def _shown(field: OptionField, value: Any) -> Any:
+    """Return the value of a control for that of its option."""
+    is_text = field.optional or not {bool, int, float} & set(field.kinds)
+    if value is None:
+        return ""
+    return str(value) if is_text else value
 
 
 def _title(name: str, unit: str) -> str:

@@ -22,10 +22,12 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rvc_lightning.app.live import LivePage
+from rvc_lightning.app.look import STYLE, THEME
 from rvc_lightning.app.middleware import UploadOnlyMiddleware
-from rvc_lightning.app.page import STYLE, THEME, Page
+from rvc_lightning.app.page import Page
 from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.storage import VisitorFiles, visitor_files
+from rvc_lightning.app.texts import Texts
 from rvc_lightning.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -135,7 +137,7 @@ def application(service: ConversionService, files: VisitorFiles, local: bool, se
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     LivePage(service.catalog, settings, local).add_to(app)
-    page = Page(service)
+    page = Page(service, Texts())
     max_file_bytes = round(service.limits.max_megabytes * _MEGABYTE)
     uploads = Path(page.blocks.GRADIO_CACHE)
     app.add_middleware(UploadOnlyMiddleware, uploads=uploads, files=files, max_file_bytes=max_file_bytes)

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,14 +20,15 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 import rvc_lightning
-from rvc_lightning.app import server
+from rvc_lightning.app import markup, server
 from rvc_lightning.app.catalog import VoiceCatalog
 from rvc_lightning.app.controls import EXCLUDED, Controls, control
 from rvc_lightning.app.middleware import UploadOnlyMiddleware
-from rvc_lightning.app.page import Page, _table
+from rvc_lightning.app.page import Page
 from rvc_lightning.app.server import application, is_loopback, listening
 from rvc_lightning.app.service import ConversionService, Limits
 from rvc_lightning.app.storage import VisitorFiles, visitor_files
+from rvc_lightning.app.texts import Texts
 from rvc_lightning.config.options import OptionField, option_fields
 from rvc_lightning.conversion.effects import EFFECTS
 from rvc_lightning.conversion.options import ConversionOptions
@@ -64,12 +66,12 @@ def config(client):
 def join(client, name, recording):
     """Request a conversion as the page does, with any voice and recording."""
     functions = config(client)["dependencies"]
-    convert = next(entry for entry in functions if entry["api_name"] == "convert_recording")
+    convert = next(entry for entry in functions if entry["api_name"] == "convert_recordings")
     components = {entry["id"]: entry for entry in config(client)["components"]}
     values = []
     for number in convert["inputs"]:
         props = components[number]["props"]
-        values.append({"voice": name, "recording": recording}.get(props.get("elem_id"), props.get("value")))
+        values.append({"voice": name, "recording": [recording]}.get(props.get("elem_id"), props.get("value")))
     body = {"data": values, "fn_index": convert["id"], "session_hash": "abc", "trigger_id": None}
     return client.post("/gradio_api/queue/join", json=body)
 
@@ -245,14 +247,51 @@ def test_every_effect_has_controls_for_its_parameters():
         assert {f"option-{name}-{option.name}" for option in option_fields(effect)} <= ids
 
 
+VISITOR = SimpleNamespace(session_hash="visitor")
+
+
+def convert_tab(service):
+    return Page(service, Texts()).convert
+
+
+def given(tab, voice, *recordings):
+    """Return the values of the inputs of a conversion."""
+    values = {component: component.value for component in tab.controls.components}
+    others = {tab.speaker: 0, tab.voice: voice, tab.recordings: list(recordings), tab.microphone: None, tab.clips: []}
+    return values | others
+
+
+def test_stop_ends_a_waiting_conversion(service):
+    page = convert_tab(service)
+    assert "No conversion of yours is running." in page.stop_conversion(VISITOR)
+    with service.line.ticket():
+        waiting = page.convert_recordings(given(page, "anna.pth", "/nowhere.wav"), VISITOR)
+        next(waiting)
+        page.stop_conversion(VISITOR)
+        assert [markup.status("Stopped.", "error")] == [update[page.status] for update in waiting]
+    assert "No conversion of yours is running." in page.stop_conversion(VISITOR)
+
+
+def test_controls_show_the_options_of_a_preset():
+    with gr.Blocks():
+        controls = Controls()
+        controls.add_others()
+    options = ConversionOptions(
+        transpose_semitones=3, seed=4, noise_scale=0.5, effects=["gain", {"name": "reverb", "room_size": 0.8}]
+    )
+    values = {component: component.value for component in controls.components} | controls.updates(options)
+    assert controls.options(values) == options
+    assert controls.options(values | controls.updates(ConversionOptions())) == ConversionOptions()
+
+
 def test_untrusted_text_is_escaped():
-    table = _table([("author", "<b>${1+1}</b> {{value}} `x`")])
+    table = markup.table([("author", "<b>${1+1}</b> {{value}} `x`")])
     assert "<b>" not in table
     assert not set("${}`") & set(table)
 
 
 def test_folder_without_voices_shows_a_notice(tmp_path):
-    page = Page(ConversionService(VoiceCatalog(tmp_path), lambda voice, index: None, LIMITS))
+    page = convert_tab(ConversionService(VoiceCatalog(tmp_path), lambda voice, index: None, LIMITS))
     first, last = page.list_voices(None)
     assert first[page.notice]["visible"] and "There are no voices in" in first[page.notice]["value"]
     assert first[page.voice]["choices"] == last[page.voice]["choices"] == []
@@ -262,7 +301,7 @@ def test_broken_voices_leave_the_list_and_the_choice_is_kept(tmp_path, write_voi
     write_voice(tmp_path / "good.pth")
     (tmp_path / "a bad one.pth").write_bytes(b"")
     (tmp_path / "worse.pth").write_bytes(b"")
-    page = Page(ConversionService(VoiceCatalog(tmp_path), lambda voice, index: None, LIMITS))
+    page = convert_tab(ConversionService(VoiceCatalog(tmp_path), lambda voice, index: None, LIMITS))
     first, last = page.list_voices(None)
     assert first[page.voice] == {"__type__": "update", "choices": ["good.pth", "worse.pth"], "value": "good.pth"}
     assert last[page.voice] == {"__type__": "update", "choices": ["good.pth"]}
@@ -272,12 +311,10 @@ def test_broken_voices_leave_the_list_and_the_choice_is_kept(tmp_path, write_voi
 
 
 def test_missing_inputs_are_reported(service):
-    page = Page(service)
-    given = {component: component.value for component in page.controls.components} | {page.speaker: 0}
+    page = convert_tab(service)
     for name, expected in ((None, "Choose a voice first."), ("anna.pth", "Drop or record something to convert first.")):
-        (update,) = page.convert_recording(given | {page.voice: name, page.recording: None})
+        (update,) = page.convert_recordings(given(page, name), VISITOR)
         assert expected in update[page.status]
-        assert update[page.result]["value"] is None
 
 
 def middleware(app):
@@ -353,18 +390,17 @@ def test_stalled_uploads_are_disconnected(monkeypatch):
 
 
 def test_page_loads_do_not_count_as_conversions(service):
-    assert Page(service).blocks._queue.max_size is None
+    assert Page(service, Texts()).blocks._queue.max_size is None
 
 
 def test_waiting_visitors_see_the_length_of_the_queue(service):
-    page = Page(service)
-    given = {component: component.value for component in page.controls.components}
-    given |= {page.speaker: 0, page.voice: "anna.pth", page.recording: "/nowhere.wav"}
+    page = convert_tab(service)
+    inputs = given(page, "anna.pth", "/nowhere.wav")
     with service.line.ticket():
-        waiting = page.convert_recording(given)
-        assert "Waiting for 1 conversion of other visitors." in next(waiting)[page.status]
+        waiting = page.convert_recordings(inputs, VISITOR)
+        assert "Conversions of other visitors ahead: 1." in next(waiting)[page.status]
         with service.line.ticket():
-            (rejected,) = page.convert_recording(given)
+            (rejected,) = page.convert_recordings(inputs, VISITOR)
             assert "2 conversions are already waiting; try again in a few minutes." in rejected[page.status]
     (update,) = waiting
     assert "nowhere.wav" in update[page.status]
@@ -380,7 +416,7 @@ def test_malformed_voice_files_do_not_hide_the_others(tmp_path, write_voice, mon
     monkeypatch.setattr("rvc_lightning.app.catalog.read_voice_info", raise_for_bad)
     write_voice(tmp_path / "good.pth")
     write_voice(tmp_path / "bad.pth")
-    page = Page(ConversionService(VoiceCatalog(tmp_path), lambda voice, index: None, LIMITS))
+    page = convert_tab(ConversionService(VoiceCatalog(tmp_path), lambda voice, index: None, LIMITS))
     last = list(page.list_voices(None))[-1]
     assert last[page.voice]["choices"] == ["good.pth"]
     assert "'bad.pth' cannot be read as a voice" in html.unescape(last[page.unusable_list])

@@ -79,12 +79,13 @@ class Visitor:
         self.wait(lambda: [item for item in self.find_all("ul[role=listbox] li") if choice in item.text])
         next(item for item in self.find_all("ul[role=listbox] li") if choice in item.text).click()
 
-    def upload(self, path):
-        """Drop a recording; return when the page has accepted or rejected it."""
+    def upload(self, *paths):
+        """Drop recordings; return when the page has accepted or rejected them."""
         for button in self.find_all("#recording button[aria-label=Clear]"):
             button.click()
-        self.first("#recording input[type=file]").send_keys(str(path))
-        self.wait(lambda: self.find_all("#recording button[aria-label=Clear]") or self.text(".toast-body"))
+            self.wait(lambda: not self.find_all("#recording .file"))
+        self.first("#recording input[type=file]").send_keys("\n".join(map(str, paths)))
+        self.wait(lambda: len(self.find_all("#recording .file")) == len(paths) or self.text(".toast-body"))
 
     def convert(self):
         """Click Convert; return the final status."""

@@ -1,0 +1,63 @@
+"""Colours, fonts and layout of all tabs, light and dark."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+THEME = gr.themes.Default(
+    primary_hue=gr.themes.colors.teal,
+    neutral_hue=gr.themes.colors.slate,
+    # Fonts of the system, to load nothing from other hosts.
+    font=[gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")],
+    font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")],
+).set(
+    # Contrast of at least 4.5 to 1.
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
+    block_title_text_color="*neutral_800",
+    block_label_text_color="*neutral_700",
+    block_label_text_color_dark="*neutral_200",
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_300",
+    input_placeholder_color="*neutral_600",
+    input_placeholder_color_dark="*neutral_300",
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_600",
+    button_primary_text_color="white",
+)
+
+STYLE = """
+.gradio-container { max-width: 1280px !important; width: 100%; margin: auto; }
+:root, .dark { --neutral-400: var(--block-info-text-color) !important; }
+/* Gradio puts the input inside a button; the button opens it. */
+button input[type=file] { display: none !important; }
+.options { display: grid !important; gap: 14px;
+  grid-template-columns: repeat(auto-fill, minmax(min(330px, 100%), 1fr)); }
+.info, .hint { color: var(--block-info-text-color); font-size: var(--block-info-text-size); }
+.hint { margin: 6px 2px; }
+.scroll, .facts { overflow-x: auto; }
+.list { width: 100%; font-size: 0.9em; border-collapse: collapse; }
+.list :is(tr, td, th) { border: none !important; }
+.list :is(td, th) { padding: 3px 12px 3px 0 !important; vertical-align: top; text-align: left;
+  overflow-wrap: anywhere; font-weight: normal; }
+.list th[scope=col] { color: var(--block-info-text-color); }
+.facts .list th[scope=row] { color: var(--block-info-text-color); min-width: 8em; }
+.command summary { cursor: pointer; color: var(--block-info-text-color); font-size: var(--block-info-text-size); }
+.command pre, .log { white-space: pre-wrap; overflow-wrap: anywhere; padding: 8px 10px; margin: 4px 0 0;
+  border-radius: var(--radius-md); background: var(--background-fill-secondary);
+  border: 1px solid var(--border-color-primary); font-size: 0.85em; }
+.log { max-height: 320px; overflow-y: auto; }
+.picture { width: 100%; min-width: 320px; border-radius: var(--radius-md); background: white; }
+.players { display: flex; flex-wrap: wrap; gap: 10px 20px; }
+.player { margin: 0; } .player audio { display: block; width: min(320px, 100%); }
+.bar { height: 8px; border-radius: 4px; background: var(--border-color-primary); overflow: hidden; min-width: 80px; }
+.bar div { height: 100%; background: var(--color-accent); }
+iframe { width: 100%; border: none; border-radius: var(--radius-md); }
+#live_page { height: 820px; }
+.report iframe { height: 900px; border: 1px solid var(--border-color-primary); }
+.status { padding: 10px 12px; border-radius: var(--radius-md); border: 1px solid var(--border-color-primary); }
+.status.error { border-color: var(--error-border-color); background: var(--error-background-fill);
+  color: var(--error-text-color); }
+"""
