@@ -32,7 +32,7 @@ COMMANDS = (
 _HEAD = "Voice conversion that you train yourself: rvc-lightning COMMAND, or python -m rvc_lightning.COMMAND"
 _TAIL = """Help of a command and its settings: rvc-lightning train --help
 A first voice in minutes, offline:   rvc-lightning train +experiment=quickstart"""
-_VOICE = "List, blend and edit voices, and write them for other tools or as ONNX."
+_VOICE = "List, import, edit and blend voices, and write them for other tools or as ONNX."
 """Summary of the one command without a configuration file."""
 
 

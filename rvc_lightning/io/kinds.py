@@ -6,10 +6,18 @@ import zipfile
 from pathlib import Path
 from struct import Struct
 
-PYTORCH = "a PyTorch file"
+from rvc_lightning.io.zips import open_zip
 
 _HEAD_BYTES = 1024
 _RVC_FILES = "RVC tools use .pth files for voices and .index files for indexes"
+
+PYTORCH = "a PyTorch file"
+INDEX = "a faiss index; the voice that it belongs to is a .pth file"
+SAFETENSORS = f"a safetensors file; {_RVC_FILES}"
+ONNX = f"an ONNX model; {_RVC_FILES}"
+ARCHIVE = "a ZIP archive; unpack it"
+"""Start of the description of an archive."""
+
 _MAGIC = {
     b"version https://git-lfs.github.com/spec/": "a Git LFS pointer; download the file itself, or run 'git lfs pull'",
     b"Rar!\x1a\x07": "a RAR archive; unpack it",
@@ -61,12 +69,12 @@ def describe_kind(path: Path) -> str | None:
     if head.startswith(_LEGACY_TORCH_MAGIC):
         return PYTORCH
     if head.startswith(_FAISS_MAGIC) and head[:4].isalnum():
-        return "a faiss index; the voice that it belongs to is a .pth file"
+        return INDEX
     if len(head) > 8 and head[8:9] == b"{" and 2 <= _UINT64.unpack_from(head)[0] <= size_bytes - 8:
-        return f"a safetensors file; {_RVC_FILES}"
+        return SAFETENSORS
     # Protocol buffer: field 1 is the version of the format; field 2, 3, 7 or 8 (producer, graph, operator set) follows.
     if head[:1] == b"\x08" and 0 < head[1] < 64 and head[2:3] in (b"\x12", b"\x1a", b"\x3a", b"\x42"):
-        return f"an ONNX model; {_RVC_FILES}"
+        return ONNX
     if head[257:262] == b"ustar":
         return "a tar archive; unpack it"
     if text.startswith((b"{", b"[")):
@@ -77,7 +85,7 @@ def describe_kind(path: Path) -> str | None:
 def _describe_zip(path: Path) -> str | None:
     """Describe a ZIP archive: a file of `torch.save`, or an archive to unpack."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
         return None
@@ -86,7 +94,7 @@ def _describe_zip(path: Path) -> str | None:
     if any(name.endswith("/data.pkl") for name in names):
         return PYTORCH
     usable = [name for name in names if name.lower().endswith((".pth", ".index", ".ckpt"))]
-    return f"a ZIP archive; unpack it and use {', '.join(usable[:5])}" if usable else "a ZIP archive; unpack it"
+    return f"{ARCHIVE} and use {', '.join(usable[:5])}" if usable else ARCHIVE
 
 
 def _is_text(head: bytes) -> bool:

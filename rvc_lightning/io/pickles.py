@@ -21,6 +21,7 @@ from torch import Tensor
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.kinds import PYTORCH, describe_kind, is_zip
 from rvc_lightning.io.opcodes import UnsafePickleError, check_pickles, check_size
+from rvc_lightning.io.zips import open_zip
 
 _DAMAGE = (
     *(RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError),
@@ -98,7 +99,7 @@ def _is_utf8(path: Path) -> bool:
 
 def _check_zip(path: Path) -> None:
     """Check all pickles of a ZIP file; errors as in `check_pickles`."""
-    with zipfile.ZipFile(path) as archive:
+    with open_zip(path) as archive:
         for entry in archive.infolist():
             if entry.compress_type != zipfile.ZIP_STORED:
                 raise ValueError(f"'{entry.filename}' in it is compressed, which torch.save never does")

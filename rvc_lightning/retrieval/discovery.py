@@ -6,6 +6,7 @@ import logging
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from difflib import SequenceMatcher
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,6 +21,7 @@ _EXPORT = re.compile(r"(?P<name>.+?)(_e\d+(_s\d+)?|_\d+e(_\d+s)?|_best(_epoch)?)
 _COPY = re.compile(r"(copy of )?(?P<name>.+?)(\s*\(\d+\)|\s-\scopy|\scopy(\s\d+)?)*", re.IGNORECASE)
 _LISTS, _VERSION = r"IVF\d+_Flat(_nprobe_\d+)?", r"(_v\d+)?"
 _UNNAMED = re.compile(rf"(added|index|(added_)?{_LISTS}){_VERSION}", re.IGNORECASE)
+_DECORATION = re.compile(rf"(?<![^_])(added|index|{_LISTS}|v\d+|spkid\d+)(?![^_])", re.IGNORECASE)
 # The first index of each pair that the WebUI writes, which has no vectors.
 _EMPTY = re.compile(r"trained_.*", re.IGNORECASE)
 # Checkpoints of training, which are no voices.
@@ -67,6 +69,19 @@ def list_candidates(voice: Path) -> list[Path]:
         for index in list_indexes(voice.parent)
         if not any(pattern.fullmatch(_loose(index.stem)) for pattern in patterns)
     ]
+
+
+def name_similarity(voice: str, index: str) -> float:
+    """Return how well the stems of two files fit each other, from 0 to 1.
+
+    Args:
+        voice: Stem of the voice.
+        index: Stem of the index; 1 results for all spellings that `find_index` accepts.
+    """
+    if any(pattern.fullmatch(normalize(index)) for pattern, normalize in _name_patterns(voice)):
+        return 1.0
+    names = _loose(_base_name(voice)), _DECORATION.sub("", _loose(index)).strip("_")
+    return 0.99 * SequenceMatcher(None, *names).ratio()
 
 
 def explain_no_index(voice: Path) -> str:

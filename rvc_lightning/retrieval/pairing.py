@@ -82,13 +82,13 @@ class IndexOrigin:
 
     def write(self, index: Path) -> None:
         """Write the origin beside an existing index file."""
-        write_json(_origin_path(index), asdict(self) | {"file": _identity(index)})
+        write_json(origin_path(index), asdict(self) | {"file": _identity(index)})
 
     @classmethod
     def read(cls, index: Path) -> IndexOrigin | None:
         """Return the origin of an index file; None if unknown, or if the index was replaced since."""
         try:
-            values = read_json(_origin_path(index))
+            values = read_json(origin_path(index))
             return cls(**values) if values.pop("file", None) == _identity(index) else None
         except (OSError, ValueError, TypeError):
             return None
@@ -114,16 +114,16 @@ def update_index(path: Path, features: StoredFeatures, seed: int, config: IndexC
 def link_index(source: Path, target: Path) -> None:
     """Link an index and its origin, if known, to a second name; errors as in `io.files.link_or_copy`."""
     link_or_copy(source, target)
-    if _origin_path(source).is_file():
-        link_or_copy(_origin_path(source), _origin_path(target))
+    if origin_path(source).is_file():
+        link_or_copy(origin_path(source), origin_path(target))
     else:
-        _origin_path(target).unlink(missing_ok=True)
+        origin_path(target).unlink(missing_ok=True)
 
 
 def remove_index(path: Path) -> None:
     """Remove an index and its origin if they exist."""
     path.unlink(missing_ok=True)
-    _origin_path(path).unlink(missing_ok=True)
+    origin_path(path).unlink(missing_ok=True)
 
 
 def check_origin(index: Path, content_encoder: str, fingerprint: object) -> None:
@@ -156,7 +156,8 @@ def check_origin(index: Path, content_encoder: str, fingerprint: object) -> None
         )
 
 
-def _origin_path(index: Path) -> Path:
+def origin_path(index: Path) -> Path:
+    """Return the path of the origin of an index file."""
     return index.with_name(f"{index.name}.json")
 
 

@@ -1,4 +1,4 @@
-"""Tools for voices: `python -m rvc_lightning.voice info|blend|convert-format|onnx`."""
+"""Tools for voices: `python -m rvc_lightning.voice list|info|import|edit|delete|restore|blend|convert-format|onnx`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 # Modules that need torch are imported where they are used, so that --help and usage errors are fast.
-from rvc_lightning.errors import VoiceError
+from rvc_lightning.errors import VoiceError, printable
 
 log = logging.getLogger("rvc_lightning.voice")
 
@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m rvc_lightning.voice", description="Tools for voices.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    _add_library_parsers(commands)
     info = commands.add_parser("info", help="print facts about voices", description="Print facts about voices.")
     info.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a voice, .pth")
     info.add_argument("--json", action="store_true", help="print JSON, with every entry of the files")
@@ -70,6 +71,125 @@ def _parser() -> argparse.ArgumentParser:
     onnx.add_argument("output", type=Path, metavar="OUT", help="the graph to write, .onnx")
     onnx.set_defaults(run=_onnx)
     return parser
+
+
+def _add_library_parsers(commands: Any) -> None:
+    """Add the subcommands for the folder of voices."""
+    library = argparse.ArgumentParser(add_help=False)
+    library.add_argument(
+        "--voices", type=Path, default=Path("voices"), metavar="FOLDER", help="folder of the voices (default voices)"
+    )
+
+    listing = commands.add_parser(
+        "list", parents=[library], help="list the voices of a folder", description="List the voices of a folder."
+    )
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.add_argument("--deleted", action="store_true", help="list the trash instead")
+    listing.set_defaults(run=_list)
+
+    importing = commands.add_parser(
+        "import",
+        parents=[library],
+        help="add voices of others from files, archives and links",
+        description="Add voices to a folder, with their indexes, as FOLDER/NAME/NAME.pth. Nothing in them is executed.",
+    )
+    importing.add_argument(
+        "sources", nargs="+", metavar="LINK_OR_FILE",
+        help="a voice, an index or a ZIP archive; an https link to one, or to a page of a model hub",
+    )  # fmt: skip
+    importing.add_argument("--name", help="name of the voice; by default that of its file")
+    importing.set_defaults(run=_import)
+
+    edit = commands.add_parser(
+        "edit", help="change name, author or speakers' names in a voice", description="Change entries of a voice file."
+    )
+    edit.add_argument("voice", type=Path, metavar="VOICE", help="a voice, .pth; the file keeps its name")
+    edit.add_argument("--name", help="name of the voice")
+    edit.add_argument("--author", help="author; '' removes it")
+    edit.add_argument("--speakers", nargs="+", metavar="NAME", help="names of all speakers, in their order")
+    edit.set_defaults(run=_edit)
+
+    delete = commands.add_parser(
+        "delete",
+        parents=[library],
+        help="move a voice to the trash of its folder",
+        description="Move a voice with its index to FOLDER/.trash, from which `restore` returns it.",
+    )
+    delete.add_argument("voice", type=Path, metavar="VOICE", help="a voice, .pth")
+    delete.set_defaults(run=_delete)
+
+    restore = commands.add_parser(
+        "restore",
+        parents=[library],
+        help="return a deleted voice to its place",
+        description="Return a deleted voice to its place.",
+    )
+    restore.add_argument(
+        "name", metavar="NAME", help="name as `list --deleted` prints it; the last deleted of that name"
+    )
+    restore.set_defaults(run=_restore)
+
+
+def _list(args: argparse.Namespace) -> None:
+    from rvc_lightning.cli.columns import format_columns
+    from rvc_lightning.voice.library import list_trash, list_voices
+
+    if args.deleted:
+        rows = [
+            (voice.name, f"{voice.deleted_at:%Y-%m-%d %H:%M}", str(voice.voice)) for voice in list_trash(args.voices)
+        ]
+        values: list[Any] = [dict(zip(("name", "deleted", "voice"), row, strict=True)) for row in rows]
+    else:
+        from rvc_lightning.voice.info import SUMMARY, as_summary
+
+        found = list(list_voices(args.voices))
+        for path, reason in found:
+            if isinstance(reason, str):
+                log.warning("not usable: %s", reason.replace(str(path), str(path.relative_to(args.voices))))
+        infos = [(path, info) for path, info in found if not isinstance(info, str)]
+        rows = [as_summary(info, str(path.relative_to(args.voices))) for path, info in infos]
+        rows = [SUMMARY, *rows] if rows else []
+        values = [asdict(info) for _, info in infos]
+    if args.json:
+        sys.stdout.write(json.dumps(values, indent=2) + "\n")
+    elif rows:
+        sys.stdout.write("\n".join(map(printable, format_columns(rows, numbers=False))) + "\n")
+    else:
+        log.info("There are no voices in %s'%s'", "the trash of " if args.deleted else "", args.voices)
+
+
+def _import(args: argparse.Namespace) -> None:
+    from rvc_lightning.io.links import LinkClient
+    from rvc_lightning.voice.importing import import_voices
+
+    report = import_voices(args.sources, args.voices, args.name, LinkClient())
+    for name, reason in report.unused.items():
+        log.info("not used: %s: %s", printable(name), printable(reason))
+    for voice in report.voices:
+        log.info("voice: %s", voice.voice)
+        log.info("index: %s", voice.index or "none")
+
+
+def _edit(args: argparse.Namespace) -> None:
+    from rvc_lightning.voice.library import edit_voice
+
+    log.info("voice: %s", edit_voice(args.voice, args.name, args.author, args.speakers))
+
+
+def _delete(args: argparse.Namespace) -> None:
+    from rvc_lightning.cli.overrides import format_command
+    from rvc_lightning.voice.library import delete_voice
+
+    deleted = delete_voice(args.voice, args.voices)
+    log.info("deleted: %s", deleted.voice)
+    command = format_command("voice", "restore", deleted.name, "--voices", str(args.voices))
+    log.info("To restore it: %s", command)
+
+
+def _restore(args: argparse.Namespace) -> None:
+    from rvc_lightning.voice.library import restore_voice
+
+    log.info("voice: %s", restore_voice(args.name, args.voices))
 
 
 def _info(args: argparse.Namespace) -> None:

@@ -162,6 +162,26 @@ def as_table(info: VoiceInfo) -> str:
     return "\n".join(f"{label:16}{printable(value)}" for label, value in as_rows(info))
 
 
+SUMMARY = ("voice", "name", "rate", "generator", "encoder", "speakers", "pitch", "author", "created")
+"""Columns of `as_summary`."""
+
+
+def as_summary(info: VoiceInfo, path: str) -> tuple[str, ...]:
+    """Return the facts for a list of voices, one cell for each column of `SUMMARY`."""
+    names = ", ".join(info.speaker_names[:3]) + (", …" if len(info.speaker_names) > 3 else "")
+    return (
+        path,
+        info.name,
+        f"{info.sample_rate / 1000:g} kHz",
+        info.generator,
+        info.content_encoder,
+        f"{info.speakers}{f': {names}' if names else ''}",
+        "" if info.median_f0_hz is None else f"{info.median_f0_hz:.0f} Hz",
+        info.author or "",
+        (info.creation_date or "")[:16].replace("T", " "),
+    )
+
+
 def as_rows(info: VoiceInfo) -> list[tuple[str, str]]:
     """Return the facts for people as label and text."""
     pitch = "with pitch" if info.pitch_guided else "without pitch"

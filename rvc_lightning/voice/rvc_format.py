@@ -31,6 +31,12 @@ STORED_SPEAKER_TABLE = "emb_g.weight"
 PROJECT_ENTRY = "rvc_lightning"
 """Entry of a voice file that only this project writes and reads (SPECIFICATION.md, section 1.1)."""
 
+NAME_ENTRIES = ("model_name", "name")
+"""Entries with the name of a voice: of most tools, and of a fork of the WebUI."""
+
+SPEAKERS_ENTRY = "speaker_info"
+"""Entry of the WebUI with the names of the speakers (SPECIFICATION.md, section 1.1)."""
+
 _POSTERIOR = "enc_q."
 """Part of the names of the posterior encoder, which only training needs; voices omit it."""
 
@@ -172,6 +178,37 @@ def normalize_names(weights: Mapping[str, Tensor], config: SynthesizerConfig) ->
     """Return stored tensors in the spelling of weight norm that every tool reads."""
     n_blocks = len(config.resblock_kernel_sizes)
     return weights_for_file({name_from_file(name, n_blocks): tensor for name, tensor in weights.items()}, config)
+
+
+def speaker_names_of(entries: Mapping[str, Any], rows: int) -> list[str]:
+    """Return the names of speakers by row; [] if the file has none.
+
+    The entry of this project has a name for each row. `speaker_info` of the WebUI is a list of {"id": row, "name":
+    NAME}; rows between that have no name are named by their number.
+
+    Args:
+        entries: Entries of the file, without tensors.
+        rows: Rows of the speaker table.
+    """
+    project = entries.get(PROJECT_ENTRY)
+    names = project.get("speakers") if isinstance(project, Mapping) else None
+    if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+        return list(names)[:rows]
+    listed = entries.get(SPEAKERS_ENTRY)
+    named: dict[int, str] = {}
+    for item in listed if isinstance(listed, list | tuple) else ():
+        row, name = (item.get("id"), item.get("name")) if isinstance(item, Mapping) else (None, None)
+        if isinstance(row, int) and 0 <= row < rows and isinstance(name, str) and name:
+            named.setdefault(row, name)
+    return [named.get(row, str(row)) for row in range(max(named, default=-1) + 1)]
+
+
+def speaker_entries(entries: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return the entry that changes the names of the speakers: that of this project if the file has it."""
+    project = entries.get(PROJECT_ENTRY)
+    if isinstance(project, Mapping):
+        return {PROJECT_ENTRY: {**project, "speakers": list(names)}}
+    return {SPEAKERS_ENTRY: [{"id": row, "name": name} for row, name in enumerate(names)]}
 
 
 def without_posterior(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

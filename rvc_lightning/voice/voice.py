@@ -66,7 +66,8 @@ class Voice:
     @property
     def name(self) -> str | None:
         """Name in the file, printable; None if the file has none."""
-        return as_text(self.entries.get("model_name"))
+        entries = self.entries
+        return next((name for key in rvc_format.NAME_ENTRIES if (name := as_text(entries.get(key)))), None)
 
     @property
     def sample_rate(self) -> int:
@@ -101,10 +102,7 @@ class Voice:
         `speaker=` accepts. Rows by folder number would store 225 untrained rows for one folder 225, more than the 109
         rows of the published pairs. Other tools, which read no names, list such speakers as 0, 1, ….
         """
-        names = self.training_info.get("speakers")
-        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            return []
-        return list(names)[: self.config.speaker_count]
+        return rvc_format.speaker_names_of(self.entries, self.config.speaker_count)
 
     @property
     def speaker_numbers(self) -> range:
