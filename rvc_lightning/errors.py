@@ -30,12 +30,20 @@ class AudioError(RVCError):
     """A recording cannot be read or contains no usable audio."""
 
 
+class TooLongError(AudioError):
+    """A recording is longer than the server accepts."""
+
+
 class DatasetError(RVCError):
     """A prepared dataset is missing, empty or inconsistent with the settings of the run."""
 
 
 class VoiceError(RVCError):
     """A voice, a checkpoint or an index cannot be used."""
+
+
+class UnknownVoiceError(VoiceError):
+    """A voice does not exist."""
 
 
 class AssetError(RVCError):
@@ -56,6 +64,10 @@ class InUseError(RVCError):
 
 class UnknownJobError(RVCError):
     """A job does not exist."""
+
+
+class BusyError(RVCError):
+    """The server has too much work, or shuts down."""
 
 
 class LostRankError(RVCError):

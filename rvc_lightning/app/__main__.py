@@ -1,4 +1,4 @@
-"""Serve a web page that converts: `python -m rvc_lightning.app voices=voices`."""
+"""Serve web page and HTTP API: `python -m rvc_lightning.app voices=voices`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,12 @@ resolvers.register()
 class AppSettings(Settings):
     """Settings of `conf/app.yaml` outside of its groups."""
 
-    voices: str = option(help="the folder of the voices")
     host: str = option(help="the address to listen on")
     port: int = option(min=0, max=65535)
+    host_names: list[str]
+    token: str | None
+    ssl_certfile: str | None
+    ssl_keyfile: str | None
     content_path: str | None
 
 
@@ -38,16 +41,19 @@ def main(config: DictConfig) -> None:
         raise ConfigurationError('the page requires Gradio: pip install "rvc-lightning[app]"')
     # Imported here to keep --help and error messages fast.
     from rvc_lightning.app.catalog import VoiceCatalog
-    from rvc_lightning.app.server import serve
+    from rvc_lightning.app.folders import Folders
+    from rvc_lightning.app.server import Certificate, Site, serve
     from rvc_lightning.app.service import ConversionService, Limits
     from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.prediction import Throughput
+    from rvc_lightning.jobs.store import JobStore
     from rvc_lightning.pitch import chosen_pitch
     from rvc_lightning.training.trainer import build_converting_trainer, set_up_torch
     from rvc_lightning.voice.voice import Voice
 
     set_up_torch(config)
     settings, limits = AppSettings.from_config(config), Limits.from_values(config.limits)
+    folders = Folders.from_config(config)
     pitch, trainer = chosen_pitch(config.get("pitch")), build_converting_trainer(config)
     # Without worker processes, which could outlive the server.
     throughput = Throughput.from_values({"batch_seconds": config.batch_seconds})
@@ -62,8 +68,12 @@ def main(config: DictConfig) -> None:
             throughput=throughput,
         )
 
-    service = ConversionService(VoiceCatalog(settings.voices), make_converter, limits)
-    serve(service, settings.host, settings.port, plain(config))
+    service = ConversionService(VoiceCatalog(folders.voices), make_converter, limits)
+    jobs = JobStore(folders.jobs)
+    names = tuple(settings.host_names)
+    site = Site(service, jobs, folders, plain(config), token=settings.token, host_names=names)
+    certificate = Certificate(settings.ssl_certfile, settings.ssl_keyfile) if settings.ssl_certfile else None
+    serve(site, settings.host, settings.port, certificate)
 
 
 if __name__ == "__main__":

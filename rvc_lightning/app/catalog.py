@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rvc_lightning.audio.discovery import display_name
-from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.errors import ConfigurationError, UnknownVoiceError, VoiceError
 from rvc_lightning.retrieval.discovery import find_index
 from rvc_lightning.voice.info import VoiceInfo, as_rows, read_voice_info
 
@@ -81,15 +81,15 @@ class VoiceCatalog:
         """Return the file of a voice.
 
         Raises:
-            VoiceError: The name is unknown, or its file was removed or replaced by a link out of the folder.
+            UnknownVoiceError: The name is unknown, or its file was removed or replaced by a link out of the folder.
         """
         path = self._paths.get(name)
         if path is None or not path.is_file() or self._reason_to_skip(path):
-            raise VoiceError(f"unknown voice '{name}'; choose another, or refresh the list")
+            raise UnknownVoiceError(f"unknown voice '{name}'; choose another, or refresh the list")
         return path
 
     def index(self, name: str) -> Path | None:
-        """Return the index beside a voice, None if the folder contains none. Raises VoiceError as `path` does."""
+        """Return the index beside a voice, None if there is none. Raises UnknownVoiceError as `path` does."""
         index = find_index(self.path(name))
         return None if index is None or not self._contains(index) else index
 

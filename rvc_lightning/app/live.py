@@ -25,7 +25,6 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rvc_lightning.app.catalog import VoiceCatalog
-from rvc_lightning.app.middleware import is_cross_site
 from rvc_lightning.cli.resolvers import ASSETS
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.conversion.lengths import PRESETS
@@ -41,7 +40,6 @@ _FULL_SCALE = 32767
 _STATUS_SECONDS = 0.2
 _MAX_WAITING = 250
 """Pieces of output that wait for a slow connection; older ones are dropped."""
-_POLICY_VIOLATION = 1008
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +88,6 @@ class LivePage:
 
     async def converse(self, socket: WebSocket) -> None:
         """Convert for one browser until it leaves."""
-        if is_cross_site(socket.headers):
-            await socket.close(_POLICY_VIOLATION)
-            return
         await socket.accept()
         try:
             if self._busy.locked():

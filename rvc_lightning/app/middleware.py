@@ -8,13 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rvc_lightning.app.problems import API, reject
 from rvc_lightning.app.storage import VisitorFiles
 
 _UPLOAD = "/gradio_api/upload"
@@ -27,9 +26,10 @@ _MAX_IDLE_SECONDS = 30.0
 
 
 class UploadOnlyMiddleware:
-    """Reject requests that the page does not send, of other sites, or that name files which were not uploaded.
+    """Reject requests that neither page nor HTTP API take, and those that name files which were not uploaded.
 
-    Uploads are bounded in size, total size and time. Gradio 6.31 checks neither for a mounted page.
+    Bodies are bounded in size, total size and time; `AccessMiddleware` has checked who sent them. Gradio 6.31 does
+    neither for a mounted page.
     """
 
     def __init__(self, app: ASGIApp, uploads: Path, files: VisitorFiles, max_file_bytes: int) -> None:
@@ -48,54 +48,54 @@ class UploadOnlyMiddleware:
         """Forward a request unchanged, or answer it with the reason why not."""
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
-        elif is_cross_site(Headers(scope=scope)):
-            await PlainTextResponse("requests of other sites are rejected", 403)(scope, receive, send)
-        elif scope["path"] == _UPLOAD:
+        elif scope["path"] == _UPLOAD or _is_form(scope):
             await self._upload(scope, receive, send)
-        elif scope["path"] in _JSON_ROUTES:
+        elif scope["path"] in _JSON_ROUTES or scope["path"].startswith(f"{API}/"):
             await self._call(scope, _with_timeout(receive, self._files.keep_seconds), send)
         else:
-            await PlainTextResponse("Not found", 404)(scope, receive, send)
+            await reject(scope, receive, send, 404, "Not found")
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         length = Headers(scope=scope).get("content-length", "")
         if not length.isdecimal():
-            await PlainTextResponse("the header Content-Length is missing", 411)(scope, receive, send)
+            await reject(scope, receive, send, 411, "the header Content-Length is missing")
         elif int(length) > self._max_bytes:
-            await PlainTextResponse("the file is too large", 413)(scope, receive, send)
+            await reject(scope, receive, send, 413, "the file is too large")
         else:
             with self._files.reserve(int(length)) as enough:
                 if enough:
                     await self._receive_upload(scope, receive, send)
                 else:
                     reason = "the page's storage is full; try again in a few minutes"
-                    await PlainTextResponse(reason, 507)(scope, receive, send)
+                    await reject(scope, receive, send, 507, reason)
 
     async def _receive_upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._app(scope, _with_timeout(receive, self._files.keep_seconds), send)
         except ClientDisconnect:
-            await PlainTextResponse("the upload was interrupted", 408)(scope, receive, send)
+            await reject(scope, receive, send, 408, "the upload was interrupted")
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _read(receive)
         if len(body) > _MAX_JSON_BYTES:
-            await PlainTextResponse("the request is too large", 413)(scope, receive, send)
-        elif unknown := next((name for name in _file_names(body) if not self._is_uploaded(name)), None):
-            await PlainTextResponse(f"'{unknown}' was not uploaded", 403)(scope, receive, send)
+            await reject(scope, receive, send, 413, "the request is too large")
+        elif scope["path"] in _JSON_ROUTES and (unknown := self._foreign_file(body)):
+            await reject(scope, receive, send, 403, f"'{unknown}' was not uploaded")
         else:
             await self._app(scope, _replay(body, receive), send)
+
+    def _foreign_file(self, body: bytes) -> str | None:
+        """Return a file that a body names although it was not uploaded."""
+        return next((name for name in _file_names(body) if not self._is_uploaded(name)), None)
 
     def _is_uploaded(self, name: str) -> bool:
         return "\0" not in name and Path(name).resolve().is_relative_to(self._uploads)
 
 
-def is_cross_site(headers: Headers) -> bool:
-    """Whether a browser sent the request from a page of another origin; other clients send neither header."""
-    if site := headers.get("sec-fetch-site"):
-        return site not in ("same-origin", "none")
-    origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+def _is_form(scope: Scope) -> bool:
+    """Return whether a request brings files to the HTTP API."""
+    kind = Headers(scope=scope).get("content-type", "")
+    return scope["path"].startswith(f"{API}/") and kind.lower().startswith("multipart/")
 
 
 def _with_timeout(receive: Receive, max_seconds: float) -> Receive:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import ipaddress
 import logging
 import signal
 import socket
+import ssl
+import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,61 +20,104 @@ import gradio as gr
 import h11
 import uvicorn
 from fastapi import FastAPI
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from fastapi_offline import FastAPIOffline
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from rvc_lightning.app.access import Access, AccessMiddleware
+from rvc_lightning.app.api import Api
+from rvc_lightning.app.folders import Folders
 from rvc_lightning.app.live import LivePage
 from rvc_lightning.app.look import STYLE, THEME
 from rvc_lightning.app.middleware import UploadOnlyMiddleware
 from rvc_lightning.app.page import Page
+from rvc_lightning.app.problems import API
 from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.storage import VisitorFiles, visitor_files
 from rvc_lightning.app.texts import Texts
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.jobs.store import JobStore
+from rvc_lightning.version import __version__
 
 log = logging.getLogger(__name__)
 
-_LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"]
 _MEGABYTE = 1 << 20
 _SHUTDOWN_SECONDS = 1
 """Browsers keep a connection open as long as the page is."""
 _HEADER_SECONDS = 20.0
+_WATCH_SECONDS = 5.0
 
 
-def serve(service: ConversionService, host: str, port: int, settings: Mapping[str, Any]) -> None:
-    """Serve the page until Ctrl-C or SIGTERM.
+def serve(site: Site, host: str, port: int, certificate: Certificate | None) -> None:
+    """Serve page and HTTP API until Ctrl-C or SIGTERM. Jobs continue after that.
 
     Args:
-        service: Converter of recordings.
+        site: Objects that answer requests.
         host: Address to listen on.
         port: Port; 0 for any free one.
-        settings: Settings of the engine of live conversion.
+        certificate: Certificate for https; None for http.
 
     Raises:
-        ConfigurationError: The address does not exist, or the port is taken.
+        ConfigurationError: The address does not exist, the port is taken, the certificate cannot be read, or the token
+            is too short.
     """
-    limits = service.limits
+    limits = site.service.limits
     storage = visitor_files(round(limits.max_stored_megabytes * _MEGABYTE), 60 * limits.keep_minutes)
     with listening(host, port) as listener, storage as files:
-        local = is_loopback(host)
-        address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-        if not local:
-            log.warning(
-                "host=%s: the page has no password: anyone who reaches this machine can use it; browsers allow the "
-                "microphone only on pages with https",
-                host,
-            )
+        port = listener.getsockname()[1]
+        access = Access.of(host, port, site.token, site.host_names, certificate is not None)
         config = uvicorn.Config(
-            application(service, files, local, settings),
+            application(site, files, access),
             http=_Protocol,
             ws="wsproto",
             log_level="warning",
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            **({} if certificate is None else certificate.checked()),
         )
+        address = f"{'http' if certificate is None else 'https'}://{_reachable(host)}:{port}{access.link}"
         # uvicorn shuts down, then raises the signal again.
-        with contextlib.suppress(KeyboardInterrupt), sigterm_as_ctrl_c():
-            _Server(config, service, address).run(sockets=[listener])
+        with contextlib.suppress(KeyboardInterrupt), sigterm_as_ctrl_c(), _watched(site):
+            _Server(config, site.service, address).run(sockets=[listener])
     log.info("Stopped.")
+
+
+@dataclass(frozen=True)
+class Site:
+    """Objects that answer requests.
+
+    Attributes:
+        service: Converter of recordings.
+        jobs: Jobs of the server.
+        folders: Folders of the server.
+        settings: Settings of the engine of live conversion.
+        token: Secret that requests must carry; None for a random one where the network reaches the server.
+        host_names: Further names of the server.
+    """
+
+    service: ConversionService
+    jobs: JobStore
+    folders: Folders
+    settings: Mapping[str, Any]
+    token: str | None = None
+    host_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Files of the certificate of the server, in PEM format."""
+
+    certificate: str
+    key: str | None
+
+    def checked(self) -> dict[str, Any]:
+        """Return the files as arguments of uvicorn. Raises ConfigurationError if they cannot be used."""
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key)
+        except OSError as error:
+            raise ConfigurationError(
+                f"ssl_certfile={self.certificate} ssl_keyfile={self.key}: {error.strerror or error}; choose a "
+                "certificate and its key, both in PEM format"
+            ) from error
+        return {"ssl_certfile": self.certificate, "ssl_keyfile": self.key}
 
 
 class _Server(uvicorn.Server):
@@ -125,24 +170,29 @@ class _Protocol(H11Protocol):
             self._timeout = self.loop.call_later(_HEADER_SECONDS, self.transport.close)
 
 
-def application(service: ConversionService, files: VisitorFiles, local: bool, settings: Mapping[str, Any]) -> FastAPI:
-    """Build the page as an ASGI application.
+def application(site: Site, files: VisitorFiles, access: Access) -> FastAPI:
+    """Build page and HTTP API as an ASGI application.
 
     Args:
-        service: Converter of recordings.
+        site: Objects that answer requests.
         files: Storage of uploads and results.
-        local: Whether only this machine can reach the page. Then requests for other host names are rejected, which
-            internet pages send whose name resolves to this machine (DNS rebinding).
-        settings: Settings of the engine of live conversion.
+        access: Requests that are answered.
     """
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    LivePage(service.catalog, settings, local).add_to(app)
-    page = Page(service, Texts())
-    max_file_bytes = round(service.limits.max_megabytes * _MEGABYTE)
+    app = FastAPIOffline(
+        docs_url="/docs",
+        redoc_url=None,
+        title="rvc_lightning",
+        version=__version__,
+        openapi_url=f"{API}/openapi.json",
+        static_url="/docs-files",
+    )
+    Api(site.service, site.jobs, site.folders).add_to(app, has_token=access.token is not None)
+    LivePage(site.service.catalog, site.settings, access.is_local).add_to(app)
+    page = Page(site.service, Texts())
+    max_file_bytes = round(site.service.limits.max_megabytes * _MEGABYTE)
     uploads = Path(page.blocks.GRADIO_CACHE)
     app.add_middleware(UploadOnlyMiddleware, uploads=uploads, files=files, max_file_bytes=max_file_bytes)
-    if local:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK_NAMES)
+    app.add_middleware(AccessMiddleware, access=access)
     return gr.mount_gradio_app(
         app,
         page.blocks,
@@ -175,12 +225,36 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only."""
+def _reachable(host: str) -> str:
+    """Return the name of the server in its link: its address on the network if it listens on all."""
+    if host in ("0.0.0.0", "::"):
+        # Chooses a route, and sends nothing.
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
+            route.connect(("192.0.2.1", 1))
+            return str(route.getsockname()[0])
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+@contextlib.contextmanager
+def _watched(site: Site) -> Iterator[None]:
+    """Start the supervisor of the jobs, also if it is killed, and remove old conversions."""
+    closed, api = threading.Event(), Api(site.service, site.jobs, site.folders)
+
+    def watch() -> None:
+        while True:
+            site.jobs.wake()
+            api.sweep()
+            if closed.wait(_WATCH_SECONDS):
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        yield
+    finally:
+        closed.set()
+        watcher.join()
 
 
 @contextlib.contextmanager

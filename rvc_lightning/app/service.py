@@ -19,7 +19,7 @@ from rvc_lightning.audio.frames import FRAMES_PER_SECOND
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.errors import AudioError, OutOfMemoryError, RVCError
+from rvc_lightning.errors import BusyError, OutOfMemoryError, RVCError, TooLongError
 from rvc_lightning.models.memory import is_out_of_memory
 
 DEFAULT_FORMAT = "wav"
@@ -33,7 +33,7 @@ Report: TypeAlias = Callable[[float, str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Limits(Settings, group="limits"):
-    """Limits of the page; the defaults are in `conf/app.yaml`."""
+    """Limits of the server; the defaults are in `conf/app.yaml`."""
 
     max_seconds: float = option(min=1)
     """Maximum length of a recording."""
@@ -42,7 +42,9 @@ class Limits(Settings, group="limits"):
     max_stored_megabytes: float = option(min=1)
     """Maximum size of all uploads and results."""
     max_waiting: int = option(min=1, max=30)
-    """Maximum number of waiting conversions; further ones are rejected."""
+    """Maximum number of waiting conversions of the page, and of waiting jobs; further ones are rejected."""
+    max_requests: int = option(min=1)
+    """Maximum number of conversions over HTTP at a time, including those that wait; further ones are rejected."""
     max_voices: int = option(min=1)
     """Maximum number of voices in memory."""
     keep_minutes: float = option(min=0.01)
@@ -113,7 +115,7 @@ class ConversionService:
     def _convert(self, name: str, recording: Path, options: ConversionOptions, folder: Path, report: Report) -> Path:
         def report_share(share: float) -> None:
             if self._stopped:
-                raise RVCError("the page is shutting down")
+                raise BusyError("the server is shutting down")
             report(share, "Converting")
 
         report(0.0, "Loading the voice")
@@ -128,13 +130,13 @@ class ConversionService:
         return target
 
     def _checked_seconds(self, recording: Path) -> float:
-        """Return the length of a recording. Raises AudioError if it is too long; its header is not trusted."""
+        """Return the length of a recording. Raises TooLongError; its header is not trusted."""
         samples = 0
         with open_audio(recording) as stream:
             for block in stream:
                 samples += len(block)
                 if samples > self.limits.max_seconds * stream.sample_rate:
-                    raise AudioError(
+                    raise TooLongError(
                         f"'{recording}' is longer than the limit of {self.limits.max_seconds:g} seconds; cut it, or "
                         "use the command rvc_lightning.convert, which has no limit"
                     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition
 
-from rvc_lightning.errors import RVCError
+from rvc_lightning.errors import BusyError
 
 _POLL_SECONDS = 1.0
 
@@ -27,12 +27,12 @@ class WaitingLine:
             An iterator over the number of conversions ahead, about once a second, which ends when none is ahead.
 
         Raises:
-            RVCError: `max_waiting` conversions are waiting.
+            BusyError: `max_waiting` conversions are waiting.
         """
         ticket = object()
         with self._changed:
             if len(self._tickets) > self.max_waiting:
-                raise RVCError(f"{self.max_waiting} conversions are already waiting; try again in a few minutes")
+                raise BusyError(f"{self.max_waiting} conversions are already waiting; try again in a few minutes")
             self._tickets.append(ticket)
         try:
             yield self._until_turn(ticket)

@@ -51,7 +51,19 @@ class JobStore:
         make_folder(self.folder)
         self._supervisor: subprocess.Popen[bytes] | None = None
 
-    def submit(self, command: str, overrides: Sequence[str], title: str, device: str = DEFAULT_DEVICE) -> Job:
+    def new_id(self) -> str:
+        """Return an unused id; files of a job can be put into the folder of this name before it is submitted."""
+        return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+    def submit(
+        self,
+        command: str,
+        overrides: Sequence[str],
+        title: str,
+        device: str = DEFAULT_DEVICE,
+        *,
+        job_id: str | None = None,
+    ) -> Job:
         """Add a job, which starts when the earlier jobs of its device have ended.
 
         Args:
@@ -59,12 +71,12 @@ class JobStore:
             overrides: Overrides of the command, see `rvc_lightning.cli.overrides.format_override`. No shell reads them.
             title: Description for people.
             device: Name of the device that the job waits for.
+            job_id: Result of `new_id`; None for a new one.
 
         Raises:
             OutOfSpaceError: The disk is full.
         """
-        created = time.time()
-        job_id = f"{datetime.fromtimestamp(created):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        job_id = job_id or self.new_id()
         job = Job(
             id=job_id,
             command=command,
@@ -74,7 +86,7 @@ class JobStore:
             working_folder=Path.cwd(),
             folder=self.folder / job_id,
             state=State.WAITING,
-            created=created,
+            created=time.time(),
         )
         write_job(job)
         self.wake()

@@ -1,7 +1,9 @@
-"""Settings and warnings of `python -m rvc_lightning.app`."""
+"""Settings and links of `python -m rvc_lightning.app`."""
 
 import logging
+import re
 import signal
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +12,7 @@ from hydra import compose, initialize_config_module
 pytest.importorskip("gradio", reason="the extra 'app' is not installed")
 
 from rvc_lightning.app import server
+from rvc_lightning.app.server import Site
 from rvc_lightning.app.service import Limits
 from rvc_lightning.config.values import plain
 from rvc_lightning.errors import ConfigurationError
@@ -24,34 +27,64 @@ def test_limits_are_read_from_the_configuration():
         Limits.from_values(plain(config.limits) | {"max_secondz": 1})
 
 
-def test_serving_to_the_network_logs_a_warning(caplog, monkeypatch, tmp_path):
-    monkeypatch.setattr(server, "application", lambda service, files, local, settings: local)
+@pytest.fixture
+def site():
+    """A site whose service only has limits and a stop."""
+    stopped = []
+    limits = SimpleNamespace(max_stored_megabytes=1, keep_minutes=1)
+    service = SimpleNamespace(limits=limits, stop=lambda: stopped.append(True), stopped=stopped)
+    jobs = SimpleNamespace(wake=lambda: None, jobs=list)
+    return Site(service, jobs, folders=None, settings={})
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The accesses with which servers were started."""
+    accesses = []
+    monkeypatch.setattr(server, "application", lambda site, files, access: accesses.append(access))
     monkeypatch.setattr(server.uvicorn.Server, "run", lambda self, sockets: None)
     monkeypatch.setattr(server.uvicorn, "Config", lambda app, **more: app)
-    caplog.set_level(logging.INFO)
-    service = SimpleNamespace(limits=SimpleNamespace(max_stored_megabytes=1, keep_minutes=1))
-    server.serve(service, "127.0.0.1", 0, {})
-    assert "no password" not in caplog.text
-    server.serve(service, "0.0.0.0", 0, {})
-    assert "host=0.0.0.0: the page has no password: anyone who reaches this machine can use it" in caplog.text
+    return accesses
 
 
-def test_ctrl_c_right_after_the_address_stops_the_page(caplog, monkeypatch):
+def test_only_the_network_needs_a_token(site, started):
+    for host in ("127.0.0.1", "0.0.0.0"):
+        server.serve(site, host, 0, None)
+    local, network = started
+    assert local.is_local and local.token is None and local.link == ""
+    assert not network.is_local and len(network.token) >= 32 and network.link == f"/?token={network.token}"
+
+
+def test_link_has_scheme_host_and_token(site, started, monkeypatch):
+    links = []
+    monkeypatch.setattr(server._Server, "__init__", lambda self, config, service, address: links.append(address))
+    site = replace(site, token="a-token-of-a-user")
+    monkeypatch.setattr(server.Certificate, "checked", lambda self: {})
+    for host, certificate in (("127.0.0.1", None), ("::1", server.Certificate("a.pem", None))):
+        server.serve(site, host, 0, certificate)
+    assert re.fullmatch(r"http://127.0.0.1:\d+/\?token=a-token-of-a-user", links[0])
+    assert links[1].startswith("https://[::1]:")
+
+
+def test_short_tokens_and_missing_certificates_are_errors(site, started):
+    with pytest.raises(ConfigurationError, match="token: use at least 16 characters"):
+        server.serve(replace(site, token="short"), "127.0.0.1", 0, None)
+    with pytest.raises(ConfigurationError, match=r"ssl_certfile=missing\.pem ssl_keyfile=None: No such file"):
+        server.serve(site, "127.0.0.1", 0, server.Certificate("missing.pem", None))
+
+
+def test_ctrl_c_right_after_the_address_stops_the_page(caplog, monkeypatch, site):
     class PressCtrlC(logging.Handler):
         def emit(self, record):
             if record.getMessage().startswith("Open "):
                 signal.raise_signal(signal.SIGINT)
 
-    stopped = []
     monkeypatch.setattr(server, "application", lambda *arguments: lambda scope, receive, send: None)
-    service = SimpleNamespace(
-        limits=SimpleNamespace(max_stored_megabytes=1, keep_minutes=1), stop=lambda: stopped.append(True)
-    )
     caplog.set_level(logging.INFO)
     handler = PressCtrlC()
     server.log.addHandler(handler)
     try:
-        server.serve(service, "127.0.0.1", 0, {})
+        server.serve(site, "127.0.0.1", 0, None)
     finally:
         server.log.removeHandler(handler)
-    assert stopped and caplog.messages[-1] == "Stopped."
+    assert site.service.stopped and caplog.messages[-1] == "Stopped."

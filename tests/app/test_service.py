@@ -17,7 +17,7 @@ from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.errors import AudioError, ConfigurationError, OutOfMemoryError, RVCError, VoiceError
 
 LIMITS = Limits(
-    max_seconds=3, max_megabytes=1, max_stored_megabytes=10, max_waiting=2, max_voices=2, keep_minutes=1
+    max_seconds=3, max_megabytes=1, max_stored_megabytes=10, max_waiting=2, max_requests=2, max_voices=2, keep_minutes=1
 )  # fmt: skip
 OPTIONS = ConversionOptions()
 

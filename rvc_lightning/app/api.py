@@ -1,0 +1,280 @@
+"""The HTTP API, /api/v1: voices, conversions, datasets, trainings and jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Form, Request, UploadFile
+from fastapi.security import HTTPBearer
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from rvc_lightning.app import api_commands as commands
+from rvc_lightning.app.api_models import (
+    ConvertForm,
+    Dataset,
+    JobStatus,
+    PrepareRequest,
+    TrainRequest,
+    Voice,
+    VoiceFacts,
+)
+from rvc_lightning.app.folders import Folders, subfolders
+from rvc_lightning.app.problems import API, add_problems, problems
+from rvc_lightning.app.service import DEFAULT_FORMAT, ConversionService
+from rvc_lightning.data.manifest import HEADER_NAME, read_header
+from rvc_lightning.errors import BusyError, DatasetError, InUseError, UnknownJobError, UnknownVoiceError
+from rvc_lightning.jobs.job import Job, State
+from rvc_lightning.jobs.store import JobStore
+
+_INPUT, _OUTPUT = "input", "output"
+"""Folders with the files of a conversion, in the folder of its job."""
+_EVENT_SECONDS = 0.5
+_KEEP_ALIVE_SECONDS = 15.0
+_MAX_NAME = 100
+
+_FORM = Form(media_type="multipart/form-data")
+_AUDIO = {200: {"content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}}, "description": "Audio"}}
+_TEXT = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Text"}}
+_EVENTS = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events"}}
+_ACCEPTED = {202: {"model": JobStatus, "description": "The job"}}
+
+
+class Api:
+    """The routes of the HTTP API."""
+
+    def __init__(self, service: ConversionService, jobs: JobStore, folders: Folders) -> None:
+        """Initialize the API.
+
+        Args:
+            service: Converter of recordings; its voices stay in memory between requests.
+            jobs: Jobs of the server.
+            folders: Folders of the server.
+        """
+        self._service, self._jobs, self._folders = service, jobs, folders
+        self._requests = 0
+        # Requests wait here, and not in threads, of which there are few.
+        self._turn = asyncio.Lock()
+
+    def add_to(self, app: FastAPI, *, has_token: bool) -> None:
+        """Add the routes and their errors to an application."""
+        bearer = [Depends(HTTPBearer(auto_error=False))] if has_token else []
+        router = APIRouter(prefix=API, dependencies=bearer, responses=problems(400, 401, 403, 422))
+        for path, function in (("/voices", self.voices), ("/datasets", self.datasets), ("/jobs", self.jobs)):
+            router.get(path)(function)
+        router.get("/voices/{name:path}", responses=problems(404))(self.voice)
+        busy = problems(404, 408, 411, 413, 415, 429, 503, 507)
+        router.post("/convert", response_class=Response, responses={**_AUDIO, **_ACCEPTED, **busy})(self.convert)
+        for path, submit in (("/prepare", self.prepare), ("/train", self.train)):
+            router.post(path, status_code=202, responses=problems(413, 429, 503, 507))(submit)
+        one = "/jobs/{job_id}"
+        router.get(one, responses=problems(404))(self.job)
+        router.delete(one, status_code=204, responses=problems(404, 409))(self.remove)
+        router.post(f"{one}/cancel", responses=problems(404))(self.cancel)
+        router.post(f"{one}/resume", status_code=202, responses=problems(404, 409, 429))(self.resume)
+        router.get(f"{one}/log", response_class=Response, responses={**_TEXT, **problems(404)})(self.log)
+        router.get(f"{one}/events", response_class=Response, responses={**_EVENTS, **problems(404)})(self.events)
+        router.get(f"{one}/result", response_class=Response, responses={**_AUDIO, **problems(404, 409)})(self.result)
+        app.include_router(router)
+        add_problems(app)
+
+    def voices(self) -> list[Voice]:
+        """List the voices."""
+        self._service.catalog.refresh()
+        return [Voice(name=name) for name in self._service.catalog.names]
+
+    def voice(self, name: str) -> VoiceFacts:
+        """Describe a voice."""
+        self._check_voice(name)
+        return VoiceFacts.model_validate(self._service.catalog.facts(name))
+
+    def datasets(self) -> list[Dataset]:
+        """List the prepared datasets."""
+        return list(filter(None, map(self._dataset, subfolders(self._folders.datasets))))
+
+    async def convert(self, request: Request, form: Annotated[ConvertForm, _FORM]) -> Response:
+        """Convert a recording to a voice; the answer is the audio, or the job if `as_job` is set."""
+        if form.as_job:
+            job = await run_in_threadpool(self._submit_conversion, form)
+            return JSONResponse(job.model_dump(mode="json"), 202, {"Location": f"{API}/jobs/{job.id}"})
+        with self._admitted():
+            async with self._turn:
+                if await request.is_disconnected():
+                    raise BusyError("the client has left")
+                return await run_in_threadpool(self._convert, form)
+
+    def prepare(self, request: PrepareRequest) -> JobStatus:
+        """Prepare recordings as a dataset, in the background."""
+        overrides = commands.prepare_overrides(request, self._folders)
+        return self._submit("prepare", overrides, request.name or request.audio)
+
+    def train(self, request: TrainRequest) -> JobStatus:
+        """Train a voice, in the background."""
+        overrides = commands.train_overrides(request, self._folders)
+        return self._submit("train", overrides, request.name or request.audio or str(request.experiment))
+
+    def jobs(self) -> list[JobStatus]:
+        """List the jobs, oldest first."""
+        return list(map(self._status, self._jobs.jobs()))
+
+    def job(self, job_id: str) -> JobStatus:
+        """Describe a job, with its progress."""
+        return self._status(self._jobs.job(job_id))
+
+    def remove(self, job_id: str) -> None:
+        """Remove an ended job with its log and uploaded files; what the command wrote elsewhere is kept."""
+        self._jobs.remove(job_id)
+
+    def cancel(self, job_id: str) -> JobStatus:
+        """Stop a job as Ctrl-C does; a training saves its state."""
+        return self._status(self._jobs.stop(job_id))
+
+    def resume(self, job_id: str) -> JobStatus:
+        """Submit an ended job again; a training goes on from its last checkpoint."""
+        self._check_queue()
+        return self._status(self._jobs.resume(job_id))
+
+    def log(self, job_id: str) -> PlainTextResponse:
+        """Return the last part of the output of a job."""
+        return PlainTextResponse(self._jobs.log(job_id))
+
+    def events(self, job_id: str) -> StreamingResponse:
+        """Send the description of a job whenever it changes, until it has ended, as server-sent events."""
+        self._jobs.job(job_id)
+        return StreamingResponse(self._events(job_id), media_type="text/event-stream")
+
+    def result(self, job_id: str) -> FileResponse:
+        """Return the audio of a conversion that was submitted as a job."""
+        job = self._jobs.job(job_id)
+        if not job.state.is_final:
+            raise InUseError(f"job '{job_id}' is {job.state.value}; its result is not complete")
+        files = sorted((job.folder / _OUTPUT).glob("[!.]*")) if job.state is State.DONE else []
+        if not files:
+            raise UnknownJobError(f"job '{job_id}' has no result to download")
+        return _audio_response(files[0])
+
+    def sweep(self) -> None:
+        """Remove the conversions that ended before the time that uploads and results are kept."""
+        oldest = time.time() - 60 * self._service.limits.keep_minutes
+        for job in self._jobs.jobs():
+            if (job.folder / _INPUT).is_dir() and job.ended is not None and job.ended < oldest:
+                self._jobs.remove(job.id)
+
+    def _check_voice(self, name: str) -> None:
+        catalog = self._service.catalog
+        if name not in catalog.names:
+            catalog.refresh()
+        if name not in catalog.names:
+            raise UnknownVoiceError(f"unknown voice '{name}'; {API}/voices lists them")
+
+    def _dataset(self, name: str) -> Dataset | None:
+        """Return a dataset; None if the folder contains none, or a damaged one."""
+        folder = Path(self._folders.datasets, name)
+        if not (folder / HEADER_NAME).is_file():
+            return None
+        try:
+            header = read_header(folder)
+        except DatasetError:
+            return None
+        return Dataset(name=name, sample_rate=header.sample_rate, slices=header.slices, speakers=header.speakers)
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """Count a conversion, also while it waits. Raises BusyError if there are too many."""
+        limit = self._service.limits.max_requests
+        if self._requests >= limit:
+            raise BusyError(f"{limit} conversions are already requested; try again in a few seconds")
+        self._requests += 1
+        try:
+            yield
+        finally:
+            self._requests -= 1
+
+    def _convert(self, form: ConvertForm) -> FileResponse:
+        """Convert when the visitors of the page who came earlier have their results."""
+        self._check_voice(form.voice)
+        folder = Path(tempfile.mkdtemp())
+        remove = partial(shutil.rmtree, folder, ignore_errors=True)
+        try:
+            f0_file = None if form.f0_file is None else _save(form.f0_file, folder / "f0")
+            options = commands.conversion_options(form, f0_file)
+            recording = _save(form.recording, folder / _INPUT)
+            with self._service.line.ticket() as turn:
+                for _ in turn:
+                    pass
+                result = self._service.convert(form.voice, recording, options, folder, lambda share, stage: None)
+        except BaseException:
+            remove()
+            raise
+        return _audio_response(result, BackgroundTask(remove))
+
+    def _submit_conversion(self, form: ConvertForm) -> JobStatus:
+        self._check_voice(form.voice)
+        self._check_queue()
+        options = commands.conversion_options(form, None)
+        job_id = self._jobs.new_id()
+        folder = self._jobs.folder / job_id
+        try:
+            recording = _save(form.recording, folder / _INPUT)
+            stem = f"{recording.stem}_{Path(form.voice).stem}"
+            target = folder / _OUTPUT / f"{stem}.{options.output_format or DEFAULT_FORMAT}"
+            overrides = commands.convert_overrides(form, self._service.catalog.path(form.voice), recording, target)
+            if form.f0_file is not None:
+                overrides.append(commands.format_override("f0_file", _save(form.f0_file, folder / "f0")))
+            return self._status(self._jobs.submit("convert", overrides, f"{recording.name}", job_id=job_id))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def _submit(self, command: str, overrides: list[str], title: str) -> JobStatus:
+        self._check_queue()
+        return self._status(self._jobs.submit(command, overrides, title))
+
+    def _check_queue(self) -> None:
+        limit = self._service.limits.max_waiting
+        if sum(job.state is State.WAITING for job in self._jobs.jobs()) >= limit:
+            raise BusyError(f"{limit} jobs are already waiting; cancel one, or try again later")
+
+    def _status(self, job: Job) -> JobStatus:
+        return JobStatus.of(job, self._jobs.progress(job.id), self._jobs.shell_command(job.id))
+
+    async def _events(self, job_id: str) -> AsyncIterator[str]:
+        sent, sent_at = None, 0.0
+        while sent is None or not sent.state.is_final:
+            try:
+                status = await run_in_threadpool(self.job, job_id)
+            except UnknownJobError:
+                return
+            if status != sent:
+                yield f"data: {status.model_dump_json()}\n\n"
+            elif time.monotonic() - sent_at > _KEEP_ALIVE_SECONDS:
+                yield ": waiting\n\n"
+            else:
+                await asyncio.sleep(_EVENT_SECONDS)
+                continue
+            sent, sent_at = status, time.monotonic()
+
+
+def _save(upload: UploadFile, folder: Path) -> Path:
+    """Write an upload into a new folder, under a harmless form of its name."""
+    name = re.sub(r"[^\w.() -]", "_", Path(upload.filename or "").name)[-_MAX_NAME:].lstrip(". -") or "recording"
+    folder.mkdir(parents=True)
+    with (folder / name).open("xb") as stream:
+        shutil.copyfileobj(upload.file, stream)
+    return folder / name
+
+
+def _audio_response(path: Path, background: BackgroundTask | None = None) -> FileResponse:
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return FileResponse(path, media_type=kind, filename=path.name, background=background)

@@ -1,0 +1,58 @@
+"""The folders of the server; a name from outside never leads out of its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rvc_lightning.audio.discovery import display_name
+from rvc_lightning.cli.overrides import format_override
+from rvc_lightning.config.options import Settings, option
+from rvc_lightning.errors import ConfigurationError
+
+_SHARED = ("voices", "datasets", "runs")
+"""Folders that commands find as `paths.NAME`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders(Settings):
+    """Folders of `conf/app.yaml`."""
+
+    voices: str = option(help="the folder of the voices")
+    recordings: str = option(help="the folder of the recordings to train on")
+    datasets: str = option(help="the folder of the prepared datasets")
+    runs: str = option(help="the folder of the trainings")
+    jobs: str = option(help="the folder of the jobs")
+
+    def overrides(self) -> list[str]:
+        """Return the overrides of a command for the folders that it would not use by itself."""
+        return [
+            format_override(f"paths.{name}", Path(getattr(self, name)).absolute())
+            for name in _SHARED
+            if Path(getattr(self, name)).absolute() != Path(name).absolute()
+        ]
+
+
+def child(folder: str | Path, name: str) -> Path:
+    """Return the file or folder `name` below `folder`.
+
+    Raises:
+        ConfigurationError: It does not exist, or lies outside, also by way of a link.
+    """
+    path = Path(folder, name)
+    try:
+        is_inside = path.exists() and path.resolve().is_relative_to(Path(folder).resolve())
+    except (OSError, ValueError):
+        is_inside = False
+    if not is_inside:
+        raise ConfigurationError(f"there is no '{name}' in the folder of {Path(folder).name}")
+    return path
+
+
+def subfolders(folder: str | Path) -> Iterator[str]:
+    """Yield the names of the folders in `folder`, sorted, without hidden ones and links; none if it does not exist."""
+    if Path(folder).is_dir():
+        for path in sorted(Path(folder).iterdir()):
+            if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
+                yield display_name(Path(path.name))

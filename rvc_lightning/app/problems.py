@@ -1,0 +1,111 @@
+"""Errors of the HTTP API as problem documents (RFC 9457), with the one-line message of the command."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from rvc_lightning.errors import (
+    AssetError,
+    AudioError,
+    BusyError,
+    InUseError,
+    NotWritableError,
+    OutOfMemoryError,
+    OutOfSpaceError,
+    RVCError,
+    TooLongError,
+    UnknownJobError,
+    UnknownVoiceError,
+)
+
+API = "/api/v1"
+MEDIA_TYPE = "application/problem+json"
+_POLICY_VIOLATION = 1008
+_RETRY_SECONDS = "2"
+
+_STATUSES: tuple[tuple[type[RVCError], int], ...] = (
+    (UnknownJobError, 404),
+    (UnknownVoiceError, 404),
+    (InUseError, 409),
+    (TooLongError, 413),
+    (AudioError, 415),
+    (BusyError, 429),
+    (AssetError, 503),
+    (OutOfMemoryError, 503),
+    (NotWritableError, 503),
+    (OutOfSpaceError, 507),
+)
+"""Status of each error; 422 for all others, which are invalid settings or files."""
+
+
+class Problem(BaseModel):
+    """Why a request was not answered."""
+
+    status: int
+    title: str
+    """The meaning of the status."""
+    detail: str = Field(description="One line: the value, the choices and the remedy")
+
+
+class ProblemResponse(Response):
+    """A problem document."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        """Describe a problem by its status and one line."""
+        problem = Problem(status=status, title=HTTPStatus(status).phrase, detail=detail)
+        super().__init__(problem.model_dump_json(), status, headers)
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the description of these statuses for the documentation of a route."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"model": Problem, "content": content} for status in statuses}
+
+
+def add_problems(app: FastAPI) -> None:
+    """Answer errors of the API's routes with problem documents."""
+
+    def explain(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RVCError)
+        status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 422)
+        return ProblemResponse(status, str(error), {"Retry-After": _RETRY_SECONDS} if status == 429 else None)
+
+    def explain_request(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        parts = ((".".join(map(str, one["loc"][1:])), one["msg"]) for one in error.errors())
+        return ProblemResponse(422, "; ".join(f"{name}: {text}" if name else text for name, text in parts))
+
+    def explain_status(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return ProblemResponse(error.status_code, error.detail, dict(error.headers or {}))
+
+    def explain_defect(request: Request, error: Exception) -> Response:
+        return ProblemResponse(500, "internal error; the log of the server has the details")
+
+    app.add_exception_handler(RVCError, explain)
+    app.add_exception_handler(RequestValidationError, explain_request)
+    app.add_exception_handler(HTTPException, explain_status)
+    app.add_exception_handler(Exception, explain_defect)
+
+
+async def reject(
+    scope: Scope, receive: Receive, send: Send, status: int, reason: str, headers: dict[str, str] | None = None
+) -> None:
+    """Answer a request with a status and a reason, and close a WebSocket."""
+    if scope["type"] == "websocket":
+        await WebSocket(scope, receive, send).close(_POLICY_VIOLATION, reason)
+    elif scope["path"].startswith(API):
+        await ProblemResponse(status, reason, headers)(scope, receive, send)
+    else:
+        await PlainTextResponse(reason, status, headers)(scope, receive, send)
