@@ -132,24 +132,25 @@ def _add_library_parsers(commands: Any) -> None:
 
 def _list(args: argparse.Namespace) -> None:
     from rvc_lightning.cli.columns import format_columns
+    from rvc_lightning.voice.info import SUMMARY, as_summary
     from rvc_lightning.voice.library import list_trash, list_voices
 
+    rows: list[tuple[str, ...]]
     if args.deleted:
         rows = [
             (voice.name, f"{voice.deleted_at:%Y-%m-%d %H:%M}", str(voice.voice)) for voice in list_trash(args.voices)
         ]
-        values: list[Any] = [dict(zip(("name", "deleted", "voice"), row, strict=True)) for row in rows]
+        values = [dict(zip(("name", "deleted", "voice"), row, strict=True)) for row in rows]
     else:
-        from rvc_lightning.voice.info import SUMMARY, as_summary
-
-        found = list(list_voices(args.voices))
-        for path, reason in found:
-            if isinstance(reason, str):
-                log.warning("not usable: %s", reason.replace(str(path), str(path.relative_to(args.voices))))
-        infos = [(path, info) for path, info in found if not isinstance(info, str)]
-        rows = [as_summary(info, str(path.relative_to(args.voices))) for path, info in infos]
-        rows = [SUMMARY, *rows] if rows else []
-        values = [asdict(info) for _, info in infos]
+        infos = {}
+        for path, info in list_voices(args.voices):
+            name = str(path.relative_to(args.voices))
+            if isinstance(info, str):
+                log.warning("not usable: %s", info.replace(str(path), name))
+            else:
+                infos[name] = info
+        rows = [SUMMARY, *(as_summary(info, name) for name, info in infos.items())] if infos else []
+        values = [asdict(info) for info in infos.values()]
     if args.json:
         sys.stdout.write(json.dumps(values, indent=2) + "\n")
     elif rows:
