@@ -46,13 +46,14 @@ class HubertEncoder(ContentEncoder):
     Input is not normalized. Weights are frozen.
     """
 
-    def __init__(self, name: str, path: str | None = None, version: str = "v2") -> None:
+    def __init__(self, name: str, path: str | None = None, version: str = "v2", layer: int | None = None) -> None:
         """Load the model.
 
         Args:
             name: Name in the registry.
             path: Folder in the layout of transformers (`config.json` and weights); None to download `name`.
             version: Version of the voice format, 'v2' or 'v1'.
+            layer: Number of transformer layers to use; None for those of the version.
 
         Raises:
             ConfigurationError: The version is unknown, or the folder does not contain such a model.
@@ -63,7 +64,7 @@ class HubertEncoder(ContentEncoder):
             raise ConfigurationError(f"content.version={version}: choose one of: {', '.join(_LAYERS)}")
         self.name = name
         folder = Path(path).expanduser() if path is not None else _fetch(name)
-        self.hubert = _load(folder, version)
+        self.hubert = _load(folder, version, layer)
         self.projection: nn.Module = self.hubert.final_proj if version == "v1" else nn.Identity()
         self.dim = self.hubert.config.classifier_proj_size if version == "v1" else self.hubert.config.hidden_size
         self.requires_grad_(False)
@@ -119,12 +120,12 @@ def _no_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _load(folder: Path, version: str) -> Any:
+def _load(folder: Path, version: str, layer: int | None) -> Any:
     """Load the model in `folder` strictly. Raises ConfigurationError if it is missing or incomplete."""
     model_class: Any = _Projected if version == "v1" else HubertModel
     try:
         config = HubertConfig.from_json_file(folder / "config.json")
-        config.num_hidden_layers = _LAYERS[version] or config.num_hidden_layers
+        config.num_hidden_layers = layer or _LAYERS[version] or config.num_hidden_layers
         with _no_progress_bars():
             model, report = model_class.from_pretrained(
                 folder, config=config, dtype=torch.float32, output_loading_info=True

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rvc_lightning.content import build_content_encoder, encoder_name
+from rvc_lightning.content import HUBERT_NAMES, build_content_encoder, encoder_name
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
 from rvc_lightning.io.hub import DownloadError
@@ -26,6 +26,8 @@ def content_encoder_for(voice: Voice, path: str | Path | None) -> ContentEncoder
     name, options = _stored_component(voice, "content", encoder_name(voice.content_encoder))
     if voice.config.content_dim == CONTENT_DIMS["v1"]:
         options = {"version": "v1"} | options
+    if voice.content_layer is not None and name in HUBERT_NAMES:
+        options["layer"] = voice.content_layer
     if path is not None:
         options["path"] = str(path)
     try:

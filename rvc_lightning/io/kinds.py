@@ -13,7 +13,7 @@ _RVC_FILES = "RVC tools use .pth files for voices and .index files for indexes"
 
 PYTORCH = "a PyTorch file"
 INDEX = "a faiss index; the voice that it belongs to is a .pth file"
-SAFETENSORS = f"a safetensors file; {_RVC_FILES}"
+SAFETENSORS = "a safetensors file"
 ONNX = f"an ONNX model; {_RVC_FILES}"
 ARCHIVE = "a ZIP archive; unpack it"
 """Start of the description of an archive."""

@@ -83,8 +83,10 @@ def _load(path: Path) -> Any:
     zipped = is_zip(path)
     _check_zip(path) if zipped else _check_legacy(path)
     with path.open("rb") as stream:
-        # A mapped tensor cannot exceed the file, regardless of its declared size. torch only maps UTF-8 paths.
-        source = os.fspath(path) if _is_utf8(path) else f"/dev/fd/{stream.fileno()}"
+        # A mapped tensor cannot exceed the file, regardless of its declared size. torch only maps UTF-8 paths, and
+        # reads a file of another kind if its name ends with .safetensors.
+        is_usual = _is_utf8(path) and path.suffix != ".safetensors"
+        source = os.fspath(path) if is_usual else f"/dev/fd/{stream.fileno()}"
         content = torch.load(source, map_location="cpu", weights_only=True, mmap=zipped)
     return _Copier(path.stat().st_size).copy(content)
 

@@ -28,7 +28,7 @@ from rvc_lightning.cli.progress import Progress
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.io.disk import explain_write_errors
 from rvc_lightning.io.files import atomic_path, make_folder
-from rvc_lightning.io.kinds import ARCHIVE, INDEX, PYTORCH, describe_kind
+from rvc_lightning.io.kinds import ARCHIVE, INDEX, PYTORCH, SAFETENSORS, describe_kind
 from rvc_lightning.io.links import LinkClient, RemoteFile, is_link, resolve_link
 from rvc_lightning.io.zips import open_zip
 from rvc_lightning.retrieval.discovery import name_similarity
@@ -44,7 +44,7 @@ _MAX_MEMBERS = 2000
 _MAX_UNPACKED_BYTES = 4 << 30
 _MAX_DEPTH = 3
 _MAX_REMOTE_FILES = 20
-_REMOTE_SUFFIXES = (".pth", INDEX_SUFFIX, ".zip")
+_REMOTE_SUFFIXES = (".pth", ".safetensors", INDEX_SUFFIX, ".zip")
 _UNPACK_ERRORS = (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 """Errors of members that are damaged, encrypted, or compressed by an unusual method."""
 _SIMILAR = 0.6
@@ -214,7 +214,7 @@ class _Collector:
                     raise VoiceError(f"'{archive}' is larger than {size} when unpacked; unpack what you need")
                 target.write(block)
                 target.flush()
-                if target.tell() == len(block) and describe_kind(path) not in (None, PYTORCH, INDEX):
+                if target.tell() == len(block) and describe_kind(path) not in (None, PYTORCH, SAFETENSORS, INDEX):
                     return
 
 
@@ -277,7 +277,7 @@ def _sort(collector: _Collector) -> tuple[list[_FoundVoice], list[_FoundIndex]]:
                 if not header.rows:
                     raise VoiceError("an index without vectors")
                 indexes.append(_FoundIndex(**vars(found), content_dim=header.content_dim))
-            elif kind == PYTORCH:
+            elif kind in (PYTORCH, SAFETENSORS):
                 voice = Voice.load(found.path)
                 voices.append(_FoundVoice(**vars(found), model_name=voice.name, content_dim=voice.config.content_dim))
             else:
@@ -347,7 +347,10 @@ def _place(
     result = []
     for voice, name in names.items():
         folder = staging / "complete" / name
-        _put(voice.path, folder / f"{name}.pth", staging)
+        if describe_kind(voice.path) == SAFETENSORS:
+            Voice.load(voice.path).save(folder / f"{name}.pth")
+        else:
+            _put(voice.path, folder / f"{name}.pth", staging)
         if voice in pairs:
             _put(pairs[voice].path, folder / f"{name}{INDEX_SUFFIX}", staging)
     try:

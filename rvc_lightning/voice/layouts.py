@@ -10,11 +10,10 @@ from typing import Any
 
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.files import protect_inputs
-from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.entries import as_count, as_text
 from rvc_lightning.voice.extraction import extract_voice
-from rvc_lightning.voice.voice import Voice, content_hash, to_half
+from rvc_lightning.voice.voice import Voice, content_hash, read_voice_file, to_half
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ def convert_layout(source: Path, output: Path, layout: str, config: Path | None 
         ConfigurationError: The output is the source.
     """
     protect_inputs(output, (source,) if config is None else (source, config))
-    content = read_pickle(source, "voice or checkpoint")
+    content = read_voice_file(source, "voice or checkpoint")
     if "model" in content and "weight" not in content:
         voice = extract_voice(source, content, config)
     else:
@@ -128,4 +127,5 @@ def _applio_entries(voice: Voice, name: str) -> dict[str, Any]:
 def _webui_entries(voice: Voice) -> dict[str, Any]:
     epoch = as_count(voice.entries.get("epoch"))
     info = as_text(voice.entries.get("info")) or ("" if epoch is None else f"{epoch}epoch")
-    return {"f0": int(voice.pitch_guided), "sr": f"{voice.sample_rate / 1000:g}k", "info": info}
+    names = rvc_format.speaker_entries({}, voice.speaker_names) if voice.speaker_names else {}
+    return {"f0": int(voice.pitch_guided), "sr": f"{voice.sample_rate / 1000:g}k", "info": info, **names}

@@ -181,10 +181,10 @@ def normalize_names(weights: Mapping[str, Tensor], config: SynthesizerConfig) ->
 
 
 def speaker_names_of(entries: Mapping[str, Any], rows: int) -> list[str]:
-    """Return the names of speakers by row; [] if the file has none.
+    """Return the names of speakers by row; [] if the file has none (SPECIFICATION.md, section 1.1).
 
-    The entry of this project has a name for each row. `speaker_info` of the WebUI is a list of {"id": row, "name":
-    NAME}; rows between that have no name are named by their number.
+    The entry of this project has a name for each row. In `speaker_info`, rows between that have no name are named by
+    their number.
 
     Args:
         entries: Entries of the file, without tensors.
@@ -195,11 +195,14 @@ def speaker_names_of(entries: Mapping[str, Any], rows: int) -> list[str]:
     if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
         return list(names)[:rows]
     listed = entries.get(SPEAKERS_ENTRY)
+    if isinstance(listed, Mapping):
+        listed = [{"id": row, "name": name} for row, name in listed.items()]
     named: dict[int, str] = {}
     for item in listed if isinstance(listed, list | tuple) else ():
-        row, name = (item.get("id"), item.get("name")) if isinstance(item, Mapping) else (None, None)
-        if isinstance(row, int) and 0 <= row < rows and isinstance(name, str) and name:
-            named.setdefault(row, name)
+        row, name = (item.get("id"), item.get("name")) if isinstance(item, Mapping) else ("", "")
+        if str(row).isascii() and str(row).isdecimal() and len(str(row)) <= 6 and isinstance(name, str) and name:
+            named.setdefault(int(str(row)), name)
+    named = {row: name for row, name in named.items() if row < rows}
     return [named.get(row, str(row)) for row in range(max(named, default=-1) + 1)]
 
 
@@ -247,6 +250,8 @@ _CONFIG_FIELDS = (
     "sample_rate",
 )
 """The 18 positions of a stored configuration (SPECIFICATION.md, section 1.2)."""
+_FORK_CONFIG_FIELDS = (*_CONFIG_FIELDS[:-1], "content_dim", "sample_rate")
+"""The 19 positions of a fork of the WebUI, whose content features do not depend on the version."""
 CONFIG_LENGTH = len(_CONFIG_FIELDS)
 CONFIG_SPEAKERS = _CONFIG_FIELDS.index("speaker_count")
 """Position of the number of speakers."""
@@ -286,7 +291,7 @@ def config_from_list(values: Sequence[Any], kind: VoiceKind, speaker_count: int)
     The kind of residual block is not read: the names of the tensors differ.
 
     Args:
-        values: The positional values of the file; forks append more than the 18 of the format.
+        values: The positional values of the file, 18 or 19. Further values, which some forks append, are ignored.
         kind: Version and generator.
         speaker_count: Rows of the speaker embedding, which override the stored count.
 
@@ -296,11 +301,13 @@ def config_from_list(values: Sequence[Any], kind: VoiceKind, speaker_count: int)
     """
     if kind not in KINDS:
         raise unknown_choice("kind of voice", kind, map(str, KINDS))
-    fields = {name: value for name, value in zip(_CONFIG_FIELDS, values, strict=False) if name}
+    is_fork = len(values) == len(_FORK_CONFIG_FIELDS) and values[-2] in CONTENT_DIMS.values()
+    names = _FORK_CONFIG_FIELDS if is_fork else _CONFIG_FIELDS
+    fields = {"content_dim": CONTENT_DIMS[kind.version]}
+    fields |= {name: value for name, value in zip(names, values, strict=False) if name}
     fields |= {
         "n_fft": 2 * (int(values[0]) - 1),
         "sample_rate": parse_rate(fields["sample_rate"]),
-        "content_dim": CONTENT_DIMS[kind.version],
         "generator": GENERATORS[kind.vocoder, kind.pitch_guided],
         "speaker_count": speaker_count,
         "dropout": float(fields["dropout"]),

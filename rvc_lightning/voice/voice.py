@@ -15,20 +15,24 @@ from torch import Tensor
 
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.files import atomic_path
+from rvc_lightning.io.kinds import SAFETENSORS, describe_kind
 from rvc_lightning.io.pickles import read_pickle
+from rvc_lightning.io.safetensors_files import read_safetensors
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.models.layers import fold_weight_norm
 from rvc_lightning.models.states import nonfinite_names, state_difference
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.empty_init import empty_synthesizer
-from rvc_lightning.voice.entries import MALFORMED, as_number, as_text, explain, without_tensors
+from rvc_lightning.voice.entries import MALFORMED, as_count, as_number, as_text, explain, without_tensors
 from rvc_lightning.voice.rvc_format import VoiceKind
 
 DEFAULT_CONTENT = "contentvec"
 """Content encoder of voices that do not name one (SPECIFICATION.md, section 12.2)."""
 
 _MAX_F0_HZ = 20_000.0
+_LAYERS = {256: 9, 768: 12}
+"""Transformer layer of the content encoder by the number of channels (SPECIFICATION.md, section 12.1)."""
 
 
 @dataclass(repr=False)
@@ -86,6 +90,12 @@ class Voice:
         return as_text(entries.get("embedder_model")) or as_text(entries.get("embedder_name")) or DEFAULT_CONTENT
 
     @property
+    def content_layer(self) -> int | None:
+        """Transformer layer of the content encoder that the voice requires; None for that of its version."""
+        layer = as_count(self.entries.get("embedder_output_layer"))
+        return None if layer in (0, _LAYERS.get(self.config.content_dim)) else layer
+
+    @property
     def training_info(self) -> Mapping[str, Any]:
         """Entry that only this project writes: content encoder, pitch extractor, speakers, median pitch, noise scale.
 
@@ -135,13 +145,13 @@ class Voice:
         """Read a voice of this project or of any other RVC tool.
 
         Args:
-            path: The `.pth` file.
+            path: A `.pth` or `.safetensors` file.
 
         Raises:
             VoiceError: The file is missing, damaged, not a voice, or would run code, or its tensors do not fit.
         """
         path = Path(path)
-        content = read_pickle(path, "voice")
+        content = read_voice_file(path)
         if "weight" not in content:
             raise VoiceError(_describe_other_file(path, content))
         return cls.from_file_content(content, f"'{path}'")
@@ -225,6 +235,24 @@ class Voice:
             raise VoiceError(problem)
         synthesizer.load_state_dict(state, assign=True)
         return fold_weight_norm(synthesizer).eval()
+
+
+def read_voice_file(path: Path, kind: str = "voice") -> dict[str, Any]:
+    """Read the entries of a voice, from a file of `torch.save` or a safetensors file.
+
+    In the latter, the tensors are the weights, and the metadata the other entries.
+
+    Args:
+        path: File to read.
+        kind: Expected kind for messages.
+
+    Raises:
+        VoiceError: The file is missing, damaged, or would run code.
+    """
+    if path.is_file() and describe_kind(path) == SAFETENSORS:
+        weights, entries = read_safetensors(path)
+        return {"weight": weights, **entries}
+    return read_pickle(path, kind)
 
 
 def fitting_kind(values: Any, weights: Any) -> VoiceKind | None:
