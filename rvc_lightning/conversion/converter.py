@@ -43,7 +43,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """Precisions that keep content, pitch and phase in float32."""
 
 _DEFAULTS = ConversionOptions()
-_NO_PITCH = "the voice has no pitch to change or to write: leave it out"
+_NO_PITCH = "the voice has no pitch to change, to keep or to write: leave it out"
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class VoiceConverter:
         speaker_number(self.voice, options.speaker)
         if not self.voice.pitch_guided:
             # Transposition is allowed, so that one command can convert to many voices.
-            options.reject(_NO_PITCH, "autotune", "proposed_pitch_hz", "f0_file", "write_f0")
+            options.reject(_NO_PITCH, "formant_semitones", "autotune", "proposed_pitch_hz", "f0_file", "write_f0")
         check_installed(options.effects)
 
     def run(self, tasks: Sequence[Task], options: ConversionOptions, sink: ResultSink, folder: Path) -> None:

@@ -24,6 +24,7 @@ from rvc_lightning.audio.frames import (
     frame_mask,
 )
 from rvc_lightning.content.base import ContentEncoder
+from rvc_lightning.conversion.formants import Stretch
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.positional_noise import Position, PositionalNoise
 from rvc_lightning.models import Synthesizer
@@ -44,7 +45,7 @@ class Window(NamedTuple):
     position: Position
     """Position in the recording, which determines the random numbers."""
     start_cycles: float = 0.0
-    """Phase of the pitch, in cycles, before the first frame of the generator."""
+    """Phase of the pitch, in cycles, before the first frame of the generator; see `formants.cycles_before`."""
 
 
 class VoiceInference(nn.Module):
@@ -71,7 +72,8 @@ class VoiceInference(nn.Module):
 
         Args:
             windows: B windows, at least one.
-            options: Options, of which index rate, protection, noise scale and speaker (a number) are used.
+            options: Options, of which index rate, protection, noise scale, formant shift and speaker (a number) are
+                used.
             index: Index of the voice; None converts without.
             first_frame: First frame of the generator, in frames of 10 ms. The frames before it are context of the other
                 networks only, which costs less.
@@ -82,22 +84,51 @@ class VoiceInference(nn.Module):
             frames, so the audio ends up to 35 ms before its window.
         """
         wav16k, lengths = self._batch([window.audio for window in windows], samples)
-        f0_hz = self._pitch_batch(windows, CONTENT_REPEAT * content_frames(wav16k.shape[1]))
+        f0_hz = self._pitch_batch(
+            [window.f0_hz for window in windows], CONTENT_REPEAT * content_frames(wav16k.shape[1])
+        )
         with torch.autocast(wav16k.device.type, enabled=False):
             content = self.content(wav16k, lengths)
             content = retrieve(content, content_lengths(lengths), f0_hz, index, options)
-        frames = CONTENT_REPEAT * content_lengths(lengths)
-        coarse = None if f0_hz is None else coarse_pitch(f0_hz)
+        frames = (CONTENT_REPEAT * content_lengths(lengths)).tolist()
+        audio = self._generate(windows, content, frames, options, first_frame)
+        stretch, hop_samples = Stretch.by(options.formant_semitones), self.synthesizer.config.hop_samples
+        return [
+            stretch.played(
+                item[0].numpy(),
+                stretch.start(window.position.frame) + stretch.skipped(first_frame),
+                window.position.frame + first_frame,
+                count - first_frame,
+                hop_samples,
+            )
+            for item, window, count in zip(audio.float().cpu(), windows, frames, strict=True)
+        ]
+
+    def _generate(
+        self, windows: Sequence[Window], content: Tensor, frames: Sequence[int], options: ConversionOptions, first: int
+    ) -> Tensor:
+        """Generate audio from content [B, T, C]: [B, 1, G·hop], G generated frames, see `Stretch`."""
+        stretch, starts = Stretch.by(options.formant_semitones), [window.position.frame for window in windows]
+        content, counts = stretch.content(content, frames, starts)
+        f0_hz = self._pitch_batch(
+            [
+                None if window.f0_hz is None else stretch.contour(window.f0_hz, start)
+                for window, start in zip(windows, starts, strict=True)
+            ],
+            content.shape[1],
+        )
+        coarse, first = None, stretch.skipped(first)
         if f0_hz is not None:
+            # The features are those of the pitch of the output, which is nearer to that of the training.
+            coarse = coarse_pitch(f0_hz * float(stretch.ratio))
             # The pitch of one frame, which lies in the dropped context, is changed to advance the phase.
-            f0_hz[:, first_frame] += FRAMES_PER_SECOND * f0_hz.new_tensor([window.start_cycles for window in windows])
+            f0_hz[:, first] += FRAMES_PER_SECOND * f0_hz.new_tensor([window.start_cycles for window in windows])
+        lengths = content.new_tensor(counts, dtype=torch.long)
         speaker = torch.full_like(lengths, int(options.speaker or 0))
         noise_scale = PRIOR_NOISE_SCALE if options.noise_scale is None else options.noise_scale
-        noise = PositionalNoise([window.position for window in windows], content.shape[1], first_frame)
-        with drawing_from(noise):
-            audio = self.synthesizer.infer(content, frames, coarse, f0_hz, speaker, noise_scale, first_frame)
-        ends = ((frames - first_frame) * self.synthesizer.config.hop_samples).tolist()
-        return [item[0, :end].numpy() for item, end in zip(audio.float().cpu(), ends, strict=True)]
+        positions = [Position(window.position.seed, stretch.start(window.position.frame)) for window in windows]
+        with drawing_from(PositionalNoise(positions, content.shape[1], first)):
+            return self.synthesizer.infer(content, lengths, coarse, f0_hz, speaker, noise_scale, first)
 
     @torch.inference_mode()
     def measure_pitch(self, waves: Sequence[np.ndarray], samples: int = 0) -> list[np.ndarray]:
@@ -125,14 +156,14 @@ class VoiceInference(nn.Module):
         weight = self.synthesizer.speaker_embedding.weight
         return weight.new_tensor(padded), weight.new_tensor(lengths, dtype=torch.long)
 
-    def _pitch_batch(self, windows: Sequence[Window], frames: int) -> Tensor | None:
+    def _pitch_batch(self, contours: Sequence[np.ndarray | None], frames: int) -> Tensor | None:
         """Return f0_hz [B, T] on the device of the networks, padded with 0; None for voices without pitch."""
         if not self.synthesizer.pitch_guided:
             return None
-        f0_hz = np.zeros((len(windows), frames), np.float32)
-        for row, window in zip(f0_hz, windows, strict=True):
-            assert window.f0_hz is not None
-            row[: len(window.f0_hz)] = window.f0_hz[:frames]
+        f0_hz = np.zeros((len(contours), frames), np.float32)
+        for row, contour in zip(f0_hz, contours, strict=True):
+            assert contour is not None
+            row[: len(contour)] = contour[:frames]
         return self.synthesizer.speaker_embedding.weight.new_tensor(f0_hz)
 
 
@@ -177,8 +208,3 @@ def protect_unvoiced(mixed: Tensor, original: Tensor, f0_hz: Tensor, protect: fl
         return mixed
     voiced = (f0_hz >= 1.0)[:, :, None]
     return torch.where(voiced, mixed, torch.lerp(original, mixed, protect))
-
-
-def cycles_before(f0_hz: np.ndarray, frame: int) -> float:
-    """Return the phase of a pitch contour [F] before a frame, in cycles, 0 to 1."""
-    return float(f0_hz[:frame].sum(dtype=np.float64) / FRAMES_PER_SECOND % 1.0)

@@ -2,7 +2,7 @@
 
     source ─▶ 16 kHz, high-pass ─┬─▶ pitch ─▶ f0_file ─▶ transpose ─▶ autotune | proposed pitch ─┬─▶ write_f0
                                  └─▶ split_on_silence ─▶ content ─▶ index_rate, protect ────────┴─▶ voice ─┐
-                                                                                           (speaker, seed) │
+                                                                        (formant_semitones, speaker, seed) │
     file ◀─ output_format ◀─ output_sample_rate ◀─ effects, tail ◀─ clean_noise ◀─ volume_envelope ◀───────┘
 
 Each option is described here once: checks, help, documentation and widgets read these fields (`option_fields`).
@@ -44,6 +44,14 @@ class ConversionOptions(Settings):
         unit="semitones",
         min=-48,
         max=48,
+    )
+    formant_semitones: float = option(
+        0.0,
+        "shift of the formants, which keeps the pitch: up for a smaller head, down for a larger one, which also "
+        "removes the highest frequencies; only for voices with pitch",
+        unit="semitones",
+        min=-12,
+        max=12,
     )
     autotune: float = option(
         0.0, "strength of the pull to the nearest note: 0 none, 1 exactly onto the note", min=0, max=1

@@ -28,7 +28,8 @@ from rvc_lightning.conversion import chunking
 from rvc_lightning.conversion.chunking import Chunk, Joiner, reflected
 from rvc_lightning.conversion.contour import shape_contour
 from rvc_lightning.conversion.finishing import finishing_chain, output_rate, output_samples
-from rvc_lightning.conversion.inference import VoiceInference, Window, cycles_before
+from rvc_lightning.conversion.formants import Stretch, cycles_before
+from rvc_lightning.conversion.inference import VoiceInference, Window
 from rvc_lightning.conversion.lengths import ChunkLengths
 from rvc_lightning.conversion.levels import leveled_blocks
 from rvc_lightning.conversion.options import ConversionOptions
@@ -168,10 +169,14 @@ class ConversionModule(LightningModule):
             if not len(job.recording.audio):
                 self._finish(job)
         context = self.lengths.context_samples
-        seconds = [padded_samples(piece.chunk.end - piece.chunk.start + 2 * context) / SAMPLE_RATE for piece in pieces]
+        slowness = max(1.0, float(Stretch.by(self.options.formant_semitones).ratio))
+        seconds = [
+            slowness * padded_samples(piece.chunk.end - piece.chunk.start + 2 * context) / SAMPLE_RATE
+            for piece in pieces
+        ]
 
         def convert(batch: Sequence[_Piece]) -> list[np.ndarray]:
-            windows = [piece.window(context, self.options.seed) for piece in batch]
+            windows = [piece.window(context, self.options) for piece in batch]
             samples = padded_samples(max(len(window.audio) for window in windows))
             return self.inference.convert(windows, self.options, self.index, samples=samples)
 
@@ -300,11 +305,11 @@ class _Piece:
     """Whether the next chunk starts where this one ends."""
     is_last: bool
 
-    def window(self, context_samples: int, seed: int) -> Window:
+    def window(self, context_samples: int, options: ConversionOptions) -> Window:
         """Return the input of the networks."""
         recording, frame = self.job.recording, self.chunk.start // FRAME_SAMPLES
-        f0_hz, cycles = recording.f0_hz, 0.0
+        f0_hz, cycles, stretch = recording.f0_hz, 0.0, Stretch.by(options.formant_semitones)
         if f0_hz is not None:
-            f0_hz, cycles = f0_hz[frame:], cycles_before(f0_hz, frame)
-        position = Position(f"{seed} {recording.digest}", frame)
+            f0_hz, cycles = f0_hz[frame:], cycles_before(stretch.contour(f0_hz, 0), stretch.count(0, frame))
+        position = Position(f"{options.seed} {recording.digest}", frame)
         return Window(self.chunk.window(recording.audio, context_samples), f0_hz, position, cycles)

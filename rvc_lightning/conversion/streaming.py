@@ -32,7 +32,8 @@ from rvc_lightning.conversion.contour import shape_contour
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.effects import PitchShift
 from rvc_lightning.conversion.finishing import finishing_chain, output_rate
-from rvc_lightning.conversion.inference import Window, cycles_before
+from rvc_lightning.conversion.formants import Stretch, cycles_before
+from rvc_lightning.conversion.inference import Window
 from rvc_lightning.conversion.lengths import StreamLengths
 from rvc_lightning.conversion.levels import check_finite
 from rvc_lightning.conversion.options import ConversionOptions
@@ -113,6 +114,7 @@ class StreamingConverter(Stage):
         self._input, self._first, self._next = np.zeros(0, np.float32), 0, 0
         # Pitch of the context of the next block, and the phase before it.
         self._context_f0_hz, self._cycles = np.zeros(0, np.float32), 0.0
+        self._stretch = Stretch.by(options.formant_semitones)
         self._output, self._latency_samples = _Queue(), self._latency()
         self._output.append(np.zeros(self._latency_samples, np.float32))
         self._taken, self._given, self._has_warned = 0, 0, False
@@ -150,7 +152,7 @@ class StreamingConverter(Stage):
         """
         self._resampler = copy.deepcopy(other._resampler)
         self._input, self._first, self._next = other._input, other._first, other._next
-        self._context_f0_hz, self._cycles = other._context_f0_hz, other._cycles
+        self._context_f0_hz, self._cycles, self._stretch = other._context_f0_hz, other._cycles, other._stretch
         self._taken, self._given = other._taken, other._given
         start = self._next // FRAME_SAMPLES
         self._joined.taken = start * self._hop_samples
@@ -250,13 +252,24 @@ class StreamingConverter(Stage):
         measured = np.zeros(len(audio) // FRAME_SAMPLES + 1, np.float32) if is_silent else self._measure_pitch(audio)
         f0_hz = shape_contour(measured, self._options)
         f0_hz[: len(self._context_f0_hz)] = self._context_f0_hz
-        window = Window(audio, f0_hz, position, (self._cycles + cycles_before(f0_hz, self._first_frame)) % 1)
+        window = Window(audio, f0_hz, position, self._cycles_before(f0_hz, position.frame))
         block, context = (
             samples // FRAME_SAMPLES for samples in (self._lengths.block_samples, self._lengths.context_samples)
         )
         self._context_f0_hz = f0_hz[block : block + context].copy()
-        self._cycles = (self._cycles + cycles_before(f0_hz, block)) % 1
+        generated = self._stretch.contour(f0_hz, position.frame)
+        self._cycles = (self._cycles + cycles_before(generated, self._stretch.count(position.frame, block))) % 1
         return window
+
+    def _cycles_before(self, f0_hz: np.ndarray, frame: int) -> float:
+        """Return the phase before the generator's first frame, for the pitch [F] of a window from `frame` on."""
+        stretch = Stretch.by(self._options.formant_semitones)
+        if stretch != self._stretch:
+            # The phase at the start of the block, which fades in, stays the same.
+            before, after = (value.phase(f0_hz, frame, len(self._context_f0_hz)) for value in (self._stretch, stretch))
+            self._cycles, self._stretch = self._cycles + before - after, stretch
+        skipped = stretch.skipped(self._first_frame)
+        return (self._cycles + cycles_before(stretch.contour(f0_hz, frame), skipped)) % 1
 
     def _measure_pitch(self, audio: np.ndarray) -> np.ndarray:
         """Return the pitch of a window [N] at 16 kHz in Hz, [N // 160 + 1]."""

@@ -238,6 +238,7 @@ CHANGES = {
     "protect": 0.1,
     "volume_envelope": 0.3,
     "speaker": "ben",
+    "formant_semitones": 3,
     "noise_scale": 0.2,
     "seed": 5,
     "split_on_silence": True,

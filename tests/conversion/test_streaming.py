@@ -47,13 +47,15 @@ class SteadyPitch(PitchExtractor):
         return np.full(len(wav16k) // FRAME_SAMPLES + 1, 200, np.float32)
 
 
-@pytest.mark.parametrize("sample_rate", [16000, 44100])
-def test_stream_equals_the_whole_conversion(no_noise, sample_rate):
-    voice = make_voice(quick_config())
+@pytest.mark.parametrize(("sample_rate", "semitones"), [(16000, 0), (44100, 0), (16000, 5), (16000, -12)])
+def test_stream_equals_the_whole_conversion(no_noise, sample_rate, semitones):
+    voice, options = make_voice(quick_config()), ConversionOptions(formant_semitones=semitones)
     converter = VoiceConverter(voice, content=LocalContent(), pitch=SteadyPitch(), trainer=cpu_trainer())
     audio = speech(4.0, sample_rate)
-    whole, rate = converter.convert(audio, sample_rate=sample_rate)
-    streaming = stream(converter, sample_rate=sample_rate, context_seconds=2.0, lookahead_seconds=0.6)
+    whole, rate = converter.convert(audio, options, sample_rate)
+    # The grids of generated frames start with the context.
+    context_seconds = 1.0 if semitones else 2.0
+    streaming = stream(converter, options, sample_rate, context_seconds=context_seconds, lookahead_seconds=0.6)
     live = streamed(streaming, audio, sample_rate // 50)
     late = round(streaming.latency_seconds * rate)
     assert len(live) == len(whole) + late
@@ -124,11 +126,12 @@ def jumps(audio):
 
 
 @pytest.mark.slow
-def test_options_change_without_a_click(converter, no_noise):
+@pytest.mark.parametrize("options", [{"transpose_semitones": 0.5}, {"formant_semitones": 3}, {"formant_semitones": -6}])
+def test_options_change_without_a_click(converter, no_noise, options):
     tone = (0.5 * np.sin(2 * np.pi * 200 * np.arange(4 * 16000) / 16000)).astype(np.float32)
     steady, changed = stream(converter), stream(converter)
     before = changed.push(tone[:32000])
-    changed.change(ConversionOptions(transpose_semitones=0.5))
+    changed.change(ConversionOptions(**options))
     after = changed.push(tone[32000:])
     expected = np.concatenate([steady.push(tone[:32000]), steady.push(tone[32000:])])
     assert np.array_equal(before, expected[: len(before)]) and not np.allclose(after, expected[len(before) :])

@@ -75,7 +75,8 @@ def test_gate_silences_quiet_sound_only():
     "change",
     [
         {"output_gain_db": -6}, {"input_gain_db": -3}, {"bypass": True}, {"mute": True}, {"transpose_semitones": 1},
-        {"speaker": 1}, {"voice": "benjamin.pth"}, {"effects": [{"name": "gain", "gain_db": -3}]},
+        {"formant_semitones": 3}, {"speaker": 1}, {"voice": "benjamin.pth"},
+        {"effects": [{"name": "gain", "gain_db": -3}]},
     ],
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
