@@ -76,7 +76,9 @@ class Crepe(PitchNetwork):
         check_range(fmin_hz, fmax_hz, lowest, highest)
         self.bins = slice(math.floor(_bin_of(fmin_hz)), math.ceil(_bin_of(fmax_hz)))
         self.register_buffer("cents", crepe_cents()[self.bins], persistent=False)
-        steps = triangular_steps(CREPE_BINS, _MAX_STEP_BINS)[self.bins]
+        # As if the scale had no ends: fewer steps are possible near an end, and a path would stay there.
+        endless = triangular_steps(CREPE_BINS + 2 * _MAX_STEP_BINS, _MAX_STEP_BINS)
+        steps = endless[_MAX_STEP_BINS:-_MAX_STEP_BINS][self.bins]
         self.register_buffer("log_transition", steps, persistent=False)
         self.network = load_network(path or self._packaged(), _renamed, _build)
 
