@@ -60,6 +60,10 @@ _MAX_INPUT = 100.0
 _MIN_OUTPUT_DELAY_SECONDS = 0.003
 """Delay of the resampler of the output for a voice of 16 kHz: the latency is the same for all voices from there on."""
 _TIMED_BLOCKS = 1000
+_PITCH_CONTEXT_SAMPLES = 4000
+"""Context of pitch extractors on the host."""
+_PITCH_GRID_SAMPLES = 1280
+"""Their windows start at multiples of 80 ms, on the frame grids of the whole stream: 10 ms, and 16 ms for SwiftF0."""
 
 
 class StreamingConverter(Stage):
@@ -249,7 +253,9 @@ class StreamingConverter(Stage):
         position = Position(f"{self._options.seed} stream", chunk.start // FRAME_SAMPLES)
         if self._pitch is None:
             return Window(audio, None, position)
-        measured = np.zeros(len(audio) // FRAME_SAMPLES + 1, np.float32) if is_silent else self._measure_pitch(audio)
+        measured = np.zeros(len(audio) // FRAME_SAMPLES + 1, np.float32)
+        if not is_silent:
+            self._measure_pitch(audio, chunk, measured)
         f0_hz = shape_contour(measured, self._options)
         f0_hz[: len(self._context_f0_hz)] = self._context_f0_hz
         window = Window(audio, f0_hz, position, self._cycles_before(f0_hz, position.frame))
@@ -271,12 +277,15 @@ class StreamingConverter(Stage):
         skipped = stretch.skipped(self._first_frame)
         return (self._cycles + cycles_before(stretch.contour(f0_hz, frame), skipped)) % 1
 
-    def _measure_pitch(self, audio: np.ndarray) -> np.ndarray:
-        """Return the pitch of a window [N] at 16 kHz in Hz, [N // 160 + 1]."""
+    def _measure_pitch(self, audio: np.ndarray, chunk: Chunk, f0_hz: np.ndarray) -> None:
+        """Write the pitch of a window [N] at 16 kHz to f0_hz [N // 160 + 1], at least from its block on."""
         if isinstance(self._pitch, PitchNetwork):
-            return self._inference.measure_pitch([audio])[0]
+            f0_hz[:] = self._inference.measure_pitch([audio])[0]
+            return
         assert self._pitch is not None
-        return measure(self._pitch, audio)
+        start = (chunk.start - _PITCH_CONTEXT_SAMPLES) // _PITCH_GRID_SAMPLES * _PITCH_GRID_SAMPLES
+        skipped = max(start - (chunk.start - self._lengths.context_samples), 0)
+        f0_hz[skipped // FRAME_SAMPLES :] = measure(self._pitch, audio[skipped:])
 
     def _take(self, samples: int) -> np.ndarray:
         """Return the next samples of the output."""
