@@ -70,5 +70,12 @@ def recorded_demo(tmp_path):
 
 def test_live(tmp_path):
     make_voice(quick_config()).save(tmp_path / "anna.pth")
-    (row,) = rows_of("live", f"live.voice={tmp_path / 'anna.pth'}")
-    assert row["preset"] == "quality" and row["latency"].endswith(" ms") and float(row["compute, median"]) > 0
+    row, whole = rows_of("live", f"live.voice={tmp_path / 'anna.pth'}")
+    assert whole["preset"] == "whole files"
+    assert 0 <= float(whole["phone error"]) <= 1 <= float(whole["MOS"])
+    assert (
+        float(row["MOS"]) >= 1
+        and row["preset"] == "quality"
+        and row["latency"].endswith(" ms")
+        and float(row["compute, median"]) > 0
+    )

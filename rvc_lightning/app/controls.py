@@ -97,7 +97,7 @@ class Controls:
 
     def _group_of(self, effect: str) -> gr.Column:
         with gr.Column(visible=False) as group:
-            gr.HTML(f"<b>{_title(effect, '')}</b>: {EFFECTS[effect].description}")
+            gr.HTML(f"<b>{label_of(effect, '')}</b>: {EFFECTS[effect].description}")
             self._parameters[effect] = _grid(option_fields(EFFECTS[effect]), f"{effect}-")
         return group
 
@@ -124,14 +124,14 @@ def control(field: OptionField, prefix: str = "") -> Component:
         prefix: Prefix of the name in the element id 'option-NAME'.
     """
     words: dict[str, Any] = {
-        "label": _title(field.name, field.unit),
+        "label": label_of(field.name, field.unit),
         "info": _sentence_case(_HELP.get(field.name) or re.sub(r"\bnull\b", "empty", field.help)),
         "elem_id": f"option-{prefix}{field.name}",
     }
     if field.kinds == (bool,):
         return gr.Checkbox(field.default, **words)
     if field.name == _EFFECTS:
-        return gr.Dropdown([(_title(name, ""), name) for name in EFFECTS], value=[], multiselect=True, **words)
+        return gr.Dropdown([(label_of(name, ""), name) for name in EFFECTS], value=[], multiselect=True, **words)
     if field.choices:
         free = [("default", "")] if field.optional else []
         return gr.Dropdown([*free, *((name, name) for name in field.choices)], value=field.default or "", **words)
@@ -174,8 +174,8 @@ def _shown(field: OptionField, value: Any) -> Any:
     return str(value) if is_text else value
 
 
-def _title(name: str, unit: str) -> str:
-    """Return a label: `transpose_semitones` in semitones -> 'Transpose (semitones)'."""
+def label_of(name: str, unit: str) -> str:
+    """Return the label of an option: `transpose_semitones` in semitones -> 'Transpose (semitones)'."""
     words = name.split("_")
     if unit and words[-1].lower() in (unit.lower(), _SPELLED_UNITS.get(unit)):
         words.pop()

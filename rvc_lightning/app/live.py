@@ -25,14 +25,19 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rvc_lightning.app.catalog import VoiceCatalog
+from rvc_lightning.app.controls import label_of
 from rvc_lightning.cli.resolvers import ASSETS
-from rvc_lightning.config.options import Settings, option
+from rvc_lightning.config.options import OptionField, Settings, option, option_fields
+from rvc_lightning.conversion.effects import EFFECTS, PitchShift
 from rvc_lightning.conversion.lengths import PRESETS
+from rvc_lightning.conversion.options import ConversionOptions
+from rvc_lightning.conversion.streaming import UNSUPPORTED_OPTIONS
 from rvc_lightning.errors import ConfigurationError, RVCError, unknown_choice
 from rvc_lightning.live.build import build_engine
 from rvc_lightning.live.device_settings import DeviceSettings
 from rvc_lightning.live.devices import devices
 from rvc_lightning.live.engine import Status
+from rvc_lightning.live.options import LiveOptions
 from rvc_lightning.live.process import EngineProcess
 from rvc_lightning.live.session import Session
 
@@ -40,6 +45,10 @@ _FULL_SCALE = 32767
 _STATUS_SECONDS = 0.2
 _MAX_WAITING = 250
 """Pieces of output that wait for a slow connection; older ones are dropped."""
+_OTHER_CONTROLS = ("bypass", "mute", "effects", "speaker", "output_sample_rate", *UNSUPPORTED_OPTIONS)
+"""Options that the page shows in another way or not at all."""
+_PROMINENT = ("transpose_semitones", "formant_semitones", "index_rate", "gate_db", "input_gain_db", "output_gain_db")
+"""Options that the page shows at once; the others are folded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +91,8 @@ class LivePage:
         return {
             "voices": self._catalog.names,
             "presets": list(PRESETS),
+            "controls": [_control(field) for field in _controlled()],
+            "effects": [{"name": name, "label": label_of(name, "")} for name in _effects()],
             "inputs": [device.name for device in found if device.inputs],
             "outputs": [device.name for device in found if device.outputs],
         }
@@ -246,6 +257,31 @@ class _DeviceConversation(_Conversation):
 
     def close(self) -> None:
         self._session.close()
+
+
+def _controlled() -> list[OptionField]:
+    """Return the options that have a control."""
+    fields = [*option_fields(ConversionOptions), *option_fields(LiveOptions)]
+    return [field for field in fields if field.name not in _OTHER_CONTROLS]
+
+
+def _control(field: OptionField) -> dict[str, Any]:
+    """Return the description of a control, as the page builds it."""
+    return {
+        "name": field.name,
+        "label": label_of(field.name, field.unit),
+        "help": field.help,
+        "default": field.default,
+        "min": field.min,
+        "max": field.max,
+        "kind": "switch" if bool in field.kinds else "whole" if float not in field.kinds else "number",
+        "prominent": field.name in _PROMINENT,
+    }
+
+
+def _effects() -> list[str]:
+    """Return the names of the effects that a stream supports."""
+    return [name for name, effect in EFFECTS.items() if effect is not PitchShift]
 
 
 def _table(status: Status | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,14 +11,17 @@ from typing import NamedTuple
 import numpy as np
 from omegaconf import DictConfig
 
-from rvc_lightning.audio.decode import load_audio
+from rvc_lightning.audio.decode import load_audio, resample
 from rvc_lightning.audio.discovery import discover_audio
+from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.lengths import PRESETS
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import unknown_choice
 from rvc_lightning.evaluation.compare import Comparison, compare
+from rvc_lightning.evaluation.metrics import OPTIONAL_METRICS, MetricSuite, build_metrics
+from rvc_lightning.evaluation.phones import phone_error_rate
 from rvc_lightning.live.build import build_fabric
 from rvc_lightning.live.engine import Engine
 from rvc_lightning.live.options import Changes, LiveOptions
@@ -40,6 +43,17 @@ class LiveSettings(Settings, group="live"):
     presets: list[str] = option()
 
 
+class Listening(NamedTuple):
+    """Listening figures of one clip, as in `evaluation`; None without the package of a metric."""
+
+    opinion: float | None
+    """Estimated opinion score, 1 to 5."""
+    speaker: float | None
+    """Speaker similarity to the conversion of the whole file, -1 to 1."""
+    phone_error: float | None
+    """Phone error rate with respect to the source."""
+
+
 class LiveFigures(NamedTuple):
     """A row of the table."""
 
@@ -47,15 +61,16 @@ class LiveFigures(NamedTuple):
     block_seconds: float
     compute_seconds: list[float]
     comparisons: list[Comparison]
+    listening: list[Listening]
 
 
 def run(config: DictConfig) -> str:
     """Measure live conversion; return a table in Markdown."""
-    return as_table(measure(config))
+    return as_table(*measure(config))
 
 
-def measure(config: DictConfig) -> dict[str, LiveFigures]:
-    """Return the figures of each preset."""
+def measure(config: DictConfig) -> tuple[dict[str, LiveFigures], list[Listening]]:
+    """Return the figures of each preset, and the listening figures of whole files."""
     set_up_torch(config)
     settings = LiveSettings.from_values(config.live)
     voice, index = Path(settings.voice), find_index(Path(settings.voice))
@@ -64,49 +79,96 @@ def measure(config: DictConfig) -> dict[str, LiveFigures]:
     clips = [
         load_audio(Path(settings.audio) / path) for path in discover_audio(settings.audio).recordings[: settings.clips]
     ]
-    wholes = [converter.convert(audio, options, rate)[0] for audio, rate in clips]
-    results = {}
+    rate = converter.voice.sample_rate
+    wholes = [converter.convert(audio, options, source_rate)[0] for audio, source_rate in clips]
+    judge = _Judge(build_metrics(tuple(OPTIONAL_METRICS)), clips, wholes, rate)
+    figures = {}
     for preset in settings.presets:
         if preset not in PRESETS:
-            raise unknown_choice("preset", preset, PRESETS)
-        lengths = PRESETS[preset]
+            raise unknown_choice("live.presets", preset, PRESETS)
         make = partial(
             Engine, lambda _: converter, Changes(options, LiveOptions(), str(voice)),
-            lengths=lengths, fabric=build_fabric(config),
+            lengths=PRESETS[preset], fabric=build_fabric(config),
         )  # fmt: skip
-        results[preset] = _measure(make, clips, wholes)
-    return results
+        engines, lives = zip(*(_convert(make, *clip) for clip in clips), strict=True)
+        lives = [live[: len(whole)] for live, whole in zip(lives, wholes, strict=True)]
+        figures[preset] = LiveFigures(
+            engines[0].latency_seconds,
+            engines[0].lengths.block_seconds,
+            [seconds for engine in engines for seconds in engine.compute_seconds],
+            [compare(live, whole, rate) for live, whole in zip(lives, wholes, strict=True)],
+            judge.listen(lives),
+        )
+    return figures, judge.listen(wholes)
 
 
-def _measure(
-    make: partial[Engine], clips: Sequence[tuple[np.ndarray, int]], wholes: Sequence[np.ndarray]
-) -> LiveFigures:
-    """Convert clips as they would arrive, and compare them with the conversions of whole files."""
-    seconds: list[float] = []
-    comparisons = []
-    for (audio, rate), whole in zip(clips, wholes, strict=True):
-        engine = make(input_rate=rate)
-        engine.warm_up()
-        step = round(_STEP_SECONDS * rate)
-        pieces = [engine.process(audio[start : start + step]) for start in range(0, len(audio), step)]
-        live = np.concatenate([*pieces, engine.finish()])[round(engine.latency_seconds * engine.output_rate) :]
-        comparisons.append(compare(live[: len(whole)], whole, engine.output_rate))
-        seconds += engine.compute_seconds
-    return LiveFigures(engine.latency_seconds, engine.lengths.block_seconds, seconds, comparisons)
+def _convert(make: partial[Engine], audio: np.ndarray, rate: int) -> tuple[Engine, np.ndarray]:
+    """Convert a clip as it would arrive; return the engine, and the output without the latency."""
+    engine = make(input_rate=rate)
+    engine.warm_up()
+    step = round(_STEP_SECONDS * rate)
+    pieces = [engine.process(audio[start : start + step]) for start in range(0, len(audio), step)]
+    output = np.concatenate([*pieces, engine.finish()])
+    return engine, output[round(engine.latency_seconds * engine.output_rate) :]
 
 
-def as_table(results: dict[str, LiveFigures]) -> str:
+class _Judge:
+    """Listening figures of conversions of the same clips."""
+
+    def __init__(
+        self,
+        metrics: MetricSuite,
+        sources: Sequence[tuple[np.ndarray, int]],
+        wholes: Sequence[np.ndarray],
+        sample_rate: int,
+    ) -> None:
+        self._metrics, self._rate = metrics, sample_rate
+        words, speaker = metrics.words, metrics.speaker
+        self._phones = [
+            words.transcribe(resample(audio, rate, SAMPLE_RATE)) if words else [] for audio, rate in sources
+        ]
+        self._embeddings = [speaker.embed(self._at_16k(whole)) if speaker else None for whole in wholes]
+
+    def listen(self, conversions: Sequence[np.ndarray]) -> list[Listening]:
+        """Return the figures of each conversion [N]."""
+        return [self._score(self._at_16k(audio), number) for number, audio in enumerate(conversions)]
+
+    def _score(self, wav16k: np.ndarray, number: int) -> Listening:
+        metrics, embedding = self._metrics, self._embeddings[number]
+        return Listening(
+            metrics.quality.estimate(wav16k).overall if metrics.quality else None,
+            float(metrics.speaker.embed(wav16k) @ embedding) if metrics.speaker and embedding is not None else None,
+            phone_error_rate(metrics.words.transcribe(wav16k), self._phones[number]) if metrics.words else None,
+        )
+
+    def _at_16k(self, audio: np.ndarray) -> np.ndarray:
+        return resample(audio, self._rate, SAMPLE_RATE)
+
+
+def as_table(figures: dict[str, LiveFigures], wholes: list[Listening]) -> str:
     """Format the figures in Markdown."""
     lines = [
-        "| preset | latency | block | compute, median | compute, 99 % | mel distance | pitch correlation |",
-        "|---|---|---|---|---|---|---|",
+        "| preset | latency | block | compute, median | compute, 99 % | mel distance | pitch correlation | MOS "
+        "| speaker | phone error |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for preset, row in results.items():
+    for preset, row in figures.items():
         shares = [float(np.percentile(row.compute_seconds, share)) / row.block_seconds for share in (50, 99)]
-        mel = np.mean([one.mel_distance_db for one in row.comparisons])
-        pitch = [one.pitch_correlation for one in row.comparisons if one.pitch_correlation is not None]
-        lines.append(
-            f"| {preset} | {1000 * row.latency_seconds:.0f} ms | {1000 * row.block_seconds:.0f} ms "
-            f"| {shares[0]:.2f} | {shares[1]:.2f} | {mel:.1f} dB | {np.mean(pitch) if pitch else np.nan:.3f} |"
-        )
+        mel = np.mean([comparison.mel_distance_db for comparison in row.comparisons])
+        cells = [
+            preset, f"{1000 * row.latency_seconds:.0f} ms", f"{1000 * row.block_seconds:.0f} ms",
+            *(f"{share:.2f}" for share in shares), f"{mel:.1f} dB",
+            _mean(comparison.pitch_correlation for comparison in row.comparisons), *_listening_cells(row.listening),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    lines.append(f"| {' | '.join(['whole files', *['-'] * 6, *_listening_cells(wholes)])} |")
     return "\n".join(lines)
+
+
+def _listening_cells(clips: list[Listening]) -> list[str]:
+    return [_mean(values) for values in zip(*clips, strict=True)]
+
+
+def _mean(values: Iterable[float | None]) -> str:
+    numbers = [value for value in values if value is not None]
+    return f"{np.mean(numbers):.3f}" if numbers else "-"

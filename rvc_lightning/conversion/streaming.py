@@ -44,7 +44,7 @@ from rvc_lightning.pitch.base import PitchNetwork, measure
 
 log = logging.getLogger(__name__)
 
-_UNSUPPORTED_OPTIONS = (
+UNSUPPORTED_OPTIONS = (
     *("proposed_pitch_hz", "f0_file", "write_f0", "volume_envelope", "split_on_silence", "clean_noise"),
     *("tail_seconds", "output_format"),
 )
@@ -145,7 +145,7 @@ class StreamingConverter(Stage):
         """
         self._converter.check(options)
         shifts_pitch = any(isinstance(effect, PitchShift) for effect in options.effects)
-        options.reject(_UNSUPPORTED, *_UNSUPPORTED_OPTIONS, *(["effects"] if shifts_pitch else []))
+        options.reject(_UNSUPPORTED, *UNSUPPORTED_OPTIONS, *(["effects"] if shifts_pitch else []))
 
     def continue_from(self, other: StreamingConverter) -> int:
         """Continue the stream of `other`, of the same rates and lengths, with this voice from its next block on.

@@ -88,6 +88,9 @@ def test_the_tab_holds_the_live_page(driver, address):
     visitor.wait(frame.is_displayed)
     driver.switch_to.frame(frame)
     visitor.wait(lambda: "anna.pth" in visitor.text("#voice"))
+    assert visitor.first("#controls #transpose_semitones").get_attribute("type") == "range"
+    assert visitor.first("#others #noise_scale").get_attribute("placeholder") == "off"
+    assert visitor.first("#effects #effect_reverb").get_attribute("type") == "checkbox"
     driver.switch_to.default_content()
 
 
@@ -97,10 +100,19 @@ def test_speech_is_converted_and_changes_apply(driver, address, folder):
     visitor.wait(lambda: "anna.pth" in visitor.text("#voice"))
     driver.execute_script("document.getElementById('preset').value = 'quality'")
     visitor.click("#start")
-    visitor.see("#status", "Live.", SECONDS)
-    visitor.see("#figures", "algorithm 36", 60)
+    visitor.wait_for_text("#status", "Live.", SECONDS)
+    visitor.wait_for_text("#figures", "algorithm 36", 60)
     rate = driver.execute_script(RECORD)
+    visitor.click("#record")
     heard = hear(driver)
+    visitor.click("#record")
+    for link in visitor.find_all("#files a"):
+        link.click()
+    recordings = [folder / "downloads" / f"live_{name}.wav" for name in ("input", "output")]
+    visitor.wait(lambda: all(path.exists() for path in recordings), 60)
+    for path in recordings:
+        audio, recorded_rate = soundfile.read(path)
+        assert recorded_rate == rate and len(audio) > 5 * rate and np.abs(audio).max() > 0.01
     assert np.abs(heard).max() > 0.01
     expected, voice_rate = VoiceConverter(Voice.load(folder / "voices" / "anna.pth")).convert(SPEECH)
     other, _ = VoiceConverter(Voice.load(folder / "voices" / "anna.pth")).convert(DEMO_FOLDER / "source" / "02.flac")
@@ -117,9 +129,9 @@ def test_speech_is_converted_and_changes_apply(driver, address, folder):
     driver.execute_script("voice.value = 'ben.pth'; voice.onchange(); mute.checked = true; mute.onchange()")
     visitor.wait(lambda: driver.execute_script("return output_level.value") < -55, 60)
     driver.execute_script("const field = document.getElementById('speaker'); field.value = '99'; field.onchange()")
-    visitor.see("#status", "speaker=99", 60)
+    visitor.wait_for_text("#status", "speaker=99", 60)
     visitor.click("#start")
-    visitor.see("#status", "Stopped.")
+    visitor.wait_for_text("#status", "Stopped.")
 
 
 def test_one_visitor_at_a_time_and_none_of_other_sites(driver, address):

@@ -1,6 +1,8 @@
 """Live conversion between real devices: null sinks of a PulseAudio server that the tests start."""
 
+import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -16,6 +18,9 @@ from stubs import make_voice, quick_config
 
 from rvc_lightning import Voice, VoiceConverter
 from rvc_lightning.cli.resolvers import DEMO_FOLDER
+
+pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
+termios = pytest.importorskip("termios", reason="Windows has no pseudo-terminals")
 
 pytestmark = [pytest.mark.program, pytest.mark.slow]
 
@@ -211,3 +216,48 @@ def resident(pid):
     own = int(re.search(r"VmRSS:\s+(\d+)", status)[1])
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return own + sum(resident(child) for child in children)
+
+
+class Terminal:
+    """A pseudo-terminal in which the command runs."""
+
+    def __init__(self, server, voice):
+        self._keyboard, screen = pty.openpty()
+        self._settings = termios.tcgetattr(screen)
+        command = [sys.executable, "-m", "rvc_lightning.live", f"voice={voice}", "trainer.accelerator=cpu"]
+        self.process = subprocess.Popen(
+            [*command, "preset=quality", "input=microphone", "output=loudspeaker"],
+            env=server.environment, stdin=screen, stdout=screen, stderr=screen,
+        )  # fmt: skip
+        self._screen, self.shown = screen, ""
+
+    def press(self, keys):
+        os.write(self._keyboard, keys.encode())
+
+    def wait_for(self, text, seconds=READY_SECONDS):
+        deadline, start = time.monotonic() + seconds, len(self.shown)
+        while text not in self.shown[start:]:
+            assert self.process.poll() is None and time.monotonic() < deadline, self.shown
+            if select.select([self._keyboard], [], [], 0.2)[0]:
+                self.shown += os.read(self._keyboard, 4096).decode()
+
+    def is_restored(self):
+        return termios.tcgetattr(self._screen) == self._settings
+
+
+def test_keys_change_options_in_a_terminal(server, voice):
+    terminal = Terminal(server, voice)
+    try:
+        terminal.wait_for("q quit")
+        terminal.wait_for("algorithm")
+        terminal.press("+")
+        terminal.wait_for("transpose_semitones=1")
+        terminal.press("m")
+        terminal.wait_for("mute=True")
+        terminal.press(":index_rate=7\n")
+        terminal.wait_for("index_rate=7: choose a number from 0 to 1")
+        terminal.press("q")
+        terminal.wait_for("Ended:")
+        assert terminal.process.wait(READY_SECONDS) == 0 and terminal.is_restored()
+    finally:
+        terminal.process.kill()

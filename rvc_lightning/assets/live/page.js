@@ -1,16 +1,9 @@
 // The live page: microphone -> WebSocket -> speakers, and controls that act while it runs.
 
 const WAIT_SECONDS = 0.06;
-const CONTROLS = [
-  { name: "transpose_semitones", label: "Transpose (semitones)", min: -24, max: 24, step: 1, value: 0 },
-  { name: "index_rate", label: "Index rate", min: 0, max: 1, step: 0.05, value: 0.75 },
-  { name: "protect", label: "Protect", min: 0, max: 0.5, step: 0.05, value: 0.5 },
-  { name: "gate_db", label: "Gate (dB), lowest is off", min: -90, max: 0, step: 1, value: -90, off: -90 },
-  { name: "input_gain_db", label: "Input gain (dB)", min: -30, max: 30, step: 1, value: 0 },
-  { name: "output_gain_db", label: "Output gain (dB)", min: -30, max: 30, step: 1, value: 0 },
-];
 const $ = (id) => document.getElementById(id);
 let socket = null, context = null, stream = null;
+let controls = [], effects = [];
 
 function show(text, isError = false) {
   $("status").textContent = text;
@@ -25,30 +18,62 @@ function fill(select, names) {
   select.replaceChildren(...names.map((name) => new Option(name.label || name, name.value ?? name)));
 }
 
-function build() {
-  for (const one of CONTROLS) {
-    const label = document.createElement("label");
-    const input = Object.assign(document.createElement("input"), {
-      type: "range", id: one.name, min: one.min, max: one.max, step: one.step, value: one.value,
-    });
-    const output = document.createElement("output");
-    output.textContent = one.value;
-    input.oninput = () => {
-      output.textContent = input.value;
-      send({ [one.name]: valueOf(one) });
-    };
-    label.append(one.label, input, output);
-    $("controls").append(label);
-  }
+// A slider for a range, a number field where the range is open or empty means "off", or a checkbox.
+function inputOf(control) {
+  const { name: id, min, max, default: value } = control;
+  if (control.kind === "switch") return { type: "checkbox", id, checked: value };
+  const span = max - min;
+  const step = control.kind === "whole" ? 1 : span >= 20 ? 0.5 : span >= 2 ? 0.1 : 0.01;
+  if (min === null || max === null || value === null) return { type: "number", id, min, max, step, value, placeholder: "off" };
+  return { type: "range", id, min, max, step, value };
+}
+
+function addControl(control) {
+  const label = document.createElement("label");
+  const input = document.createElement("input");
+  for (const [key, value] of Object.entries(inputOf(control))) if (value !== null) input[key] = value;
+  const output = document.createElement("output");
+  const show = () => (output.textContent = input.type === "range" ? input.value : "");
+  input.oninput = () => {
+    show();
+    send({ [control.name]: valueOf(control) });
+  };
+  show();
+  const help = Object.assign(document.createElement("small"), { textContent: control.help.replace("null", "empty") });
+  if (control.kind === "switch") {
+    label.className = "switch";
+    label.append(input, control.label, help);
+  } else label.append(control.label, output, input, help);
+  $(control.prominent ? "controls" : "others").append(label);
+}
+
+function addEffect({ name, label: text }) {
+  const label = Object.assign(document.createElement("label"), { className: "switch" });
+  const input = Object.assign(document.createElement("input"), { type: "checkbox", id: `effect_${name}` });
+  input.onchange = () => {
+    effects = effects.filter((other) => other !== name);
+    if (input.checked) effects.push(name);
+    send({ effects });
+  };
+  label.append(input, text);
+  $("effects").append(label);
+}
+
+function build(choices) {
+  controls = choices.controls;
+  controls.forEach(addControl);
+  choices.effects.forEach(addEffect);
   for (const name of ["mute", "bypass"]) $(name).onchange = () => send({ [name]: $(name).checked });
   $("speaker").onchange = () => send({ speaker: speaker() });
   $("voice").onchange = () => send({ voice: $("voice").value });
+  $("record").onchange = () => ($("record").checked ? startRecording() : saveRecording());
   $("start").onclick = () => (socket ? stop("Stopped.") : start());
 }
 
-function valueOf(one) {
-  const value = Number($(one.name).value);
-  return value === one.off ? null : value;
+function valueOf(control) {
+  const input = $(control.name);
+  if (input.type === "checkbox") return input.checked;
+  return input.value === "" ? null : Number(input.value);
 }
 
 function speaker() {
@@ -57,8 +82,8 @@ function speaker() {
 }
 
 function options() {
-  const values = Object.fromEntries(CONTROLS.map((one) => [one.name, valueOf(one)]));
-  return { ...values, speaker: speaker(), mute: $("mute").checked, bypass: $("bypass").checked };
+  const values = Object.fromEntries(controls.map((control) => [control.name, valueOf(control)]));
+  return { ...values, effects, speaker: speaker(), mute: $("mute").checked, bypass: $("bypass").checked };
 }
 
 async function start() {
@@ -94,7 +119,11 @@ async function openAudio() {
   context = new AudioContext({ latencyHint: "interactive" });
   await context.audioWorklet.addModule("worklets.js");
   const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
-  capture.port.onmessage = ({ data }) => ready && socket.bufferedAmount < 1 << 18 && socket.send(data.buffer);
+  capture.port.onmessage = ({ data }) => {
+    if (!ready) return;
+    if (recorded) recorded.input.push(data.slice());
+    if (socket.bufferedAmount < 1 << 18) socket.send(data.buffer);
+  };
   context.createMediaStreamSource(stream).connect(capture);
   player = new AudioWorkletNode(context, "playback", { processorOptions: { waitSeconds: WAIT_SECONDS } });
   player.port.onmessage = ({ data }) => (late = data.late);
@@ -103,13 +132,51 @@ async function openAudio() {
 }
 
 function play(data) {
+  if (recorded) recorded.output.push(new Int16Array(data));
   if (player) player.port.postMessage(new Int16Array(data));
+}
+
+// Pieces of the microphone and of the converted voice, 16-bit, while "Record" is on.
+let recorded = null;
+
+function startRecording() {
+  recorded = { input: [], output: [], rate: context ? context.sampleRate : 0 };
+}
+
+function saveRecording() {
+  const { input, output, rate } = recorded ?? { input: [], output: [] };
+  recorded = null;
+  $("files").replaceChildren("Download: ");
+  for (const [name, pieces] of Object.entries({ input, output })) {
+    if (!pieces.length) continue;
+    const link = Object.assign(document.createElement("a"), { download: `live_${name}.wav`, textContent: `live_${name}.wav` });
+    link.href = URL.createObjectURL(new Blob([wavHeader(pieces, rate), ...pieces], { type: "audio/wav" }));
+    $("files").append(link, " ");
+    $("files").hidden = false;
+  }
+}
+
+function wavHeader(pieces, rate) {
+  const bytes = 2 * pieces.reduce((total, piece) => total + piece.length, 0);
+  const view = new DataView(new ArrayBuffer(44));
+  const text = (at, letters) => [...letters].forEach((letter, i) => view.setUint8(at + i, letter.charCodeAt(0)));
+  text(0, "RIFF");
+  view.setUint32(4, 36 + bytes, true);
+  text(8, "WAVEfmt ");
+  // Mono, 16-bit PCM.
+  [[16, 16, 4], [20, 1, 2], [22, 1, 2], [24, rate, 4], [28, 2 * rate, 4], [32, 2, 2], [34, 16, 2]].forEach(
+    ([at, value, size]) => (size === 4 ? view.setUint32(at, value, true) : view.setUint16(at, value, true)),
+  );
+  text(36, "data");
+  view.setUint32(40, bytes, true);
+  return view;
 }
 
 function report(message) {
   if (message.error) return stop(message.error, true);
   if (message.ready) {
     ready = true;
+    if ($("record").checked) startRecording();
     return show("Live.");
   }
   if (message.blocks === undefined) return;
@@ -131,6 +198,8 @@ function stop(text, isError = false) {
   ready = false;
   if (closing) closing.close();
   if (stream) stream.getTracks().forEach((track) => track.stop());
+  if ($("record").checked) saveRecording();
+  $("record").checked = false;
   if (context) context.close();
   context = stream = player = null;
   $("start").textContent = "Start";
@@ -138,15 +207,18 @@ function stop(text, isError = false) {
 }
 
 async function load() {
-  build();
   const choices = await (await fetch("choices")).json();
+  build(choices);
   fill($("voice"), choices.voices);
   fill($("preset"), choices.presets);
   $("preset").value = "balanced";
   fill($("input"), choices.inputs);
   fill($("output"), choices.outputs);
   if (!choices.inputs.length) $("source").querySelector("[value=machine]").remove();
-  $("source").onchange = () => ($("devices").hidden = $("source").value !== "machine");
+  $("source").onchange = () => {
+    $("devices").hidden = $("source").value !== "machine";
+    $("recording").hidden = !$("devices").hidden;
+  };
   if (!choices.voices.length) show("There are no voices.", true);
 }
 
