@@ -284,7 +284,8 @@ class StreamingConverter(Stage):
             return
         assert self._pitch is not None
         start = (chunk.start - _PITCH_CONTEXT_SAMPLES) // _PITCH_GRID_SAMPLES * _PITCH_GRID_SAMPLES
-        skipped = max(start - (chunk.start - self._lengths.context_samples), 0)
+        # The first block has no pitch of its context yet.
+        skipped = max(start - (chunk.start - self._lengths.context_samples), 0) if len(self._context_f0_hz) else 0
         f0_hz[skipped // FRAME_SAMPLES :] = measure(self._pitch, audio[skipped:])
 
     def _take(self, samples: int) -> np.ndarray:
