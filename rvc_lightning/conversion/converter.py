@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,10 +35,13 @@ from rvc_lightning.conversion.speakers import resolve_options, speaker_number
 from rvc_lightning.conversion.tasks import ConvertedBlocks, ResultSink, Task, Throughput
 from rvc_lightning.errors import ConfigurationError, RVCError, VoiceError, unknown_choice
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
+from rvc_lightning.retrieval.discovery import speaker_indexes
 from rvc_lightning.retrieval.index import RetrievalIndex
 from rvc_lightning.retrieval.pairing import FEATURES_KEY, check_origin
 from rvc_lightning.version import __version__
 from rvc_lightning.voice.voice import Voice, content_hash
+
+log = logging.getLogger(__name__)
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """Precisions that keep content, pitch and phase in float32."""
@@ -77,7 +81,8 @@ class VoiceConverter:
 
         Args:
             voice: Voice to convert to.
-            index: Index of the voice, used with `index_rate`; None converts without.
+            index: Index of the voice, used with `index_rate`; None converts without. The index of a single speaker,
+                `NAME_spkidN.index`, is replaced by that of the speaker of a conversion.
             content: Content encoder; by default the one that the voice was trained with.
             content_path: Folder with the files of that encoder; by default they come from the hub.
             pitch: Pitch extractor; by default the one that the voice was trained with, or SwiftF0.
@@ -93,9 +98,8 @@ class VoiceConverter:
         self.voice = voice
         self.index = RetrievalIndex.load(index) if isinstance(index, str | Path) else index
         if self.index is not None:
-            self.index.check_fits(voice.config.content_dim)
-            if self.index.path is not None:
-                check_origin(self.index.path, voice.content_encoder, voice.training_info.get(FEATURES_KEY))
+            self._check_index(self.index)
+        self._speaker_indexes: dict[Path, RetrievalIndex] = {}
         self.trainer = trainer or _default_trainer()
         check_precision(self.trainer.precision)
         self.content = (content or content_encoder_for(voice, content_path)).eval()
@@ -194,15 +198,38 @@ class VoiceConverter:
         self.trainer.predict(module, return_predictions=False)
 
     def index_for(self, options: ConversionOptions) -> RetrievalIndex | None:
-        """Return the index; None without an index or with `index_rate` 0."""
-        return self.index if options.index_rate else None
+        """Return the index for the speaker of resolved options; None without an index or with `index_rate` 0."""
+        if self.index is None or not options.index_rate:
+            return None
+        paths = speaker_indexes(self.index.path) if self.index.path is not None else {}
+        path = paths.get(int(options.speaker or 0))
+        if not paths or path == self.index.path:
+            return self.index
+        if path is None:
+            log.warning(
+                "Speaker %s has no index beside '%s' and is converted without", options.speaker, self.index.path
+            )
+            return None
+        if path not in self._speaker_indexes:
+            index = RetrievalIndex.load(path)
+            self._check_index(index)
+            self._speaker_indexes[path] = index
+            log.info("Index of speaker %s: %s", options.speaker, path)
+        return self._speaker_indexes[path]
+
+    def _check_index(self, index: RetrievalIndex) -> None:
+        """Raise VoiceError if an index does not fit the voice."""
+        index.check_fits(self.voice.config.content_dim)
+        if index.path is not None:
+            check_origin(index.path, self.voice.content_encoder, self.voice.training_info.get(FEATURES_KEY))
 
     def fingerprint(self, options: ConversionOptions) -> str:
         """Return a digest of everything that determines the result for a given source."""
+        options = resolve_options(options, self.voice)
         index = self.index_for(options)
         inputs = {
             "version": __version__,
-            "options": repr(resolve_options(options, self.voice)),
+            "options": repr(options),
             "lengths": asdict(self.lengths),
             "precision": self.trainer.precision,
             "voice": content_hash(self.voice.weights),

@@ -20,6 +20,8 @@ _EXPORT = re.compile(r"(?P<name>.+?)(_e\d+(_s\d+)?|_\d+e(_\d+s)?|_best(_epoch)?)
 # Copies of a download: 'NAME (1)', 'NAME(1)', 'NAME - Copy', 'NAME copy 2', 'Copy of NAME'.
 _COPY = re.compile(r"(copy of )?(?P<name>.+?)(\s*\(\d+\)|\s-\scopy|\scopy(\s\d+)?)*", re.IGNORECASE)
 _LISTS, _VERSION = r"IVF\d+_Flat(_nprobe_\d+)?", r"(_v\d+)?"
+# Indexes of one speaker each, which the WebUI writes for voices of several.
+_SPEAKER = re.compile(r"(?P<family>.+)_spkid(?P<speaker>\d{1,6})", re.IGNORECASE)
 _UNNAMED = re.compile(rf"(added|index|(added_)?{_LISTS}){_VERSION}", re.IGNORECASE)
 _DECORATION = re.compile(rf"(?<![^_])(added|index|{_LISTS}|v\d+|spkid\d+)(?![^_])", re.IGNORECASE)
 # The first index of each pair that the WebUI writes, which has no vectors.
@@ -35,11 +37,12 @@ def find_index(voice: Path) -> Path | None:
 
         NAME.index
         added_IVF…_Flat_nprobe_…_NAME_v2.index and added_NAME_v2.index
-        NAME_IVF…_Flat_nprobe_….index
+        NAME_IVF…_Flat_nprobe_….index and NAME_added_IVF…_Flat_nprobe_…_NAME_v2.index
 
-    and then the same for NAME without the suffix of an export of training, such as NAME_e100_s2000. After exact names,
-    names match that differ in case, in underscores for spaces, or in marks of copies, such as 'NAME (1)'. An index
-    without a name, such as added_IVF…_Flat_nprobe_1.index, belongs to the only voice in its folder.
+    each also with the suffix _spkidN, where the index of the first speaker is returned (`speaker_indexes`), and then
+    the same for NAME without the suffix of an export of training, such as NAME_e100_s2000. After exact names, names
+    match that differ in case, in underscores for spaces, or in marks of copies, such as 'NAME (1)'. An index without a
+    name, such as added_IVF…_Flat_nprobe_1.index, belongs to the only voice in its folder.
 
     Of several equally good matches the last by name is returned, with a warning.
     """
@@ -52,6 +55,34 @@ def find_index(voice: Path) -> Path | None:
     if unnamed and len({_loose(_base_name(path.stem)) for path in _voices_beside(voice)}) <= 1:
         return _choose(voice, unnamed)
     return None
+
+
+def speaker_indexes(index: Path) -> dict[int, Path]:
+    """Return the indexes of the same voice by row of the speaker; {} if an index is not of a single speaker.
+
+    Args:
+        index: An index. The others are beside it, with the same name except for speaker and number of lists:
+
+            added_IVF256_Flat_nprobe_1_NAME_v2_spkid0.index
+            added_IVF128_Flat_nprobe_1_NAME_v2_spkid1.index
+    """
+    family, speaker = _family(index)
+    if speaker is None:
+        return {}
+    others = ((path, *_family(path)) for path in list_indexes(index.parent))
+    return {row: path for path, name, row in others if name == family and row is not None}
+
+
+def _family(index: Path) -> tuple[str, int | None]:
+    """Return the name of an index without speaker and number of lists, and the row of the speaker if it has one."""
+    match = _SPEAKER.fullmatch(_normalized(index.stem))
+    name = match["family"] if match else _normalized(index.stem)
+    return re.sub(_LISTS, "", name), int(match["speaker"]) if match else None
+
+
+def speaker_of(index: str) -> int | None:
+    """Return the row of the speaker in the stem of an index; None if it is not of a single speaker."""
+    return _family(Path(index))[1]
 
 
 def list_indexes(folder: Path) -> list[Path]:
@@ -104,6 +135,9 @@ def explain_no_index(voice: Path) -> str:
 
 
 def _choose(voice: Path, matches: list[Path]) -> Path:
+    speakers = speaker_indexes(matches[-1])
+    if set(matches) <= set(speakers.values()):
+        return speakers[min(speakers)]
     if len(matches) > 1:
         names = ", ".join(path.name for path in matches)
         log.warning(
@@ -151,6 +185,6 @@ def _patterns(name: str, flags: int) -> list[re.Pattern[str]]:
     spellings = (
         escaped,
         rf"added_({_LISTS}_)?{escaped}{_VERSION}",
-        rf"{escaped}_({_LISTS})(_{escaped})?{_VERSION}",
+        rf"{escaped}_(added_)?({_LISTS})(_{escaped})?{_VERSION}",
     )
-    return [re.compile(spelling, flags) for spelling in spellings]
+    return [re.compile(rf"{spelling}{speaker}", flags) for spelling in spellings for speaker in ("", r"_spkid\d{1,6}")]

@@ -31,7 +31,7 @@ from rvc_lightning.io.files import atomic_path, make_folder
 from rvc_lightning.io.kinds import ARCHIVE, INDEX, PYTORCH, SAFETENSORS, describe_kind
 from rvc_lightning.io.links import LinkClient, RemoteFile, is_link, resolve_link
 from rvc_lightning.io.zips import open_zip
-from rvc_lightning.retrieval.discovery import name_similarity
+from rvc_lightning.retrieval.discovery import find_index, name_similarity, speaker_of
 from rvc_lightning.retrieval.index_file import INDEX_SUFFIX, read_header
 from rvc_lightning.voice.voice import Voice
 
@@ -63,7 +63,7 @@ class ImportedVoice:
     name: str
     voice: Path
     index: Path | None
-    """None if no index was found for it."""
+    """That of the first speaker if each has its own; None if no index was found."""
 
 
 @dataclass
@@ -289,23 +289,27 @@ def _sort(collector: _Collector) -> tuple[list[_FoundVoice], list[_FoundIndex]]:
 
 def _pair(
     voices: Sequence[_FoundVoice], indexes: Sequence[_FoundIndex], unused: dict[str, str]
-) -> dict[_FoundVoice, _FoundIndex]:
-    """Pair each index with the voice of its dimension whose name fits best; a voice in its folder takes precedence."""
+) -> dict[tuple[_FoundVoice, int | None], _FoundIndex]:
+    """Pair each index with the voice of its dimension whose name fits best; a voice in its folder takes precedence.
+
+    Returns:
+        The index by voice and row of the speaker, None for an index of all speakers.
+    """
     scores = []
     for index in indexes:
         fitting = [voice for voice in voices if voice.content_dim == index.content_dim]
         near = [voice for voice in fitting if voice.folder == index.folder] or fitting
         scores += [
-            (score, voice, index)
+            (score, (voice, speaker_of(index.stem)), index)
             for voice in near
             if (score := name_similarity(voice.stem, index.stem)) >= _SIMILAR or len(near) == 1
         ]
         if not fitting:
             unused[index.name] = f"an index of {index.content_dim} channels, which fits none of the voices"
-    pairs: dict[_FoundVoice, _FoundIndex] = {}
-    for _, voice, index in sorted(scores, key=lambda pair: -pair[0]):
-        if voice not in pairs and index not in pairs.values():
-            pairs[voice] = index
+    pairs: dict[tuple[_FoundVoice, int | None], _FoundIndex] = {}
+    for _, place, index in sorted(scores, key=lambda pair: -pair[0]):
+        if place not in pairs and index not in pairs.values():
+            pairs[place] = index
     for index in indexes:
         if index not in pairs.values():
             unused.setdefault(index.name, "an index that does not certainly belong to one of the voices")
@@ -340,7 +344,10 @@ def _natural_name(voice: _FoundVoice) -> str:
 
 
 def _place(
-    names: dict[_FoundVoice, str], pairs: dict[_FoundVoice, _FoundIndex], library: Path, staging: Path
+    names: dict[_FoundVoice, str],
+    pairs: dict[tuple[_FoundVoice, int | None], _FoundIndex],
+    library: Path,
+    staging: Path,
 ) -> list[ImportedVoice]:
     """Put the files of all voices into the library, or none."""
     placed: list[Path] = []
@@ -351,10 +358,11 @@ def _place(
             Voice.load(voice.path).save(folder / f"{name}.pth")
         else:
             _put(voice.path, folder / f"{name}.pth", staging)
-        if voice in pairs:
-            _put(pairs[voice].path, folder / f"{name}{INDEX_SUFFIX}", staging)
+    for (voice, speaker), index in pairs.items():
+        suffix = INDEX_SUFFIX if speaker is None else f"_spkid{speaker}{INDEX_SUFFIX}"
+        _put(index.path, staging / "complete" / names[voice] / f"{names[voice]}{suffix}", staging)
     try:
-        for voice, name in names.items():
+        for name in names.values():
             target = library / name
             try:
                 (staging / "complete" / name).rename(target)
@@ -362,8 +370,7 @@ def _place(
                 # Another import was faster.
                 raise _taken(name, library) from error
             placed.append(target)
-            index = target / f"{name}{INDEX_SUFFIX}" if voice in pairs else None
-            result.append(ImportedVoice(name, target / f"{name}.pth", index))
+            result.append(ImportedVoice(name, target / f"{name}.pth", find_index(target / f"{name}.pth")))
     except BaseException:
         for target in placed:
             shutil.rmtree(target, ignore_errors=True)

@@ -18,7 +18,7 @@ from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.io.disk import explain_write_errors
 from rvc_lightning.io.files import atomic_path, make_folder
 from rvc_lightning.io.pickles import read_pickle
-from rvc_lightning.retrieval.discovery import find_index
+from rvc_lightning.retrieval.discovery import find_index, speaker_indexes
 from rvc_lightning.retrieval.pairing import origin_path
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.info import VoiceInfo, read_voice_info
@@ -184,7 +184,8 @@ def _files_of(voice: Path, library: Path) -> list[Path]:
     index = find_index(voice)
     if index is None or any(find_index(other) == index for other in folder.glob(f"*{_SUFFIX}") if other != voice):
         return [voice]
-    return [path for path in (voice, index, origin_path(index)) if path.is_file()]
+    indexes = list(speaker_indexes(index).values()) or [index]
+    return [path for path in (voice, *indexes, *map(origin_path, indexes)) if path.is_file()]
 
 
 def _relative(path: Path, library: Path) -> Path:

@@ -13,6 +13,7 @@ from rvc_lightning import ConversionOptions, VoiceConverter
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.conversion.lengths import ChunkLengths
 from rvc_lightning.conversion.options import option_fields
+from rvc_lightning.conversion.streaming import StreamingConverter
 from rvc_lightning.errors import AudioError, ConfigurationError, VoiceError
 from rvc_lightning.pitch.base import PitchExtractor
 from rvc_lightning.pitch.curve import write_curve
@@ -348,3 +349,47 @@ def test_pitch_options_are_rejected_for_a_voice_without_pitch(options):
     converter.check(ConversionOptions(transpose_semitones=3))
     with pytest.raises(ConfigurationError, match=f"{next(iter(options))}=.*: the voice has no pitch to change"):
         converter.convert(np.ones(1600, np.float32) / 2, ConversionOptions(**options), 16000)
+
+
+@pytest.fixture
+def speaker_converter(voice, tmp_path):
+    """A converter with an index for the first of two speakers and a third row, but not for the second."""
+    features = np.random.default_rng(0).standard_normal((2, 50, 768)).astype(np.float32)
+    for row, rows in ((0, features[0]), (2, features[1])):
+        save_index(build_index(rows, 0), tmp_path / f"added_IVF{row + 1}_Flat_nprobe_1_a_v2_spkid{row}.index")
+    index = tmp_path / "added_IVF1_Flat_nprobe_1_a_v2_spkid0.index"
+    voice = make_voice(quick_config(speaker_count=3))
+    return VoiceConverter(voice, index, content=StubContent(), pitch=StubPitch(), trainer=cpu_trainer())
+
+
+def test_index_of_the_speaker_is_used(speaker_converter, tmp_path, caplog):
+    caplog.set_level("INFO")
+    audio = golden_rule.stub_audio("speakers", 0.3)
+    options = ConversionOptions(speaker=2, index_rate=1.0)
+    converted, _ = speaker_converter.convert(audio, options, 16000)
+    alone = VoiceConverter(
+        speaker_converter.voice,
+        RetrievalIndex.load(tmp_path / "added_IVF3_Flat_nprobe_1_a_v2_spkid2.index"),
+        content=StubContent(),
+        pitch=StubPitch(),
+        trainer=cpu_trainer(),
+    )
+    np.testing.assert_array_equal(converted, alone.convert(audio, options, 16000)[0])
+    assert "Index of speaker 2: " in caplog.text
+    prints = {speaker_converter.fingerprint(ConversionOptions(speaker=row, index_rate=1.0)) for row in (0, 2)}
+    assert len(prints) == 2
+
+
+def test_speaker_without_an_index_is_converted_without(speaker_converter, caplog):
+    audio = golden_rule.stub_audio("speakers", 0.3)
+    converted, _ = speaker_converter.convert(audio, ConversionOptions(speaker=1, index_rate=1.0), 16000)
+    plain, _ = speaker_converter.convert(audio, ConversionOptions(speaker=1, index_rate=0.0), 16000)
+    np.testing.assert_array_equal(converted, plain)
+    assert "Speaker 1 has no index beside" in caplog.text
+
+
+def test_stream_follows_the_speaker(speaker_converter):
+    stream = StreamingConverter(speaker_converter, ConversionOptions(index_rate=1.0), sample_rate=16000)
+    assert stream._index is speaker_converter.index
+    stream.change(ConversionOptions(index_rate=1.0, speaker=2))
+    assert stream._index.path.stem.endswith("_spkid2")

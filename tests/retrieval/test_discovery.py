@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from rvc_lightning.retrieval.discovery import explain_no_index, find_index
+from rvc_lightning.retrieval.discovery import explain_no_index, find_index, speaker_indexes
 
 ADDED = "added_IVF256_Flat_nprobe_1"
 
@@ -128,3 +128,21 @@ def test_nearest_name_is_preferred(tmp_path, caplog):
     assert find_index(tmp_path / "anna_e10_s20.pth").name == "anna.index"
     touch(tmp_path, "anna_e10_s20.index")
     assert find_index(tmp_path / "anna_e10_s20.pth").name == "anna_e10_s20.index"
+
+
+SPEAKERS = [
+    "added_IVF{}_Flat_nprobe_1_anna_v2_spkid{}.index",
+    "anna_added_IVF{}_Flat_nprobe_1_anna_v2_spkid{}.index",
+    "anna_spkid{1}.index",
+]
+
+
+@pytest.mark.parametrize("name", SPEAKERS)
+def test_indexes_of_speakers(tmp_path, name, caplog):
+    names = {0: name.format(256, 0), 2: name.format(99, 2), 10: name.format(7, 10)}
+    touch(tmp_path, *names.values(), "anna_e100_s2000.pth", "ben.pth", "ben_spkid0.index", "ben.index")
+    found = find_index(tmp_path / "anna_e100_s2000.pth")
+    assert found == tmp_path / names[0] and caplog.text == ""
+    assert speaker_indexes(found) == {row: tmp_path / file for row, file in names.items()}
+    assert speaker_indexes(tmp_path / "ben.index") == {}
+    assert find_index(tmp_path / "ben.pth") == tmp_path / "ben.index"

@@ -24,6 +24,7 @@ from rvc_lightning.retrieval.index import build_index, save_index
 from rvc_lightning.voice import importing
 from rvc_lightning.voice.__main__ import main
 from rvc_lightning.voice.importing import file_name, import_voices
+from rvc_lightning.voice.library import delete_voice
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +139,17 @@ def test_indexes_are_paired_within_folders(voice_file, library, tmp_path):
         ("anna", len(index_bytes(rows=40))),
         ("ben", len(index_bytes(rows=41))),
     ]
+
+
+def test_indexes_of_speakers_are_imported_and_deleted(voice_file, library, tmp_path):
+    members = {"anna.pth": voice_file}
+    members |= {f"added_IVF{40 - row}_Flat_nprobe_1_anna_v2_spkid{row}.index": index_bytes() for row in (0, 1)}
+    (voice,) = import_voices([write_zip(tmp_path / "a.zip", members)], library, "ben").voices
+    assert listing(library) == ["ben/ben.pth", "ben/ben_spkid0.index", "ben/ben_spkid1.index"]
+    assert voice.index == library / "ben" / "ben_spkid0.index"
+    shutil.copy(voice_file, library / "ben" / "other.pth")
+    delete_voice(voice.voice, library)
+    assert listing(library / "ben") == ["other.pth"]
 
 
 def test_names_never_leave_the_library(voice_file, library, tmp_path):
