@@ -119,7 +119,7 @@ class _Recordings(BaseModel):
         None, description="Folder or file below the folder of the recordings"
     )
     name: Name | None = Field(None, description="Name of the dataset and the voice; by default that of the folder")
-    speakers: Literal["numbered", "folders", "one"] | None = None
+    speakers: Literal["numbered", "folders", "name_id_repeat", "one"] | None = None
     sample_rate: Literal["24k", "24k_light", "32k", "40k", "48k"] | None = None
     content: Literal["contentvec", "phonetic", "spectral", "spin", "spin-v2"] | None = None
     pitch: Literal["swift_f0", "rmvpe", "fcpe", "crepe", "crepe_tiny", "pyin"] | None = None

@@ -124,7 +124,8 @@ class RVCDataModule(LightningDataModule):
             logger.warning("%d of %d slices are shorter than a training segment and are not used", short, len(rows))
         if not usable:
             raise DatasetError(f"'{self.folder}' has no slice longer than {config.segment_frames * 10} ms to train on")
-        self.training_rows, self.held_out_rows = split_held_out(usable, config.held_out, config.held_out_seconds)
+        training_rows, self.held_out_rows = split_held_out(usable, config.held_out, config.held_out_seconds)
+        self.training_rows = [row for row in training_rows for _ in range(row.repeats)]
         if not self.held_out_rows:
             logger.warning("no recording is held out for validation: this requires two recordings and data.held_out>0")
 

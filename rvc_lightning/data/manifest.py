@@ -43,6 +43,7 @@ class ManifestRow:
         samples: Length of the audio in samples.
         frames: Length of the audio in whole frames of 10 ms.
         seconds: Length of the audio in seconds.
+        repeats: Times that the slice is used in an epoch of training.
 
     Raises:
         ValueError: A value has the wrong type, or is out of range.
@@ -58,6 +59,7 @@ class ManifestRow:
     samples: int
     frames: int
     seconds: float
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         wrong = [name for name, kinds in _KINDS.items() if not _is_valid(getattr(self, name), kinds)]

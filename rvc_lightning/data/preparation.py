@@ -163,7 +163,8 @@ class _FirstRank:
     def write(self, content_dim: int, precision: str) -> PreparationReport:
         """Write manifest and report. Raises DatasetError if nothing can be used."""
         output = self.layout.output
-        speakers = speaker_numbers(recording.speaker for recording, _ in self.sliced)
+        ids = {item.speaker: item.speaker_id for item, _ in self.sliced if item.speaker_id is not None}
+        speakers = speaker_numbers((recording.speaker for recording, _ in self.sliced), ids)
         rows, used = self._collect_rows(speakers)
         report = self._report(rows, used, list(speakers))
         write_json(output / REPORT_NAME, report.to_dict())
@@ -216,6 +217,7 @@ class _FirstRank:
                 samples=entry.samples,
                 frames=entry.samples // hop_samples(self.layout.sample_rate),
                 seconds=entry.samples / self.layout.sample_rate,
+                repeats=recording.repeats,
             )
             rows.append(row)
         return rows

@@ -50,6 +50,10 @@ class Recording:
     size_bytes: int = 0
     digest: str = ""
     """Digest of its content; empty if the content was not read."""
+    speaker_id: int | None = None
+    """Number of the speaker in the name of its folder."""
+    repeats: int = 1
+    """Times that each slice is used in an epoch."""
 
     @property
     def path(self) -> Path:
@@ -78,7 +82,7 @@ def list_recordings(audio: Path, output: Path, selection: SelectionConfig) -> Re
     """List the selected recordings without reading them; `output` is not searched.
 
     Raises:
-        DatasetError: `audio` does not exist.
+        DatasetError: `audio` does not exist, or numbers of speakers contradict each other.
         ConfigurationError: Both folders are the same.
     """
     if not audio.exists():
@@ -88,7 +92,12 @@ def list_recordings(audio: Path, output: Path, selection: SelectionConfig) -> Re
     found = discover_audio(audio, exclude=(output,))
     selected = selection.apply(found)
     root = audio if audio.is_dir() else audio.parent
-    recordings = [Recording(root, path.as_posix(), selection.speaker(path)) for path in selected.recordings]
+    recordings = []
+    for path in selected.recordings:
+        recording = Recording(root, path.as_posix(), selection.speaker(path))
+        if folder := selection.speaker_folder(path):
+            recording = replace(recording, speaker_id=folder.id, repeats=folder.repeats)
+        recordings.append(recording)
     return RecordingList(recordings, selected.skipped, selection.notes(found))
 
 

@@ -1,6 +1,8 @@
 """The data module: held-out recordings, short slices, silence, and settings."""
 
 import json
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,6 +64,18 @@ def dataset(folder, rows):
         np.save(folder / r.content, np.ones((r.frames // 2 - 1, 6), dtype=np.float16))
     write_manifest(folder, DatasetHeader(24000, {}, {"dim": 6}), rows)
     return folder
+
+
+def test_slices_are_repeated_in_training_only(tmp_path):
+    rows = [replace(row(name), repeats=repeats) for name, repeats in (("a", 3), ("b", 1), ("c", 2))]
+    module = make_data(dataset(tmp_path, rows), segment_frames=36, num_workers=0, held_out=0.1, batch_size=8)
+    module.setup()
+    (held_out,) = module.held_out_rows
+    assert Counter(r.recording for r in module.training_rows) == {
+        r.recording: r.repeats for r in rows if r != held_out
+    }  # fmt: skip
+    (batches,) = module.train_dataloader()
+    assert len(batches[0].ids) == len(module.training_rows)
 
 
 def test_only_short_slices_are_left_out(tmp_path, caplog):

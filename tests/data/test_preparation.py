@@ -312,6 +312,16 @@ def test_speakers_as_named_folders(tmp_path):
 
 
 @pytest.mark.slow
+def test_folders_of_the_webui_have_numbers_and_repeats(tmp_path):
+    for folder, seed in (("Ben_0_2", 1), ("Anna_7_1", 2)):
+        write(tmp_path / "in" / folder / "a.wav", speech(seed=seed))
+    report = run(tmp_path / "in", tmp_path / "out", selection=SelectionConfig(speakers="name_id_repeat"))
+    assert read_header(tmp_path / "out").speakers == ["Ben", "Anna"]
+    assert {(row.speaker, row.repeats) for row in read_manifest(tmp_path / "out")} == {(0, 2), (1, 1)}
+    assert "speaker Ben: slices are used 2 times in an epoch" in report.notes
+
+
+@pytest.mark.slow
 def test_patterns_exclude_and_are_reported(tmp_path):
     for seed, name in enumerate(["a.wav", "b.wav", "drafts/c.wav", "more/d.wav"]):
         write(tmp_path / "in" / name, speech(0.6, seed=seed))
