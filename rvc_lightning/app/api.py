@@ -16,6 +16,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Form, Request, UploadFile
 from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
@@ -37,6 +38,7 @@ from rvc_lightning.data.manifest import HEADER_NAME, read_header
 from rvc_lightning.errors import BusyError, DatasetError, InUseError, UnknownJobError, UnknownVoiceError
 from rvc_lightning.jobs.job import Job, State
 from rvc_lightning.jobs.store import JobStore
+from rvc_lightning.version import __version__
 
 _INPUT, _OUTPUT = "input", "output"
 """Folders with the files of a conversion, in the folder of its job."""
@@ -67,10 +69,11 @@ class Api:
         # Requests wait here, and not in threads, of which there are few.
         self._turn = asyncio.Lock()
 
-    def add_to(self, app: FastAPI, *, has_token: bool) -> None:
-        """Add the routes and their errors to an application."""
+    def application(self, *, has_token: bool) -> FastAPI:
+        """Return the routes with their documentation, which loads nothing from other hosts, to be mounted at `API`."""
+        app = FastAPIOffline(docs_url="/docs", redoc_url=None, title="rvc_lightning", version=__version__)
         bearer = [Depends(HTTPBearer(auto_error=False))] if has_token else []
-        router = APIRouter(prefix=API, dependencies=bearer, responses=problems(400, 401, 403, 422))
+        router = APIRouter(dependencies=bearer, responses=problems(400, 401, 403, 422))
         for path, function in (("/voices", self.voices), ("/datasets", self.datasets), ("/jobs", self.jobs)):
             router.get(path)(function)
         router.get("/voices/{name:path}", responses=problems(404))(self.voice)
@@ -88,6 +91,7 @@ class Api:
         router.get(f"{one}/result", response_class=Response, responses={**_AUDIO, **problems(404, 409)})(self.result)
         app.include_router(router)
         add_problems(app)
+        return app
 
     def voices(self) -> list[Voice]:
         """List the voices."""

@@ -20,7 +20,7 @@ import gradio as gr
 import h11
 import uvicorn
 from fastapi import FastAPI
-from fastapi_offline import FastAPIOffline
+from starlette.responses import RedirectResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rvc_lightning.app.access import Access, AccessMiddleware
@@ -30,13 +30,12 @@ from rvc_lightning.app.live import LivePage
 from rvc_lightning.app.look import STYLE, THEME
 from rvc_lightning.app.middleware import UploadOnlyMiddleware
 from rvc_lightning.app.page import Page
-from rvc_lightning.app.problems import API
-from rvc_lightning.app.service import ConversionService
+from rvc_lightning.app.problems import API, add_problems
+from rvc_lightning.app.service import ConversionService, Limits
 from rvc_lightning.app.storage import VisitorFiles, visitor_files
 from rvc_lightning.app.texts import Texts
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.jobs.store import JobStore
-from rvc_lightning.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -178,21 +177,9 @@ def application(site: Site, files: VisitorFiles, access: Access) -> FastAPI:
         files: Storage of uploads and results.
         access: Requests that are answered.
     """
-    app = FastAPIOffline(
-        docs_url="/docs",
-        redoc_url=None,
-        title="rvc_lightning",
-        version=__version__,
-        openapi_url=f"{API}/openapi.json",
-        static_url="/docs-files",
-    )
-    Api(site.service, site.jobs, site.folders).add_to(app, has_token=access.token is not None)
-    LivePage(site.service.catalog, site.settings, access.is_local).add_to(app)
     page = Page(site.service, Texts())
-    max_file_bytes = round(site.service.limits.max_megabytes * _MEGABYTE)
-    uploads = Path(page.blocks.GRADIO_CACHE)
-    app.add_middleware(UploadOnlyMiddleware, uploads=uploads, files=files, max_file_bytes=max_file_bytes)
-    app.add_middleware(AccessMiddleware, access=access)
+    app = routes(site, access)
+    protect(app, site.service.limits, files, Path(page.blocks.GRADIO_CACHE), access)
     return gr.mount_gradio_app(
         app,
         page.blocks,
@@ -200,7 +187,7 @@ def application(site: Site, files: VisitorFiles, access: Access) -> FastAPI:
         footer_links=[],
         run_history=False,
         show_error=False,
-        max_file_size=max_file_bytes,
+        max_file_size=_max_file_bytes(site.service.limits),
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
@@ -208,6 +195,34 @@ def application(site: Site, files: VisitorFiles, access: Access) -> FastAPI:
         theme=THEME,
         css=STYLE,
     )
+
+
+def routes(site: Site, access: Access) -> FastAPI:
+    """Return the HTTP API, its documentation and the live page, without checks of requests."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.mount(API, Api(site.service, site.jobs, site.folders).application(has_token=access.token is not None))
+    app.add_api_route("/docs", lambda: RedirectResponse(f"{API}/docs"))
+    LivePage(site.service.catalog, site.settings, access.is_local).add_to(app)
+    add_problems(app)
+    return app
+
+
+def protect(app: FastAPI, limits: Limits, files: VisitorFiles, uploads: Path, access: Access) -> None:
+    """Check every request of an application.
+
+    Args:
+        app: Application to protect.
+        limits: Limits of uploads.
+        files: Storage of uploads and results.
+        uploads: Folder of the uploads of the page, part of `files`.
+        access: Requests that are answered.
+    """
+    app.add_middleware(UploadOnlyMiddleware, uploads=uploads, files=files, max_file_bytes=_max_file_bytes(limits))
+    app.add_middleware(AccessMiddleware, access=access)
+
+
+def _max_file_bytes(limits: Limits) -> int:
+    return round(limits.max_megabytes * _MEGABYTE)
 
 
 @contextlib.contextmanager

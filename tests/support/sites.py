@@ -2,7 +2,7 @@
 
 from rvc_lightning.app.access import Access
 from rvc_lightning.app.folders import Folders
-from rvc_lightning.app.server import Site, application
+from rvc_lightning.app.server import Site, application, protect, routes
 from rvc_lightning.app.service import Limits
 from rvc_lightning.jobs.store import JobStore
 
@@ -17,6 +17,13 @@ def make_site(service, folder):
     names = ("recordings", "datasets", "runs", "jobs")
     folders = Folders(voices=str(service.catalog.folder), **{name: str(folder / name) for name in names})
     return Site(service, JobStore(folders.jobs), folders, settings={})
+
+
+def make_api(service, files, folder, access=LOCAL):
+    """Return the application of such a server without the page, which takes seconds to build."""
+    app = routes(make_site(service, folder), access)
+    protect(app, service.limits, files, files.folder, access)
+    return app
 
 
 def make_application(service, files, folder, access=LOCAL):
