@@ -12,7 +12,6 @@ from itertools import chain, count
 from typing import Any
 
 import numpy as np
-from sklearn.cluster import MiniBatchKMeans
 
 from rvc_lightning.errors import VoiceError
 
@@ -67,6 +66,9 @@ class FeatureRows:
 
     def centres(self, n_centres: int, seed: int) -> np.ndarray:
         """Return cluster centres of all rows, [n_centres, C], from one batch of rows at a time (Sculley 2010)."""
+        # Imported here: a second that conversions do not need.
+        from sklearn.cluster import MiniBatchKMeans
+
         rng = np.random.default_rng(seed)
         clusters = MiniBatchKMeans(
             n_clusters=n_centres,
