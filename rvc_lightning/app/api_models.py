@@ -122,7 +122,7 @@ class _Recordings(BaseModel):
     speakers: Literal["numbered", "folders", "name_id_repeat", "one"] | None = None
     sample_rate: Literal["24k", "24k_light", "32k", "40k", "48k"] | None = None
     content: Literal["contentvec", "phonetic", "spectral", "spin", "spin-v2"] | None = None
-    pitch: Literal["swift_f0", "rmvpe", "fcpe", "crepe", "crepe_tiny", "pyin"] | None = None
+    pitch: Literal["swift_f0", "rmvpe", "fcpe", "crepe", "crepe_tiny", "pyin", "pm", "harvest", "dio"] | None = None
     slicing: Literal["automatic", "simple", "skip"] | None = None
     noise_reduction: float | None = Field(None, alias="slicing.noise_reduction", ge=0, le=1)
 

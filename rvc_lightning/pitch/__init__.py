@@ -14,15 +14,21 @@ from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
 from rvc_lightning.pitch.crepe import Crepe, CrepeTiny
 from rvc_lightning.pitch.fcpe import Fcpe
 from rvc_lightning.pitch.none import NoPitch
+from rvc_lightning.pitch.praat import PraatExtractor
 from rvc_lightning.pitch.pyin import PyinExtractor
 from rvc_lightning.pitch.rmvpe import Rmvpe
 from rvc_lightning.pitch.swift_f0 import SwiftF0Extractor
+from rvc_lightning.pitch.world import DioExtractor, HarvestExtractor
 
 DEFAULT_PITCH = SwiftF0Extractor.name
 """Extractor for voices that do not name one; every accurate extractor works with every voice."""
 
 PITCH_EXTRACTORS: dict[str, type[PitchExtractor] | type[PitchNetwork]] = {
-    extractor.name: extractor for extractor in (SwiftF0Extractor, Rmvpe, Fcpe, Crepe, CrepeTiny, PyinExtractor, NoPitch)
+    extractor.name: extractor
+    for extractor in (
+        *(SwiftF0Extractor, Rmvpe, Fcpe, Crepe, CrepeTiny),
+        *(PyinExtractor, PraatExtractor, HarvestExtractor, DioExtractor, NoPitch),
+    )
 }
 
 

