@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from rvc_lightning.audio.frames import FRAMES_PER_SECOND
-from rvc_lightning.pitch.scale import HIGHEST_HZ, LOWEST_HZ
+from rvc_lightning.pitch.scale import LOWEST_HZ
 
-_SEMITONES = round(np.ceil(12 * np.log2(HIGHEST_HZ / LOWEST_HZ)))
+_HIGHEST_HZ = 2000.0
+_SEMITONES = round(np.ceil(12 * np.log2(_HIGHEST_HZ / LOWEST_HZ)))
 _EDGES_HZ = LOWEST_HZ * 2 ** (np.arange(_SEMITONES + 1) / 12)
 
 

@@ -29,7 +29,7 @@ def phase_cycles(f0_hz: Tensor, sample_rate: int) -> Tensor:
     """Return the phase of the fundamental in cycles modulo 1: pitch per sample [B, N] -> float32 [B, N].
 
     An integer sum is exact for any length and deterministic on every device, unlike float sums on a GPU. It overflows
-    only after half a day of 1100 Hz.
+    only after more than an hour of 2000 Hz.
     """
     total = torch.cumsum((f0_hz.float() * _STEPS_PER_HZ).long(), dim=1)
     cycle = sample_rate * _STEPS_PER_HZ

@@ -57,7 +57,7 @@ class Crepe(PitchNetwork):
     log_transition: Tensor
 
     def __init__(
-        self, path: str | None = None, fmin_hz: float = 50.0, fmax_hz: float = 1100.0, threshold: float = 0.1
+        self, path: str | None = None, fmin_hz: float = 50.0, fmax_hz: float = 2000.0, threshold: float = 0.1
     ) -> None:
         """Load the network.
 

@@ -22,6 +22,7 @@ from rvc_lightning.io.hub import fetch, known_files
 from rvc_lightning.pitch.base import PitchNetwork
 from rvc_lightning.pitch.decoding import peak_pitch
 from rvc_lightning.pitch.mel import MEL_BANDS, N_FFT, FrameMel
+from rvc_lightning.pitch.octave import find_high_pitch
 from rvc_lightning.pitch.weights import load_network, packaged_file
 
 _PACKAGED = ("torchfcpe", "assets/fcpe_c_v001.pt")
@@ -50,7 +51,8 @@ _UNUSED = re.compile(r"net\.encoder_layers\.\d+\.norm\.(weight|bias)|gaussian_bl
 class Fcpe(PitchNetwork):
     """FCPE with the weights of its authors.
 
-    One normalization averages over all frames of an item, or of a part of recordings over a minute.
+    One normalization averages over all frames of an item, or of a part of recordings over a minute. The network finds
+    no pitch above 1100 Hz, which a second pass adds.
     """
 
     name: ClassVar[str] = "fcpe"
@@ -74,6 +76,9 @@ class Fcpe(PitchNetwork):
 
     def track(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
         """Estimate the pitch, as `PitchNetwork.track`."""
+        return find_high_pitch(self._track_once, wav16k, lengths, self._track_once(wav16k, lengths))
+
+    def _track_once(self, wav16k: Tensor, lengths: Tensor) -> Tensor:
         return self.decode(self.network(self.mel(wav16k, lengths), frame_count(lengths)))
 
     def decode(self, salience: Tensor) -> Tensor:

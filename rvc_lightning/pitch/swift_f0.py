@@ -29,7 +29,7 @@ class SwiftF0Extractor(PitchExtractor):
 
     name: ClassVar[str] = "swift_f0"
 
-    def __init__(self, fmin_hz: float = 50.0, fmax_hz: float = 1100.0, threshold: float = 0.5) -> None:
+    def __init__(self, fmin_hz: float = 50.0, fmax_hz: float = 2000.0, threshold: float = 0.5) -> None:
         """Set search range and threshold.
 
         Args:

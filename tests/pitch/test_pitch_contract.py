@@ -5,10 +5,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from scipy.signal import lfilter
 
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.pitch import PITCH_EXTRACTORS, build_pitch_extractor
 from rvc_lightning.pitch.base import PitchExtractor, measure
+from rvc_lightning.pitch.octave import find_high_pitch
 from rvc_lightning.pitch.weights import packaged_file
 
 ON_HOST = sorted(name for name, kind in PITCH_EXTRACTORS.items() if issubclass(kind, PitchExtractor))
@@ -64,6 +67,55 @@ def test_pitch_of_glides_is_aligned_in_time(extractor):
         cents = 1200 * np.log2(f0_hz[inside] / expected[inside])
         assert (f0_hz[inside] > 0).all()
         assert np.abs(np.median(cents)) < 6 and np.abs(cents).max() < 60
+
+
+def sawtooth(f0_hz):
+    """Return a sawtooth with the fundamental f0_hz [T], through formants of a singing voice."""
+    phase = 2 * np.pi * np.cumsum(f0_hz) / 16000
+    tone = sum(np.where(k * f0_hz < 7600, np.sin(k * phase) / k, 0) for k in range(1, 77))
+    for hz, width_hz in ((800, 100), (1400, 120), (2800, 150)):
+        radius = np.exp(-np.pi * width_hz / 16000)
+        tone = lfilter([1 - radius], [1, -2 * radius * np.cos(2 * np.pi * hz / 16000), radius**2], tone)
+    return (0.2 * tone / np.abs(tone).max()).astype(np.float32)
+
+
+def share_found(f0_hz, expected_hz):
+    """Return the share of frames within 50 cents, for the expected pitch of each sample."""
+    expected_hz = np.append(expected_hz, expected_hz[-1])[::160][: len(f0_hz)]
+    return np.mean(np.abs(12 * np.log2(np.maximum(f0_hz, 1) / expected_hz)) < 0.5)
+
+
+@pytest.mark.parametrize("extractor", WITH_PITCH, indirect=True)
+@pytest.mark.parametrize("falls", [False, True])
+def test_pitch_of_high_glides_is_found(extractor, falls):
+    f0_hz = np.geomspace(100, 2000, 4 * 16000)[:: -1 if falls else 1]
+    assert share_found(measure(extractor, sawtooth(f0_hz)), f0_hz) > 0.95
+
+
+@pytest.mark.parametrize("extractor", WITH_PITCH, indirect=True)
+@pytest.mark.parametrize("note_hz", [440.0, 1047.0, 1319.0, 1568.0, 1865.0])
+def test_high_notes_are_found(extractor, note_hz):
+    time, noise = np.arange(16000) / 16000, np.random.default_rng(0).normal(0, 0.002, 16000)
+    f0_hz = note_hz * 2 ** (0.4 / 12 * np.sin(2 * np.pi * 5.5 * time))
+    wav = sawtooth(f0_hz) * np.minimum(np.minimum(time / 0.05, (1 - time) / 0.08), 1) + noise
+    f0 = measure(extractor, wav.astype(np.float32))
+    assert share_found(f0[5:-10], f0_hz[800:]) > 0.95
+
+
+def test_second_pass_finds_what_a_network_loses():
+    limited = build_pitch_extractor("swift_f0", fmax_hz=1100.0)
+
+    def track(wav16k, lengths):
+        return torch.stack([torch.from_numpy(limited(wave.numpy())) for wave in wav16k])
+
+    f0_hz = np.geomspace(500, 2000, 32000)
+    silence = np.zeros_like(f0_hz, np.float32)
+    fricative = lfilter([1, -0.9], [1], np.random.default_rng(0).normal(0, 0.05, 32000)).astype(np.float32)
+    wave = torch.from_numpy(np.stack([sawtooth(f0_hz), silence, fricative]))
+    first = track(wave, None)
+    found = find_high_pitch(track, wave, torch.full((3,), 32000), first)
+    assert share_found(first[0].numpy(), f0_hz) < 0.7 and share_found(found[0].numpy(), f0_hz) > 0.9
+    assert torch.equal(found[1:], first[1:])
 
 
 @pytest.mark.parametrize("extractor", WITH_PITCH, indirect=True)
