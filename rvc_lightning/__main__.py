@@ -15,6 +15,8 @@ COMMANDS = (
     "prepare",
     "export",
     "convert",
+    "cover",
+    "speak",
     "stream",
     "live",
     "app",

@@ -36,24 +36,10 @@ def main(config: DictConfig) -> None:
     settings = ConvertSettings.from_config(config)
     options = options_with_preset(config, Path(settings.voice), settings.preset)
     # Imported here to keep --help and error messages quick.
-    from rvc_lightning.conversion.converter import VoiceConverter
     from rvc_lightning.conversion.folder import convert_files
-    from rvc_lightning.conversion.lengths import ChunkLengths
-    from rvc_lightning.conversion.tasks import Throughput
-    from rvc_lightning.pitch import chosen_pitch
-    from rvc_lightning.training.trainer import build_converting_trainer, set_up_torch
-    from rvc_lightning.voice.voice import Voice
+    from rvc_lightning.training.converting import build_converter
 
-    set_up_torch(config)
-    converter = VoiceConverter(
-        Voice.load(settings.voice),
-        settings.index_path() if options.index_rate else None,
-        content_path=settings.content_path,
-        pitch=chosen_pitch(config.get("pitch")),
-        trainer=build_converting_trainer(config),
-        lengths=ChunkLengths.from_values(config.chunks),
-        throughput=Throughput.from_config(config),
-    )
+    converter = build_converter(config, settings, options)
     convert_files(converter, settings.input, settings.output, options, redo=settings.redo)
 
 

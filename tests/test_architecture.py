@@ -63,8 +63,8 @@ def test_importing_models_imports_no_other_room():
 
 
 ROOMS = (
-    "io", "config", "cli", "audio", "models", "pitch", "content", "data", "retrieval", "voice", "conversion",
-    "evaluation", "training", "live", "importers", "benchmarks", "pretraining", "jobs", "app",
+    "io", "config", "cli", "audio", "models", "pitch", "content", "separation", "tts", "data", "retrieval", "voice",
+    "conversion", "covers", "evaluation", "training", "live", "importers", "benchmarks", "pretraining", "jobs", "app",
 )  # fmt: skip
 """Folders of the package, lowest first. Each imports only those below it, and the top level imports all of them."""
 GROUND = ("errors", "version")

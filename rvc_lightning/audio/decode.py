@@ -1,4 +1,4 @@
-"""Decode recordings: any file to mono float32 at any rate.
+"""Decode recordings: any file to mono float32, or to its channels, at any rate.
 
 soundfile reads uncompressed formats and ogg (`soundfile_reader`), PyAV decodes mp3, flac and joined ogg in this
 process (`media`), and all other media (m4a, mp4, aac, webm, …) in a child process (`media_process`).
@@ -46,6 +46,7 @@ _TRUNCATED_BELOW = 0.98
 # Power of the mean of channels to that of unrelated channels, below which they cancel each other: -13 dB. Two channels
 # of which one is inverted fall below it if their levels differ by less than 2.5 dB.
 _CANCELLED_SHARE = 0.05
+_MAX_CHANNELS = 2
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,33 @@ def decode_audio(path: Path | str) -> DecodedAudio:
         return DecodedAudio(audio, stream.sample_rate, stream.warning)
 
 
-@contextmanager
-def open_audio(path: Path | str) -> Iterator[AudioStream]:
-    """Open a recording of any length to read it block by block.
+def load_channels(path: Path | str) -> tuple[np.ndarray, int]:
+    """Read a mono or stereo recording with its channels; log a warning if it is damaged.
+
+    Returns:
+        Samples, float32 [N, C], and their rate in Hz.
 
     Raises:
-        AudioError: As in `load_audio`; for NaN and infinity, after the last block.
+        AudioError: As in `load_audio`, or the file has more than two channels.
+    """
+    with open_audio(path, keep_channels=True) as stream:
+        audio = np.concatenate(list(stream))
+        if stream.warning:
+            logger.warning("%s: %s", path, stream.warning)
+        return audio, stream.sample_rate
+
+
+@contextmanager
+def open_audio(path: Path | str, *, keep_channels: bool = False) -> Iterator[AudioStream]:
+    """Open a recording of any length to read it block by block.
+
+    Args:
+        path: The file.
+        keep_channels: Whether blocks keep the one or two channels of the file, [N, C], instead of their mean, [N].
+
+    Raises:
+        AudioError: As in `load_audio`, or more than two channels are to be kept; for NaN and infinity, after the last
+            block.
     """
     path = Path(path)
     with ExitStack() as stack:
@@ -111,7 +133,7 @@ def open_audio(path: Path | str) -> Iterator[AudioStream]:
             raise AudioError(f"'{path}' cannot be read: {error.strerror or error}") from error
         if not _MIN_RATE <= reader.sample_rate <= _MAX_RATE:
             raise AudioError(f"'{path}' has an invalid sample rate of {reader.sample_rate} Hz")
-        yield AudioStream(path, reader)
+        yield AudioStream(path, reader, _Channels(path) if keep_channels else _Mixer())
 
 
 def recorded_seconds(path: Path | str) -> float | None:
@@ -152,7 +174,7 @@ def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
 
 class AudioStream:
-    """A recording at its own rate, to be iterated once: mono float32 blocks [N], in total at least one sample.
+    """A recording at its own rate, to be iterated once: float32 blocks [N] or [N, C], in total at least one sample.
 
     Attributes:
         path: The recording, for messages.
@@ -160,16 +182,16 @@ class AudioStream:
         seconds: Duration by the header or an estimate; None if unknown.
     """
 
-    def __init__(self, path: Path, reader: AudioReader) -> None:
+    def __init__(self, path: Path, reader: AudioReader, mixer: _Mixer | _Channels) -> None:
         self.path, self.sample_rate, self.seconds = path, reader.sample_rate, reader.seconds
-        self._reader, self._mixer, self._samples = reader, _Mixer(), 0
+        self._reader, self._mixer, self._samples = reader, mixer, 0
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield the blocks. Raises AudioError if decoding fails, and at the end if the samples cannot be used."""
         n_bad, first_bad = 0, 0
         for channels in self._blocks():
             block = self._mixer.mix(channels)
-            finite = np.isfinite(block)
+            finite = np.isfinite(block) if block.ndim == 1 else np.isfinite(block).all(axis=1)
             if not finite.all():
                 first_bad = first_bad if n_bad else self._samples + int(np.argmin(finite))
                 n_bad += int(np.count_nonzero(~finite))
@@ -226,6 +248,20 @@ class _Mixer:
                     f"its channels cancel each other (one is inverted): only channel {self._channel + 1} is used"
                 )
         return mean if self._channel is None else np.ascontiguousarray(block[:, self._channel])
+
+
+class _Channels:
+    """One or two channels as they are."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.warnings: list[str] = []
+
+    def mix(self, block: np.ndarray) -> np.ndarray:
+        """Return float32 [N, C] unchanged. Raises AudioError if C is greater than two."""
+        if block.shape[1] > _MAX_CHANNELS:
+            raise AudioError(f"'{self._path}' has {block.shape[1]} channels: convert it to stereo first")
+        return block
 
 
 def _open_reader(path: Path, stack: ExitStack) -> AudioReader:

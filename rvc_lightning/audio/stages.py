@@ -50,10 +50,25 @@ class Chain(Stage):
 
     def finish(self) -> np.ndarray:
         """See `Stage`."""
-        rest = np.zeros(0, dtype=np.float32)
+        rest: np.ndarray | None = None
         for stage in self.stages:
-            rest = np.concatenate([stage.push(rest), stage.finish()])
-        return rest
+            rest = stage.finish() if rest is None else np.concatenate([stage.push(rest), stage.finish()])
+        return np.zeros(0, dtype=np.float32) if rest is None else rest
+
+
+class PerChannel(Stage):
+    """A stage for each channel of blocks [N, C]."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self.stages = list(stages)
+
+    def push(self, block: np.ndarray) -> np.ndarray:
+        """See `Stage`."""
+        return np.stack([stage.push(channel) for stage, channel in zip(self.stages, block.T, strict=True)], axis=1)
+
+    def finish(self) -> np.ndarray:
+        """See `Stage`."""
+        return np.stack([stage.finish() for stage in self.stages], axis=1)
 
 
 class Resampler(Stage):

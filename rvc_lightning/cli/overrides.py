@@ -60,11 +60,12 @@ def format_command(name: str, *overrides: str) -> str:
 
 
 TEXT_SETTINGS = re.compile(
-    r"audio|author|checkpoint|content_path|content\.path|corpus|counterpart|dataset|f0_file|folder|host|index|input|name|"
-    r"options\.f0_file|output|pair|paths\.\w+|pretrained\.(repository|generator|discriminator)|reference|recordings|"
-    r"(options\.)?speaker|start_from|voice|voices"
+    r"audio|author|backing|checkpoint|content_path|content\.path|corpus|counterpart|dataset|f0_file|folder|host|index|"
+    r"input|instrumental|name|options\.f0_file|output|pair|paths\.\w+|pretrained\.(repository|generator|discriminator)|"
+    r"reference|recordings|separator\.\w+\.(path|stem)|song|(options\.)?speaker|start_from|text|tts\.(path|voice)|vocals|"
+    r"voice|voices"
 )
-"""Settings with a path or a name as value, which is used as typed, not parsed as a number or a list."""
+"""Settings with a path, a name or a text as value, which is used as typed, not parsed as a number or a list."""
 
 _NOT_TEXT = re.compile(r"[+-]?[\d.][\d_.]*(e[+-]?\d+)?|null|true|false|nan|[+-]?inf", re.IGNORECASE)
 

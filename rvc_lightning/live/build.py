@@ -9,7 +9,6 @@ from typing import Any
 from lightning import Fabric
 from omegaconf import DictConfig, OmegaConf
 
-from rvc_lightning.config.values import instantiate
 from rvc_lightning.conversion.converter import VoiceConverter, check_precision
 from rvc_lightning.conversion.lengths import BlockSettings
 from rvc_lightning.conversion.options import ConversionOptions
@@ -18,8 +17,7 @@ from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.live.engine import Engine
 from rvc_lightning.live.options import Changes, LiveOptions
 from rvc_lightning.pitch import chosen_pitch
-from rvc_lightning.training.lightning_adapter import silence_lightning
-from rvc_lightning.training.trainer import set_up_torch
+from rvc_lightning.training.trainer import build_fabric, set_up_torch
 from rvc_lightning.voice.voice import Voice
 
 
@@ -56,7 +54,6 @@ def build_engine(settings: Mapping[str, Any], input_rate: int, output_rate: int 
     """
     config, files = OmegaConf.create(dict(settings)), EngineSettings.from_config(settings)
     set_up_torch(config)
-    silence_lightning()
 
     def load(path: str) -> VoiceConverter:
         chosen = replace(files, voice=path, index=files.index if path == files.voice else None)
@@ -73,16 +70,15 @@ def build_engine(settings: Mapping[str, Any], input_rate: int, output_rate: int 
         input_rate=input_rate,
         output_rate=output_rate,
         lengths=BlockSettings.from_config(settings).lengths(),
-        fabric=build_fabric(config),
+        fabric=stream_fabric(config),
     )
 
 
-def build_fabric(config: DictConfig) -> Fabric:
+def stream_fabric(config: DictConfig) -> Fabric:
     """Return device and precision. Raises ConfigurationError for those that Lightning rejects."""
     # The group `precision` is shared with training, where it belongs to the trainer.
-    chosen = {name: config.trainer[name] for name in ("accelerator", "devices", "precision")}
-    check_precision(chosen["precision"])
-    fabric = instantiate({"_target_": "lightning.Fabric", **chosen}, "trainer")
+    check_precision(config.trainer.precision)
+    fabric = build_fabric(config)
     if fabric.world_size > 1:
         raise ConfigurationError(f"trainer.devices={config.trainer.devices}: a stream is converted on one device")
     return fabric

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from lightning import Trainer
+from lightning import Fabric, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -137,8 +137,7 @@ def build_preparing_trainer(config: DictConfig, trainer: Trainer | None = None) 
         _check_ranks(config, trainer)
     if settings.all_devices and trainer.world_size > 1:
         return _copying_trainer(config, trainer, precision)
-    devices = config.trainer.devices
-    first = list(devices)[:1] if isinstance(devices, ListConfig) else 1
+    first = _first_device(config)
     return _trainer(config, **_BARE, precision=precision, devices=first, num_nodes=1, strategy="auto")
 
 
@@ -151,6 +150,28 @@ def build_converting_trainer(config: DictConfig) -> Trainer:
     trainer = _trainer(config, **_BARE)
     _check_ranks(config, trainer)
     return trainer if trainer.world_size == 1 else _copying_trainer(config, trainer, config.trainer.precision)
+
+
+def build_fabric(config: DictConfig, **changes: Any) -> Fabric:
+    """Return devices and precision of the configured trainer, with `changes`, for networks outside of a trainer.
+
+    Raises:
+        ConfigurationError: Lightning has no such devices or precision.
+    """
+    silence_lightning()
+    chosen = {name: config.trainer[name] for name in ("accelerator", "devices", "precision")}
+    return instantiate({"_target_": "lightning.Fabric", **chosen, **changes}, "trainer")
+
+
+def build_separating_fabric(config: DictConfig) -> Fabric:
+    """Return the first of the configured devices, in float32. Errors as in `build_fabric`."""
+    return build_fabric(config, devices=_first_device(config), precision="32-true")
+
+
+def _first_device(config: DictConfig) -> int | list[int]:
+    """Return a number of devices, 1, or the index of the first of the devices that the configuration lists."""
+    devices = config.trainer.devices
+    return list(devices)[:1] if isinstance(devices, ListConfig) else 1
 
 
 def _copying_trainer(config: DictConfig, trainer: Trainer, precision: str) -> Trainer:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from rvc_lightning.audio.decode import decode_audio, load_audio, resample
+from rvc_lightning.audio.decode import decode_audio, load_audio, load_channels, resample
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.errors import AudioError
 
@@ -126,3 +126,25 @@ def test_names_in_any_script(tmp_path, name):
     path = tmp_path / (os.fsdecode(name) if isinstance(name, bytes) else name)
     write_audio(path, tone(), 16000)
     assert len(load_audio(path)[0]) == 16000
+
+
+def test_channels_are_kept_on_request(tmp_path):
+    stereo = np.stack([np.full(100, 0.25), np.full(100, -0.5)], axis=1).astype(np.float32)
+    write_audio(tmp_path / "a.wav", stereo, 8000, "FLOAT")
+    write_audio(tmp_path / "b.wav", stereo[:, 0], 8000, "FLOAT")
+    np.testing.assert_array_equal(load_channels(tmp_path / "a.wav")[0], stereo)
+    np.testing.assert_array_equal(load_channels(tmp_path / "b.wav")[0], stereo[:, :1])
+
+
+def test_more_channels_than_two_cannot_be_kept(tmp_path):
+    write_audio(tmp_path / "a.wav", np.zeros((100, 6), np.float32), 8000)
+    with pytest.raises(AudioError, match=r"a.wav' has 6 channels: convert it to stereo first"):
+        load_channels(tmp_path / "a.wav")
+
+
+def test_nan_in_one_of_several_channels_is_rejected(tmp_path):
+    stereo = np.zeros((100, 2), np.float32)
+    stereo[50, 1] = np.nan
+    soundfile.write(tmp_path / "a.wav", stereo, 8000, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"1 NaN or infinite samples \(the first at 0.006 s\)"):
+        load_channels(tmp_path / "a.wav")

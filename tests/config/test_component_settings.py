@@ -13,6 +13,8 @@ from rvc_lightning.content import CONTENT_ENCODERS, build_content_encoder
 from rvc_lightning.data.slicing import MODES, SlicingConfig
 from rvc_lightning.pitch import PITCH_EXTRACTORS, build_pitch_extractor
 from rvc_lightning.pitch.base import PitchNetwork
+from rvc_lightning.separation import SEPARATORS
+from rvc_lightning.tts import SPEECH_ENGINES
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -23,7 +25,14 @@ def load(group, name):
 
 
 @pytest.mark.parametrize(
-    ("group", "names"), [("pitch", PITCH_EXTRACTORS), ("content", CONTENT_ENCODERS), ("slicing", MODES)]
+    ("group", "names"),
+    [
+        ("pitch", PITCH_EXTRACTORS),
+        ("content", CONTENT_ENCODERS),
+        ("slicing", MODES),
+        ("separator", SEPARATORS),
+        ("tts", SPEECH_ENGINES),
+    ],
 )
 def test_one_yaml_for_each_choice(group, names):
     assert {path.stem for path in (CONF / group).glob("*.yaml")} == set(names)

@@ -1,0 +1,1 @@
+"""Covers: the voice of a song is converted and mixed with its music."""

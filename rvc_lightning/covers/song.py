@@ -1,0 +1,70 @@
+"""A song as lead, backing vocals and music, of the same length.
+
+Legend: N samples, C channels: 1 or 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from rvc_lightning.audio.decode import load_channels, resample
+from rvc_lightning.separation.base import PARTS, parts_up_to
+from rvc_lightning.separation.store import PartStore
+
+
+@dataclass(frozen=True)
+class Song:
+    """A song and its parts, float32 [N, C]."""
+
+    mixture: np.ndarray
+    """The song as recorded, or the sum of its stems."""
+    lead: np.ndarray
+    backing: np.ndarray
+    """Silent if the vocals are not separated further."""
+    instrumental: np.ndarray
+    sample_rate: int
+    """In Hz."""
+
+    def parts(self) -> dict[str, np.ndarray]:
+        """Return lead, backing vocals and music by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)[1:4]}
+
+
+def separate_song(path: Path, part: str, store: PartStore) -> Song:
+    """Separate a song.
+
+    Args:
+        path: Recording of the song.
+        part: Part to convert, one of `PARTS`.
+        store: Separator, and the folder of its results.
+
+    Raises:
+        AudioError: The song cannot be read, or has more than two channels.
+        AssetError: A model cannot be downloaded or read.
+    """
+    mixture, sample_rate = load_channels(path)
+    stems = {step: load_channels(store.extract(path, step))[0] for step in parts_up_to(part)}
+    vocals, lead = stems[PARTS[0]], stems.get(PARTS[1], stems[PARTS[0]])
+    return Song(mixture, stems[part], vocals - lead, mixture - vocals, sample_rate)
+
+
+def join_stems(vocals: Path, instrumental: Path, backing: Path | None = None) -> Song:
+    """Read the stems of a song, at the rate of the music; shorter ones are followed by silence.
+
+    Raises:
+        AudioError: A stem cannot be read, or has more than two channels.
+    """
+    music, sample_rate = load_channels(instrumental)
+    read = [music]
+    for path in filter(None, (vocals, backing)):
+        audio, rate = load_channels(path)
+        read.append(np.stack([resample(channel, rate, sample_rate) for channel in audio.T], axis=1))
+    samples, channels = (max(audio.shape[axis] for audio in read) for axis in (0, 1))
+    music, lead, *others = (
+        np.broadcast_to(np.pad(audio, ((0, samples - len(audio)), (0, 0))), (samples, channels)) for audio in read
+    )
+    rest = others[0] if others else np.zeros_like(music)
+    return Song(music + lead + rest, lead, rest, music, sample_rate)

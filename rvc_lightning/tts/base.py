@@ -1,0 +1,29 @@
+"""Interface of the speech engines."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+
+class SpeechEngine(ABC):
+    """Reads text aloud."""
+
+    name: ClassVar[str]
+    """Name in the registry and in YAML."""
+
+    @abstractmethod
+    def speak(self, text: str) -> tuple[np.ndarray, int]:
+        """Read a text aloud.
+
+        Args:
+            text: Words and punctuation, in one or several lines.
+
+        Returns:
+            Audio at full scale 1, float32 [N], and its sampling rate in Hz. N may be 0 for text without words.
+
+        Raises:
+            AssetError: The engine fails, or its voice is missing.
+        """

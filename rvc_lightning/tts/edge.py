@@ -1,0 +1,70 @@
+"""The package edge-tts: the online voices of Microsoft Edge, which require a network and receive the text."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rvc_lightning.audio.decode import load_audio
+from rvc_lightning.config.options import Settings, option
+from rvc_lightning.errors import AssetError, ConfigurationError
+from rvc_lightning.tts.base import SpeechEngine
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeSettings(Settings, group="tts"):
+    """Settings of `conf/tts/edge.yaml`."""
+
+    voice: str = option(help="a voice of the list that edge-tts --list-voices prints")
+    rate_percent: int = option(unit="%", min=-50, max=100)
+
+
+class EdgeEngine(SpeechEngine):
+    """Online voices by edge-tts (LGPL 3)."""
+
+    name = "edge"
+
+    def __init__(self, **settings: Any) -> None:
+        """Check the settings; the service is not reached before `speak`.
+
+        Args:
+            settings: Values of `EdgeSettings`.
+
+        Raises:
+            ConfigurationError: A setting is invalid, or the package is missing.
+        """
+        self._settings = EdgeSettings.from_values(settings)
+        try:
+            self._edge = importlib.import_module("edge_tts")
+        except ImportError as error:
+            raise ConfigurationError(
+                f'tts=edge requires the package edge-tts ({error}): pip install -e ".[speech]"'
+            ) from error
+
+    def speak(self, text: str) -> tuple[np.ndarray, int]:
+        """See `SpeechEngine`."""
+        import aiohttp
+
+        try:
+            encoded = asyncio.run(self._receive(text))
+        except (aiohttp.ClientError, OSError, ValueError, self._edge.exceptions.EdgeTTSException) as error:
+            raise AssetError(
+                f"tts=edge: the service cannot be used ({str(error) or type(error).__name__}); check the network and "
+                f"tts.voice={self._settings.voice}, or use tts=piper or tts=espeak"
+            ) from error
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "speech.mp3"
+            path.write_bytes(encoded)
+            return load_audio(path)
+
+    async def _receive(self, text: str) -> bytes:
+        """Return the speech as mp3."""
+        rate = f"{self._settings.rate_percent:+d}%"
+        messages = self._edge.Communicate(text, self._settings.voice, rate=rate).stream()
+        return b"".join([message["data"] async for message in messages if message["type"] == "audio"])

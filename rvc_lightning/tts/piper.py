@@ -1,0 +1,74 @@
+"""The package piper-tts: VITS networks as ONNX, without a network, in the quality of recordings.
+
+A voice is a file NAME.onnx with NAME.onnx.json beside it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rvc_lightning.config.options import Settings, option
+from rvc_lightning.errors import AssetError, ConfigurationError, unknown_choice
+from rvc_lightning.tts.base import SpeechEngine
+
+
+@dataclass(frozen=True, kw_only=True)
+class PiperSettings(Settings, group="tts"):
+    """Settings of `conf/tts/piper.yaml`."""
+
+    path: str = option(help="the voice, NAME.onnx with NAME.onnx.json beside it")
+    speaker: int | str | None = option(min=0)
+    length_scale: float | None = option(min=0.1, max=10)
+
+
+class PiperEngine(SpeechEngine):
+    """A voice of Piper (GPL 3) on the CPU."""
+
+    name = "piper"
+
+    def __init__(self, **settings: Any) -> None:
+        """Load the voice.
+
+        Args:
+            settings: Values of `PiperSettings`.
+
+        Raises:
+            ConfigurationError: A setting is invalid, the voice has no such speaker, or the package is missing.
+            AssetError: The voice cannot be read.
+        """
+        chosen = PiperSettings.from_values(settings)
+        try:
+            piper = importlib.import_module("piper")
+        except ImportError as error:
+            raise ConfigurationError(
+                f'tts=piper requires the package piper-tts ({error}): pip install -e ".[speech]"'
+            ) from error
+        path = Path(chosen.path).expanduser()
+        try:
+            # onnxruntime and json raise errors of many classes.
+            self._voice = piper.PiperVoice.load(path)
+        except Exception as error:
+            raise AssetError(
+                f"tts.path={chosen.path}: choose a voice NAME.onnx with NAME.onnx.json beside it ({error})"
+            ) from error
+        speaker = self._speaker_number(chosen.speaker)
+        self._options = piper.SynthesisConfig(speaker_id=speaker, length_scale=chosen.length_scale)
+
+    def speak(self, text: str) -> tuple[np.ndarray, int]:
+        """See `SpeechEngine`."""
+        sentences = [chunk.audio_float_array for chunk in self._voice.synthesize(text, self._options)]
+        return np.concatenate([np.zeros(0, np.float32), *sentences]), self._voice.config.sample_rate
+
+    def _speaker_number(self, speaker: int | str | None) -> int | None:
+        """Return the number of a speaker by its number or name."""
+        names, count = self._voice.config.speaker_id_map, self._voice.config.num_speakers
+        if speaker in names:
+            return names[speaker]
+        if speaker is None or (isinstance(speaker, int) and speaker < count):
+            return speaker
+        raise unknown_choice("speaker of the voice", speaker, [*names, f"0 to {count - 1}"])
