@@ -20,6 +20,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rvc_lightning.data.recipe import Recipe
 from rvc_lightning.pitch import PITCH_EXTRACTORS
@@ -51,7 +52,7 @@ class Layout:
     def of(cls, output: Path, recipe: Recipe, precision: str) -> Layout:
         """Return the folders for a recipe; `precision` is that of the networks, as Lightning names it."""
         pitch, content = recipe.pitch, recipe.content
-        slices = f"slices-{short_hash(4, REVISION, recipe.sample_rate, asdict(recipe.slicing))}"
+        slices = f"slices-{short_hash(4, REVISION, recipe.sample_rate, _slicing_identity(recipe))}"
         # The results of networks depend slightly on the precision; those of signal processing do not.
         rounding = [] if precision == _EXACT_PRECISION else [precision]
         is_network = issubclass(PITCH_EXTRACTORS.get(pitch["name"], object), PitchNetwork)
@@ -69,6 +70,16 @@ class Layout:
         """Return the paths of audio, pitch and content of a slice; `folder` is that of a recording, or `SILENCE`."""
         name = SILENCE if folder == SILENCE else f"{recording_path(folder)}/{slice_path(number)}"
         return self.slices / f"{name}.wav", self.pitch / f"{name}.npy", self.content / f"{name}.npy"
+
+
+def _slicing_identity(recipe: Recipe) -> dict[str, Any]:
+    """Return the settings that determine the slices."""
+    settings = asdict(recipe.slicing)
+    if settings["separate"] == "none":
+        # As before the setting existed, so that datasets remain valid.
+        del settings["separate"]
+        return settings
+    return settings | {"separator": recipe.separator}
 
 
 def folder_name(stem: str, *identity: object) -> str:

@@ -45,6 +45,7 @@ from rvc_lightning.errors import DatasetError
 from rvc_lightning.io.files import TEMPORARY_PREFIX, read_json, remove_leftovers, write_json
 from rvc_lightning.io.locks import exclusive_lock
 from rvc_lightning.pitch import build_pitch_extractor
+from rvc_lightning.separation.store import PartStore
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,13 @@ _SILENCE_SECONDS = 3.0
 
 
 def prepare(
-    audio: Path, output: Path, recipe: Recipe, *, trainer: lightning.Trainer, extraction: ExtractionConfig
+    audio: Path,
+    output: Path,
+    recipe: Recipe,
+    *,
+    trainer: lightning.Trainer,
+    extraction: ExtractionConfig,
+    parts: PartStore | None = None,
 ) -> PreparationReport | None:
     """Slice all recordings, extract pitch and content, and write the manifest and the report.
 
@@ -65,6 +72,7 @@ def prepare(
         recipe: Settings of the dataset.
         trainer: Runs the networks through `Trainer.predict`, on all of its ranks.
         extraction: How slices are batched; `num_workers` also applies to slicing.
+        parts: Separated parts of recordings, on the first rank; required if `recipe.slicing.separate` names one.
 
     Returns:
         The report on the first rank, None on all others.
@@ -83,7 +91,7 @@ def prepare(
             for folder in {path.parent for path in output.rglob(f"{TEMPORARY_PREFIX}*")}:
                 remove_leftovers(folder)
             work = _FirstRank(audio, recipe, Layout.of(output, recipe, trainer.precision))
-            work.slice(identify(listed, audio, output), extraction.num_workers)
+            work.slice(identify(listed, audio, output), extraction.num_workers, parts)
             tasks = work.tasks()
             # The other ranks wait for this one in `extract`, even if no slice lacks features.
             if tasks or trainer.world_size > 1:
@@ -128,10 +136,10 @@ class _FirstRank:
         self.notes: list[str] = []
         self.speeds: dict[str, float] = {}
 
-    def slice(self, found: RecordingList, num_workers: int) -> None:
+    def slice(self, found: RecordingList, num_workers: int, parts: PartStore | None) -> None:
         """Slice the recordings, and store those with at least one slice in `self.sliced`."""
         results, speed = slice_recordings(
-            found.recordings, self.layout.slices, self.recipe.sample_rate, self.recipe.slicing, num_workers
+            found.recordings, self.layout.slices, self.recipe.sample_rate, self.recipe.slicing, num_workers, parts
         )
         if speed is not None:
             self.speeds["slicing"] = speed

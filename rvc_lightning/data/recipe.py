@@ -24,6 +24,7 @@ class Recipe(Settings):
     pitch: dict[str, Any] = option(help="Name and options of the pitch extractor, see `rvc_lightning.pitch`")
     content: dict[str, Any] = option(help="Name and options of the content encoder, see `rvc_lightning.content`")
     slicing: SlicingConfig = option(help="How recordings are cut")
+    separator: dict[str, Any] = option({}, "Name and options of the separator, for `slicing.separate`")
     selection: SelectionConfig = option(help="Which recordings are used, and their speakers")
 
     def __post_init__(self) -> None:

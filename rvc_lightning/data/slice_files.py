@@ -7,7 +7,7 @@ with that file is complete. A long recording is read, filtered and cut in blocks
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -29,6 +29,7 @@ from rvc_lightning.errors import AudioError
 from rvc_lightning.io.disk import explain_write_errors
 from rvc_lightning.io.files import digest, read_json, write_json
 from rvc_lightning.io.workers import end_with_parent
+from rvc_lightning.separation.store import PartStore
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class SlicingResult:
     silence_seconds: float
     """Length of the silence that was dropped."""
     levels: Levels
-    """Levels of the original recording."""
+    """Levels of the original recording, or of its separated part."""
     sound: str
     """Digest of the samples, the same for every lossless copy of the recording."""
 
@@ -87,7 +88,12 @@ class SlicingResult:
 
 
 def slice_recordings(
-    recordings: Sequence[Recording], slices: Path, sample_rate: int, slicing: SlicingConfig, num_workers: int
+    recordings: Sequence[Recording],
+    slices: Path,
+    sample_rate: int,
+    slicing: SlicingConfig,
+    num_workers: int,
+    parts: PartStore | None = None,
 ) -> tuple[list[SlicingResult | SkippedFile], float | None]:
     """Slice the recordings that are not sliced yet.
 
@@ -97,6 +103,7 @@ def slice_recordings(
         sample_rate: Rate of the slices in Hz.
         slicing: How to cut and normalize.
         num_workers: Number of processes; 0 slices in this process.
+        parts: Separated parts of recordings; required if `slicing.separate` names one.
 
     Returns:
         The result of each recording, or why it cannot be decoded; seconds of audio per second, None if all were sliced.
@@ -106,12 +113,17 @@ def slice_recordings(
         if (finished := _finished(slices, recording)) is not None:
             results[recording.folder] = finished
     pending = [recording for recording in recordings if recording.folder not in results]
+    sources: dict[str, Path] = {}
+    if parts is not None and pending:
+        sources, failed = _separate(pending, parts, slicing.separate)
+        results |= failed
+        pending = [recording for recording in pending if recording.folder in sources]
     speed = None
     if pending:
         n_done = len(recordings) - len(pending)
         already = f"; {n_done} already done" if n_done else ""
         logger.info("slicing %s%s", pluralize(len(pending), "recording"), already)
-        dataset, started_at = _SlicingDataset(pending, slices, sample_rate, slicing), perf_counter()
+        dataset, started_at = _SlicingDataset(pending, slices, sample_rate, slicing, sources), perf_counter()
         loader = DataLoader(
             dataset, batch_size=None, num_workers=num_workers, in_order=False, worker_init_fn=end_with_parent
         )
@@ -125,6 +137,25 @@ def slice_recordings(
     return [results[recording.folder] for recording in recordings], speed
 
 
+def _separate(
+    recordings: Sequence[Recording], parts: PartStore, part: str
+) -> tuple[dict[str, Path], dict[str, SkippedFile]]:
+    """Return the file of a part of each recording by its folder, and the recordings that cannot be decoded."""
+    logger.info("separating the %s of %s", part, pluralize(len(recordings), "recording"))
+    sources: dict[str, Path] = {}
+    failed: dict[str, SkippedFile] = {}
+    for recording in recordings:
+        try:
+            sources[recording.folder] = parts.extract(recording.path, part)
+        except AudioError as error:
+            failed[recording.folder] = _skipped(recording, error)
+    return sources, failed
+
+
+def _skipped(recording: Recording, error: AudioError) -> SkippedFile:
+    return SkippedFile(recording.name, str(error).removeprefix(f"'{recording.path}' "))
+
+
 def _finished(slices: Path, recording: Recording) -> SlicingResult | None:
     """Return the result for a recording if all of its slices exist."""
     result = SlicingResult.read(slices, recording)
@@ -135,8 +166,16 @@ def _finished(slices: Path, recording: Recording) -> SlicingResult | None:
 class _SlicingDataset(Dataset):
     """Dataset that slices a recording on access, so that the workers of a data loader serve as a process pool."""
 
-    def __init__(self, recordings: Sequence[Recording], slices: Path, sample_rate: int, slicing: SlicingConfig) -> None:
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        slices: Path,
+        sample_rate: int,
+        slicing: SlicingConfig,
+        sources: Mapping[str, Path],
+    ) -> None:
         self.recordings, self.slices, self.sample_rate, self.slicing = recordings, slices, sample_rate, slicing
+        self.sources = sources
 
     def __len__(self) -> int:
         return len(self.recordings)
@@ -147,19 +186,29 @@ class _SlicingDataset(Dataset):
         try:
             # An OSError would lose its errno on the way to another process.
             with explain_write_errors(folder):
-                return index, slice_recording(recording, folder, self.sample_rate, self.slicing)
+                source = self.sources.get(recording.folder, recording.path)
+                return index, slice_recording(recording, source, folder, self.sample_rate, self.slicing)
         except AudioError as error:
-            return index, SkippedFile(recording.name, str(error).removeprefix(f"'{recording.path}' "))
+            return index, _skipped(recording, error)
 
 
-def slice_recording(recording: Recording, folder: Path, sample_rate: int, slicing: SlicingConfig) -> SlicingResult:
+def slice_recording(
+    recording: Recording, source: Path, folder: Path, sample_rate: int, slicing: SlicingConfig
+) -> SlicingResult:
     """Slice a recording of any length into its folder.
+
+    Args:
+        recording: The recording.
+        source: Its file, or the file of a separated part.
+        folder: Folder of the slices.
+        sample_rate: Rate of the slices in Hz.
+        slicing: How to cut and normalize.
 
     Raises:
         AudioError: The recording cannot be decoded, or was changed or removed since it was identified.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open_audio(recording.path) as stream:
+    with open_audio(source) as stream:
         meter = LevelMeter(stream.sample_rate, slicing.threshold_db)
         blocks = run(Resampler(stream.sample_rate, sample_rate), meter.watch(stream))
         with collected(clean_blocks(blocks, sample_rate, slicing), scratch=folder) as audio:

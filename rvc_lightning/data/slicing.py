@@ -1,4 +1,4 @@
-"""Filter, denoise, normalize and cut a recording into slices to train on.
+"""Filter, denoise, normalize and cut a recording, or a part of it, into slices to train on.
 
 Legend: N samples.
 
@@ -24,6 +24,7 @@ from rvc_lightning.audio.slicer import Slicer
 from rvc_lightning.audio.stages import run
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.separation.base import PARTS
 
 MODES = ("automatic", "simple", "skip")
 NORMALIZATIONS = ("post", "pre", "none")
@@ -62,6 +63,11 @@ class SlicingConfig(Settings, group="slicing"):
         unit="s",
         min=1e-3,
         max=_MAX_SECONDS,
+    )
+    separate: str = option(
+        help="Part of each recording that is used: none is all of it, vocals are voices without music, lead is the "
+        "lead without backing vocals, dry the lead without reverberation and echo",
+        choices=("none", *PARTS),
     )
     threshold_db: float = option(
         help="Level below which audio is silence, relative to full scale", unit="dB", min=-120, max=-1e-3

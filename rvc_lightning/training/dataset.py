@@ -26,7 +26,9 @@ from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.models import SynthesizerConfig
-from rvc_lightning.training.trainer import build_preparing_trainer
+from rvc_lightning.separation import build_separator
+from rvc_lightning.separation.store import PartStore
+from rvc_lightning.training.trainer import build_preparing_trainer, build_separating_fabric
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 
 log = logging.getLogger(__name__)
@@ -69,12 +71,25 @@ def prepare_dataset(config: DictConfig, trainer: Trainer | None = None) -> Path:
         log.info("Preparing '%s'", audio)
     with _without_loggers(trainer):
         report = prepare(
-            Path(user_path(audio)), folder, recipe_of(config), trainer=trainer, extraction=extraction_of(config)
+            Path(user_path(audio)),
+            folder,
+            recipe_of(config),
+            trainer=trainer,
+            extraction=extraction_of(config),
+            parts=_parts_of(config) if trainer.is_global_zero else None,
         )
     if report is not None:
         log.info("%s", report.summary())
         log.info("Prepared in %.0f s: '%s'", perf_counter() - started, folder)
     return folder
+
+
+def _parts_of(config: DictConfig) -> PartStore | None:
+    """Return the separated parts of recordings; None if whole recordings are used. Raises ConfigurationError."""
+    if config.slicing.separate == "none":
+        return None
+    separator = build_separator(build_separating_fabric(config), **plain(config.separator))
+    return PartStore(separator, Path(config.paths.stems))
 
 
 @contextmanager
@@ -113,6 +128,7 @@ def recipe_of(config: DictConfig) -> Recipe:
         pitch=plain(config.pitch),
         content=plain(config.content),
         slicing=SlicingConfig.from_values(config.slicing),
+        separator=plain(config.separator),
         selection=SelectionConfig.from_values(plain(selection)),
     )
 

@@ -54,7 +54,7 @@ def test_every_command_composes(command):
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes(group, choice):
-    commands = {"tts": "speak", "separator": "cover"}
+    commands = {"tts": "speak"}
     config = compose_config(f"{group}={choice}", command=commands.get(group, "train"))
     assert plain(config)
 

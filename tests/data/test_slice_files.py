@@ -28,7 +28,7 @@ def test_long_recording_is_cut_in_blocks(tmp_path, monkeypatch, changes):
         return collected(blocks, scratch, max_in_memory=10_000)
 
     monkeypatch.setattr(slice_files, "collected", collect_on_disk)
-    slice_recording(Recording(tmp_path, "a.wav", "0", "a", digest=digest(path)), tmp_path / "out", 24000, slicing)
+    slice_recording(Recording(tmp_path, "a.wav", "0", "a", digest=digest(path)), path, tmp_path / "out", 24000, slicing)
     assert folders == [tmp_path / "out"]
     written = sorted((tmp_path / "out").glob("*.wav"))
     assert len(written) == len(whole.slices) > 0

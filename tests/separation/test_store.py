@@ -6,30 +6,12 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+from separators import Halver
 
 from rvc_lightning.audio.decode import load_channels
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.errors import AudioError
-from rvc_lightning.separation.base import Separator
 from rvc_lightning.separation.store import PartStore
-
-
-class Halver(Separator):
-    """A stub: each part is half of the one before it."""
-
-    name = "halver"
-
-    def __init__(self, version="1"):
-        self.version, self.extracted = version, []
-
-    def identity(self, part):
-        return f"{self.version} {part}"
-
-    def extract(self, part, blocks, sample_rate):
-        self.extracted.append(part)
-        for block in blocks:
-            assert block.shape[1] == 2
-            yield block / 2
 
 
 @pytest.fixture

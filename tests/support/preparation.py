@@ -28,7 +28,8 @@ def run(audio, output, **changes):
     extraction = make_extraction(
         **{name: changes.pop(name) for name in ("num_workers", "batch_slices") if name in changes}
     )
-    return prepare(audio, output, make_recipe(**changes), trainer=cpu_trainer(), extraction=extraction)
+    parts = changes.pop("parts", None)
+    return prepare(audio, output, make_recipe(**changes), trainer=cpu_trainer(), extraction=extraction, parts=parts)
 
 
 def all_files(folder):
