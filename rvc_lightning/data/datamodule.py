@@ -20,7 +20,7 @@ from rvc_lightning.data.batch import Batch, Example, collate
 from rvc_lightning.data.buckets import LengthBucketSampler
 from rvc_lightning.data.dataset import CACHES, CachedSlices, SilentClips, SliceDataset
 from rvc_lightning.data.loader import ResumableLoader
-from rvc_lightning.data.manifest import ManifestRow, read_header, read_manifest
+from rvc_lightning.data.manifest import EXCLUDED_NAME, ManifestRow, read_excluded, read_header, read_used_rows
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.io.workers import end_with_parent
 
@@ -116,7 +116,9 @@ class RVCDataModule(LightningDataModule):
         Raises:
             DatasetError: The manifest is missing or damaged, or no slice is long enough to train on.
         """
-        config, rows = self.config, read_manifest(self.folder)
+        config, rows = self.config, read_used_rows(self.folder)
+        if excluded := read_excluded(self.folder):
+            logger.info("'%s' excludes %d slices", self.folder / EXCLUDED_NAME, len(excluded))
         # Content covers two frames at a time, and up to one frame less than the audio.
         needed = -(-config.segment_frames // CONTENT_REPEAT) * CONTENT_REPEAT
         usable = [row for row in rows if row.frames > needed]

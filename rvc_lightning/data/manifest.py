@@ -2,6 +2,7 @@
 
     manifest.jsonl    one `ManifestRow` per line
     dataset.json      the `DatasetHeader`
+    excluded.txt      optional, edited by hand or by the page: `audio` of slices not to train on, one per line
 
 Paths are relative to the folder of the manifest, with forward slashes, so a dataset can be moved.
 """
@@ -22,6 +23,7 @@ from rvc_lightning.io.files import atomic_path, read_json, write_json
 
 MANIFEST_NAME = "manifest.jsonl"
 HEADER_NAME = "dataset.json"
+EXCLUDED_NAME = "excluded.txt"
 
 # More than a year of frames, and more samples than a WAV file can hold.
 _MAX_NUMBER = 2**40
@@ -156,6 +158,35 @@ def read_manifest(folder: Path | str) -> list[ManifestRow]:
             f"slices of {len(header.speakers)} speakers: one was truncated or edited; prepare the dataset again"
         )
     return rows
+
+
+def read_used_rows(folder: Path | str) -> list[ManifestRow]:
+    """Read the rows that are not excluded by hand.
+
+    Raises:
+        DatasetError: As in `read_manifest`.
+    """
+    excluded = read_excluded(folder)
+    return [row for row in read_manifest(folder) if row.audio not in excluded]
+
+
+def read_excluded(folder: Path | str) -> set[str]:
+    """Return the paths of the slices that are excluded by hand."""
+    path = Path(folder) / EXCLUDED_NAME
+    return set(path.read_text(encoding="utf-8").split("\n")) - {""} if path.is_file() else set()
+
+
+def exclude_slice(folder: Path | str, audio: str, *, excluded: bool) -> None:
+    """Exclude a slice from training, or restore it.
+
+    Args:
+        folder: Folder of the dataset.
+        audio: Path of the slice as in its row.
+        excluded: Whether to exclude it.
+    """
+    paths = read_excluded(folder) - {audio} | ({audio} if excluded else set())
+    with atomic_path(Path(folder) / EXCLUDED_NAME) as temporary:
+        temporary.write_text("".join(f"{path}\n" for path in sorted(paths)), encoding="utf-8")
 
 
 def _unreadable(path: Path, place: str, error: Exception) -> DatasetError:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from rvc_lightning.data.dataset import read_feature
-from rvc_lightning.data.manifest import DatasetHeader, read_header, read_manifest
+from rvc_lightning.data.manifest import DatasetHeader, read_header, read_used_rows
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.files import link_or_copy, read_json, write_json
 from rvc_lightning.retrieval.index import IndexConfig, build_index, save_index
@@ -40,7 +40,7 @@ class StoredFeatures(Sequence[np.ndarray]):
         """Read the manifest. Raises DatasetError if the folder is not a prepared dataset."""
         self.dataset = dataset
         self.header: DatasetHeader = read_header(dataset)
-        self._files = [row.content for row in read_manifest(dataset)]
+        self._files = [row.content for row in read_used_rows(dataset)]
 
     def __len__(self) -> int:
         return len(self._files)

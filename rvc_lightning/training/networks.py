@@ -14,7 +14,7 @@ from torch import nn
 from rvc_lightning.audio.spectra import MultiScaleMel
 from rvc_lightning.config.values import instantiate, plain
 from rvc_lightning.data.dataset import read_feature
-from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_manifest
+from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_used_rows
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.models.generators import GENERATORS, check_generator, generator_class
@@ -131,7 +131,7 @@ def voice_metadata(
         dataset: Folder of the dataset.
         noise_scale: Standard deviation of the prior that the voice is trained for; the default is that of other tools.
     """
-    rows = read_manifest(dataset)
+    rows = read_used_rows(dataset)
     return {
         "name": config.name,
         "author": config.author,

@@ -8,8 +8,11 @@ import pytest
 from rvc_lightning.data.manifest import (
     DatasetHeader,
     ManifestRow,
+    exclude_slice,
+    read_excluded,
     read_header,
     read_manifest,
+    read_used_rows,
     write_manifest,
 )
 from rvc_lightning.errors import DatasetError
@@ -38,6 +41,19 @@ def test_round_trip(tmp_path):
     write_manifest(tmp_path, HEADER, [ROW, ROW])
     assert read_manifest(tmp_path) == [ROW, ROW]
     assert read_header(tmp_path) == replace(HEADER, slices=2)
+
+
+def test_excluded_slices_are_not_used_until_restored(tmp_path):
+    other = replace(ROW, id="b", audio="slices-1/b/0000.wav")
+    write_manifest(tmp_path, HEADER, [ROW, other])
+    exclude_slice(tmp_path, ROW.audio, excluded=True)
+    exclude_slice(tmp_path, ROW.audio, excluded=True)
+    assert (tmp_path / "excluded.txt").read_text(encoding="utf-8") == f"{ROW.audio}\n"
+    assert read_used_rows(tmp_path) == [other]
+    assert read_manifest(tmp_path) == [ROW, other]
+    exclude_slice(tmp_path, ROW.audio, excluded=False)
+    assert read_used_rows(tmp_path) == [ROW, other]
+    assert read_excluded(tmp_path) == set()
 
 
 def test_truncated_manifest_is_rejected(tmp_path):
