@@ -50,6 +50,7 @@ button input[type=file] { display: none !important; }
   border: 1px solid var(--border-color-primary); font-size: 0.85em; }
 .log { max-height: 320px; overflow-y: auto; }
 .picture { width: 100%; min-width: 320px; border-radius: var(--radius-md); background: white; }
+.picture.plain { background: none; }
 .players { display: flex; flex-wrap: wrap; gap: 10px 20px; }
 .player { margin: 0; } .player audio { display: block; width: min(320px, 100%); }
 .bar { height: 8px; border-radius: 4px; background: var(--border-color-primary); overflow: hidden; min-width: 80px; }

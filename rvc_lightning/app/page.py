@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import gradio as gr
 
-from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.tabs.convert import ConvertTab
+from rvc_lightning.app.tabs.datasets import DatasetsTab
+from rvc_lightning.app.tabs.judge import JudgeTab
 from rvc_lightning.app.tabs.live import add_live
-from rvc_lightning.app.tabs.workplace import Workplace
-from rvc_lightning.app.texts import Texts
+from rvc_lightning.app.tabs.train import TrainTab
+from rvc_lightning.app.tabs.voices import VoicesTab
+from rvc_lightning.app.tabs.workplace import QUIET, Workplace
+
+TABS = ("convert", "live", "datasets", "train", "voices", "judge")
+"""Names of the tabs, in their order."""
 
 
 class Page:
     """The components of the page and their events."""
 
-    def __init__(self, service: ConversionService, text: Texts) -> None:
-        """Create the page.
-
-        Args:
-            service: Conversion with the voices of the page.
-            text: Texts in the language of the page.
-        """
+    def __init__(self, make_workplace: Callable[[gr.Blocks], Workplace]) -> None:
+        """Create the page; `make_workplace` gets the blocks of the page."""
         with gr.Blocks(title="rvc_lightning", analytics_enabled=False, fill_width=True) as self.blocks:
-            workplace = Workplace(self.blocks, service, text)
+            workplace = make_workplace(self.blocks)
+            text = workplace.text
             gr.Markdown(f"# {text('title')}")
-            with gr.Tab(text("convert.tab"), elem_id="convert_tab"):
-                self.convert = ConvertTab(workplace)
-            with gr.Tab(text("live.tab"), elem_id="live"):
-                add_live()
+            tabs = []
+            with gr.Tabs():
+                for name in TABS:
+                    with gr.Tab(text(f"{name}.tab"), elem_id=f"{name}_tab") as tab:
+                        setattr(self, name, _BUILDERS[name](workplace))
+                    tabs.append(tab)
+            self._run_timers(tabs)
         # Without a size: the line of the service counts conversions, and Gradio would count page loads as well.
         self.blocks.queue(default_concurrency_limit=4, api_open=False)
+
+    def _run_timers(self, tabs: list[gr.Tab]) -> None:
+        """Let only the open tab ask for the progress of its jobs."""
+        timers = {name: getattr(self, name).jobs.timer for name in TABS if hasattr(getattr(self, name), "jobs")}
+        for name, tab in zip(TABS, tabs, strict=True):
+            tab.select(
+                lambda name=name: [gr.update(active=other == name) for other in timers],
+                None,
+                list(timers.values()),
+                **QUIET,
+            )
+
+
+_BUILDERS: dict[str, Callable[[Workplace], Any]] = {
+    "convert": ConvertTab,
+    "live": add_live,
+    "datasets": DatasetsTab,
+    "train": TrainTab,
+    "voices": VoicesTab,
+    "judge": JudgeTab,
+}

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -120,6 +120,18 @@ def _comment_behind(lines: list[str], node: yaml.Node) -> str:
 def summary(command: str) -> str:
     """Return the summary of a command: the first line of its configuration file."""
     return read_comments(command).header.partition("\n")[0]
+
+
+def explanations(command: str, explained: Sequence[str], choices: Mapping[str, str]) -> dict[str, str]:
+    """Return the comments of a command's settings and groups by name.
+
+    Args:
+        command: Name of the configuration file of the command.
+        explained: Settings of groups, or tables of them.
+        choices: Choice of each group.
+    """
+    comments = _command_comments(command) | _group_comments(command, tuple(explained), choices)
+    return read_comments(command).groups | {name: comment.text for name, comment in comments.items()}
 
 
 def page(command: str, explained: tuple[str, ...], root: DictConfig) -> str:
@@ -231,14 +243,15 @@ def _format_groups(command: str, choices: Mapping[str, str]) -> str:
     comments, defaults = read_comments(command).groups, read_comments("train").groups
     lines = []
     for group, comment in comments.items():
-        names = _names(group)
+        names = choices_of(group)
         if len(names) > 1:
             lines.append(_fill(f"{group}={choices.get(group) or 'null'} ({', '.join(names)})", "  "))
             lines.append(_fill(comment or defaults.get(group, ""), "      "))
     return "\n".join(lines)
 
 
-def _names(group: str) -> list[str]:
+def choices_of(group: str) -> list[str]:
+    """Return the names of the files of a group, sorted."""
     return sorted(path.name.removesuffix(".yaml") for path in _CONF.joinpath(group).iterdir() if ".yaml" in path.name)
 
 
@@ -246,7 +259,7 @@ def _format_choices(group: str) -> str:
     """Return each choice of a group with the first line of its file."""
     return "\n".join(
         f"  {name}\n{_fill(read_comments(f'{group}/{name}').header.splitlines()[0], '      ')}"
-        for name in _names(group)
+        for name in choices_of(group)
     )
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import gradio as gr
 
+from rvc_lightning.app import markup
+from rvc_lightning.app.tabs.workplace import Workplace
 
-def add_live() -> None:
+
+def add_live(workplace: Workplace) -> None:
     """Create the frame in the open block."""
-    gr.HTML('<iframe id="live_page" src="/live/" loading="lazy" allow="microphone; autoplay" title="Live"></iframe>')
+    title = markup.escaped(workplace.text("live.tab"))
+    gr.HTML(
+        f'<iframe id="live_page" src="/live/" loading="lazy" allow="microphone; autoplay" title="{title}"></iframe>'
+    )

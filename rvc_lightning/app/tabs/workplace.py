@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from rvc_lightning.app.folders import Folders
 from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.texts import Texts
+from rvc_lightning.cli.overrides import format_override
+from rvc_lightning.jobs.store import JobStore
 from rvc_lightning.voice.info import VoiceInfo
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -17,11 +21,37 @@ QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 @dataclass(frozen=True)
 class Workplace:
-    """Objects that the tabs share."""
+    """Objects that the tabs share.
+
+    Attributes:
+        blocks: The page.
+        service: Conversion with the voices of the page.
+        jobs: Jobs of the server.
+        folders: Folders of the server.
+        text: Texts in the language of the page.
+        is_local: Whether only this machine can reach the page, so that visitors may name any of its folders.
+        links: Whether voices may be imported from links.
+        config_dir: Folder of experiments of the user, as for `--config-dir`; None for none.
+    """
 
     blocks: gr.Blocks
     service: ConversionService
+    jobs: JobStore
+    folders: Folders
     text: Texts
+    is_local: bool
+    links: bool = True
+    config_dir: str | None = None
+
+    def own_experiments(self) -> list[str]:
+        """Return the names of the experiments of the user."""
+        return sorted(path.stem for path in Path(self.config_dir or "", "experiment").glob("*.yaml") if self.config_dir)
+
+    def search_path(self, experiment: str) -> tuple[str, ...]:
+        """Return the override that lets Hydra find an experiment; none for those of the package."""
+        if self.config_dir is None or experiment not in self.own_experiments():
+            return ()
+        return (f"hydra.searchpath=[{format_override('', f'file://{Path(self.config_dir).absolute()}')[1:]}]",)
 
 
 def speakers_of(facts: VoiceInfo) -> list[tuple[str, int | str]]:

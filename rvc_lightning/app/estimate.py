@@ -1,0 +1,80 @@
+"""Time and memory of a training before it starts, measured in a few steps on this machine.
+
+Three steps of the very networks run on random slices as long as those of the dataset, in a process of its own
+(`rvc_lightning.benchmarks.training`); the first one warms up and is not counted. The time of the training is the time of
+a step times the steps of an epoch times the epochs, at most the time limit; validation and preparation come on top.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from math import ceil
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean, median
+
+from lightning.pytorch.callbacks import Timer
+from omegaconf import DictConfig, OmegaConf
+
+from rvc_lightning.benchmarks.training import Setup, measure
+from rvc_lightning.config.values import plain
+from rvc_lightning.data.manifest import read_used_rows
+from rvc_lightning.training.dataset import content_dim_of
+
+_STEPS = 3
+_DEFAULT_SLICE_SECONDS = 3.0
+_NEEDED = ("seed", "model", "optimizer", "scheduler", "platform", "name", "author")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training will take.
+
+    Attributes:
+        step_seconds: Time of one step.
+        total_seconds: Time of the training; None if it has no limit.
+        memory_bytes: Peak memory of the device, or of the process on a CPU.
+        steps: Steps of the whole training; None if only its time is limited, or nothing is.
+    """
+
+    step_seconds: float
+    total_seconds: float | None
+    memory_bytes: int
+    steps: int | None
+
+
+def estimate(config: DictConfig, dataset: Path) -> Estimate:
+    """Measure a training on a prepared dataset.
+
+    Args:
+        config: Composed configuration of `train`.
+        dataset: Folder of the dataset; without one, slices of three seconds are assumed, and no steps are counted.
+
+    Raises:
+        RVCError: The dataset or a setting is invalid.
+    """
+    rows = read_used_rows(dataset) if dataset.is_dir() else []
+    seconds = mean(row.seconds for row in rows) if rows else _DEFAULT_SLICE_SECONDS
+    batch_size, parts = config.data.batch_size, config.model.accumulate_grad_batches
+    trainer = {name: config.trainer[name] for name in ("_target_", "accelerator", "devices", "precision")}
+    settings = {
+        **{name: plain(config[name]) if OmegaConf.is_config(config[name]) else config[name] for name in _NEEDED},
+        "trainer": trainer | {"use_distributed_sampler": False},
+        "content_dim": content_dim_of(config),
+        "seconds": seconds,
+        "steps": _STEPS,
+    }
+    setup = Setup(
+        "ours", config.trainer.precision, config.model.compile, config.model.checkpoint_activations, batch_size
+    )
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        measured = process.submit(measure, settings, setup).result()
+    step_seconds = median(measured.seconds) * parts
+    epochs = config.trainer.max_epochs
+    steps = ceil(len(rows) / (batch_size * parts)) * epochs if rows and epochs is not None and epochs > 0 else None
+    times = [] if steps is None else [steps * step_seconds]
+    if config.trainer.max_time is not None:
+        limit = Timer(duration=config.trainer.max_time)
+        times.append(limit.time_remaining() or 0.0)
+    return Estimate(step_seconds, min(times, default=None), measured.peak_bytes, steps)

@@ -1,0 +1,124 @@
+"""The jobs of a tab: their state and progress, stop, resume, remove, log and command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from rvc_lightning.app import markup
+from rvc_lightning.app.tabs.workplace import QUIET, Workplace
+from rvc_lightning.data.report import format_duration
+from rvc_lightning.errors import RVCError
+from rvc_lightning.jobs.job import Job, JobProgress, State
+
+REFRESH_SECONDS = 2.0
+
+_LOG_BYTES = 6000
+_MAX_SHOWN = 12
+
+
+class JobsView:
+    """List of the jobs of some commands, and the chosen one."""
+
+    def __init__(self, workplace: Workplace, name: str, commands: Sequence[str]) -> None:
+        """Create the components in the open block.
+
+        Args:
+            workplace: Shared objects of the tabs.
+            name: Prefix of the element ids.
+            commands: Commands whose jobs are listed.
+        """
+        self._jobs, self._text, self._commands = workplace.jobs, workplace.text, commands
+        text = workplace.text
+        gr.Markdown(f"## {text('jobs.title')}")
+        self.list = gr.HTML(elem_id=f"{name}_jobs", elem_classes="scroll", padding=False)
+        with gr.Row(equal_height=True):
+            self.choice = gr.Dropdown([], label=text("jobs.job"), elem_id=f"{name}_job", scale=3)
+            self.stop = gr.Button(text("common.stop"), elem_id=f"{name}_stop", min_width=100)
+            self.resume = gr.Button(text("jobs.resume"), elem_id=f"{name}_resume", min_width=100)
+            self.remove = gr.Button(text("jobs.remove"), elem_id=f"{name}_remove", min_width=100)
+        self.message = gr.HTML(elem_id=f"{name}_message", padding=False)
+        self.details = gr.HTML(elem_id=f"{name}_details", padding=False)
+        self._shown = gr.State("")
+        self.timer = gr.Timer(REFRESH_SECONDS, active=False)
+        refreshed = [self.list, self.choice, self.details, self._shown]
+        for event in (self.timer.tick, self.choice.input):
+            event(self.refresh, [self.choice, self._shown], refreshed, **QUIET)
+        for button, action in ((self.stop, "stop"), (self.resume, "resume"), (self.remove, "remove")):
+            button.click(self._acting(action), self.choice, [self.message, self.choice], **QUIET).then(
+                self.refresh, [self.choice, self._shown], refreshed, **QUIET
+            )
+
+    def refresh(self, chosen: str | None, shown: str) -> tuple[Any, Any, Any, Any]:
+        """Return list, choices and details, as far as they have changed since the state in `shown`."""
+        jobs = [job for job in reversed(self._jobs.jobs()) if job.command in self._commands]
+        if chosen not in {job.id for job in jobs}:
+            chosen = jobs[0].id if jobs else None
+        rows = "".join(map(self._row, jobs[:_MAX_SHOWN]))
+        table = f'<table class="list">{rows}</table>' if jobs else markup.hint(self._text("jobs.none"))
+        details = self._details(chosen) if chosen else ""
+        signature = f"{chosen}{[(job.id, job.state) for job in jobs]}{details}"
+        if signature == shown:
+            return table, gr.skip(), gr.skip(), gr.skip()
+        choices = [(self.title(job), job.id) for job in jobs]
+        return table, gr.update(choices=choices, value=chosen), details, signature
+
+    def submit(self, command: str, overrides: Sequence[str], title: str, device: str = "default") -> dict[Any, Any]:
+        """Submit a job; return the updates that choose and announce it. Raises RVCError."""
+        job = self._jobs.submit(command, overrides, title, device)
+        return {
+            self.choice: gr.update(choices=[(self.title(job), job.id)], value=job.id),
+            self.message: markup.status(self._text("jobs.submitted", title=title)),
+        }
+
+    def title(self, job: Job) -> str:
+        """Return title and state of a job."""
+        return f"{job.title}: {self._text(f'jobs.states.{job.state.value}')}"
+
+    def _acting(self, action: str) -> Any:
+        def act(chosen: str | None) -> tuple[Any, Any]:
+            if not chosen:
+                return markup.error(self._text("jobs.choose")), gr.skip()
+            try:
+                result = getattr(self._jobs, action)(chosen)
+            except (RVCError, OSError) as error:
+                return markup.error(str(error)), gr.skip()
+            if action == "resume":
+                return "", gr.update(choices=[(self.title(result), result.id)], value=result.id)
+            return "", gr.skip()
+
+        return act
+
+    def _row(self, job: Job) -> str:
+        progress = self._jobs.progress(job.id) if job.state in (State.RUNNING, State.STOPPING) else JobProgress()
+        cells = [self._text(f"jobs.states.{job.state.value}"), self._duration(job)]
+        plain = "".join(f"<td>{markup.escaped(cell)}</td>" for cell in cells)
+        return f'<tr><th scope="row">{markup.escaped(job.title)}</th>{plain}<td>{self._bar(job, progress)}</td></tr>'
+
+    def _duration(self, job: Job) -> str:
+        return "" if job.started is None else format_duration((job.ended or time.time()) - job.started)
+
+    def _bar(self, job: Job, progress: JobProgress) -> str:
+        if job.error:
+            return markup.escaped(markup.sentence(job.error))
+        left = None if progress.seconds_left is None else format_duration(progress.seconds_left)
+        note = progress.stage + (f", {self._text('jobs.left', duration=left)}" if left else "")
+        if progress.share is None:
+            return markup.escaped(note)
+        percent = f"{100 * progress.share:.0f}"
+        return (
+            f'<div class="bar" role="progressbar" aria-valuenow="{percent}" aria-label="{markup.escaped(note)}">'
+            f'<div style="width:{percent}%"></div></div>{percent} % {markup.escaped(note)}'
+        )
+
+    def _details(self, job_id: str) -> str:
+        try:
+            log, command = self._jobs.log(job_id, _LOG_BYTES), self._jobs.shell_command(job_id)
+        except RVCError as error:
+            return markup.error(str(error))
+        lines = log.replace("\r", "\n").splitlines()
+        shown = markup.command(self._text("common.command"), command)
+        return shown + (f'<pre class="log" tabindex="0">{markup.escaped(chr(10).join(lines))}</pre>' if lines else "")

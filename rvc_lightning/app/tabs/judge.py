@@ -1,0 +1,115 @@
+"""The tab Judge: `evaluate` as a job, and its reports in a frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import gradio as gr
+
+from rvc_lightning.app import markup
+from rvc_lightning.app.commands import composed
+from rvc_lightning.app.folders import child, subfolders
+from rvc_lightning.app.reports import ROUTE, list_reports
+from rvc_lightning.app.tabs.jobs import JobsView
+from rvc_lightning.app.tabs.workplace import QUIET, Workplace
+from rvc_lightning.cli.overrides import format_command, format_override
+from rvc_lightning.errors import RVCError
+from rvc_lightning.evaluation.page import TASKS
+
+
+class JudgeTab:
+    """Components and events of the tab."""
+
+    def __init__(self, workplace: Workplace) -> None:
+        """Create the components in the open block."""
+        self.workplace, self.text = workplace, workplace.text
+        text = self.text
+        gr.HTML(markup.hint(text("judge.hint")), padding=False)
+        with gr.Row():
+            self.refresh = gr.Button(text("common.refresh"), size="sm", render=False)
+            self.voice = gr.Dropdown([], label=text("common.voice"), elem_id="judge_voice", buttons=[self.refresh])
+            self.task = gr.Dropdown(
+                [(text(f"judge.tasks.{task}"), task) for task in TASKS], value="conversion", label=text("judge.task"),
+                elem_id="judge_task",
+            )  # fmt: skip
+        with gr.Row():
+            self.audio, self.reference = (
+                gr.Dropdown(
+                    [],
+                    label=text(f"judge.{name}"),
+                    info=text(f"judge.{name}_help"),
+                    allow_custom_value=workplace.is_local,
+                    elem_id=f"judge_{name}",
+                )
+                for name in ("audio", "reference")
+            )
+        self.start = gr.Button(text("judge.start"), variant="primary", elem_id="judge_start")
+        self.message = gr.HTML(elem_id="judge_plan", padding=False)
+        self.jobs = JobsView(workplace, "judge", ("evaluate",))
+        gr.Markdown(f"## {text('judge.reports')}")
+        self.report = gr.Dropdown([], label=text("judge.report"), elem_id="report_choice")
+        self.frame = gr.HTML(elem_id="report", elem_classes="report", padding=False)
+        self._connect()
+
+    def _connect(self) -> None:
+        listed = [self.voice, self.audio, self.reference, self.report]
+        inputs = [self.voice, self.report]
+        self.workplace.blocks.load(self.list_all, inputs, listed, **QUIET)
+        self.refresh.click(self.list_all, inputs, listed, **QUIET)
+        self.jobs.details.change(self.list_all, inputs, listed, **QUIET)
+        self.start.click(
+            self.start_evaluation,
+            [self.voice, self.task, self.audio, self.reference],
+            [self.message, self.jobs.choice, self.jobs.message],
+            **QUIET,
+        )
+        self.report.change(self.show_report, self.report, self.frame, **QUIET)
+
+    def list_all(self, voice: str | None, report: str | None) -> tuple[Any, ...]:
+        """List voices, folders of recordings and reports."""
+        catalog = self.workplace.service.catalog
+        catalog.refresh()
+        names, reports = catalog.names, list_reports()
+        recordings = list(subfolders(self.workplace.folders.recordings))
+        return (
+            gr.update(choices=names, value=voice if voice in names else next(iter(names), None)),
+            gr.update(choices=recordings),
+            gr.update(choices=recordings),
+            gr.update(choices=reports, value=report if report in reports else next(iter(reports), None)),
+        )
+
+    def start_evaluation(
+        self, voice: str | None, task: str, audio: str | None, reference: str | None
+    ) -> dict[Any, Any]:
+        """Submit the evaluation as a job."""
+        try:
+            if not voice:
+                raise RVCError(self.text("convert.choose_voice"))
+            if not audio:
+                raise RVCError(self.text("judge.choose_audio"))
+            overrides = [
+                format_override("voice", self.workplace.service.catalog.path(voice)),
+                format_override("audio", self._recordings(audio)),
+                *([format_override("reference", self._recordings(reference))] if reference else []),
+                *([format_override("task", task)] if task != "conversion" else []),
+            ]
+            composed("evaluate", overrides)
+            submitted = self.jobs.submit("evaluate", overrides, self.text("judge.job", voice=voice, audio=audio))
+        except (RVCError, OSError) as error:
+            return {self.message: markup.error(str(error))}
+        command = markup.command(self.text("common.command"), format_command("evaluate", *overrides))
+        return submitted | {self.message: command}
+
+    def show_report(self, name: str | None) -> str:
+        """Return a frame with a report, which may run nothing."""
+        if not name:
+            return markup.hint(self.text("judge.none"))
+        title = markup.escaped(self.text("judge.title", name=name))
+        return f'<iframe sandbox src="{ROUTE}/{quote(name)}" title="{title}"></iframe>'
+
+    def _recordings(self, name: str) -> Path:
+        if self.workplace.is_local and Path(name).expanduser().is_absolute():
+            return Path(name).expanduser()
+        return child(self.workplace.folders.recordings, name)

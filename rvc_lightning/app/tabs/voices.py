@@ -1,0 +1,222 @@
+"""The tab Voices: the library, import, information, blend and trash."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from rvc_lightning.app import markup
+from rvc_lightning.app.tabs.workplace import QUIET, Workplace
+from rvc_lightning.cli.overrides import format_command
+from rvc_lightning.errors import RVCError
+from rvc_lightning.io.links import LinkClient
+from rvc_lightning.voice.blend import blend_files
+from rvc_lightning.voice.importing import file_name, import_voices
+from rvc_lightning.voice.info import SUMMARY, as_rows, as_summary
+from rvc_lightning.voice.library import delete_voice, edit_voice, list_trash, restore_voice
+
+
+class VoicesTab:
+    """Components and events of the tab."""
+
+    def __init__(self, workplace: Workplace) -> None:
+        """Create the components in the open block."""
+        self.workplace, self.text, self.catalog = workplace, workplace.text, workplace.service.catalog
+        self._add_list()
+        self._add_import()
+        self._add_actions()
+        self.message = gr.HTML(elem_id="voices_message", padding=False)
+        self._connect()
+
+    @property
+    def library(self) -> Path:
+        """Folder of the voices."""
+        return self.catalog.folder
+
+    def _add_list(self) -> None:
+        text = self.text
+        self.search = gr.Textbox(
+            label=text("voices.search"), info=text("voices.search_help"), max_lines=1, elem_id="voices_search"
+        )
+        self.list = gr.HTML(elem_id="voices_list", elem_classes="scroll", padding=False)
+
+    def _add_import(self) -> None:
+        text = self.text
+        with gr.Accordion(text("voices.import"), open=False, elem_id="voices_import"), gr.Row():
+            self.files = gr.File(
+                label=text("voices.files"),
+                file_count="multiple",
+                type="filepath",
+                height=150,
+                elem_id="voices_files",
+            )
+            with gr.Column():
+                self.link = gr.Textbox(
+                    label=text("voices.link"),
+                    info=text("voices.link_help"),
+                    max_lines=1,
+                    visible=self.workplace.links,
+                    elem_id="voices_link",
+                )
+                self.import_button = gr.Button(
+                    text("voices.import_button"), variant="primary", elem_id="voices_import_button"
+                )
+
+    def _add_actions(self) -> None:
+        text = self.text
+        with gr.Accordion(text("voices.edit"), open=False, elem_id="voices_edit"):
+            self.voice = gr.Dropdown([], label=text("common.voice"), elem_id="voices_voice")
+            with gr.Row():
+                self.name = gr.Textbox(label=text("voices.name"), max_lines=1, elem_id="voices_name")
+                self.author = gr.Textbox(label=text("voices.author"), max_lines=1, elem_id="voices_author")
+                self.speakers = gr.Textbox(
+                    label=text("voices.speakers"), info=text("voices.speakers_help"), elem_id="voices_speakers"
+                )
+            with gr.Row():
+                self.save = gr.Button(text("voices.save"), variant="primary", elem_id="voices_save")
+                self.delete = gr.Button(text("voices.delete"), elem_id="voices_delete")
+            self.facts = gr.HTML(elem_id="voices_facts", elem_classes="facts")
+        with gr.Accordion(text("voices.blend"), open=False, elem_id="voices_blend"):
+            with gr.Row():
+                self.first = gr.Dropdown([], label=text("voices.first"), elem_id="voices_first")
+                self.second = gr.Dropdown([], label=text("voices.second"), elem_id="voices_second")
+            with gr.Row(equal_height=True):
+                self.ratio = gr.Slider(0, 1, 0.5, step=0.05, label=text("voices.ratio"), elem_id="voices_ratio")
+                self.blend_name = gr.Textbox(label=text("voices.blend_name"), max_lines=1, elem_id="voices_blend_name")
+                self.blend = gr.Button(text("voices.blend_button"), elem_id="voices_blend_button")
+        with gr.Accordion(text("voices.trash"), open=False, elem_id="voices_trash"), gr.Row(equal_height=True):
+            self.deleted = gr.Dropdown([], label=text("voices.deleted"), elem_id="voices_deleted")
+            self.restore = gr.Button(text("voices.restore"), elem_id="voices_restore")
+
+    def _connect(self) -> None:
+        listed = [self.list, self.voice, self.first, self.second, self.deleted]
+        self.workplace.blocks.load(self.list_voices, [self.search, self.voice], listed, **QUIET)
+        self.search.change(self.list_voices, [self.search, self.voice], listed, **QUIET)
+        described = [self.name, self.author, self.speakers, self.facts]
+        self.voice.change(self.describe, self.voice, described, **QUIET)
+        actions: list[tuple[gr.Button, Callable[..., str], list[Any]]] = [
+            (self.import_button, self.import_voices, [self.files, self.link]),
+            (self.save, self.save_information, [self.voice, self.name, self.author, self.speakers]),
+            (self.delete, self.delete_voice, [self.voice]),
+            (self.blend, self.blend_voices, [self.first, self.second, self.ratio, self.blend_name]),
+            (self.restore, self.restore_voice, [self.deleted]),
+        ]
+        for button, action, inputs in actions:
+            button.click(
+                self._reporting(action), inputs, self.message, show_progress_on=self.message, api_visibility="private"
+            ).then(self.list_voices, [self.search, self.voice], listed, **QUIET).then(
+                self.describe, self.voice, described, **QUIET
+            )
+
+    def list_voices(self, search: str, chosen: str | None) -> tuple[Any, ...]:
+        """List the voices that contain the searched words, and the trash."""
+        self.catalog.refresh()
+        rows, names = [], []
+        for name in self.catalog.names:
+            with contextlib.suppress(RVCError, OSError):
+                row = as_summary(self.catalog.facts(name), name)
+                names.append(name)
+                if all(word in " ".join(row).casefold() for word in search.casefold().split()):
+                    rows.append(row)
+        trash = [
+            (f"{voice.name}, {voice.deleted_at:%Y-%m-%d %H:%M}", voice.folder.name)
+            for voice in list_trash(self.library)
+        ]
+        if rows:
+            shown = markup.table(rows, SUMMARY)
+        else:
+            shown = markup.hint(self.text("voices.not_found" if names else "voices.none", folder=self.library))
+        unusable = self.catalog.unusable
+        shown += markup.table(unusable.items(), (self.text("voices.unusable"), "")) if unusable else ""
+        chosen = chosen if chosen in names else next(iter(names), None)
+        voices = gr.update(choices=names, value=chosen)
+        return shown, voices, gr.update(choices=names), gr.update(choices=names), gr.update(choices=trash, value=None)
+
+    def describe(self, name: str | None) -> tuple[str, str, str, str]:
+        """Return name, author and speakers of a voice, and its facts."""
+        if not name:
+            return "", "", "", ""
+        try:
+            facts = self.catalog.facts(name)
+        except (RVCError, OSError) as error:
+            return "", "", "", markup.error(str(error))
+        return facts.name, facts.author or "", ", ".join(facts.speaker_names), markup.table(as_rows(facts))
+
+    def import_voices(self, files: list[str] | None, link: str) -> str:
+        """Import uploads and a link; return a message."""
+        sources: list[str] = [*(files or []), *filter(None, [link.strip()])]
+        if not sources:
+            raise RVCError(self.text("voices.choose_files"))
+        report = import_voices(sources, self.library, client=LinkClient() if self.workplace.links else None)
+        names = ", ".join(
+            voice.name if voice.index else self.text("voices.without_index", name=voice.name) for voice in report.voices
+        )
+        unused = markup.table(report.unused.items(), (self.text("voices.unused"), "")) if report.unused else ""
+        shown = [Path(source).name if source in (files or []) else source for source in sources]
+        return markup.status(self.text("voices.imported", names=names)) + unused + self._command("import", *shown)
+
+    def save_information(self, name: str | None, new_name: str, author: str, speakers: str) -> str:
+        """Change the information of a voice; return a message."""
+        path, facts = self._path(name), self.catalog.facts(name or "")
+        names = [part.strip() for part in speakers.split(",")] if speakers.strip() else []
+        changes: dict[str, Any] = {}
+        if new_name.strip() != facts.name:
+            changes["name"] = new_name.strip()
+        if author.strip() != (facts.author or ""):
+            changes["author"] = author.strip()
+        if names and names != facts.speaker_names:
+            changes["speakers"] = names
+        edit_voice(path, **changes)
+        arguments = [str(path)]
+        for key, value in changes.items():
+            arguments += [f"--{key}", *(value if isinstance(value, list) else [value])]
+        return markup.status(self.text("voices.saved", name=name)) + self._command("edit", *arguments, library=False)
+
+    def delete_voice(self, name: str | None) -> str:
+        """Move a voice to the trash; return a message."""
+        path = self._path(name)
+        delete_voice(path, self.library)
+        return markup.status(self.text("voices.deleted_message", name=name)) + self._command("delete", str(path))
+
+    def restore_voice(self, folder: str | None) -> str:
+        """Restore a voice from the trash; return a message."""
+        if not folder:
+            raise RVCError(self.text("voices.choose_deleted"))
+        path = restore_voice(folder, self.library)
+        return markup.status(self.text("voices.restored", file=path)) + self._command("restore", path.stem)
+
+    def blend_voices(self, first: str | None, second: str | None, ratio: float, name: str) -> str:
+        """Write a blend of two voices; return a message."""
+        paths, name = (self._path(first), self._path(second)), name.strip()
+        if not name or file_name(name) != name:
+            raise RVCError(self.text("voices.blend_name_invalid", name=name))
+        output = self.library / name / f"{name}.pth"
+        if output.exists():
+            raise RVCError(self.text("voices.name_taken", name=name))
+        blend_files(*paths, ratio, output)
+        command = self._command(
+            "blend", *map(str, paths), "--ratio", f"{ratio:g}", "--output", str(output), library=False
+        )
+        return markup.status(self.text("voices.blended", file=output)) + command
+
+    def _path(self, name: str | None) -> Path:
+        if not name:
+            raise RVCError(self.text("convert.choose_voice"))
+        return self.catalog.path(name)
+
+    def _reporting(self, action: Callable[..., str]) -> Callable[..., str]:
+        def run(*inputs: Any) -> str:
+            try:
+                return action(*inputs)
+            except (RVCError, OSError) as error:
+                return markup.error(str(error))
+
+        return run
+
+    def _command(self, name: str, *arguments: str, library: bool = True) -> str:
+        folder = ["--voices", str(self.library)] if library and self.library != Path("voices") else []
+        return markup.command(self.text("common.command"), format_command("voice", name, *arguments, *folder))
