@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from rvc_lightning.app.texts import LANGUAGES
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import Settings, option
@@ -32,6 +33,9 @@ class AppSettings(Settings):
     ssl_certfile: str | None
     ssl_keyfile: str | None
     content_path: str | None
+    language: str = option(choices=LANGUAGES)
+    links: bool
+    config_dir: str | None
 
 
 @command("app")
@@ -48,8 +52,8 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.conversion.prediction import Throughput
     from rvc_lightning.jobs.store import JobStore
     from rvc_lightning.pitch import chosen_pitch
+    from rvc_lightning.training.export import load_voice
     from rvc_lightning.training.trainer import build_converting_trainer, set_up_torch
-    from rvc_lightning.voice.voice import Voice
 
     set_up_torch(config)
     settings, limits = AppSettings.from_config(config), Limits.from_values(config.limits)
@@ -60,7 +64,7 @@ def main(config: DictConfig) -> None:
 
     def make_converter(voice: Path, index: Path | None) -> VoiceConverter:
         return VoiceConverter(
-            Voice.load(voice),
+            load_voice(voice),
             index,
             content_path=settings.content_path,
             pitch=pitch,
@@ -71,7 +75,17 @@ def main(config: DictConfig) -> None:
     service = ConversionService(VoiceCatalog(folders.voices), make_converter, limits)
     jobs = JobStore(folders.jobs)
     names = tuple(settings.host_names)
-    site = Site(service, jobs, folders, plain(config), token=settings.token, host_names=names)
+    site = Site(
+        service,
+        jobs,
+        folders,
+        plain(config),
+        token=settings.token,
+        host_names=names,
+        language=settings.language,
+        links=settings.links,
+        config_dir=settings.config_dir,
+    )
     certificate = Certificate(settings.ssl_certfile, settings.ssl_keyfile) if settings.ssl_certfile else None
     serve(site, settings.host, settings.port, certificate)
 

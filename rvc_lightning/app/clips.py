@@ -61,11 +61,19 @@ def compare(recordings: dict[str, Path]) -> bytes:
 
 
 def archive(files: Sequence[Path], path: Path) -> Path:
-    """Write files to a zip and return it; equal names are numbered. The audio is not compressed further."""
-    counts: Counter[str] = Counter()
+    """Write files to a zip and return it. The audio is not compressed further."""
     with zipfile.ZipFile(path, "w") as target:
-        for file in files:
-            counts[file.name] += 1
-            number = counts[file.name]
-            target.write(file, file.name if number == 1 else f"{file.stem} ({number}){file.suffix}")
+        for file, name in zip(files, numbered_names(files), strict=True):
+            target.write(file, name)
     return path
+
+
+def numbered_names(files: Sequence[Path]) -> list[str]:
+    """Return a different name for each file: `a.wav` and `b/a.wav` become `a.wav` and `a (2).wav`."""
+    counts: Counter[str] = Counter()
+    names = []
+    for file in files:
+        counts[file.name] += 1
+        number = counts[file.name]
+        names.append(file.name if number == 1 else f"{file.stem} ({number}){file.suffix}")
+    return names

@@ -15,9 +15,14 @@ from hydra.initialize import initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import explain_error
 from rvc_lightning.cli.help_page import choices_of, explanations
 from rvc_lightning.cli.overrides import format_override, is_number_like
+from rvc_lightning.conversion import options as conversion_options
+
+resolvers.register()
+conversion_options.register()
 
 EXPERIMENTS = ("quickstart", "voice", "refinegan")
 """Experiments that train a voice from recordings, the fastest first."""
@@ -100,7 +105,7 @@ def dataset_overrides(experiment: str) -> list[str]:
     """Return the overrides of `prepare` for a dataset that an experiment can train on."""
     wanted = composed("train", [f"+experiment={experiment}"]).hydra.runtime.choices
     default = composed("prepare", []).hydra.runtime.choices
-    return [format_override(group, wanted[group]) for group in DATASET_GROUPS if wanted[group] != default[group]]
+    return [f"{group}={wanted[group]}" for group in DATASET_GROUPS if wanted[group] != default[group]]
 
 
 def typed_override(name: str, text: str) -> str:

@@ -1,8 +1,8 @@
 """Time and memory of a training before it starts, measured in a few steps on this machine.
 
-Three steps of the very networks run on random slices as long as those of the dataset, in a process of its own
-(`rvc_lightning.benchmarks.training`); the first one warms up and is not counted. The time of the training is the time of
-a step times the steps of an epoch times the epochs, at most the time limit; validation and preparation come on top.
+Three steps of the same networks run on random slices as long as those of the dataset, in a process of its own
+(`rvc_lightning.benchmarks.training`); the first one warms up and is not counted. The time of the training is that of a
+step, times the steps of an epoch, times the epochs, and at most the time limit. Validation and preparation come on top.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def estimate(config: DictConfig, dataset: Path) -> Estimate:
     trainer = {name: config.trainer[name] for name in ("_target_", "accelerator", "devices", "precision")}
     settings = {
         **{name: plain(config[name]) if OmegaConf.is_config(config[name]) else config[name] for name in _NEEDED},
-        "trainer": trainer | {"use_distributed_sampler": False},
+        "trainer": trainer | {"use_distributed_sampler": False, "enable_model_summary": False},
         "content_dim": content_dim_of(config),
         "seconds": seconds,
         "steps": _STEPS,

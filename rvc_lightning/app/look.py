@@ -1,4 +1,4 @@
-"""Colours, fonts and layout of all tabs, light and dark."""
+"""Colours, fonts and layout of all tabs, light and dark, and names that Gradio's own controls lack."""
 
 from __future__ import annotations
 
@@ -38,12 +38,15 @@ button input[type=file] { display: none !important; }
 .info, .hint { color: var(--block-info-text-color); font-size: var(--block-info-text-size); }
 .hint { margin: 6px 2px; }
 .scroll, .facts { overflow-x: auto; }
-.list { width: 100%; font-size: 0.9em; border-collapse: collapse; }
+.list { width: auto; font-size: 0.9em; border-collapse: collapse; border: none !important; }
+.actions { align-items: end; } .actions button { min-height: 42px; }
+.prose :is(h1, h2) { margin: 8px 0 0; }
 .list :is(tr, td, th) { border: none !important; }
-.list :is(td, th) { padding: 3px 12px 3px 0 !important; vertical-align: top; text-align: left;
+.list :is(td, th) { padding: 3px 20px 3px 0 !important; vertical-align: top; text-align: left;
   overflow-wrap: anywhere; font-weight: normal; }
 .list th[scope=col] { color: var(--block-info-text-color); }
 .facts .list th[scope=row] { color: var(--block-info-text-color); min-width: 8em; }
+.command { margin: 4px 2px; }
 .command summary { cursor: pointer; color: var(--block-info-text-color); font-size: var(--block-info-text-size); }
 .command pre, .log { white-space: pre-wrap; overflow-wrap: anywhere; padding: 8px 10px; margin: 4px 0 0;
   border-radius: var(--radius-md); background: var(--background-fill-secondary);
@@ -52,7 +55,7 @@ button input[type=file] { display: none !important; }
 .picture { width: 100%; min-width: 320px; border-radius: var(--radius-md); background: white; }
 .picture.plain { background: none; }
 .players { display: flex; flex-wrap: wrap; gap: 10px 20px; }
-.player { margin: 0; } .player audio { display: block; width: min(320px, 100%); }
+.player { margin: 0; width: 320px; max-width: 100%; } .player audio { display: block; width: 100%; }
 .bar { height: 8px; border-radius: 4px; background: var(--border-color-primary); overflow: hidden; min-width: 80px; }
 .bar div { height: 100%; background: var(--color-accent); }
 iframe { width: 100%; border: none; border-radius: var(--radius-md); }
@@ -61,4 +64,20 @@ iframe { width: 100%; border: none; border-radius: var(--radius-md); }
 .status { padding: 10px 12px; border-radius: var(--radius-md); border: 1px solid var(--border-color-primary); }
 .status.error { border-color: var(--error-border-color); background: var(--error-background-fill);
   color: var(--error-text-color); }
+"""
+
+SCRIPT = """
+<script>
+// For screen readers: Gradio nests buttons, and leaves open lists without a name.
+new MutationObserver(() => {
+  for (const outer of document.querySelectorAll("button.icon-button:not([role]):has(button)")) {
+    outer.setAttribute("role", "group");
+    outer.tabIndex = -1;
+  }
+  for (const list of document.querySelectorAll("ul[role=listbox]:not([aria-label])")) {
+    const owner = document.querySelector(`[aria-controls="${list.id}"]`);
+    list.setAttribute("aria-label", owner?.getAttribute("aria-label") || document.title);
+  }
+}).observe(document, { childList: true, subtree: true });
+</script>
 """

@@ -12,6 +12,7 @@ import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,12 +28,19 @@ from rvc_lightning.app.access import Access, AccessMiddleware
 from rvc_lightning.app.api import Api
 from rvc_lightning.app.folders import Folders
 from rvc_lightning.app.live import LivePage
-from rvc_lightning.app.look import STYLE, THEME
+from rvc_lightning.app.look import SCRIPT, STYLE, THEME
 from rvc_lightning.app.middleware import UploadOnlyMiddleware
 from rvc_lightning.app.page import Page
+<<<<<<< HEAD
 from rvc_lightning.app.problems import API, add_problems
 from rvc_lightning.app.service import ConversionService, Limits
+=======
+from rvc_lightning.app.problems import API
+from rvc_lightning.app.reports import add_reports
+from rvc_lightning.app.service import ConversionService
+>>>>>>> 7c76260 (Test the page from recordings to a result; delete presets with their voice)
 from rvc_lightning.app.storage import VisitorFiles, visitor_files
+from rvc_lightning.app.tabs.workplace import Workplace
 from rvc_lightning.app.texts import Texts
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.jobs.store import JobStore
@@ -90,6 +98,9 @@ class Site:
         settings: Settings of the engine of live conversion.
         token: Secret that requests must carry; None for a random one where the network reaches the server.
         host_names: Further names of the server.
+        language: Language of the page.
+        links: Whether voices may be imported from links.
+        config_dir: Folder of experiments of the user; None for none.
     """
 
     service: ConversionService
@@ -98,6 +109,9 @@ class Site:
     settings: Mapping[str, Any]
     token: str | None = None
     host_names: tuple[str, ...] = ()
+    language: str = "en"
+    links: bool = True
+    config_dir: str | None = None
 
 
 @dataclass(frozen=True)
@@ -177,9 +191,28 @@ def application(site: Site, files: VisitorFiles, access: Access) -> FastAPI:
         files: Storage of uploads and results.
         access: Requests that are answered.
     """
+<<<<<<< HEAD
     page = Page(site.service, Texts())
     app = routes(site, access)
     protect(app, site.service.limits, files, Path(page.blocks.GRADIO_CACHE), access)
+=======
+    app = FastAPIOffline(
+        docs_url="/docs",
+        redoc_url=None,
+        title="rvc_lightning",
+        version=__version__,
+        openapi_url=f"{API}/openapi.json",
+        static_url="/docs-files",
+    )
+    Api(site.service, site.jobs, site.folders).add_to(app, has_token=access.token is not None)
+    LivePage(site.service.catalog, site.settings, access.is_local).add_to(app)
+    add_reports(app)
+    page = page_of(site, access.is_local)
+    max_file_bytes = round(site.service.limits.max_megabytes * _MEGABYTE)
+    uploads = Path(page.blocks.GRADIO_CACHE)
+    app.add_middleware(UploadOnlyMiddleware, uploads=uploads, files=files, max_file_bytes=max_file_bytes)
+    app.add_middleware(AccessMiddleware, access=access)
+>>>>>>> 7c76260 (Test the page from recordings to a result; delete presets with their voice)
     return gr.mount_gradio_app(
         app,
         page.blocks,
@@ -194,6 +227,23 @@ def application(site: Site, files: VisitorFiles, access: Access) -> FastAPI:
         enable_monitoring=False,
         theme=THEME,
         css=STYLE,
+        head=SCRIPT,
+    )
+
+
+def page_of(site: Site, is_local: bool) -> Page:
+    """Build the page; `is_local` is whether only this machine can reach it."""
+    return Page(
+        partial(
+            Workplace,
+            service=site.service,
+            jobs=site.jobs,
+            folders=site.folders,
+            text=Texts(site.language),
+            is_local=is_local,
+            links=site.links,
+            config_dir=site.config_dir,
+        )
     )
 
 

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -96,23 +97,33 @@ class ConversionService:
         Raises:
             RVCError: The conversion failed; the message names files as the page does.
         """
-        try:
-            return self._convert(name, recording, options, folder, report)
-        except (RVCError, OSError) as error:
-            names = {recording: recording.name, self.catalog.folder / name: name}
-            if options.f0_file:
-                names[Path(options.f0_file)] = Path(options.f0_file).name
-            raise _without_folders(error, names) from error
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise OutOfMemoryError("out of memory: try a shorter recording, or another device") from error
+        names = {recording: recording.name, self.catalog.folder / name: name}
+        if options.f0_file:
+            names[Path(options.f0_file)] = Path(options.f0_file).name
+        with _explained(names):
+            return self._convert(partial(self.converter, name), Path(name).stem, recording, options, folder, report)
+
+    def try_checkpoint(
+        self, run: Path, recording: Path, options: ConversionOptions, folder: Path, report: Report
+    ) -> Path:
+        """Convert a recording with the best checkpoint of a run, without an index; the rest is as in `convert`."""
+        make = partial(self._make_converter, run, None)
+        with _explained({recording: recording.name}):
+            return self._convert(make, run.parent.name, recording, options, folder, report)
 
     def stop(self) -> None:
         """Abort the running conversion and reject later ones."""
         self._stopped = True
 
-    def _convert(self, name: str, recording: Path, options: ConversionOptions, folder: Path, report: Report) -> Path:
+    def _convert(
+        self,
+        load: Callable[[], VoiceConverter],
+        name: str,
+        recording: Path,
+        options: ConversionOptions,
+        folder: Path,
+        report: Report,
+    ) -> Path:
         def report_share(share: float) -> None:
             if self._stopped:
                 raise BusyError("the server is shutting down")
@@ -120,8 +131,8 @@ class ConversionService:
 
         report(0.0, "Loading the voice")
         seconds = self._checked_seconds(recording)
-        converter = self.converter(name)
-        target = folder / f"{recording.stem}_{Path(name).stem}.{options.output_format or DEFAULT_FORMAT}"
+        converter = load()
+        target = folder / f"{recording.stem}_{name}.{options.output_format or DEFAULT_FORMAT}"
         rate = options.output_sample_rate or fitting_rate(target.suffix, converter.voice.sample_rate)
         check_writable(target, rate)
         with _progress_hooks(converter.voice.synthesizer.generator, seconds, report_share):
@@ -171,6 +182,19 @@ def _progress_hooks(generator: nn.Module, seconds: float, report: Callable[[floa
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def _explained(names: dict[Path, str]) -> Iterator[None]:
+    """Turn errors into those that the page shows, with names for paths."""
+    try:
+        yield
+    except (RVCError, OSError) as error:
+        raise _without_folders(error, names) from error
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError("out of memory: try a shorter recording, or another device") from error
 
 
 def _without_folders(error: RVCError | OSError, names: dict[Path, str]) -> RVCError:

@@ -21,17 +21,13 @@ from rvc_lightning.config.options import option_fields
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError, unknown_choice
 from rvc_lightning.io.files import atomic_path
+from rvc_lightning.voice.paths import presets_folder
 
 DEFAULT = "default"
 """Name of the preset that the page applies when its voice is chosen."""
 
 _EXCLUDED = ("f0_file", "write_f0")
 """Options that belong to a recording, not to a voice."""
-
-
-def presets_folder(voice: Path) -> Path:
-    """Return the folder of the presets of a voice; it exists if the voice has any."""
-    return voice.with_suffix(".presets")
 
 
 def list_presets(voice: Path) -> list[str]:

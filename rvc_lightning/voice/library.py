@@ -22,6 +22,7 @@ from rvc_lightning.retrieval.discovery import find_index, speaker_indexes
 from rvc_lightning.retrieval.pairing import origin_path
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.info import VoiceInfo, read_voice_info
+from rvc_lightning.voice.paths import presets_folder
 from rvc_lightning.voice.voice import Voice
 
 TRASH = ".trash"
@@ -182,10 +183,12 @@ def _files_of(voice: Path, library: Path) -> list[Path]:
     if folder.resolve() != library.resolve() and not others:
         return [folder]
     index = find_index(voice)
-    if index is None or any(find_index(other) == index for other in folder.glob(f"*{_SUFFIX}") if other != voice):
-        return [voice]
-    indexes = list(speaker_indexes(index).values()) or [index]
-    return [path for path in (voice, *indexes, *map(origin_path, indexes)) if path.is_file()]
+    own = [voice, presets_folder(voice)]
+    is_shared = any(find_index(other) == index for other in folder.glob(f"*{_SUFFIX}") if other != voice)
+    if index is not None and not is_shared:
+        indexes = list(speaker_indexes(index).values()) or [index]
+        own += [*indexes, *map(origin_path, indexes)]
+    return [path for path in own if path.exists()]
 
 
 def _relative(path: Path, library: Path) -> Path:

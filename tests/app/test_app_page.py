@@ -1,11 +1,6 @@
 """The page in Chromium, served by the command."""
 
-import os
-import queue
 import signal
-import subprocess
-import sys
-import threading
 
 import golden_rule
 import numpy as np
@@ -18,23 +13,9 @@ from rvc_lightning.audio.encode import write_audio
 pytest.importorskip("gradio", reason="the extra 'app' is not installed")
 pytest.importorskip("selenium", reason="selenium is not installed")
 
-from browser import REQUIREMENTS, Visitor, open_browser
+from browser import REQUIREMENTS, Visitor, open_browser, start_page
 
 pytestmark = REQUIREMENTS
-
-MAX_START_SECONDS = 120
-
-
-def start(folder, *overrides):
-    """Start the command; return the process, the address that it prints, and its further lines."""
-    command = [sys.executable, "-m", "rvc_lightning.app", "port=0", "trainer.accelerator=cpu", *overrides]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TMPDIR": str(folder / "tmp")}
-    process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
-    lines = queue.Queue()
-    threading.Thread(target=lambda: [lines.put(line) for line in process.stderr], daemon=True).start()
-    while not (line := lines.get(timeout=MAX_START_SECONDS)).startswith("Open "):
-        assert process.poll() is None, line
-    return process, line.split()[1], lines
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +34,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(folder):
-    process, address, lines = start(folder, "limits.max_seconds=5", "limits.max_megabytes=1")
+    process, address, lines = start_page(folder, "limits.max_seconds=5", "limits.max_megabytes=1")
     yield process, address, lines
     process.kill()
     process.wait()

@@ -4,6 +4,7 @@ import asyncio
 import html
 import json
 import socket
+import tempfile
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ import gradio as gr
 import uvicorn
 from fastapi.testclient import TestClient
 from gradio.components import Component
-from sites import LIMITS, make_application
+from sites import LIMITS, make_application, make_site
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
@@ -25,11 +26,9 @@ from rvc_lightning.app import markup, server
 from rvc_lightning.app.catalog import VoiceCatalog
 from rvc_lightning.app.controls import EXCLUDED, Controls, control
 from rvc_lightning.app.middleware import UploadOnlyMiddleware
-from rvc_lightning.app.page import Page
-from rvc_lightning.app.server import listening
+from rvc_lightning.app.server import listening, page_of
 from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.storage import VisitorFiles, visitor_files
-from rvc_lightning.app.texts import Texts
 from rvc_lightning.config.options import OptionField, option_fields
 from rvc_lightning.conversion.effects import EFFECTS
 from rvc_lightning.conversion.options import ConversionOptions
@@ -236,7 +235,7 @@ VISITOR = SimpleNamespace(session_hash="visitor")
 
 
 def convert_tab(service):
-    return Page(service, Texts()).convert
+    return page_of(make_site(service, Path(tempfile.mkdtemp())), is_local=True).convert
 
 
 def given(tab, voice, *recordings):
@@ -375,7 +374,7 @@ def test_stalled_uploads_are_disconnected(monkeypatch):
 
 
 def test_page_loads_do_not_count_as_conversions(service):
-    assert Page(service, Texts()).blocks._queue.max_size is None
+    assert convert_tab(service).workplace.blocks._queue.max_size is None
 
 
 def test_waiting_visitors_see_the_length_of_the_queue(service):

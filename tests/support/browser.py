@@ -1,7 +1,12 @@
 """Headless Chromium, and the actions of a visitor of the page."""
 
 import json
+import os
+import queue
 import shutil
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+MAX_START_SECONDS = 180
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 REQUIREMENTS = [
     pytest.mark.slow,
@@ -38,6 +44,18 @@ def open_browser(downloads, *switches):
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     return webdriver.Chrome(options=options, service=Service(DRIVER))
+
+
+def start_page(folder, *overrides):
+    """Start the command in a folder; return the process, the address that it prints, and its further lines."""
+    command = [sys.executable, "-m", "rvc_lightning.app", "port=0", "trainer.accelerator=cpu", *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TMPDIR": str(folder / "tmp")}
+    process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    lines = queue.Queue()
+    threading.Thread(target=lambda: [lines.put(line) for line in process.stderr], daemon=True).start()
+    while not (line := lines.get(timeout=MAX_START_SECONDS)).startswith("Open "):
+        assert process.poll() is None, line
+    return process, line.split()[1], lines
 
 
 class Visitor:
@@ -78,6 +96,25 @@ class Visitor:
         self.click(f"{selector} input")
         self.wait(lambda: [item for item in self.find_all("ul[role=listbox] li") if choice in item.text])
         next(item for item in self.find_all("ul[role=listbox] li") if choice in item.text).click()
+
+    def value(self, selector):
+        return self.first(selector).get_attribute("value")
+
+    def open_tab(self, name):
+        """Open a tab; in narrow windows it may be in a menu, so it is clicked by a script."""
+        self.driver.execute_script("arguments[0].click()", self.first(f"#{name}_tab-button"))
+        self.wait(lambda: self.first(f"#{name}_tab").is_displayed())
+
+    def drop(self, selector, *paths):
+        """Drop files on an upload."""
+        self.first(f"{selector} input[type=file]").send_keys("\n".join(map(str, paths)))
+        self.wait(lambda: not self.find_all(f"{selector} .wrap.uploading"))
+
+    def resize(self, width):
+        """Emulate a window of this width; Chromium itself has none below 500 pixels."""
+        size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        time.sleep(0.3)
 
     def upload(self, *paths):
         """Drop recordings; return when the page has accepted or rejected them."""

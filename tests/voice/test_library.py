@@ -137,6 +137,16 @@ def test_earlier_voice_of_an_export_goes_along(library, write_voice):
     assert listing(library / "ben") == ["ben.index", "ben.previous.pth", "ben.pth"]
 
 
+def test_presets_are_deleted_and_restored_with_their_voice(library):
+    presets = library / "flat" / "c.presets"
+    presets.mkdir()
+    (presets / "song.yaml").write_text("index_rate: 0.5")
+    delete_voice(library / "flat" / "c.pth", library)
+    assert not presets.exists()
+    restore_voice("c", library)
+    assert (presets / "song.yaml").read_text() == "index_rate: 0.5"
+
+
 def test_index_of_two_voices_stays(library, write_voice):
     """Exports of several epochs have one index."""
     for epoch in (1, 2):

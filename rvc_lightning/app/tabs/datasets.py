@@ -11,6 +11,7 @@ import gradio as gr
 import numpy as np
 
 from rvc_lightning.app import markup
+from rvc_lightning.app.clips import numbered_names
 from rvc_lightning.app.commands import EXPERIMENTS, composed, dataset_overrides
 from rvc_lightning.app.folders import child, subfolders
 from rvc_lightning.app.tabs.jobs import JobsView
@@ -65,7 +66,11 @@ class DatasetsTab:
                 )
             with gr.Column():
                 self.name = gr.Textbox(
-                    label=text("datasets.name"), info=text("datasets.name_help"), max_lines=1, elem_id="dataset_name"
+                    "",
+                    label=text("datasets.name"),
+                    info=text("datasets.name_help"),
+                    max_lines=1,
+                    elem_id="dataset_name",
                 )
                 experiments = [(text(f"experiments.{name}"), name) for name in EXPERIMENTS]
                 self.experiment = gr.Dropdown(
@@ -167,7 +172,7 @@ class DatasetsTab:
         """
         name = name.strip()
         if files:
-            if name != stored:
+            if not stored or name != stored:
                 self._store(name, files)
             audio, stored = Path(self.workplace.folders.recordings, name), name
         elif folder:
@@ -192,8 +197,9 @@ class DatasetsTab:
             raise RVCError(self.text("datasets.name_taken", name=name))
         with explain_write_errors(folder):
             folder.mkdir(parents=True)
-            for file in map(Path, files):
-                shutil.copyfile(file, folder / file.name)
+            names = numbered_names(list(map(Path, files)))
+            for file, stored in zip(files, names, strict=True):
+                shutil.copyfile(file, folder / stored)
 
     def _named_folder(self, folder: str) -> Path:
         if self.workplace.is_local and Path(folder).expanduser().is_absolute():

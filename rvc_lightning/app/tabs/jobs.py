@@ -35,7 +35,7 @@ class JobsView:
         text = workplace.text
         gr.Markdown(f"## {text('jobs.title')}")
         self.list = gr.HTML(elem_id=f"{name}_jobs", elem_classes="scroll", padding=False)
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="actions"):
             self.choice = gr.Dropdown([], label=text("jobs.job"), elem_id=f"{name}_job", scale=3)
             self.stop = gr.Button(text("common.stop"), elem_id=f"{name}_stop", min_width=100)
             self.resume = gr.Button(text("jobs.resume"), elem_id=f"{name}_resume", min_width=100)

@@ -34,9 +34,9 @@ class Presets:
     def add_editor(self, voice: Component, controls: Controls) -> None:
         """Create the editor in the open block, and connect all to the controls of the options."""
         text = self._text
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="actions"):
             name = gr.Textbox(
-                label=text("presets.name"), info=text("presets.help"), elem_id="preset_name", max_lines=1, scale=2
+                "", label=text("presets.name"), info=text("presets.help"), elem_id="preset_name", max_lines=1, scale=2
             )
             with gr.Column(min_width=160):
                 save = gr.Button(text("presets.save"), elem_id="preset_save")

@@ -11,7 +11,7 @@ import gradio as gr
 from gradio.components import Component
 
 from rvc_lightning.app import markup
-from rvc_lightning.app.commands import EXPERIMENTS, Setting, composed, settings_of, typed_override
+from rvc_lightning.app.commands import EXPERIMENTS, GROUPS, Setting, composed, settings_of, typed_override
 from rvc_lightning.app.estimate import Estimate, estimate
 from rvc_lightning.app.folders import child, subfolders
 from rvc_lightning.app.runs import PEAK_MEMORY, SECONDS_PER_STEP, RunReader, RunReaders, list_runs
@@ -19,6 +19,7 @@ from rvc_lightning.app.tabs.jobs import JobsView
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace
 from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.cli.resolvers import demo
+from rvc_lightning.config.values import instantiate
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.data.manifest import MANIFEST_NAME
 from rvc_lightning.data.report import REPORT_NAME, format_duration
@@ -56,11 +57,11 @@ class TrainTab:
                 experiments, value=EXPERIMENTS[0], label=text("train.experiment"), elem_id="train_experiment"
             )
         self.controls: dict[str, Component] = {}
-        with gr.Accordion(text("train.settings"), open=False, elem_id="train_settings"):
-            with gr.Row(elem_classes="options"):
-                for setting in self._settings(EXPERIMENTS[0]).values():
-                    with gr.Column(min_width=0):
-                        self.controls[setting.name] = self._control(setting)
+        settings = gr.Accordion(text("train.settings"), open=False, elem_id="train_settings")
+        with settings, gr.Row(elem_classes="options"):
+            for setting in self._settings(EXPERIMENTS[0]).values():
+                with gr.Column(min_width=0):
+                    self.controls[setting.name] = self._control(setting)
         with gr.Row():
             self.start = gr.Button(text("train.start"), variant="primary", elem_id="train_start")
             self.estimate = gr.Button(text("train.estimate"), elem_id="train_estimate")
@@ -70,7 +71,7 @@ class TrainTab:
         words = {"label": setting.name, "info": markup.sentence(setting.help), "elem_id": f"train-{setting.name}"}
         if setting.choices:
             return gr.Dropdown(self._group_choices(setting), value="", **words)
-        return gr.Textbox(placeholder=self._placeholder(setting), max_lines=1, **words)
+        return gr.Textbox("", placeholder=self._placeholder(setting), max_lines=1, **words)
 
     def _group_choices(self, setting: Setting) -> list[tuple[str, str]]:
         unchanged = (self.text("train.unchanged", value=setting.value), "")
@@ -90,9 +91,9 @@ class TrainTab:
         self.curves = gr.HTML(elem_id="curves", elem_classes="scroll", padding=False)
         self.samples = gr.HTML(elem_id="samples", padding=False)
         self.seen = gr.State("")
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="actions"):
             self.limit = gr.Textbox(
-                label=text("train.limit"), info=text("train.limit_help"), max_lines=1, elem_id="run_limit"
+                "", label=text("train.limit"), info=text("train.limit_help"), max_lines=1, elem_id="run_limit"
             )
             self.resume = gr.Button(text("train.resume"), elem_id="run_resume", min_width=120)
             self.export = gr.Button(text("train.export"), elem_id="run_export", min_width=120)
@@ -155,7 +156,8 @@ class TrainTab:
         """Submit the training as a job."""
         try:
             overrides = self._overrides(given)
-            composed("train", overrides)
+            # The settings with types and ranges; those of the networks are checked by the job.
+            instantiate(composed("train", overrides).data, "data")
             title = self.text("train.job", name=given[self.dataset] or "quickstart", experiment=given[self.experiment])
             submitted = self.jobs.submit("train", overrides, title)
         except (RVCError, OSError) as error:
@@ -180,7 +182,7 @@ class TrainTab:
             step=f"{result.step_seconds:.2f}",
             total=total,
             memory=f"{result.memory_bytes / 2**30:.1f}",
-            steps=text("train.unknown") if result.steps is None else result.steps,
+            steps="" if result.steps is None else text("train.steps", number=result.steps),
         )
 
     def _overrides(self, given: dict[Component, Any]) -> list[str]:
@@ -190,7 +192,7 @@ class TrainTab:
         overrides += self._recordings(dataset) if dataset else [format_override("audio", demo("target"))]
         for name, control in self.controls.items():
             if value := str(given[control] or "").strip():
-                overrides.append(typed_override(name, value))
+                overrides.append(f"{name}={value}" if name in GROUPS else typed_override(name, value))
         return [*overrides, *self.workplace.folders.overrides()]
 
     def _recordings(self, dataset: str) -> list[str]:

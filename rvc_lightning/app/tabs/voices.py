@@ -27,9 +27,9 @@ class VoicesTab:
         """Create the components in the open block."""
         self.workplace, self.text, self.catalog = workplace, workplace.text, workplace.service.catalog
         self._add_list()
+        self.message = gr.HTML(elem_id="voices_message", padding=False)
         self._add_import()
         self._add_actions()
-        self.message = gr.HTML(elem_id="voices_message", padding=False)
         self._connect()
 
     @property
@@ -40,7 +40,7 @@ class VoicesTab:
     def _add_list(self) -> None:
         text = self.text
         self.search = gr.Textbox(
-            label=text("voices.search"), info=text("voices.search_help"), max_lines=1, elem_id="voices_search"
+            "", label=text("voices.search"), info=text("voices.search_help"), max_lines=1, elem_id="voices_search"
         )
         self.list = gr.HTML(elem_id="voices_list", elem_classes="scroll", padding=False)
 
@@ -56,6 +56,7 @@ class VoicesTab:
             )
             with gr.Column():
                 self.link = gr.Textbox(
+                    "",
                     label=text("voices.link"),
                     info=text("voices.link_help"),
                     max_lines=1,
@@ -71,10 +72,10 @@ class VoicesTab:
         with gr.Accordion(text("voices.edit"), open=False, elem_id="voices_edit"):
             self.voice = gr.Dropdown([], label=text("common.voice"), elem_id="voices_voice")
             with gr.Row():
-                self.name = gr.Textbox(label=text("voices.name"), max_lines=1, elem_id="voices_name")
-                self.author = gr.Textbox(label=text("voices.author"), max_lines=1, elem_id="voices_author")
+                self.name = gr.Textbox("", label=text("voices.name"), max_lines=1, elem_id="voices_name")
+                self.author = gr.Textbox("", label=text("voices.author"), max_lines=1, elem_id="voices_author")
                 self.speakers = gr.Textbox(
-                    label=text("voices.speakers"), info=text("voices.speakers_help"), elem_id="voices_speakers"
+                    "", label=text("voices.speakers"), info=text("voices.speakers_help"), elem_id="voices_speakers"
                 )
             with gr.Row():
                 self.save = gr.Button(text("voices.save"), variant="primary", elem_id="voices_save")
@@ -84,11 +85,13 @@ class VoicesTab:
             with gr.Row():
                 self.first = gr.Dropdown([], label=text("voices.first"), elem_id="voices_first")
                 self.second = gr.Dropdown([], label=text("voices.second"), elem_id="voices_second")
-            with gr.Row(equal_height=True):
+            with gr.Row(elem_classes="actions"):
                 self.ratio = gr.Slider(0, 1, 0.5, step=0.05, label=text("voices.ratio"), elem_id="voices_ratio")
-                self.blend_name = gr.Textbox(label=text("voices.blend_name"), max_lines=1, elem_id="voices_blend_name")
+                self.blend_name = gr.Textbox(
+                    "", label=text("voices.blend_name"), max_lines=1, elem_id="voices_blend_name"
+                )
                 self.blend = gr.Button(text("voices.blend_button"), elem_id="voices_blend_button")
-        with gr.Accordion(text("voices.trash"), open=False, elem_id="voices_trash"), gr.Row(equal_height=True):
+        with gr.Accordion(text("voices.trash"), open=False, elem_id="voices_trash"), gr.Row(elem_classes="actions"):
             self.deleted = gr.Dropdown([], label=text("voices.deleted"), elem_id="voices_deleted")
             self.restore = gr.Button(text("voices.restore"), elem_id="voices_restore")
 

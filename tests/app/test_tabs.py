@@ -1,0 +1,221 @@
+"""The tabs of the page, without a browser: what they run, and errors in words."""
+
+import html
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gradio", reason="the extra 'app' is not installed")
+
+from sites import LIMITS, make_site
+from torch.utils.tensorboard import SummaryWriter
+
+from rvc_lightning.app.catalog import VoiceCatalog
+from rvc_lightning.app.commands import composed, dataset_overrides, settings_of, typed_override
+from rvc_lightning.app.runs import RunReader, list_runs
+from rvc_lightning.app.server import page_of
+from rvc_lightning.app.service import ConversionService
+from rvc_lightning.audio.encode import write_audio
+from rvc_lightning.errors import ConfigurationError, RVCError
+
+pytestmark = pytest.mark.slow
+
+
+class Jobs:
+    """Records submitted jobs."""
+
+    def __init__(self):
+        self.submitted = []
+
+    def submit(self, command, overrides, title, device="default"):
+        self.submitted.append((command, list(overrides)))
+        return type("Job", (), {"id": "1", "title": title, "state": type("State", (), {"value": "waiting"})})
+
+
+@pytest.fixture
+def make_page(tmp_path, write_voice, monkeypatch):
+    """Return a function that builds the page of an empty server in a new working folder."""
+    monkeypatch.chdir(tmp_path)
+    write_voice(tmp_path / "voices" / "anna.pth")
+
+    def make(is_local=True):
+        service = ConversionService(VoiceCatalog("voices"), lambda voice, index: None, LIMITS)
+        page = page_of(make_site(service, tmp_path), is_local)
+        jobs = Jobs()
+        for name in ("datasets", "train", "judge"):
+            getattr(page, name).jobs._jobs = jobs
+        return page, jobs
+
+    return make
+
+
+@pytest.fixture
+def uploads(tmp_path):
+    files = [tmp_path / "uploads" / str(number) / "é.wav" for number in range(2)]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        write_audio(file, np.zeros(8000, dtype=np.float32), 8000)
+    return [str(file) for file in files]
+
+
+def prepare(page, files, folder="", name="", stored=""):
+    """Press Prepare; return the shown message."""
+    shown = page.datasets.prepare_dataset(files, folder, name, "quickstart", "numbered", stored)
+    return html.unescape(shown[page.datasets.plan])
+
+
+def test_dropped_recordings_are_stored_and_prepared_as_the_command_does(make_page, uploads):
+    page, jobs = make_page()
+    assert prepare(page, uploads[:1], name="anna") == ""
+    assert Path("recordings/anna/é.wav").is_file()
+    ((command, overrides),) = jobs.submitted
+    assert command == "prepare"
+    assert f"audio={Path('recordings/anna').absolute()}" in overrides
+    assert "sample_rate=24k_light" in overrides
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "Name the voice first"),
+        ("../x", "'../x' cannot be the name of a folder"),
+        (".x", "cannot be the name"),
+        ("taken", "There are recordings named 'taken' already"),
+    ],
+)
+def test_invalid_names_of_datasets_are_explained(make_page, uploads, name, message):
+    page, jobs = make_page()
+    Path("recordings/taken").mkdir(parents=True)
+    assert message in prepare(page, uploads, name=name)
+    assert jobs.submitted == []
+
+
+def test_recordings_with_equal_names_are_both_stored(make_page, uploads):
+    page, _ = make_page()
+    prepare(page, uploads, name="anna")
+    assert len(list(Path("recordings/anna").iterdir())) == 2
+
+
+def test_only_local_visitors_may_name_any_folder(make_page, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "recordings" / "ben").mkdir(parents=True)
+    for is_local, folder, allowed in [
+        (True, tmp_path / "elsewhere", True),
+        (False, tmp_path / "elsewhere", False),
+        (False, "../elsewhere", False),
+        (False, "ben", True),
+        (True, "missing", False),
+    ]:
+        page, jobs = make_page(is_local)
+        message = prepare(page, [], str(folder))
+        assert (len(jobs.submitted) == 1) == allowed
+        assert bool(message) != allowed
+
+
+def test_missing_recordings_are_reported(make_page):
+    page, _ = make_page()
+    assert "Drop recordings, or choose a folder." in prepare(page, [], name="anna")
+
+
+def train(page, dataset="", **settings):
+    given = {page.train.dataset: dataset, page.train.experiment: "quickstart"}
+    given |= {control: settings.get(name, "") for name, control in page.train.controls.items()}
+    return html.unescape(page.train.start_training(given)[page.train.message])
+
+
+def test_training_on_the_demo_passes_only_changed_settings(make_page):
+    page, jobs = make_page()
+    shown = train(page, **{"trainer.max_time": "00:00:00:30", "data.batch_size": "4"})
+    ((command, overrides),) = jobs.submitted
+    assert command == "train"
+    assert overrides[0] == "+experiment=quickstart" and overrides[1].startswith("audio=")
+    assert overrides[2:4] == ['trainer.max_time="00:00:00:30"', "data.batch_size=4"]
+    assert "python -m rvc_lightning.train" in shown
+
+
+@pytest.mark.parametrize("settings", [{"data.batch_size": "[", "seed": ""}, {"precision": "8"}])
+def test_invalid_settings_are_explained_before_the_start(make_page, settings):
+    page, jobs = make_page()
+    assert "error" in train(page, **settings)
+    assert jobs.submitted == []
+
+
+def test_dataset_whose_recordings_have_moved_is_trained_by_name(make_page):
+    page, jobs = make_page()
+    Path("datasets/anna").mkdir(parents=True)
+    Path("datasets/anna/report.json").write_text(json.dumps({"audio": "gone/anna"}))
+    train(page, "anna")
+    assert jobs.submitted[0][1][1:3] == ["audio=null", "name=anna"]
+
+
+def test_settings_have_the_values_of_the_experiment_and_help():
+    settings = settings_of("quickstart")
+    assert settings["sample_rate"].value == "24k_light" and "40k" in settings["sample_rate"].choices
+    assert settings["trainer.max_time"].value == "00:00:07:00"
+    assert all(setting.help for setting in settings.values())
+    assert dataset_overrides("voice") == ["content=contentvec"]
+
+
+def test_wrong_override_raises_the_message_of_the_command():
+    with pytest.raises(RVCError, match="unknown sample_rate '7k'; choose one of"):
+        composed("train", ["sample_rate=7k"])
+    with pytest.raises(ConfigurationError, match=r"unknown setting 'seeed'\. Did you mean seed"):
+        composed("train", ["seeed=1"])
+    assert typed_override("author", "Anna B.") == 'author="Anna B."'
+
+
+def test_voice_is_edited_deleted_and_restored(make_page):
+    page, _ = make_page()
+    tab = page.voices
+    assert "saved" in tab.save_information("anna.pth", "Anna", "Zoë", "")
+    assert tab.describe("anna.pth")[:2] == ("Anna", "Zoë")
+    assert "trash" in tab.delete_voice("anna.pth")
+    shown, *_, trash = tab.list_voices("", None)
+    assert "There are no voices in" in shown
+    ((label, folder),) = trash["choices"]
+    assert label.startswith("anna, ")
+    assert "Restored" in tab.restore_voice(folder)
+    assert "Zoë" in tab.list_voices("zoë", None)[0]
+    assert "No voice matches." in tab.list_voices("ben", None)[0]
+
+
+def test_voice_actions_without_a_choice_are_explained(make_page):
+    tab = make_page()[0].voices
+    for action, inputs in [
+        (tab.import_voices, (None, " ")),
+        (tab.delete_voice, (None,)),
+        (tab.restore_voice, (None,)),
+        (tab.blend_voices, ("anna.pth", "anna.pth", 0.5, "../x")),
+        (tab.blend_voices, ("anna.pth", "anna.pth", 0.5, "")),
+        (tab.save_information, (None, "", "", "")),
+    ]:
+        assert 'class="status error"' in tab._reporting(action)(*inputs)
+
+
+def test_evaluation_is_submitted(make_page, tmp_path):
+    page, jobs = make_page()
+    (tmp_path / "recordings" / "ben").mkdir(parents=True)
+    page.judge.start_evaluation("anna.pth", "resynthesis", "ben", None)
+    ((command, overrides),) = jobs.submitted
+    assert command == "evaluate" and overrides[-1] == "task=resynthesis"
+    for voice, audio in ((None, "ben"), ("anna.pth", None), ("anna.pth", "../x")):
+        assert "error" in page.judge.start_evaluation(voice, "conversion", audio, None)[page.judge.message]
+
+
+def test_curves_and_samples_of_a_run_grow(tmp_path):
+    run = tmp_path / "runs" / "anna" / "2000-01-01_00-00-00"
+    with SummaryWriter(str(run / "tensorboard")) as writer:
+        writer.add_scalar("val/mel", 0.5, 1)
+        writer.flush()
+        reader = RunReader(run).refresh()
+        assert (reader.step, reader.best(), reader.samples()) == (1, pytest.approx(0.5), [])
+        writer.add_scalar("val/mel", 0.25, 2)
+        for kind in ("recorded", "rebuilt"):
+            writer.add_audio(f"clip0/{kind}", np.zeros((1, 800)), 2, 8000)
+    assert reader.refresh().best() == 0.25
+    assert [(sample.title, sample.step) for sample in reader.samples()] == [("1", 2)]
+    assert reader.samples()[0].rebuilt.startswith(b"RIFF")
+    assert reader.draw().startswith(b"\x89PNG")
+    assert list_runs(tmp_path / "runs") == [run]
