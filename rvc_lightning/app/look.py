@@ -43,7 +43,7 @@ button input[type=file] { display: none !important; }
 .prose :is(h1, h2) { margin: 8px 0 0; }
 .list :is(tr, td, th) { border: none !important; }
 .list :is(td, th) { padding: 3px 20px 3px 0 !important; vertical-align: top; text-align: left;
-  overflow-wrap: anywhere; font-weight: normal; }
+  overflow-wrap: break-word; font-weight: normal; }
 .list th[scope=col] { color: var(--block-info-text-color); }
 .facts .list th[scope=row] { color: var(--block-info-text-color); min-width: 8em; }
 .command { margin: 4px 2px; }
@@ -51,7 +51,8 @@ button input[type=file] { display: none !important; }
 .command pre, .log { white-space: pre-wrap; overflow-wrap: anywhere; padding: 8px 10px; margin: 4px 0 0;
   border-radius: var(--radius-md); background: var(--background-fill-secondary);
   border: 1px solid var(--border-color-primary); font-size: 0.85em; }
-.log { max-height: 320px; overflow-y: auto; }
+.log { max-height: 320px; overflow: auto; white-space: pre; }
+.actions > * { min-width: 0; }
 .picture { width: 100%; min-width: 320px; border-radius: var(--radius-md); background: white; }
 .picture.plain { background: none; }
 .players { display: flex; flex-wrap: wrap; gap: 10px 20px; }
@@ -61,7 +62,7 @@ button input[type=file] { display: none !important; }
 iframe { width: 100%; border: none; border-radius: var(--radius-md); }
 #live_page { height: 820px; }
 .report iframe { height: 900px; border: 1px solid var(--border-color-primary); }
-.status { padding: 10px 12px; border-radius: var(--radius-md); border: 1px solid var(--border-color-primary); }
+.status { overflow-wrap: anywhere; padding: 10px 12px; border-radius: var(--radius-md); border: 1px solid var(--border-color-primary); }
 .status.error { border-color: var(--error-border-color); background: var(--error-background-fill);
   color: var(--error-text-color); }
 """

@@ -22,6 +22,12 @@ TABS = ("convert", "live", "datasets", "train", "voices", "judge")
 class Page:
     """The components of the page and their events."""
 
+    convert: ConvertTab
+    datasets: DatasetsTab
+    train: TrainTab
+    voices: VoicesTab
+    judge: JudgeTab
+
     def __init__(self, make_workplace: Callable[[gr.Blocks], Workplace]) -> None:
         """Create the page; `make_workplace` gets the blocks of the page."""
         with gr.Blocks(title="rvc_lightning", analytics_enabled=False, fill_width=True) as self.blocks:

@@ -110,17 +110,18 @@ class ConvertTab:
         self.command = gr.HTML(elem_id="command", padding=False)
 
     def _add_comparison(self) -> None:
-        text = self.text
         self.clips = gr.State([])
         with gr.Group(visible=False, elem_id="comparison") as self.comparison:
             with gr.Row():
-                for side in ("a", "b"):
-                    with gr.Column():
-                        label = text("convert.listen", side=side.upper())
-                        setattr(self, f"choice_{side}", gr.Dropdown([], label=label, elem_id=f"choice_{side}"))
-                        audio = gr.Audio(label=side.upper(), interactive=False, buttons=[], elem_id=f"audio_{side}")
-                        setattr(self, f"audio_{side}", audio)
+                self.choice_a, self.audio_a = self._add_side("a")
+                self.choice_b, self.audio_b = self._add_side("b")
             self.picture = gr.HTML(elem_id="picture", elem_classes="scroll")
+
+    def _add_side(self, side: str) -> tuple[gr.Dropdown, gr.Audio]:
+        with gr.Column():
+            choice = gr.Dropdown([], label=self.text("convert.listen", side=side.upper()), elem_id=f"choice_{side}")
+            audio = gr.Audio(label=side.upper(), interactive=False, buttons=[], elem_id=f"audio_{side}")
+        return choice, audio
 
     def _connect(self) -> None:
         listed = [self.voice, self.notice, self.unusable, self.unusable_list]

@@ -96,7 +96,9 @@ class JudgeTab:
                 *([format_override("task", task)] if task != "conversion" else []),
             ]
             composed("evaluate", overrides)
-            submitted = self.jobs.submit("evaluate", overrides, self.text("judge.job", voice=voice, audio=audio))
+            submitted = self.jobs.submit(
+                "evaluate", overrides, self.text("judge.job", voice=voice, audio=Path(audio).name)
+            )
         except (RVCError, OSError) as error:
             return {self.message: markup.error(str(error))}
         command = markup.command(self.text("common.command"), format_command("evaluate", *overrides))
