@@ -62,7 +62,8 @@ button input[type=file] { display: none !important; }
 iframe { width: 100%; border: none; border-radius: var(--radius-md); }
 #live_page { height: 820px; }
 .report iframe { height: 900px; border: 1px solid var(--border-color-primary); }
-.status { overflow-wrap: anywhere; padding: 10px 12px; border-radius: var(--radius-md); border: 1px solid var(--border-color-primary); }
+.status { overflow-wrap: anywhere; padding: 10px 12px;
+  border-radius: var(--radius-md); border: 1px solid var(--border-color-primary); }
 .status.error { border-color: var(--error-border-color); background: var(--error-background-fill);
   color: var(--error-text-color); }
 """

@@ -31,14 +31,9 @@ from rvc_lightning.app.live import LivePage
 from rvc_lightning.app.look import SCRIPT, STYLE, THEME
 from rvc_lightning.app.middleware import UploadOnlyMiddleware
 from rvc_lightning.app.page import Page
-<<<<<<< HEAD
 from rvc_lightning.app.problems import API, add_problems
-from rvc_lightning.app.service import ConversionService, Limits
-=======
-from rvc_lightning.app.problems import API
 from rvc_lightning.app.reports import add_reports
-from rvc_lightning.app.service import ConversionService
->>>>>>> 7c76260 (Test the page from recordings to a result; delete presets with their voice)
+from rvc_lightning.app.service import ConversionService, Limits
 from rvc_lightning.app.storage import VisitorFiles, visitor_files
 from rvc_lightning.app.tabs.workplace import Workplace
 from rvc_lightning.app.texts import Texts
@@ -191,28 +186,9 @@ def application(site: Site, files: VisitorFiles, access: Access) -> FastAPI:
         files: Storage of uploads and results.
         access: Requests that are answered.
     """
-<<<<<<< HEAD
-    page = Page(site.service, Texts())
+    page = page_of(site, access.is_local)
     app = routes(site, access)
     protect(app, site.service.limits, files, Path(page.blocks.GRADIO_CACHE), access)
-=======
-    app = FastAPIOffline(
-        docs_url="/docs",
-        redoc_url=None,
-        title="rvc_lightning",
-        version=__version__,
-        openapi_url=f"{API}/openapi.json",
-        static_url="/docs-files",
-    )
-    Api(site.service, site.jobs, site.folders).add_to(app, has_token=access.token is not None)
-    LivePage(site.service.catalog, site.settings, access.is_local).add_to(app)
-    add_reports(app)
-    page = page_of(site, access.is_local)
-    max_file_bytes = round(site.service.limits.max_megabytes * _MEGABYTE)
-    uploads = Path(page.blocks.GRADIO_CACHE)
-    app.add_middleware(UploadOnlyMiddleware, uploads=uploads, files=files, max_file_bytes=max_file_bytes)
-    app.add_middleware(AccessMiddleware, access=access)
->>>>>>> 7c76260 (Test the page from recordings to a result; delete presets with their voice)
     return gr.mount_gradio_app(
         app,
         page.blocks,
@@ -248,11 +224,12 @@ def page_of(site: Site, is_local: bool) -> Page:
 
 
 def routes(site: Site, access: Access) -> FastAPI:
-    """Return the HTTP API, its documentation and the live page, without checks of requests."""
+    """Return the HTTP API, its documentation, the live page and reports, without checks of requests."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.mount(API, Api(site.service, site.jobs, site.folders).application(has_token=access.token is not None))
     app.add_api_route("/docs", lambda: RedirectResponse(f"{API}/docs"))
     LivePage(site.service.catalog, site.settings, access.is_local).add_to(app)
+    add_reports(app)
     add_problems(app)
     return app
 
