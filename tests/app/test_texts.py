@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 import rvc_lightning.app
+from rvc_lightning.app.commands import EXPERIMENTS
 from rvc_lightning.app.texts import LANGUAGES, Texts
+from rvc_lightning.data.selection import SPEAKER_RULES
+from rvc_lightning.evaluation.page import TASKS
+from rvc_lightning.jobs.job import State
 
 SOURCE = "\n".join(path.read_text() for path in Path(rvc_lightning.app.__file__).parent.rglob("*.py"))
 USED = set(re.findall(r"""\b_?text\(\s*f?["']([^"']+)["']""", SOURCE))
@@ -21,6 +25,12 @@ def test_every_text_of_the_code_is_in_the_table():
 
 def test_every_text_of_the_table_is_used():
     assert not [name for name in Texts("en").table if name not in USED and not name.startswith(PREFIXES)]
+
+
+def test_every_choice_that_the_page_lists_has_a_text():
+    choices = {"jobs.states": State, "datasets.rules": SPEAKER_RULES, "judge.tasks": TASKS, "experiments": EXPERIMENTS}
+    names = [f"{group}.{getattr(choice, 'value', choice)}" for group, listed in choices.items() for choice in listed]
+    assert not [name for name in names if name not in Texts("en").table]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
