@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from scipy import signal
 from torch import Tensor
@@ -26,6 +27,8 @@ _MIN_CREST = 12.0
 """Largest power of a bin relative to the mean of the band: about 30 for a tone, 5 for noise."""
 _MIN_FRAMES = 5
 _HALF_TAPS = 31
+_FIRST_HIGHEST_HZ = 1100.0
+_SLOW_LOWEST_HZ = 400.0
 
 
 def find_high_pitch(
@@ -48,6 +51,33 @@ def find_high_pitch(
     slow_hz = track(half_speed(wav16k), 2 * lengths)[:, ::2]
     high_hz = 2 * slow_hz[:, : f0_hz.shape[1]]
     return torch.where(is_high & (high_hz >= _TONE_HZ[0]), high_hz, f0_hz)
+
+
+def track_in_two_passes(
+    track: Callable[[np.ndarray, float, float], np.ndarray], wav16k: np.ndarray, fmin_hz: float, fmax_hz: float
+) -> np.ndarray:
+    """Measure pitch on the host up to 1100 Hz, and above it by `find_high_pitch`.
+
+    One pass over a wider range would classify more noise as voiced.
+
+    Args:
+        track: Extractor, from float32 [T] at 16 kHz, lowest and highest pitch in Hz to pitch in Hz, float32 [F].
+        wav16k: float32 [T] at 16 kHz.
+        fmin_hz: Lowest pitch.
+        fmax_hz: Highest pitch.
+
+    Returns:
+        f0_hz, float32 [F]; 0 where unvoiced.
+    """
+    f0_hz = track(wav16k, fmin_hz, min(fmax_hz, _FIRST_HIGHEST_HZ))
+    if fmax_hz <= _FIRST_HIGHEST_HZ:
+        return f0_hz
+
+    def track_slow(waves: Tensor, lengths: Tensor) -> Tensor:
+        return torch.from_numpy(track(waves[0].numpy(), _SLOW_LOWEST_HZ, fmax_hz / 2))[None]
+
+    wave, samples = torch.from_numpy(wav16k)[None], torch.tensor([len(wav16k)])
+    return find_high_pitch(track_slow, wave, samples, torch.from_numpy(f0_hz)[None])[0].numpy()
 
 
 def high_tones(wav16k: Tensor) -> Tensor:

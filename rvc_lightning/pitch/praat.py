@@ -13,6 +13,7 @@ import numpy as np
 
 from rvc_lightning.audio.frames import FRAME_SAMPLES, SAMPLE_RATE, frame_count
 from rvc_lightning.pitch.base import PitchExtractor, check_range, check_threshold, require
+from rvc_lightning.pitch.octave import track_in_two_passes
 
 _LOWEST_HZ = 20.0
 _PERIODS_PER_WINDOW = 3
@@ -23,12 +24,12 @@ class PraatExtractor(PitchExtractor):
 
     name: ClassVar[str] = "pm"
 
-    def __init__(self, fmin_hz: float = 50.0, fmax_hz: float = 1100.0, threshold: float = 0.6) -> None:
+    def __init__(self, fmin_hz: float = 50.0, fmax_hz: float = 2000.0, threshold: float = 0.6) -> None:
         """Set the search range.
 
         Args:
             fmin_hz: Lowest pitch in Hz.
-            fmax_hz: Highest pitch in Hz.
+            fmax_hz: Highest pitch in Hz; see `track_in_two_passes`.
             threshold: Voicing threshold, 0 to 1.
 
         Raises:
@@ -41,19 +42,22 @@ class PraatExtractor(PitchExtractor):
 
     def __call__(self, wav16k: np.ndarray) -> np.ndarray:
         """Estimate the pitch, as `PitchExtractor.__call__`."""
+        return track_in_two_passes(self._track, wav16k, self.fmin_hz, self.fmax_hz)
+
+    def _track(self, wav16k: np.ndarray, fmin_hz: float, fmax_hz: float) -> np.ndarray:
         import parselmouth
 
         # Praat centers as many frames as fit, with half a window before the first and after the last. One sample more
         # than that keeps the number of frames above rounding errors.
         frames = frame_count(len(wav16k))
-        half = math.ceil(_PERIODS_PER_WINDOW / self.fmin_hz * SAMPLE_RATE / 2)
+        half = math.ceil(_PERIODS_PER_WINDOW / fmin_hz * SAMPLE_RATE / 2)
         padded = np.zeros(2 * half + (frames - 1) * FRAME_SAMPLES + 1)
         inside = wav16k[: len(padded) - half]
         padded[half : half + len(inside)] = inside
         pitch = parselmouth.Sound(padded, SAMPLE_RATE).to_pitch_ac(
             time_step=FRAME_SAMPLES / SAMPLE_RATE,
-            pitch_floor=self.fmin_hz,
-            pitch_ceiling=self.fmax_hz,
+            pitch_floor=fmin_hz,
+            pitch_ceiling=fmax_hz,
             voicing_threshold=self.threshold,
         )
         return pitch.selected_array["frequency"].astype(np.float32)

@@ -10,17 +10,14 @@ from typing import ClassVar
 
 import librosa
 import numpy as np
-import torch
 
 from rvc_lightning.audio.frames import FRAME_SAMPLES, SAMPLE_RATE
 from rvc_lightning.pitch.base import PitchExtractor, check_range
-from rvc_lightning.pitch.octave import find_high_pitch
+from rvc_lightning.pitch.octave import track_in_two_passes
 
 _FRAME_SAMPLES = 1024
 # A frame must contain two periods of the lowest pitch.
 _LOWEST_HZ = 2 * SAMPLE_RATE / _FRAME_SAMPLES
-_FIRST_HIGHEST_HZ = 1100.0
-_SLOW_LOWEST_HZ = 400.0
 
 
 class PyinExtractor(PitchExtractor):
@@ -33,8 +30,7 @@ class PyinExtractor(PitchExtractor):
 
         Args:
             fmin_hz: Lowest pitch in Hz.
-            fmax_hz: Highest pitch in Hz. Pitch above 1100 Hz is only searched for where there is a tone with little
-                below it: a wider range classifies more noise as voiced.
+            fmax_hz: Highest pitch in Hz; see `track_in_two_passes`.
 
         Raises:
             ConfigurationError: The range is invalid.
@@ -44,15 +40,7 @@ class PyinExtractor(PitchExtractor):
 
     def __call__(self, wav16k: np.ndarray) -> np.ndarray:
         """Estimate the pitch, as `PitchExtractor.__call__`."""
-        f0_hz = _track(wav16k, self.fmin_hz, min(self.fmax_hz, _FIRST_HIGHEST_HZ))
-        if self.fmax_hz <= _FIRST_HIGHEST_HZ:
-            return f0_hz
-
-        def track_slow(waves: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-            return torch.from_numpy(_track(waves[0].numpy(), _SLOW_LOWEST_HZ, self.fmax_hz / 2))[None]
-
-        wave, samples = torch.from_numpy(wav16k)[None], torch.tensor([len(wav16k)])
-        return find_high_pitch(track_slow, wave, samples, torch.from_numpy(f0_hz)[None])[0].numpy()
+        return track_in_two_passes(_track, wav16k, self.fmin_hz, self.fmax_hz)
 
 
 def _track(wav16k: np.ndarray, fmin_hz: float, fmax_hz: float) -> np.ndarray:

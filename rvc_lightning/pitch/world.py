@@ -13,6 +13,7 @@ import numpy as np
 
 from rvc_lightning.audio.frames import FRAME_SAMPLES, SAMPLE_RATE, frame_count
 from rvc_lightning.pitch.base import PitchExtractor, check_range, require
+from rvc_lightning.pitch.octave import track_in_two_passes
 
 _LOWEST_HZ = 40.0
 # Shorter recordings are padded: WORLD filters the whole recording.
@@ -22,12 +23,12 @@ _MIN_SAMPLES = SAMPLE_RATE // 2
 class WorldExtractor(PitchExtractor):
     """An estimator of WORLD, followed by StoneMask."""
 
-    def __init__(self, fmin_hz: float = 50.0, fmax_hz: float = 1100.0) -> None:
+    def __init__(self, fmin_hz: float = 50.0, fmax_hz: float = 2000.0) -> None:
         """Set the search range.
 
         Args:
             fmin_hz: Lowest pitch in Hz.
-            fmax_hz: Highest pitch in Hz.
+            fmax_hz: Highest pitch in Hz; see `track_in_two_passes`.
 
         Raises:
             ConfigurationError: The range is invalid, or a package is missing.
@@ -38,6 +39,9 @@ class WorldExtractor(PitchExtractor):
 
     def __call__(self, wav16k: np.ndarray) -> np.ndarray:
         """Estimate the pitch, as `PitchExtractor.__call__`."""
+        return track_in_two_passes(self._track, wav16k, self.fmin_hz, self.fmax_hz)
+
+    def _track(self, wav16k: np.ndarray, fmin_hz: float, fmax_hz: float) -> np.ndarray:
         import pyworld
 
         audio = np.zeros(max(len(wav16k), _MIN_SAMPLES))
@@ -45,9 +49,7 @@ class WorldExtractor(PitchExtractor):
         if not audio.any():
             return np.zeros(frame_count(len(wav16k)), np.float32)
         estimate = getattr(pyworld, self.name)
-        f0_hz, seconds = estimate(
-            audio, SAMPLE_RATE, self.fmin_hz, self.fmax_hz, frame_period=1000 * FRAME_SAMPLES / SAMPLE_RATE
-        )
+        f0_hz, seconds = estimate(audio, SAMPLE_RATE, fmin_hz, fmax_hz, frame_period=1000 * FRAME_SAMPLES / SAMPLE_RATE)
         refined = pyworld.stonemask(audio, f0_hz, seconds, SAMPLE_RATE)
         return refined[: frame_count(len(wav16k))].astype(np.float32)
 
