@@ -27,6 +27,8 @@ from rvc_lightning.app.api_models import (
     Dataset,
     JobStatus,
     PrepareRequest,
+    Recordings,
+    RecordingsForm,
     TrainRequest,
     Voice,
     VoiceFacts,
@@ -34,8 +36,11 @@ from rvc_lightning.app.api_models import (
 from rvc_lightning.app.folders import Folders, subfolders
 from rvc_lightning.app.problems import API, add_problems, problems
 from rvc_lightning.app.service import DEFAULT_FORMAT, ConversionService
+from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.data.manifest import HEADER_NAME, read_header
 from rvc_lightning.errors import BusyError, DatasetError, InUseError, UnknownJobError, UnknownVoiceError
+from rvc_lightning.io.disk import explain_write_errors
+from rvc_lightning.io.files import atomic_path
 from rvc_lightning.jobs.job import Job, State
 from rvc_lightning.jobs.store import JobStore
 from rvc_lightning.version import __version__
@@ -74,11 +79,14 @@ class Api:
         app = FastAPIOffline(docs_url="/docs", redoc_url=None, title="rvc_lightning", version=__version__)
         bearer = [Depends(HTTPBearer(auto_error=False))] if has_token else []
         router = APIRouter(dependencies=bearer, responses=problems(400, 401, 403, 422))
-        for path, function in (("/voices", self.voices), ("/datasets", self.datasets), ("/jobs", self.jobs)):
-            router.get(path)(function)
+        lists = {"voices": self.voices, "recordings": self.recordings, "datasets": self.datasets, "jobs": self.jobs}
+        for name, function in lists.items():
+            router.get(f"/{name}")(function)
         router.get("/voices/{name:path}", responses=problems(404))(self.voice)
         busy = problems(404, 408, 411, 413, 415, 429, 503, 507)
         router.post("/convert", response_class=Response, responses={**_AUDIO, **_ACCEPTED, **busy})(self.convert)
+        upload = problems(408, 409, 411, 413, 503, 507)
+        router.post("/recordings", status_code=201, responses=upload)(self.add_recordings)
         for path, submit in (("/prepare", self.prepare), ("/train", self.train)):
             router.post(path, status_code=202, responses=problems(413, 429, 503, 507))(submit)
         one = "/jobs/{job_id}"
@@ -102,6 +110,24 @@ class Api:
         """Describe a voice."""
         self._check_voice(name)
         return VoiceFacts.model_validate(self._service.catalog.facts(name))
+
+    def recordings(self) -> list[Recordings]:
+        """List the folders of recordings."""
+        folders = Path(self._folders.recordings)
+        return [Recordings(name=name, files=_files(folders / name)) for name in subfolders(folders)]
+
+    def add_recordings(self, form: Annotated[RecordingsForm, _FORM]) -> Recordings:
+        """Add recordings to a folder."""
+        folder = Path(self._folders.recordings, form.name)
+        if folder.is_symlink():
+            raise InUseError(f"'{form.name}' is a link; choose another name")
+        for upload in form.files:
+            target = folder / _harmless(upload.filename)
+            if target.exists():
+                raise InUseError(f"'{form.name}' has a file '{target.name}' already; choose another name")
+            with atomic_path(target) as temporary, temporary.open("wb") as stream:
+                shutil.copyfileobj(upload.file, stream)
+        return Recordings(name=form.name, files=_files(folder))
 
     def datasets(self) -> list[Dataset]:
         """List the prepared datasets."""
@@ -272,11 +298,22 @@ class Api:
 
 def _save(upload: UploadFile, folder: Path) -> Path:
     """Write an upload into a new folder, under a harmless form of its name."""
-    name = re.sub(r"[^\w.() -]", "_", Path(upload.filename or "").name)[-_MAX_NAME:].lstrip(". -") or "recording"
-    folder.mkdir(parents=True)
-    with (folder / name).open("xb") as stream:
-        shutil.copyfileobj(upload.file, stream)
-    return folder / name
+    path = folder / _harmless(upload.filename)
+    with explain_write_errors(path):
+        folder.mkdir(parents=True)
+        with path.open("xb") as stream:
+            shutil.copyfileobj(upload.file, stream)
+    return path
+
+
+def _harmless(name: str | None) -> str:
+    """Return the last part of a name without characters that file systems or shells treat specially."""
+    return re.sub(r"[^\w.() -]", "_", Path(name or "").name)[-_MAX_NAME:].lstrip(". -") or "recording"
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the names of the files of a folder, without hidden ones."""
+    return sorted(display_name(Path(path.name)) for path in folder.glob("[!.]*") if path.is_file())
 
 
 def _audio_response(path: Path, background: BackgroundTask | None = None) -> FileResponse:

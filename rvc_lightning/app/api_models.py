@@ -56,6 +56,22 @@ class VoiceFacts(BaseModel):
     index: str | None = Field(description="The index beside it, path below the folder of the voices")
 
 
+class Recordings(BaseModel):
+    """A folder of recordings, for `audio` of `prepare` and `train`."""
+
+    name: str
+    files: list[str]
+
+
+class RecordingsForm(BaseModel):
+    """Recordings for a folder, which is created if missing, as a form (`multipart/form-data`)."""
+
+    model_config = _FORBID
+
+    name: Name
+    files: list[UploadFile] = Field(description="Audio in any format")
+
+
 class Dataset(BaseModel):
     """A prepared dataset."""
 

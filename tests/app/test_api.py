@@ -1,5 +1,6 @@
 """The HTTP API: voices, conversions, jobs, and what requests cannot do."""
 
+import errno
 import io
 import json
 import tempfile
@@ -211,6 +212,32 @@ def test_old_conversions_are_removed_and_other_jobs_kept(client, store, service,
     names = ("voices", "recordings", "datasets", "runs", "jobs")
     Api(service, store, Folders(**{name: str(folder / name) for name in names})).sweep()
     assert [job.command for job in store.jobs()] == ["train"]
+
+
+def test_recordings_are_added_to_a_folder_of_their_name(client, folder):
+    def add(name, *files):
+        return client.post(f"{API}/recordings", data={"name": name}, files=[("files", (file, b"x")) for file in files])
+
+    assert add("ben é", "1.wav", "../2.wav").json() == {"name": "ben é", "files": ["1.wav", "2.wav"]}
+    assert (folder / "recordings" / "ben é" / "2.wav").read_bytes() == b"x"
+    assert "has a file '1.wav' already" in problem(add("ben é", "3.wav", "1.wav"), 409)
+    assert "is a link" in problem(add("link", "1.wav"), 409)
+    for name in ("../x", ".x", "", "a/b", "a\\b", "a\0b"):
+        problem(add(name, "1.wav"), 422)
+    names = [entry["name"] for entry in client.get(f"{API}/recordings").json()]
+    assert names == ["anna", "ben é"]
+    assert client.post(f"{API}/prepare", json={"audio": "ben é"}).status_code == 202
+
+
+def test_full_disk_is_a_problem(client, folder, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    assert "the disk is full" in problem(convert(client, as_job=True), 507)
+    files = {"files": ("1.wav", b"x")}
+    assert "the disk is full" in problem(client.post(f"{API}/recordings", data={"name": "x"}, files=files), 507)
+    assert list((folder / "jobs").iterdir()) == list((folder / "recordings" / "x").iterdir()) == []
 
 
 def test_training_sets_the_settings_of_the_request_only(client, store, folder):

@@ -21,6 +21,8 @@ from rvc_lightning.jobs.store import JobStore
 OPERATIONS = (
     ("GET", "/voices"),
     ("GET", "/voices/{name}"),
+    ("GET", "/recordings"),
+    ("POST", "/recordings"),
     ("GET", "/datasets"),
     ("POST", "/convert"),
     ("POST", "/prepare"),
