@@ -29,6 +29,7 @@ from rvc_lightning.io.files import protect_inputs
 
 log = logging.getLogger(__name__)
 
+_PARTS = ("lead", "backing", "instrumental")
 _FIXED = "a cover has the length and the sampling rate of the song, and the format of its name: leave it out"
 
 
@@ -42,6 +43,12 @@ class Cover:
     instrumental: np.ndarray
     sample_rate: int
     """In Hz."""
+
+
+def part_files(output: Path) -> dict[str, Path]:
+    """Return the files beside a cover for the parts of the song and of the cover, by name."""
+    names = [*(f"song_{name}" for name in _PARTS), *_PARTS]
+    return {name: output.with_name(f"{output.stem}.{name}.wav") for name in names}
 
 
 def check_cover(
@@ -63,7 +70,8 @@ def check_cover(
     """
     options.reject(_FIXED, "tail_seconds", "output_sample_rate", "output_format", "write_f0")
     converter.check(_in_key(options, settings))
-    protect_inputs(output, sources)
+    for path in (output, *part_files(output).values()):
+        protect_inputs(path, sources)
     for number, path in enumerate(sources):
         with open_audio(path) as stream:
             check_writable(output, None if number else stream.sample_rate)
@@ -109,14 +117,13 @@ def write_cover(cover: Cover, song: Song, output: Path, *, keep_stems: bool) -> 
         ConfigurationError: The format does not support the sampling rate.
         OutOfSpaceError, NotWritableError: The disk cannot store the files.
     """
-    files = {output: cover.audio}
-    if keep_stems:
-        parts = {f"song_{name}": audio for name, audio in song.parts().items()}
-        parts |= {"lead": cover.lead, "backing": cover.backing, "instrumental": cover.instrumental}
-        files |= {output.with_name(f"{output.stem}.{name}.wav"): audio for name, audio in parts.items() if audio.any()}
-    for path, audio in files.items():
-        write_audio(path, audio, cover.sample_rate, None if path == output else "FLOAT")
-        log.info("Wrote %s", display_name(path))
+    write_audio(output, cover.audio, cover.sample_rate)
+    log.info("Wrote %s", display_name(output))
+    parts = [*(getattr(song, name) for name in _PARTS), *(getattr(cover, name) for name in _PARTS)]
+    for path, audio in zip(part_files(output).values(), parts, strict=True):
+        if keep_stems and audio.any():
+            write_audio(path, audio, cover.sample_rate, "FLOAT")
+            log.info("Wrote %s", display_name(path))
 
 
 def _in_key(options: ConversionOptions, settings: MixSettings) -> ConversionOptions:

@@ -31,6 +31,8 @@ class SongSettings(Settings):
         given = [f"{name}={path}" for name, path in stems.items() if path]
         if self.song and given:
             raise ConfigurationError(f"song={self.song} and {', '.join(given)}: name the song or its stems")
+        if given and self.separation != PARTS[0]:
+            raise ConfigurationError(f"separation={self.separation}: stems are not separated; name the song, song=FILE")
         if not self.song and not (self.vocals and self.instrumental):
             raise ConfigurationError(
                 f"{', '.join(given) or 'song=... is missing'}: name the recording of a song, song=FILE, or its stems, "

@@ -5,7 +5,7 @@ Legend: N samples, C channels: 1 or 2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +27,6 @@ class Song:
     instrumental: np.ndarray
     sample_rate: int
     """In Hz."""
-
-    def parts(self) -> dict[str, np.ndarray]:
-        """Return lead, backing vocals and music by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)[1:4]}
 
 
 def separate_song(path: Path, part: str, store: PartStore) -> Song:

@@ -208,6 +208,9 @@ def test_settings_are_checked_before_the_song_is_separated(tmp_path):
         check(tmp_path, output="out.mp3", sample_rate=96000)
     with pytest.raises(ConfigurationError, match=r"output: '.*in.wav' is the same file"):
         check(tmp_path, output="in.wav")
+    with pytest.raises(ConfigurationError, match=r"output: '.*in.lead.wav' is the same file"):
+        write_audio(tmp_path / "in.lead.wav", np.zeros(100, np.float32), RATE)
+        check_cover(Echo(), OPTIONS, settings(), tmp_path / "in.flac", [tmp_path / "in.lead.wav"])
     with pytest.raises(AudioError, match=r"gone.wav' cannot be read"):
         check_cover(Echo(), OPTIONS, settings(), tmp_path / "out.wav", [tmp_path / "gone.wav"])
 
@@ -228,6 +231,7 @@ def test_song_or_stems_are_named():
         ({}, "song=... is missing: name the recording of a song, song=FILE, or its stems"),
         ({"vocals": "v.wav"}, "vocals=v.wav: name"),
         ({"song": "a.mp3", "vocals": "v.wav"}, "song=a.mp3 and vocals=v.wav: name the song or its stems"),
+        (valid.stems | {"separation": "dry"}, "separation=dry: stems are not separated; name the song"),
         ({"song": "a.mp3", "separation": "drums"}, "separation='drums': choose one of: vocals, lead, dry"),
     ):
         with pytest.raises(ConfigurationError, match=message):

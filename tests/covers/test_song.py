@@ -47,7 +47,7 @@ def test_stems_are_joined_at_the_rate_and_channels_of_the_music(tmp_path):
     write_audio(tmp_path / "music.wav", np.zeros((17_000, 2), np.float32), 16000, "FLOAT")
     song = join_stems(tmp_path / "vocals.wav", tmp_path / "music.wav")
     assert song.sample_rate == 16000
-    assert {audio.shape for audio in (song.mixture, *song.parts().values())} == {(17_000, 2)}
+    assert {audio.shape for audio in (song.mixture, song.lead, song.backing, song.instrumental)} == {(17_000, 2)}
     expected = 0.1 * np.sin(2 * np.pi * 200 * np.arange(16_000) / 16_000)
     np.testing.assert_allclose(song.lead[500:15_500, 1], expected[500:15_500], atol=1e-3)
     assert not song.lead[16_000:].any() and not song.backing.any()
