@@ -14,10 +14,9 @@ from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.errors import ConfigurationError, UnknownVoiceError, VoiceError
 from rvc_lightning.retrieval.discovery import find_index
 from rvc_lightning.voice.info import VoiceInfo, as_rows, read_voice_info
+from rvc_lightning.voice.rvc_format import VOICE_SUFFIXES
 
 log = logging.getLogger(__name__)
-
-_SUFFIX = ".pth"
 
 
 class Stamp(NamedTuple):
@@ -160,5 +159,7 @@ def _entries(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (path for name in folders if (path := Path(root, name)).is_symlink())
         yield from (
-            path for name in files if not name.startswith(".") and (path := Path(root, name)).suffix.lower() == _SUFFIX
+            path
+            for name in files
+            if not name.startswith(".") and (path := Path(root, name)).suffix.lower() in VOICE_SUFFIXES
         )

@@ -27,7 +27,7 @@ from rvc_lightning.live.engine import Engine
 from rvc_lightning.live.options import Changes, LiveOptions
 from rvc_lightning.retrieval.discovery import find_index
 from rvc_lightning.training.trainer import build_converting_trainer, set_up_torch
-from rvc_lightning.voice.voice import Voice
+from rvc_lightning.voice.onnx_voice import open_voice
 
 _STEP_SECONDS = 0.02
 
@@ -74,7 +74,7 @@ def measure(config: DictConfig) -> tuple[dict[str, LiveFigures], list[Listening]
     set_up_torch(config)
     settings = LiveSettings.from_values(config.live)
     voice, index = Path(settings.voice), find_index(Path(settings.voice))
-    converter = VoiceConverter(Voice.load(voice), index, trainer=build_converting_trainer(config))
+    converter = VoiceConverter(open_voice(voice), index, trainer=build_converting_trainer(config))
     options = ConversionOptions(index_rate=settings.index_rate)
     clips = [
         load_audio(Path(settings.audio) / path) for path in discover_audio(settings.audio).recordings[: settings.clips]

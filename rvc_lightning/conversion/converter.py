@@ -232,7 +232,7 @@ class VoiceConverter:
             "options": repr(options),
             "lengths": asdict(self.lengths),
             "precision": self.trainer.precision,
-            "voice": content_hash(self.voice.weights),
+            "voice": self.voice.digest,
             "config": asdict(self.voice.config),
             "content": [self.content.name, content_hash(self.content.state_dict())],
             "pitch": None if self.pitch is None else _pitch_identity(self.pitch),

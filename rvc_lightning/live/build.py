@@ -18,7 +18,7 @@ from rvc_lightning.live.engine import Engine
 from rvc_lightning.live.options import Changes, LiveOptions
 from rvc_lightning.pitch import chosen_pitch
 from rvc_lightning.training.trainer import build_fabric, set_up_torch
-from rvc_lightning.voice.voice import Voice
+from rvc_lightning.voice.onnx_voice import open_voice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def build_engine(settings: Mapping[str, Any], input_rate: int, output_rate: int 
     def load(path: str) -> VoiceConverter:
         chosen = replace(files, voice=path, index=files.index if path == files.voice else None)
         return VoiceConverter(
-            Voice.load(path),
+            open_voice(path),
             chosen.index_path(),
             content_path=files.content_path,
             pitch=chosen_pitch(config.get("pitch")),

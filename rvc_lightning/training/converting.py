@@ -11,7 +11,7 @@ from rvc_lightning.conversion.tasks import Throughput
 from rvc_lightning.conversion.voice_settings import VoiceSettings
 from rvc_lightning.pitch import chosen_pitch
 from rvc_lightning.training.trainer import build_converting_trainer, set_up_torch
-from rvc_lightning.voice.voice import Voice
+from rvc_lightning.voice.onnx_voice import open_voice
 
 
 def build_converter(config: DictConfig, settings: VoiceSettings, options: ConversionOptions) -> VoiceConverter:
@@ -22,7 +22,7 @@ def build_converter(config: DictConfig, settings: VoiceSettings, options: Conver
     """
     set_up_torch(config)
     return VoiceConverter(
-        Voice.load(settings.voice),
+        open_voice(settings.voice),
         settings.index_path() if options.index_rate else None,
         content_path=settings.content_path,
         pitch=chosen_pitch(config.get("pitch")),

@@ -38,6 +38,7 @@ from rvc_lightning.training.checkpoints import (
     read_checkpoint,
 )
 from rvc_lightning.voice import rvc_format
+from rvc_lightning.voice.onnx_voice import open_voice
 from rvc_lightning.voice.rvc_format import SPEAKER_TABLE
 from rvc_lightning.voice.voice import Voice, to_half
 
@@ -225,7 +226,7 @@ def load_voice(path: Path) -> Voice:
     """
     path = best_checkpoint(path)
     if path.suffix != CHECKPOINT_SUFFIX:
-        return Voice.load(path)
+        return open_voice(path)
     return voice_from_checkpoint(path, str(read_metadata(path)["voice"]["name"]))
 
 

@@ -28,11 +28,13 @@ from rvc_lightning.cli.progress import Progress
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.io.disk import explain_write_errors
 from rvc_lightning.io.files import atomic_path, make_folder
-from rvc_lightning.io.kinds import ARCHIVE, INDEX, PYTORCH, SAFETENSORS, describe_kind
+from rvc_lightning.io.kinds import ARCHIVE, INDEX, ONNX, PYTORCH, SAFETENSORS, describe_kind
 from rvc_lightning.io.links import LinkClient, RemoteFile, is_link, resolve_link
 from rvc_lightning.io.zips import open_zip
 from rvc_lightning.retrieval.discovery import find_index, name_similarity, speaker_of
 from rvc_lightning.retrieval.index_file import INDEX_SUFFIX, read_header
+from rvc_lightning.voice.onnx_voice import open_voice
+from rvc_lightning.voice.rvc_format import VOICE_SUFFIXES
 from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,7 @@ _MAX_MEMBERS = 2000
 _MAX_UNPACKED_BYTES = 4 << 30
 _MAX_DEPTH = 3
 _MAX_REMOTE_FILES = 20
-_REMOTE_SUFFIXES = (".pth", ".safetensors", INDEX_SUFFIX, ".zip")
+_REMOTE_SUFFIXES = (*VOICE_SUFFIXES, INDEX_SUFFIX, ".zip")
 _UNPACK_ERRORS = (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 """Errors of members that are damaged, encrypted, or compressed by an unusual method."""
 _SIMILAR = 0.6
@@ -98,6 +100,7 @@ class _Found:
 class _FoundVoice(_Found):
     model_name: str | None = None
     content_dim: int = 0
+    suffix: str = ".pth"
 
 
 @dataclass(frozen=True)
@@ -214,7 +217,7 @@ class _Collector:
                     raise VoiceError(f"'{archive}' is larger than {size} when unpacked; unpack what you need")
                 target.write(block)
                 target.flush()
-                if target.tell() == len(block) and describe_kind(path) not in (None, PYTORCH, SAFETENSORS, INDEX):
+                if target.tell() == len(block) and describe_kind(path) not in (None, PYTORCH, SAFETENSORS, ONNX, INDEX):
                     return
 
 
@@ -277,9 +280,16 @@ def _sort(collector: _Collector) -> tuple[list[_FoundVoice], list[_FoundIndex]]:
                 if not header.rows:
                     raise VoiceError("an index without vectors")
                 indexes.append(_FoundIndex(**vars(found), content_dim=header.content_dim))
-            elif kind in (PYTORCH, SAFETENSORS):
-                voice = Voice.load(found.path)
-                voices.append(_FoundVoice(**vars(found), model_name=voice.name, content_dim=voice.config.content_dim))
+            elif kind in (PYTORCH, SAFETENSORS, ONNX):
+                voice = open_voice(found.path)
+                voices.append(
+                    _FoundVoice(
+                        **vars(found),
+                        model_name=voice.name,
+                        content_dim=voice.config.content_dim,
+                        suffix=".onnx" if kind == ONNX else ".pth",
+                    )
+                )
             else:
                 raise VoiceError(kind or "neither a voice nor an index")
         except VoiceError as error:
@@ -326,7 +336,11 @@ def _choose_names(voices: Sequence[_FoundVoice], library: Path, name: str | None
         base = name or file_name(_natural_name(voice))
         numbered = (base if number == 1 else f"{base} {number}" for number in range(1, len(voices) + 1))
         names[voice] = next(choice for choice in numbered if choice not in names.values())
-    taken = [name for name in names.values() if (library / name).exists() or (library / f"{name}.pth").exists()]
+    taken = [
+        name
+        for name in names.values()
+        if (library / name).exists() or any((library / f"{name}{suffix}").exists() for suffix in VOICE_SUFFIXES)
+    ]
     if taken:
         raise _taken(taken[0], library)
     return names
@@ -357,12 +371,12 @@ def _place(
         if describe_kind(voice.path) == SAFETENSORS:
             Voice.load(voice.path).save(folder / f"{name}.pth")
         else:
-            _put(voice.path, folder / f"{name}.pth", staging)
+            _put(voice.path, folder / f"{name}{voice.suffix}", staging)
     for (voice, speaker), index in pairs.items():
         suffix = INDEX_SUFFIX if speaker is None else f"_spkid{speaker}{INDEX_SUFFIX}"
         _put(index.path, staging / "complete" / names[voice] / f"{names[voice]}{suffix}", staging)
     try:
-        for name in names.values():
+        for voice, name in names.items():
             target = library / name
             try:
                 (staging / "complete" / name).rename(target)
@@ -370,7 +384,8 @@ def _place(
                 # Another import was faster.
                 raise _taken(name, library) from error
             placed.append(target)
-            result.append(ImportedVoice(name, target / f"{name}.pth", find_index(target / f"{name}.pth")))
+            path = target / f"{name}{voice.suffix}"
+            result.append(ImportedVoice(name, path, find_index(path)))
     except BaseException:
         for target in placed:
             shutil.rmtree(target, ignore_errors=True)

@@ -15,6 +15,7 @@ from rvc_lightning.retrieval.discovery import explain_no_index, find_index, list
 from rvc_lightning.retrieval.index_file import IndexHeader, read_header
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.entries import as_count, as_json, as_text
+from rvc_lightning.voice.onnx_voice import OnnxVoice, open_voice
 from rvc_lightning.voice.voice import Voice, content_hash
 
 _EXPECTED = ("version", "f0", "sr")
@@ -71,17 +72,17 @@ def read_voice_info(path: Path) -> VoiceInfo:
     Raises:
         VoiceError: The file is damaged or not a voice.
     """
-    voice = Voice.load(path)
+    voice = open_voice(path)
     entries = voice.entries
     index = find_index(path)
     header, index_problems = _read_index_header(path, index, voice.config.content_dim)
-    vocoder, pitch_guided = rvc_format.vocoder_of(voice.config)
+    unusual = [] if isinstance(voice, OnnxVoice) else _unusual_entries(voice) + _unusual_weights(voice)
     return VoiceInfo(
         file=str(path),
         name=voice.name or path.stem,
         version=rvc_format.version_of(voice.config),
-        generator=vocoder,
-        pitch_guided=pitch_guided,
+        generator=voice.generator_name,
+        pitch_guided=voice.pitch_guided,
         sample_rate=voice.sample_rate,
         speakers=len(voice.speaker_numbers),
         speaker_names=voice.speaker_names,
@@ -97,11 +98,11 @@ def read_voice_info(path: Path) -> VoiceInfo:
         dataset_length=as_text(entries.get("dataset_length")),
         values=sum(tensor.numel() for tensor in voice.weights.values()),
         size_bytes=path.stat().st_size,
-        content_hash=content_hash(voice.weights),
+        content_hash=voice.digest,
         index=None if index is None else str(index),
         index_rows=header.rows if header else None,
         index_dim=header.content_dim if header else None,
-        unusual=_unusual_entries(voice) + _unusual_weights(voice) + index_problems,
+        unusual=unusual + index_problems,
         entries=as_json(voice.information),
     )
 
@@ -199,7 +200,7 @@ def as_rows(info: VoiceInfo) -> list[tuple[str, str]]:
         ("author", info.author),
         ("creation date", info.creation_date),
         ("dataset length", info.dataset_length),
-        ("values", f"{info.values:,}"),
+        ("values", f"{info.values:,}" if info.values else None),
         ("size", f"{info.size_bytes / 1e6:.1f} MB"),
         ("content hash", info.content_hash),
         ("index", info.index or "none beside it"),

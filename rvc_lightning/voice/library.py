@@ -23,13 +23,13 @@ from rvc_lightning.retrieval.pairing import origin_path
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.info import VoiceInfo, read_voice_info
 from rvc_lightning.voice.paths import presets_folder
+from rvc_lightning.voice.rvc_format import VOICE_SUFFIXES
 from rvc_lightning.voice.voice import Voice
 
 TRASH = ".trash"
 """Folder of deleted voices in a library."""
 
 _TIME_FORMAT = "%Y-%m-%d %H.%M.%S.%f"
-_SUFFIX = ".pth"
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def delete_voice(path: Path, library: Path) -> DeletedVoice:
         VoiceError: There is no such voice in the library.
         NotWritableError: The files cannot be moved.
     """
-    if not path.is_file() or path.suffix.lower() != _SUFFIX:
+    if not path.is_file() or path.suffix.lower() not in VOICE_SUFFIXES:
         raise VoiceError(f"voice not found: '{path}'")
     files = {file: _relative(file, library) for file in _files_of(path, library)}
     now = datetime.now()
@@ -173,7 +173,9 @@ def restore_voice(name: str, library: Path) -> Path:
 def _voice_files(library: Path) -> Iterator[Path]:
     for root, folders, files in os.walk(library):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(root, name) for name in files if name.lower().endswith(_SUFFIX) and not name.startswith("."))
+        yield from (
+            Path(root, name) for name in files if name.lower().endswith(VOICE_SUFFIXES) and not name.startswith(".")
+        )
 
 
 def _files_of(voice: Path, library: Path) -> list[Path]:
@@ -184,7 +186,7 @@ def _files_of(voice: Path, library: Path) -> list[Path]:
         return [folder]
     index = find_index(voice)
     own = [voice, presets_folder(voice)]
-    is_shared = any(find_index(other) == index for other in folder.glob(f"*{_SUFFIX}") if other != voice)
+    is_shared = any(find_index(other) == index for other in _voice_files(folder) if other != voice)
     if index is not None and not is_shared:
         indexes = list(speaker_indexes(index).values()) or [index]
         own += [*indexes, *map(origin_path, indexes)]

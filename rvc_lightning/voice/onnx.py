@@ -17,7 +17,7 @@ Output: audio, float32 [B, 1, T·hop] in -1..1.
 All random numbers are inputs, so the graph is deterministic; with zeros it returns the most probable audio. Voices
 without pitch have neither coarse_pitch, f0_hz nor the inputs of the source. The noise between layers of RefineGAN is
 replaced by its mean. The metadata of the graph contain sample_rate, hop_samples, content_encoder, content_dim,
-latent_channels, speaker_count, harmonics, pitch_guided, name and the version of this contract.
+latent_channels, speaker_count, harmonics, pitch_guided, noise_scale, name and the version of this contract.
 
 Legend: B batch, T frames of 10 ms, C content channels, L latent channels, K harmonics with noise.
 """
@@ -197,6 +197,7 @@ def _metadata(voice: Voice, graph: VoiceGraph, name: str) -> dict[str, str]:
         "speaker_count": config.speaker_count,
         "harmonics": graph.harmonics,
         "pitch_guided": int(voice.pitch_guided),
+        "noise_scale": graph.noise_scale,
     }
     return {f"rvc_lightning.{key}": str(value) for key, value in values.items()}
 

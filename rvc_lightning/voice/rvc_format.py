@@ -28,6 +28,9 @@ SPEAKER_TABLE = "speaker_embedding.weight"
 STORED_SPEAKER_TABLE = "emb_g.weight"
 """Name of the speaker embedding in files."""
 
+VOICE_SUFFIXES = (".pth", ".safetensors", ".onnx")
+"""Suffixes of voices."""
+
 PROJECT_ENTRY = "rvc_lightning"
 """Entry of a voice file that only this project writes and reads (SPECIFICATION.md, section 1.1)."""
 

@@ -74,6 +74,16 @@ class Voice:
         return next((name for key in rvc_format.NAME_ENTRIES if (name := as_text(entries.get(key)))), None)
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of names and values of the weights."""
+        return content_hash(self.weights)
+
+    @property
+    def generator_name(self) -> str:
+        """Name of the generator in files."""
+        return rvc_format.vocoder_of(self.config)[0]
+
+    @property
     def sample_rate(self) -> int:
         """Rate of the output in Hz."""
         return self.config.sample_rate

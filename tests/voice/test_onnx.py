@@ -52,7 +52,7 @@ def test_exported_graph_matches_torch(generator, tmp_path):
     facts = session.get_modelmeta().custom_metadata_map
     expected = {"contract": "1", "sample_rate": "8000", "content_encoder": "spectral", "content_dim": "768",
                 "speaker_count": "2", "hop_samples": "80", "harmonics": "1", "latent_channels": "8",
-                "pitch_guided": "1", "name": "anna"}  # fmt: skip
+                "pitch_guided": "1", "noise_scale": "0.66666", "name": "anna"}  # fmt: skip
     assert facts == {f"rvc_lightning.{key}": value for key, value in expected.items()}
 
 
