@@ -61,7 +61,7 @@ class RemoteFile:
 
     url: str
     name: str
-    """Last part of the path."""
+    """Path in a repository of the hub; elsewhere the last part of the path of the link."""
     size_bytes: int | None = None
     """Size as listed by the hub; None if unknown."""
 
@@ -162,11 +162,12 @@ def resolve_link(link: str, client: LinkClient) -> list[RemoteFile]:
     listing = f"{base}/api/models/{repository}/tree/{revision}{f'/{path}' if path else ''}?recursive=true"
     try:
         return [
-            RemoteFile(f"{base}/{repository}/resolve/{revision}/{quote(entry['path'])}", _file_name(entry["path"]),
-                       int(entry["size"]))
+            RemoteFile(
+                f"{base}/{repository}/resolve/{revision}/{quote(entry['path'])}", str(entry["path"]), int(entry["size"])
+            )
             for entry in client.read_json(listing)
             if entry["type"] == "file"
-        ]  # fmt: skip
+        ]
     except (LookupError, TypeError, ValueError) as error:
         raise AssetError(f"'{link}': the hub returned something other than a list of files") from error
 

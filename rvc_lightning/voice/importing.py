@@ -292,7 +292,8 @@ def _sort(collector: _Collector) -> tuple[list[_FoundVoice], list[_FoundIndex]]:
                 )
             else:
                 raise VoiceError(kind or "neither a voice nor an index")
-        except VoiceError as error:
+        except (VoiceError, ConfigurationError) as error:
+            # ConfigurationError: a graph of ONNX, without the packages for it.
             collector.unused[found.name] = str(error).replace(str(found.path), found.name)
     return voices, indexes
 

@@ -286,7 +286,7 @@ def _recognized_inputs(graph: Any) -> dict[str, _Input]:
     if given or any(name not in found for name in _REQUIRED) or any(item.type is None for item in found.values()):
         known = ", ".join(_NAMES[name][1] for name in _REQUIRED)
         raise VoiceError(
-            f"it is not the graph of an RVC voice: it takes {', '.join([*found, *given])}, without {known}"
+            f"it is not the graph of an RVC voice: it takes {', '.join([*found, *given])}, but such graphs take {known}"
         )
     if len(found["content"].shape) != 3 or found["content"].shape[1] is not None:
         raise VoiceError("it takes recordings of one fixed length only; export it with a free number of frames")

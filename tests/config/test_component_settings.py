@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from configurations import compose_config
 from omegaconf import OmegaConf
+from optional_pitch import skip_without_package
 from stubs import make_pitch_weights
 
 from rvc_lightning.config.values import plain
@@ -40,6 +41,7 @@ def test_one_yaml_for_each_choice(group, names):
 
 @pytest.mark.parametrize("name", sorted(PITCH_EXTRACTORS))
 def test_pitch(name, tmp_path):
+    skip_without_package(name)
     settings = load("pitch", name)
     if issubclass(PITCH_EXTRACTORS[name], PitchNetwork):
         assert settings["path"] is None

@@ -180,7 +180,7 @@ def hub(server, monkeypatch):
 def test_page_of_a_repository_leads_to_its_files(page, hub):
     files = resolve_link(f"{hub.url}/{page}", hub.client())
     assert [(file.url.removeprefix(hub.url), file.name, file.size_bytes) for file in files] == [
-        ("/me/voices/resolve/main/sub/a%C3%B1na%201.pth", "añna 1.pth", 7000),
+        ("/me/voices/resolve/main/sub/a%C3%B1na%201.pth", "sub/añna 1.pth", 7000),
         ("/me/voices/resolve/main/README.md", "README.md", 10),
     ]
 

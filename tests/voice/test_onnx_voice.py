@@ -125,7 +125,8 @@ def test_graph_gives_the_audio_of_the_networks(name, folder, voice):
     with drawing_from(PriorOnly()):
         audio = open_voice(folder / f"{name}.onnx").synthesizer.infer(**given, noise_scale=0.4)
     for item, other in zip(inside(audio, given["lengths"]), inside(expected, given["lengths"]), strict=True):
-        np.testing.assert_allclose(item, other, atol=1e-4)
+        # A single item has no padding, which the generator would see in its last frame.
+        np.testing.assert_allclose(item[:-80], other[:-80], atol=1e-4)
 
 
 def test_graph_without_noise_input_is_run(folder, voice):
