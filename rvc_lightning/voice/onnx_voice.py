@@ -161,7 +161,7 @@ class OnnxSynthesizer(Synthesizer):
         # The networks of the base class are in the graph.
         nn.Module.__init__(self)
         self.config, self.graph = config, graph
-        self.generator = nn.Identity()
+        self.add_module("generator", nn.Identity())
         # The device of a conversion is that of these values.
         self.speaker_embedding = nn.Embedding(1, 1)
 

@@ -306,7 +306,7 @@ def config_from_list(values: Sequence[Any], kind: VoiceKind, speaker_count: int)
         raise unknown_choice("kind of voice", kind, map(str, KINDS))
     is_fork = len(values) == len(_FORK_CONFIG_FIELDS) and values[-2] in CONTENT_DIMS.values()
     names = _FORK_CONFIG_FIELDS if is_fork else _CONFIG_FIELDS
-    fields = {"content_dim": CONTENT_DIMS[kind.version]}
+    fields: dict[str, Any] = {"content_dim": CONTENT_DIMS[kind.version]}
     fields |= {name: value for name, value in zip(names, values, strict=False) if name}
     fields |= {
         "n_fft": 2 * (int(values[0]) - 1),
