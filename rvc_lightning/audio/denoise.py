@@ -57,7 +57,7 @@ class Denoiser(Stage):
         self._buffer = np.zeros(self._hop, dtype=np.float32)
         self._overlap = np.zeros(self._hop)
         self._lead = self._hop
-        self._tracker: _Tracker | None = None
+        self._tracker: NoiseTracker | None = None
         self._warmup_samples = round(_FIRST_SECONDS * sample_rate)
         self._n_in = self._n_out = 0
 
@@ -88,7 +88,7 @@ class Denoiser(Stage):
     def _gains(self, power: np.ndarray) -> np.ndarray:
         """Return gains [frames, K] of power spectra [frames, K]."""
         if self._tracker is None:
-            self._tracker = _Tracker(power[: max(self._warmup_samples // self._hop, 1)])
+            self._tracker = NoiseTracker(power[: max(self._warmup_samples // self._hop, 1)])
         return np.stack([self._tracker.gain(frame) for frame in power])
 
     def _overlap_add(self, pieces: np.ndarray) -> np.ndarray:
@@ -103,11 +103,13 @@ class Denoiser(Stage):
         return ready
 
 
-class _Tracker:
+class NoiseTracker:
     """Estimate of the power of the noise in each bin, and the gain that results from it."""
 
-    def __init__(self, first_power: np.ndarray) -> None:
-        """Estimate the noise from the first power spectra [frames, K]."""
+    def __init__(self, first_power: np.ndarray, hop_seconds: float = _HOP_SECONDS) -> None:
+        """Estimate the noise from the first power spectra [frames, K], which are `hop_seconds` apart."""
+        hops = hop_seconds / _HOP_SECONDS
+        self._keep_probability, self._keep_noise = _PROBABILITY_SMOOTHING**hops, _NOISE_SMOOTHING**hops
         sounding = first_power[first_power.max(axis=1) > _TINY_POWER]
         quantile = np.quantile(sounding if len(sounding) else first_power, _QUANTILE, axis=0)
         # Noise is broad; a constant peak among its neighbours is a note that is held from the start.
@@ -133,8 +135,8 @@ class _Tracker:
         """Update the power of the noise by the probability of speech in each bin."""
         exponent = np.minimum(power / self._noise * (_SPEECH_SNR / (1 + _SPEECH_SNR)), 200)
         probability = 1 / (1 + (1 + _SPEECH_SNR) * np.exp(-exponent))
-        self._probability = _PROBABILITY_SMOOTHING * self._probability + (1 - _PROBABILITY_SMOOTHING) * probability
+        self._probability = self._keep_probability * self._probability + (1 - self._keep_probability) * probability
         stuck = self._probability > _MAX_PROBABILITY
         probability = np.where(stuck, np.minimum(probability, _MAX_PROBABILITY), probability)
         expected = probability * self._noise + (1 - probability) * power
-        self._noise = np.maximum(_NOISE_SMOOTHING * self._noise + (1 - _NOISE_SMOOTHING) * expected, _TINY_POWER)
+        self._noise = np.maximum(self._keep_noise * self._noise + (1 - self._keep_noise) * expected, _TINY_POWER)

@@ -211,7 +211,9 @@ class StreamingConverter(Stage):
     def finish(self) -> np.ndarray:
         """End the stream and return the rest, so that the output is as long as the input and the latency."""
         self._append(self._resampler.finish())
-        while self._next < self._input_end:
+        # The end of a block is complete when the next one has faded in.
+        fading = self._lengths.fade_frames // 2 * FRAME_SAMPLES
+        while 0 < self._input_end > self._next - fading:
             self._convert_block()
         self._output.append(self._finishing.finish())
         total = -(-self._taken * self.sample_rate // self._source_rate)

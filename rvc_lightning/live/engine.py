@@ -1,7 +1,7 @@
 """The engine of live conversion, which pipes, devices and browsers share.
 
-    input ─▶ gain ─▶ gate ─┬─▶ voice ────────────┬─▶ bypass ─▶ gain, mute ─▶ output
-                           └─▶ delay (original) ─┘
+    input ─▶ gain ─▶ noise reduction ─▶ gate ─┬─▶ voice ────────────┬─▶ bypass ─▶ gain, mute ─▶ output
+                                              └─▶ delay (original) ─┘
 
 Everything can change while it runs. Gains move in 20 ms; options fade in with the next block; another voice or other
 effects are prepared in a thread, then convert one block together with those that they replace, and fade in.
@@ -25,7 +25,7 @@ from rvc_lightning.conversion.lengths import StreamLengths
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.streaming import StreamingConverter
 from rvc_lightning.errors import ConfigurationError, RVCError
-from rvc_lightning.live.levels import Gate, Meter, Ramp, amplitude
+from rvc_lightning.live.levels import Gate, InputDenoiser, Meter, Ramp, amplitude
 from rvc_lightning.live.options import Changes, LiveOptions
 from rvc_lightning.live.recorder import Recorder
 
@@ -113,6 +113,7 @@ class Engine:
         self._output_gain = Ramp(0.0 if live.mute else amplitude(live.output_gain_db), ramp)
         self._bypass = Ramp(float(live.bypass), ramp)
         self._fade_samples = ramp
+        self._denoiser = InputDenoiser(self.input_rate, round(_RAMP_SECONDS * self.input_rate))
         self._gate = Gate(self.input_rate)
         self._meters = Meter(self.input_rate), Meter(self.output_rate)
         equal = self.input_rate == self.output_rate
@@ -131,7 +132,7 @@ class Engine:
     @property
     def latency_seconds(self) -> float:
         """Delay of the output, not counting the time of the computation."""
-        return self._stream.latency_seconds
+        return self._stream.latency_seconds + self._denoiser.delay_samples / self.input_rate
 
     @property
     def compute_seconds(self) -> list[float]:
@@ -188,20 +189,25 @@ class Engine:
         audio = np.asarray(audio, np.float32)
         self._push_to("record_input", audio)
         self._meters[0].push(audio)
-        gained = self._gate.push(audio * self._input_gain.take(len(audio)))
-        voice = self._converted(gained)
-        self._dry = np.concatenate([self._dry, self._resampled(gained)])
+        return self._through_voice(self._denoiser.push(audio * self._input_gain.take(len(audio))))
+
+    def _through_voice(self, audio: np.ndarray) -> np.ndarray:
+        """Return the output for input without noise [N]."""
+        gated = self._gate.push(audio)
+        voice = self._converted(gated)
+        self._dry = np.concatenate([self._dry, self._resampled(gated)])
         return self._mixed(voice)
 
     def finish(self) -> np.ndarray:
         """End the stream: return the rest, and complete the recordings."""
+        delayed = self._through_voice(self._denoiser.finish())
         if self._dry_resampler is not None:
             self._dry = np.concatenate([self._dry, self._dry_resampler.finish()])
         rest = self._mixed(self._stream.finish())
         for recorder in self._recorders.values():
             recorder.close()
         self._recorders = {}
-        return rest
+        return np.concatenate([delayed, rest])
 
     def _mixed(self, voice: np.ndarray) -> np.ndarray:
         """Return the output for audio of the voice [M]."""
@@ -305,6 +311,7 @@ class Engine:
         self._input_gain.target = amplitude(live.input_gain_db)
         self._output_gain.target = 0.0 if live.mute else amplitude(live.output_gain_db)
         self._bypass.target = float(live.bypass)
+        self._denoiser.strength = live.input_noise_reduction
         self._gate.threshold_db = live.gate_db
 
     def _record(self, changes: Changes) -> None:

@@ -1,4 +1,4 @@
-"""Gains without clicks, noise gate and level meter.
+"""Gains without clicks, noise reduction, noise gate and level meter.
 
 Legend: N samples.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+
+from rvc_lightning.audio.live_denoise import LiveDenoiser
 
 LOWEST_DB = -120.0
 
@@ -73,6 +75,42 @@ class Gate:
         gains = np.clip(self._gain + np.arange(1, len(hop) + 1) / (seconds * self._rate), 0, 1)
         self._gain = float(gains[-1])
         return hop * gains.astype(np.float32)
+
+
+class InputDenoiser:
+    """Noise reduction that can be turned on and off; its delay fades in and out."""
+
+    def __init__(self, sample_rate: int, fade_samples: int) -> None:
+        self.strength = 0.0
+        """Share of the noise to remove, 0 to 1; 0 returns the input without delay."""
+        self._rate, self._share = sample_rate, Ramp(0.0, fade_samples)
+        self._recent = np.zeros(LiveDenoiser(0.0, sample_rate).delay_samples, np.float32)
+        self._denoiser: LiveDenoiser | None = None
+
+    @property
+    def delay_samples(self) -> int:
+        """Delay of the result."""
+        return len(self._recent) if self.strength else 0
+
+    def push(self, audio: np.ndarray) -> np.ndarray:
+        """Return the samples [N] with less noise."""
+        self._share.target = float(self.strength > 0)
+        if self.strength and self._denoiser is None:
+            self._denoiser = LiveDenoiser(self.strength, self._rate)
+            self._denoiser.push(self._recent)
+        self._recent = np.concatenate([self._recent, audio])[len(audio) :]
+        if self._denoiser is None:
+            return audio
+        self._denoiser.strength = self.strength or self._denoiser.strength
+        share = self._share.take(len(audio))
+        output = audio * (1 - share) + self._denoiser.push(audio) * share
+        if not self._share.value and not self.strength:
+            self._denoiser = None
+        return output
+
+    def finish(self) -> np.ndarray:
+        """Return the samples that are still delayed."""
+        return self._denoiser.finish() if self._denoiser and self.strength else np.zeros(0, np.float32)
 
 
 class Meter:

@@ -23,6 +23,12 @@ class LiveOptions(Settings):
 
     input_gain_db: float = option(0.0, "gain before the conversion", unit="dB", min=-60, max=60)
     output_gain_db: float = option(0.0, "gain after the conversion", unit="dB", min=-60, max=60)
+    input_noise_reduction: float = option(
+        0.0,
+        "strength of the removal of steady noise from the input, which adds 8 ms of latency; 0 none, 1 the most",
+        min=0,
+        max=1,
+    )
     gate_db: float | None = option(
         None, "level of the input below which it is silenced; null keeps everything", unit="dB", min=-120, max=0
     )

@@ -98,6 +98,13 @@ def test_every_block_returns_its_length(converter, sample_rate, output_rate):
     assert rest.any()
 
 
+@pytest.mark.parametrize("samples", [3840, 3839, 3841, 3680, 7680])
+def test_output_is_complete_although_the_input_ends_with_a_block(converter, samples):
+    streaming = stream(converter)
+    expected = samples // 2 + samples % 2 + round(streaming.latency_seconds * RATE)
+    assert len(streamed(streaming, speech(1.0)[:samples], 320)) == expected
+
+
 def test_latency_is_the_sum_of_its_parts(converter):
     streaming = stream(converter, sample_rate=48000, block_seconds=0.08, lookahead_seconds=0.025, fade_seconds=0.02)
     assert streaming.latency_seconds == pytest.approx(0.08 + 0.025 + 0.01 + 0.003 + 0.003, abs=1e-4)

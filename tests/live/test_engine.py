@@ -60,6 +60,20 @@ def test_mute_is_silence_and_gains_are_decibels():
     np.testing.assert_allclose(process_blocks(make_engine(output_gain_db=-6.0206), audio), plain / 2, atol=1e-5)
 
 
+def test_noise_is_reduced_with_a_known_latency():
+    noise = np.random.default_rng(0).normal(0, 0.01, 32000).astype(np.float32)
+    plain = make_engine(output_rate=16000, bypass=True)
+    engine = make_engine(output_rate=16000, bypass=True, input_noise_reduction=1.0)
+    expected, output = (np.concatenate([process_blocks(each, noise), each.finish()]) for each in (plain, engine))
+    late = round((engine.latency_seconds - plain.latency_seconds) * 16000)
+    assert late == 128 and len(output) == len(expected) + late
+    # The first half second is not changed.
+    np.testing.assert_allclose(output[2400 + late : 7000 + late], expected[2400:7000], atol=1e-5)
+    assert output[20000:30000].std() < 0.3 * expected[20000:30000].std()
+    engine.change({"input_noise_reduction": 0.0})
+    assert engine.latency_seconds == plain.latency_seconds
+
+
 def test_gate_silences_quiet_sound_only():
     loud = 0.3 * np.sin(2 * np.pi * 200 * np.arange(16000) / 16000).astype(np.float32)
     quiet = 0.001 * loud
@@ -74,7 +88,8 @@ def test_gate_silences_quiet_sound_only():
 @pytest.mark.parametrize(
     "change",
     [
-        {"output_gain_db": -6}, {"input_gain_db": -3}, {"bypass": True}, {"mute": True}, {"transpose_semitones": 1},
+        {"output_gain_db": -6}, {"input_gain_db": -3}, {"input_noise_reduction": 1.0},
+        {"bypass": True}, {"mute": True}, {"transpose_semitones": 1},
         {"formant_semitones": 3}, {"speaker": 1}, {"voice": "benjamin.pth"},
         {"effects": [{"name": "gain", "gain_db": -3}]},
     ],
