@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, FastAPI, Form, Request, UploadFile
 from fastapi.security import HTTPBearer
@@ -51,11 +51,12 @@ _EVENT_SECONDS = 0.5
 _KEEP_ALIVE_SECONDS = 15.0
 _MAX_NAME = 100
 
+_Responses: TypeAlias = dict[int | str, dict[str, Any]]
 _FORM = Form(media_type="multipart/form-data")
-_AUDIO = {200: {"content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}}, "description": "Audio"}}
-_TEXT = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Text"}}
-_EVENTS = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events"}}
-_ACCEPTED = {202: {"model": JobStatus, "description": "The job"}}
+_AUDIO: _Responses = {200: {"content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}}}}
+_TEXT: _Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+_EVENTS: _Responses = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+_ACCEPTED: _Responses = {202: {"model": JobStatus, "description": "The job"}}
 
 
 class Api:

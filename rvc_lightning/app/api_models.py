@@ -176,7 +176,7 @@ def _option(field: OptionField) -> tuple[Any, Any]:
     kind: Any = Literal[field.choices] if field.choices else None
     for one in () if field.choices else field.kinds:
         kind = one if kind is None else kind | one
-    bounds = {"ge": field.min, "le": field.max}
+    bounds: dict[str, Any] = {"ge": field.min, "le": field.max}
     if not field.optional:
         return kind, Field(field.default, description=field.help, **bounds)
     return kind | None, Field(field.default, description=field.help, **({} if str in field.kinds else bounds))

@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cache
 from types import NoneType, UnionType
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -127,7 +126,6 @@ def option(
     return field(default=default, metadata={_OPTION: description})
 
 
-@cache
 def option_fields(owner: type) -> tuple[OptionField, ...]:
     """Return the description of each field of the dataclass `owner`, in order."""
     hints = get_type_hints(owner)

@@ -143,8 +143,8 @@ def read_job(folder: Path) -> Job:
     job = Job(id=folder.name, folder=folder, state=_state(state, is_stopped), **values)
     if state is None:
         return job
-    times = {"started": state.started, "ended": state.ended}
-    return replace(job, **times, exit_status=state.exit_status, error=state.error)
+    begun = replace(job, started=state.started)
+    return replace(begun, ended=state.ended, exit_status=state.exit_status, error=state.error)
 
 
 def read_progress(folder: Path) -> JobProgress:
