@@ -47,9 +47,9 @@ def command(title: str, *lines: str) -> str:
     )
 
 
-def picture(png: bytes, description: str) -> str:
-    """Return an embedded picture."""
-    return f'<img class="picture" src="{data_url("image/png", png)}" alt="{escaped(description)}">'
+def picture(png: bytes, description: str, kind: str = "") -> str:
+    """Return an embedded picture; `kind` is '' or 'plain', for one with a transparent background."""
+    return f'<img class="picture {kind}" src="{data_url("image/png", png)}" alt="{escaped(description)}">'
 
 
 def player(title: str, kind: str, content: bytes) -> str:

@@ -38,7 +38,7 @@ class Page:
             with gr.Tabs():
                 for name in TABS:
                     with gr.Tab(text(f"{name}.tab"), elem_id=f"{name}_tab") as tab:
-                        setattr(self, name, _BUILDERS[name](workplace))
+                        setattr(self, name, _BUILDERS[name](workplace, tab))
                     tabs.append(tab)
             self._run_timers(tabs)
         # Without a size: the line of the service counts conversions, and Gradio would count page loads as well.
@@ -56,7 +56,7 @@ class Page:
             )
 
 
-_BUILDERS: dict[str, Callable[[Workplace], Any]] = {
+_BUILDERS: dict[str, Callable[[Workplace, gr.Tab], Any]] = {
     "convert": ConvertTab,
     "live": add_live,
     "datasets": DatasetsTab,

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="the extra 'app' is not installed")
 
+import gradio as gr
 from sites import LIMITS, make_site
 from torch.utils.tensorboard import SummaryWriter
 
@@ -17,6 +18,7 @@ from rvc_lightning.app.commands import composed, dataset_overrides, settings_of,
 from rvc_lightning.app.runs import RunReader, list_runs
 from rvc_lightning.app.server import page_of
 from rvc_lightning.app.service import ConversionService
+from rvc_lightning.app.tabs.train import Seen
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.errors import ConfigurationError, RVCError
 
@@ -219,3 +221,18 @@ def test_curves_and_samples_of_a_run_grow(tmp_path):
     assert reader.samples()[0].rebuilt.startswith(b"RIFF")
     assert reader.draw().startswith(b"\x89PNG")
     assert list_runs(tmp_path / "runs") == [run]
+
+
+def test_new_run_is_chosen_and_unchanged_runs_are_not_sent_again(make_page, tmp_path):
+    tab = make_page()[0].train
+    assert "No training yet." in tab.show_run(None, Seen())[1]
+    chosen, seen = None, Seen()
+    for day in (1, 2):
+        run = f"anna/2000-01-0{day}_00-00-00"
+        with SummaryWriter(str(tmp_path / "runs" / run / "tensorboard")) as writer:
+            writer.add_scalar("val/mel", 0.5, 1)
+        listed, facts, curves, _, seen = tab.show_run(chosen, seen)
+        chosen = listed["value"]
+        assert chosen == run and seen.step == 1
+        assert "0.5" in facts and "<img" in curves
+        assert tab.show_run(chosen, seen) == (gr.skip(),) * 5

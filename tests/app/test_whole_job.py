@@ -52,6 +52,7 @@ def driver(folder):
 def test_voice_is_made_and_used_in_the_browser(folder, servers, driver):
     server, address = servers()
     visitor = Visitor(driver, address)
+    visitor.wait(lambda: visitor.text("#notice"), PATIENCE)
 
     visitor.open_tab("datasets")
     visitor.drop("#dataset_files", *sorted((DEMO_FOLDER / "target").glob("*.flac"))[:6])
@@ -74,6 +75,7 @@ def test_voice_is_made_and_used_in_the_browser(folder, servers, driver):
     server.wait()
     _, address = servers()
     visitor = Visitor(driver, address)
+    visitor.wait(lambda: visitor.text("#notice"), PATIENCE)
     visitor.open_tab("train")
     visitor.wait_for_text("#train_jobs", "runs", PATIENCE)
     visitor.click("#train_stop")

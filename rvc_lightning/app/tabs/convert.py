@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 
 from rvc_lightning.app import clips, markup
@@ -55,8 +56,8 @@ class Order:
 class ConvertTab:
     """Components and events of the tab."""
 
-    def __init__(self, workplace: Workplace) -> None:
-        """Create the components in the open block."""
+    def __init__(self, workplace: Workplace, tab: gr.Tab) -> None:
+        """Create the components in the open block, and refresh lists when `tab` is opened."""
         self.workplace, self.service, self.text = workplace, workplace.service, workplace.text
         self._stops: dict[str, threading.Event] = {}
         with gr.Row():
@@ -72,7 +73,7 @@ class ConvertTab:
             self.facts = gr.HTML(elem_id="facts", elem_classes="facts")
         with gr.Accordion("", open=False, visible=False, elem_id="unusable") as self.unusable:
             self.unusable_list = gr.HTML(elem_classes="facts")
-        self._connect()
+        self._connect(tab)
 
     def _add_inputs(self) -> None:
         text, limits = self.text, self.service.limits
@@ -123,13 +124,13 @@ class ConvertTab:
             audio = gr.Audio(label=side.upper(), interactive=False, buttons=[], elem_id=f"audio_{side}")
         return choice, audio
 
-    def _connect(self) -> None:
+    def _connect(self, tab: gr.Tab) -> None:
         listed = [self.voice, self.notice, self.unusable, self.unusable_list]
-        self.workplace.blocks.load(self.list_voices, self.voice, listed, **QUIET)
-        self.refresh.click(self.list_voices, self.voice, listed, **QUIET)
+        events = [self.workplace.blocks.load, tab.select, self.refresh.click]
+        gr.on(events, self.list_voices, self.voice, listed, **QUIET)
         described = [self.facts, self.notice, self.speaker, self.presets.choice, *self.controls.components]
         self.voice.change(self.describe, self.voice, described, **QUIET)
-        inputs = {
+        inputs: set[Block] = {
             self.voice, self.speaker, self.recordings, self.microphone, self.clips, *self.controls.components
         }  # fmt: skip
         compared = [self.audio_a, self.audio_b, self.picture]

@@ -33,14 +33,14 @@ _MAX_LISTED = 200
 class DatasetsTab:
     """Components and events of the tab."""
 
-    def __init__(self, workplace: Workplace) -> None:
-        """Create the components in the open block."""
+    def __init__(self, workplace: Workplace, tab: gr.Tab) -> None:
+        """Create the components in the open block, and refresh lists when `tab` is opened."""
         self.workplace, self.text = workplace, workplace.text
         self._add_new()
         self.jobs = JobsView(workplace, "prepare", ("prepare",))
         self._add_report()
         self._add_slices()
-        self._connect()
+        self._connect(tab)
 
     def _add_new(self) -> None:
         text = self.text
@@ -103,19 +103,18 @@ class DatasetsTab:
             )
             self.excluded = gr.HTML(elem_id="excluded", padding=False)
 
-    def _connect(self) -> None:
+    def _connect(self, tab: gr.Tab) -> None:
         listed = [self.folder, self.dataset]
-        self.workplace.blocks.load(self.list_all, self.dataset, listed, **QUIET)
-        self.refresh.click(self.list_all, self.dataset, listed, **QUIET)
+        events = [tab.select, self.refresh.click, self.jobs.details.change]
+        gr.on(events, self.list_all, self.dataset, listed, **QUIET)
         inputs = [self.files, self.folder, self.name, self.experiment, self.speakers, self.stored]
-        submitted = [self.plan, self.stored, self.jobs.choice, self.jobs.message]
+        submitted = [self.plan, self.stored, *self.jobs.submitted]
         self.preview.click(
             self.preview_dataset, inputs, [self.plan, self.stored], show_progress_on=self.plan, api_visibility="private"
         )
         self.prepare.click(self.prepare_dataset, inputs, submitted, **QUIET)
         shown = [self.report, self.slices, self.recording, self.excluded]
         self.dataset.change(self.show_report, self.dataset, shown, **QUIET)
-        self.jobs.details.change(self.list_all, self.dataset, listed, **QUIET)
         for event in (self.recording.change, self.dataset.change):
             event(self.list_slices, [self.dataset, self.recording], self.slice, **QUIET)
         self.slice.change(self.play, [self.dataset, self.slice], [self.player, self.toggle], **QUIET)

@@ -44,6 +44,8 @@ class JobsView:
         self.details = gr.HTML(elem_id=f"{name}_details", padding=False)
         self._shown = gr.State("")
         self.timer = gr.Timer(REFRESH_SECONDS, active=False)
+        self.submitted: list[Any] = [self.choice, self.message, self.timer]
+        """Outputs of `submit`."""
         refreshed = [self.list, self.choice, self.details, self._shown]
         for event in (self.timer.tick, self.choice.input):
             event(self.refresh, [self.choice, self._shown], refreshed, **QUIET)
@@ -72,6 +74,7 @@ class JobsView:
         return {
             self.choice: gr.update(choices=[(self.title(job), job.id)], value=job.id),
             self.message: markup.status(self._text("jobs.submitted", title=title)),
+            self.timer: gr.update(active=True),
         }
 
     def title(self, job: Job) -> str:

@@ -22,8 +22,8 @@ from rvc_lightning.evaluation.page import TASKS
 class JudgeTab:
     """Components and events of the tab."""
 
-    def __init__(self, workplace: Workplace) -> None:
-        """Create the components in the open block."""
+    def __init__(self, workplace: Workplace, tab: gr.Tab) -> None:
+        """Create the components in the open block, and refresh lists when `tab` is opened."""
         self.workplace, self.text = workplace, workplace.text
         text = self.text
         gr.HTML(markup.hint(text("judge.hint")), padding=False)
@@ -51,18 +51,16 @@ class JudgeTab:
         gr.Markdown(f"## {text('judge.reports')}")
         self.report = gr.Dropdown([], label=text("judge.report"), elem_id="report_choice")
         self.frame = gr.HTML(elem_id="report", elem_classes="report", padding=False)
-        self._connect()
+        self._connect(tab)
 
-    def _connect(self) -> None:
+    def _connect(self, tab: gr.Tab) -> None:
         listed = [self.voice, self.audio, self.reference, self.report]
         inputs = [self.voice, self.report]
-        self.workplace.blocks.load(self.list_all, inputs, listed, **QUIET)
-        self.refresh.click(self.list_all, inputs, listed, **QUIET)
-        self.jobs.details.change(self.list_all, inputs, listed, **QUIET)
+        gr.on([tab.select, self.refresh.click, self.jobs.details.change], self.list_all, inputs, listed, **QUIET)
         self.start.click(
             self.start_evaluation,
             [self.voice, self.task, self.audio, self.reference],
-            [self.message, self.jobs.choice, self.jobs.message],
+            [self.message, *self.jobs.submitted],
             **QUIET,
         )
         self.report.change(self.show_report, self.report, self.frame, **QUIET)

@@ -8,7 +8,7 @@ from rvc_lightning.app import markup
 from rvc_lightning.app.tabs.workplace import Workplace
 
 
-def add_live(workplace: Workplace) -> None:
+def add_live(workplace: Workplace, tab: gr.Tab) -> None:
     """Create the frame in the open block."""
     title = markup.escaped(workplace.text("live.tab"))
     gr.HTML(

@@ -85,7 +85,9 @@ class Presets:
         path = self._catalog.path(voice)
         names = list_presets(path)
         has_default = DEFAULT in names
-        updates = {self.choice: gr.update(choices=self._choices(names), value=DEFAULT if has_default else "")}
+        updates: dict[Any, Any] = {
+            self.choice: gr.update(choices=self._choices(names), value=DEFAULT if has_default else "")
+        }
         if has_default:
             updates |= controls.updates(ConversionOptions.from_values(read_preset(path, DEFAULT)))
         return updates

@@ -5,16 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 
 from rvc_lightning.app import markup
 from rvc_lightning.app.commands import EXPERIMENTS, GROUPS, Setting, composed, settings_of, typed_override
 from rvc_lightning.app.estimate import Estimate, estimate
 from rvc_lightning.app.folders import child, subfolders
-from rvc_lightning.app.runs import PEAK_MEMORY, SECONDS_PER_STEP, RunReader, RunReaders, list_runs
+from rvc_lightning.app.runs import PEAK_MEMORY, SECONDS_PER_STEP, RunReader, RunReaders, Sample, list_runs
 from rvc_lightning.app.tabs.jobs import JobsView
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace
 from rvc_lightning.cli.overrides import format_command, format_override
@@ -33,16 +34,25 @@ _EXPORT_DEVICE = "export"
 _PROGRESS = gr.Progress()
 
 
+class Seen(NamedTuple):
+    """The state of the runs that a visitor sees."""
+
+    newest: str = ""
+    run: str = ""
+    step: int = -1
+    sample_step: int = -1
+
+
 class TrainTab:
     """Components and events of the tab."""
 
-    def __init__(self, workplace: Workplace) -> None:
-        """Create the components in the open block."""
+    def __init__(self, workplace: Workplace, tab: gr.Tab) -> None:
+        """Create the components in the open block, and refresh lists when `tab` is opened."""
         self.workplace, self.text, self._readers = workplace, workplace.text, RunReaders()
         self._add_new()
         self.jobs = JobsView(workplace, "train", ("train", "export"))
         self._add_run()
-        self._connect()
+        self._connect(tab)
 
     def _add_new(self) -> None:
         text = self.text
@@ -68,7 +78,11 @@ class TrainTab:
         self.message = gr.HTML(elem_id="train_plan", padding=False)
 
     def _control(self, setting: Setting) -> Component:
-        words = {"label": setting.name, "info": markup.sentence(setting.help), "elem_id": f"train-{setting.name}"}
+        words: dict[str, Any] = {
+            "label": setting.name,
+            "info": markup.sentence(setting.help),
+            "elem_id": f"train-{setting.name}",
+        }
         if setting.choices:
             return gr.Dropdown(self._group_choices(setting), value="", **words)
         return gr.Textbox("", placeholder=self._placeholder(setting), max_lines=1, **words)
@@ -90,7 +104,7 @@ class TrainTab:
         self.facts = gr.HTML(elem_id="run_facts", padding=False)
         self.curves = gr.HTML(elem_id="curves", elem_classes="scroll", padding=False)
         self.samples = gr.HTML(elem_id="samples", padding=False)
-        self.seen = gr.State("")
+        self.seen = gr.State(Seen())
         with gr.Row(elem_classes="actions"):
             self.limit = gr.Textbox(
                 "", label=text("train.limit"), info=text("train.limit_help"), max_lines=1, elem_id="run_limit"
@@ -111,19 +125,18 @@ class TrainTab:
                 self.try_status = gr.HTML(elem_id="try_status", min_height=50, padding=False)
                 self.tried = gr.Audio(label=text("train.tried"), interactive=False, visible=False, elem_id="tried")
 
-    def _connect(self) -> None:
-        self.workplace.blocks.load(self.list_datasets, self.dataset, self.dataset, **QUIET)
-        self.refresh.click(self.list_datasets, self.dataset, self.dataset, **QUIET)
+    def _connect(self, tab: gr.Tab) -> None:
+        gr.on([tab.select, self.refresh.click], self.list_datasets, self.dataset, self.dataset, **QUIET)
         self.experiment.change(self.show_settings, self.experiment, list(self.controls.values()), **QUIET)
-        inputs = {self.dataset, self.experiment, *self.controls.values()}
-        self.start.click(self.start_training, inputs, [self.message, self.jobs.choice, self.jobs.message], **QUIET)
+        inputs: set[Block] = {self.dataset, self.experiment, *self.controls.values()}
+        self.start.click(self.start_training, inputs, [self.message, *self.jobs.submitted], **QUIET)
         self.estimate.click(
             self.estimate_training, inputs, self.message, show_progress_on=self.message, api_visibility="private"
         )
         shown = [self.run, self.facts, self.curves, self.samples, self.seen]
-        for event in (self.jobs.timer.tick, self.run.input, self.workplace.blocks.load):
-            event(self.show_run, [self.run, self.seen], shown, **QUIET)
-        submitted = [self.run_message, self.jobs.choice, self.jobs.message]
+        events = [tab.select, self.jobs.timer.tick, self.run.input]
+        gr.on(events, self.show_run, [self.run, self.seen], shown, **QUIET)
+        submitted = [self.run_message, *self.jobs.submitted]
         self.resume.click(self.resume_run, [self.run, self.limit], submitted, **QUIET)
         self.export.click(self.export_run, self.run, submitted, **QUIET)
         self.try_button.click(
@@ -202,29 +215,27 @@ class TrainTab:
         name = [] if audio.name == dataset and audio.is_dir() else [format_override("name", dataset)]
         return [format_override("audio", audio if audio.exists() else None), *name]
 
-    def show_run(self, chosen: str | None, seen: str) -> tuple[Any, ...]:
+    def show_run(self, chosen: str | None, seen: Seen) -> tuple[Any, ...]:
         """Return the list of runs, and facts, curves and samples of the chosen one, as far as they have changed."""
-        known, _, state = seen.partition("|")
         runs = [str(run.relative_to(self.workplace.folders.runs)) for run in list_runs(self.workplace.folders.runs)]
+        if not runs:
+            return gr.update(choices=[]), markup.hint(self.text("train.no_runs")), "", "", Seen()
         # A run that has just started is chosen.
-        if chosen not in runs or (known and runs and known != runs[0]):
-            chosen = runs[0] if runs else None
-        listed = gr.update(choices=runs, value=chosen)
-        if chosen is None:
-            return listed, markup.hint(self.text("train.no_runs")), "", "", ""
+        if chosen not in runs or (seen.newest and seen.newest != runs[0]):
+            chosen = runs[0]
         reader = self._readers.read(self._run(chosen))
         samples = reader.samples()
-        now = f"{chosen} {reader.step} {samples[0].step if samples else ''}"
-        if now == state and known == runs[0]:
+        now = Seen(runs[0], chosen, reader.step, samples[0].step if samples else 0)
+        if now == seen:
             return (gr.skip(),) * 5
         drawn = reader.draw()
-        curves = markup.hint(self.text("train.no_curves")) if drawn is None else self._picture(drawn)
-        is_same_clip = state.split(" ")[:1] == [chosen] and state.split(" ")[-1] == now.split(" ")[-1]
-        players = gr.skip() if is_same_clip else self._players(reader)
-        return listed, markup.table(self._facts(reader)), curves, players, f"{runs[0]}|{now}"
-
-    def _picture(self, drawn: bytes) -> str:
-        return markup.picture(drawn, self.text("train.curves")).replace('class="picture"', 'class="picture plain"')
+        curves = markup.hint(self.text("train.no_curves"))
+        if drawn is not None:
+            curves = markup.picture(drawn, self.text("train.curves"), "plain")
+        # A new value would stop a player.
+        is_same_clip = (seen.run, seen.sample_step) == (now.run, now.sample_step)
+        players = gr.skip() if is_same_clip else self._players(samples)
+        return gr.update(choices=runs, value=chosen), markup.table(self._facts(reader)), curves, players, now
 
     def _facts(self, reader: RunReader) -> Iterator[tuple[str, str]]:
         values = {
@@ -237,9 +248,9 @@ class TrainTab:
             if value is not None:
                 yield self.text(f"train.facts.{name}"), f"{value:.3g}"
 
-    def _players(self, reader: RunReader) -> str:
+    def _players(self, samples: Sequence[Sample]) -> str:
         clips = []
-        for sample in reader.samples():
+        for sample in samples:
             recorded = markup.player(self.text("train.recorded", clip=sample.title), "audio/wav", sample.recorded)
             rebuilt = markup.player(
                 self.text("train.rebuilt", clip=sample.title, step=sample.step), "audio/wav", sample.rebuilt

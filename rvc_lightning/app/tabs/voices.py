@@ -23,14 +23,14 @@ from rvc_lightning.voice.library import delete_voice, edit_voice, list_trash, re
 class VoicesTab:
     """Components and events of the tab."""
 
-    def __init__(self, workplace: Workplace) -> None:
-        """Create the components in the open block."""
+    def __init__(self, workplace: Workplace, tab: gr.Tab) -> None:
+        """Create the components in the open block, and refresh lists when `tab` is opened."""
         self.workplace, self.text, self.catalog = workplace, workplace.text, workplace.service.catalog
         self._add_list()
         self.message = gr.HTML(elem_id="voices_message", padding=False)
         self._add_import()
         self._add_actions()
-        self._connect()
+        self._connect(tab)
 
     @property
     def library(self) -> Path:
@@ -95,10 +95,9 @@ class VoicesTab:
             self.deleted = gr.Dropdown([], label=text("voices.deleted"), elem_id="voices_deleted")
             self.restore = gr.Button(text("voices.restore"), elem_id="voices_restore")
 
-    def _connect(self) -> None:
+    def _connect(self, tab: gr.Tab) -> None:
         listed = [self.list, self.voice, self.first, self.second, self.deleted]
-        self.workplace.blocks.load(self.list_voices, [self.search, self.voice], listed, **QUIET)
-        self.search.change(self.list_voices, [self.search, self.voice], listed, **QUIET)
+        gr.on([tab.select, self.search.change], self.list_voices, [self.search, self.voice], listed, **QUIET)
         described = [self.name, self.author, self.speakers, self.facts]
         self.voice.change(self.describe, self.voice, described, **QUIET)
         actions: list[tuple[gr.Button, Callable[..., str], list[Any]]] = [
