@@ -19,6 +19,7 @@ from rvc_lightning.app.runs import RunReader, list_runs
 from rvc_lightning.app.server import page_of
 from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.tabs.train import Seen
+from rvc_lightning.app.tabs.workplace import Workplace
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.errors import ConfigurationError, RVCError
 
@@ -158,6 +159,17 @@ def test_settings_have_the_values_of_the_experiment_and_help():
     assert settings["trainer.max_time"].value == "00:00:07:00"
     assert all(setting.help for setting in settings.values())
     assert dataset_overrides("voice") == ["content=contentvec"]
+
+
+def test_experiments_of_the_user_are_found_in_their_folder(tmp_path):
+    experiment = tmp_path / "my files" / "experiment" / "small.yaml"
+    experiment.parent.mkdir(parents=True)
+    experiment.write_text("# @package _global_\n# Mine.\ndefaults:\n  - quickstart\nseed: 77\n")
+    names = ("blocks", "service", "jobs", "folders", "text")
+    workplace = Workplace(**dict.fromkeys(names), is_local=True, config_dir=str(tmp_path / "my files"))
+    assert workplace.own_experiments() == ["small"]
+    assert workplace.search_path("quickstart") == ()
+    assert settings_of("small", workplace.search_path("small"))["seed"].value == "77"
 
 
 def test_wrong_override_raises_the_message_of_the_command():
