@@ -129,6 +129,15 @@ def test_key_shifts_music_and_voice():
     assert level_of(cover.instrumental, 440 * 2 ** (-2 / 12))[0] > 0.05 > 10 * level_of(cover.instrumental, 440)[0]
 
 
+def test_effects_apply_to_the_voices_only():
+    echo = Echo()
+    parts = song(backing=tone(700))
+    cover = make_cover(echo, parts, replace(OPTIONS, effects=["reverb"]), settings())
+    assert [[effect.name for effect in options.effects] for options in echo.options] == [["reverb"]]
+    np.testing.assert_array_equal(cover.backing, parts.backing)
+    np.testing.assert_array_equal(cover.instrumental, parts.instrumental)
+
+
 def test_stereo_of_the_music_is_kept():
     cover = make_cover(Echo(), song(), OPTIONS, settings())
     left, right = level_of(cover.audio, 440)
