@@ -305,7 +305,7 @@ class ConvertTab:
         }
 
     def _clips_of(self, order: Order, source: Path, result: Path, known: list[Clip]) -> tuple[Clip, Clip]:
-        changes = ", ".join(f"{name} {value}" for name, value in chosen(order.options).items())
+        changes = ", ".join(format_override(name, value) for name, value in chosen(order.options).items())
         title = f"{source.stem} → {Path(order.voice).stem}" + (f" ({changes})" if changes else "")
         return Clip(source.name, str(source)), Clip(title, str(result))
 

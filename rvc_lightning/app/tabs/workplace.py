@@ -55,7 +55,8 @@ class Workplace:
 
 
 def speakers_of(facts: VoiceInfo) -> list[tuple[str, int | str]]:
-    """Return label and value of each speaker: the name, or the number if it has no unique one."""
+    """Return label and value of each speaker: the name, or the number where it is not unique; 0 for a single one."""
     names = facts.speaker_names
     unique = {number: name for number, name in enumerate(names) if name and names.count(name) == 1}
-    return [(unique.get(number, str(number)), unique.get(number, number)) for number in range(max(facts.speakers, 1))]
+    values = unique if facts.speakers > 1 else {}
+    return [(unique.get(number, str(number)), values.get(number, number)) for number in range(max(facts.speakers, 1))]
