@@ -151,7 +151,7 @@ def cycles_before(f0_hz: np.ndarray, frames: int) -> float:
 @lru_cache(maxsize=4)
 def _weights(ratio: Fraction) -> np.ndarray:
     """Return a low-pass filter at Q times the rate of generated audio, float32 [odd]."""
-    crossings, q = math.ceil(_CROSSINGS * max(1, ratio)), ratio.denominator
-    cutoff = _CUTOFF * min(1.0, 1 / ratio)
+    slowness, q = max(1.0, float(ratio)), ratio.denominator
+    crossings, cutoff = math.ceil(_CROSSINGS * slowness), _CUTOFF / slowness
     weights = signal.firwin(2 * crossings * q + 1, cutoff, window=("kaiser", _KAISER_BETA), fs=q)
     return (q * weights).astype(np.float32)
