@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -128,6 +129,12 @@ def option(
 
 def option_fields(owner: type) -> tuple[OptionField, ...]:
     """Return the description of each field of the dataclass `owner`, in order."""
+    return _option_fields(owner)
+
+
+@cache
+def _option_fields(owner: type) -> tuple[OptionField, ...]:
+    # Resolving type hints takes milliseconds, which each conversion would spend several times.
     hints = get_type_hints(owner)
     return tuple(_option_field(definition, hints[definition.name]) for definition in fields(owner))
 
