@@ -43,7 +43,8 @@ def test_settings_reach_the_dataset(recordings, tmp_path):
     assert not (tmp_path / "datasets").exists()
     folder = prepare_dataset(config)
     assert read_header(folder).speakers == ["anna", "ben"] == [recording.speaker for recording in planned.recordings]
-    with pytest.raises(ConfigurationError, match=r"speakers='named': choose one of: numbered, folders, name_id_repeat, one"):
+    choices = "numbered, folders, name_id_repeat, one"
+    with pytest.raises(ConfigurationError, match=rf"speakers='named': choose one of: {choices}"):
         preview_dataset(compose_config(*overrides, "speakers=named", command="prepare"))
 
 

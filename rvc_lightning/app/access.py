@@ -25,7 +25,7 @@ _PARAMETER = "token"
 _WELCOME = (
     '<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>rvc_lightning</title><a href="/">Open</a>'
 )
-"""The page that sets the cookie. A redirect would not do: after a link on another site, browsers send no cookie of
+"""The page that sets the cookie. A redirect does not work: after a link on another site, browsers send no cookie of
 SameSite=Strict along with it."""
 
 

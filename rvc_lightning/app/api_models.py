@@ -152,7 +152,7 @@ class PrepareRequest(_Recordings):
 
 
 class TrainRequest(_Recordings):
-    """Settings of `train`: recordings, the name of a prepared dataset, or a job whose training goes on."""
+    """Settings of `train`: recordings, the name of a prepared dataset, or a job whose training is resumed."""
 
     experiment: Literal["quickstart", "voice", "refinegan"] | None = None
     author: Text | None = None

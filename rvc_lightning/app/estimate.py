@@ -1,6 +1,6 @@
 """Time and memory of a training before it starts, measured in a few steps on this machine.
 
-Three steps of the same networks run on random slices as long as those of the dataset, in a process of its own
+Three steps of the same networks run on random slices as long as those of the dataset, in a separate process
 (`rvc_lightning.benchmarks.training`); the first one warms up and is not counted. The time of the training is that of a
 step, times the steps of an epoch, times the epochs, and at most the time limit. Validation and preparation come on top.
 """

@@ -99,7 +99,7 @@ class ProcessState:
     Attributes:
         started: Time of the start.
         pid: Number of the process, which leads a process group; None if it could not be started.
-        pid_created: Time of creation of that process, which tells it from a later one with the same number.
+        pid_created: Time of creation of that process, which distinguishes it from a later one with the same number.
         interrupted: Time of the Ctrl-C; None if there was none.
         ended: Time of the end; None before.
         exit_status: As in `Job`.

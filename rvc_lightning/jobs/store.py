@@ -41,7 +41,7 @@ _LOG_BYTES = 1 << 18
 class JobStore:
     """Jobs of one folder. Several processes may use the folder at the same time.
 
-    The jobs run below a supervisor, a process of its own that this class starts when needed
+    The jobs run below a supervisor, a separate process that this class starts when needed
     (`rvc_lightning.jobs.supervisor`). Jobs continue when the process that submitted them ends.
     """
 

@@ -75,7 +75,7 @@ def driver(folder):
 
 
 def hear(driver):
-    """Return what the page plays in the next seconds, in which Chromium says the sentence twice."""
+    """Return what the page plays in the next seconds, in which Chromium plays the sentence twice."""
     driver.execute_script("window.heard = []")
     time.sleep(9.0)
     return np.array(driver.execute_script("return window.heard"), np.float32)

@@ -1,4 +1,4 @@
-"""Downloads of links, from an https server on this machine with a certificate of its own."""
+"""Downloads of links, from an https server on this machine with a self-signed certificate."""
 
 import ipaddress
 import json

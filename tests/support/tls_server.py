@@ -1,4 +1,4 @@
-"""A local https server with a certificate of its own, and clients that trust it."""
+"""A local https server with a self-signed certificate, and clients that trust it."""
 
 import contextlib
 import ipaddress

@@ -257,7 +257,7 @@ class ConvertTab:
         """Return each recording with its result, and the errors of the others."""
         converted, failed = [], []
         for number, recording in enumerate(order.recordings):
-            # A folder of its own, since recordings may have the same name. The storage deletes it later.
+            # A separate folder, since recordings may have the same name. The storage deletes it later.
             folder = Path(tempfile.mkdtemp())
 
             def report(share: float, stage: str, number: int = number, name: str = recording.name) -> None:
