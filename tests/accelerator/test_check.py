@@ -10,7 +10,7 @@ import pytest
 SCRIPT = Path(__file__).parent / "check.py"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_sections_run_on_a_cpu(tmp_path):
     settings = ["--output", tmp_path, "--sizes", "tiny", "--accelerator", "cpu", "--minutes", "30"]
     result = subprocess.run([sys.executable, SCRIPT, *settings], capture_output=True, text=True)

@@ -37,7 +37,7 @@ OPERATIONS = (
     ("GET", "/jobs/{job_id}/result"),
 )
 BOUNDED = settings(
-    max_examples=20,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     database=None,

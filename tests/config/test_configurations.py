@@ -142,7 +142,7 @@ def test_segment_lengths_match_the_specification(rate):
 @pytest.mark.parametrize("generator", [name for name, kind in GENERATORS.items() if kind.pitch_guided])
 def test_pitch_guided_generator_without_pitch_is_rejected_with_the_choices(generator):
     config = compose_config("pitch=none", f"generator={generator}")
-    choices = f"pitch=none .*generator={generator} .*pitch=swift_f0, .*pitch=pyin, generator=hifigan$"
+    choices = f"pitch=none .*generator={generator} .*pitch=swift_f0, .*pitch=pyin, .*generator=hifigan$"
     with pytest.raises(ConfigurationError, match=choices):
         check_networks(config)
     with pytest.raises(ConfigurationError, match=choices):

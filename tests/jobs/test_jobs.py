@@ -35,8 +35,11 @@ def store(tmp_path, monkeypatch):
     """A store whose jobs are scripts, run by a supervisor in this process."""
     monkeypatch.setattr(JobStore, "wake", lambda self: None)
     monkeypatch.setattr(supervising, "command_line", lambda job: [sys.executable, "-c", *job.overrides])
+    # Ignored where the tests run in the background; children would inherit that.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     store = JobStore(tmp_path / "jobs")
     yield store
+    signal.signal(signal.SIGINT, handler)
     for job in store.jobs():
         if job.started and not job.ended:
             os.killpg(json.loads((job.folder / STATE).read_text())["pid"], signal.SIGKILL)
@@ -259,8 +262,9 @@ def test_queue_continues_after_the_server_is_killed(tmp_path):
 def test_killed_supervisor_is_replaced_and_loses_no_job(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store = JobStore(tmp_path / "jobs")
-    jobs = [store.submit("prepare", [f"audio=missing_{name}"], name) for name in "ab"]
+    jobs = [store.submit("prepare", ["audio=missing_a"], "a")]
     until(lambda: store.job(jobs[0].id).started)
+    jobs.append(store.submit("prepare", ["audio=missing_b"], "b"))
     store._supervisor.kill()
     store._supervisor.wait()
     store.wake()
