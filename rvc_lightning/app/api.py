@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-import re
 import shutil
 import tempfile
 import time
@@ -33,7 +32,7 @@ from rvc_lightning.app.api_models import (
     Voice,
     VoiceFacts,
 )
-from rvc_lightning.app.folders import Folders, subfolders
+from rvc_lightning.app.folders import Folders, harmless, subfolders
 from rvc_lightning.app.problems import API, add_problems, problems
 from rvc_lightning.app.service import DEFAULT_FORMAT, ConversionService
 from rvc_lightning.audio.discovery import display_name
@@ -41,15 +40,12 @@ from rvc_lightning.data.manifest import HEADER_NAME, read_header
 from rvc_lightning.errors import BusyError, DatasetError, InUseError, UnknownJobError, UnknownVoiceError
 from rvc_lightning.io.disk import explain_write_errors
 from rvc_lightning.io.files import atomic_path
-from rvc_lightning.jobs.job import Job, State
+from rvc_lightning.jobs.job import INPUT, OUTPUT, Job, State
 from rvc_lightning.jobs.store import JobStore
 from rvc_lightning.version import __version__
 
-_INPUT, _OUTPUT = "input", "output"
-"""Folders with the files of a conversion, in the folder of its job."""
 _EVENT_SECONDS = 0.5
 _KEEP_ALIVE_SECONDS = 15.0
-_MAX_NAME = 100
 
 _Responses: TypeAlias = dict[int | str, dict[str, Any]]
 _FORM = Form(media_type="multipart/form-data")
@@ -123,7 +119,7 @@ class Api:
         if folder.is_symlink():
             raise InUseError(f"'{form.name}' is a link; choose another name")
         for upload in form.files:
-            target = folder / _harmless(upload.filename)
+            target = folder / harmless(upload.filename)
             if target.exists():
                 raise InUseError(f"'{form.name}' has a file '{target.name}' already; choose another name")
             with atomic_path(target) as temporary, temporary.open("wb") as stream:
@@ -190,7 +186,7 @@ class Api:
         job = self._jobs.job(job_id)
         if not job.state.is_final:
             raise InUseError(f"job '{job_id}' is {job.state.value}; its result is not complete")
-        files = sorted((job.folder / _OUTPUT).glob("[!.]*")) if job.state is State.DONE else []
+        files = sorted((job.folder / OUTPUT).glob("[!.]*")) if job.state is State.DONE else []
         if not files:
             raise UnknownJobError(f"job '{job_id}' has no result to download")
         return _audio_response(files[0])
@@ -199,7 +195,7 @@ class Api:
         """Remove the conversions that ended before the time that uploads and results are kept."""
         oldest = time.time() - 60 * self._service.limits.keep_minutes
         for job in self._jobs.jobs():
-            if (job.folder / _INPUT).is_dir() and job.ended is not None and job.ended < oldest:
+            if (job.folder / INPUT).is_dir() and job.ended is not None and job.ended < oldest:
                 self._jobs.remove(job.id)
 
     def _check_voice(self, name: str) -> None:
@@ -240,7 +236,7 @@ class Api:
         try:
             f0_file = None if form.f0_file is None else _save(form.f0_file, folder / "f0")
             options = commands.conversion_options(form, f0_file)
-            recording = _save(form.recording, folder / _INPUT)
+            recording = _save(form.recording, folder / INPUT)
             with self._service.line.ticket() as turn:
                 for _ in turn:
                     pass
@@ -257,9 +253,9 @@ class Api:
         job_id = self._jobs.new_id()
         folder = self._jobs.folder / job_id
         try:
-            recording = _save(form.recording, folder / _INPUT)
+            recording = _save(form.recording, folder / INPUT)
             stem = f"{recording.stem}_{Path(form.voice).stem}"
-            target = folder / _OUTPUT / f"{stem}.{options.output_format or DEFAULT_FORMAT}"
+            target = folder / OUTPUT / f"{stem}.{options.output_format or DEFAULT_FORMAT}"
             overrides = commands.convert_overrides(form, self._service.catalog.path(form.voice), recording, target)
             if form.f0_file is not None:
                 overrides.append(commands.format_override("f0_file", _save(form.f0_file, folder / "f0")))
@@ -273,9 +269,7 @@ class Api:
         return self._status(self._jobs.submit(command, overrides, title))
 
     def _check_queue(self) -> None:
-        limit = self._service.limits.max_waiting
-        if sum(job.state is State.WAITING for job in self._jobs.jobs()) >= limit:
-            raise BusyError(f"{limit} jobs are already waiting; cancel one, or try again later")
+        self._jobs.check_waiting(self._service.limits.max_waiting)
 
     def _status(self, job: Job) -> JobStatus:
         return JobStatus.of(job, self._jobs.progress(job.id), self._jobs.shell_command(job.id))
@@ -299,17 +293,12 @@ class Api:
 
 def _save(upload: UploadFile, folder: Path) -> Path:
     """Write an upload into a new folder, under a harmless form of its name."""
-    path = folder / _harmless(upload.filename)
+    path = folder / harmless(upload.filename)
     with explain_write_errors(path):
         folder.mkdir(parents=True)
         with path.open("xb") as stream:
             shutil.copyfileobj(upload.file, stream)
     return path
-
-
-def _harmless(name: str | None) -> str:
-    """Return the last part of a name without characters that file systems or shells treat specially."""
-    return re.sub(r"[^\w.() -]", "_", Path(name or "").name)[-_MAX_NAME:].lstrip(". -") or "recording"
 
 
 def _files(folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from rvc_lightning.errors import ConfigurationError
 
 _SHARED = ("voices", "datasets", "runs")
 """Folders that commands find as `paths.NAME`."""
+_MAX_NAME = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,11 @@ def child(folder: str | Path, name: str) -> Path:
     if not is_inside:
         raise ConfigurationError(f"there is no '{name}' in the folder of {Path(folder).name}")
     return path
+
+
+def harmless(name: str | None) -> str:
+    """Return the last part of a name without characters that file systems or shells treat specially."""
+    return re.sub(r"[^\w.() -]", "_", Path(name or "").name)[-_MAX_NAME:].lstrip(". -") or "recording"
 
 
 def subfolders(folder: str | Path) -> Iterator[str]:

@@ -57,6 +57,7 @@ button input[type=file] { display: none !important; }
 .picture.plain { background: none; }
 .players { display: flex; flex-wrap: wrap; gap: 10px 20px; }
 .player { margin: 0; width: 320px; max-width: 100%; } .player audio { display: block; width: 100%; }
+.download { display: inline-block; margin: 6px 2px; color: inherit; text-decoration: underline; }
 .bar { height: 8px; border-radius: 4px; background: var(--border-color-primary); overflow: hidden; min-width: 80px; }
 .bar div { height: 100%; background: var(--color-accent); }
 iframe { width: 100%; border: none; border-radius: var(--radius-md); }

@@ -52,13 +52,17 @@ def picture(png: bytes, description: str, kind: str = "") -> str:
     return f'<img class="picture {kind}" src="{data_url("image/png", png)}" alt="{escaped(description)}">'
 
 
-def player(title: str, kind: str, content: bytes) -> str:
-    """Return a player of embedded audio; `kind` is its media type."""
-    source = data_url(kind, content)
+def player(title: str, source: str) -> str:
+    """Return a player of the audio at an address."""
     return (
         f'<figure class="player"><figcaption>{escaped(title)}</figcaption>'
-        f'<audio controls preload="metadata" src="{source}" aria-label="{escaped(title)}"></audio></figure>'
+        f'<audio controls preload="metadata" src="{escaped(source)}" aria-label="{escaped(title)}"></audio></figure>'
     )
+
+
+def download(title: str, source: str) -> str:
+    """Return a link that downloads a file."""
+    return f'<a class="download" href="{escaped(source)}" download>{escaped(title)}</a>'
 
 
 def data_url(kind: str, content: bytes) -> str:

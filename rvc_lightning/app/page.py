@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from rvc_lightning.app.tabs.convert import ConvertTab
+from rvc_lightning.app.tabs.create import CreateTab
 from rvc_lightning.app.tabs.datasets import DatasetsTab
 from rvc_lightning.app.tabs.judge import JudgeTab
 from rvc_lightning.app.tabs.live import add_live
@@ -15,7 +16,7 @@ from rvc_lightning.app.tabs.train import TrainTab
 from rvc_lightning.app.tabs.voices import VoicesTab
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace
 
-TABS = ("convert", "live", "datasets", "train", "voices", "judge")
+TABS = ("convert", "live", "create", "datasets", "train", "voices", "judge")
 """Names of the tabs, in their order."""
 
 
@@ -23,6 +24,7 @@ class Page:
     """The components of the page and their events."""
 
     convert: ConvertTab
+    create: CreateTab
     datasets: DatasetsTab
     train: TrainTab
     voices: VoicesTab
@@ -59,6 +61,7 @@ class Page:
 _BUILDERS: dict[str, Callable[[Workplace, gr.Tab], Any]] = {
     "convert": ConvertTab,
     "live": add_live,
+    "create": CreateTab,
     "datasets": DatasetsTab,
     "train": TrainTab,
     "voices": VoicesTab,

@@ -5,6 +5,8 @@ FOLDER/ID/stop            created by `JobStore.stop`
 FOLDER/ID/state.json      process, times and exit status, written by the supervisor
 FOLDER/ID/log.txt         output of the command
 FOLDER/ID/progress.json   written by the command, see `rvc_lightning.cli.progress_file`
+FOLDER/ID/input/          files that the job was submitted with, such as uploads; only some jobs have any
+FOLDER/ID/output/         results of such jobs
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 from rvc_lightning.io.files import read_json, write_json
 
 JOB, STATE, STOP, LOG, PROGRESS = "job.json", "state.json", "stop", "log.txt", "progress.json"
+INPUT, OUTPUT = "input", "output"
 
 DEFAULT_DEVICE = "default"
 """Name of the queue of jobs that name no device."""

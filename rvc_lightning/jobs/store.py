@@ -17,11 +17,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from rvc_lightning.cli.overrides import format_command, format_override
-from rvc_lightning.errors import InUseError, UnknownJobError
+from rvc_lightning.errors import BusyError, InUseError, UnknownJobError
 from rvc_lightning.io.files import make_folder
 from rvc_lightning.io.locks import LOCK_NAME
 from rvc_lightning.jobs.job import (
     DEFAULT_DEVICE,
+    INPUT,
     JOB,
     LOG,
     STOP,
@@ -109,6 +110,11 @@ class JobStore:
                 return read_job(self.folder / job_id)
         raise UnknownJobError(f"unknown job '{job_id}'; it may have been removed")
 
+    def check_waiting(self, limit: int) -> None:
+        """Raise BusyError if `limit` jobs are waiting."""
+        if sum(job.state is State.WAITING for job in self.jobs()) >= limit:
+            raise BusyError(f"{limit} jobs are already waiting; cancel one, or try again later")
+
     def stop(self, job_id: str) -> Job:
         """Stop a job as Ctrl-C does, so that a training saves its state; a waiting job never starts.
 
@@ -132,7 +138,12 @@ class JobStore:
         run, overrides = read_progress(job.folder).output_folder, job.overrides
         if job.command == "train" and run is not None and any((run / "checkpoints").glob("*.ckpt")):
             overrides = (format_override("checkpoint", run),)
-        return self.submit(job.command, overrides, job.title, job.device)
+        new_id = self.new_id()
+        if (job.folder / INPUT).is_dir():
+            # The job with the files may be removed before the new one starts.
+            shutil.copytree(job.folder / INPUT, self.folder / new_id / INPUT)
+            overrides = tuple(override.replace(job.id, new_id) for override in overrides)
+        return self.submit(job.command, overrides, job.title, job.device, job_id=new_id)
 
     def remove(self, job_id: str) -> None:
         """Remove an ended job with its log; the files that the command wrote are kept.

@@ -29,6 +29,11 @@ class Separator(ABC):
     name: ClassVar[str]
     """Name in the registry and in YAML."""
 
+    @staticmethod
+    @abstractmethod
+    def check_installed() -> None:
+        """Raise ConfigurationError if a package is missing; the message names the command that installs it."""
+
     @abstractmethod
     def identity(self, part: str) -> str:
         """Return a digest of everything that determines the result of `extract` for a part.

@@ -73,12 +73,17 @@ class PymssSeparator(Separator):
         Raises:
             ConfigurationError: A setting is invalid, or the package pymss-core is missing.
         """
-        _import_core()
+        self.check_installed()
         self._fabric = fabric
         chosen = zip(PARTS, (vocals, lead, dry), strict=True)
         self._settings = {part: ModelSettings.from_values(values) for part, values in chosen}
         self._identities: dict[str, str] = {}
         self._models: dict[str, _Model] = {}
+
+    @staticmethod
+    def check_installed() -> None:
+        """See `Separator`."""
+        _import_core()
 
     def identity(self, part: str) -> str:
         """See `Separator`."""

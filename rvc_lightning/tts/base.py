@@ -14,6 +14,15 @@ class SpeechEngine(ABC):
     name: ClassVar[str]
     """Name in the registry and in YAML."""
 
+    @staticmethod
+    @abstractmethod
+    def check_installed() -> None:
+        """Check the programs and packages of the engine.
+
+        Raises:
+            ConfigurationError: One is missing; the message names the command that installs it.
+        """
+
     @abstractmethod
     def speak(self, text: str) -> tuple[np.ndarray, int]:
         """Read a text aloud.

@@ -40,12 +40,12 @@ class EdgeEngine(SpeechEngine):
             ConfigurationError: A setting is invalid, or the package is missing.
         """
         self._settings = EdgeSettings.from_values(settings)
-        try:
-            self._edge = importlib.import_module("edge_tts")
-        except ImportError as error:
-            raise ConfigurationError(
-                f'tts=edge requires the package edge-tts ({error}): pip install -e ".[speech]"'
-            ) from error
+        self._edge = _import_edge()
+
+    @staticmethod
+    def check_installed() -> None:
+        """See `SpeechEngine`."""
+        _import_edge()
 
     def speak(self, text: str) -> tuple[np.ndarray, int]:
         """See `SpeechEngine`."""
@@ -68,3 +68,12 @@ class EdgeEngine(SpeechEngine):
         rate = f"{self._settings.rate_percent:+d}%"
         messages = self._edge.Communicate(text, self._settings.voice, rate=rate).stream()
         return b"".join([message["data"] async for message in messages if message["type"] == "audio"])
+
+
+def _import_edge() -> Any:
+    try:
+        return importlib.import_module("edge_tts")
+    except ImportError as error:
+        raise ConfigurationError(
+            f'tts=edge requires the package edge-tts ({error}): pip install -e ".[speech]"'
+        ) from error

@@ -42,16 +42,17 @@ class EspeakEngine(SpeechEngine):
             ConfigurationError: A setting is invalid, or the program is not installed.
         """
         chosen = EspeakSettings.from_values(settings)
-        program = shutil.which(_PROGRAM)
-        if program is None:
-            raise ConfigurationError(
-                f"tts=espeak requires the program {_PROGRAM}, on Debian: apt install {_PROGRAM}; or use tts=piper"
-            )
+        program = _find_program()
         self._voice = chosen.voice
         self._command = [
             *(program, "-v", chosen.voice, "-s", str(chosen.words_per_minute), "-p", str(chosen.pitch)),
             *("--stdin", "--stdout"),
         ]
+
+    @staticmethod
+    def check_installed() -> None:
+        """See `SpeechEngine`."""
+        _find_program()
 
     def speak(self, text: str) -> tuple[np.ndarray, int]:
         """See `SpeechEngine`."""
@@ -60,3 +61,12 @@ class EspeakEngine(SpeechEngine):
             reason = done.stderr.decode("utf-8", "replace").strip() or f"exit status {done.returncode}"
             raise AssetError(f"tts.voice={self._voice}: {_PROGRAM} failed: {reason.splitlines()[-1]}")
         return soundfile.read(io.BytesIO(done.stdout), dtype="float32")
+
+
+def _find_program() -> str:
+    program = shutil.which(_PROGRAM)
+    if program is None:
+        raise ConfigurationError(
+            f"tts=espeak requires the program {_PROGRAM}, on Debian: apt install {_PROGRAM}; or use tts=piper"
+        )
+    return program

@@ -42,12 +42,7 @@ class PiperEngine(SpeechEngine):
             AssetError: The voice cannot be read.
         """
         chosen = PiperSettings.from_values(settings)
-        try:
-            piper = importlib.import_module("piper")
-        except ImportError as error:
-            raise ConfigurationError(
-                f'tts=piper requires the package piper-tts ({error}): pip install -e ".[speech]"'
-            ) from error
+        piper = _import_piper()
         path = Path(chosen.path).expanduser()
         try:
             # onnxruntime and json raise errors of many classes.
@@ -58,6 +53,11 @@ class PiperEngine(SpeechEngine):
             ) from error
         speaker = self._speaker_number(chosen.speaker)
         self._options = piper.SynthesisConfig(speaker_id=speaker, length_scale=chosen.length_scale)
+
+    @staticmethod
+    def check_installed() -> None:
+        """See `SpeechEngine`."""
+        _import_piper()
 
     def speak(self, text: str) -> tuple[np.ndarray, int]:
         """See `SpeechEngine`."""
@@ -72,3 +72,12 @@ class PiperEngine(SpeechEngine):
         if speaker is None or (isinstance(speaker, int) and speaker < count):
             return speaker
         raise unknown_choice("speaker of the voice", speaker, [*names, f"0 to {count - 1}"])
+
+
+def _import_piper() -> Any:
+    try:
+        return importlib.import_module("piper")
+    except ImportError as error:
+        raise ConfigurationError(
+            f'tts=piper requires the package piper-tts ({error}): pip install -e ".[speech]"'
+        ) from error

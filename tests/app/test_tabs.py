@@ -32,7 +32,7 @@ class Jobs:
     def __init__(self):
         self.submitted = []
 
-    def submit(self, command, overrides, title, device="default"):
+    def submit(self, command, overrides, title, device="default", job_id=None):
         self.submitted.append((command, list(overrides)))
         return type("Job", (), {"id": "1", "title": title, "state": type("State", (), {"value": "waiting"})})
 

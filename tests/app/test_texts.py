@@ -11,6 +11,8 @@ from rvc_lightning.app.texts import LANGUAGES, Texts
 from rvc_lightning.data.selection import SPEAKER_RULES
 from rvc_lightning.evaluation.page import TASKS
 from rvc_lightning.jobs.job import State
+from rvc_lightning.separation.base import PARTS
+from rvc_lightning.tts import SPEECH_ENGINES
 
 SOURCE = "\n".join(path.read_text() for path in Path(rvc_lightning.app.__file__).parent.rglob("*.py"))
 USED = set(re.findall(r"""\b_?text\(\s*f?["']([^"']+)["']""", SOURCE))
@@ -28,7 +30,14 @@ def test_every_text_of_the_table_is_used():
 
 
 def test_every_choice_that_the_page_lists_has_a_text():
-    choices = {"jobs.states": State, "datasets.rules": SPEAKER_RULES, "judge.tasks": TASKS, "experiments": EXPERIMENTS}
+    choices = {
+        "jobs.states": State,
+        "datasets.rules": SPEAKER_RULES,
+        "judge.tasks": TASKS,
+        "experiments": EXPERIMENTS,
+        "create.engines": SPEECH_ENGINES,
+        "create.separations": PARTS,
+    }
     names = [f"{group}.{getattr(choice, 'value', choice)}" for group, listed in choices.items() for choice in listed]
     assert not [name for name in names if name not in Texts("en").table]
 

@@ -15,6 +15,10 @@ class Share(Separator):
 
     name = "share"
 
+    @staticmethod
+    def check_installed():
+        pass
+
     def identity(self, part):
         return part
 

@@ -42,16 +42,17 @@ class JobsView:
             self.remove = gr.Button(text("jobs.remove"), elem_id=f"{name}_remove", min_width=100)
         self.message = gr.HTML(elem_id=f"{name}_message", padding=False)
         self.details = gr.HTML(elem_id=f"{name}_details", padding=False)
-        self._shown = gr.State("")
+        self.shown = gr.State("")
+        """Changes with the jobs, their states and the choice."""
         self.timer = gr.Timer(REFRESH_SECONDS, active=False)
         self.submitted: list[Any] = [self.choice, self.message, self.timer]
         """Outputs of `submit`."""
-        refreshed = [self.list, self.choice, self.details, self._shown]
+        refreshed = [self.list, self.choice, self.details, self.shown]
         for event in (self.timer.tick, self.choice.input):
-            event(self.refresh, [self.choice, self._shown], refreshed, **QUIET)
+            event(self.refresh, [self.choice, self.shown], refreshed, **QUIET)
         for button, action in ((self.stop, "stop"), (self.resume, "resume"), (self.remove, "remove")):
             button.click(self._acting(action), self.choice, [self.message, self.choice], **QUIET).then(
-                self.refresh, [self.choice, self._shown], refreshed, **QUIET
+                self.refresh, [self.choice, self.shown], refreshed, **QUIET
             )
 
     def refresh(self, chosen: str | None, shown: str) -> tuple[Any, Any, Any, Any]:
@@ -68,9 +69,11 @@ class JobsView:
         choices = [(self.title(job), job.id) for job in jobs]
         return table, gr.update(choices=choices, value=chosen), details, signature
 
-    def submit(self, command: str, overrides: Sequence[str], title: str, device: str = "default") -> dict[Any, Any]:
-        """Submit a job; return the updates that choose and announce it. Raises RVCError."""
-        job = self._jobs.submit(command, overrides, title, device)
+    def submit(
+        self, command: str, overrides: Sequence[str], title: str, device: str = "default", job_id: str | None = None
+    ) -> dict[Any, Any]:
+        """Submit a job as `JobStore.submit` does; return the updates that choose and announce it. Raises RVCError."""
+        job = self._jobs.submit(command, overrides, title, device, job_id=job_id)
         return {
             self.choice: gr.update(choices=[(self.title(job), job.id)], value=job.id),
             self.message: markup.status(self._text("jobs.submitted", title=title)),

@@ -251,9 +251,12 @@ class TrainTab:
     def _players(self, samples: Sequence[Sample]) -> str:
         clips = []
         for sample in samples:
-            recorded = markup.player(self.text("train.recorded", clip=sample.title), "audio/wav", sample.recorded)
+            recorded = markup.player(
+                self.text("train.recorded", clip=sample.title), markup.data_url("audio/wav", sample.recorded)
+            )
             rebuilt = markup.player(
-                self.text("train.rebuilt", clip=sample.title, step=sample.step), "audio/wav", sample.rebuilt
+                self.text("train.rebuilt", clip=sample.title, step=sample.step),
+                markup.data_url("audio/wav", sample.rebuilt),
             )
             clips.append(f'<div class="players">{recorded}{rebuilt}</div>')
         return "".join(clips)
