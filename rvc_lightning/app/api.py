@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -233,7 +233,8 @@ class Api:
         self._check_voice(form.voice)
         folder = Path(tempfile.mkdtemp())
         remove = partial(shutil.rmtree, folder, ignore_errors=True)
-        try:
+        with ExitStack() as undo:
+            undo.callback(remove)
             f0_file = None if form.f0_file is None else _save(form.f0_file, folder / "f0")
             options = commands.conversion_options(form, f0_file)
             recording = _save(form.recording, folder / INPUT)
@@ -241,9 +242,7 @@ class Api:
                 for _ in turn:
                     pass
                 result = self._service.convert(form.voice, recording, options, folder, lambda share, stage: None)
-        except BaseException:
-            remove()
-            raise
+            undo.pop_all()
         return _audio_response(result, BackgroundTask(remove))
 
     def _submit_conversion(self, form: ConvertForm) -> JobStatus:
@@ -252,17 +251,17 @@ class Api:
         options = commands.conversion_options(form, None)
         job_id = self._jobs.new_id()
         folder = self._jobs.folder / job_id
-        try:
+        with ExitStack() as undo:
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
             recording = _save(form.recording, folder / INPUT)
             stem = f"{recording.stem}_{Path(form.voice).stem}"
             target = folder / OUTPUT / f"{stem}.{options.output_format or DEFAULT_FORMAT}"
             overrides = commands.convert_overrides(form, self._service.catalog.path(form.voice), recording, target)
             if form.f0_file is not None:
                 overrides.append(commands.format_override("f0_file", _save(form.f0_file, folder / "f0")))
-            return self._status(self._jobs.submit("convert", overrides, f"{recording.name}", job_id=job_id))
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+            status = self._status(self._jobs.submit("convert", overrides, recording.name, job_id=job_id))
+            undo.pop_all()
+        return status
 
     def _submit(self, command: str, overrides: list[str], title: str) -> JobStatus:
         self._check_queue()

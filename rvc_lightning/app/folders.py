@@ -48,7 +48,7 @@ def child(folder: str | Path, name: str) -> Path:
     except (OSError, ValueError):
         is_inside = False
     if not is_inside:
-        raise ConfigurationError(f"there is no '{name}' in the folder of {Path(folder).name}")
+        raise ConfigurationError(f"'{name}' not found in the folder of {Path(folder).name}")
     return path
 
 

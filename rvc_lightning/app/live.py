@@ -48,7 +48,7 @@ _MAX_WAITING = 250
 _OTHER_CONTROLS = ("bypass", "mute", "effects", "speaker", "output_sample_rate", *UNSUPPORTED_OPTIONS)
 """Options that the page shows in another way or not at all."""
 _PROMINENT = ("transpose_semitones", "formant_semitones", "index_rate", "gate_db", "input_gain_db", "output_gain_db")
-"""Options that the page shows at once; the others are folded."""
+"""Options that are always visible on the page; the others are in a collapsed section."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,13 +107,12 @@ class StreamingConverter(Stage):
         finishing = finishing_chain(replace(self._options, output_sample_rate=None), voice_rate)
         self._finishing = Chain([finishing, _resampling(voice_rate, self.sample_rate)])
         self._joined = _Queue()
+        context_frames = self._lengths.context_samples // FRAME_SAMPLES
         # The generator needs less context than the other networks.
-        generator_frames = min(_GENERATOR_FRAMES, self._lengths.context_samples // FRAME_SAMPLES)
-        self._first_frame = self._lengths.context_samples // FRAME_SAMPLES - generator_frames
+        self._first_frame = max(context_frames - _GENERATOR_FRAMES, 0)
         self._hop_samples = converter.voice.config.hop_samples
-        self._joiner = Joiner(
-            self._joined, generator_frames * FRAME_SAMPLES, self._hop_samples, _ENDLESS, self._lengths.fade_frames
-        )
+        context_samples = (context_frames - self._first_frame) * FRAME_SAMPLES
+        self._joiner = Joiner(self._joined, context_samples, self._hop_samples, _ENDLESS, self._lengths.fade_frames)
         # Input from sample `_first` on; the next block starts at `_next`.
         self._input, self._first, self._next = np.zeros(0, np.float32), 0, 0
         # Pitch of the context of the next block, and the phase before it.

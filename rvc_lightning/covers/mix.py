@@ -35,7 +35,7 @@ _FIXED = "a cover has the length and the sampling rate of the song, and the form
 
 @dataclass(frozen=True)
 class Cover:
-    """A cover, float32 [N, C], and what was mixed, before gains and limit."""
+    """A cover, float32 [N, C], and its parts before gains and limiter."""
 
     audio: np.ndarray
     lead: np.ndarray

@@ -20,7 +20,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         with safe_open(path, framework="pt") as content:
-            # keys() is a method of the library that returns a list; the object is no mapping.
+            # The object is not a mapping; its method keys() returns a list.
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
             metadata = content.metadata() or {}
     except (OSError, SafetensorError, RuntimeError, ValueError, MemoryError) as error:

@@ -119,7 +119,7 @@ class JobStore:
         """Stop a job as Ctrl-C does, so that a training saves its state; a waiting job never starts.
 
         Raises:
-            UnknownJobError: There is no such job.
+            UnknownJobError: The job does not exist.
         """
         job = self.job(job_id)
         if not job.state.is_final:
@@ -131,7 +131,7 @@ class JobStore:
         """Submit an ended job again; a training that has saved a checkpoint resumes from it.
 
         Raises:
-            UnknownJobError: There is no such job.
+            UnknownJobError: The job does not exist.
             InUseError: The job has not ended.
         """
         job = self._ended(job_id)
@@ -149,7 +149,7 @@ class JobStore:
         """Remove an ended job with its log; the files that the command wrote are kept.
 
         Raises:
-            UnknownJobError: There is no such job.
+            UnknownJobError: The job does not exist.
             InUseError: The job has not ended.
         """
         shutil.rmtree(self._ended(job_id).folder)

@@ -1,4 +1,4 @@
-"""Texts to speak, and the recordings that an engine makes of them."""
+"""Texts to speak, and the recordings that an engine generates from them."""
 
 from __future__ import annotations
 

@@ -108,7 +108,11 @@ def _add_library_parsers(commands: Any) -> None:
     edit.add_argument("--author", help="author; '' removes it")
     edit.add_argument("--speakers", nargs="+", metavar="NAME", help="names of all speakers, in their order")
     edit.set_defaults(run=_edit)
+    _add_trash_parsers(commands, library)
 
+
+def _add_trash_parsers(commands: Any, library: argparse.ArgumentParser) -> None:
+    """Add the subcommands that delete and restore voices."""
     delete = commands.add_parser(
         "delete",
         parents=[library],
@@ -156,7 +160,7 @@ def _list(args: argparse.Namespace) -> None:
     elif rows:
         sys.stdout.write("\n".join(map(printable, format_columns(rows, numbers=False))) + "\n")
     else:
-        log.info("There are no voices in %s'%s'", "the trash of " if args.deleted else "", args.voices)
+        log.info("No voices in %s'%s'", "the trash of " if args.deleted else "", args.voices)
 
 
 def _import(args: argparse.Namespace) -> None:

@@ -365,7 +365,6 @@ def _place(
     staging: Path,
 ) -> list[ImportedVoice]:
     """Put the files of all voices into the library, or none."""
-    placed: list[Path] = []
     result = []
     for voice, name in names.items():
         folder = staging / "complete" / name
@@ -376,7 +375,7 @@ def _place(
     for (voice, speaker), index in pairs.items():
         suffix = INDEX_SUFFIX if speaker is None else f"_spkid{speaker}{INDEX_SUFFIX}"
         _put(index.path, staging / "complete" / names[voice] / f"{names[voice]}{suffix}", staging)
-    try:
+    with contextlib.ExitStack() as undo:
         for voice, name in names.items():
             target = library / name
             try:
@@ -384,13 +383,10 @@ def _place(
             except OSError as error:
                 # Another import was faster.
                 raise _taken(name, library) from error
-            placed.append(target)
+            undo.callback(shutil.rmtree, target, ignore_errors=True)
             path = target / f"{name}{voice.suffix}"
             result.append(ImportedVoice(name, path, find_index(path)))
-    except BaseException:
-        for target in placed:
-            shutil.rmtree(target, ignore_errors=True)
-        raise
+        undo.pop_all()
     return result
 
 

@@ -263,7 +263,7 @@ class OnnxVoice(Voice):
 
 
 def open_voice(path: str | Path) -> Voice:
-    """Read a voice of any kind: `.pth`, `.safetensors` or `.onnx`, told apart by content.
+    """Read a voice of any kind: `.pth`, `.safetensors` or `.onnx`, recognized by content.
 
     Raises:
         VoiceError: The file is missing, damaged, or not a voice.

@@ -277,7 +277,7 @@ def test_untrusted_text_is_escaped():
 def test_folder_without_voices_shows_a_notice(tmp_path):
     page = convert_tab(ConversionService(VoiceCatalog(tmp_path), lambda voice, index: None, LIMITS))
     first, last = page.list_voices(None)
-    assert first[page.notice]["visible"] and "There are no voices in" in first[page.notice]["value"]
+    assert first[page.notice]["visible"] and "No voices in" in first[page.notice]["value"]
     assert first[page.voice]["choices"] == last[page.voice]["choices"] == []
 
 

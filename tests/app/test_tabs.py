@@ -187,7 +187,7 @@ def test_voice_is_edited_deleted_and_restored(make_page):
     assert tab.describe("anna.pth")[:2] == ("Anna", "Zoë")
     assert "trash" in tab.delete_voice("anna.pth")
     shown, *_, trash = tab.list_voices("", None)
-    assert "There are no voices in" in shown
+    assert "No voices in" in shown
     ((label, folder),) = trash["choices"]
     assert label.startswith("anna, ")
     assert "Restored" in tab.restore_voice(folder)

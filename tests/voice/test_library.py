@@ -217,7 +217,7 @@ def test_commands(library, capsys, caplog):
     assert capsys.readouterr().out.startswith("ben  20")
     main(["restore", "ben", *folder])
     main(["list", "--deleted", *folder])
-    assert f"There are no voices in the trash of '{library}'" in caplog.text
+    assert f"No voices in the trash of '{library}'" in caplog.text
     with pytest.raises(SystemExit) as stopped:
         main(["delete", str(library / "no.pth"), *folder])
     assert stopped.value.code == 1

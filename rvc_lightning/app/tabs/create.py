@@ -140,7 +140,7 @@ class CreateTab:
         self.jobs.shown.change(self.show_result, self.jobs.choice, self.result, **QUIET)
 
     def list_all(self, voice: str | None, engine: str | None) -> dict[Any, Any]:
-        """List voices and what is installed."""
+        """List the voices and the installed engines."""
         catalog = self.workplace.service.catalog
         catalog.refresh()
         names = catalog.names

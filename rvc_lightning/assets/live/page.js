@@ -219,7 +219,7 @@ async function load() {
     $("devices").hidden = $("source").value !== "machine";
     $("recording").hidden = !$("devices").hidden;
   };
-  if (!choices.voices.length) show("There are no voices.", true);
+  if (!choices.voices.length) show("No voices found.", true);
 }
 
 load();
