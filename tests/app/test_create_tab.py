@@ -141,7 +141,7 @@ def test_only_local_visitors_may_name_any_piper_voice(make_tab, tmp_path):
     assert make_tab()._speech_voice("piper", str(tmp_path / "elsewhere.onnx"))
     for name in (str(tmp_path / "elsewhere.onnx"), "../elsewhere.onnx"):
         shown, overrides = press(tab, "speak", speech="Hello", engine="piper", speech_voice=name)
-        assert "There is no" in shown and overrides is None
+        assert "not found in the folder of voices" in shown and overrides is None
 
 
 def test_only_installed_engines_are_offered(tab, monkeypatch):
