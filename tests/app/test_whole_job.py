@@ -1,8 +1,10 @@
 """From recordings to a converted file in the browser, across a killed server."""
 
 import signal
+import tempfile
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -20,10 +22,12 @@ PATIENCE = 300
 
 
 @pytest.fixture
-def folder(tmp_path):
-    for name in ("tmp", "downloads", "voices"):
-        (tmp_path / name).mkdir()
-    return tmp_path
+def folder():
+    # Paths of sockets, which loading processes create in TMPDIR, are limited to 107 characters.
+    with tempfile.TemporaryDirectory(prefix="rvc-", ignore_cleanup_errors=True) as path:
+        for name in ("tmp", "downloads", "voices"):
+            Path(path, name).mkdir()
+        yield Path(path)
 
 
 @pytest.fixture

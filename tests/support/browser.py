@@ -106,9 +106,9 @@ class Visitor:
         self.wait(lambda: self.first(f"#{name}_tab").is_displayed())
 
     def drop(self, selector, *paths):
-        """Drop files on an upload."""
+        """Drop files on an upload; return when they are shown."""
         self.first(f"{selector} input[type=file]").send_keys("\n".join(map(str, paths)))
-        self.wait(lambda: not self.find_all(f"{selector} .wrap.uploading"))
+        self.wait(lambda: len(self.find_all(f"{selector} .file, {selector} #waveform")) == len(paths))
 
     def resize(self, width):
         """Emulate a window of this width; Chromium itself has none below 500 pixels."""
