@@ -165,7 +165,7 @@ class TrainRequest(_Recordings):
     batch_size: int | None = Field(None, alias="data.batch_size", ge=1, le=1024)
     accumulate_grad_batches: int | None = Field(None, alias="model.accumulate_grad_batches", ge=1, le=1024)
     learning_rate: float | None = Field(None, alias="optimizer.lr", gt=0, le=1)
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] | None = None
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] | None = None
     generator: Literal["hifigan_nsf", "mrf_hifigan", "refinegan", "hifigan", "source_filter"] | None = None
     pretrained: Literal["official", "base", "none"] | None = None
     overtraining: Literal["warn", "stop"] | None = Field(None, alias="callbacks.overtraining.action")

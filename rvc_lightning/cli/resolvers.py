@@ -97,6 +97,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def fastest_precision(accelerator: str) -> str:
+    """Return bf16-mixed if the run uses a CPU with matrix units for bfloat16 (AMX), else 32-true.
+
+    Other CPUs convert each bfloat16 operand, which is slower than float32. A torch that cannot report the units of the
+    CPU is older than 2.9.
+    """
+    import torch
+
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
+    units = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return "bf16-mixed" if on_cpu and units.get("amx_bf16") else "32-true"
+
+
 def help_page(command: str, *explained: str, _root_: DictConfig) -> str:
     """Return the help of a command for Hydra's template; the arguments are those of `help_page.page`."""
     return pages.page(command, explained, _root_).replace("$", "$$")
@@ -104,5 +117,6 @@ def help_page(command: str, *explained: str, _root_: DictConfig) -> str:
 
 def register() -> None:
     """Register the resolvers with OmegaConf."""
-    for resolver in (name_of, folder_name, user_path, demo, shipped, counterpart_of, run_folder, cores, help_page):
+    paths = name_of, folder_name, user_path, demo, shipped, counterpart_of, run_folder
+    for resolver in (*paths, cores, fastest_precision, help_page):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)

@@ -271,3 +271,22 @@ def run_dir(*overrides):
 
 def test_hydra_is_not_left_initialized():
     assert not HydraConfig.initialized()
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "has_units", "has_gpu", "precision"),
+    [
+        ("auto", True, False, "bf16-mixed"),
+        ("cpu", True, True, "bf16-mixed"),
+        ("auto", False, False, "32-true"),
+        ("auto", True, True, "32-true"),
+        ("gpu", True, True, "32-true"),
+    ],
+)
+def test_automatic_precision_is_bf16_on_cpus_that_multiply_it(monkeypatch, accelerator, has_units, has_gpu, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has_units}, raising=False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: has_gpu)
+    monkeypatch.delenv("RVC_PRECISION")
+    for command in (["train", "+experiment=quickstart"], ["convert"]):
+        config = compose_config(*command[1:], f"trainer.accelerator={accelerator}", command=command[0])
+        assert config.trainer.precision == precision
