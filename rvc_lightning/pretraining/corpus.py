@@ -26,7 +26,7 @@ class Utterance:
         audio: Path in the corpus.
         speaker: Name of the speaker; `recorded-...` for people.
         sentence: Number of the sentence; utterances of the same words share it.
-        phones: Names from `phones.PHONES`.
+        phones: Names from `phones.PHONES`, or `phones.UNKNOWN`.
         ends_s: End of each phone in seconds; the first phone starts at 0.
     """
 

@@ -22,7 +22,7 @@ from rvc_lightning.audio.frames import CONTENT_SAMPLES, SAMPLE_RATE, WINDOW_SAMP
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.pretraining.augment import AugmentConfig, augment_speech
 from rvc_lightning.pretraining.corpus import Utterance, read_audio, read_manifest
-from rvc_lightning.pretraining.phones import PHONES, SILENCE
+from rvc_lightning.pretraining.phones import PHONES, SILENCE, UNKNOWN
 
 T = TypeVar("T")
 
@@ -93,6 +93,7 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
         examples: int,
         augment: AugmentConfig | None,
         recorded_share: float,
+        unlabeled_share: float,
         seed: int,
     ) -> None:
         """Initialize the dataset.
@@ -103,11 +104,15 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
             examples: Number of examples in an epoch.
             augment: Ranges of augmentation; None for unchanged speech and the same examples in every epoch.
             recorded_share: Share of examples with a recorded person, where there are recordings.
+            unlabeled_share: Share of examples without a transcript, where there are any: the same speech twice.
             seed: Seed of the examples without augmentation.
         """
         self.sentences, self.frames, self.examples, self.augment = sentences, frames, examples, augment
-        self.recorded = [sentence for sentence in sentences if any(map(is_recorded, sentence))]
-        self.recorded_share, self.seed = recorded_share, seed
+        self.unlabeled = [sentence for sentence in sentences if not has_phones(sentence[0])]
+        self.recorded = [
+            sentence for sentence in sentences if any(map(is_recorded, sentence)) and has_phones(sentence[0])
+        ]
+        self.recorded_share, self.unlabeled_share, self.seed = recorded_share, unlabeled_share, seed
         self.samples = (frames - 1) * CONTENT_SAMPLES + WINDOW_SAMPLES
 
     def __len__(self) -> int:
@@ -117,17 +122,23 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
         """Return audio [2, T], phones [2, F] and partners [F]."""
         # Lightning seeds torch's generator in each worker.
         rng = np.random.default_rng((self.seed, index) if self.augment is None else int(torch.randint(2**62, ())))
-        from_recorded = self.recorded and rng.random() < self.recorded_share
-        utterances = _choose(self.recorded if from_recorded else self.sentences, rng)
-        first = _choose([s for s in utterances if is_recorded(s)] if from_recorded else utterances, rng)
-        others = [speech for speech in utterances if speech.speaker != first.speaker]
-        second = _choose(others, rng) if others and rng.random() < 0.85 else first
-        views = self._views(first, second, rng)
+        views = self._views(*self._speakers(rng), rng)
         if rng.random() < 0.5:
             views = views[::-1]
         audio = np.stack([self._audio(view, rng) for view in views])
         phones = np.stack([_phones(view, self.frames) for view in views])
         return audio, phones, _partners(views[0], views[1], self.frames)
+
+    def _speakers(self, rng: np.random.Generator) -> tuple[Speech, Speech]:
+        """Return two utterances of a sentence, mostly by different speakers."""
+        if self.unlabeled and rng.random() < self.unlabeled_share:
+            (only,) = _choose(self.unlabeled, rng)
+            return only, only
+        from_recorded = self.recorded and rng.random() < self.recorded_share
+        utterances = _choose(self.recorded if from_recorded else self.sentences, rng)
+        first = _choose([s for s in utterances if is_recorded(s)] if from_recorded else utterances, rng)
+        others = [speech for speech in utterances if speech.speaker != first.speaker]
+        return first, _choose(others, rng) if others and rng.random() < 0.85 else first
 
     def _views(self, first: Speech, second: Speech, rng: np.random.Generator) -> list[View]:
         """Return excerpts of both from the same phone on, each at a random speed."""
@@ -159,6 +170,9 @@ class PairDataConfig(Settings, group="data"):
     frames: int = option(help="F, frames of each utterance", min=1)
     examples: int = option(help="pairs in an epoch", min=1)
     recorded_share: float = option(help="share of pairs with a recorded person, if there are recordings", min=0, max=1)
+    unlabeled_share: float = option(
+        help="share of pairs without a transcript: the same speech, augmented twice", min=0, max=1
+    )
     held_out_sentences: float = option(help="share of sentences held out for validation", min=0, max=1)
     held_out_speakers: list[str] = option(help="speakers held out for validation")
     num_workers: int = option(help="loading processes; 0 loads in the training process", min=0)
@@ -176,15 +190,17 @@ class PairDataModule(lightning.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Read the corpus into memory."""
         training, validation = self._split()
-        frames, examples, share = self.config.frames, self.config.examples, self.config.recorded_share
-        self.training = PairDataset(training, frames, examples, self.augment, recorded_share=share, seed=self.seed)
+        frames, config = self.config.frames, self.config
+        self.training = PairDataset(
+            training, frames, config.examples, self.augment, config.recorded_share, config.unlabeled_share, self.seed
+        )
         self.validation = PairDataset(
-            validation, frames, _VALIDATION_EXAMPLES, augment=None, recorded_share=1.0, seed=self.seed
+            validation, frames, _VALIDATION_EXAMPLES, None, recorded_share=1.0, unlabeled_share=0.0, seed=self.seed
         )
 
     def _split(self) -> tuple[list[list[Speech]], list[list[Speech]]]:
         """Return the sentences for training, and those for validation, by held-out speakers if there are any."""
-        numbers = sorted({utterance.sentence for utterance in self.utterances})
+        numbers = sorted({one.sentence for one in self.utterances if UNKNOWN not in one.phones})
         rng = np.random.default_rng(self.seed)
         held_out = set(
             rng.permutation(numbers)[: max(1, round(len(numbers) * self.config.held_out_sentences))].tolist()
@@ -224,6 +240,11 @@ def is_recorded(speech: Speech) -> bool:
     return speech.speaker.startswith("recorded-")
 
 
+def has_phones(speech: Speech) -> bool:
+    """Return whether the phones of an utterance are known."""
+    return bool(np.all(speech.phones != NO_FRAME))
+
+
 def match_phones(first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
     """Return the positions of phones that two utterances of a sentence share, in order."""
     blocks = SequenceMatcher(None, first.tolist(), second.tolist(), autojunk=False).get_matching_blocks()
@@ -231,7 +252,7 @@ def match_phones(first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]
 
 
 def _speech(folder: Path, utterance: Utterance) -> Speech:
-    phones = np.array([PHONES.index(phone) for phone in utterance.phones])
+    phones = np.array([NO_FRAME if phone == UNKNOWN else PHONES.index(phone) for phone in utterance.phones])
     audio = read_audio(folder / utterance.audio)
     return Speech(utterance.speaker, audio, phones, np.array([0.0, *utterance.ends_s]))
 

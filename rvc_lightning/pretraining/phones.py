@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 SILENCE = "pau"
+UNKNOWN = "unknown"
+"""Speech without a transcript; the encoder has no class for it."""
 
 PHONES = (
     SILENCE,

@@ -14,10 +14,12 @@ import numpy as np
 from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.errors import ConfigurationError, DatasetError
-from rvc_lightning.pretraining.phones import PHONES, SILENCE, Segment, from_arpabet
+from rvc_lightning.pretraining.phones import PHONES, SILENCE, UNKNOWN, Segment, from_arpabet
 from rvc_lightning.pretraining.synthesizers import AlignedSpeech
 
 _FRAME_S = 0.01
+_PIECE_SAMPLES = SAMPLE_RATE // 10
+_SILENCE_DB = -38.0
 _PHONE_MARK = "+"
 # Pauses are <sil>; noises are [noise] and ++nsn++.
 _FILLER = ("<", "[", "++")
@@ -30,7 +32,7 @@ class TranscribedRecording:
     Attributes:
         path: Audio file.
         speaker: Name of the speaker.
-        transcript: Words, in English.
+        transcript: Words, in English; empty for speech without a transcript and in other languages.
     """
 
     path: Path
@@ -59,13 +61,17 @@ def align_recordings(
 ) -> Iterator[tuple[TranscribedRecording, AlignedSpeech | None]]:
     """Yield each recording with its phones, or None if its words are not in the dictionary or not recognized.
 
+    Speech without a transcript has unknown phones of 0.1 s, and silence where it is quiet.
+
     Raises:
         ConfigurationError: pocketsphinx is not installed.
     """
     decoder = _decoder()
     for recording in recordings:
         audio = load_audio(recording.path, SAMPLE_RATE)[0].astype(np.float32)
-        segments = _align(decoder, audio, _words(recording.transcript))
+        segments = (
+            _align(decoder, audio, _words(recording.transcript)) if recording.transcript else unlabeled_segments(audio)
+        )
         yield recording, AlignedSpeech(f"recorded-{recording.speaker}", audio, segments) if segments else None
 
 
@@ -84,6 +90,15 @@ def _decoder() -> Any:
         if phone != SILENCE:
             decoder.add_word(_PHONE_MARK + phone, phone.upper())
     return decoder
+
+
+def unlabeled_segments(audio: np.ndarray) -> list[Segment]:
+    """Return pieces of 0.1 s with their ends in seconds: silence far below the loudest piece, else unknown phones."""
+    levels = np.sqrt(
+        np.square(audio[: len(audio) // _PIECE_SAMPLES * _PIECE_SAMPLES].reshape(-1, _PIECE_SAMPLES)).mean(1)
+    )
+    quiet = levels <= levels.max(initial=0) * 10 ** (_SILENCE_DB / 20)
+    return [(SILENCE if q else UNKNOWN, (n + 1) * _PIECE_SAMPLES / SAMPLE_RATE) for n, q in enumerate(quiet)]
 
 
 def _words(transcript: str) -> list[str]:

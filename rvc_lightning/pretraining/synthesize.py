@@ -55,7 +55,7 @@ def synthesize(config: DictConfig) -> None:
     settings = CorpusSettings.from_config(config)
     folder = Path(settings.corpus)
     recordings = read_recordings(Path(config.recordings)) if config.recordings else []
-    texts = [*dict.fromkeys(recording.transcript for recording in recordings)]
+    texts = [*dict.fromkeys(recording.transcript for recording in recordings if recording.transcript)]
     texts += itertools.islice(sentences(_read_words(Path(config.words)), config.seed), settings.sentences)
     numbers = {text: number for number, text in enumerate(texts)}
     utterances: list[Utterance] = []
@@ -64,7 +64,9 @@ def synthesize(config: DictConfig) -> None:
         write_audio(folder / audio, speech.audio, SAMPLE_RATE)
         phones, ends_s = zip(*speech.segments, strict=True)
         ends = [round(end_s, 4) for end_s in ends_s]
-        utterances.append(Utterance(audio, speech.speaker, numbers[text], list(phones), ends))
+        # Speech without a transcript is a sentence of its own.
+        number = numbers[text] if text else len(numbers) + len(utterances)
+        utterances.append(Utterance(audio, speech.speaker, number, list(phones), ends))
         if len(utterances) % _SAVE_EVERY == 0:
             # Training may start before the corpus is complete.
             write_manifest(folder, utterances)

@@ -10,7 +10,7 @@ from corpora import make_corpus
 from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.pretraining.augment import AugmentConfig, augment_speech
-from rvc_lightning.pretraining.corpus import read_manifest
+from rvc_lightning.pretraining.corpus import Utterance, read_manifest, write_manifest
 from rvc_lightning.pretraining.data import (
     NO_FRAME,
     PairDataConfig,
@@ -21,13 +21,15 @@ from rvc_lightning.pretraining.data import (
     _phones,
     match_phones,
 )
-from rvc_lightning.pretraining.phones import PHONES, SILENCE
+from rvc_lightning.pretraining.phones import PHONES, SILENCE, UNKNOWN
+from rvc_lightning.pretraining.recordings import unlabeled_segments
 
 FRAMES = 24
 
 
 def datamodule(folder, **changes):
-    options = {"batch_size": 4, "frames": FRAMES, "examples": 40, "recorded_share": 0.5, "held_out_sentences": 0.2,
+    options = {"batch_size": 4, "frames": FRAMES, "examples": 40, "recorded_share": 0.5,
+               "unlabeled_share": 0.0, "held_out_sentences": 0.2,
                "held_out_speakers": [], "num_workers": 0}  # fmt: skip
     module = PairDataModule(folder, PairDataConfig(**options | changes), AugmentConfig(), seed=1)
     module.setup("fit")
@@ -65,6 +67,25 @@ def test_partners_have_the_same_phone(corpus):
     assert len(item) > 20 and (here != PHONES.index(SILENCE)).all()
     # The nearest frame may lie just beyond the edge of a phone.
     assert (here == there).float().mean() > 0.8
+
+
+def test_speech_without_transcript_is_its_own_partner(tmp_path):
+    labelled = make_corpus(tmp_path)
+    edges_s = [0.1 * (n + 1) for n in range(10)]
+    unlabeled = Utterance(labelled[0].audio, "recorded-ben", 1000, [SILENCE, *[UNKNOWN] * 9], edges_s)
+    write_manifest(tmp_path, [*labelled, unlabeled])
+    module = datamodule(tmp_path, unlabeled_share=1.0)
+    for batch in module.train_dataloader():
+        assert set(batch.phones.unique().tolist()) <= {NO_FRAME, PHONES.index(SILENCE)}
+        assert (batch.partners != NO_FRAME).any(1).all()
+    for batch in module.val_dataloader():
+        assert (batch.phones > PHONES.index(SILENCE)).any()
+
+
+def test_unlabeled_segments_are_silent_where_it_is_quiet():
+    tone = np.sin(np.arange(SAMPLE_RATE // 10) / 3).astype(np.float32)
+    segments = unlabeled_segments(np.concatenate([tone, 0.001 * tone, tone, tone[:100]]))
+    assert segments == [(UNKNOWN, 0.1), (SILENCE, 0.2), (UNKNOWN, pytest.approx(0.3))]
 
 
 def test_validation_is_repeatable_and_held_out(corpus):
