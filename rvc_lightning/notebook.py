@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import codecs
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -26,8 +25,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from rvc_lightning.audio.decode import resample
 from rvc_lightning.audio.frames import SAMPLE_RATE
+from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.config.options import OptionField, option_fields
 from rvc_lightning.conversion.options import ConversionOptions
+from rvc_lightning.conversion.presets import chosen
 from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.evaluation.compare import log_mel
 from rvc_lightning.evaluation.pictures import draw, png
@@ -55,7 +56,7 @@ def run(command: str, *arguments: str, **settings: Any) -> None:
     Raises:
         RVCError: The command failed.
     """
-    overrides = [f"{name}={_quoted(value)}" for name, value in settings.items() if value is not None]
+    overrides = [format_override(name, value) for name, value in settings.items() if value is not None]
     # In a new session, so that an interruption reaches it only from here.
     process = subprocess.Popen(
         [sys.executable, "-m", f"rvc_lightning.{command}", *arguments, *overrides],
@@ -79,14 +80,6 @@ def _relay(process: subprocess.Popen[bytes]) -> None:
     while content := os.read(process.stdout.fileno(), _READ_BYTES):
         sys.stdout.write(decoder.decode(content))
         sys.stdout.flush()
-
-
-def _quoted(value: Any) -> str:
-    """Quote text for Hydra's grammar, in which backslashes only escape before a quote."""
-    if not isinstance(value, str | Path):
-        return str(value)
-    text = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + match[2].replace("'", r"\'"), str(value))
-    return f"'{text}'"
 
 
 def listen(sounds: Sounds) -> None:
@@ -168,6 +161,10 @@ class OptionControls:
     def options(self) -> ConversionOptions:
         """Return the chosen options. Raises ConfigurationError if a value is not allowed."""
         return ConversionOptions.from_values({field.name: self._value(field) for field in self._fields})
+
+    def overrides(self) -> list[str]:
+        """Return the options that differ from their defaults as overrides of a command; errors as in `options`."""
+        return [format_override(name, value) for name, value in chosen(self.options()).items()]
 
     def _value(self, field: OptionField) -> Any:
         widget = self.widgets[field.name]

@@ -46,6 +46,13 @@ def test_options_have_the_values_of_the_widgets(controls):
     assert [effect.name for effect in chosen.effects] == ["limiter", "reverb"]
 
 
+def test_overrides_are_the_changed_options(controls):
+    assert controls.overrides() == []
+    controls.widgets["transpose_semitones"].value = -3
+    controls.widgets["effects"].value = "[{name: gain, gain_db: 2.5}]"
+    assert controls.overrides() == ["transpose_semitones=-3.0", "effects=[{name:gain,gain_db:2.5}]"]
+
+
 def test_initial_values():
     controls = notebook.OptionControls(protect=0.1, proposed_pitch_hz=200, effects=["limiter"])
     assert controls.widgets["effects"].value == "[limiter]"

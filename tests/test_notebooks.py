@@ -1,6 +1,7 @@
 """Run the notebooks with other values in the cell tagged `parameters`."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -75,10 +76,34 @@ def test_train(tmp_path):
     assert "voice=voices/anna/anna.pth input=" in printed
 
 
+@pytest.mark.slow
+def test_create(tmp_path):
+    pytest.importorskip("pyloudnorm")
+    make_voice(quick_config()).save(tmp_path / "anna.pth")
+    stem = str(DEMO / "source" / "01.flac")
+    parameters = {
+        "voice_path": "anna.pth", "song": {"vocals": stem, "instrumental": stem}, "first_options": {"index_rate": 0.1},
+        "cover_settings": ["key_semitones=2", "trainer.accelerator=cpu"], "text": "",
+    }  # fmt: skip
+    if shutil.which("espeak-ng"):
+        parameters |= {"text": "It's 'good', isn't it?", "speech_settings": ["trainer.accelerator=cpu"]}
+    cells = execute("create.ipynb", tmp_path, parameters)
+    assert shown(cells) == {"players": 1 + bool(parameters["text"]), "pictures": 0, "controls": 1}
+    assert soundfile.info(tmp_path / "cover.wav").frames == soundfile.info(stem).frames
+
+
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_notebooks_contain_calls_only(path):
-    for cell in json.loads(path.read_text())["cells"]:
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":
             assert not cell["outputs"] and cell["execution_count"] is None
             lines = "".join(cell["source"]).splitlines()
             assert not [line for line in lines if line.lstrip().startswith(("def ", "class ", "lambda "))]
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_names_in_magics_are_defined(path):
+    code = "".join("".join(cell["source"]) + "\n" for cell in json.loads(path.read_text(encoding="utf-8"))["cells"])
+    magics = [line for line in code.splitlines() if line.lstrip().startswith("%")]
+    names = {name for line in magics for name in re.findall(r"{(\w+)", line)}
+    assert names and all(re.search(rf"^ *{name} = |import {name}$", code, re.MULTILINE) for name in names)
