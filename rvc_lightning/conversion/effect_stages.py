@@ -1,4 +1,6 @@
-"""Apply effects by pedalboard, an optional dependency under the GPL 3 (`pip install -e ".[effects]"`).
+"""Apply effects by optional dependencies (`pip install -e ".[effects]"`).
+
+`pitch_shift` requires python-stretch (MIT), the others pedalboard (GPL 3).
 
 Legend: N samples.
 """
@@ -6,13 +8,14 @@ Legend: N samples.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from rvc_lightning.audio.pitch_shift import import_stretch, shift_pitch
 from rvc_lightning.audio.stages import Parts, Stage
 from rvc_lightning.conversion.effects import Effect, PitchShift
 from rvc_lightning.errors import ConfigurationError
@@ -23,33 +26,30 @@ _BUFFER_SAMPLES = 8192
 def effect_stages(effects: Sequence[Effect], sample_rate: int) -> list[Stage]:
     """Return the stages that apply `effects` in their order, each without changing length or timing.
 
-    Raises ConfigurationError if pedalboard is not installed.
+    Raises ConfigurationError if a required package is not installed.
     """
     return [_stage(effect, sample_rate) for effect in effects]
 
 
 def check_installed(effects: Sequence[Effect]) -> None:
-    """Raise ConfigurationError if `effects` is not empty and pedalboard is not installed."""
-    if effects:
-        _pedalboard(effects)
+    """Raise ConfigurationError if a package that `effects` require is not installed."""
+    plugins = [effect for effect in effects if not isinstance(effect, PitchShift)]
+    if plugins:
+        _pedalboard(plugins)
+    if len(plugins) < len(effects):
+        import_stretch()
 
 
 def _stage(effect: Effect, sample_rate: int) -> Stage:
-    pedalboard = _pedalboard([effect])
     if isinstance(effect, PitchShift):
-        return Parts(partial(_shift, pedalboard.time_stretch, effect, sample_rate), sample_rate)
-    return _Plugin(getattr(pedalboard, type(effect).__name__)(**asdict(effect)), sample_rate)
+        import_stretch()
+        return Parts(partial(_shift, effect.semitones, sample_rate), sample_rate)
+    return _Plugin(getattr(_pedalboard([effect]), type(effect).__name__)(**asdict(effect)), sample_rate)
 
 
-def _shift(stretch: Callable[..., np.ndarray], effect: PitchShift, sample_rate: int, audio: np.ndarray) -> np.ndarray:
+def _shift(semitones: float, sample_rate: int, audio: np.ndarray) -> np.ndarray:
     """Shift the pitch of audio: [N] -> [N]."""
-    shifted = stretch(
-        audio,
-        sample_rate,
-        pitch_shift_in_semitones=effect.semitones,
-        preserve_formants=effect.preserve_formants,
-    )[0, : len(audio)]
-    return np.pad(shifted, (0, len(audio) - len(shifted)))
+    return shift_pitch(audio[:, None], sample_rate, semitones)[:, 0]
 
 
 class _Plugin(Stage):

@@ -47,13 +47,9 @@ class PitchShift(
     "timbre",
     name="pitch_shift",
 ):
-    """Shift of pitch and timbre.
-
-    Uses `pedalboard.time_stretch`: the class `pedalboard.PitchShift` wavers, and returns silence when called by block.
-    """
+    """Shift of pitch and timbre by `rvc_lightning/audio/pitch_shift.py`."""
 
     semitones: float = option(12.0, "shift, 12 to the octave", unit="semitones", min=-48, max=48)
-    preserve_formants: bool = option(False, "keeps the timbre")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def finishing_chain(options: ConversionOptions, sample_rate: int, samples: int |
         samples: Length of the result, from `output_samples`; None if it is not known yet.
 
     Raises:
-        ConfigurationError: An effect is requested and pedalboard is not installed.
+        ConfigurationError: An effect requires a package that is not installed.
     """
     stages: list[Stage] = []
     if options.clean_noise:

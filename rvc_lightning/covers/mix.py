@@ -20,9 +20,9 @@ from rvc_lightning.audio.decode import open_audio
 from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.audio.encode import check_writable, write_audio
 from rvc_lightning.audio.mastering import import_pyloudnorm, loudness_lufs, master, match_loudness
+from rvc_lightning.audio.pitch_shift import import_stretch, shift_pitch
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.covers.key import import_stretch, shift_key
 from rvc_lightning.covers.settings import MixSettings
 from rvc_lightning.covers.song import Song
 from rvc_lightning.io.files import protect_inputs
@@ -99,8 +99,8 @@ def make_cover(converter: VoiceConverter, song: Song, options: ConversionOptions
         log.info("Converting the backing vocals")
         backing = _converted(converter, song.backing, song.sample_rate, options)
     else:
-        backing = shift_key(song.backing, song.sample_rate, settings.key_semitones)
-    instrumental = shift_key(song.instrumental, song.sample_rate, settings.key_semitones)
+        backing = shift_pitch(song.backing, song.sample_rate, settings.key_semitones)
+    instrumental = shift_pitch(song.instrumental, song.sample_rate, settings.key_semitones)
     gains = settings.gains
     levels = (lead, gains.lead), (backing, gains.backing), (instrumental, gains.instrumental)
     mixture = np.sum([audio * np.float32(10 ** (gain_db / 20)) for audio, gain_db in levels], axis=0)

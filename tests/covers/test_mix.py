@@ -12,7 +12,7 @@ from rvc_lightning import ConversionOptions
 from rvc_lightning.audio.decode import load_channels
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.audio.mastering import loudness_lufs, true_peak
-from rvc_lightning.covers.key import shift_key
+from rvc_lightning.audio.pitch_shift import shift_pitch
 from rvc_lightning.covers.mix import check_cover, make_cover, write_cover
 from rvc_lightning.covers.settings import MixSettings, SongSettings
 from rvc_lightning.covers.song import Song, join_stems
@@ -91,7 +91,7 @@ def test_voice_and_music_stay_aligned():
 
 @pytest.mark.parametrize("semitones", [-5.0, 3.0])
 def test_clicks_stay_in_place_when_the_key_is_shifted(semitones):
-    shifted = shift_key(clicks(), RATE, semitones)
+    shifted = shift_pitch(clicks(), RATE, semitones)
     assert shifted.shape == clicks().shape
     assert np.abs(np.subtract(places(shifted), CLICKS)).max() < 0.002 * RATE
 
@@ -101,7 +101,7 @@ def test_key_shift_does_not_drift_within_minutes():
     samples = 120 * RATE
     audio = np.zeros((samples, 1), np.float32)
     audio[[RATE, 118 * RATE]] = 0.9
-    shifted = shift_key(audio, RATE, -3.0)
+    shifted = shift_pitch(audio, RATE, -3.0)
     late = int(np.argmax(np.abs(shifted[117 * RATE : 119 * RATE]))) + 117 * RATE
     assert abs(late - 118 * RATE) < 0.002 * RATE and len(shifted) == samples
 

@@ -22,13 +22,13 @@ from rvc_lightning.app.tabs.workplace import QUIET, Workplace, speakers_of
 from rvc_lightning.audio.decode import AUDIO_EXTENSIONS
 from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.audio.mastering import import_pyloudnorm
+from rvc_lightning.audio.pitch_shift import import_stretch
 from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.cli.resolvers import is_file_name
 from rvc_lightning.config.options import option_fields
 from rvc_lightning.config.values import plain
 from rvc_lightning.conversion.options import FORMATS, ConversionOptions
 from rvc_lightning.conversion.presets import DEFAULT, list_presets
-from rvc_lightning.covers.key import import_stretch
 from rvc_lightning.covers.settings import MixSettings, SongSettings
 from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.io.files import explain_write_errors

@@ -1,6 +1,7 @@
-"""Shift of the key of music, by Signalsmith Stretch (python-stretch, MIT).
+"""Shift of the pitch of music and speech, by Signalsmith Stretch (python-stretch, MIT).
 
-Rubber Band, as in pedalboard, was measured as well: its better engine drifts by 0.3 s in three minutes.
+Rubber Band, as in pedalboard, was measured as well: shifted by 4 semitones, clicks moved by up to 20 ms within 20
+seconds, here by less than 0.1 ms. On speech, the pitch of both was as accurate (median error of 6 cents).
 
 Legend: N samples, C channels.
 """
@@ -15,8 +16,8 @@ import numpy as np
 from rvc_lightning.errors import ConfigurationError
 
 
-def shift_key(audio: np.ndarray, sample_rate: int, semitones: float) -> np.ndarray:
-    """Shift the pitch of audio, float32 [N, C] -> [N, C], without changing length or timing.
+def shift_pitch(audio: np.ndarray, sample_rate: int, semitones: float) -> np.ndarray:
+    """Shift pitch and timbre of audio, float32 [N, C] -> [N, C], without changing length or timing.
 
     Raises:
         ConfigurationError: python-stretch is not installed.
@@ -37,6 +38,6 @@ def import_stretch() -> Any:
         return importlib.import_module("python_stretch")
     except ImportError as error:
         raise ConfigurationError(
-            f"key_semitones requires the package python-stretch, which is not installed ({error}): "
-            'pip install -e ".[covers]"'
+            f"a shift of the pitch requires the package python-stretch, which is not installed ({error}): "
+            'pip install -e ".[covers]" or pip install -e ".[effects]"'
         ) from error
