@@ -10,8 +10,8 @@ from rvc_lightning.errors import ConfigurationError
 MEL_LOSSES = ("single", "multi_scale")
 CHECKPOINTED = ("none", "generator", "all")
 CLIPPING = ("norm", "value")
-LOSSES = ("adversarial", "features", "mel", "kl")
-"""Losses of the generator that have a weight."""
+LOSSES = ("adversarial", "features", "mel", "kl", "content")
+"""Losses of the generator that have a weight; that of `content` is 0 if it is missing, as in runs of older versions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class TrainingConfig(Settings, group="model"):
         crop = self.crop_frames
         if crop is not None and (crop <= self.segment_frames or crop % 2):
             problem = f"crop_frames={crop}: choose null, or an even number above segment_frames={self.segment_frames}"
-        elif set(self.loss_weights) != set(LOSSES):
+        elif {"content", *self.loss_weights} != set(LOSSES):
             problem = f"loss_weights={self.loss_weights}: choose a weight for each of {', '.join(LOSSES)}"
         else:
             return

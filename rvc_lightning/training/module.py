@@ -39,6 +39,7 @@ from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.training import losses
 from rvc_lightning.training.checkpoints import CHECKPOINT_KEY
 from rvc_lightning.training.config import TrainingConfig
+from rvc_lightning.training.content_loss import ContentLoss
 from rvc_lightning.training.memory import advise_out_of_memory, checkpoint_activations
 from rvc_lightning.training.strategies import full_tensor, shard
 
@@ -131,6 +132,7 @@ class RVCModule(LightningModule):
         self.spectrogram = LinearSpectrogram(synthesizer.n_fft, synthesizer.hop_samples)
         self.log_mel = LogMel(synthesizer.sample_rate, synthesizer.n_fft, training.n_mels)
         self.multi_scale_mel = MultiScaleMel(synthesizer.sample_rate) if training.mel_loss == "multi_scale" else None
+        self.content_loss = ContentLoss(synthesizer.sample_rate) if training.loss_weights.get("content") else None
         self.val_mel = MeanMetric()
         # Updated by the callback that tracks pitch, see `callbacks.pitch_error`.
         self.val_pitch_cents, self.val_voicing_error = MeanMetric(), MeanMetric()
@@ -304,6 +306,8 @@ class RVCModule(LightningModule):
             terms["features"] = losses.feature_loss([r.features for r in real], [f.features for f in fake])
         else:
             terms["offset"] = losses.offset_loss(generated.fake)
+        if self.content_loss is not None:
+            terms["content"] = self.content_loss(generated.real, generated.fake)
         return terms
 
     def mel_loss(self, real: Tensor, fake: Tensor) -> Tensor:
