@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning.benchmarks.training import Setup, measure
 from rvc_lightning.config.values import plain
+from rvc_lightning.data.datamodule import AUTO
 from rvc_lightning.data.manifest import read_used_rows
 from rvc_lightning.training.dataset import content_dim_of
 
@@ -57,6 +58,8 @@ def estimate(config: DictConfig, dataset: Path) -> Estimate:
     rows = read_used_rows(dataset) if dataset.is_dir() else []
     seconds = mean(row.seconds for row in rows) if rows else _DEFAULT_SLICE_SECONDS
     batch_size, parts = config.data.batch_size, config.model.accumulate_grad_batches
+    if batch_size == AUTO:
+        batch_size, parts = config.data.step_slices, 1
     trainer = {name: config.trainer[name] for name in ("_target_", "accelerator", "devices", "precision")}
     settings = {
         **{name: plain(config[name]) if OmegaConf.is_config(config[name]) else config[name] for name in _NEEDED},

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
@@ -123,8 +125,10 @@ def _has_target(value: object) -> bool:
     return isinstance(value, list) and any(map(_has_target, value))
 
 
-def save_settings(config: DictConfig, folder: Path) -> None:
+def save_settings(config: DictConfig, folder: Path, found: Mapping[str, int] = MappingProxyType({})) -> None:
     """Write the settings of a run into its folder: the overrides to resume with, and the whole configuration.
+
+    `found` are settings that the run has found itself. They are saved in place of those typed.
 
     Interpolations are saved by value, except those that read the environment, which may hold secrets: they are saved as
     typed, and reported when the run resumes.
@@ -137,9 +141,11 @@ def save_settings(config: DictConfig, folder: Path) -> None:
     lines = [
         override.input_line
         for key, override in saved.items()
-        if key not in typed and (_is_data(key, override) or _reads_environment(override))
+        if key not in typed and key not in found and (_is_data(key, override) or _reads_environment(override))
     ]
-    lines += [_saved_form(config, key, override) for key, override in typed.items() if key != "checkpoint"]
+    kept = {key: override for key, override in typed.items() if key != "checkpoint" and key not in found}
+    lines += [_saved_form(config, key, override) for key, override in kept.items()]
+    lines += [format_override(key, value) for key, value in found.items()]
     for file, content in ((path, OmegaConf.create(lines)), (folder / ".hydra" / "config.yaml", config)):
         with atomic_path(file) as temporary:
             temporary.write_text(OmegaConf.to_yaml(content), encoding="utf-8")

@@ -26,6 +26,9 @@ from rvc_lightning.io.workers import end_with_parent
 
 logger = logging.getLogger(__name__)
 
+AUTO = "auto"
+"""The `batch_size` that is found before the training, see `rvc_lightning.training.batch_size`."""
+
 
 class StepCollator:
     """Collate function that splits the slices of one optimizer step into batches, longest first.
@@ -83,7 +86,10 @@ class DataConfig(Settings, group="data"):
     """How slices are batched and loaded."""
 
     segment_frames: int = option(help="Length of a training segment; shorter slices are not used", unit="frames", min=1)
-    batch_size: int = option(help="Slices in a batch of one device", min=1)
+    batch_size: int | str = option(
+        help="Slices in a batch of one device; auto finds the largest batch that fits", min=1, choices=(AUTO,)
+    )
+    step_slices: int = option(help="Slices of one optimizer step of one device, with batch_size=auto", min=1)
     accumulate_grad_batches: int = option(help="Batches of one optimizer step", min=1)
     num_workers: int = option(help="Worker processes; 0 loads in the training process", min=0)
     held_out: float = option(help="Share of the audio held out for validation", min=0, max=1)
@@ -131,6 +137,12 @@ class RVCDataModule(LightningDataModule):
         if not self.held_out_rows:
             logger.warning("no recording is held out for validation: this requires two recordings and data.held_out>0")
 
+    def longest_batch(self, n_items: int) -> Batch:
+        """Return the batch of the longest training slices, repeated if there are fewer than `n_items`."""
+        rows = sorted(self.training_rows, key=lambda row: row.frames, reverse=True)[:n_items]
+        slices = SliceDataset(self.folder, rows, self.config.max_frames)
+        return collate([slices[number % len(rows)] for number in range(n_items)])
+
     def train_dataloader(self) -> ResumableLoader:
         """Return a loader of the batches of one optimizer step at a time, `list[Batch]`."""
         config, trainer = self.config, self.trainer
@@ -142,7 +154,7 @@ class RVCDataModule(LightningDataModule):
             lengths += [silence.frames] * len(silence)
         sampler = LengthBucketSampler(
             lengths,
-            config.batch_size * config.accumulate_grad_batches,
+            self._batch_size * config.accumulate_grad_batches,
             config.bucket_boundaries,
             num_replicas=trainer.world_size if trainer else 1,
             rank=trainer.global_rank if trainer else 0,
@@ -151,7 +163,7 @@ class RVCDataModule(LightningDataModule):
         return ResumableLoader(
             CachedSlices(slices) if config.cache == "memory" else slices,
             batch_sampler=sampler,
-            collate_fn=StepCollator(config.batch_size, config.max_batch_frames),
+            collate_fn=StepCollator(self._batch_size, config.max_batch_frames),
             num_workers=config.num_workers,
             worker_init_fn=end_with_parent,
             persistent_workers=config.num_workers > 0,
@@ -159,6 +171,11 @@ class RVCDataModule(LightningDataModule):
             # torch only pins memory with CUDA, and warns otherwise.
             pin_memory=trainer is not None and isinstance(trainer.accelerator, CUDAAccelerator),
         )
+
+    @property
+    def _batch_size(self) -> int:
+        assert isinstance(self.config.batch_size, int), "'auto' is replaced before the training"
+        return self.config.batch_size
 
     def _silent_clips(self) -> SilentClips:
         header = read_header(self.folder)
@@ -181,4 +198,4 @@ class RVCDataModule(LightningDataModule):
             return []
         rows = sorted(self.held_out_rows, key=lambda row: (-row.frames, row.id))
         dataset = SliceDataset(self.folder, rows, self.config.max_frames)
-        return DataLoader(dataset, batch_size=self.config.batch_size, collate_fn=collate)
+        return DataLoader(dataset, batch_size=self._batch_size, collate_fn=collate)

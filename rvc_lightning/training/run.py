@@ -14,7 +14,7 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rvc_lightning.cli.overrides import format_command, format_override
@@ -23,13 +23,14 @@ from rvc_lightning.cli.resume import is_sweep, save_settings, typed_overrides
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.config.values import instantiate, plain
 from rvc_lightning.conversion.converter import VoiceConverter
-from rvc_lightning.data.datamodule import RVCDataModule
+from rvc_lightning.data.datamodule import AUTO, RVCDataModule
 from rvc_lightning.data.manifest import DatasetHeader, read_header
 from rvc_lightning.errors import DatasetError, RVCError, VoiceError
 from rvc_lightning.evaluation.showcase import show
 from rvc_lightning.io.locks import KILL_GRACE_SECONDS, LOCK_NAME, exclusive_lock
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.retrieval.index import IndexConfig
+from rvc_lightning.training.batch_size import choose_batch_size
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint, stopped_by_signals
 from rvc_lightning.training.checkpoints import CHECKPOINT_KEY, open_checkpoint, read_checkpoint
 from rvc_lightning.training.dataset import check_prepared, content_dim_of, prepare_dataset
@@ -101,7 +102,10 @@ def train(config: DictConfig) -> float | None:
         datamodule = instantiate(config.data, "data")
         dataset = prepare_dataset(config, trainer)
         module = build_module_from(start, config, dataset)
-        fit(trainer, module, datamodule, start, config)
+        found = _find_batch_size(config, module, datamodule)
+        if found:
+            datamodule = instantiate(config.data, "data")
+        fit(trainer, module, datamodule, start, config, found)
         if not trainer.is_global_zero:
             return None
         voice = export_run(config, trainer, dataset)
@@ -163,8 +167,25 @@ def build_module_from(start: Start, config: DictConfig, dataset: Path) -> RVCMod
     return module
 
 
-def fit(trainer: Trainer, module: RVCModule, datamodule: RVCDataModule, start: Start, config: DictConfig) -> None:
-    """Train, and log the settings with the figures they lead to.
+def _find_batch_size(config: DictConfig, module: RVCModule, datamodule: RVCDataModule) -> dict[str, int]:
+    """Replace `data.batch_size=auto` in the configuration, and return the settings that were replaced."""
+    if datamodule.config.batch_size != AUTO:
+        return {}
+    found = choose_batch_size(config, module, datamodule)
+    for key, value in found.items():
+        OmegaConf.update(config, key, value)
+    return found
+
+
+def fit(
+    trainer: Trainer,
+    module: RVCModule,
+    datamodule: RVCDataModule,
+    start: Start,
+    config: DictConfig,
+    found: Mapping[str, int],
+) -> None:
+    """Train, and log the settings with the figures they lead to; `found` are settings that the run has found itself.
 
     Raises:
         TrainingStopped: A signal has ended the run, which has saved its state.
@@ -174,7 +195,7 @@ def fit(trainer: Trainer, module: RVCModule, datamodule: RVCDataModule, start: S
     if start.checkpoint is not None:
         check_resumable(start.checkpoint, start.content, module, trainer)
     if trainer.is_global_zero:
-        save_settings(config, run)
+        save_settings(config, run, found)
     for logger in trainer.loggers:
         logger.log_hyperparams(settings)
     if start.checkpoint is not None:

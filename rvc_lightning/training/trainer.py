@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from lightning import Fabric, Trainer
+from lightning import Callback, Fabric, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -38,7 +38,7 @@ _BARE: dict[str, Any] = {
     "enable_progress_bar": False,
     "max_time": None,
 }
-"""Arguments of a trainer that predicts: it logs and saves nothing."""
+"""Arguments of a trainer that predicts or measures: it logs and saves nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +150,12 @@ def build_converting_trainer(config: DictConfig) -> Trainer:
     trainer = _trainer(config, **_BARE)
     _check_ranks(config, trainer)
     return trainer if trainer.world_size == 1 else _copying_trainer(config, trainer, config.trainer.precision)
+
+
+def build_probing_trainer(config: DictConfig, callback: Callback) -> Trainer:
+    """Build a trainer that takes steps to measure them, on the devices of the run. Raises ConfigurationError."""
+    limits = {"max_epochs": 1, "max_steps": -1, "limit_train_batches": 1.0, "limit_val_batches": 0}
+    return _trainer(config, **_BARE | limits | {"callbacks": [callback]})
 
 
 def build_fabric(config: DictConfig, **changes: Any) -> Fabric:
