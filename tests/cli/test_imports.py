@@ -33,7 +33,9 @@ for name in json.loads(sys.argv[2]):
     seen |= set(sys.modules)
 sys.stderr.write(json.dumps(imported))
 """
-HELP = [f"rvc_lightning.{name}{'.__main__' * (name in PACKAGES)}" for name in COMMANDS]
+NOT_SPLIT = "pretraining.augment_speakers"
+"""A tool of developers whose only module imports torch."""
+HELP = [f"rvc_lightning.{name}{'.__main__' * (name in PACKAGES)}" for name in COMMANDS if name != NOT_SPLIT]
 PRINTED = ["--help rvc_lightning.train", "--help rvc_lightning.convert", "--help rvc_lightning.voice.__main__"]
 CONVERSION = ["rvc_lightning.training.converting", "rvc_lightning.conversion.folder"]
 TRAINING = ["rvc_lightning.training.run"]
