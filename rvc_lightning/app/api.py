@@ -6,9 +6,10 @@ import asyncio
 import mimetypes
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -136,10 +137,8 @@ class Api:
             job = await run_in_threadpool(self._submit_conversion, form)
             return JSONResponse(job.model_dump(mode="json"), 202, {"Location": f"{API}/jobs/{job.id}"})
         with self._admitted():
-            async with self._turn:
-                if await request.is_disconnected():
-                    raise BusyError("the client has left")
-                return await run_in_threadpool(self._convert, form)
+            async with _client_leaves(request) as has_left, self._turn:
+                return await run_in_threadpool(self._convert, form, has_left)
 
     def prepare(self, request: PrepareRequest) -> JobStatus:
         """Prepare recordings as a dataset, in the background."""
@@ -228,8 +227,14 @@ class Api:
         finally:
             self._requests -= 1
 
-    def _convert(self, form: ConvertForm) -> FileResponse:
-        """Convert when the visitors of the page who came earlier have their results."""
+    def _convert(self, form: ConvertForm, has_left: threading.Event) -> FileResponse:
+        """Convert when the visitors of the page who came earlier have their results, unless the client leaves."""
+
+        def check(*_: Any) -> None:
+            if has_left.is_set():
+                raise BusyError("the client has left")
+
+        check()
         self._check_voice(form.voice)
         folder = Path(tempfile.mkdtemp())
         remove = partial(shutil.rmtree, folder, ignore_errors=True)
@@ -240,8 +245,8 @@ class Api:
             recording = _save(form.recording, folder / INPUT)
             with self._service.line.ticket() as turn:
                 for _ in turn:
-                    pass
-                result = self._service.convert(form.voice, recording, options, folder, lambda share, stage: None)
+                    check()
+                result = self._service.convert(form.voice, recording, options, folder, check)
             undo.pop_all()
         return _audio_response(result, BackgroundTask(remove))
 
@@ -288,6 +293,24 @@ class Api:
                 await asyncio.sleep(_EVENT_SECONDS)
                 continue
             sent, sent_at = status, time.monotonic()
+
+
+@asynccontextmanager
+async def _client_leaves(request: Request) -> AsyncIterator[threading.Event]:
+    """Yield an event that is set when the client closes the connection."""
+    has_left = threading.Event()
+
+    async def watch() -> None:
+        # After its body, a request brings only this message.
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        has_left.set()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield has_left
+    finally:
+        watcher.cancel()
 
 
 def _save(upload: UploadFile, folder: Path) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from rvc_lightning.app.texts import Texts
 from rvc_lightning.config.options import OptionField, option_fields
 from rvc_lightning.conversion.effects import EFFECTS
 from rvc_lightning.conversion.options import ConversionOptions
@@ -22,13 +23,6 @@ PROMINENT = ("transpose_semitones",)
 
 _EFFECTS = "effects"
 _FILE_ENDING = "_file"
-_HELP = {
-    "effects": "applied in the order in which they are chosen",
-    "f0_file": "pitch from a file of lines 'seconds,Hz' in place of the recording's own; 0 is unvoiced",
-    "output_format": "format of the result; wav by default",
-}
-"""Help of options whose description is for the command line."""
-
 _SPELLED_UNITS = {"s": "seconds"}
 """Names of units at the end of option names, if they differ from the unit."""
 
@@ -36,15 +30,16 @@ _SPELLED_UNITS = {"s": "seconds"}
 class Controls:
     """A control for each option and each parameter of each effect, visible if the effect is chosen."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: Texts) -> None:
         """Create the prominent controls in the open block; `add_others` creates the rest."""
-        self._options = _grid(_options(PROMINENT))
+        self._text = text
+        self._options = _grid(_options(PROMINENT), text)
         self._parameters: dict[str, dict[str, Component]] = {}
 
     def add_others(self) -> None:
         """Create the controls of the other options in the open block."""
         names = [field.name for field in option_fields(ConversionOptions) if field.name not in (*EXCLUDED, *PROMINENT)]
-        self._options |= _grid(_options(names))
+        self._options |= _grid(_options(names), self._text)
         groups = [self._group_of(name) for name in EFFECTS]
         self._options[_EFFECTS].change(  # type: ignore[attr-defined]
             lambda chosen: [gr.update(visible=name in chosen) for name in EFFECTS],
@@ -97,8 +92,11 @@ class Controls:
 
     def _group_of(self, effect: str) -> gr.Column:
         with gr.Column(visible=False) as group:
-            gr.HTML(f"<b>{label_of(effect, '')}</b>: {EFFECTS[effect].description}")
-            self._parameters[effect] = _grid(option_fields(EFFECTS[effect]), f"{effect}-")
+            description = self._text.get(f"effects.{effect}.help", EFFECTS[effect].description)
+            gr.HTML(f"<b>{effect_label(effect, self._text)}</b>: {description}")
+            self._parameters[effect] = _grid(
+                option_fields(EFFECTS[effect]), self._text, f"{effect}-", f"effects.{effect}"
+            )
         return group
 
 
@@ -106,40 +104,44 @@ def _options(names: Collection[str]) -> list[OptionField]:
     return [field for field in option_fields(ConversionOptions) if field.name in names]
 
 
-def _grid(options: Iterable[OptionField], prefix: str = "") -> dict[str, Component]:
+def _grid(
+    options: Iterable[OptionField], text: Texts, prefix: str = "", group: str = "options"
+) -> dict[str, Component]:
     controls = {}
     with gr.Row(elem_classes="options"):
         for field in options:
             # In a separate column, a control is not merged into a form with its neighbours.
             with gr.Column(min_width=0):
-                controls[field.name] = control(field, prefix)
+                controls[field.name] = control(field, text, prefix, group)
     return controls
 
 
-def control(field: OptionField, prefix: str = "") -> Component:
+def control(field: OptionField, text: Texts, prefix: str = "", group: str = "options") -> Component:
     """Create the control for an option from its type, range, choices, default and help.
 
     Args:
         field: Description of the option.
+        text: Texts of the page.
         prefix: Prefix of the name in the element id 'option-NAME'.
+        group: Group of the texts that replace label and help.
     """
-    words: dict[str, Any] = {
-        "label": label_of(field.name, field.unit),
-        "info": _sentence_case(_HELP.get(field.name) or re.sub(r"\bnull\b", "empty", field.help)),
-        "elem_id": f"option-{prefix}{field.name}",
-    }
+    label, info = label_and_help(field, text, group)
+    words: dict[str, Any] = {"label": label, "info": info, "elem_id": f"option-{prefix}{field.name}"}
     if field.kinds == (bool,):
         return gr.Checkbox(field.default, **words)
     if field.name == _EFFECTS:
-        return gr.Dropdown([(label_of(name, ""), name) for name in EFFECTS], value=[], multiselect=True, **words)
+        effects = [(effect_label(name, text), name) for name in EFFECTS]
+        return gr.Dropdown(effects, value=[], multiselect=True, **words)
     if field.choices:
-        free = [("default", "")] if field.optional else []
+        free = [(text("common.default"), "")] if field.optional else []
         return gr.Dropdown([*free, *((name, name) for name in field.choices)], value=field.default or "", **words)
     if field.name.endswith(_FILE_ENDING):
         return _upload(**words)
     if field.optional or not {int, float} & set(field.kinds):
         # A number field shows 0 if empty.
-        return gr.Textbox("" if field.default is None else str(field.default), placeholder="empty", **words)
+        return gr.Textbox(
+            "" if field.default is None else str(field.default), placeholder=text("common.empty"), **words
+        )
     precision = None if float in field.kinds else 0
     if field.min is None or field.max is None:
         return gr.Number(field.default, minimum=field.min, maximum=field.max, precision=precision, **words)
@@ -174,8 +176,19 @@ def _shown(field: OptionField, value: Any) -> Any:
     return str(value) if is_text else value
 
 
+def label_and_help(field: OptionField, text: Texts, group: str = "options") -> tuple[str, str]:
+    """Return label and help of an option: those of `group` in the texts, or else those of its description."""
+    label = text.get(f"{group}.{field.name}.label", label_of(field.name, field.unit))
+    return label, _sentence_case(text.get(f"{group}.{field.name}.help", re.sub(r"\bnull\b", "empty", field.help)))
+
+
+def effect_label(name: str, text: Texts) -> str:
+    """Return the label of an effect."""
+    return text.get(f"effects.{name}.label", label_of(name, ""))
+
+
 def label_of(name: str, unit: str) -> str:
-    """Return the label of an option: `transpose_semitones` in semitones -> 'Transpose (semitones)'."""
+    """Return the English label of an option: `transpose_semitones` in semitones -> 'Transpose (semitones)'."""
     words = name.split("_")
     if unit and words[-1].lower() in (unit.lower(), _SPELLED_UNITS.get(unit)):
         words.pop()

@@ -25,7 +25,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rvc_lightning.app.catalog import VoiceCatalog
-from rvc_lightning.app.controls import label_of
+from rvc_lightning.app.controls import effect_label, label_and_help
+from rvc_lightning.app.texts import Texts
 from rvc_lightning.cli.resolvers import ASSETS
 from rvc_lightning.config.options import OptionField, Settings, option, option_fields
 from rvc_lightning.conversion.effects import EFFECTS, PitchShift
@@ -65,15 +66,16 @@ class Request(Settings):
 class LivePage:
     """Page and WebSocket of live conversion; one visitor speaks at a time."""
 
-    def __init__(self, catalog: VoiceCatalog, settings: Mapping[str, Any], local: bool) -> None:
+    def __init__(self, catalog: VoiceCatalog, settings: Mapping[str, Any], local: bool, text: Texts) -> None:
         """Initialize the page.
 
         Args:
             catalog: Voices of the page.
             settings: Settings of the command: pitch, trainer, precision, platform and content_path.
             local: Whether only this machine can reach the page, so that visitors may use its devices.
+            text: Texts of the page.
         """
-        self._catalog, self._settings, self._local = catalog, settings, local
+        self._catalog, self._settings, self._local, self._text = catalog, settings, local, text
         self._busy = asyncio.Lock()
 
     def add_to(self, app: FastAPI) -> None:
@@ -90,9 +92,11 @@ class LivePage:
                 found = devices()
         return {
             "voices": self._catalog.names,
-            "presets": list(PRESETS),
-            "controls": [_control(field) for field in _controlled()],
-            "effects": [{"name": name, "label": label_of(name, "")} for name in _effects()],
+            "presets": [{"value": name, "label": self._text(f"live.presets.{name}")} for name in PRESETS],
+            "controls": [_control(field, self._text) for field in _controlled()],
+            "effects": [{"name": name, "label": effect_label(name, self._text)} for name in _effects()],
+            "language": self._text.language,
+            "texts": self._text.of_group("live"),
             "inputs": [device.name for device in found if device.inputs],
             "outputs": [device.name for device in found if device.outputs],
         }
@@ -265,12 +269,13 @@ def _controlled() -> list[OptionField]:
     return [field for field in fields if field.name not in _OTHER_CONTROLS]
 
 
-def _control(field: OptionField) -> dict[str, Any]:
+def _control(field: OptionField, text: Texts) -> dict[str, Any]:
     """Return the description of a control, as the page builds it."""
+    label, help_text = label_and_help(field, text)
     return {
         "name": field.name,
-        "label": label_of(field.name, field.unit),
-        "help": field.help,
+        "label": label,
+        "help": help_text,
         "default": field.default,
         "min": field.min,
         "max": field.max,

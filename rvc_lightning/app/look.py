@@ -53,6 +53,8 @@ button input[type=file] { display: none !important; }
   border: 1px solid var(--border-color-primary); font-size: 0.85em; }
 .log { max-height: 320px; overflow: auto; white-space: pre; }
 .actions > * { min-width: 0; }
+@media (max-width: 600px) { .actions > :not(button) { flex-basis: 100% !important; } }
+input { text-overflow: ellipsis; }
 .picture { width: 100%; min-width: 320px; border-radius: var(--radius-md); background: white; }
 .picture.plain { background: none; }
 .players { display: flex; flex-wrap: wrap; gap: 10px 20px; }
@@ -69,8 +71,9 @@ iframe { width: 100%; border: none; border-radius: var(--radius-md); }
   color: var(--error-text-color); }
 """
 
-SCRIPT = """
+_SCRIPT = """
 <script>
+document.documentElement.lang = "LANGUAGE";
 // For screen readers: Gradio nests buttons, and leaves open lists without a name.
 new MutationObserver(() => {
   for (const outer of document.querySelectorAll("button.icon-button:not([role]):has(button)")) {
@@ -84,3 +87,8 @@ new MutationObserver(() => {
 }).observe(document, { childList: true, subtree: true });
 </script>
 """
+
+
+def head(language: str) -> str:
+    """Return the elements of the head of the page, which is in `language`."""
+    return _SCRIPT.replace("LANGUAGE", language)

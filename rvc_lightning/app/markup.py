@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 
@@ -71,5 +72,6 @@ def data_url(kind: str, content: bytes) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return a message as a sentence."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    """Return a message as a sentence; a setting at its beginning, such as `data.batch_size=0`, stays as it is."""
+    first = text if re.match(r"\w*[._=]\w", text) else text[:1].upper() + text[1:]
+    return first + ("" if text.endswith((".", "!", "?")) else ".")

@@ -28,7 +28,7 @@ from rvc_lightning.app.access import Access, AccessMiddleware
 from rvc_lightning.app.api import Api
 from rvc_lightning.app.folders import Folders
 from rvc_lightning.app.live import LivePage
-from rvc_lightning.app.look import SCRIPT, STYLE, THEME
+from rvc_lightning.app.look import STYLE, THEME, head
 from rvc_lightning.app.middleware import UploadOnlyMiddleware
 from rvc_lightning.app.page import Page
 from rvc_lightning.app.problems import API, add_problems
@@ -203,7 +203,7 @@ def application(site: Site, files: VisitorFiles, access: Access) -> FastAPI:
         enable_monitoring=False,
         theme=THEME,
         css=STYLE,
-        head=SCRIPT,
+        head=head(site.language),
     )
 
 
@@ -228,7 +228,7 @@ def routes(site: Site, access: Access) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.mount(API, Api(site.service, site.jobs, site.folders).application(has_token=access.token is not None))
     app.add_api_route("/docs", lambda: RedirectResponse(f"{API}/docs"))
-    LivePage(site.service.catalog, site.settings, access.is_local).add_to(app)
+    LivePage(site.service.catalog, site.settings, access.is_local, Texts(site.language)).add_to(app)
     add_reports(app)
     add_problems(app)
     return app

@@ -100,7 +100,7 @@ class ConversionService:
         names = {recording: recording.name, self.catalog.folder / name: name}
         if options.f0_file:
             names[Path(options.f0_file)] = Path(options.f0_file).name
-        with _explained(names):
+        with explained(names):
             return self._convert(partial(self.converter, name), Path(name).stem, recording, options, folder, report)
 
     def try_checkpoint(
@@ -108,7 +108,7 @@ class ConversionService:
     ) -> Path:
         """Convert a recording with the best checkpoint of a run, without an index; the rest is as in `convert`."""
         make = partial(self._make_converter, run, None)
-        with _explained({recording: recording.name}):
+        with explained({recording: recording.name}):
             return self._convert(make, run.parent.name, recording, options, folder, report)
 
     def stop(self) -> None:
@@ -185,7 +185,7 @@ def _progress_hooks(generator: nn.Module, seconds: float, report: Callable[[floa
 
 
 @contextmanager
-def _explained(names: dict[Path, str]) -> Iterator[None]:
+def explained(names: dict[Path, str]) -> Iterator[None]:
     """Turn errors into those that the page shows, with names for paths."""
     try:
         yield

@@ -107,32 +107,110 @@ def test_warm_voice_adds_little_to_the_time_of_the_networks(address, monkeypatch
     assert min(overheads) < OVERHEAD_SECONDS, statistics.median(overheads)
 
 
-@pytest.fixture
-def process(tmp_path):
-    """The server as a process, with a small voice, and its address."""
-    make_voice(quick_config()).save(tmp_path / "voices" / "anna.pth")
-    command = [sys.executable, "-m", "rvc_lightning.app", "port=0", "trainer.accelerator=cpu", "limits.max_requests=16"]
+def test_conversion_ends_when_its_client_leaves(address, monkeypatch):
+    ended = threading.Event()
+
+    def convert_forever(self, name, recording, options, folder, report):
+        try:
+            while True:
+                report(0.0, "Converting")
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(ConversionService, "convert", convert_forever)
+    form = {"data": {"voice": "anna.pth"}, "files": {"recording": (SPEECH.name, SPEECH.read_bytes())}}
+    with pytest.raises(requests.ReadTimeout):
+        requests.post(f"{address}/convert", **form, timeout=(PATIENCE_SECONDS, 0.5))
+    assert ended.wait(PATIENCE_SECONDS)
+
+
+@contextmanager
+def started(folder, *overrides):
+    """Start the server as a process, with a small voice; yield its number and the address of its API."""
+    make_voice(quick_config()).save(folder / "voices" / "anna.pth")
+    command = [sys.executable, "-m", "rvc_lightning.app", "port=0", "trainer.accelerator=cpu", *overrides]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    log = tmp_path / "log"
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=log.open("w"))
+    log = folder / "log"
+    process = subprocess.Popen(command, cwd=folder, env=environment, stderr=log.open("w"))
     ends = time.monotonic() + PATIENCE_SECONDS
     while "Open http" not in log.read_text():
         assert process.poll() is None and time.monotonic() < ends, log.read_text()
         time.sleep(0.2)
-    yield process.pid, log.read_text().split("Open ")[1].split()[0] + API
+    yield process.pid, log.read_text().split("Open ")[1].split()[0].partition("/?")[0] + API
     process.kill()
     process.wait()
 
 
-def test_fifty_conversions_at_once_are_bounded_and_none_is_lost(process, tmp_path):
-    pid, address = process
-    recording = tmp_path / "speech.wav"
+def test_fifty_conversions_at_once_are_bounded_and_none_is_lost(tmp_path):
+    recording, memory = tmp_path / "speech.wav", []
     soundfile.write(recording, golden_rule.stub_audio("load", 0.5), 16000)
-    expected, memory = convert(address, recording).content, []
-    for _ in range(2):
-        with ThreadPoolExecutor(50) as threads:
-            answers = list(threads.map(lambda _: convert(address, recording), range(50)))
-        assert {answer.status_code for answer in answers} == {200}
-        assert {answer.content for answer in answers} == {expected}
-        memory.append(psutil.Process(pid).memory_info().rss)
+    with started(tmp_path, "limits.max_requests=16") as (pid, address):
+        expected = convert(address, recording).content
+        for _ in range(2):
+            with ThreadPoolExecutor(50) as threads:
+                answers = list(threads.map(lambda _: convert(address, recording), range(50)))
+            assert {answer.status_code for answer in answers} == {200}
+            assert {answer.content for answer in answers} == {expected}
+            memory.append(psutil.Process(pid).memory_info().rss)
     assert memory[1] - memory[0] < GROWTH_BYTES
+
+
+TOKEN = "a-token-of-the-test"
+FOREIGN_FILE = {"data": [{"path": "/etc/passwd"}], "fn_index": 0, "session_hash": "x"}
+ODD_REQUESTS = [
+    ("GET", "/api/v1/voices", {}, 200),
+    ("GET", "/api/v1/voices/anna.pth", {}, 200),
+    ("GET", "/api/v1/jobs", {}, 200),
+    ("GET", "/docs", {}, 200),
+    ("GET", "/live/", {}, 200),
+    ("GET", "/api/v1/voices/..%2F..%2Fetc%2Fpasswd", {}, 404),
+    ("GET", "/api/v1/jobs/%2e%2e%2f%2e%2e%2fx/log", {}, 404),
+    ("GET", "/live/..%2f..%2f..%2fmain.py", {}, 404),
+    ("GET", "/gradio_api/file=/etc/passwd", {}, 403),
+    ("POST", "/gradio_api/queue/join", {"json": FOREIGN_FILE}, 403),
+    ("POST", "/gradio_api/other", {"json": {}}, 404),
+    ("PUT", "/", {}, 404),
+    ("POST", "/api/v1/train", {"data": b"{", "headers": {"Content-Type": "application/json"}}, 422),
+    ("POST", "/api/v1/train", {"json": {"experiment": "x; rm"}}, 422),
+    ("POST", "/api/v1/prepare", {"json": {"audio": "../secret"}}, 422),
+    ("POST", "/api/v1/prepare", {"json": {"audio": "x" * 2_000_000}}, 413),
+    ("POST", "/api/v1/convert", {"files": {"voice": (None, "anna.pth")}}, 422),
+    ("POST", "/api/v1/convert", {"data": {"voice": "../x"}, "files": {"recording": ("a.wav", b"x")}}, 404),
+    ("POST", "/api/v1/convert", {"data": {"voice": "anna.pth"}, "files": {"recording": ("a.wav", b"x" * 999)}}, 415),
+    ("POST", "/api/v1/convert", {"files": {"recording": ("a.wav", bytes(3_000_000))}}, 413),
+    ("GET", "/api/v1/voices", {"headers": {"Host": "evil.example"}}, 400),
+    ("POST", "/api/v1/train", {"json": {}, "headers": {"Origin": "http://evil.example"}}, 403),
+    ("GET", "/api/v1/voices", {"headers": {"Authorization": "Bearer a-wrong-token"}}, 401),
+]
+"""Method, path, arguments and expected status of requests that work, and of those that must not."""
+
+
+@pytest.mark.long
+def test_ten_thousand_requests_cause_no_defect_and_no_growth(tmp_path):
+    recording, memory = tmp_path / "speech.wav", []
+    soundfile.write(recording, golden_rule.stub_audio("load", 0.2), 16000)
+    with started(tmp_path, f"token={TOKEN}", "limits.max_megabytes=2") as (pid, address):
+        for _ in range(5):
+            with ThreadPoolExecutor(4) as threads:
+                unexpected = list(threads.map(lambda _: send_odd_requests(address, recording, 500), range(4)))
+            assert unexpected == [{}] * 4
+            memory.append(psutil.Process(pid).memory_info().rss)
+    assert memory[-1] - memory[0] < GROWTH_BYTES, memory
+
+
+def send_odd_requests(address, recording, number):
+    """Send requests of all kinds, and a conversion every hundred; return the unexpected statuses of each path."""
+    unexpected = {}
+    with requests.Session() as session:
+        session.headers["Authorization"] = f"Bearer {TOKEN}"
+        for count in range(number):
+            method, path, arguments, expected = ODD_REQUESTS[count % len(ODD_REQUESTS)]
+            if count % 100 == 0:
+                method, path, expected = "POST", f"{API}/convert", 200
+                files = {"recording": (recording.name, recording.read_bytes())}
+                arguments = {"data": {"voice": "anna.pth"}, "files": files}
+            answer = session.request(method, address.removesuffix(API) + path, timeout=PATIENCE_SECONDS, **arguments)
+            if answer.status_code != expected:
+                unexpected.setdefault(f"{method} {path}", []).append(answer.status_code)
+    return unexpected

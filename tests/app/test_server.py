@@ -29,6 +29,7 @@ from rvc_lightning.app.middleware import UploadOnlyMiddleware
 from rvc_lightning.app.server import listening, page_of
 from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.storage import VisitorFiles, visitor_files
+from rvc_lightning.app.texts import Texts
 from rvc_lightning.config.options import OptionField, option_fields
 from rvc_lightning.conversion.effects import EFFECTS
 from rvc_lightning.conversion.options import ConversionOptions
@@ -155,7 +156,7 @@ def test_unknown_host_is_an_error(monkeypatch):
 
 def new_controls():
     with gr.Blocks(analytics_enabled=False):
-        controls = Controls()
+        controls = Controls(Texts())
         controls.add_others()
         return controls
 
@@ -258,7 +259,7 @@ def test_stop_ends_a_waiting_conversion(service):
 
 def test_controls_show_the_options_of_a_preset():
     with gr.Blocks():
-        controls = Controls()
+        controls = Controls(Texts())
         controls.add_others()
     options = ConversionOptions(
         transpose_semitones=3, seed=4, noise_scale=0.5, effects=["gain", {"name": "reverb", "room_size": 0.8}]

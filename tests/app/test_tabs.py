@@ -208,6 +208,15 @@ def test_voice_actions_without_a_choice_are_explained(make_page):
         assert 'class="status error"' in tab._reporting(action)(*inputs)
 
 
+def test_failed_import_names_the_upload_without_its_folder(make_page, tmp_path):
+    upload = tmp_path / "uploads" / "song.pth"
+    upload.parent.mkdir()
+    upload.write_text("hello")
+    tab = make_page()[0].voices
+    message = tab._reporting(tab.import_voices)([str(upload)], "")
+    assert "no voice in song.pth" in message and "uploads" not in message
+
+
 def test_evaluation_is_submitted(make_page, tmp_path):
     page, jobs = make_page()
     (tmp_path / "recordings" / "ben").mkdir(parents=True)

@@ -19,13 +19,12 @@ from rvc_lightning.app import clips, markup
 from rvc_lightning.app.controls import Controls
 from rvc_lightning.app.service import DEFAULT_FORMAT
 from rvc_lightning.app.tabs.presets import Presets
-from rvc_lightning.app.tabs.workplace import QUIET, Workplace, speakers_of
+from rvc_lightning.app.tabs.workplace import QUIET, Workplace, facts_table, speakers_of
 from rvc_lightning.audio.decode import AUDIO_EXTENSIONS
 from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.presets import chosen
 from rvc_lightning.errors import RVCError
-from rvc_lightning.voice.info import as_rows
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +99,7 @@ class ConvertTab:
 
     def _add_conversion(self) -> None:
         text = self.text
-        self.controls = Controls()
+        self.controls = Controls(text)
         with gr.Row():
             self.convert = gr.Button(text("convert.convert"), variant="primary", elem_id="convert", min_width=120)
             label = text("convert.preview", seconds=f"{PREVIEW_SECONDS:g}")
@@ -156,7 +155,7 @@ class ConvertTab:
             chosen_voice = next(filter(catalog.is_usable, catalog.names), None)
         empty = None if chosen_voice else self.text("convert.no_voices", folder=catalog.folder)
         voices = gr.update(choices=catalog.names, value=chosen_voice)
-        yield self._list() | {self.voice: voices, self.notice: _notice(empty)}
+        yield self._list() | {self.voice: voices, self.notice: _notice(empty, "")}
         for name in catalog.examine():
             log.debug("Reading '%s'", name)
         yield self._list()
@@ -181,7 +180,7 @@ class ConvertTab:
             return hidden | {self.notice: _notice(str(error))}
         speakers = speakers_of(facts)
         return presets | {
-            self.facts: markup.table(row for row in as_rows(facts) if row[0] not in _HIDDEN_FACTS),
+            self.facts: facts_table(facts, self.text, _HIDDEN_FACTS),
             self.notice: _notice(None),
             self.speaker: gr.update(choices=speakers, value=speakers[0][1], visible=len(speakers) > 1),
         }
@@ -326,8 +325,8 @@ class ConvertTab:
         ]
 
 
-def _notice(text: str | None) -> dict[str, Any]:
-    return gr.update(visible=text is not None, value=markup.status(text or "", "error"))
+def _notice(text: str | None, kind: str = "error") -> dict[str, Any]:
+    return gr.update(visible=text is not None, value=markup.status(text or "", kind))
 
 
 def _duration(seconds: float) -> str:

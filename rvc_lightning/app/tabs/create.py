@@ -73,7 +73,7 @@ class CreateTab:
             self.format = gr.Dropdown(
                 list(FORMATS), value=DEFAULT_FORMAT, label=text("create.format"), elem_id="create_format"
             )
-        self.transpose = _option("transpose_semitones")
+        self.transpose = self._option("transpose_semitones")
 
     def _add_cover(self) -> None:
         text = self.text
@@ -84,7 +84,7 @@ class CreateTab:
                 label=text(f"create.{name}"),
                 type="filepath",
                 file_types=sorted(AUDIO_EXTENSIONS),
-                height=110,
+                height=140,
                 elem_id=f"cover_{name}",
             )
             for name in _UPLOADS
@@ -120,7 +120,7 @@ class CreateTab:
             allow_custom_value=True,
             elem_id="speech_voice",
         )
-        self.pitch = _option("proposed_pitch_hz")
+        self.pitch = self._option("proposed_pitch_hz")
         self.speak = gr.Button(text("create.speak"), variant="primary", elem_id="speech_start")
 
     def _connect(self, tab: gr.Tab) -> None:
@@ -287,9 +287,9 @@ class CreateTab:
     def _output(self, given: dict[Component, Any], folder: Path, stem: str) -> str:
         return format_override("output", folder / OUTPUT / f"{stem}.{given[self.format]}")
 
-
-def _option(name: str) -> Component:
-    return control(next(field for field in option_fields(ConversionOptions) if field.name == name), "create-")
+    def _option(self, name: str) -> Component:
+        field = next(field for field in option_fields(ConversionOptions) if field.name == name)
+        return control(field, self.text, "create-")
 
 
 def _has_files(engine: str) -> bool:

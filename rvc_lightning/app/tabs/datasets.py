@@ -105,7 +105,7 @@ class DatasetsTab:
 
     def _connect(self, tab: gr.Tab) -> None:
         listed = [self.folder, self.dataset]
-        events = [tab.select, self.refresh.click, self.jobs.details.change]
+        events = [tab.select, self.refresh.click, self.jobs.shown.change]
         gr.on(events, self.list_all, self.dataset, listed, **QUIET)
         inputs = [self.files, self.folder, self.name, self.experiment, self.speakers, self.stored]
         submitted = [self.plan, self.stored, *self.jobs.submitted]

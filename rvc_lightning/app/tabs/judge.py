@@ -56,7 +56,7 @@ class JudgeTab:
     def _connect(self, tab: gr.Tab) -> None:
         listed = [self.voice, self.audio, self.reference, self.report]
         inputs = [self.voice, self.report]
-        gr.on([tab.select, self.refresh.click, self.jobs.details.change], self.list_all, inputs, listed, **QUIET)
+        gr.on([tab.select, self.refresh.click, self.jobs.shown.change], self.list_all, inputs, listed, **QUIET)
         self.start.click(
             self.start_evaluation,
             [self.voice, self.task, self.audio, self.reference],

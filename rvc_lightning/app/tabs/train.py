@@ -80,7 +80,7 @@ class TrainTab:
     def _control(self, setting: Setting) -> Component:
         words: dict[str, Any] = {
             "label": setting.name,
-            "info": markup.sentence(setting.help),
+            "info": markup.sentence(self.text.get(f"settings.{setting.name}.help", setting.help)),
             "elem_id": f"train-{setting.name}",
         }
         if setting.choices:

@@ -10,13 +10,14 @@ from typing import Any
 import gradio as gr
 
 from rvc_lightning.app import markup
-from rvc_lightning.app.tabs.workplace import QUIET, Workplace
+from rvc_lightning.app.service import explained
+from rvc_lightning.app.tabs.workplace import QUIET, Workplace, facts_table
 from rvc_lightning.cli.overrides import format_command
 from rvc_lightning.errors import RVCError
 from rvc_lightning.io.links import LinkClient
 from rvc_lightning.voice.blend import blend_files
 from rvc_lightning.voice.importing import file_name, import_voices
-from rvc_lightning.voice.info import SUMMARY, as_rows, as_summary
+from rvc_lightning.voice.info import SUMMARY, as_summary
 from rvc_lightning.voice.library import delete_voice, edit_voice, list_trash, restore_voice
 
 
@@ -129,7 +130,7 @@ class VoicesTab:
             for voice in list_trash(self.library)
         ]
         if rows:
-            shown = markup.table(rows, SUMMARY)
+            shown = markup.table(rows, [self.text.get(f"facts.{column}", column) for column in SUMMARY])
         else:
             shown = markup.hint(self.text("voices.not_found" if names else "voices.none", folder=self.library))
         unusable = self.catalog.unusable
@@ -146,14 +147,15 @@ class VoicesTab:
             facts = self.catalog.facts(name)
         except (RVCError, OSError) as error:
             return "", "", "", markup.error(str(error))
-        return facts.name, facts.author or "", ", ".join(facts.speaker_names), markup.table(as_rows(facts))
+        return facts.name, facts.author or "", ", ".join(facts.speaker_names), facts_table(facts, self.text)
 
     def import_voices(self, files: list[str] | None, link: str) -> str:
         """Import uploads and a link; return a message."""
         sources: list[str] = [*(files or []), *filter(None, [link.strip()])]
         if not sources:
             raise RVCError(self.text("voices.choose_files"))
-        report = import_voices(sources, self.library, client=LinkClient() if self.workplace.links else None)
+        with explained({Path(file): Path(file).name for file in files or []}):
+            report = import_voices(sources, self.library, client=LinkClient() if self.workplace.links else None)
         names = ", ".join(
             voice.name if voice.index else self.text("voices.without_index", name=voice.name) for voice in report.voices
         )

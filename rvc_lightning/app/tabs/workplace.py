@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from rvc_lightning.app import markup
 from rvc_lightning.app.folders import Folders
 from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.texts import Texts
 from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.jobs.store import JobStore
-from rvc_lightning.voice.info import VoiceInfo
+from rvc_lightning.voice.info import VoiceInfo, as_rows
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """Arguments of events without progress."""
@@ -52,6 +54,12 @@ class Workplace:
         if self.config_dir is None or experiment not in self.own_experiments():
             return ()
         return (f"hydra.searchpath=[{format_override('', f'file://{Path(self.config_dir).absolute()}')[1:]}]",)
+
+
+def facts_table(facts: VoiceInfo, text: Texts, hidden: Collection[str] = ()) -> str:
+    """Return the table of the facts about a voice, without the hidden ones."""
+    rows = [(text.get(f"facts.{name}", name), value) for name, value in as_rows(facts) if name not in hidden]
+    return markup.table(rows)
 
 
 def speakers_of(facts: VoiceInfo) -> list[tuple[str, int | str]]:

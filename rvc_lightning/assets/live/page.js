@@ -3,10 +3,15 @@
 const WAIT_SECONDS = 0.06;
 const $ = (id) => document.getElementById(id);
 let socket = null, context = null, stream = null;
-let controls = [], effects = [];
+let controls = [], effects = [], texts = {};
 
-function show(text, isError = false) {
-  $("status").textContent = text;
+// A text of the language of the page, with the values of its placeholders.
+function text(name, values = {}) {
+  return texts[name].replace(/{(\w+)}/g, (_, key) => values[key]);
+}
+
+function show(message, isError = false) {
+  $("status").textContent = message;
   $("status").className = isError ? "error" : "";
 }
 
@@ -24,7 +29,7 @@ function inputOf(control) {
   if (control.kind === "switch") return { type: "checkbox", id, checked: value };
   const span = max - min;
   const step = control.kind === "whole" ? 1 : span >= 20 ? 0.5 : span >= 2 ? 0.1 : 0.01;
-  if (min === null || max === null || value === null) return { type: "number", id, min, max, step, value, placeholder: "off" };
+  if (min === null || max === null || value === null) return { type: "number", id, min, max, step, value, placeholder: text("live.off") };
   return { type: "range", id, min, max, step, value };
 }
 
@@ -39,7 +44,7 @@ function addControl(control) {
     send({ [control.name]: valueOf(control) });
   };
   show();
-  const help = Object.assign(document.createElement("small"), { textContent: control.help.replace("null", "empty") });
+  const help = Object.assign(document.createElement("small"), { textContent: control.help });
   if (control.kind === "switch") {
     label.className = "switch";
     label.append(input, control.label, help);
@@ -47,7 +52,7 @@ function addControl(control) {
   $(control.prominent ? "controls" : "others").append(label);
 }
 
-function addEffect({ name, label: text }) {
+function addEffect({ name, label: title }) {
   const label = Object.assign(document.createElement("label"), { className: "switch" });
   const input = Object.assign(document.createElement("input"), { type: "checkbox", id: `effect_${name}` });
   input.onchange = () => {
@@ -55,7 +60,7 @@ function addEffect({ name, label: text }) {
     if (input.checked) effects.push(name);
     send({ effects });
   };
-  label.append(input, text);
+  label.append(input, title);
   $("effects").append(label);
 }
 
@@ -67,7 +72,7 @@ function build(choices) {
   $("speaker").onchange = () => send({ speaker: speaker() });
   $("voice").onchange = () => send({ voice: $("voice").value });
   $("record").onchange = () => ($("record").checked ? startRecording() : saveRecording());
-  $("start").onclick = () => (socket ? stop("Stopped.") : start());
+  $("start").onclick = () => (socket ? stop(text("live.stopped")) : start());
 }
 
 function valueOf(control) {
@@ -77,8 +82,8 @@ function valueOf(control) {
 }
 
 function speaker() {
-  const text = $("speaker").value.trim();
-  return text === "" ? null : /^\d+$/.test(text) ? Number(text) : text;
+  const name = $("speaker").value.trim();
+  return name === "" ? null : /^\d+$/.test(name) ? Number(name) : name;
 }
 
 function options() {
@@ -89,7 +94,7 @@ function options() {
 async function start() {
   const first = { voice: $("voice").value, preset: $("preset").value, ...options() };
   const onDevices = $("source").value === "machine";
-  $("start").textContent = "Stop";
+  $("start").textContent = text("live.stop");
   try {
     if (!onDevices) {
       await openAudio();
@@ -99,16 +104,16 @@ async function start() {
       first.output = $("output").value;
     }
   } catch (error) {
-    stop(`The microphone cannot be used: ${error.message}`, true);
+    stop(text("live.microphone_failed", { reason: error.message }), true);
     return;
   }
-  show("Loading the voice…");
+  show(text("live.loading"));
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   socket = new WebSocket(`${scheme}//${location.host}/live/stream`);
   socket.binaryType = "arraybuffer";
   socket.onopen = () => socket.send(JSON.stringify(first));
   socket.onmessage = ({ data }) => (typeof data === "string" ? report(JSON.parse(data)) : play(data));
-  socket.onclose = () => socket && stop("The connection has ended.", true);
+  socket.onclose = () => socket && stop(text("live.disconnected"), true);
 }
 
 let ready = false, player = null, late = 0;
@@ -146,7 +151,7 @@ function startRecording() {
 function saveRecording() {
   const { input, output, rate } = recorded ?? { input: [], output: [] };
   recorded = null;
-  $("files").replaceChildren("Download: ");
+  $("files").replaceChildren(text("live.download"), " ");
   for (const [name, pieces] of Object.entries({ input, output })) {
     if (!pieces.length) continue;
     const link = Object.assign(document.createElement("a"), { download: `live_${name}.wav`, textContent: `live_${name}.wav` });
@@ -159,15 +164,15 @@ function saveRecording() {
 function wavHeader(pieces, rate) {
   const bytes = 2 * pieces.reduce((total, piece) => total + piece.length, 0);
   const view = new DataView(new ArrayBuffer(44));
-  const text = (at, letters) => [...letters].forEach((letter, i) => view.setUint8(at + i, letter.charCodeAt(0)));
-  text(0, "RIFF");
+  const write = (at, letters) => [...letters].forEach((letter, i) => view.setUint8(at + i, letter.charCodeAt(0)));
+  write(0, "RIFF");
   view.setUint32(4, 36 + bytes, true);
-  text(8, "WAVEfmt ");
+  write(8, "WAVEfmt ");
   // Mono, 16-bit PCM.
   [[16, 16, 4], [20, 1, 2], [22, 1, 2], [24, rate, 4], [28, 2 * rate, 4], [32, 2, 2], [34, 16, 2]].forEach(
     ([at, value, size]) => (size === 4 ? view.setUint32(at, value, true) : view.setUint16(at, value, true)),
   );
-  text(36, "data");
+  write(36, "data");
   view.setUint32(40, bytes, true);
   return view;
 }
@@ -177,22 +182,26 @@ function report(message) {
   if (message.ready) {
     ready = true;
     if ($("record").checked) startRecording();
-    return show("Live.");
+    return show(text("live.running"));
   }
   if (message.blocks === undefined) return;
-  const ms = (seconds) => `${Math.round(1000 * seconds)} ms`;
+  const ms = (seconds) => Math.round(1000 * seconds);
   const extra = player ? WAIT_SECONDS + (context.baseLatency || 0) + (context.outputLatency || 0) : 0;
-  const pitch = message.f0_hz ? `${Math.round(message.f0_hz)} Hz` : "unvoiced";
   $("input_level").value = message.input_db;
   $("output_level").value = message.output_db;
-  $("figures").textContent =
-    `${pitch}; latency ${ms(message.total_seconds ?? message.latency_seconds + message.compute_median + extra)} ` +
-    `(algorithm ${ms(message.latency_seconds)}); block median/p99 ${ms(message.compute_median)}/` +
-    `${ms(message.compute_p99)} of ${ms(message.block_seconds)}; late ${message.underruns ?? late}`;
+  $("figures").textContent = text("live.figures", {
+    pitch: message.f0_hz ? `${Math.round(message.f0_hz)} Hz` : text("live.unvoiced"),
+    latency: ms(message.total_seconds ?? message.latency_seconds + message.compute_median + extra),
+    algorithm: ms(message.latency_seconds),
+    median: ms(message.compute_median),
+    p99: ms(message.compute_p99),
+    block: ms(message.block_seconds),
+    late: message.underruns ?? late,
+  });
   if (message.message) show(message.message, true);
 }
 
-function stop(text, isError = false) {
+function stop(message, isError = false) {
   const closing = socket;
   socket = null;
   ready = false;
@@ -202,12 +211,15 @@ function stop(text, isError = false) {
   $("record").checked = false;
   if (context) context.close();
   context = stream = player = null;
-  $("start").textContent = "Start";
-  show(text, isError);
+  $("start").textContent = text("live.start");
+  show(message, isError);
 }
 
 async function load() {
   const choices = await (await fetch("choices")).json();
+  texts = choices.texts;
+  document.documentElement.lang = choices.language;
+  for (const element of document.querySelectorAll("[data-text]")) element.textContent = text(element.dataset.text);
   build(choices);
   fill($("voice"), choices.voices);
   fill($("preset"), choices.presets);
@@ -219,7 +231,7 @@ async function load() {
     $("devices").hidden = $("source").value !== "machine";
     $("recording").hidden = !$("devices").hidden;
   };
-  if (!choices.voices.length) show("No voices found.", true);
+  if (!choices.voices.length) show(text("live.no_voices"));
 }
 
 load();
