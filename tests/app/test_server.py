@@ -269,6 +269,11 @@ def test_controls_show_the_options_of_a_preset():
     assert controls.options(values | controls.updates(ConversionOptions())) == ConversionOptions()
 
 
+def test_sentences_keep_the_names_of_settings():
+    assert markup.sentence("choose a voice") == "Choose a voice."
+    assert markup.sentence("data.batch_size=0: choose 1 or more.") == "data.batch_size=0: choose 1 or more."
+
+
 def test_untrusted_text_is_escaped():
     table = markup.table([("author", "<b>${1+1}</b> {{value}} `x`")])
     assert "<b>" not in table

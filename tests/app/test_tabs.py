@@ -3,6 +3,7 @@
 import html
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,11 +31,17 @@ class Jobs:
     """Records submitted jobs."""
 
     def __init__(self):
-        self.submitted = []
+        self.submitted, self.listed = [], []
 
     def submit(self, command, overrides, title, device="default", job_id=None):
         self.submitted.append((command, list(overrides)))
-        return type("Job", (), {"id": "1", "title": title, "state": type("State", (), {"value": "waiting"})})
+        state = SimpleNamespace(value="waiting")
+        job = SimpleNamespace(id=str(len(self.submitted)), command=command, title=title, state=state)
+        self.listed.append(job)
+        return job
+
+    def jobs(self):
+        return self.listed
 
 
 @pytest.fixture
@@ -215,6 +222,13 @@ def test_failed_import_names_the_upload_without_its_folder(make_page, tmp_path):
     tab = make_page()[0].voices
     message = tab._reporting(tab.import_voices)([str(upload)], "")
     assert "no voice in song.pth" in message and "uploads" not in message
+
+
+def test_new_job_is_listed_beside_the_earlier_ones(make_page):
+    view = make_page()[0].judge.jobs
+    view.submit("evaluate", [], "first")
+    shown = view.submit("evaluate", [], "second")[view.choice]
+    assert [value for _, value in shown["choices"]] == ["2", "1"] and shown["value"] == "2"
 
 
 def test_evaluation_is_submitted(make_page, tmp_path):

@@ -57,7 +57,7 @@ class JobsView:
 
     def refresh(self, chosen: str | None, shown: str) -> tuple[Any, Any, Any, Any]:
         """Return list, choices and details, as far as they have changed since the state in `shown`."""
-        jobs = [job for job in reversed(self._jobs.jobs()) if job.command in self._commands]
+        jobs = self._listed()
         if chosen not in {job.id for job in jobs}:
             chosen = jobs[0].id if jobs else None
         rows = "".join(map(self._row, jobs[:_MAX_SHOWN]))
@@ -66,8 +66,7 @@ class JobsView:
         signature = f"{chosen}{[(job.id, job.state) for job in jobs]}{details}"
         if signature == shown:
             return table, gr.skip(), gr.skip(), gr.skip()
-        choices = [(self.title(job), job.id) for job in jobs]
-        return table, gr.update(choices=choices, value=chosen), details, signature
+        return table, self._choose(chosen), details, signature
 
     def submit(
         self, command: str, overrides: Sequence[str], title: str, device: str = "default", job_id: str | None = None
@@ -75,7 +74,7 @@ class JobsView:
         """Submit a job as `JobStore.submit` does; return the updates that choose and announce it. Raises RVCError."""
         job = self._jobs.submit(command, overrides, title, device, job_id=job_id)
         return {
-            self.choice: gr.update(choices=[(self.title(job), job.id)], value=job.id),
+            self.choice: self._choose(job.id),
             self.message: markup.status(self._text("jobs.submitted", title=title)),
             self.timer: gr.update(active=True),
         }
@@ -83,6 +82,13 @@ class JobsView:
     def title(self, job: Job) -> str:
         """Return title and state of a job."""
         return f"{job.title}: {self._text(f'jobs.states.{job.state.value}')}"
+
+    def _listed(self) -> list[Job]:
+        return [job for job in reversed(self._jobs.jobs()) if job.command in self._commands]
+
+    def _choose(self, job_id: str | None) -> Any:
+        """Return the update that chooses a job among all: Gradio rejects a former choice that is no longer listed."""
+        return gr.update(choices=[(self.title(job), job.id) for job in self._listed()], value=job_id)
 
     def _acting(self, action: str) -> Any:
         def act(chosen: str | None) -> tuple[Any, Any]:
@@ -93,7 +99,7 @@ class JobsView:
             except (RVCError, OSError) as error:
                 return markup.error(str(error)), gr.skip()
             if action == "resume":
-                return "", gr.update(choices=[(self.title(result), result.id)], value=result.id)
+                return "", self._choose(result.id)
             return "", gr.skip()
 
         return act
