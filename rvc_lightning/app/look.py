@@ -63,7 +63,8 @@ input { text-overflow: ellipsis; }
 .bar { height: 8px; border-radius: 4px; background: var(--border-color-primary); overflow: hidden; min-width: 80px; }
 .bar div { height: 100%; background: var(--color-accent); }
 iframe { width: 100%; border: none; border-radius: var(--radius-md); }
-#live_page { height: 820px; }
+#live_page { height: 820px; color-scheme: light; }
+.dark #live_page { color-scheme: dark; }
 .report iframe { height: 900px; border: 1px solid var(--border-color-primary); }
 .status { overflow-wrap: anywhere; padding: 10px 12px;
   border-radius: var(--radius-md); border: 1px solid var(--border-color-primary); }

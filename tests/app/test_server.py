@@ -215,7 +215,7 @@ def test_invalid_values_are_rejected(name, value, message):
 def test_control_follows_the_type_of_the_option():
     def described(**facts):
         plain = {"default": 0.0, "help": "new", "unit": "", "choices": (), "optional": False}
-        return control(OptionField(name="new_one", **plain | {"kinds": (float,)} | facts))
+        return control(OptionField(name="new_one", **plain | {"kinds": (float,)} | facts), Texts())
 
     assert described(min=0, max=1).get_block_name() == "slider"
     assert described(min=0).get_block_name() == "number"
