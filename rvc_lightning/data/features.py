@@ -11,6 +11,8 @@ Legend: B slices, T samples at 16 kHz, F pitch frames of 10 ms.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -35,6 +37,9 @@ from rvc_lightning.io.files import write_npy
 from rvc_lightning.io.workers import end_with_parent
 from rvc_lightning.models.memory import is_out_of_memory
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
+
+_LONG_SAMPLES = 20 * SAMPLE_RATE
+"""On the CPU, the networks process longer slices one by one on all threads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +88,7 @@ class FeatureBatch:
     """Slices for the networks."""
 
     tasks: list[FeatureTask]
-    """B slices and the files to write."""
+    """B slices, longest first, and the files to write."""
     f0_hz: list[np.ndarray | None]
     """Pitch of each slice, float32 [F]; None if it exists or a network extracts it."""
     wav16k: Tensor
@@ -154,16 +159,40 @@ class FeatureExtraction(lightning.LightningModule):
         if any(task.f0 for task in batch.tasks):
             started_at = perf_counter()
             network = self.pitch_network
-            f0_hz = batch.f0_hz if network is None else _by_slice(network, batch, frame_count)
+            f0_hz = batch.f0_hz if network is None else self._by_slice(network, batch, frame_count)
             self.timing[0] += torch.tensor([audio_seconds, batch.pitch_seconds + perf_counter() - started_at])
             _write([task.f0 for task in batch.tasks], f0_hz, np.float32)
         if any(task.content for task in batch.tasks):
             started_at = perf_counter()
-            content = _by_slice(self.encoder, batch, content_lengths)
+            content = self._by_slice(self.encoder, batch, content_lengths)
             self.timing[1] += torch.tensor([audio_seconds, perf_counter() - started_at])
             _write([task.content for task in batch.tasks], content, np.float16)
         self._progress.update(audio_seconds)
         return audio_seconds
+
+    def _by_slice(
+        self, network: Callable[[Tensor, Tensor], Tensor], batch: FeatureBatch, frames: Callable[[Tensor], Tensor]
+    ) -> list[np.ndarray]:
+        """Apply a network to [B, T] and [B], and return [frames, ...] of each slice.
+
+        On the CPU each slice is its own batch: the last bits depend on the padding and on the number of threads, and
+        the batches of a resumed or shared preparation differ. The operations on a short slice are too short to be split
+        among threads, so that several slices run at once, each on one thread.
+        """
+        waves, lengths = batch.wav16k, batch.lengths
+        if waves.device.type != "cpu":
+            return _unpad(network(waves, lengths), frames(lengths))
+        singles = [(waves[i : i + 1, :length], lengths[i : i + 1]) for i, length in enumerate(lengths.tolist())]
+
+        def apply(single: tuple[Tensor, Tensor]) -> np.ndarray:
+            # Both modes are those of a thread.
+            with torch.inference_mode(), self.trainer.precision_plugin.forward_context():
+                return _unpad(network(*single), frames(single[1]))[0]
+
+        n_long = sum(length > _LONG_SAMPLES for length in lengths.tolist())
+        arrays = [apply(single) for single in singles[:n_long]]
+        with _one_thread_per_operation() as n_threads, ThreadPoolExecutor(n_threads) as pool:
+            return arrays + list(pool.map(apply, singles[n_long:]))
 
     def on_predict_end(self) -> None:
         """Sum the timing over all ranks."""
@@ -183,19 +212,15 @@ def _write(paths: list[str | None], values: list[Any], dtype: type) -> None:
             write_npy(path, converted)
 
 
-def _by_slice(
-    network: Callable[[Tensor, Tensor], Tensor], batch: FeatureBatch, frames: Callable[[Tensor], Tensor]
-) -> list[np.ndarray]:
-    """Apply a network to [B, T] and [B], and return [frames, ...] of each slice.
-
-    On the CPU each slice is its own batch, which takes no longer there: the last bits depend on the padding, and the
-    batches of a resumed or shared preparation differ.
-    """
-    waves, lengths = batch.wav16k, batch.lengths
-    if waves.device.type != "cpu":
-        return _unpad(network(waves, lengths), frames(lengths))
-    singles = [(waves[i : i + 1, :length], lengths[i : i + 1]) for i, length in enumerate(lengths.tolist())]
-    return [_unpad(network(wave, length), frames(length))[0] for wave, length in singles]
+@contextmanager
+def _one_thread_per_operation() -> Iterator[int]:
+    """Make torch run each operation on one thread, and yield the number of threads it used before."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield n_threads
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def _unpad(values: Tensor, lengths: Tensor) -> list[np.ndarray]:

@@ -59,8 +59,9 @@ def choose_batch_size(config: DictConfig, module: RVCModule, datamodule: RVCData
                 raise
             break
         chosen, used = size, max(peak - start, 0)
-    log.info("data.batch_size=auto: %d slices per batch, %d batches per step", chosen, n_slices // chosen)
-    return {"data.batch_size": chosen, "model.accumulate_grad_batches": n_slices // chosen}
+    parts = n_slices // chosen
+    log.info("The largest batch that fits: data.batch_size=%d model.accumulate_grad_batches=%d", chosen, parts)
+    return {"data.batch_size": chosen, "model.accumulate_grad_batches": parts}
 
 
 def _take_steps(config: DictConfig, module: RVCModule, batches: list[Batch]) -> int:

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from defaults import make_extraction
+from defaults import make_extraction, make_slicing
 from preparation import run, speech_with_pauses, write
 
 from rvc_lightning.audio.frames import content_frames
 from rvc_lightning.content import CONTENT_ENCODERS
 from rvc_lightning.content.base import ContentEncoder
-from rvc_lightning.data.features import FeatureTask, batch_slices
+from rvc_lightning.data.features import _LONG_SAMPLES, FeatureTask, batch_slices
 from rvc_lightning.errors import ConfigurationError
 
 
@@ -50,3 +50,26 @@ def test_batches_have_similar_lengths_within_the_limits():
 def test_wrong_limits_are_named(wrong):
     with pytest.raises(ConfigurationError, match=f"preparation.{next(iter(wrong))}"):
         make_extraction(**wrong)
+
+
+@pytest.mark.slow
+def test_long_slices_use_all_threads_and_short_ones_one_each(tmp_path, monkeypatch):
+    """The number depends on the slice only, since it may change the last bits."""
+    seen = []
+
+    class Watching(BatchDependentEncoder):
+        def forward(self, wav16k, lengths):
+            seen.append((wav16k.shape[1] > _LONG_SAMPLES, torch.get_num_threads(), torch.is_inference_mode_enabled()))
+            return super().forward(wav16k, lengths)
+
+    monkeypatch.setitem(CONTENT_ENCODERS, "watching", Watching)
+    write(tmp_path / "in/long.wav", speech_with_pauses(22.0, 0))
+    write(tmp_path / "in/short.wav", speech_with_pauses(4.0, 1))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        run(tmp_path / "in", tmp_path / "out", content={"name": "watching"}, slicing=make_slicing(mode="skip"))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {(True, 2, True), (False, 1, True)}
