@@ -8,7 +8,6 @@ from __future__ import annotations
 import codecs
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Collection, Mapping
@@ -32,6 +31,7 @@ from rvc_lightning.conversion.presets import chosen
 from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.evaluation.compare import log_mel
 from rvc_lightning.evaluation.pictures import draw, png
+from rvc_lightning.io.processes import interrupt, start_apart
 from rvc_lightning.pitch.swift_f0 import SwiftF0Extractor
 
 Sounds = Mapping[str, tuple[np.ndarray, int]]
@@ -57,17 +57,16 @@ def run(command: str, *arguments: str, **settings: Any) -> None:
         RVCError: The command failed.
     """
     overrides = [format_override(name, value) for name, value in settings.items() if value is not None]
-    # In a new session, so that an interruption reaches it only from here.
-    process = subprocess.Popen(
+    # Apart, so that an interruption reaches it only from here.
+    process = start_apart(
         [sys.executable, "-m", f"rvc_lightning.{command}", *arguments, *overrides],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=True,
     )
     try:
         _relay(process)
     except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
+        interrupt(process.pid)
         _relay(process)
     if process.wait():
         raise RVCError(f"{command} failed with exit status {process.returncode}; see its output above")

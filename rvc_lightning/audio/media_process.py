@@ -121,7 +121,8 @@ def main() -> None:
 
 def _limit_memory() -> None:
     """Limit memory, where the system supports it, so that excessive allocations fail."""
-    with contextlib.suppress(ImportError):
+    # macOS rejects some limits.
+    with contextlib.suppress(ImportError, ValueError):
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))

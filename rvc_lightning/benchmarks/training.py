@@ -10,7 +10,6 @@ every step, AdamW is not fused, and all 2-D convolutions are vertical.
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ from rvc_lightning.config.values import instantiate, plain
 from rvc_lightning.data.batch import Batch, Example, collate
 from rvc_lightning.data.manifest import DatasetHeader
 from rvc_lightning.errors import unknown_choice
+from rvc_lightning.io.processes import peak_memory_bytes
 from rvc_lightning.models.discriminators import PeriodDiscriminator
 from rvc_lightning.training import losses
 from rvc_lightning.training.module import Generated, RVCModule, StepLoss
@@ -122,7 +122,7 @@ class StepTimer(Callback):
         self.peak_bytes = (
             torch.cuda.max_memory_allocated(pl_module.device)
             if pl_module.device.type == "cuda"
-            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            else peak_memory_bytes()
         )
 
     @staticmethod

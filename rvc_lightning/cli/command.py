@@ -24,6 +24,7 @@ from rvc_lightning.cli.overrides import quote_text_settings
 from rvc_lightning.cli.sweeps import in_sweep, report_sweep
 from rvc_lightning.errors import ConfigurationError, RVCError, unknown_choice
 from rvc_lightning.io.disk import write_error
+from rvc_lightning.io.processes import raise_on_break
 
 R = TypeVar("R")
 
@@ -84,6 +85,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callable[
             nonlocal started
             started = False
             _escape_unprintable()
+            raise_on_break()
             # Hydra and the processes of other ranks read sys.argv.
             sys.argv[1:] = arguments = quote_text_settings(sys.argv[1:])  # noqa: TID251
             flags = {argument for argument in arguments if argument.startswith("-")}

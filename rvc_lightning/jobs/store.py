@@ -20,6 +20,7 @@ from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.errors import BusyError, InUseError, UnknownJobError
 from rvc_lightning.io.files import make_folder
 from rvc_lightning.io.locks import LOCK_NAME
+from rvc_lightning.io.processes import start_apart
 from rvc_lightning.jobs.job import (
     DEFAULT_DEVICE,
     INPUT,
@@ -184,9 +185,7 @@ class JobStore:
             return
         command = [sys.executable, "-m", "rvc_lightning.jobs.supervisor", str(self.folder)]
         with (self.folder / _SUPERVISOR_LOG).open("ab") as log:
-            self._supervisor = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+            self._supervisor = start_apart(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def _is_supervised(self) -> bool:
         try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import psutil
 from rvc_lightning.cli.progress_file import PROGRESS_VARIABLE
 from rvc_lightning.errors import InUseError
 from rvc_lightning.io.locks import exclusive_lock
+from rvc_lightning.io.processes import interrupt, kill, start_apart
 from rvc_lightning.jobs.job import LOG, PROGRESS, Job, ProcessState, State, read_progress
 from rvc_lightning.jobs.store import JobStore
 
@@ -63,17 +63,15 @@ class Supervisor:
 
     def _start(self, job: Job) -> bool:
         """Start a job; return whether it runs."""
-        environment = {**os.environ, PROGRESS_VARIABLE: str(job.folder / PROGRESS)}
         try:
             with (job.folder / LOG).open("ab") as output:
-                child = subprocess.Popen(
+                child = start_apart(
                     command_line(job),
+                    {PROGRESS_VARIABLE: str(job.folder / PROGRESS)},
                     cwd=job.working_folder,
-                    env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,
                 )
         except OSError as error:
             ProcessState(time.time()).write(job.folder, ended=time.time(), error=str(error))
@@ -102,12 +100,11 @@ class Supervisor:
     def _stop(self, job: Job, state: ProcessState) -> None:
         """Send Ctrl-C once, and kill the job after the time of grace."""
         assert state.pid is not None
-        with contextlib.suppress(ProcessLookupError):
-            if state.interrupted is None:
-                state.write(job.folder, interrupted=time.time())
-                os.killpg(state.pid, signal.SIGINT)
-            elif time.time() - state.interrupted > self._grace_seconds:
-                os.killpg(state.pid, signal.SIGKILL)
+        if state.interrupted is None:
+            state.write(job.folder, interrupted=time.time())
+            interrupt(state.pid)
+        elif time.time() - state.interrupted > self._grace_seconds:
+            kill(state.pid)
 
 
 def command_line(job: Job) -> list[str]:

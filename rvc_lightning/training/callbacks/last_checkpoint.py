@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.io.files import remove_leftovers
+from rvc_lightning.io.processes import INTERRUPTS
 from rvc_lightning.training.checkpoints import LAST, NEXT, PREVIOUS
 from rvc_lightning.training.lightning_adapter import is_epoch_end, is_validation_due, make_resumable, steps_done
 
@@ -103,7 +104,7 @@ class LastCheckpoint(Checkpoint):
             os.replace(previous, self.path)
         self._received = None
         self._since_step, self._since, self._saved_step = steps_done(trainer), monotonic(), -1
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (*INTERRUPTS, signal.SIGTERM):
             self._previous_handlers[number] = signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

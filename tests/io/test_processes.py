@@ -1,0 +1,47 @@
+"""Processes apart from this one."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from rvc_lightning.cli.resolvers import is_file_name
+from rvc_lightning.io import processes
+
+
+@pytest.fixture
+def interruptible():
+    """Let children receive Ctrl-C, which they ignore if this process was started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.skipif(processes.IS_WINDOWS, reason="the exit statuses are those of POSIX")
+@pytest.mark.parametrize(("end", "number"), [(processes.interrupt, signal.SIGINT), (processes.kill, 9)])
+def test_processes_are_ended_with_their_children(interruptible, end, number):
+    process = processes.start_apart(["sh", "-c", "echo started; sleep 60; true"], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"started\n"
+    end(process.pid)
+    # The child has the other end of the pipe.
+    assert process.communicate(timeout=30) == (b"", None) and process.returncode == -number
+    end(process.pid)
+
+
+def test_output_of_a_process_is_utf8():
+    script = "import os; print(os.environ['PYTHONIOENCODING'], os.environ['ADDED'])"
+    process = processes.start_apart([sys.executable, "-c", script], {"ADDED": "1"}, stdout=subprocess.PIPE)
+    assert process.communicate()[0].split() == [b"utf-8", b"1"]
+
+
+def test_peak_memory_is_in_bytes():
+    assert processes.IS_WINDOWS or 2**23 < processes.peak_memory_bytes() < 2**38
+
+
+def test_names_of_devices_are_rejected_on_windows(monkeypatch):
+    names = ("con", "NUL.wav", "lpt1", "a:b", "who?")
+    assert all(map(is_file_name, names))
+    monkeypatch.setattr(processes, "IS_WINDOWS", True)
+    assert not any(map(is_file_name, names))
+    assert is_file_name("console") and is_file_name("Anna é.wav")
