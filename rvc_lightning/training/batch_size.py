@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 from copy import deepcopy
+from itertools import repeat
 from typing import Any
 
 import psutil
 from lightning import Callback
 from omegaconf import DictConfig
-from torch.utils.data import DataLoader
 
 from rvc_lightning.data.batch import Batch
 from rvc_lightning.data.datamodule import RVCDataModule
@@ -72,7 +72,7 @@ def _take_steps(config: DictConfig, module: RVCModule, batches: list[Batch]) -> 
         raise ConfigurationError(
             f"data.batch_size=auto with {trainer.world_size} devices: find the size with trainer.devices=1, and type it"
         )
-    trainer.fit(deepcopy(module), DataLoader([batches] * _STEPS, batch_size=None, collate_fn=_unchanged))
+    trainer.fit(deepcopy(module), repeat(batches, _STEPS))
     return watch.peak_bytes if trainer.strategy.root_device.type == "cpu" else 0
 
 
@@ -91,7 +91,3 @@ class _PeakMemory(Callback):
 
 def _host_memory_used() -> int:
     return int(psutil.Process().memory_info().rss)
-
-
-def _unchanged(batches: list[Batch]) -> list[Batch]:
-    return batches
