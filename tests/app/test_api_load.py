@@ -40,7 +40,7 @@ pytestmark = pytest.mark.slow
 SPEECH = DEMO_FOLDER / "source" / "01.flac"
 PATIENCE_SECONDS = 300
 OVERHEAD_SECONDS = 0.05
-GROWTH_BYTES = 20e6
+GROWTH_BYTES = 40e6
 
 
 @pytest.fixture
