@@ -84,6 +84,7 @@ class LastCheckpoint(Checkpoint):
         self._since_step, self._since, self._saved_step = 0, 0.0, -1
         self._flush = False
         self._received: int | None = None
+        self._pid = os.getpid()
         self._previous_handlers: dict[int, Any] = {}
 
     @property
@@ -102,14 +103,16 @@ class LastCheckpoint(Checkpoint):
         if trainer.is_global_zero and resumed and previous.exists() and previous.samefile(resumed):
             # The last one was unreadable, and must not replace the readable one.
             os.replace(previous, self.path)
-        self._received = None
+        self._received, self._pid = None, os.getpid()
         self._since_step, self._since, self._saved_step = steps_done(trainer), monotonic(), -1
         for number in (*INTERRUPTS, signal.SIGTERM):
             self._previous_handlers[number] = signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received = number
-        rank_zero_only(log.info)("Stopping after this step, which is saved. Press Ctrl-C again to abort")
+        # Loading processes inherit the handler, and Ctrl-C reaches them as well.
+        if os.getpid() == self._pid:
+            rank_zero_only(log.info)("Stopping after this step, which is saved. Press Ctrl-C again to abort")
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
