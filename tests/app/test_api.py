@@ -334,7 +334,8 @@ def test_events_end_with_the_job(client, store, monkeypatch):
     monkeypatch.setattr(api_module, "_EVENT_SECONDS", 0.05)
     monkeypatch.setattr(api_module, "_KEEP_ALIVE_SECONDS", 0.1)
     job = store.submit("train", [], "")
-    threading.Timer(1.0, end, [job]).start()
+    # The response is complete when it is returned, so that the first events cannot be awaited.
+    threading.Timer(4.0, end, [job]).start()
     with client.stream("GET", f"{API}/jobs/{job.id}/events") as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         lines = [line for line in response.iter_lines() if line]

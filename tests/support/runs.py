@@ -103,5 +103,5 @@ def run_training(config):
     check_settings(config)
     trainer, data = build_trainer(config, start.step), instantiate(config.data, "data")
     dataset = prepare_dataset(config, trainer)
-    fit(trainer, build_module_from(start, config, dataset), data, start, config)
+    fit(trainer, build_module_from(start, config, dataset), data, start, config, found={})
     return trainer
