@@ -14,7 +14,7 @@ resolvers.register()
 pytestmark = pytest.mark.slow
 
 SMALL = {
-    "training": ["steps=2", "seconds=0.4", "table.batch_size=[1,2]"],
+    "training": ["steps=2", "seconds=0.4", "table.batch_size=[2]"],
     "preparation": ["preparation_table.batch_slices=[2]", "prepare_workers=0"],
     "live": ["live.clips=1", "live.presets=[quality]"],
     "conversion": ["conversion.clips=2", "conversion.seconds=0.5", "conversion.index_rows=100"],
@@ -36,14 +36,9 @@ def rows_of(measure, *overrides):
 
 def test_training_is_compared_with_the_plain_loop():
     rows = rows_of("training")
-    assert [(row["loop"], row["batch"]) for row in rows] == [
-        ("plain", "1"),
-        ("plain", "2"),
-        ("ours", "1"),
-        ("ours", "2"),
-    ]
+    assert [(row["loop"], row["batch"]) for row in rows] == [("plain", "2"), ("ours", "2")]
     assert all(float(row["s/step"]) > 0 and float(row["GiB"]) > 0 for row in rows)
-    assert [row["x plain"] for row in rows[:2]] == ["1.00", "1.00"]
+    assert rows[0]["x plain"] == "1.00"
 
 
 def test_preparation(recorded_demo):
