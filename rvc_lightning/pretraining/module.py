@@ -141,13 +141,16 @@ class PhoneticTraining(LightningModule):
         )
         content = self.network.content(bottleneck, log_phones)
         first, second = content.unflatten(0, (-1, 2)).float().unbind(1)
-        return phones, self._agreement(first, second, batch.partners)
+        return phones, self._agreement(first, second, batch)
 
-    def _agreement(self, first: Tensor, second: Tensor, partners: Tensor) -> Tensor:
+    def _agreement(self, first: Tensor, second: Tensor, batch: Pairs) -> Tensor:
         """Return the cross-entropy of finding the partner of a frame (van den Oord et al. 2018), in both directions.
 
-        Frames of the same utterance within three frames of each other do not count as mistakes.
+        Frames of the same utterance within three frames of each other do not count as mistakes. Both utterances of a
+        pair without a transcript have the same speaker. Its frames are only compared with each other, because frames
+        of other people would reward content that contains the speaker.
         """
+        partners = batch.partners
         item, frame = (partners != NO_FRAME).nonzero(as_tuple=True)
         if not len(item):
             return first.sum() * 0
@@ -160,7 +163,9 @@ class PhoneticTraining(LightningModule):
         near = (item[:, None] == item) & ((frame[:, None] - frame).abs() <= _NEIGHBOURS)
         near |= (item[:, None] == item) & ((partner[:, None] - partner).abs() <= _NEIGHBOURS)
         near.fill_diagonal_(False)
-        similarity = similarity.masked_fill(near, -math.inf)
+        unlabeled = batch.phones[item, 0, frame] == NO_FRAME
+        others = (item[:, None] != item) & (unlabeled[:, None] | unlabeled)
+        similarity = similarity.masked_fill(near | others, -math.inf)
         target = torch.arange(len(item), device=item.device)
         return (functional.cross_entropy(similarity, target) + functional.cross_entropy(similarity.T, target)) / 2
 

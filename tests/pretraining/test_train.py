@@ -89,15 +89,28 @@ def test_configured_settings_are_the_defaults():
     assert module.training_config == default.training_config and module.augment == default.augment
 
 
+def pairs_of(partners, phone=1):
+    phones = torch.full((len(partners), 2, partners.shape[1]), phone)
+    return Pairs(torch.zeros(len(partners), 2, 1), phones, partners)
+
+
 def test_agreement_loss():
     module = PhoneticTraining(SMALL, {"anchors": 100})
     first = torch.nn.functional.one_hot(torch.arange(12), 12).float()[None]
-    partners = torch.arange(12)[None]
-    right = module._agreement(first, first, partners)
-    wrong = module._agreement(first, first.roll(6, dims=1), partners)
-    near = module._agreement(first, first.roll(2, dims=1), partners)
+    batch = pairs_of(torch.arange(12)[None])
+    right = module._agreement(first, first, batch)
+    wrong = module._agreement(first, first.roll(6, dims=1), batch)
+    near = module._agreement(first, first.roll(2, dims=1), batch)
     assert right < 0.01 and near < 4 < 9 < wrong
-    assert module._agreement(first, first, torch.full((1, 12), NO_FRAME)) == 0
+    assert module._agreement(first, first, pairs_of(torch.full((1, 12), NO_FRAME))) == 0
+
+
+def test_speech_without_transcript_is_not_compared_with_other_people():
+    module = PhoneticTraining(SMALL, {"anchors": 100})
+    same = torch.nn.functional.one_hot(torch.arange(12), 12).float().expand(2, -1, -1)
+    partners = torch.arange(12).expand(2, -1)
+    assert module._agreement(same, same, pairs_of(partners, phone=NO_FRAME)) < 0.01
+    assert module._agreement(same, same, pairs_of(partners)) > 0.5
 
 
 def test_every_parameter_has_a_gradient():
