@@ -68,7 +68,8 @@ class VoiceCatalog:
     @property
     def names(self) -> list[str]:
         """Sorted names of the voices, without those found broken so far."""
-        return [name for name in sorted(self._paths) if name not in self.unusable]
+        # Without suffixes, a voice precedes the one that it has replaced, NAME.previous.pth.
+        return sorted(self._paths.keys() - self.unusable.keys(), key=lambda name: os.path.splitext(name)[0])
 
     @property
     def unusable(self) -> dict[str, str]:

@@ -55,7 +55,7 @@ def list_voices(library: Path) -> Iterator[tuple[Path, VoiceInfo | str]]:
     """
     if not library.is_dir():
         raise ConfigurationError(f"'{library}' is not a folder; choose the folder of your voices")
-    for path in sorted(_voice_files(library)):
+    for path in sorted(_voice_files(library), key=lambda path: path.with_suffix("")):
         try:
             yield path, read_voice_info(path)
         except (VoiceError, OSError) as error:

@@ -30,6 +30,11 @@ def test_voices_in_subfolders_are_listed(folder, write_voice):
     assert list(catalog.examine()) == []
 
 
+def test_voice_precedes_the_one_that_it_has_replaced(folder, write_voice):
+    write_voice(folder / "anna.previous.pth")
+    assert VoiceCatalog(folder).names[:2] == ["anna.pth", "anna.previous.pth"]
+
+
 def test_broken_files_are_listed_with_a_reason_and_without_folders(folder):
     (folder / "cut.pth").write_bytes(b"PK\x03\x04")
     torch.save({"model": {}}, folder / "deep" / "G_2333.pth")
