@@ -6,7 +6,7 @@ from dataclasses import replace
 
 # Set before huggingface_hub is imported: tests do not access the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Results are compared with those of float32 on any CPU; `precision=auto` has tests of its own.
+# Tests expect float32 results on every CPU; separate tests cover `precision=auto`.
 os.environ["RVC_PRECISION"] = "32-true"
 
 import shutil

@@ -177,7 +177,7 @@ class FeatureExtraction(lightning.LightningModule):
 
         On the CPU each slice is its own batch: the last bits depend on the padding and on the number of threads, and
         the batches of a resumed or shared preparation differ. The operations on a short slice are too short to be split
-        among threads, so that several slices run at once, each on one thread.
+        among threads. Several slices are therefore processed in parallel, each on one thread.
         """
         waves, lengths = batch.wav16k, batch.lengths
         if waves.device.type != "cpu":

@@ -41,12 +41,12 @@ def interrupt(pid: int) -> None:
 def kill(pid: int) -> None:
     """Kill a process of `start_apart`, and except on Windows its children, if it still runs."""
     with contextlib.suppress(ProcessLookupError):
-        # On Windows, every signal but those of Ctrl-C and Ctrl-Break ends a process at once.
+        # On Windows, os.kill terminates the process, except with the signals of Ctrl-C and Ctrl-Break.
         os.kill(pid, signal.SIGTERM) if IS_WINDOWS else os.killpg(pid, signal.SIGKILL)
 
 
 def raise_on_break() -> None:
-    """Raise KeyboardInterrupt on Ctrl-Break, too, which otherwise ends a process at once."""
+    """Raise KeyboardInterrupt on Ctrl-Break, which would otherwise terminate the process."""
     for number in INTERRUPTS[1:]:
         signal.signal(number, signal.default_int_handler)
 

@@ -54,7 +54,7 @@ def synthesize(config: DictConfig) -> None:
         write_audio(folder / audio, speech.audio, SAMPLE_RATE)
         phones, ends_s = zip(*speech.segments, strict=True)
         ends = [round(end_s, 4) for end_s in ends_s]
-        # Speech without a transcript is a sentence of its own.
+        # Each recording without a transcript is a separate sentence.
         number = numbers[text] if text else len(numbers) + len(utterances)
         utterances.append(Utterance(audio, speech.speaker, number, list(phones), ends))
         if len(utterances) % _SAVE_EVERY == 0:

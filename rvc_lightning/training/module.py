@@ -136,10 +136,9 @@ class RVCModule(LightningModule):
         self.val_mel = MeanMetric()
         # Updated by the callback that tracks pitch, see `callbacks.pitch_error`.
         self.val_pitch_cents, self.val_voicing_error = MeanMetric(), MeanMetric()
-        self.optimizer_steps = 0
+        self.optimizer_steps, self._is_configured = 0, False
         self._grad_norms: dict[str, Tensor] = {}
         self._step_losses: list[StepLoss] = []
-        self._is_configured = False
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
 
     def __reduce__(self) -> tuple[Callable[..., RVCModule], tuple[Any, ...]]:

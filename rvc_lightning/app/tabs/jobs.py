@@ -87,7 +87,7 @@ class JobsView:
         return [job for job in reversed(self._jobs.jobs()) if job.command in self._commands]
 
     def _choose(self, job_id: str | None) -> Any:
-        """Return the update that chooses a job among all: Gradio rejects a former choice that is no longer listed."""
+        """Return the update that selects a job. It lists all jobs: Gradio rejects a selected job that is not listed."""
         return gr.update(choices=[(self.title(job), job.id) for job in self._listed()], value=job_id)
 
     def _acting(self, action: str) -> Any:
