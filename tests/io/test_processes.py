@@ -21,7 +21,7 @@ def interruptible():
 @pytest.mark.skipif(processes.IS_WINDOWS, reason="the exit statuses are those of POSIX")
 @pytest.mark.parametrize(("end", "number"), [(processes.interrupt, signal.SIGINT), (processes.kill, 9)])
 def test_processes_are_ended_with_their_children(interruptible, end, number):
-    process = processes.start_apart(["sh", "-c", "echo started; sleep 60; true"], stdout=subprocess.PIPE)
+    process = processes.start_apart(["sh", "-c", "(echo started; exec sleep 60); true"], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"started\n"
     end(process.pid)
     # The child has the other end of the pipe.
