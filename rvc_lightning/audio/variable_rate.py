@@ -5,7 +5,7 @@ over a window of the input, with the weights of a windowed sinc whose phase foll
 and Gossett 1984, "A flexible sampling-rate conversion method").
 
     input     |  |  |  |  |  |  |  |  |       48 kHz
-    window       |<---- K taps --->|          48 zero crossings on each side: 3 ms at 16 kHz
+    window       |<---- K taps --->|          40 zero crossings on each side: 2.5 ms at 16 kHz
     output          |       |       |         16 kHz
 
 Legend: N input samples, M output samples, K taps, P phases.
@@ -19,15 +19,15 @@ import numpy as np
 
 from rvc_lightning.audio.stages import Stage
 
-_CROSSINGS = 48
+_CROSSINGS = 40
 _KAISER_BETA = 9.0
-"""Stop band at -90 dB; with the crossings, the transition band is 6 % of the lower rate."""
-_CUTOFF = 0.47
+"""Stop band at -90 dB; with the crossings, the transition band is 7 % of the lower rate."""
+_CUTOFF = 0.464
 _PHASES = 512
 
 
 class VariableResampler(Stage):
-    """Resample with a delay of 48 samples of the lower rate; output and input are aligned in time."""
+    """Resample with a delay of 40 samples of the lower rate; output and input are aligned in time."""
 
     def __init__(self, from_rate: int, to_rate: int) -> None:
         self._from_rate, self._to_rate = from_rate, to_rate

@@ -22,7 +22,7 @@ from rvc_lightning.errors import unknown_choice
 from rvc_lightning.evaluation.compare import Comparison, compare
 from rvc_lightning.evaluation.metrics import OPTIONAL_METRICS, MetricSuite, build_metrics
 from rvc_lightning.evaluation.phones import phone_error_rate
-from rvc_lightning.live.build import stream_fabric
+from rvc_lightning.live.build import stream_fabrics
 from rvc_lightning.live.engine import Engine
 from rvc_lightning.live.options import Changes, LiveOptions
 from rvc_lightning.retrieval.discovery import find_index
@@ -88,7 +88,7 @@ def measure(config: DictConfig) -> tuple[dict[str, LiveFigures], list[Listening]
             raise unknown_choice("live.presets", preset, PRESETS)
         make = partial(
             Engine, lambda _: converter, Changes(options, LiveOptions(), str(voice)),
-            lengths=PRESETS[preset], fabric=stream_fabric(config),
+            lengths=PRESETS[preset], fabrics=stream_fabrics(config),
         )  # fmt: skip
         engines, lives = zip(*(_convert(make, *clip) for clip in clips), strict=True)
         lives = [live[: len(whole)] for live, whole in zip(lives, wholes, strict=True)]

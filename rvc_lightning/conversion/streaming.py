@@ -57,8 +57,8 @@ _GENERATOR_FRAMES = 24
 
 _MAX_INPUT = 100.0
 """Largest sample, 40 dB above full scale; the networks overflow at much larger ones."""
-_MIN_OUTPUT_DELAY_SECONDS = 0.003
-"""Delay of the resampler of the output for a voice of 16 kHz: the latency is the same for all voices from there on."""
+_MIN_OUTPUT_DELAY_SECONDS = 0.002
+"""Delay of the resampler of the output for a voice of 20 kHz: the latency is the same for all voices from there on."""
 _TIMED_BLOCKS = 1000
 _PITCH_CONTEXT_SAMPLES = 4000
 """Context of pitch extractors on the host."""
@@ -99,8 +99,9 @@ class StreamingConverter(Stage):
         self._converter, self._lengths, self._source_rate = converter, lengths or StreamLengths(), sample_rate
         self.change(options)
         self._inference, self._pitch = converter.inference.eval(), converter.pitch
-        self._fabric = fabric or Fabric(accelerator="auto", devices=1)
-        self._fabric.to_device(self._inference)
+        self.fabric = fabric or Fabric(accelerator="auto", devices=1)
+        """Device and precision."""
+        self.fabric.to_device(self._inference)
         voice_rate = converter.voice.sample_rate
         self.sample_rate = output_rate(self._options, voice_rate)
         self._resampler = _resampling(sample_rate, SAMPLE_RATE)
@@ -241,7 +242,7 @@ class StreamingConverter(Stage):
         if is_silent:
             piece = np.zeros((len(audio) // FRAME_SAMPLES - self._first_frame) * self._hop_samples, np.float32)
         else:
-            with self._fabric.autocast():
+            with self.fabric.autocast():
                 (piece,) = self._inference.convert([window], self._options, self._index, self._first_frame)
             self.compute_seconds.append(perf_counter() - started)
         check_finite(piece)

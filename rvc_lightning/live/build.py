@@ -70,15 +70,20 @@ def build_engine(settings: Mapping[str, Any], input_rate: int, output_rate: int 
         input_rate=input_rate,
         output_rate=output_rate,
         lengths=BlockSettings.from_config(settings).lengths(),
-        fabric=stream_fabric(config),
+        fabrics=stream_fabrics(config),
     )
 
 
-def stream_fabric(config: DictConfig) -> Fabric:
-    """Return device and precision. Raises ConfigurationError for those that Lightning rejects."""
+def stream_fabrics(config: DictConfig) -> list[Fabric]:
+    """Return the device in the configured precision, and in float32 in case that a voice is faster in it.
+
+    Raises:
+        ConfigurationError: Lightning has no such device or precision, or there are several devices.
+    """
     # The group `precision` is shared with training, where it belongs to the trainer.
     check_precision(config.trainer.precision)
-    fabric = build_fabric(config)
-    if fabric.world_size > 1:
+    precisions = dict.fromkeys((config.trainer.precision, "32-true"))
+    fabrics = [build_fabric(config, precision=precision) for precision in precisions]
+    if fabrics[0].world_size > 1:
         raise ConfigurationError(f"trainer.devices={config.trainer.devices}: a stream is converted on one device")
-    return fabric
+    return fabrics

@@ -11,7 +11,7 @@ Legend: N samples of the input, M samples of the output.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Thread
 from typing import Any
@@ -72,7 +72,7 @@ class Engine:
         input_rate: int,
         output_rate: int | None = None,
         lengths: StreamLengths | None = None,
-        fabric: Fabric | None = None,
+        fabrics: Sequence[Fabric] = (),
     ) -> None:
         """Load the voice.
 
@@ -82,18 +82,20 @@ class Engine:
             input_rate: Sampling rate of the input in Hz.
             output_rate: Sampling rate of the output in Hz; None for that of the first voice, or of its options.
             lengths: Lengths of block, context, lookahead and fade.
-            fabric: Device and precision; by default one accelerator in float32.
+            fabrics: A device, in one or several precisions, of which each voice uses the fastest; by default one
+                accelerator in float32.
 
         Raises:
             RVCError: The voice cannot be loaded, or does not support the options.
         """
         self._load, self._changes, self.input_rate = load, changes, input_rate
         self.lengths = lengths or StreamLengths()
-        self._fabric = fabric or Fabric(accelerator="auto", devices=1)
+        self._fabrics = fabrics or (Fabric(accelerator="auto", devices=1),)
         assert changes.voice is not None
         self._converter = load(changes.voice)
         self.output_rate = output_rate or changes.conversion.output_sample_rate or self._converter.voice.sample_rate
-        self._stream = self._new_stream(self._converter, changes.conversion)
+        fabric = self._fastest_fabric(self._converter, changes.conversion)
+        self._stream = self._new_stream(self._converter, changes.conversion, fabric)
         # The stream that is replaced, and the samples until it is.
         self._leaving: StreamingConverter | None = None
         self._until_change = 0
@@ -120,13 +122,19 @@ class Engine:
         self._dry_resampler = None if equal else VariableResampler(self.input_rate, self.output_rate)
         self._dry = np.zeros(round(self._stream.latency_seconds * self.output_rate), np.float32)
 
-    def _new_stream(self, converter: VoiceConverter, options: ConversionOptions) -> StreamingConverter:
+    def _fastest_fabric(self, converter: VoiceConverter, options: ConversionOptions) -> Fabric:
+        """Return the precision with the lowest time per block: short blocks of small networks lose by mixed ones."""
+        if len(self._fabrics) == 1:
+            return self._fabrics[0]
+        return min(self._fabrics, key=lambda fabric: np.median(self._rehearse(converter, options, fabric)))
+
+    def _new_stream(self, converter: VoiceConverter, options: ConversionOptions, fabric: Fabric) -> StreamingConverter:
         return StreamingConverter(
             converter,
             replace(options, output_sample_rate=self.output_rate),
             sample_rate=self.input_rate,
             lengths=self.lengths,
-            fabric=self._fabric,
+            fabric=fabric,
         )
 
     @property
@@ -162,12 +170,12 @@ class Engine:
         Returns:
             Median and maximum of the time per block, in seconds.
         """
-        seconds = self._rehearse(self._converter, self._changes.conversion)
+        seconds = self._rehearse(self._converter, self._changes.conversion, self._stream.fabric)
         return float(np.median(seconds)), float(np.max(seconds))
 
-    def _rehearse(self, converter: VoiceConverter, options: ConversionOptions) -> list[float]:
+    def _rehearse(self, converter: VoiceConverter, options: ConversionOptions, fabric: Fabric) -> list[float]:
         """Convert noise with a separate stream, and return the seconds per block."""
-        stream = self._new_stream(converter, options)
+        stream = self._new_stream(converter, options, fabric)
         samples = round(_WARM_UP_BLOCKS * self.lengths.block_seconds * self.input_rate)
         noise = np.random.default_rng(0).normal(size=samples + self.input_rate // 5)
         stream.push((0.05 * noise).astype(np.float32))
@@ -295,8 +303,9 @@ class Engine:
         assert changes.voice is not None
         try:
             converter = self._converter if changes.voice == self._changes.voice else self._load(changes.voice)
-            stream = self._new_stream(converter, changes.conversion)
-            self._rehearse(converter, changes.conversion)
+            fabric = self._fastest_fabric(converter, changes.conversion)
+            stream = self._new_stream(converter, changes.conversion, fabric)
+            self._rehearse(converter, changes.conversion, fabric)
         except (RVCError, OSError) as error:
             self._message = str(error)
         else:

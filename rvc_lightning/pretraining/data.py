@@ -39,11 +39,13 @@ class Pairs(NamedTuple):
         phones: Int64 [N, 2, F], indices into `PHONES`; -1 after the end of the utterance.
         partners: Int64 [N, F], for each frame of the first utterance the frame of the second at the same position in
             the same phone; -1 without such a frame, and in silence.
+        speakers: Int64 [N, 2], positions in the sorted names of the speakers of the corpus.
     """
 
     wav16k: Tensor
     phones: Tensor
     partners: Tensor
+    speakers: Tensor
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
         augment: AugmentConfig | None,
         recorded_share: float,
         unlabeled_share: float,
+        speakers: Sequence[str],
         seed: int,
     ) -> None:
         """Initialize the dataset.
@@ -105,6 +108,7 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
             augment: Ranges of augmentation; None for unchanged speech and the same examples in every epoch.
             recorded_share: Share of examples with a recorded person, where there are recordings.
             unlabeled_share: Share of examples without a transcript, where there are any: the same speech twice.
+            speakers: Names of all speakers, in the order of their numbers.
             seed: Seed of the examples without augmentation.
         """
         self.sentences, self.frames, self.examples, self.augment = sentences, frames, examples, augment
@@ -113,13 +117,14 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
             sentence for sentence in sentences if any(map(is_recorded, sentence)) and has_phones(sentence[0])
         ]
         self.recorded_share, self.unlabeled_share, self.seed = recorded_share, unlabeled_share, seed
+        self.speakers = {name: position for position, name in enumerate(speakers)}
         self.samples = (frames - 1) * CONTENT_SAMPLES + WINDOW_SAMPLES
 
     def __len__(self) -> int:
         return self.examples
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
-        """Return audio [2, T], phones [2, F] and partners [F]."""
+        """Return audio [2, T], phones [2, F], partners [F] and speakers [2]."""
         # Lightning seeds torch's generator in each worker.
         rng = np.random.default_rng((self.seed, index) if self.augment is None else int(torch.randint(2**62, ())))
         views = self._views(*self._speakers(rng), rng)
@@ -127,7 +132,8 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
             views = views[::-1]
         audio = np.stack([self._audio(view, rng) for view in views])
         phones = np.stack([_phones(view, self.frames) for view in views])
-        return audio, phones, _partners(views[0], views[1], self.frames)
+        speakers = np.array([self.speakers[view.speech.speaker] for view in views])
+        return audio, phones, _partners(views[0], views[1], self.frames), speakers
 
     def _speakers(self, rng: np.random.Generator) -> tuple[Speech, Speech]:
         """Return two utterances of a sentence, mostly by different speakers."""
@@ -186,17 +192,20 @@ class PairDataModule(lightning.LightningDataModule):
         super().__init__()
         self.folder, self.config, self.augment, self.seed = folder, config, augment, seed
         self.utterances = read_manifest(folder)
+        self.speakers = sorted({utterance.speaker for utterance in self.utterances})
 
     def setup(self, stage: str) -> None:
         """Read the corpus into memory."""
         training, validation = self._split()
         frames, config = self.config.frames, self.config
         self.training = PairDataset(
-            training, frames, config.examples, self.augment, config.recorded_share, config.unlabeled_share, self.seed
-        )
+            training, frames, config.examples, self.augment,
+            config.recorded_share, config.unlabeled_share, self.speakers, self.seed,
+        )  # fmt: skip
         self.validation = PairDataset(
-            validation, frames, _VALIDATION_EXAMPLES, None, recorded_share=1.0, unlabeled_share=0.0, seed=self.seed
-        )
+            validation, frames, _VALIDATION_EXAMPLES, None,
+            recorded_share=1.0, unlabeled_share=0.0, speakers=self.speakers, seed=self.seed,
+        )  # fmt: skip
 
     def _split(self) -> tuple[list[list[Speech]], list[list[Speech]]]:
         """Return the sentences for training, and those for validation, by held-out speakers if there are any."""

@@ -1,6 +1,6 @@
 """Training of the phonetic encoder: recognize phones, and encode all speakers alike.
 
-Legend: N pairs, F frames, C channels, A anchors.
+Legend: N pairs, F frames, C channels, A anchors, S speakers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from rvc_lightning.config.options import Settings, option
@@ -26,6 +26,8 @@ from rvc_lightning.pretraining.data import NO_FRAME, Pairs
 
 _SPEAKERS = 25
 _NEIGHBOURS = 3
+_SEGMENT_FRAMES = 50
+_HIDDEN = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,28 +39,46 @@ class PhoneticTrainingConfig(Settings, group="model.training"):
     warmup_steps: int = option(200, "steps until `lr` is reached; it then decays along a cosine", min=1)
     agreement: float = option(0.5, "weight of the agreement loss; that of the phones is 1", min=0)
     temperature: float = option(0.1, "temperature of the agreement loss", min=1e-3)
+    speaker: float = option(0.0, "weight of the speaker loss, which removes the speaker from the content", min=0)
     anchors: int = option(512, "A, frames of a batch in the agreement loss", min=1)
     label_smoothing: float = option(0.1, "label smoothing of the phones", min=0, max=1)
 
 
+class SpeakerClassifier(nn.Module):
+    """Classify the speaker of a second of content; the gradient of the content is reversed (Ganin et al. 2016)."""
+
+    def __init__(self, content_dim: int, speakers: int) -> None:
+        super().__init__()
+        self.frames = nn.Sequential(nn.Linear(content_dim, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU())
+        self.speakers = nn.Linear(_HIDDEN, speakers)
+
+    def forward(self, content: Tensor) -> Tensor:
+        """[B, F, C] -> logits [B, segments, S]."""
+        reversed_gradient = 2 * content.detach() - content
+        segments = self.frames(reversed_gradient).split(_SEGMENT_FRAMES, dim=1)
+        return self.speakers(torch.stack([segment.mean(1) for segment in segments], dim=1))
+
+
 class PhoneticTraining(LightningModule):
-    """Two losses: the phone of each frame, and which frame of one speaker is the partner of a frame of another."""
+    """Losses: the phone of each frame, its partner by another speaker, and optionally the speaker, reversed."""
 
     speakers: Tensor
 
     def __init__(
         self, sizes: Mapping[str, Any] | None = None, training: Mapping[str, Any] | None = None,
-        augment: Mapping[str, Any] | None = None,
+        augment: Mapping[str, Any] | None = None, speakers: int = 1,
     ) -> None:  # fmt: skip
-        """Build the network.
+        """Build the networks.
 
         Args:
             sizes: Fields of `PhoneticConfig`.
             training: Fields of `PhoneticTrainingConfig`.
             augment: Fields of `AugmentConfig`.
+            speakers: S, number of speakers in the corpus.
         """
         super().__init__()
         self.network = PhoneticNetwork(PhoneticConfig.from_values(sizes or {}))
+        self.classifier = SpeakerClassifier(self.network.config.content_dim, speakers)
         self.training_config = PhoneticTrainingConfig.from_values(training or {})
         self.augment = AugmentConfig.from_values(augment or {})
         self.save_hyperparameters(
@@ -84,13 +104,17 @@ class PhoneticTraining(LightningModule):
         self.network.load_state_dict(network.state_dict())
 
     def training_step(self, batch: Pairs, _: int) -> Tensor:
-        """Return the weighted sum of both losses."""
+        """Return the weighted sum of the losses."""
         wav16k = batch.wav16k.flatten(0, 1)
         speakers = self.speakers[torch.randint(_SPEAKERS, (len(wav16k),), device=wav16k.device)]
         log_mel = self._mask(self.network.log_mel(wav16k, speakers))
-        phones, agreement = self._losses(*self._encode(log_mel, wav16k), batch)
-        self.log_dict({"train/phones": phones, "train/agreement": agreement}, prog_bar=True)
-        return phones + self.training_config.agreement * agreement
+        bottleneck, log_phones = self._encode(log_mel, wav16k)
+        phones, agreement = self._losses(bottleneck, log_phones, batch)
+        speaker = self._speaker_loss(bottleneck, log_phones, batch)
+        losses = {"train/phones": phones, "train/agreement": agreement, "train/speaker": speaker}
+        self.log_dict(losses, prog_bar=True)
+        config = self.training_config
+        return phones + config.agreement * agreement + config.speaker * speaker
 
     def validation_step(self, batch: Pairs, _: int) -> None:
         """Log the share of frames with a wrong phone, and both losses."""
@@ -111,7 +135,7 @@ class PhoneticTraining(LightningModule):
             return min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * min(step / total, 1.0)))
 
         optimizer = torch.optim.AdamW(
-            self.network.parameters(),
+            self.parameters(),
             self.training_config.lr,
             betas=(0.9, 0.98),
             weight_decay=self.training_config.weight_decay,
@@ -143,12 +167,20 @@ class PhoneticTraining(LightningModule):
         first, second = content.unflatten(0, (-1, 2)).float().unbind(1)
         return phones, self._agreement(first, second, batch)
 
+    def _speaker_loss(self, bottleneck: Tensor, log_phones: Tensor, batch: Pairs) -> Tensor:
+        """Return the cross-entropy of the speakers of all segments."""
+        if not self.training_config.speaker:
+            return bottleneck.new_zeros(())
+        logits = self.classifier(self.network.content(bottleneck, log_phones))
+        speakers = batch.speakers.flatten()[:, None].expand(logits.shape[:2])
+        return functional.cross_entropy(logits.flatten(0, 1).float(), speakers.flatten())
+
     def _agreement(self, first: Tensor, second: Tensor, batch: Pairs) -> Tensor:
         """Return the cross-entropy of finding the partner of a frame (van den Oord et al. 2018), in both directions.
 
-        Frames of the same utterance within three frames of each other do not count as mistakes. Both utterances of a
-        pair without a transcript have the same speaker. Its frames are only compared with each other, because frames
-        of other people would reward content that contains the speaker.
+        Frames of the same utterance within three frames of each other do not count as mistakes. If both utterances of
+        a pair have the same speaker, its frames are only compared with each other, because frames of other people
+        would reward content that contains the speaker.
         """
         partners = batch.partners
         item, frame = (partners != NO_FRAME).nonzero(as_tuple=True)
@@ -163,8 +195,8 @@ class PhoneticTraining(LightningModule):
         near = (item[:, None] == item) & ((frame[:, None] - frame).abs() <= _NEIGHBOURS)
         near |= (item[:, None] == item) & ((partner[:, None] - partner).abs() <= _NEIGHBOURS)
         near.fill_diagonal_(False)
-        unlabeled = batch.phones[item, 0, frame] == NO_FRAME
-        others = (item[:, None] != item) & (unlabeled[:, None] | unlabeled)
+        alone = batch.speakers[item, 0] == batch.speakers[item, 1]
+        others = (item[:, None] != item) & (alone[:, None] | alone)
         similarity = similarity.masked_fill(near | others, -math.inf)
         target = torch.arange(len(item), device=item.device)
         return (functional.cross_entropy(similarity, target) + functional.cross_entropy(similarity.T, target)) / 2

@@ -1,12 +1,16 @@
 """The engine of live conversion: the same audio as a stream, and changes without clicks."""
 
+import time
+
 import numpy as np
 import pytest
 import soundfile
+import torch
 from lightning import Fabric
 from live import LENGTHS, RATE, load_converter, make_engine, process_blocks, speech
 
 from rvc_lightning import ConversionOptions
+from rvc_lightning.conversion.inference import VoiceInference
 from rvc_lightning.conversion.streaming import StreamingConverter
 from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.live.options import parse
@@ -35,6 +39,25 @@ def test_is_a_stream():
     engine = make_engine()
     np.testing.assert_array_equal(engine.process(audio), stream.push(audio))
     np.testing.assert_array_equal(engine.finish(), stream.finish())
+
+
+@pytest.mark.parametrize("is_mixed", [True, False])
+def test_voice_uses_the_fastest_precision(monkeypatch, is_mixed):
+    convert = VoiceInference.convert
+
+    def slow_in_the_other(*arguments):
+        if torch.is_autocast_enabled("cpu") != is_mixed:
+            time.sleep(0.1)
+        return convert(*arguments)
+
+    monkeypatch.setattr(VoiceInference, "convert", slow_in_the_other)
+    fabrics = [Fabric(accelerator="cpu", devices=1, precision=name) for name in ("bf16-mixed", "32-true")]
+    engine = make_engine(fabrics=fabrics)
+    assert engine._stream.fabric is fabrics[1 - is_mixed]
+    engine.change({"voice": "other"})
+    wait_for_voice(engine)
+    process_blocks(engine, speech(0.2))
+    assert engine._changes.voice == "other" and engine._stream.fabric is fabrics[1 - is_mixed]
 
 
 def test_length_and_latency_at_other_rates():

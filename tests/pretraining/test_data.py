@@ -60,6 +60,7 @@ def test_partners_have_the_same_phone(corpus):
     batch = next(iter(datamodule(corpus).train_dataloader()))
     assert batch.wav16k.shape == (4, 2, (FRAMES - 1) * 320 + 400) and batch.wav16k.dtype == torch.float32
     assert batch.phones.shape == (4, 2, FRAMES) and batch.partners.shape == (4, FRAMES)
+    assert batch.speakers.shape == (4, 2) and set(batch.speakers.flatten().tolist()) <= {0, 1, 2}
     assert batch.wav16k.isfinite().all() and batch.wav16k.abs().max() <= 1
     item, frame = (batch.partners != NO_FRAME).nonzero(as_tuple=True)
     there = batch.phones[item, 1, batch.partners[item, frame]]

@@ -14,7 +14,7 @@ from rvc_lightning.content import build_content_encoder
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.models.phonetic import PhoneticConfig, to_file
 from rvc_lightning.pretraining.data import NO_FRAME, Pairs
-from rvc_lightning.pretraining.module import PhoneticTraining
+from rvc_lightning.pretraining.module import PhoneticTraining, SpeakerClassifier
 from rvc_lightning.pretraining.train import train
 
 SMALL = {"n_mels": 16, "channels": 8, "n_blocks": 2, "bottleneck": 8}
@@ -89,9 +89,9 @@ def test_configured_settings_are_the_defaults():
     assert module.training_config == default.training_config and module.augment == default.augment
 
 
-def pairs_of(partners, phone=1):
-    phones = torch.full((len(partners), 2, partners.shape[1]), phone)
-    return Pairs(torch.zeros(len(partners), 2, 1), phones, partners)
+def pairs_of(partners, speakers=(0, 1)):
+    phones = torch.ones(len(partners), 2, partners.shape[1], dtype=torch.long)
+    return Pairs(torch.zeros(len(partners), 2, 1), phones, partners, torch.tensor(speakers).expand(len(partners), 2))
 
 
 def test_agreement_loss():
@@ -105,21 +105,39 @@ def test_agreement_loss():
     assert module._agreement(first, first, pairs_of(torch.full((1, 12), NO_FRAME))) == 0
 
 
-def test_speech_without_transcript_is_not_compared_with_other_people():
+def test_speech_of_one_speaker_is_not_compared_with_other_people():
     module = PhoneticTraining(SMALL, {"anchors": 100})
     same = torch.nn.functional.one_hot(torch.arange(12), 12).float().expand(2, -1, -1)
     partners = torch.arange(12).expand(2, -1)
-    assert module._agreement(same, same, pairs_of(partners, phone=NO_FRAME)) < 0.01
+    assert module._agreement(same, same, pairs_of(partners, speakers=(3, 3))) < 0.01
     assert module._agreement(same, same, pairs_of(partners)) > 0.5
 
 
 def test_every_parameter_has_a_gradient():
-    module = PhoneticTraining(SMALL)
+    module = PhoneticTraining(SMALL, {"speaker": 0.3}, speakers=3)
     samples = 23 * 320 + 400
-    batch = Pairs(torch.randn(2, 2, samples), torch.randint(40, (2, 2, 24)), torch.arange(24).expand(2, -1))
+    phones, speakers = torch.randint(40, (2, 2, 24)), torch.tensor([[0, 1], [2, 2]])
+    batch = Pairs(torch.randn(2, 2, samples), phones, torch.arange(24).expand(2, -1), speakers)
     module.log_dict = lambda *_, **__: None
     module.training_step(batch, 0).backward()
-    assert all(p.grad is not None and p.grad.any() for p in module.network.parameters())
+    assert all(p.grad is not None and p.grad.any() for p in module.parameters())
+
+
+def test_speaker_loss_trains_the_classifier_and_confuses_it():
+    classifier = SpeakerClassifier(8, speakers=2)
+    content = torch.randn(4, 60, 8, requires_grad=True)
+    logits = classifier(content)
+    assert logits.shape == (4, 2, 2)
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.tensor([0, 0, 1, 1, 0, 0, 1, 1]))
+    loss.backward()
+
+    def after(step, content):
+        weights = [(weight - step * weight.grad) for weight in classifier.parameters()]
+        names = [name for name, _ in classifier.named_parameters()]
+        moved = torch.func.functional_call(classifier, dict(zip(names, weights, strict=True)), content)
+        return torch.nn.functional.cross_entropy(moved.flatten(0, 1), torch.tensor([0, 0, 1, 1, 0, 0, 1, 1]))
+
+    assert after(1e-2, content) < loss < after(0, content - 1e-1 * content.grad)
 
 
 def test_damaged_file_and_another_version(tmp_path):

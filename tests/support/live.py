@@ -52,14 +52,14 @@ def load_converter(path="anna.pth"):
     return VoiceConverter(voice, content=LocalContent(), pitch=LocalPitch(), trainer=cpu_trainer())
 
 
-def make_engine(input_rate=16000, output_rate=RATE, load=load_converter, conversion=None, **live):
+def make_engine(input_rate=16000, output_rate=RATE, load=load_converter, conversion=None, fabrics=None, **live):
     return Engine(
         load,
         Changes(ConversionOptions(**conversion or {}), LiveOptions(**live), voice="anna.pth"),
         input_rate=input_rate,
         output_rate=output_rate,
         lengths=LENGTHS,
-        fabric=Fabric(accelerator="cpu", devices=1),
+        fabrics=fabrics or [Fabric(accelerator="cpu", devices=1)],
     )
 
 
