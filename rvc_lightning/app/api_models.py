@@ -162,7 +162,8 @@ class TrainRequest(_Recordings):
     max_time: Annotated[str, StringConstraints(pattern=r"^\d\d:\d\d:\d\d:\d\d$")] | None = Field(
         None, alias="trainer.max_time", description="DD:HH:MM:SS"
     )
-    batch_size: int | None = Field(None, alias="data.batch_size", ge=1, le=1024)
+    batch_size: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] | None = Field(None, alias="data.batch_size")
+    step_slices: int | None = Field(None, alias="data.step_slices", ge=1, le=2**20)
     accumulate_grad_batches: int | None = Field(None, alias="model.accumulate_grad_batches", ge=1, le=1024)
     learning_rate: float | None = Field(None, alias="optimizer.lr", gt=0, le=1)
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] | None = None

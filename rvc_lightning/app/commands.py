@@ -37,6 +37,7 @@ SETTINGS = (
     "trainer.max_time",
     "trainer.max_epochs",
     "data.batch_size",
+    "data.step_slices",
     "model.accumulate_grad_batches",
     "model.crop_frames",
     "optimizer.lr",

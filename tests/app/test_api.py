@@ -264,6 +264,12 @@ def test_training_sets_the_settings_of_the_request_only(client, store, folder):
     assert f"paths.datasets={folder}/datasets" in response.json()["shell_command"]
 
 
+def test_training_chooses_its_batch_size(client, store):
+    request = {"audio": "anna", "experiment": "quickstart", "data.batch_size": "auto", "data.step_slices": 16}
+    assert client.post(f"{API}/train", json=request).status_code == 202
+    assert {"data.batch_size=auto", "data.step_slices=16"} <= set(store.jobs()[0].overrides)
+
+
 @pytest.mark.parametrize(
     ("route", "request_", "message"),
     [
@@ -275,6 +281,7 @@ def test_training_sets_the_settings_of_the_request_only(client, store, folder):
         ("train", {"audio": "anna", "name": "../x"}, "name"),
         ("train", {"audio": "anna", "name": ".x"}, "name"),
         ("train", {"audio": "anna", "data.batch_size": "4; rm"}, "data.batch_size"),
+        ("train", {"audio": "anna", "data.batch_size": 0}, "data.batch_size"),
         ("train", {"audio": "anna", "trainer.max_time": "${now:}"}, "trainer.max_time"),
         ("train", {"audio": "missing"}, "'missing' not found in the folder of recordings"),
         ("train", {"audio": "link"}, "'link' not found in the folder of recordings"),
