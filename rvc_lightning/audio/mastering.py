@@ -12,7 +12,6 @@ Legend: N samples, C channels.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import math
 from typing import Any
@@ -23,7 +22,7 @@ from scipy.ndimage import minimum_filter1d
 from scipy.signal import oaconvolve
 
 from rvc_lightning.audio.samples import spans
-from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.io.packages import import_extra
 
 log = logging.getLogger(__name__)
 
@@ -92,12 +91,7 @@ def master(audio: np.ndarray, sample_rate: int, target_lufs: float, peak_db: flo
 
 def import_pyloudnorm() -> Any:
     """Return the module. Raises ConfigurationError if it is not installed."""
-    try:
-        return importlib.import_module("pyloudnorm")
-    except ImportError as error:
-        raise ConfigurationError(
-            f'loudness requires the package pyloudnorm, which is not installed ({error}): pip install -e ".[covers]"'
-        ) from error
+    return import_extra("pyloudnorm", "covers", "loudness")
 
 
 def _limiting_gain(peaks: np.ndarray, sample_rate: int, gain: float, limit: float) -> np.ndarray:

@@ -8,12 +8,11 @@ Legend: N samples, C channels.
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
 
-from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.io.packages import import_extra
 
 
 def shift_pitch(audio: np.ndarray, sample_rate: int, semitones: float) -> np.ndarray:
@@ -34,10 +33,4 @@ def shift_pitch(audio: np.ndarray, sample_rate: int, semitones: float) -> np.nda
 
 def import_stretch() -> Any:
     """Return the module. Raises ConfigurationError if it is not installed."""
-    try:
-        return importlib.import_module("python_stretch")
-    except ImportError as error:
-        raise ConfigurationError(
-            f"a shift of the pitch requires the package python-stretch, which is not installed ({error}): "
-            'pip install -e ".[covers]" or pip install -e ".[effects]"'
-        ) from error
+    return import_extra("python_stretch", "effects", "a shift of the pitch", "python-stretch")

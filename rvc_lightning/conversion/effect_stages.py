@@ -1,4 +1,4 @@
-"""Apply effects by optional dependencies (`pip install -e ".[effects]"`).
+"""Apply effects by optional dependencies (`pip install "rvc-lightning[effects]"`).
 
 `pitch_shift` requires python-stretch (MIT), the others pedalboard (GPL 3).
 
@@ -7,7 +7,6 @@ Legend: N samples.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -18,7 +17,7 @@ import numpy as np
 from rvc_lightning.audio.pitch_shift import import_stretch, shift_pitch
 from rvc_lightning.audio.stages import Parts, Stage
 from rvc_lightning.conversion.effects import Effect, PitchShift
-from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.io.packages import import_extra
 
 _BUFFER_SAMPLES = 8192
 
@@ -66,11 +65,4 @@ class _Plugin(Stage):
 
 
 def _pedalboard(effects: Sequence[Effect]) -> Any:
-    try:
-        return importlib.import_module("pedalboard")
-    except ImportError as error:
-        names = ", ".join(effect.name for effect in effects)
-        raise ConfigurationError(
-            f"effects=[{names}] require the package pedalboard, which is not installed ({error}): "
-            'pip install -e ".[effects]"'
-        ) from error
+    return import_extra("pedalboard", "effects", f"effects=[{', '.join(effect.name for effect in effects)}]")

@@ -19,6 +19,7 @@ import numpy as np
 
 from rvc_lightning.cli.columns import format_columns
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.io.packages import import_extra
 
 _RATES = (16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 192000)
 _LOST_SECONDS = 3.0
@@ -45,16 +46,11 @@ def sounddevice() -> ModuleType:
     """Return the module. Raises ConfigurationError if it or PortAudio is not installed."""
     try:
         with _quiet():
-            import sounddevice as module
-    except ImportError as error:
-        raise ConfigurationError(
-            f'audio devices require sounddevice ({error}): pip install "rvc-lightning[live]"'
-        ) from error
+            return import_extra("sounddevice", "live", "the use of audio devices")
     except OSError as error:
         raise ConfigurationError(
             f"{error}: install PortAudio, on Debian and Ubuntu apt install libportaudio2"
         ) from error
-    return module
 
 
 def refresh() -> None:

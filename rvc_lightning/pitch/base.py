@@ -9,7 +9,6 @@ Legend: B items, T samples at 16 kHz, F frames of 10 ms.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from importlib import import_module
 from typing import ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
@@ -61,16 +60,6 @@ def check_threshold(threshold: float) -> None:
     """Raise ConfigurationError unless 0 <= threshold < 1."""
     if not 0 <= threshold < 1:
         raise ConfigurationError(f"pitch.threshold={threshold}: choose a number from 0 to 1, excluding 1")
-
-
-def require(name: str, module: str, package: str) -> None:
-    """Raise ConfigurationError if the package of the extractor `name` cannot be imported."""
-    try:
-        import_module(module)
-    except ImportError as error:
-        raise ConfigurationError(
-            f"pitch={name} needs the package {package} ({error}): python -m pip install 'rvc-lightning[pitch]'"
-        ) from error
 
 
 class PitchExtractor(ABC):

@@ -12,7 +12,8 @@ from typing import ClassVar
 import numpy as np
 
 from rvc_lightning.audio.frames import FRAME_SAMPLES, SAMPLE_RATE, frame_count
-from rvc_lightning.pitch.base import PitchExtractor, check_range, check_threshold, require
+from rvc_lightning.io.packages import import_extra
+from rvc_lightning.pitch.base import PitchExtractor, check_range, check_threshold
 from rvc_lightning.pitch.octave import track_in_two_passes
 
 _LOWEST_HZ = 20.0
@@ -37,7 +38,7 @@ class PraatExtractor(PitchExtractor):
         """
         check_range(fmin_hz, fmax_hz, _LOWEST_HZ, SAMPLE_RATE / 4)
         check_threshold(threshold)
-        require("pm", "parselmouth", "praat-parselmouth")
+        import_extra("parselmouth", "pitch", "pitch=pm", "praat-parselmouth")
         self.fmin_hz, self.fmax_hz, self.threshold = fmin_hz, fmax_hz, threshold
 
     def __call__(self, wav16k: np.ndarray) -> np.ndarray:

@@ -12,7 +12,8 @@ from typing import ClassVar
 import numpy as np
 
 from rvc_lightning.audio.frames import FRAME_SAMPLES, SAMPLE_RATE, frame_count
-from rvc_lightning.pitch.base import PitchExtractor, check_range, require
+from rvc_lightning.io.packages import import_extra
+from rvc_lightning.pitch.base import PitchExtractor, check_range
 from rvc_lightning.pitch.octave import track_in_two_passes
 
 _LOWEST_HZ = 40.0
@@ -34,7 +35,7 @@ class WorldExtractor(PitchExtractor):
             ConfigurationError: The range is invalid, or a package is missing.
         """
         check_range(fmin_hz, fmax_hz, _LOWEST_HZ, SAMPLE_RATE / 4)
-        require(self.name, "pyworld", "pyworld")
+        import_extra("pyworld", "pitch", f"pitch={self.name}")
         self.fmin_hz, self.fmax_hz = fmin_hz, fmax_hz
 
     def __call__(self, wav16k: np.ndarray) -> np.ndarray:

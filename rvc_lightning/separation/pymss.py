@@ -11,7 +11,6 @@ Legend: N samples, W samples of a window, C channels of the network, S sources o
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
 from rvc_lightning.io.files import digest
 from rvc_lightning.io.hub import fetch, known_files
+from rvc_lightning.io.packages import import_extra
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.separation.base import PARTS, Separator
 from rvc_lightning.separation.windows import OverlappingWindows
@@ -230,9 +230,4 @@ def _resamplers(from_rate: int, to_rate: int) -> Stage:
 
 
 def _import_core() -> Any:
-    try:
-        return importlib.import_module("pymss_core")
-    except ImportError as error:
-        raise ConfigurationError(
-            f'separation requires the package pymss-core, which is not installed ({error}): pip install -e ".[covers]"'
-        ) from error
+    return import_extra("pymss_core", "covers", "separation", "pymss-core")

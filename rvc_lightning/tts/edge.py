@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ import numpy as np
 
 from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.config.options import Settings, option
-from rvc_lightning.errors import AssetError, ConfigurationError
+from rvc_lightning.errors import AssetError
+from rvc_lightning.io.packages import import_extra
 from rvc_lightning.tts.base import SpeechEngine
 
 
@@ -71,9 +71,4 @@ class EdgeEngine(SpeechEngine):
 
 
 def _import_edge() -> Any:
-    try:
-        return importlib.import_module("edge_tts")
-    except ImportError as error:
-        raise ConfigurationError(
-            f'tts=edge requires the package edge-tts ({error}): pip install -e ".[speech]"'
-        ) from error
+    return import_extra("edge_tts", "speech", "tts=edge", "edge-tts")

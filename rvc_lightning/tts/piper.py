@@ -5,7 +5,6 @@ A voice is a file NAME.onnx with NAME.onnx.json beside it.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from rvc_lightning.config.options import Settings, option
-from rvc_lightning.errors import AssetError, ConfigurationError, unknown_choice
+from rvc_lightning.errors import AssetError, unknown_choice
+from rvc_lightning.io.packages import import_extra
 from rvc_lightning.tts.base import SpeechEngine
 
 
@@ -75,9 +75,4 @@ class PiperEngine(SpeechEngine):
 
 
 def _import_piper() -> Any:
-    try:
-        return importlib.import_module("piper")
-    except ImportError as error:
-        raise ConfigurationError(
-            f'tts=piper requires the package piper-tts ({error}): pip install -e ".[speech]"'
-        ) from error
+    return import_extra("piper", "speech", "tts=piper", "piper-tts")

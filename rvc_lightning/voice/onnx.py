@@ -28,7 +28,6 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.files import atomic_path
+from rvc_lightning.io.packages import import_extra
 from rvc_lightning.models import Synthesizer
 from rvc_lightning.models.source import HarmonicSource
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
@@ -69,8 +69,8 @@ def export_onnx(path: Path, output: Path) -> float:
         VoiceError: The voice cannot be read, or the graph differs from torch; nothing is written.
         ConfigurationError: The required packages are not installed.
     """
-    if missing := [name for name in _PACKAGES if find_spec(name) is None]:
-        raise ConfigurationError(f"ONNX export needs {', '.join(missing)}: python -m pip install 'rvc-lightning[onnx]'")
+    for package in _PACKAGES:
+        import_extra(package, "onnx", "ONNX export")
     voice = Voice.load(path)
     graph = VoiceGraph(voice.synthesizer, voice.noise_scale)
     with atomic_path(output) as temporary:

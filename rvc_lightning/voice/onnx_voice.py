@@ -24,7 +24,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,9 @@ import torch
 from torch import Tensor, nn
 
 from rvc_lightning.audio.frames import FRAMES_PER_SECOND
-from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.kinds import ONNX, describe_kind
+from rvc_lightning.io.packages import import_extra
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.models.noise import rand, randn_like
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
@@ -232,10 +232,8 @@ class OnnxVoice(Voice):
             ConfigurationError: The required packages are not installed.
         """
         path = Path(path)
-        if missing := [name for name in _PACKAGES if find_spec(name) is None]:
-            raise ConfigurationError(
-                f"'{path}' needs {', '.join(missing)}: python -m pip install 'rvc-lightning[onnx]'"
-            )
+        for package in _PACKAGES:
+            import_extra(package, "onnx", f"'{path}'")
         from google.protobuf.message import DecodeError
 
         try:

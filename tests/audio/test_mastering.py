@@ -88,5 +88,5 @@ def test_silence_is_returned_unchanged():
 
 def test_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyloudnorm", None)
-    with pytest.raises(ConfigurationError, match=r'pyloudnorm, which is not installed.*pip install -e "\.\[covers\]"'):
+    with pytest.raises(ConfigurationError, match=r'package pyloudnorm .*pip install "rvc-lightning\[covers\]"'):
         loudness_lufs(tone(), RATE)

@@ -147,11 +147,11 @@ def test_clipping_is_logged(caplog):
 def test_missing_pedalboard_is_an_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "pedalboard", None)
     check_installed([])
-    with pytest.raises(ConfigurationError, match=r'effects=\[gain, reverb\] require .*pip install -e "\.\[effects\]"'):
+    with pytest.raises(ConfigurationError, match=r'effects=\[gain, reverb\] requires .*rvc-lightning\[effects\]"'):
         check_installed([PitchShift(), Gain(), Reverb()])
 
 
 def test_missing_stretch_is_an_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "python_stretch", None)
-    with pytest.raises(ConfigurationError, match=r"requires the package python-stretch.*\.\[effects\]"):
+    with pytest.raises(ConfigurationError, match=r"requires the package python-stretch.*rvc-lightning\[effects\]"):
         check_installed([PitchShift()])

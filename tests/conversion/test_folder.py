@@ -75,7 +75,7 @@ def test_sample_rate_fits_the_format(source, tmp_path, monkeypatch):
 
 def test_missing_dependencies_are_reported_before_the_conversion(source, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pedalboard", None)
-    with pytest.raises(ConfigurationError, match=r'effects=\[reverb\] require .*pip install -e "\.\[effects\]"'):
+    with pytest.raises(ConfigurationError, match=r'effects=\[reverb\] requires .*"rvc-lightning\[effects\]"'):
         convert(source, tmp_path / "out", effects=["reverb"])
     assert not (tmp_path / "out").exists()
 

@@ -170,7 +170,7 @@ def test_none_marks_speech_as_unvoiced():
 def test_missing_package_is_one_error(name, monkeypatch):
     monkeypatch.setitem(sys.modules, MODULES[name], None)
     with pytest.raises(
-        ConfigurationError, match=rf"pitch={name} needs the package .*pip install 'rvc-lightning\[pitch\]'"
+        ConfigurationError, match=rf'pitch={name} requires the package .*pip install "rvc-lightning\[pitch\]"'
     ):
         build_pitch_extractor(name)
 

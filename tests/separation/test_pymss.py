@@ -150,7 +150,7 @@ def test_hub_models_are_named_when_there_is_no_network(tmp_path, monkeypatch):
 
 def test_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pymss_core", None)
-    with pytest.raises(ConfigurationError, match=r'pymss-core, which is not installed.*pip install -e "\.\[covers\]"'):
+    with pytest.raises(ConfigurationError, match=r'package pymss-core .*pip install "rvc-lightning\[covers\]"'):
         build()
 
 

@@ -78,7 +78,7 @@ def test_missing_espeak_is_named(monkeypatch):
 def test_missing_packages_are_named(name, module, package, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     path = {"path": "voice.onnx"} if name == "piper" else {}
-    with pytest.raises(ConfigurationError, match=rf'the package {package} .*pip install -e "\.\[speech\]"'):
+    with pytest.raises(ConfigurationError, match=rf'the package {package} .*pip install "rvc-lightning\[speech\]"'):
         build(name, **path)
 
 

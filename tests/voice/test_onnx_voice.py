@@ -252,5 +252,5 @@ def test_graph_cannot_be_saved_or_blended(folder, tmp_path):
 
 def test_missing_package_is_one_error(folder, monkeypatch):
     monkeypatch.setattr(onnx_voice, "_PACKAGES", ("onnx", "no_such_package"))
-    with pytest.raises(ConfigurationError, match=r"needs no_such_package: .*rvc-lightning\[onnx\]"):
+    with pytest.raises(ConfigurationError, match=r"requires the package no_such_package .*rvc-lightning\[onnx\]"):
         OnnxVoice.load(folder / "ours.onnx")
