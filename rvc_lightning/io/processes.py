@@ -39,10 +39,12 @@ def interrupt(pid: int) -> None:
 
 
 def kill(pid: int) -> None:
-    """Kill a process of `start_apart`, and except on Windows its children, if it still runs."""
+    """Kill a process of `start_apart` and its children, if it still runs."""
+    if IS_WINDOWS:
+        subprocess.run(["taskkill", "/T", "/F", "/PID", str(pid)], capture_output=True)
+        return
     with contextlib.suppress(ProcessLookupError):
-        # On Windows, os.kill terminates the process, except with the signals of Ctrl-C and Ctrl-Break.
-        os.kill(pid, signal.SIGTERM) if IS_WINDOWS else os.killpg(pid, signal.SIGKILL)
+        os.killpg(pid, signal.SIGKILL)
 
 
 def raise_on_break() -> None:
