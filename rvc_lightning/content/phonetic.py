@@ -17,10 +17,12 @@ from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models.phonetic import PhoneticNetwork, from_file
 
-EDITION = 2
-"""Edition of the included weights; voices work only with the edition they were trained with."""
+EDITION = 3
+"""Newest edition of the included weights; voices work only with the edition they were trained with."""
 
-SHIPPED = Path(__file__).parents[1] / "assets" / "phonetic" / "phonetic.pt"
+_FOLDER = Path(__file__).parents[1] / "assets" / "phonetic"
+SHIPPED = {edition: _FOLDER / f"edition{edition}.pt" for edition in (2, EDITION)}
+"""Included weights by edition."""
 
 
 class PhoneticEncoder(ContentEncoder):
@@ -37,21 +39,21 @@ class PhoneticEncoder(ContentEncoder):
         Args:
             path: Output of `python -m rvc_lightning.pretraining.train`; None for the included weights.
             version: Version of the voice format; only 'v1' has 256 channels.
-            edition: Edition of the weights, stored in datasets and voices; choose another one for your own file.
+            edition: Edition of the weights, stored in datasets and voices; choose another number for your own file.
 
         Raises:
             ConfigurationError: The version is not 'v1', the edition is not included, or the file cannot be read.
         """
         super().__init__()
-        if path is None and edition != EDITION:
+        if path is None and edition not in SHIPPED:
             raise ConfigurationError(
-                f"content.edition={edition}: this version of rvc_lightning includes edition {EDITION} of the phonetic "
-                f"encoder. Retrain the voice, or name the weights of edition {edition}: content.path=FILE, or "
-                "content_path=FILE for conversion"
+                f"content.edition={edition}: this version of rvc_lightning includes the editions "
+                f"{' and '.join(map(str, SHIPPED))} of the phonetic encoder. Retrain the voice, or name the weights of "
+                f"edition {edition}: content.path=FILE, or content_path=FILE for conversion"
             )
         if version != "v1":
             raise ConfigurationError(f"content.version={version}: content=phonetic supports v1 only (256 channels)")
-        self.network = load_network(Path(path).expanduser() if path is not None else SHIPPED, "content.path")
+        self.network = load_network(Path(path).expanduser() if path else SHIPPED[edition], "content.path")
         self.dim = self.network.config.content_dim
         self.requires_grad_(False)
 

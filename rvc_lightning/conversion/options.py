@@ -73,7 +73,7 @@ class ConversionOptions(Settings):
         False, "whether to write the pitch of the result beside the audio, as NAME.f0.csv, a file for f0_file"
     )
     index_rate: float = option(
-        0.75, "share of the features that comes from the recordings of the voice, if it has an index", min=0, max=1
+        0.3, "share of the features that comes from the recordings of the voice, if it has an index", min=0, max=1
     )
     protect: float = option(
         0.5,

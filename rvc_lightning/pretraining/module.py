@@ -39,7 +39,7 @@ class PhoneticTrainingConfig(Settings, group="model.training"):
     warmup_steps: int = option(200, "steps until `lr` is reached; it then decays along a cosine", min=1)
     agreement: float = option(0.5, "weight of the agreement loss; that of the phones is 1", min=0)
     temperature: float = option(0.1, "temperature of the agreement loss", min=1e-3)
-    speaker: float = option(0.0, "weight of the speaker loss, which removes the speaker from the content", min=0)
+    speaker: float = option(0.3, "weight of the speaker loss, which removes the speaker from the content", min=0)
     anchors: int = option(512, "A, frames of a batch in the agreement loss", min=1)
     label_smoothing: float = option(0.1, "label smoothing of the phones", min=0, max=1)
 
@@ -60,7 +60,7 @@ class SpeakerClassifier(nn.Module):
 
 
 class PhoneticTraining(LightningModule):
-    """Losses: the phone of each frame, its partner by another speaker, and optionally the speaker, reversed."""
+    """Losses: the phone of each frame, its partner by another speaker, and the speaker, reversed."""
 
     speakers: Tensor
 

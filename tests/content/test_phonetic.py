@@ -78,8 +78,9 @@ def test_warped_mel_filters_align_formants():
 
 
 def test_included_weights_are_small_and_match_the_format():
-    assert SHIPPED.stat().st_size <= MAX_BYTES
-    assert (SHIPPED.parent / "README.md").is_file()
+    path = SHIPPED[EDITION]
+    assert path.stat().st_size <= MAX_BYTES
+    assert (path.parent / "README.md").is_file()
     encoder = PhoneticEncoder()
     assert encoder.dim == CONTENT_DIMS["v1"] and encoder.network.config.n_phones == len(PHONES)
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
@@ -90,6 +91,11 @@ def test_other_editions_require_a_path(tmp_path, encoder):
         PhoneticEncoder(edition=1)
     torch.save(to_file(encoder.network), tmp_path / "first.pt")
     assert PhoneticEncoder(path=str(tmp_path / "first.pt"), edition=1).dim == encoder.dim
+
+
+def test_voices_of_an_earlier_edition_find_their_encoder():
+    editions = [PhoneticEncoder(edition=edition).network.phones.weight for edition in SHIPPED]
+    assert EDITION in SHIPPED and not torch.equal(*editions)
 
 
 def test_configured_edition_is_included():

@@ -85,4 +85,4 @@ def test_typed_options_take_precedence_over_the_preset(voice, monkeypatch):
         config = compose("convert", overrides=[*typed, "voice=v", "input=i", "output=o"])
     options = presets.options_with_preset(config, voice, config.preset)
     assert (options.transpose_semitones, options.index_rate) == (3, 0.5)
-    assert presets.options_with_preset(config, voice, None).index_rate == 0.75
+    assert presets.options_with_preset(config, voice, None).index_rate == 0.3
