@@ -123,7 +123,10 @@ class Engine:
         self._dry = np.zeros(round(self._stream.latency_seconds * self.output_rate), np.float32)
 
     def _fastest_fabric(self, converter: VoiceConverter, options: ConversionOptions) -> Fabric:
-        """Return the precision with the lowest time per block: short blocks of small networks lose by mixed ones."""
+        """Return the fabric with the lowest time per block.
+
+        Mixed precision converts each weight in each block, which takes longer than it saves in small networks.
+        """
         if len(self._fabrics) == 1:
             return self._fabrics[0]
         return min(self._fabrics, key=lambda fabric: np.median(self._rehearse(converter, options, fabric)))
