@@ -117,7 +117,7 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
             sentence for sentence in sentences if any(map(is_recorded, sentence)) and has_phones(sentence[0])
         ]
         self.recorded_share, self.unlabeled_share, self.seed = recorded_share, unlabeled_share, seed
-        self.speakers = {name: position for position, name in enumerate(speakers)}
+        self.speaker_numbers = {name: position for position, name in enumerate(speakers)}
         self.samples = (frames - 1) * CONTENT_SAMPLES + WINDOW_SAMPLES
 
     def __len__(self) -> int:
@@ -132,7 +132,7 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
             views = views[::-1]
         audio = np.stack([self._audio(view, rng) for view in views])
         phones = np.stack([_phones(view, self.frames) for view in views])
-        speakers = np.array([self.speakers[view.speech.speaker] for view in views])
+        speakers = np.array([self.speaker_numbers[view.speech.speaker] for view in views])
         return audio, phones, _partners(views[0], views[1], self.frames), speakers
 
     def _speakers(self, rng: np.random.Generator) -> tuple[Speech, Speech]:

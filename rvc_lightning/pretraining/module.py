@@ -38,8 +38,8 @@ class PhoneticTrainingConfig(Settings, group="model.training"):
     weight_decay: float = option(0.02, "weight decay of AdamW", min=0)
     warmup_steps: int = option(200, "steps until `lr` is reached; it then decays along a cosine", min=1)
     agreement: float = option(0.5, "weight of the agreement loss; that of the phones is 1", min=0)
-    temperature: float = option(0.1, "temperature of the agreement loss", min=1e-3)
     speaker: float = option(0.3, "weight of the speaker loss, which removes the speaker from the content", min=0)
+    temperature: float = option(0.1, "temperature of the agreement loss", min=1e-3)
     anchors: int = option(512, "A, frames of a batch in the agreement loss", min=1)
     label_smoothing: float = option(0.1, "label smoothing of the phones", min=0, max=1)
 
@@ -47,10 +47,10 @@ class PhoneticTrainingConfig(Settings, group="model.training"):
 class SpeakerClassifier(nn.Module):
     """Classify the speaker of a second of content; the gradient of the content is reversed (Ganin et al. 2016)."""
 
-    def __init__(self, content_dim: int, speakers: int) -> None:
+    def __init__(self, content_dim: int, n_speakers: int) -> None:
         super().__init__()
         self.frames = nn.Sequential(nn.Linear(content_dim, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU())
-        self.speakers = nn.Linear(_HIDDEN, speakers)
+        self.speakers = nn.Linear(_HIDDEN, n_speakers)
 
     def forward(self, content: Tensor) -> Tensor:
         """[B, F, C] -> logits [B, segments, S]."""
@@ -66,7 +66,7 @@ class PhoneticTraining(LightningModule):
 
     def __init__(
         self, sizes: Mapping[str, Any] | None = None, training: Mapping[str, Any] | None = None,
-        augment: Mapping[str, Any] | None = None, speakers: int = 1,
+        augment: Mapping[str, Any] | None = None, n_speakers: int = 1,
     ) -> None:  # fmt: skip
         """Build the networks.
 
@@ -74,11 +74,11 @@ class PhoneticTraining(LightningModule):
             sizes: Fields of `PhoneticConfig`.
             training: Fields of `PhoneticTrainingConfig`.
             augment: Fields of `AugmentConfig`.
-            speakers: S, number of speakers in the corpus.
+            n_speakers: S, number of speakers in the corpus.
         """
         super().__init__()
         self.network = PhoneticNetwork(PhoneticConfig.from_values(sizes or {}))
-        self.classifier = SpeakerClassifier(self.network.config.content_dim, speakers)
+        self.classifier = SpeakerClassifier(self.network.config.content_dim, n_speakers)
         self.training_config = PhoneticTrainingConfig.from_values(training or {})
         self.augment = AugmentConfig.from_values(augment or {})
         self.save_hyperparameters(
@@ -109,20 +109,21 @@ class PhoneticTraining(LightningModule):
         speakers = self.speakers[torch.randint(_SPEAKERS, (len(wav16k),), device=wav16k.device)]
         log_mel = self._mask(self.network.log_mel(wav16k, speakers))
         bottleneck, log_phones = self._encode(log_mel, wav16k)
-        phones, agreement = self._losses(bottleneck, log_phones, batch)
-        speaker = self._speaker_loss(bottleneck, log_phones, batch)
+        content = self.network.content(bottleneck, log_phones)
+        phones, agreement = self._losses(content, log_phones, batch)
+        speaker = self._speaker_loss(content, batch)
         losses = {"train/phones": phones, "train/agreement": agreement, "train/speaker": speaker}
         self.log_dict(losses, prog_bar=True)
         config = self.training_config
         return phones + config.agreement * agreement + config.speaker * speaker
 
     def validation_step(self, batch: Pairs, _: int) -> None:
-        """Log the share of frames with a wrong phone, and both losses."""
+        """Log the share of frames with a wrong phone, and the losses of phones and agreement."""
         wav16k = batch.wav16k.flatten(0, 1)
         bottleneck, log_phones = self._encode(self.network.log_mel(wav16k), wav16k)
         labels = batch.phones.flatten(0, 1)
         error = (log_phones.argmax(dim=2) != labels)[labels != NO_FRAME].float().mean()
-        phones, agreement = self._losses(bottleneck, log_phones, batch)
+        phones, agreement = self._losses(self.network.content(bottleneck, log_phones), log_phones, batch)
         figures = {"val/frame_error": error, "val/phones": phones, "val/agreement": agreement}
         self.log_dict(figures, prog_bar=True, sync_dist=True)
 
@@ -155,7 +156,7 @@ class PhoneticTraining(LightningModule):
             log_mel = log_mel.masked_fill(chosen & (times[:, :, None] | channels[:, None]), 0.0)
         return log_mel
 
-    def _losses(self, bottleneck: Tensor, log_phones: Tensor, batch: Pairs) -> tuple[Tensor, Tensor]:
+    def _losses(self, content: Tensor, log_phones: Tensor, batch: Pairs) -> tuple[Tensor, Tensor]:
         """Return the losses of phones and agreement, of 2 N examples."""
         phones = functional.cross_entropy(
             log_phones.flatten(0, 1).float(),
@@ -163,15 +164,12 @@ class PhoneticTraining(LightningModule):
             ignore_index=NO_FRAME,
             label_smoothing=self.training_config.label_smoothing,
         )
-        content = self.network.content(bottleneck, log_phones)
         first, second = content.unflatten(0, (-1, 2)).float().unbind(1)
         return phones, self._agreement(first, second, batch)
 
-    def _speaker_loss(self, bottleneck: Tensor, log_phones: Tensor, batch: Pairs) -> Tensor:
+    def _speaker_loss(self, content: Tensor, batch: Pairs) -> Tensor:
         """Return the cross-entropy of the speakers of all segments."""
-        if not self.training_config.speaker:
-            return bottleneck.new_zeros(())
-        logits = self.classifier(self.network.content(bottleneck, log_phones))
+        logits = self.classifier(content)
         speakers = batch.speakers.flatten()[:, None].expand(logits.shape[:2])
         return functional.cross_entropy(logits.flatten(0, 1).float(), speakers.flatten())
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.audio.frames import SAMPLE_RATE
-from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.errors import DatasetError
+from rvc_lightning.io.packages import import_extra
 from rvc_lightning.pretraining.phones import PHONES, SILENCE, UNKNOWN, Segment, from_arpabet
 from rvc_lightning.pretraining.synthesizers import AlignedSpeech
 
@@ -80,12 +81,9 @@ def _decoder() -> Any:
 
     Its built-in alignment of phones fails for words shorter than three frames per phone.
     """
-    try:
-        from pocketsphinx import Decoder
-    except ImportError as error:
-        raise ConfigurationError("recordings=...: alignment requires pocketsphinx; pip install pocketsphinx") from error
+    pocketsphinx = import_extra("pocketsphinx", "evaluate", "recordings=FILE")
     # Wide beams: the words are known, and must not be pruned.
-    decoder = Decoder(loglevel="FATAL", beam=1e-80, wbeam=1e-80, pbeam=1e-80)
+    decoder = pocketsphinx.Decoder(loglevel="FATAL", beam=1e-80, wbeam=1e-80, pbeam=1e-80)
     for phone in PHONES:
         if phone != SILENCE:
             decoder.add_word(_PHONE_MARK + phone, phone.upper())

@@ -60,7 +60,7 @@ def train(config: DictConfig) -> float:
     model = plain(config.model)
     augment = AugmentConfig.from_values(model["augment"])
     data = PairDataModule(Path(config.corpus), PairDataConfig.from_values(config.data), augment, config.seed)
-    module = PhoneticTraining(**model, speakers=len(data.speakers))
+    module = PhoneticTraining(**model, n_speakers=len(data.speakers))
     if config.start_from is not None:
         module.start_from(Path(config.start_from))
     if config.checkpoint is not None:

@@ -114,7 +114,7 @@ def test_speech_of_one_speaker_is_not_compared_with_other_people():
 
 
 def test_every_parameter_has_a_gradient():
-    module = PhoneticTraining(SMALL, {"speaker": 0.3}, speakers=3)
+    module = PhoneticTraining(SMALL, {"speaker": 0.3}, n_speakers=3)
     samples = 23 * 320 + 400
     phones, speakers = torch.randint(40, (2, 2, 24)), torch.tensor([[0, 1], [2, 2]])
     batch = Pairs(torch.randn(2, 2, samples), phones, torch.arange(24).expand(2, -1), speakers)
@@ -124,7 +124,7 @@ def test_every_parameter_has_a_gradient():
 
 
 def test_speaker_loss_trains_the_classifier_and_confuses_it():
-    classifier = SpeakerClassifier(8, speakers=2)
+    classifier = SpeakerClassifier(8, n_speakers=2)
     content = torch.randn(4, 60, 8, requires_grad=True)
     logits = classifier(content)
     assert logits.shape == (4, 2, 2)
