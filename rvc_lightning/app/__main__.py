@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.config.values import plain
-from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.io.packages import require_extra
 
 if TYPE_CHECKING:
     from rvc_lightning.conversion.converter import VoiceConverter
@@ -41,8 +40,7 @@ class AppSettings(Settings):
 @command("app")
 def main(config: DictConfig) -> None:
     """List the voices and serve the page until Ctrl-C."""
-    if find_spec("gradio") is None:
-        raise ConfigurationError('the page requires Gradio: pip install "rvc-lightning[app]"')
+    require_extra(["gradio"], "app", "the page")
     # Imported here to keep --help and error messages fast.
     from rvc_lightning.app.catalog import VoiceCatalog
     from rvc_lightning.app.folders import Folders

@@ -31,6 +31,6 @@ def shift_pitch(audio: np.ndarray, sample_rate: int, semitones: float) -> np.nda
     return np.pad(shifted, ((0, len(audio) - len(shifted)), (0, 0)))
 
 
-def import_stretch() -> Any:
-    """Return the module. Raises ConfigurationError if it is not installed."""
-    return import_extra("python_stretch", "effects", "a shift of the pitch", "python-stretch")
+def import_stretch(extra: str = "covers") -> Any:
+    """Return the module. Raises ConfigurationError, which names the extra to install, if it is not installed."""
+    return import_extra("python_stretch", extra, "a shift of the pitch", "python-stretch")

@@ -36,12 +36,12 @@ def check_installed(effects: Sequence[Effect]) -> None:
     if plugins:
         _pedalboard(plugins)
     if len(plugins) < len(effects):
-        import_stretch()
+        import_stretch("effects")
 
 
 def _stage(effect: Effect, sample_rate: int) -> Stage:
     if isinstance(effect, PitchShift):
-        import_stretch()
+        import_stretch("effects")
         return Parts(partial(_shift, effect.semitones, sample_rate), sample_rate)
     return _Plugin(getattr(_pedalboard([effect]), type(effect).__name__)(**asdict(effect)), sample_rate)
 

@@ -1,8 +1,10 @@
-"""Packages of extras, which are imported when they are needed."""
+"""Packages of extras, which are only required by some functions."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
+from importlib.util import find_spec
 from types import ModuleType
 
 from rvc_lightning.errors import ConfigurationError
@@ -23,6 +25,24 @@ def import_extra(module: str, extra: str, user: str, package: str | None = None)
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ConfigurationError(
-            f'{user} requires the package {package or module} ({error}): pip install "rvc-lightning[{extra}]"'
-        ) from error
+        raise _missing(package or module, str(error), extra, user) from error
+
+
+def require_extra(packages: Sequence[str], extra: str, user: str) -> None:
+    """Check that packages of an extra are installed, without the time to import them.
+
+    Args:
+        packages: Names of the packages and of their modules.
+        extra: As in `import_extra`.
+        user: As in `import_extra`.
+
+    Raises:
+        ConfigurationError: A package is not installed.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise _missing(", ".join(missing), "not installed", extra, user)
+
+
+def _missing(package: str, reason: str, extra: str, user: str) -> ConfigurationError:
+    return ConfigurationError(f'{user} requires the package {package} ({reason}): pip install "rvc-lightning[{extra}]"')

@@ -38,7 +38,7 @@ from torch.overrides import TorchFunctionMode
 
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.files import atomic_path
-from rvc_lightning.io.packages import import_extra
+from rvc_lightning.io.packages import require_extra
 from rvc_lightning.models import Synthesizer
 from rvc_lightning.models.source import HarmonicSource
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
@@ -69,8 +69,7 @@ def export_onnx(path: Path, output: Path) -> float:
         VoiceError: The voice cannot be read, or the graph differs from torch; nothing is written.
         ConfigurationError: The required packages are not installed.
     """
-    for package in _PACKAGES:
-        import_extra(package, "onnx", "ONNX export")
+    require_extra(_PACKAGES, "onnx", "ONNX export")
     voice = Voice.load(path)
     graph = VoiceGraph(voice.synthesizer, voice.noise_scale)
     with atomic_path(output) as temporary:

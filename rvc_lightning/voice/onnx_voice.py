@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from rvc_lightning.audio.frames import FRAMES_PER_SECOND
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.kinds import ONNX, describe_kind
-from rvc_lightning.io.packages import import_extra
+from rvc_lightning.io.packages import require_extra
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.models.noise import rand, randn_like
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
@@ -232,8 +232,7 @@ class OnnxVoice(Voice):
             ConfigurationError: The required packages are not installed.
         """
         path = Path(path)
-        for package in _PACKAGES:
-            import_extra(package, "onnx", f"'{path}'")
+        require_extra(_PACKAGES, "onnx", f"'{path}'")
         from google.protobuf.message import DecodeError
 
         try:

@@ -227,7 +227,7 @@ def test_settings_are_checked_before_the_song_is_separated(tmp_path):
 def test_missing_packages_are_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "python_stretch", None)
     check(tmp_path)
-    with pytest.raises(ConfigurationError, match=r'python-stretch.*pip install "rvc-lightning\[effects\]"'):
+    with pytest.raises(ConfigurationError, match=r'python-stretch.*pip install "rvc-lightning\[covers\]"'):
         check(tmp_path, key_semitones=1.0)
 
 
