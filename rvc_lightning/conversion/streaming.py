@@ -108,11 +108,8 @@ class StreamingConverter(Stage):
         finishing = finishing_chain(replace(self._options, output_sample_rate=None), voice_rate)
         self._finishing = Chain([finishing, _resampling(voice_rate, self.sample_rate)])
         self._joined = _Queue()
-        context_frames = self._lengths.context_samples // FRAME_SAMPLES
-        # The generator needs less context than the other networks.
-        self._first_frame = max(context_frames - _GENERATOR_FRAMES, 0)
         self._hop_samples = converter.voice.config.hop_samples
-        context_samples = (context_frames - self._first_frame) * FRAME_SAMPLES
+        context_samples = self._lengths.context_samples - self._first_frame * FRAME_SAMPLES
         self._joiner = Joiner(self._joined, context_samples, self._hop_samples, _ENDLESS, self._lengths.fade_frames)
         # Input from sample `_first` on; the next block starts at `_next`.
         self._input, self._first, self._next = np.zeros(0, np.float32), 0, 0
@@ -218,6 +215,11 @@ class StreamingConverter(Stage):
         self._output.append(self._finishing.finish())
         total = -(-self._taken * self.sample_rate // self._source_rate)
         return self._take(total + self._latency_samples - self._given)
+
+    @property
+    def _first_frame(self) -> int:
+        """First frame of the generator in a window: it needs less context than the other networks."""
+        return max(self._lengths.context_samples // FRAME_SAMPLES - _GENERATOR_FRAMES, 0)
 
     @property
     def _input_end(self) -> int:

@@ -75,7 +75,7 @@ def build_engine(settings: Mapping[str, Any], input_rate: int, output_rate: int 
 
 
 def stream_fabrics(config: DictConfig) -> list[Fabric]:
-    """Return the device in the configured precision, and in float32 in case that a voice is faster in it.
+    """Return the device in the configured precision, and in float32, which is faster for some voices.
 
     Raises:
         ConfigurationError: Lightning has no such device or precision, or there are several devices.

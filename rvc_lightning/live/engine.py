@@ -94,7 +94,9 @@ class Engine:
         assert changes.voice is not None
         self._converter = load(changes.voice)
         self.output_rate = output_rate or changes.conversion.output_sample_rate or self._converter.voice.sample_rate
-        fabric = self._fastest_fabric(self._converter, changes.conversion)
+        # A single precision needs no comparison, which would delay the start.
+        is_single = len(self._fabrics) == 1
+        fabric = self._fabrics[0] if is_single else self._fastest_fabric(self._converter, changes.conversion)
         self._stream = self._new_stream(self._converter, changes.conversion, fabric)
         # The stream that is replaced, and the samples until it is.
         self._leaving: StreamingConverter | None = None
@@ -123,12 +125,10 @@ class Engine:
         self._dry = np.zeros(round(self._stream.latency_seconds * self.output_rate), np.float32)
 
     def _fastest_fabric(self, converter: VoiceConverter, options: ConversionOptions) -> Fabric:
-        """Return the fabric with the lowest time per block.
+        """Convert noise in each precision, and return the fabric with the lowest time per block.
 
         Mixed precision converts each weight in each block, which takes longer than it saves in small networks.
         """
-        if len(self._fabrics) == 1:
-            return self._fabrics[0]
         return min(self._fabrics, key=lambda fabric: np.median(self._rehearse(converter, options, fabric)))
 
     def _new_stream(self, converter: VoiceConverter, options: ConversionOptions, fabric: Fabric) -> StreamingConverter:
@@ -308,7 +308,6 @@ class Engine:
             converter = self._converter if changes.voice == self._changes.voice else self._load(changes.voice)
             fabric = self._fastest_fabric(converter, changes.conversion)
             stream = self._new_stream(converter, changes.conversion, fabric)
-            self._rehearse(converter, changes.conversion, fabric)
         except (RVCError, OSError) as error:
             self._message = str(error)
         else:
