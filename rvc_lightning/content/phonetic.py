@@ -53,7 +53,7 @@ class PhoneticEncoder(ContentEncoder):
             )
         if version != "v1":
             raise ConfigurationError(f"content.version={version}: content=phonetic supports v1 only (256 channels)")
-        self.network = load_network(Path(path).expanduser() if path else SHIPPED[edition], "content.path")
+        self.network = load_network(Path(path).expanduser() if path is not None else SHIPPED[edition], "content.path")
         self.dim = self.network.config.content_dim
         self.requires_grad_(False)
 
