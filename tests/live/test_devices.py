@@ -113,9 +113,18 @@ def test_devices_are_listed_with_rates(server):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["input=kazoo"],
+            r"input=kazoo fits no device; choose a part of one name: ALSA: microphone; ALSA: loudspeaker",
+        ),
         (["input=phone"], r"input=phone fits 2 devices; choose a part of one name: ALSA: microphone; ALSA: headphones"),
+        (
+            ["input=micro", "output=loud", "output_sample_rate=9"],
+            r"output_sample_rate=9: choose a whole number from 8000",
+        ),
+        (["voice=null"], r"voice=\.\.\. is missing: the voice, a \.pth file"),
         (["voice=none.pth", "input=micro", "output=loud"], r"none\.pth"),
-        (["input=kazoo"], r"input=kazoo fits no device; choose a part of one name: ALSA: microphone"),
+        (["input=micro", "output=loud", "gate_db=3"], r"gate_db=3.0: choose a number from -120 to 0 dB or null"),
     ],
 )
 def test_invalid_settings_are_one_line(server, voice, arguments, message):
