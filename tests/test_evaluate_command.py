@@ -7,6 +7,7 @@ import sys
 import golden_rule
 import pytest
 import soundfile
+from commanding import run_command
 from disks import mounted_tmpfs
 from stubs import make_voice, quick_config
 
@@ -17,23 +18,24 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     make_voice(quick_config(), model_name="anna").save(tmp_path / "anna.pth")
     (tmp_path / "in").mkdir()
     soundfile.write(tmp_path / "in" / "a.wav", golden_rule.stub_audio("command", 0.6), 16000)
     return tmp_path
 
 
-def run(folder, *overrides):
-    command = [sys.executable, "-m", "rvc_lightning.evaluate", *overrides]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+def run(*overrides):
+    return run_command("evaluate", *overrides)
 
 
 def test_report_is_the_only_output(folder):
     settings = "voice=anna.pth", "audio=in", "metrics=[]", "trainer.accelerator=cpu", "options.protect=0.25"
     (folder / "evaluations" / "anna").mkdir(parents=True)
     (folder / "evaluations" / "anna" / "evaluation.html").write_text("the report of yesterday")
-    done = run(folder, *settings, "task=resynthesis")
+    command = [sys.executable, "-m", "rvc_lightning.evaluate", *settings, "task=resynthesis"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     assert written == ["anna.pth", "evaluations/anna/evaluation.html", "evaluations/anna/evaluation.json", "in/a.wav"]
@@ -50,10 +52,10 @@ def test_report_is_the_only_output(folder):
 
 def test_scores_are_printed_when_the_disk_is_full(folder):
     with mounted_tmpfs(folder / "out", "size=4k"):
-        done = run(folder, "voice=anna.pth", "audio=in", "metrics=[]", "trainer.accelerator=cpu", "output=out")
+        done = run("voice=anna.pth", "audio=in", "metrics=[]", "trainer.accelerator=cpu", "output=out")
         assert list((folder / "out").iterdir()) == []
-    assert done.returncode == 1
-    lines = done.stderr.splitlines()
+    assert done.status == 1
+    lines = done.errors.splitlines()
     assert lines[-1].startswith("Error: no space left for 'out/evaluation.json'") and "kept" not in lines[-1]
     assert [line for line in lines if line.startswith("a.wav")]
 
@@ -63,13 +65,13 @@ def test_pitch_extractor_of_the_voice_can_be_replaced(folder):
     voice = Voice.load(folder / "anna.pth")
     voice.information[PROJECT_ENTRY] = {"pitch": {"name": "magic"}}
     voice.save(folder / "anna.pth")
-    done = run(folder, *settings)
-    assert done.returncode == 1 and "pitch=swift_f0 on the command line" in done.stderr
-    done = run(folder, *settings, "pitch=pyin")
-    assert done.returncode == 0, done.stderr
+    done = run(*settings)
+    assert done.status == 1 and "pitch=swift_f0 on the command line" in done.errors
+    done = run(*settings, "pitch=pyin")
+    assert done.status == 0, done.errors
 
 
 def test_errors_are_one_line_and_exit_status_1(folder):
-    done = run(folder, "voice=anna.pth", "audio=out", "trainer.accelerator=cpu")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines() == ["Error: audio: no such file or folder 'out'"]
+    done = run("voice=anna.pth", "audio=out", "trainer.accelerator=cpu")
+    assert (done.status, done.output) == (1, "")
+    assert done.errors.splitlines() == ["Error: audio: no such file or folder 'out'"]

@@ -2,13 +2,13 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from kills import FORK
 from preparation import all_files, run, speech_with_pauses, write
 
 from rvc_lightning.data.manifest import read_manifest
@@ -18,16 +18,9 @@ pytestmark = pytest.mark.slow
 WORKER = Path(__file__).parents[1] / "support/prepare_worker.py"
 
 
-def start_worker(source, output, ranks=1, strategy="ddp"):
-    command = [sys.executable, str(WORKER), str(source), str(output), str(ranks), strategy]
-    paths = os.pathsep.join([str(WORKER.parent), str(WORKER.parent.parent)])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-
-
 def wait_for(pattern, folder, process):
     """Wait until a matching file exists, or the process has ended."""
-    while not any(folder.glob(pattern)) and process.poll() is None:
+    while not any(folder.glob(pattern)) and process.is_alive():
         time.sleep(0.005)
 
 
@@ -43,11 +36,12 @@ def test_killed_run_resumes_to_the_same_manifest(tmp_path):
         "pitch-*/*/*/*/*.npy",
         "content-*/*/*/3*/*.npy",
     ):
-        process = start_worker(tmp_path / "in", tmp_path / "killed")
+        process = FORK.Process(target=run, args=(tmp_path / "in", tmp_path / "killed"))
+        process.start()
         wait_for(pattern, tmp_path / "killed", process)
-        reached += process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        reached += process.is_alive()
+        process.kill()
+        process.join()
     assert reached
     run(tmp_path / "in", tmp_path / "killed")
     for name in ("manifest.jsonl", "dataset.json"):
@@ -63,9 +57,11 @@ def test_two_ranks_share_the_slices(tmp_path):
         write(tmp_path / f"in/{seed}.wav", speech_with_pauses(6.0, seed))
     run(tmp_path / "in", tmp_path / "one")
     # Lightning starts the second rank.
-    process = start_worker(tmp_path / "in", tmp_path / "two", ranks=2)
-    _, errors = process.communicate(timeout=500)
-    assert process.returncode == 0, errors[-3000:]
+    command = [sys.executable, str(WORKER), str(tmp_path / "in"), str(tmp_path / "two")]
+    paths = os.pathsep.join([str(WORKER.parent), str(WORKER.parent.parent)])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "one/manifest.jsonl").read_bytes() == (tmp_path / "two/manifest.jsonl").read_bytes()
     written = [(tmp_path / f"two/by-rank-{rank}").read_text().split() for rank in (0, 1)]
     assert all(written) and not set(written[0]) & set(written[1])

@@ -1,4 +1,4 @@
-"""Prepare a dataset and record which rank wrote which file: prepare_worker.py INPUT OUTPUT RANKS STRATEGY."""
+"""Prepare a dataset on two ranks, and record which rank wrote which file: prepare_worker.py INPUT OUTPUT."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -15,16 +15,13 @@ def main():
     parser = ArgumentParser()
     parser.add_argument("audio", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("ranks", type=int)
-    parser.add_argument("strategy")
     arguments = parser.parse_args()
-    output, ranks = arguments.output, arguments.ranks
-    trainer = tiny_trainer(devices=ranks, strategy=arguments.strategy if ranks > 1 else "auto")
+    output, trainer = arguments.output, tiny_trainer(devices=2, strategy="ddp")
     write_npy = features.write_npy
 
     def write_and_record(path, values):
         write_npy(path, values)
-        if ranks > 1 and "content-" in str(path):
+        if "content-" in str(path):
             with (output / f"by-rank-{trainer.global_rank}").open("a") as stream:
                 stream.write(f"{Path(path).relative_to(output)}\n")
 
