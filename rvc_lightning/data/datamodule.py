@@ -22,7 +22,7 @@ from rvc_lightning.data.dataset import CACHES, CachedSlices, SilentClips, SliceD
 from rvc_lightning.data.loader import ResumableLoader
 from rvc_lightning.data.manifest import EXCLUDED_NAME, ManifestRow, read_excluded, read_header, read_used_rows
 from rvc_lightning.errors import DatasetError
-from rvc_lightning.io.workers import end_with_parent
+from rvc_lightning.io.workers import leave_interrupts_to_parent
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ class RVCDataModule(LightningDataModule):
             batch_sampler=sampler,
             collate_fn=StepCollator(self._batch_size, config.max_batch_frames),
             num_workers=config.num_workers,
-            worker_init_fn=end_with_parent,
+            worker_init_fn=leave_interrupts_to_parent,
             persistent_workers=config.num_workers > 0,
             prefetch_factor=config.prefetch_factor if config.num_workers > 0 else None,
             # torch only pins memory with CUDA, and warns otherwise.

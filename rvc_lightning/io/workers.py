@@ -7,6 +7,8 @@ import signal
 import threading
 import time
 
+from rvc_lightning.io.processes import INTERRUPTS
+
 _POLL_SECONDS = 1.0
 
 
@@ -24,3 +26,14 @@ def end_with_parent(worker_id: int) -> None:
         os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def leave_interrupts_to_parent(worker_id: int) -> None:
+    """Ignore Ctrl-C, which also reaches the workers, and `end_with_parent`; a `worker_init_fn`.
+
+    For the workers of a training, which needs them until it has saved its state. Forked workers inherit its handler of
+    the signal, spawned ones would end.
+    """
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
+    end_with_parent(worker_id)
