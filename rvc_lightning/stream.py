@@ -19,6 +19,7 @@ from rvc_lightning.config.values import plain
 from rvc_lightning.conversion import options as conversion_options
 from rvc_lightning.conversion.voice_settings import VoiceSettings
 from rvc_lightning.errors import AudioError, ConfigurationError
+from rvc_lightning.io.processes import is_closed_pipe
 
 if TYPE_CHECKING:
     from rvc_lightning.live.engine import Engine
@@ -115,7 +116,9 @@ def _write(sink: BinaryIO, data: bytes) -> None:
     try:
         sink.write(data)
         sink.flush()
-    except BrokenPipeError as error:
+    except OSError as error:
+        if not is_closed_pipe(error):
+            raise
         # The rest of the buffer would be written at exit, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sink.fileno())
         raise AudioError("standard output is closed: the program that reads it has ended") from error

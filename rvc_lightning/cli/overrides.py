@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+
+from rvc_lightning.io.processes import quote_argument
 
 _PLAIN_TEXT = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_/.~][\w/.~:@%+-]*", re.IGNORECASE | re.ASCII)
 """Text that Hydra reads as text without quotes."""
@@ -55,8 +56,8 @@ def _format_text(text: str) -> str:
 
 
 def format_command(name: str, *overrides: str) -> str:
-    """Return `python -m rvc_lightning.NAME OVERRIDES`, quoted for a POSIX shell."""
-    return " ".join(["python", "-m", f"rvc_lightning.{name}", *map(quote, overrides)])
+    """Return `python -m rvc_lightning.NAME OVERRIDES`, quoted for a shell of this system."""
+    return " ".join(["python", "-m", f"rvc_lightning.{name}", *map(quote_argument, overrides)])
 
 
 TEXT_SETTINGS = re.compile(

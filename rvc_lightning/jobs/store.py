@@ -169,7 +169,7 @@ class JobStore:
         return read_progress(self.job(job_id).folder)
 
     def shell_command(self, job_id: str) -> str:
-        """Return the command of a job, quoted for a POSIX shell. Raises UnknownJobError."""
+        """Return the command of a job, quoted for a shell of this system. Raises UnknownJobError."""
         job = self.job(job_id)
         return format_command(job.command, *job.overrides)
 
@@ -185,7 +185,7 @@ class JobStore:
             return
         command = [sys.executable, "-m", "rvc_lightning.jobs.supervisor", str(self.folder)]
         with (self.folder / _SUPERVISOR_LOG).open("ab") as log:
-            self._supervisor = start_apart(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._supervisor = start_apart(command, lasting=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def _is_supervised(self) -> bool:
         try:

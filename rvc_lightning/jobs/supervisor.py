@@ -114,7 +114,8 @@ def command_line(job: Job) -> list[str]:
 
 def _is_alive(state: ProcessState) -> bool:
     """Return whether the process of a job runs, and not another one with its number."""
-    with contextlib.suppress(psutil.NoSuchProcess):
+    # Another user's process, which has got the number, may be inaccessible.
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
         process = psutil.Process(state.pid)
         is_same = abs(process.create_time() - (state.pid_created or 0.0)) < 1.0
         return is_same and process.status() != psutil.STATUS_ZOMBIE

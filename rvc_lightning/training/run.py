@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from lightning import Trainer, seed_everything
@@ -28,6 +27,7 @@ from rvc_lightning.data.manifest import DatasetHeader, read_header
 from rvc_lightning.errors import DatasetError, RVCError, VoiceError
 from rvc_lightning.evaluation.showcase import show
 from rvc_lightning.io.locks import KILL_GRACE_SECONDS, LOCK_NAME, exclusive_lock
+from rvc_lightning.io.processes import quote_argument
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.retrieval.index import IndexConfig
 from rvc_lightning.training.batch_size import choose_batch_size
@@ -356,7 +356,7 @@ def show_result(config: DictConfig, exported: ExportedVoice) -> None:
     places = {"voice": exported.voice, "index": exported.index or "none"}
     places |= {"dataset": Path(config.paths.dataset), "run": config.paths.run}
     log.info("%s", "\n".join(f"{name + ':':9} {place}" for name, place in places.items()))
-    log.info("watch:    tensorboard --logdir %s", quote(config.paths.run))
+    log.info("watch:    tensorboard --logdir %s", quote_argument(config.paths.run))
     overrides = [format_override("voice", exported.voice), "input=FILE_OR_FOLDER", "output=FOLDER"]
     log.info("convert:  %s", format_command("convert", *overrides, *_own_options(voice)))
 

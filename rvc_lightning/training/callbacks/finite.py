@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from shlex import quote
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +14,7 @@ from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.data.datamodule import RVCDataModule
 from rvc_lightning.errors import DivergenceError
+from rvc_lightning.io.processes import quote_argument
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
 from rvc_lightning.training.lightning_adapter import callbacks_of
 from rvc_lightning.training.module import RVCModule, StepLoss
@@ -121,7 +121,7 @@ def _join(names: Iterable[str]) -> str:
 def _advice(trainer: Trainer) -> str:
     """Return how to avoid the divergence, and how to resume."""
     paths = [callback.path for callback in callbacks_of(trainer, LastCheckpoint) if callback.path.is_file()]
-    resume = f", and resume with {quote(format_override('checkpoint', paths[0].parent))}" if paths else ""
+    resume = f", and resume with {quote_argument(format_override('checkpoint', paths[0].parent))}" if paths else ""
     return (
         "This state was not saved. Listen to the recordings and remove damaged ones; or lower optimizer.lr, set "
         f"model.gradient_clip_val, or use precision=32-true or bf16-mixed instead of 16-mixed{resume}"
