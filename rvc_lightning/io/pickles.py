@@ -7,10 +7,12 @@ the size of the file, are nested no deeper than any voice or checkpoint, and are
 from __future__ import annotations
 
 import mmap
-import os
 import pickle
 import struct
+import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, cast
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor
 
 from rvc_lightning.errors import VoiceError
+from rvc_lightning.io.files import link_or_copy
 from rvc_lightning.io.kinds import PYTORCH, describe_kind, is_zip
 from rvc_lightning.io.opcodes import UnsafePickleError, check_pickles, check_size
 from rvc_lightning.io.zips import open_zip
@@ -80,15 +83,30 @@ def _reason(error: Exception) -> str:
 
 
 def _load(path: Path) -> Any:
-    zipped = is_zip(path)
-    _check_zip(path) if zipped else _check_legacy(path)
-    with path.open("rb") as stream:
-        # A mapped tensor cannot exceed the file, regardless of its declared size. torch only maps UTF-8 paths, and
-        # reads a file of another kind if its name ends with .safetensors.
-        is_usual = _is_utf8(path) and path.suffix != ".safetensors"
-        source = os.fspath(path) if is_usual else f"/dev/fd/{stream.fileno()}"
-        content = torch.load(source, map_location="cpu", weights_only=True, mmap=zipped)
-    return _Copier(path.stat().st_size).copy(content)
+    limit = path.stat().st_size
+    if not is_zip(path):
+        _check_legacy(path)
+        with path.open("rb") as stream:
+            return _Copier(limit).copy(torch.load(stream, map_location="cpu", weights_only=True))
+    _check_zip(path)
+    with _usual_name(path) as usual:
+        # A mapped tensor cannot exceed the file, regardless of its declared size.
+        return _Copier(limit).copy(torch.load(usual, map_location="cpu", weights_only=True, mmap=True))
+
+
+@contextmanager
+def _usual_name(path: Path) -> Iterator[Path]:
+    """Yield a path to the content of a file that torch can map.
+
+    torch maps paths in UTF-8 only, and reads a file of another kind if its name ends with .safetensors.
+    """
+    if _is_utf8(path) and path.suffix != ".safetensors":
+        yield path
+        return
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        usual = Path(folder, "content.pth")
+        link_or_copy(path.resolve(), usual)
+        yield usual
 
 
 def _is_utf8(path: Path) -> bool:

@@ -15,13 +15,15 @@ from rvc_lightning.errors import VoiceError
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors of a file, and its metadata, in which texts that are JSON are replaced by their values.
 
+    The tensors are copied, so the file can be changed and deleted.
+
     Raises:
         VoiceError: The file is missing, damaged, or of another kind.
     """
     try:
         with safe_open(path, framework="pt") as content:
             # The object is not a mapping; its method keys() returns a list.
-            tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+            tensors = {name: content.get_tensor(name).clone() for name in content.keys()}  # noqa: SIM118
             metadata = content.metadata() or {}
     except (OSError, SafetensorError, RuntimeError, ValueError, MemoryError) as error:
         raise VoiceError(f"'{path}' cannot be read as a safetensors file: {error}") from error

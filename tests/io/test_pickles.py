@@ -4,6 +4,7 @@ import collections
 import os
 import pickle
 import struct
+import sys
 import zipfile
 
 import pytest
@@ -203,13 +204,28 @@ def test_pickle_that_torch_did_not_write(tmp_path):
         read_pickle(tmp_path / "a.pth", "voice")
 
 
+UNUSUAL = {
+    "extension of another format": pytest.param("a.safetensors"),
+    "not UTF-8": pytest.param(
+        b"caf\xe9/a.pth", marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such names")
+    ),
+}
+
+
 @pytest.mark.parametrize("legacy", [False, True])
-def test_folder_name_that_is_not_utf8(tmp_path, legacy):
-    path = tmp_path / os.fsdecode(b"caf\xe9") / "a.pth"
-    path.parent.mkdir()
+@pytest.mark.parametrize("name", UNUSUAL.values(), ids=UNUSUAL)
+def test_names_that_torch_does_not_map(tmp_path, name, legacy):
+    path = tmp_path / os.fsdecode(name)
+    path.parent.mkdir(exist_ok=True)
     with path.open("wb") as stream:
         torch.save({"a": torch.arange(3)}, stream, _use_new_zipfile_serialization=not legacy)
     assert read_pickle(path, "voice")["a"].tolist() == [0, 1, 2]
+    if os.name == "nt":
+        # Links require privileges there.
+        return
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(path.relative_to(tmp_path))
+    assert read_pickle(link, "voice")["a"].tolist() == [0, 1, 2]
 
 
 def test_paths_without_a_file(tmp_path):

@@ -14,6 +14,7 @@ from rvc_lightning import ConversionOptions, Voice, VoiceConverter
 from rvc_lightning.content import encoder_name
 from rvc_lightning.conversion.components import content_encoder_for
 from rvc_lightning.errors import VoiceError
+from rvc_lightning.io.safetensors_files import read_safetensors
 from rvc_lightning.voice.importing import import_voices
 from rvc_lightning.voice.info import read_voice_info
 from rvc_lightning.voice.layouts import in_layout
@@ -110,6 +111,15 @@ def test_damaged_safetensors_file_is_an_error(change, content, tmp_path):
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(VoiceError, match=r"a\.safetensors' cannot be read as a"):
         Voice.load(path)
+
+
+def test_safetensors_are_copied(content, tmp_path):
+    """Windows neither replaces nor deletes a mapped file."""
+    path = save_safetensors(content, tmp_path / "a.safetensors")
+    weights, _ = read_safetensors(path)
+    with path.open("r+b") as stream:
+        stream.write(bytes(path.stat().st_size))
+    assert all(torch.equal(weights[name], tensor) for name, tensor in content["weight"].items())
 
 
 def test_safetensors_without_metadata_are_an_error(content, tmp_path):
