@@ -7,10 +7,11 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +22,11 @@ TEMPORARY_PREFIX = ".writing-"
 """Start of the names of unfinished files and folders."""
 
 _BLOCK_BYTES = 1 << 20
+_OPEN_ELSEWHERE = (5, 32)
+"""Errors of Windows for a file that another program has open, such as a virus scanner or a reader."""
+_WAITS_SECONDS = (0.01, 0.05, 0.2, 0.5, 1.0)
+
+R = TypeVar("R")
 
 
 @contextlib.contextmanager
@@ -50,9 +56,30 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         with explain_write_errors(path, written=temporary):
             yield temporary
             _flush_to_disk(temporary)
-            os.replace(temporary, path)
+            replace_file(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Rename a file or folder, in place of an existing file, as `os.replace`.
+
+    Raises:
+        OSError: It cannot be renamed, on Windows also because another program keeps it open.
+    """
+    _wait_for_others(lambda: os.replace(source, target))
+
+
+def _wait_for_others(action: Callable[[], R]) -> R:
+    """Return the result of `action`, repeated for a moment while Windows reports that a file is open elsewhere."""
+    for seconds in _WAITS_SECONDS:
+        try:
+            return action()
+        except OSError as error:
+            if getattr(error, "winerror", None) not in _OPEN_ELSEWHERE:
+                raise
+        time.sleep(seconds)
+    return action()
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -114,7 +141,7 @@ def read_json(path: Path | str) -> dict[str, Any]:
         OSError: The file does not exist or cannot be read.
         ValueError: The file is not UTF-8, not JSON, not an object, or nested too deeply.
     """
-    text = Path(path).read_text(encoding="utf-8")
+    text = _wait_for_others(lambda: Path(path).read_text(encoding="utf-8"))
     try:
         values = json.loads(text)
         # Raises UnicodeEncodeError, a ValueError, for a lone surrogate.

@@ -16,7 +16,7 @@ import torch
 
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.io.disk import explain_write_errors
-from rvc_lightning.io.files import atomic_path, make_folder
+from rvc_lightning.io.files import atomic_path, make_folder, replace_file
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.retrieval.discovery import find_index, speaker_indexes
 from rvc_lightning.retrieval.pairing import origin_path
@@ -204,7 +204,7 @@ def _relative(path: Path, library: Path) -> Path:
 def _move(source: Path, target: Path) -> None:
     make_folder(target.parent)
     with explain_write_errors(target):
-        source.rename(target)
+        replace_file(source, target)
 
 
 def _remove_empty(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Atomic writes, and files of arrays."""
 
+import errno
 import hashlib
 import io
 import json
@@ -12,7 +13,7 @@ import pytest
 from hostile_pickles import Calls, npy_bytes
 
 from rvc_lightning.errors import NotWritableError
-from rvc_lightning.io.files import atomic_path, digest, read_npy, write_json, write_npy
+from rvc_lightning.io.files import atomic_path, digest, read_json, read_npy, replace_file, write_json, write_npy
 
 
 def test_replace_a_file(tmp_path):
@@ -41,6 +42,38 @@ def test_failure_keeps_the_old_file(tmp_path, error):
         raise error
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def open_elsewhere(action, times):
+    """Return `action`, which first raises the error of Windows for files that another program has open."""
+    errors = [PermissionError(errno.EACCES, "Access is denied") for _ in range(times)]
+    for error in errors:
+        error.winerror = 5
+
+    def attempt(*args, **options):
+        if errors:
+            raise errors.pop()
+        return action(*args, **options)
+
+    return attempt
+
+
+def test_files_that_others_have_open_on_windows(tmp_path, monkeypatch):
+    monkeypatch.setattr("rvc_lightning.io.files.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(os, "replace", open_elsewhere(os.replace, 3))
+    write_json(tmp_path / "a.json", {"a": 1})
+    monkeypatch.setattr(Path, "read_text", open_elsewhere(Path.read_text, 3))
+    assert read_json(tmp_path / "a.json") == {"a": 1}
+    monkeypatch.setattr(os, "replace", open_elsewhere(os.replace, 30))
+    with pytest.raises(NotWritableError, match=r"a\.json' cannot be written: Access is denied"):
+        write_json(tmp_path / "a.json", {"a": 2})
+    assert read_json(tmp_path / "a.json") == {"a": 1}
+
+
+def test_errors_of_other_systems_are_raised_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("rvc_lightning.io.files.time.sleep", lambda seconds: pytest.fail("it waits"))
+    with pytest.raises(FileNotFoundError):
+        replace_file(tmp_path / "none", tmp_path / "a")
 
 
 def test_permissions(tmp_path):

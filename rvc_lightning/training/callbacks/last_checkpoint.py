@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 from rvc_lightning.config.options import Settings, option
-from rvc_lightning.io.files import remove_leftovers
+from rvc_lightning.io.files import remove_leftovers, replace_file
 from rvc_lightning.io.processes import INTERRUPTS
 from rvc_lightning.training.checkpoints import LAST, NEXT, PREVIOUS
 from rvc_lightning.training.lightning_adapter import is_epoch_end, is_validation_due, make_resumable, steps_done
@@ -102,7 +102,7 @@ class LastCheckpoint(Checkpoint):
         previous, resumed = self.folder / PREVIOUS, trainer.ckpt_path
         if trainer.is_global_zero and resumed and previous.exists() and previous.samefile(resumed):
             # The last one was unreadable, and must not replace the readable one.
-            os.replace(previous, self.path)
+            replace_file(previous, self.path)
         self._received, self._pid = None, os.getpid()
         self._since_step, self._since, self._saved_step = steps_done(trainer), monotonic(), -1
         for number in (*INTERRUPTS, signal.SIGTERM):
@@ -174,8 +174,8 @@ class LastCheckpoint(Checkpoint):
         trainer.save_checkpoint(self.folder / NEXT)
         if trainer.is_global_zero:
             if self.path.exists():
-                os.replace(self.path, self.folder / PREVIOUS)
-            os.replace(self.folder / NEXT, self.path)
+                replace_file(self.path, self.folder / PREVIOUS)
+            replace_file(self.folder / NEXT, self.path)
         self._since_step = self._saved_step = steps_done(trainer)
         self._since, self._flush = monotonic(), True
 
