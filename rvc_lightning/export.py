@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.cli.overrides import format_command, format_override
-from rvc_lightning.cli.resolvers import is_file_name
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import VoiceError
+from rvc_lightning.io.names import is_file_name
 
 if TYPE_CHECKING:
     from rvc_lightning.training.export import Pair

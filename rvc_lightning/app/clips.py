@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.evaluation.compare import log_mel
 from rvc_lightning.evaluation.pictures import draw, png
+from rvc_lightning.io.names import numbered_names
 from rvc_lightning.pitch import build_pitch_extractor
 
 DRAWN_SECONDS = 30.0
@@ -66,14 +66,3 @@ def archive(files: Sequence[Path], path: Path) -> Path:
         for file, name in zip(files, numbered_names(files), strict=True):
             target.write(file, name)
     return path
-
-
-def numbered_names(files: Sequence[Path]) -> list[str]:
-    """Return a different name for each file: `a.wav` and `b/a.wav` become `a.wav` and `a (2).wav`."""
-    counts: Counter[str] = Counter()
-    names = []
-    for file in files:
-        counts[file.name] += 1
-        number = counts[file.name]
-        names.append(file.name if number == 1 else f"{file.stem} ({number}){file.suffix}")
-    return names

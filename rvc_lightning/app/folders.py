@@ -11,6 +11,7 @@ from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.io.names import is_device
 
 _SHARED = ("voices", "datasets", "runs")
 """Folders that commands find as `paths.NAME`."""
@@ -53,8 +54,9 @@ def child(folder: str | Path, name: str) -> Path:
 
 
 def harmless(name: str | None) -> str:
-    """Return the last part of a name without characters that file systems or shells treat specially."""
-    return re.sub(r"[^\w.() -]", "_", Path(name or "").name)[-_MAX_NAME:].lstrip(". -") or "recording"
+    """Return the last part of a name as one that file systems and shells do not treat specially."""
+    last = re.sub(r"[^\w.() -]", "_", Path(name or "").name)[-_MAX_NAME:].strip(". -") or "recording"
+    return f"_{last}" if is_device(last) else last
 
 
 def subfolders(folder: str | Path) -> Iterator[str]:

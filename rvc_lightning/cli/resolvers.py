@@ -6,14 +6,13 @@ Every command imports this module, so it imports no heavy ones.
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning.cli import help_page as pages
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.io import processes
+from rvc_lightning.io.names import is_file_name
 
 ASSETS = Path(__file__).parents[1] / "assets"
 """Files that ship with the package."""
@@ -23,9 +22,6 @@ DEMO_FOLDER = ASSETS / "demo"
 
 CHECKPOINT_FOLDER = "checkpoints"
 """Name of the folder of checkpoints in a run folder."""
-
-_WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-"""Names of devices, which cannot be names of files on Windows."""
 
 
 def name_of(audio: str | float | None) -> str:
@@ -54,16 +50,6 @@ def folder_name(name: str | float | None) -> str:
             "paths.root=FOLDER chooses another place"
         )
     return str(name)
-
-
-def is_file_name(text: str) -> bool:
-    """Return whether `text` can be the name of a file or folder: not empty, and without separators."""
-    marks = "/\\\0"
-    if processes.IS_WINDOWS:
-        marks += '<>:"|?*'
-        if _WINDOWS_DEVICES.fullmatch(text):
-            return False
-    return text not in ("", ".", "..") and not any(mark in text for mark in marks)
 
 
 def user_path(path: str | float) -> str:

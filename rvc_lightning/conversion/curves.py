@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from unicodedata import normalize
 
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.io.names import folded
 from rvc_lightning.pitch.curve import CURVE_SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def unique_stems(recordings: Sequence[Path]) -> dict[Path, Path]:
 
 
 def _folded(path: Path) -> str:
-    return normalize("NFC", path.as_posix()).casefold()
+    return folded(path.as_posix())
 
 
 def curve_path(output: Path) -> Path:

@@ -15,12 +15,12 @@ from typing import Any
 import yaml
 
 from rvc_lightning.cli.overrides import parse_overrides
-from rvc_lightning.cli.resolvers import is_file_name
 from rvc_lightning.cli.resume import typed_overrides
 from rvc_lightning.config.options import option_fields
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError, unknown_choice
 from rvc_lightning.io.files import atomic_path
+from rvc_lightning.io.names import is_file_name
 from rvc_lightning.voice.paths import presets_folder
 
 DEFAULT = "default"

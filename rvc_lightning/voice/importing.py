@@ -11,11 +11,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import lzma
-import re
 import shutil
 import tempfile
 import time
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -27,9 +25,10 @@ from typing import IO
 from rvc_lightning.cli.progress import Progress
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.io.disk import explain_write_errors
-from rvc_lightning.io.files import atomic_path, make_folder
+from rvc_lightning.io.files import atomic_path, make_folder, replace_file
 from rvc_lightning.io.kinds import ARCHIVE, INDEX, ONNX, PYTORCH, SAFETENSORS, describe_kind
 from rvc_lightning.io.links import LinkClient, RemoteFile, is_link, resolve_link
+from rvc_lightning.io.names import file_name, folded
 from rvc_lightning.io.zips import open_zip
 from rvc_lightning.retrieval.discovery import find_index, name_similarity, speaker_of
 from rvc_lightning.retrieval.index_file import INDEX_SUFFIX, read_header
@@ -53,9 +52,6 @@ _SIMILAR = 0.6
 """Smallest similarity of names at which an index is paired with one of several voices."""
 _NO_NAMES = ("model", "voice", "weights", "weight", "download", "file", "rvc", "g", "final")
 """Names of files that do not tell which voice it is."""
-_MAX_NAME_BYTES = 100
-_RESERVED = re.compile(r'[<>:"/\\|?*]')
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -151,14 +147,6 @@ def import_voices(
         pairs = _pair(voices, indexes, collector.unused)
         names = _choose_names(voices, library, name)
         return ImportReport(_place(names, pairs, library, staging), collector.unused)
-
-
-def file_name(text: str) -> str:
-    """Return the text as the name of a file that all systems accept, without a suffix."""
-    text = unicodedata.normalize("NFC", text)
-    text = "".join(character if character.isprintable() else "_" for character in _RESERVED.sub("_", text))
-    text = text.encode()[:_MAX_NAME_BYTES].decode(errors="ignore").strip(" .")
-    return f"_{text}" if _DEVICES.fullmatch(text) or not text else text
 
 
 class _Collector:
@@ -333,10 +321,12 @@ def _choose_names(voices: Sequence[_FoundVoice], library: Path, name: str | None
         files = ", ".join(voice.name for voice in voices)
         raise ConfigurationError(f"name={name}: there are {len(voices)} voices ({files}); import one, or leave it out")
     names: dict[_FoundVoice, str] = {}
+    used: set[str] = set()
     for voice in voices:
         base = name or file_name(_natural_name(voice))
         numbered = (base if number == 1 else f"{base} {number}" for number in range(1, len(voices) + 1))
-        names[voice] = next(choice for choice in numbered if choice not in names.values())
+        names[voice] = next(choice for choice in numbered if folded(choice) not in used)
+        used.add(folded(names[voice]))
     taken = [
         name
         for name in names.values()
@@ -379,7 +369,7 @@ def _place(
         for voice, name in names.items():
             target = library / name
             try:
-                (staging / "complete" / name).rename(target)
+                replace_file(staging / "complete" / name, target)
             except OSError as error:
                 # Another import was faster.
                 raise _taken(name, library) from error
@@ -394,7 +384,7 @@ def _put(source: Path, target: Path, staging: Path) -> None:
     """Copy a file, or move it if it is in the staging folder."""
     make_folder(target.parent)
     if source.is_relative_to(staging):
-        source.replace(target)
+        replace_file(source, target)
     else:
         with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)

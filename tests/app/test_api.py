@@ -28,6 +28,7 @@ from rvc_lightning.app.problems import API
 from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.storage import visitor_files
 from rvc_lightning.data.manifest import DatasetHeader, write_manifest
+from rvc_lightning.io.names import is_device
 from rvc_lightning.jobs.job import ProcessState
 from rvc_lightning.jobs.store import JobStore
 
@@ -172,7 +173,10 @@ def test_uploads_are_bounded(client):
     problem(client.get(f"{API}/nothing"), 404)
 
 
-@pytest.mark.parametrize("name", ["../../evil.wav", "..", ".hidden", "/etc/evil.wav", "a\\b.wav", "é" * 300, "", "-x"])
+@pytest.mark.parametrize(
+    "name",
+    ["../../evil.wav", "..", ".hidden", "/etc/evil.wav", "a\\b.wav", "é" * 300, "", "-x", "con.wav", "AUX", "x. "],
+)
 def test_names_of_uploads_stay_in_the_folder_of_their_job(client, store, name):
     response = convert(client, name=name or "x", as_job=True)
     assert response.status_code == 202
@@ -180,6 +184,7 @@ def test_names_of_uploads_stay_in_the_folder_of_their_job(client, store, name):
     (recording,) = (job.folder / "input").iterdir()
     assert f"input={recording}" in [text.replace('"', "") for text in job.overrides]
     assert recording.name[0] not in ".-" and len(recording.name) <= 100
+    assert not is_device(recording.name) and not recording.name.endswith((".", " "))
 
 
 def test_conversion_as_a_job_keeps_its_files_with_the_job(client, store, folder):

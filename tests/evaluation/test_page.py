@@ -96,6 +96,7 @@ def test_json_contains_clips_means_and_versions(report, tmp_path):
         ("../../etc", "etc"),
         ("..", "voice"),
         ("/", "voice"),
+        ("CON", "_CON"),
         ("a" * 999, "a" * 60),
     ],
 )

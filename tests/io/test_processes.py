@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from rvc_lightning.cli.overrides import parse_overrides
-from rvc_lightning.cli.resolvers import is_file_name
 from rvc_lightning.io import processes
 
 
@@ -69,11 +68,3 @@ def test_arguments_for_shells_of_windows(monkeypatch, argument, quoted):
 def test_hydra_reads_single_quotes_like_double_ones():
     given = r'voice="C:\my voices\a"', r"voice='C:\my voices\a'"
     assert {parse_overrides([text])["voice"].value() for text in given} == {r"C:\my voices\a"}
-
-
-def test_names_of_devices_are_rejected_on_windows(monkeypatch):
-    names = ("con", "NUL.wav", "lpt1", "a:b", "who?")
-    assert all(map(is_file_name, names))
-    monkeypatch.setattr(processes, "IS_WINDOWS", True)
-    assert not any(map(is_file_name, names))
-    assert is_file_name("console") and is_file_name("Anna é.wav")

@@ -24,7 +24,6 @@ from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.audio.mastering import import_pyloudnorm
 from rvc_lightning.audio.pitch_shift import import_stretch
 from rvc_lightning.cli.overrides import format_command, format_override
-from rvc_lightning.cli.resolvers import is_file_name
 from rvc_lightning.config.options import option_fields
 from rvc_lightning.config.values import plain
 from rvc_lightning.conversion.options import FORMATS, ConversionOptions
@@ -32,6 +31,7 @@ from rvc_lightning.conversion.presets import DEFAULT, list_presets
 from rvc_lightning.covers.settings import MixSettings, SongSettings
 from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.io.files import explain_write_errors
+from rvc_lightning.io.names import is_file_name
 from rvc_lightning.jobs.job import INPUT, OUTPUT, State
 from rvc_lightning.separation import SEPARATORS
 from rvc_lightning.separation.base import PARTS

@@ -11,20 +11,19 @@ import gradio as gr
 import numpy as np
 
 from rvc_lightning.app import markup
-from rvc_lightning.app.clips import numbered_names
 from rvc_lightning.app.commands import EXPERIMENTS, composed, dataset_overrides
 from rvc_lightning.app.folders import child, subfolders
 from rvc_lightning.app.tabs.jobs import JobsView
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace
 from rvc_lightning.audio.decode import AUDIO_EXTENSIONS, load_audio
 from rvc_lightning.cli.overrides import format_command, format_override
-from rvc_lightning.cli.resolvers import is_file_name
 from rvc_lightning.data.manifest import MANIFEST_NAME, exclude_slice, read_excluded, read_manifest
 from rvc_lightning.data.report import REPORT_NAME, format_duration
 from rvc_lightning.data.report_picture import PICTURE_NAME
 from rvc_lightning.data.selection import SPEAKER_RULES
 from rvc_lightning.errors import RVCError
 from rvc_lightning.io.files import explain_write_errors, read_json
+from rvc_lightning.io.names import is_file_name, numbered_names
 from rvc_lightning.training.dataset import preview_dataset
 
 _MAX_LISTED = 200

@@ -15,8 +15,9 @@ from rvc_lightning.app.tabs.workplace import QUIET, Workplace, facts_table
 from rvc_lightning.cli.overrides import format_command
 from rvc_lightning.errors import RVCError
 from rvc_lightning.io.links import LinkClient
+from rvc_lightning.io.names import file_name
 from rvc_lightning.voice.blend import blend_files
-from rvc_lightning.voice.importing import file_name, import_voices
+from rvc_lightning.voice.importing import import_voices
 from rvc_lightning.voice.info import SUMMARY, as_summary
 from rvc_lightning.voice.library import delete_voice, edit_voice, list_trash, restore_voice
 

@@ -1,0 +1,51 @@
+"""Names of files that all systems accept and distinguish."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from itertools import chain, count
+from pathlib import Path
+
+from rvc_lightning.io import processes
+
+_MAX_BYTES = 100
+_RESERVED = re.compile(r'[<>:"/\\|?*]')
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names that open a device on Windows."""
+
+
+def is_file_name(text: str) -> bool:
+    """Return whether `text` can be the name of a file or folder on this system: not empty, and without separators."""
+    if processes.IS_WINDOWS and (_RESERVED.search(text) or is_device(text) or text.endswith((" ", "."))):
+        return False
+    return text not in ("", ".", "..") and not any(mark in text for mark in "/\\\0")
+
+
+def is_device(text: str) -> bool:
+    """Return whether a name, with or without a suffix, is that of a device on Windows."""
+    return _DEVICES.fullmatch(text) is not None
+
+
+def file_name(text: str) -> str:
+    """Return the text as the name of a file that all systems accept, without a suffix."""
+    text = unicodedata.normalize("NFC", text)
+    text = "".join(character if character.isprintable() else "_" for character in _RESERVED.sub("_", text))
+    text = text.encode()[:_MAX_BYTES].decode(errors="ignore").strip(" .")
+    return f"_{text}" if is_device(text) or not text else text
+
+
+def folded(name: str) -> str:
+    """Return a name or path in a form that is the same for names that a disk may not distinguish."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def numbered_names(files: Sequence[Path]) -> list[str]:
+    """Return a name for each file, different on every disk: `a.wav` and `b/A.wav` become `a.wav` and `A (2).wav`."""
+    names: dict[str, str] = {}
+    for file in files:
+        choices = chain([file.name], (f"{file.stem} ({number}){file.suffix}" for number in count(2)))
+        name = next(choice for choice in choices if folded(choice) not in names)
+        names[folded(name)] = name
+    return list(names.values())
