@@ -8,6 +8,7 @@ Names are imported on first use, so that `import rvc_lightning` is fast.
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,14 @@ _HOMES = {
 
 
 # OpenMP threads spin while they wait. On a busy machine, small convolutions then take five times as long or more. The
-# variable is read when torch is loaded.
+# variables are read when torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# Operations that Apple GPUs lack run on the CPU.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+if sys.platform != "linux":
+    # The wheels of torch and faiss bring an OpenMP library each, and the second one would end the process
+    # (github.com/faiss-wheels/faiss-wheels/issues/73).
+    os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "TRUE")
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ import runpy
 import sys
 
 from rvc_lightning.cli.columns import format_columns
-from rvc_lightning.cli.command import errors_as_exit_status
+from rvc_lightning.cli.command import errors_as_exit_status, escape_unprintable
 from rvc_lightning.cli.help_page import summary
 from rvc_lightning.errors import unknown_choice
 
@@ -41,6 +41,7 @@ _VOICE = "List, import, edit and blend voices, and write them for other tools or
 def main() -> None:
     """Run the command that the first argument names, or list the commands."""
     # The command reads the rest from there, and so do the processes of other ranks.
+    escape_unprintable()
     program, *arguments = sys.argv  # noqa: TID251
     name = arguments[0] if arguments else "--help"
     if name in ("--help", "-h", "help"):

@@ -43,7 +43,7 @@ BY_HAND = (
     r"import torchaudio",
     # Environment variables are read by the configuration, where they are documented. These are not ours:
     # torch's threads, Hydra and child processes read them.
-    r'os\.environ(?!\.setdefault\("GOMP_SPINCOUNT"|.*(_FULL_ERROR|PYTHONPATH|PYTHONIOENCODING|PROGRESS_VARIABLE))|getenv',
+    r'os\.environ(?!\.setdefault\("(GOMP_SPINCOUNT|PYTORCH_ENABLE_MPS_FALLBACK|KMP_DUPLICATE_LIB_OK)"|.*(_FULL_ERROR|PYTHONPATH|PYTHONIOENCODING|PROGRESS_VARIABLE))|getenv',
 )
 
 

@@ -93,7 +93,9 @@ def remove_abandoned(parent: Path) -> None:
         with contextlib.suppress(OSError, Timeout):
             if not folder.is_symlink() and lock.is_file() and folder.stat().st_uid == _user():
                 with FileLock(lock).acquire(blocking=False):
-                    shutil.rmtree(folder, ignore_errors=True)
+                    pass
+                # In this order, since Windows does not remove open files.
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _user() -> int:

@@ -84,7 +84,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callable[
         def main() -> None:
             nonlocal started
             started = False
-            _escape_unprintable()
+            escape_unprintable()
             raise_on_break()
             # Hydra and the processes of other ranks read sys.argv.
             sys.argv[1:] = arguments = quote_text_settings(sys.argv[1:])  # noqa: TID251
@@ -167,7 +167,7 @@ def silence_libraries() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def _escape_unprintable() -> None:
+def escape_unprintable() -> None:
     """Escape characters that the terminal cannot encode, such as bytes of file names that are not UTF-8."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

@@ -34,8 +34,9 @@ def scratch_folder(parent: Path | None) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        # In this order, since Windows does not remove open files.
         lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_if_unused(folder: Path) -> None:

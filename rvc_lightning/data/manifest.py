@@ -173,7 +173,7 @@ def read_used_rows(folder: Path | str) -> list[ManifestRow]:
 def read_excluded(folder: Path | str) -> set[str]:
     """Return the paths of the slices that are excluded by hand."""
     path = Path(folder) / EXCLUDED_NAME
-    return set(path.read_text(encoding="utf-8").split("\n")) - {""} if path.is_file() else set()
+    return set(path.read_text(encoding="utf-8-sig").split("\n")) - {""} if path.is_file() else set()
 
 
 def exclude_slice(folder: Path | str, audio: str, *, excluded: bool) -> None:

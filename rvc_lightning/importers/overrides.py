@@ -52,6 +52,6 @@ def config_choices(group: str) -> list[tuple[str, dict[str, Any]]]:
     """Return the names and values of a configuration group."""
     paths = sorted((files("rvc_lightning.conf") / group).iterdir(), key=lambda path: path.name)
     choices: dict[str, Any] = {
-        path.name: OmegaConf.create(path.read_text()) for path in paths if path.name.endswith(".yaml")
+        path.name: OmegaConf.create(path.read_text(encoding="utf-8")) for path in paths if path.name.endswith(".yaml")
     }
     return [(name.removesuffix(".yaml"), plain(node)) for name, node in choices.items()]

@@ -58,11 +58,13 @@ def exclusive_lock(
     finally:
         holder.unlink(missing_ok=True)
         if remove_after:
-            # Windows does not remove open files.
+            # Windows does not remove open files; there the lock is removed when it is released.
             with contextlib.suppress(OSError):
                 (folder / LOCK_NAME).unlink()
-                folder.rmdir()
         lock.release()
+        if remove_after:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _acquire(lock: FileLock, folder: Path, timeout_seconds: float | None) -> None:

@@ -105,6 +105,8 @@ def listen_for_lines(receive: Callable[[str], None]) -> None:
 def raw_keys() -> Iterator[Callable[[float], str]]:
     """Yield a function that waits some seconds for a key and returns it, or ''."""
     if os.name == "nt":
+        # An empty command makes consoles before Windows 11 interpret escape sequences.
+        os.system("")
         yield _windows_key
         return
     import termios

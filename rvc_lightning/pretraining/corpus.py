@@ -40,7 +40,9 @@ class Utterance:
 def write_manifest(folder: Path, utterances: Sequence[Utterance]) -> None:
     """Write the manifest of a corpus atomically."""
     with atomic_path(folder / MANIFEST) as path:
-        path.write_text("".join(json.dumps(dataclasses.asdict(utterance)) + "\n" for utterance in utterances))
+        path.write_text(
+            "".join(json.dumps(dataclasses.asdict(utterance)) + "\n" for utterance in utterances), encoding="utf-8"
+        )
 
 
 def read_manifest(folder: Path) -> list[Utterance]:
@@ -50,7 +52,7 @@ def read_manifest(folder: Path) -> list[Utterance]:
         DatasetError: The manifest is missing or invalid.
     """
     try:
-        lines = (folder / MANIFEST).read_text().splitlines()
+        lines = (folder / MANIFEST).read_text(encoding="utf-8").splitlines()
         return [Utterance(**json.loads(line)) for line in lines]
     except (OSError, ValueError, TypeError) as error:
         raise DatasetError(

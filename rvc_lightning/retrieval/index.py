@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ from rvc_lightning.io.files import atomic_path
 from rvc_lightning.retrieval.discovery import list_indexes
 from rvc_lightning.retrieval.index_file import IndexHeader, read_header
 from rvc_lightning.retrieval.vectors import FeatureRows
+
+if sys.platform == "darwin":
+    # Its threads crash beside those of torch, see `rvc_lightning/__init__.py`.
+    faiss.omp_set_num_threads(1)
 
 log = logging.getLogger(__name__)
 

@@ -27,8 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("rvc_lightning").setLevel(logging.INFO)
 
-    from rvc_lightning.cli.command import errors_as_exit_status
+    from rvc_lightning.cli.command import errors_as_exit_status, escape_unprintable
 
+    escape_unprintable()
     with errors_as_exit_status():
         args.run(args)
 

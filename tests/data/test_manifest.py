@@ -54,6 +54,9 @@ def test_excluded_slices_are_not_used_until_restored(tmp_path):
     exclude_slice(tmp_path, ROW.audio, excluded=False)
     assert read_used_rows(tmp_path) == [ROW, other]
     assert read_excluded(tmp_path) == set()
+    # As editors of Windows save it.
+    (tmp_path / "excluded.txt").write_bytes(f"\ufeff{ROW.audio}\r\n".encode())
+    assert read_used_rows(tmp_path) == [other]
 
 
 def test_truncated_manifest_is_rejected(tmp_path):

@@ -1,5 +1,6 @@
 """The command `python -m rvc_lightning.voice`."""
 
+import io
 import json
 import subprocess
 import sys
@@ -25,6 +26,16 @@ def test_info_prints_a_table(voices, tmp_path, capsys):
     assert "training        3 epochs, 40 steps" in lines
     assert "author          \\x1b[2Jme" in lines
     assert "                40 vectors of 768 channels" in lines
+
+
+def test_names_that_the_output_cannot_encode_are_escaped(voices, tmp_path, monkeypatch):
+    """Redirected output of Windows has a code page."""
+    voices[0].rename(tmp_path / "音.pth")
+    output = io.TextIOWrapper(io.BytesIO(), encoding="cp1252", newline="\n")
+    monkeypatch.setattr(sys, "stdout", output)
+    main(["list", "--voices", str(tmp_path)])
+    output.flush()
+    assert b"\n\\u97f3.pth " in output.buffer.getvalue()
 
 
 @pytest.mark.parametrize(
