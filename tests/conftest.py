@@ -41,7 +41,7 @@ class Golden:
             }
 
     def table(self, name):
-        return json.loads((GOLDEN / f"{name}.json").read_text())
+        return json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
 
     def path(self, name):
         return GOLDEN / name

@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -50,7 +50,10 @@ BY_HAND = (
 @pytest.mark.parametrize("pattern", BY_HAND)
 def test_nothing_is_placed_or_unpickled_by_hand(pattern):
     found = [
-        f"{path.name}: {line}" for path in FILES for line in path.read_text().splitlines() if re.search(pattern, line)
+        f"{path.name}: {line}"
+        for path in FILES
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(pattern, line)
     ]
     assert found == []
 
@@ -81,7 +84,7 @@ MODULES = {module_name(path): path for path in FILES if "assets" not in path.par
 
 def imported_modules(path):
     """Return the modules of this package that a file imports, also inside of functions."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rvc_lightning"):
             base = node.module.removeprefix("rvc_lightning").removeprefix(".")
             for alias in node.names:
@@ -118,13 +121,13 @@ PAGES = ["README.md", ".github/CONTRIBUTING.md", "rvc_lightning/README.md", "con
 
 @pytest.mark.parametrize("page", PAGES)
 def test_files_named_in_documents_exist(page):
-    text = (ROOT / page).read_text()
+    text = (ROOT / page).read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:rvc_lightning|conf|tests|notebooks)/[\w./-]*)`", text))
     assert [name for name in sorted(named) if "NAME" not in name and not (ROOT / name).exists()] == []
 
 
 def test_map_names_every_room_and_command():
-    text = (PACKAGE / "README.md").read_text()
+    text = (PACKAGE / "README.md").read_text(encoding="utf-8")
     assert [room for room in ROOMS if f"`{room}/`" not in text] == []
     commands = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__", *GROUND}
     assert [name for name in sorted(commands) if f"`{name}.py`" not in text] == []

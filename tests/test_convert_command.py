@@ -67,7 +67,7 @@ def test_options_on_the_command_line(folder):
     assert files(folder / "out") == [".converted.jsonl", "a.f0.csv", "a.flac"]
     info = soundfile.info(folder / "out" / "a.flac")
     assert (info.samplerate, info.frames) == (22050, 11025)
-    assert (folder / "out" / "a.f0.csv").read_text().startswith("seconds,hz\n0.00,150\n")
+    assert (folder / "out" / "a.f0.csv").read_text(encoding="utf-8").startswith("seconds,hz\n0.00,150\n")
 
 
 def test_invalid_option_is_one_line(folder):

@@ -39,14 +39,15 @@ def test_report_is_the_only_output(folder):
     assert done.returncode == 0, done.stderr
     written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     assert written == ["anna.pth", "evaluations/anna/evaluation.html", "evaluations/anna/evaluation.json", "in/a.wav"]
-    content = json.loads((folder / "evaluations" / "anna" / "evaluation.json").read_text())
+    content = json.loads((folder / "evaluations" / "anna" / "evaluation.json").read_text(encoding="utf-8"))
     assert content["clips"][0]["name"] == "a.wav" and content["mean"]["mel_distance_db"] > 0
     assert content["settings"]["options"]["protect"] == 0.25
     assert content["voice"]["name"] == "anna" and len(content["voice"]["digest"]) == 32
     lines = done.stderr.splitlines()
     assert lines[0] == "Replacing the report in 'evaluations/anna'; output=FOLDER keeps both"
     assert lines[1].startswith("Index: none") and lines[2].split()[:2] == ["mel", "dB"]
-    assert lines[3].split()[0] == "a.wav" and "yesterday" not in (folder / lines[-1].split(": ")[1]).read_text()
+    page = (folder / lines[-1].split(": ")[1]).read_text(encoding="utf-8")
+    assert lines[3].split()[0] == "a.wav" and "yesterday" not in page
     assert lines[-1] == "Report: evaluations/anna/evaluation.html"
 
 

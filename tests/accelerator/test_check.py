@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parent / "check.py"
 def test_all_sections_run_on_a_cpu(tmp_path):
     settings = ["--output", tmp_path, "--sizes", "tiny", "--accelerator", "cpu", "--minutes", "30"]
     result = subprocess.run([sys.executable, SCRIPT, *settings], capture_output=True, text=True)
-    summary = (tmp_path / "summary.md").read_text()
+    summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
     assert result.returncode == 0, f"{result.stdout}\n{summary}"
     for name, column in (("training", "s/step"), ("conversion_32-true", "s/audio-s"), ("live", "latency")):
         with (tmp_path / f"{name}.csv").open() as stream:

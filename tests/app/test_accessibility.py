@@ -58,7 +58,7 @@ def test_tab_is_accessible_and_fits_narrow_windows(visitor, tab):
     for header in visitor.find_all("button.label-wrap:not(.open)"):
         if header.is_displayed():
             visitor.driver.execute_script("arguments[0].click()", header)
-    visitor.driver.execute_script(AXE.read_text())
+    visitor.driver.execute_script(AXE.read_text(encoding="utf-8"))
     result = visitor.driver.execute_async_script("const done = arguments[0]; axe.run(document).then(done)")
     serious = [violation for violation in result["violations"] if violation["impact"] in ("serious", "critical")]
     assert [(entry["id"], [node["html"] for node in entry["nodes"]]) for entry in serious] == []

@@ -140,10 +140,10 @@ def started(folder, *overrides):
     log = folder / "log"
     process = subprocess.Popen(command, cwd=folder, env=environment, stderr=log.open("w"))
     ends = time.monotonic() + PATIENCE_SECONDS
-    while "Open http" not in log.read_text():
-        assert process.poll() is None and time.monotonic() < ends, log.read_text()
+    while "Open http" not in log.read_text(encoding="utf-8"):
+        assert process.poll() is None and time.monotonic() < ends, log.read_text(encoding="utf-8")
         time.sleep(0.2)
-    yield process.pid, log.read_text().split("Open ")[1].split()[0].partition("/?")[0] + API
+    yield process.pid, log.read_text(encoding="utf-8").split("Open ")[1].split()[0].partition("/?")[0] + API
     process.kill()
     process.wait()
 

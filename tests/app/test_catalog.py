@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from systems import LINKS
 
 from rvc_lightning.app.catalog import VoiceCatalog
 from rvc_lightning.errors import ConfigurationError, VoiceError
@@ -62,6 +63,7 @@ def test_names_never_become_paths(folder, name):
             lookup(name)
 
 
+@LINKS
 def test_links_out_of_the_folder_are_not_followed(folder):
     (folder / "file.pth").symlink_to(folder.parent / "outside.pth")
     (folder / "up").symlink_to(folder.parent, target_is_directory=True)
@@ -74,6 +76,7 @@ def test_links_out_of_the_folder_are_not_followed(folder):
     assert catalog.facts("inside.pth").author == "Anna"
 
 
+@LINKS
 def test_voice_replaced_by_a_link_out_of_the_folder_is_rejected(folder):
     catalog = VoiceCatalog(folder)
     (folder / "anna.pth").unlink()
@@ -82,6 +85,7 @@ def test_voice_replaced_by_a_link_out_of_the_folder_is_rejected(folder):
         catalog.facts("anna.pth")
 
 
+@LINKS
 def test_folder_itself_can_be_a_link(folder, tmp_path):
     (tmp_path / "link").symlink_to(folder, target_is_directory=True)
     assert VoiceCatalog(tmp_path / "link").facts("anna.pth").author == "Anna"
@@ -106,6 +110,7 @@ def test_changed_files_are_read_again(folder, write_voice):
     assert catalog.facts("anna.pth").author == "Somebody else"
 
 
+@LINKS
 def test_index_beside_the_voice_is_found(folder):
     catalog = VoiceCatalog(folder)
     assert catalog.index("anna.pth") is None

@@ -53,10 +53,10 @@ def address(folder):
     log = folder / "log"
     process = subprocess.Popen(command, cwd=folder, env=environment, stderr=log.open("w"))
     ends = time.monotonic() + SECONDS
-    while "Open http" not in log.read_text():
-        assert process.poll() is None and time.monotonic() < ends, log.read_text()
+    while "Open http" not in log.read_text(encoding="utf-8"):
+        assert process.poll() is None and time.monotonic() < ends, log.read_text(encoding="utf-8")
         time.sleep(0.2)
-    yield log.read_text().split("Open ")[1].split()[0]
+    yield log.read_text(encoding="utf-8").split("Open ")[1].split()[0]
     process.kill()
     process.wait()
 

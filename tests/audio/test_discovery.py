@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from systems import LINKS
 
 from rvc_lightning.audio.discovery import discover_audio
 
@@ -24,7 +25,7 @@ def test_listing_is_sorted_and_reports_other_files(tmp_path):
     assert "'.txt'" in reasons["notes.txt"] and "''" in reasons["bare"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links require privileges on Windows")
+@LINKS
 def test_links(tmp_path):
     touch(tmp_path / "in" / "a.wav")
     touch(tmp_path / "elsewhere" / "b.wav")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 from media import buzz, write_media
+from systems import POSIX
 
 from rvc_lightning.audio import media_process
 from rvc_lightning.audio.decode import decode_audio, load_audio, recorded_seconds
@@ -169,6 +170,7 @@ def with_decoder(tmp_path, monkeypatch, code):
     return tmp_path / "a.m4a"
 
 
+@POSIX
 def test_crash_of_the_decoder_at_the_start(tmp_path, monkeypatch):
     path = with_decoder(tmp_path, monkeypatch, "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     with pytest.raises(AudioError, match=r"a\.m4a' cannot be decoded: .*its decoder crashed \(exit status -11\)"):

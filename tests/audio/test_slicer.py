@@ -9,7 +9,7 @@ import pytest
 from rvc_lightning.audio.slicer import Slicer, level_per_hop
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
-CASES = json.loads((GOLDEN / "slicer.json").read_text())
+CASES = json.loads((GOLDEN / "slicer.json").read_text(encoding="utf-8"))
 
 
 def noise(seconds, level=0.2, sample_rate=16000):

@@ -29,7 +29,7 @@ def test_page_contains_usage_and_every_setting(name):
     page = page_of(name)
     assert page.startswith(f"{summary(name)}\n\n  ") and len(summary(name)) <= 100
     assert page.count(f"python -m rvc_lightning.{MODULES[name]} ") and page.count("python -m") >= 2
-    for key, value in yaml.safe_load((CONF / f"{name}.yaml").read_text()).items():
+    for key, value in yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8")).items():
         inner = isinstance(value, dict) and all(f"\n  {key}.{part}=" in page for part in value)
         known = key in ON_OTHER_PAGES or (name, key) in NOT_TYPED
         assert inner or f"\n  {key}=" in page or known or f"\n  {key}: " in page, key

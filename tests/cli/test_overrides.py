@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from systems import POSIX_SHELL
 
 from rvc_lightning.cli.overrides import format_command, format_override, quote_text_settings
 
@@ -26,6 +27,7 @@ def test_text_settings_are_taken_as_typed(key, name):
     assert quote_text_settings([quoted]) == [quoted]
 
 
+@POSIX_SHELL
 @pytest.mark.parametrize("name", NAMES)
 def test_printed_commands_can_be_pasted(name):
     command = format_command("train", format_override("checkpoint", f"runs/{name}/TIME"), "trainer.max_epochs=3")
@@ -35,7 +37,8 @@ def test_printed_commands_can_be_pasted(name):
 
 
 def test_home_folders_are_expanded(monkeypatch):
-    monkeypatch.setenv("HOME", "/home/anna")
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, "/home/anna")
     for typed in ("~/x", "'~/x'", '"~/x"'):
         assert value_of(quote_text_settings([f"output={typed}"])[0]) == "/home/anna/x"
 

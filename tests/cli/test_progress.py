@@ -70,21 +70,21 @@ def test_progress_file_has_stage_share_and_time_left(tmp_path, clock):
     file = ProgressFile(str(path))
     file.on_job_start(CONFIG)
     expected = {"stage": "", "share": None, "seconds_left": None, "output_folder": "runs/anna", "finished": False}
-    assert json.loads(path.read_text()) == expected
+    assert json.loads(path.read_text(encoding="utf-8")) == expected
     with Progress("converting", 100, "s") as work, Progress("hidden", 1, "s", enabled=False) as hidden:
         hidden.update(1)
         clock[0] += 10
         work.update(20)
         expected |= {"stage": "converting", "share": 0.2, "seconds_left": 40.0}
-        assert json.loads(path.read_text()) == expected
+        assert json.loads(path.read_text(encoding="utf-8")) == expected
         clock[0] += 0.5
         work.update(20)
-        assert json.loads(path.read_text()) == expected
+        assert json.loads(path.read_text(encoding="utf-8")) == expected
         clock[0] += 1
         work.update(0)
-        assert json.loads(path.read_text())["share"] == 0.4
+        assert json.loads(path.read_text(encoding="utf-8"))["share"] == 0.4
     file.on_job_end(CONFIG, JobReturn(status=JobStatus.COMPLETED))
-    assert json.loads(path.read_text())["finished"] is True
+    assert json.loads(path.read_text(encoding="utf-8"))["finished"] is True
     assert [name.name for name in tmp_path.iterdir()] == ["progress.json"]
 
 
@@ -95,7 +95,7 @@ def test_another_rank_leaves_the_progress_file_alone(tmp_path, clock):
     with Progress("converting", 100, "s") as work:
         work.update(20)
     file.on_job_end(CONFIG, JobReturn(status=JobStatus.COMPLETED))
-    assert (tmp_path / "progress.json").read_text() == "{}"
+    assert (tmp_path / "progress.json").read_text(encoding="utf-8") == "{}"
 
 
 def test_progress_file_that_cannot_be_written_does_not_end_the_command(tmp_path, clock):

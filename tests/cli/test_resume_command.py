@@ -105,7 +105,9 @@ def test_interpolations_are_saved_by_value_and_the_environment_is_not(run, resum
     monkeypatch.setenv("SECRET", "token")
     folder = run.parent / "tuesday"
     resumed("audio=${demo:target}", "author=${oc.env:SECRET}", "name=007", save_to=folder)
-    text = (folder / ".hydra/overrides.yaml").read_text() + (folder / ".hydra/config.yaml").read_text()
+    text = (folder / ".hydra/overrides.yaml").read_text(encoding="utf-8") + (folder / ".hydra/config.yaml").read_text(
+        encoding="utf-8"
+    )
     assert "token" not in text
     (folder / "checkpoints").mkdir()
     config = resumed("checkpoint=runs/anna/tuesday")
@@ -116,4 +118,4 @@ def test_interpolations_are_saved_by_value_and_the_environment_is_not(run, resum
     read_saved_overrides(folder / ".hydra/overrides.yaml")
     assert "Ignoring 'author=${oc.env:SECRET}', which reads the environment: type it again" in caplog.text
     assert resumed("checkpoint=runs/anna/tuesday", "author=me", save_to=folder).author == "me"
-    assert "SECRET" not in (folder / ".hydra/overrides.yaml").read_text()
+    assert "SECRET" not in (folder / ".hydra/overrides.yaml").read_text(encoding="utf-8")

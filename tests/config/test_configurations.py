@@ -241,7 +241,7 @@ def test_slicing_choices_make_settings():
 
 
 def test_packaging_lists_every_package():
-    text = (ROOT / "pyproject.toml").read_text()
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     listed = {line.strip(' ",') for line in text.split("packages = [", 1)[1].split("]", 1)[0].splitlines()} - {""}
     package = ROOT / "rvc_lightning"
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in package.rglob("__init__.py")}

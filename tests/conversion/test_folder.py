@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from folders import OPTIONS, Doubler, recording
+from systems import LINKS
 
 from rvc_lightning import ConversionOptions
 from rvc_lightning.audio.encode import write_audio
@@ -188,6 +189,7 @@ def test_failure_of_all_files(source, tmp_path):
 
 
 @pytest.mark.parametrize("output", [".", "../in", "link"])
+@LINKS
 def test_recordings_of_the_source_are_not_replaced(source, output):
     (source.parent / "in" / "link").symlink_to(source)
     before = {name: (source / name).read_bytes() for name in ("a.flac", "b.wav")}

@@ -133,7 +133,7 @@ def test_command_has_all_options_and_their_defaults():
     assert BlockSettings.from_config(plain(configured(command="stream"))).lengths() == StreamLengths()
     found = names(*LENGTHS, ConversionOptions)
     for command in ("convert", "stream", "evaluate"):
-        own = (CONF / f"{command}.yaml").read_text()
+        own = (CONF / f"{command}.yaml").read_text(encoding="utf-8")
         assert not [name for name in found if re.search(rf"^ *{name}: [^n]", own, re.MULTILINE)]
 
 
@@ -150,7 +150,7 @@ def test_options_on_the_command_line():
 
 
 def test_help_and_documentation_contain_all_options():
-    text, readme = help_text("conversion_options"), (CONF / "README.md").read_text()
+    text, readme = help_text("conversion_options"), (CONF / "README.md").read_text(encoding="utf-8")
     for option in option_fields(ConversionOptions):
         assert f"  {signature(option)}\n      " in text
         assert f"| `{option.name}={option.default_text}` | {allowed(option)} | {escaped(option.help)} |\n" in readme

@@ -271,7 +271,7 @@ def test_two_ranks_give_the_results_of_one(folder, strategy):
         np.testing.assert_allclose(two[name], audio, atol=1e-4)
     # Each is written once. Logging is not configured in spawned processes.
     assert done.stderr.count("Wrote ") == (5 if strategy == "ddp" else 0)
-    assert len((folder / "out" / JOURNAL_NAME).read_text().splitlines()) == 5
+    assert len((folder / "out" / JOURNAL_NAME).read_text(encoding="utf-8").splitlines()) == 5
 
 
 @pytest.mark.slow

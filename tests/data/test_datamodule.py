@@ -136,4 +136,4 @@ def test_missing_feature_file_is_named(tmp_path):
     module.setup()
     with pytest.raises(DatasetError, match="a/0"):
         next(iter(module.train_dataloader()))
-    assert json.loads((tmp_path / "dataset.json").read_text())["sample_rate"] == 24000
+    assert json.loads((tmp_path / "dataset.json").read_text(encoding="utf-8"))["sample_rate"] == 24000

@@ -90,7 +90,7 @@ def test_unchanged_header_stays_while_the_manifest_is_replaced(tmp_path, monkeyp
 
 def test_datasets_of_earlier_versions_are_read(tmp_path):
     write_manifest(tmp_path, HEADER, [ROW])
-    values = json.loads((tmp_path / "dataset.json").read_text())
+    values = json.loads((tmp_path / "dataset.json").read_text(encoding="utf-8"))
     del values["slices"]
     (tmp_path / "dataset.json").write_text(json.dumps(values))
     assert len(read_manifest(tmp_path)) == 1
@@ -146,7 +146,7 @@ def test_more_frames_than_samples():
 )
 def test_wrong_values_of_the_header(tmp_path, changes):
     write_manifest(tmp_path, HEADER, [ROW])
-    values = json.loads((tmp_path / "dataset.json").read_text()) | changes
+    values = json.loads((tmp_path / "dataset.json").read_text(encoding="utf-8")) | changes
     (tmp_path / "dataset.json").write_text(json.dumps(values))
     with pytest.raises(DatasetError, match=rf"dataset\.json' is damaged .*\(.*{next(iter(changes))}"):
         read_manifest(tmp_path)

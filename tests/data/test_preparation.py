@@ -53,7 +53,7 @@ def test_dataset_is_complete(recordings, tmp_path):
     header = read_header(tmp_path / "out")
     assert (header.sample_rate, header.content["dim"], header.pitch["name"]) == (24000, 768, "swift_f0")
     assert header.speakers == ["0"] and header.slicing["mode"] == "automatic"
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["slices"] == 4
+    assert json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["slices"] == 4
 
 
 @pytest.mark.slow
@@ -290,7 +290,7 @@ def test_long_lists_are_shortened(tmp_path):
 
 
 def report_of(folder):
-    return json.loads((folder / "report.json").read_text())
+    return json.loads((folder / "report.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.slow

@@ -63,8 +63,8 @@ def test_two_ranks_share_the_slices(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "one/manifest.jsonl").read_bytes() == (tmp_path / "two/manifest.jsonl").read_bytes()
-    written = [(tmp_path / f"two/by-rank-{rank}").read_text().split() for rank in (0, 1)]
+    written = [(tmp_path / f"two/by-rank-{rank}").read_text(encoding="utf-8").split() for rank in (0, 1)]
     assert all(written) and not set(written[0]) & set(written[1])
     assert len(written[0]) + len(written[1]) == len(list(read_manifest(tmp_path / "two"))) + 1
-    report = json.loads((tmp_path / "two/report.json").read_text())
+    report = json.loads((tmp_path / "two/report.json").read_text(encoding="utf-8"))
     assert set(report["speeds"]) == {"slicing", "pitch", "content"} and min(report["speeds"].values()) > 0

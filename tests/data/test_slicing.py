@@ -13,7 +13,11 @@ from rvc_lightning.data.slicing import estimate_slices
 from rvc_lightning.errors import ConfigurationError
 
 GOLDEN = Path(__file__).parent / "golden"
-CASES = {name: case for name, case in json.loads((GOLDEN / "preprocess.json").read_text()).items() if "|" in name}
+CASES = {
+    name: case
+    for name, case in json.loads((GOLDEN / "preprocess.json").read_text(encoding="utf-8")).items()
+    if "|" in name
+}
 RATE = 16000
 
 

@@ -79,7 +79,7 @@ def test_page_lists_every_clip_and_loads_nothing(report):
 def test_json_contains_clips_means_and_versions(report, tmp_path):
     write_report(report, tmp_path / "new")
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["evaluation.html", "evaluation.json"]
-    content = json.loads((tmp_path / "new" / "evaluation.json").read_text())
+    content = json.loads((tmp_path / "new" / "evaluation.json").read_text(encoding="utf-8"))
     assert [clip["name"] for clip in content["clips"]] == MALICIOUS
     assert content["mean"]["pitch_correlation"] == 0.5
     assert content["mean"]["mos_overall"] is None

@@ -56,7 +56,7 @@ def check_full(path, write):
     path.write_text("old")
     with pytest.raises(OutOfSpaceError, match=f"no space left for .*{path.name}'"):
         write(path)
-    assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
+    assert path.read_text(encoding="utf-8") == "old" and list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -26,7 +26,7 @@ def test_slices_and_features_are_used_in_place(experiment, tmp_path):
 
 
 def test_moved_folder_is_imported(experiment, tmp_path, sizes):
-    lines = (experiment / "filelist.txt").read_text()
+    lines = (experiment / "filelist.txt").read_text(encoding="utf-8")
     (experiment / "filelist.txt").write_text(lines.replace("logs/anna/", "D:\\rvc\\logs\\bob\\").replace("s/0", "s\\0"))
     moved = experiment.rename(experiment.with_name("carla"))
     assert len(import_experiment(moved, tmp_path / "dataset").dataset.rows) == 8
@@ -35,7 +35,7 @@ def test_moved_folder_is_imported(experiment, tmp_path, sizes):
 @pytest.mark.parametrize(("method", "name"), [("rmvpe", "rmvpe"), ("fcpe", "fcpe"), ("crepe-tiny", "crepe_tiny")])
 def test_pitch_extractor_follows_from_the_folder_name(experiment, tmp_path, method, name):
     (experiment / "f0_voiced").rename(experiment / f"f0_{method}_voiced")
-    lines = (experiment / "filelist.txt").read_text()
+    lines = (experiment / "filelist.txt").read_text(encoding="utf-8")
     (experiment / "filelist.txt").write_text(lines.replace("f0_voiced", f"f0_{method}_voiced"))
     assert import_experiment(experiment, tmp_path / "dataset").dataset.header.pitch["name"] == name
 
@@ -77,7 +77,7 @@ def test_unusable_slices_are_reported(experiment, tmp_path):
         (lambda folder: (folder / "filelist.txt").write_text("a|b|0\n"), "no usable line"),
         (
             lambda folder: (folder / "config.json").write_text(
-                (folder / "config.json").read_text().replace("0.999875", '"fast"')
+                (folder / "config.json").read_text(encoding="utf-8").replace("0.999875", '"fast"')
             ),
             "could not convert string to float: 'fast'",
         ),
@@ -92,7 +92,7 @@ def test_invalid_folders_are_rejected(experiment, tmp_path, spoil, message):
 
 @pytest.mark.parametrize("speaker", ["109", "1000000000", "9" * 5000, "-1", "²"])
 def test_speakers_outside_the_table_are_reported(experiment, tmp_path, speaker):
-    lines = (experiment / "filelist.txt").read_text().splitlines()
+    lines = (experiment / "filelist.txt").read_text(encoding="utf-8").splitlines()
     lines[0] = lines[0].removesuffix("0") + speaker
     (experiment / "filelist.txt").write_text("\n".join(lines), encoding="utf-8")
     imported = import_experiment(experiment, tmp_path / "dataset").dataset

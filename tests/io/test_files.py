@@ -23,7 +23,7 @@ def test_replace_a_file(tmp_path):
             assert temporary.parent == target.parent
             assert temporary.suffix == ".txt"
             temporary.write_text(text)
-    assert target.read_text() == "two"
+    assert target.read_text(encoding="utf-8") == "two"
     assert list(target.parent.iterdir()) == [target]
 
 
@@ -40,7 +40,7 @@ def test_failure_keeps_the_old_file(tmp_path, error):
     with pytest.raises(error), atomic_path(target) as temporary:
         temporary.write_text("half")
         raise error
-    assert target.read_text() == "old"
+    assert target.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 

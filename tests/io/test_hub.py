@@ -272,7 +272,9 @@ def test_download_sizes_in_configurations_match_the_table(group):
 
 
 def test_size_of_official_pairs_matches_the_table():
-    megabytes = int(re.search(r"downloads (\d+) MB", (CONF / "pretrained" / "official.yaml").read_text())[1])
+    megabytes = int(
+        re.search(r"downloads (\d+) MB", (CONF / "pretrained" / "official.yaml").read_text(encoding="utf-8"))[1]
+    )
     for rate in (32000, 40000, 48000):
         pair = select_files([f"pretrained/hifigan_nsf/v2/{rate}"]).values()
         assert sum(file.size_bytes for file in pair) / 1e6 == pytest.approx(megabytes, abs=3)

@@ -12,8 +12,11 @@ import pytest
 pytest.importorskip("psutil", reason="the extra 'app' is not installed")
 
 import psutil
+from systems import POSIX_SHELL
 
+from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.errors import InUseError, UnknownJobError
+from rvc_lightning.io.processes import kill
 from rvc_lightning.jobs import supervisor as supervising
 from rvc_lightning.jobs.job import PROGRESS, STATE, STOP, State
 from rvc_lightning.jobs.store import JobStore
@@ -42,7 +45,7 @@ def store(tmp_path, monkeypatch):
     signal.signal(signal.SIGINT, handler)
     for job in store.jobs():
         if job.started and not job.ended:
-            os.killpg(json.loads((job.folder / STATE).read_text())["pid"], signal.SIGKILL)
+            kill(json.loads((job.folder / STATE).read_text(encoding="utf-8"))["pid"])
 
 
 def until(condition):
@@ -69,7 +72,7 @@ def test_jobs_of_a_device_run_in_order(store, tmp_path):
         store.submit("train", [note.format(str(tmp_path / "notes"), name)], name)
     Supervisor(store).run()
     assert [job.state for job in store.jobs()] == [State.DONE, State.DONE]
-    assert (tmp_path / "notes").read_text() == "ab"
+    assert (tmp_path / "notes").read_text(encoding="utf-8") == "ab"
     first, second = store.jobs()
     assert first.created <= first.started <= first.ended <= second.started and first.exit_status == 0
 
@@ -169,7 +172,7 @@ def test_success_is_known_without_a_supervisor(store):
 def test_another_process_with_the_number_of_a_job_is_not_taken_for_it(store):
     job = store.submit("train", ["pass"], "")
     Supervisor(store).run()
-    state = json.loads((job.folder / STATE).read_text())
+    state = json.loads((job.folder / STATE).read_text(encoding="utf-8"))
     state |= {"pid": os.getpid(), "pid_created": 1.0, "ended": None, "exit_status": None}
     (job.folder / STATE).write_text(json.dumps(state))
     (job.folder / STOP).touch()
@@ -202,7 +205,7 @@ def test_only_ended_jobs_are_removed_and_resumed(store):
 def test_training_resumes_from_its_run_and_other_jobs_run_again(store, tmp_path):
     for command, overrides in (
         ("prepare", ("name=7",)),
-        ("train", (f"checkpoint={tmp_path}/runs/anna/1",)),
+        ("train", (format_override("checkpoint", tmp_path / "runs" / "anna" / "1"),)),
     ):
         job = store.submit(command, ["name=7"], "Anna", "gpu")
         (tmp_path / "runs/anna/1/checkpoints").mkdir(parents=True, exist_ok=True)
@@ -213,6 +216,7 @@ def test_training_resumes_from_its_run_and_other_jobs_run_again(store, tmp_path)
         assert (again.command, again.overrides, again.title, again.device) == (command, overrides, "Anna", "gpu")
 
 
+@POSIX_SHELL
 def test_shell_command_can_be_pasted(store):
     job = store.submit("train", ["name='a b'", "+experiment=quickstart"], "")
     text = store.shell_command(job.id)

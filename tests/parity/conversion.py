@@ -43,7 +43,7 @@ def evaluate(target, sources, training, work):
         f"output={output}",
         "require_metrics=true",
     )
-    return seconds, json.loads((output / "evaluation.json").read_text())
+    return seconds, json.loads((output / "evaluation.json").read_text(encoding="utf-8"))
 
 
 def line(name, figures, sources, gains):

@@ -4,6 +4,7 @@ import os
 import unicodedata
 
 import pytest
+from systems import NAMES_IN_BYTES
 
 from rvc_lightning.retrieval.discovery import explain_no_index, find_index, speaker_indexes
 
@@ -71,6 +72,7 @@ def test_spaces_and_underscores(tmp_path):
     assert find_index(tmp_path / "My_Voice.pth").name == "My_Voice.index"
 
 
+@NAMES_IN_BYTES
 def test_names_that_are_not_utf8(tmp_path):
     name = os.fsdecode(b"caf\xe9")
     touch(tmp_path, f"{name}.pth", f"{name}.index", "bob.pth")

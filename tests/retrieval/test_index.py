@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from defaults import make_index_config
+from systems import NAMES_IN_BYTES
 from torch.testing import assert_close
 
 from rvc_lightning.errors import ConfigurationError, VoiceError
@@ -246,6 +247,7 @@ def test_number_of_channels_is_checked(reference):
         reference.check_fits(256)
 
 
+@NAMES_IN_BYTES
 def test_folder_name_that_is_not_utf8(tmp_path):
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     features = features_of(80)

@@ -128,7 +128,7 @@ def damaged(path, kind):
     elif kind == "unknown network":
         config.write_text(yaml.dump({"model": {}, "training": {}, "audio": {}}))
     elif kind == "other sizes":
-        config.write_text(config.read_text().replace("dim: 8", "dim: 16"))
+        config.write_text(config.read_text(encoding="utf-8").replace("dim: 8", "dim: 16"))
     elif kind == "code":
         torch.save({"state_dict": builtins.print}, path)
 

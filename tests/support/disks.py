@@ -1,7 +1,6 @@
 """Full disks and read-only folders; tests are skipped where these cannot be created."""
 
 import os
-import resource
 import stat
 import subprocess
 import sys
@@ -15,6 +14,9 @@ def limited_file_size(n_bytes):
     """Limit the size of files that this process writes; larger writes fail as on a full disk."""
     if sys.platform == "win32":
         pytest.skip("Windows does not limit file sizes")
+    # The module only exists on POSIX.
+    import resource
+
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
     try:
@@ -38,6 +40,8 @@ def mounted_tmpfs(folder, options):
 @contextmanager
 def read_only(folder):
     """Make `folder` and everything in it read-only."""
+    if sys.platform == "win32":
+        pytest.skip("Windows has no permissions of folders")
     if os.geteuid() != 0:
         mode = folder.stat().st_mode
         folder.chmod(stat.S_IRUSR | stat.S_IXUSR)

@@ -57,7 +57,9 @@ class Pulse:
         )  # fmt: skip
         deadline = time.monotonic() + 20
         while self.run("pactl", "info", check=False).returncode:
-            assert self._server.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
+            assert self._server.poll() is None and time.monotonic() < deadline, (folder / "log").read_text(
+                encoding="utf-8"
+            )
             time.sleep(0.1)
 
     @staticmethod

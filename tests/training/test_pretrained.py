@@ -13,10 +13,12 @@ from runs import run_training, small_run
 from stubs import make_voice, quick_config
 from tiny import training_config
 
+from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.cli.resolvers import ASSETS
 from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
 from rvc_lightning.export import pair_command
 from rvc_lightning.io.locks import LOCK_NAME
+from rvc_lightning.io.processes import quote_argument
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.training import run as workflow
 from rvc_lightning.training.checkpoints import AVERAGED_KEY
@@ -245,7 +247,7 @@ def test_command_for_a_pair_uses_named_choices(tmp_path, overrides, expected):
     saved = {**sizes, "voice": {"content": content}}
     command = pair_command(Pair(tmp_path / "my pair" / "G.pth", tmp_path / "D.pth"), saved)
     assert expected in command
-    assert f'pretrained.generator="{tmp_path}/my pair/G.pth"' in shlex.split(command)
+    assert quote_argument(format_override("pretrained.generator", tmp_path / "my pair" / "G.pth")) in command
 
 
 @pytest.mark.slow

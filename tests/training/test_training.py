@@ -15,6 +15,7 @@ from lightning import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from runs import HOP, METADATA, Repeated, run_training, small_data, small_run, small_trainer
+from systems import POSIX
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tiny import training_config
@@ -212,6 +213,7 @@ def test_learning_rate_decays_once_per_epoch_across_a_resume(make_module, datase
 
 
 @pytest.mark.parametrize("kill_at", [4, 6])
+@POSIX
 def test_run_stopped_by_a_signal_resumes_with_the_next_batch(make_module, dataset, tmp_path, kill_at):
     """Also in the last step of an epoch, whose end lowers the learning rate."""
     seen = []
