@@ -2,8 +2,9 @@
 
 Digests are cached, so that later runs do not read hours of audio again. A cached digest is valid while size,
 modification time, status change time and inode of the file are the same. The status change time cannot be set by a
-program, so restoring the modification time after an edit does not hide it. Files that were changed within the last
-minute, or in the future, are not cached, since they could change again within one tick of the clock.
+program, so restoring the modification time after an edit does not hide it, except on Windows, which lacks that time.
+Files that were changed within the last minute, or in the future, are not cached, since they could change again within
+one tick of the clock.
 
     fingerprints.jsonl    one line per file: ["path", "size and times", "digest"]
 """

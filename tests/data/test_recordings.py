@@ -25,6 +25,9 @@ def test_digests_are_cached_only_while_nothing_changes(tmp_path, monkeypatch):
     assert identify() == (first, ["a.wav"])
     monkeypatch.setattr(recordings, "_SETTLED_SECONDS", -60.0)
     assert identify() == (first, ["a.wav"]) and identify() == (first, [])
+    if os.name == "nt":
+        # The time of the last change of the status is unknown there.
+        return
     path = tmp_path / "in/a.wav"
     status, content = path.stat(), path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))

@@ -28,6 +28,8 @@ def limited_file_size(n_bytes):
 @contextmanager
 def mounted_tmpfs(folder, options):
     """Mount a file system in memory at `folder`."""
+    if sys.platform != "linux":
+        pytest.skip("mounting a file system in memory requires Linux")
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True).returncode:
         pytest.skip("mounting a file system in memory requires root on Linux")
