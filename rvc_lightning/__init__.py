@@ -33,7 +33,7 @@ _HOMES = {
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # Operations that Apple GPUs lack run on the CPU.
 os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-if sys.platform != "linux":
+if sys.platform == "darwin":
     # The wheels of torch and faiss bring an OpenMP library each, and the second one would end the process
     # (github.com/faiss-wheels/faiss-wheels/issues/73).
     os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "TRUE")
