@@ -10,13 +10,17 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RVC_PRECISION"] = "32-true"
 
 import shutil
+from copy import deepcopy
 from functools import partial
+from unittest import mock
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 from golden import GOLDEN, patch_random
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
 from runs import ADAMW, HOP, METADATA
 from stubs import make_voice, quick_config
 from tiny import training_config
@@ -28,6 +32,23 @@ from rvc_lightning.training.module import RVCModule
 
 # The networks are tiny: threads cost more than they gain, especially on a busy machine.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def configuration_files_are_parsed_once():
+    """Keep the parsed files of `conf/`; parsing takes half of the time of a composition, and tests compose often."""
+    Plugins.instance()  # Registers the sources.
+    source_type = SourcesRegistry.instance().resolve("pkg")
+    load, parsed = source_type.load_config, {}
+
+    def load_once(source, config_path):
+        key = source.path, source.provider, config_path
+        if key not in parsed:
+            parsed[key] = load(source, config_path)
+        return deepcopy(parsed[key])
+
+    with mock.patch.object(source_type, "load_config", load_once):
+        yield
 
 
 class Golden:
