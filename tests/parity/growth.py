@@ -1,13 +1,15 @@
 """Measure how time and memory of `prepare`, of the start of the data module and of `convert` grow with the input.
 
-    OMP_NUM_THREADS=1 python tests/parity/growth.py [prepare start convert] [--hours 0.5 1 2 4] [--rows 1000 10000]
-        [--slices 1] [--minutes 1 4 16 60] [--work FOLDER]
+    OMP_NUM_THREADS=1 python tests/parity/growth.py [prepare whole preview files again start convert]
+        [--hours 0.5 1 2 4] [--files 1000 10000] [--rows 1000 10000] [--slices 1] [--minutes 1 4 16 60] [--work FOLDER]
 
 Each size runs in a separate process. The table in Markdown contains its CPU time (user and system), its peak resident
 memory, the factor of both when the size doubles (2 is linear, 1 is constant), and the time of each further unit, which
 excludes the start of Python.
 
 prepare: recordings of five minutes, concatenated from the demo's sentences in random order; one process.
+whole: the same, as one recording.
+preview, files, again: recordings of one second; their preview, their preparation, and a second preparation.
 start: a synthetic manifest with `--slices` of each recording, until the rows of the first batch are read.
 convert: one recording with random weights of `model=tiny`, whose values do not affect the speed; no index.
 
@@ -67,12 +69,47 @@ def write_speech(path, seconds, seed):
             missing -= len(sentence)
 
 
+def run_prepare(work, *overrides):
+    """Measure the preparation of the recordings in `work/in` at 40 kHz in one process."""
+    words = (f"audio={work / 'in'}", f"paths.root={work}", "prepare_workers=0", "content=phonetic", "sample_rate=40k")
+    return measured("-m", "rvc_lightning.prepare", *words, *overrides)
+
+
 def prepare(hours, work):
-    """Measure the preparation of a dataset at 40 kHz in one process."""
+    """Measure the preparation of recordings of five minutes."""
     for number in range(max(1, round(hours * 3600 / RECORDING_SECONDS))):
         write_speech(work / f"in/{number:04}.flac", min(RECORDING_SECONDS, hours * 3600), number)
-    words = (f"audio={work / 'in'}", f"paths.root={work}", "prepare_workers=0", "content=phonetic", "sample_rate=40k")
-    return measured("-m", "rvc_lightning.prepare", *words)
+    return run_prepare(work)
+
+
+def whole(hours, work):
+    """Measure the preparation of one recording."""
+    write_speech(work / "in/whole.flac", hours * 3600, 0)
+    return run_prepare(work)
+
+
+def write_short_recordings(count, work):
+    """Write recordings of one second in folders of a thousand."""
+    for number in range(count):
+        write_speech(work / f"in/{number // 1000:03}/{number:06}.flac", 1.0, number)
+
+
+def preview(count, work):
+    """Measure the preview of short recordings."""
+    write_short_recordings(count, work)
+    return run_prepare(work, "preview=true", "speakers=one")
+
+
+def files(count, work):
+    """Measure the preparation of short recordings."""
+    write_short_recordings(count, work)
+    return run_prepare(work, "speakers=one")
+
+
+def again(count, work):
+    """Measure a second preparation of short recordings, which finds everything done."""
+    files(count, work)
+    return run_prepare(work, "speakers=one")
 
 
 def in_process(function, *arguments):
@@ -187,6 +224,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", nargs="*", default=["prepare", "start", "convert"])
     parser.add_argument("--hours", type=float, nargs="+", default=[0.5, 1, 2, 4])
+    parser.add_argument("--files", type=int, nargs="+", default=[10**2, 10**3, 10**4])
     parser.add_argument("--rows", type=int, nargs="+", default=[10**3, 10**4, 10**5, 10**6])
     parser.add_argument("--slices", type=int, default=1, help="slices of each recording in the manifest")
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 4, 16, 60])
@@ -197,6 +235,10 @@ def main():
         return
     tables = {
         "prepare": ("hours", arguments.hours, prepare),
+        "whole": ("hours", arguments.hours, whole),
+        "preview": ("files", arguments.files, preview),
+        "files": ("files", arguments.files, files),
+        "again": ("files", arguments.files, again),
         "start": ("rows", arguments.rows, lambda rows, work: start(rows, work, arguments.slices)),
         "convert": ("minutes", arguments.minutes, convert),
     }
