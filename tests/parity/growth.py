@@ -23,6 +23,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,10 +58,15 @@ def measured(*words):
 # ------------------------------------------------------------------ measurements
 
 
+@cache
+def read_sentences():
+    return [soundfile.read(file, dtype="float32")[0] for file in sorted(DEMO.glob("*.flac"))]
+
+
 def write_speech(path, seconds, seed):
     """Write a recording of the demo's sentences in random order."""
     noise, rate, missing = np.random.default_rng(seed), 16000, round(seconds * 16000)
-    sentences = [soundfile.read(file, dtype="float32")[0] for file in sorted(DEMO.glob("*.flac"))]
+    sentences = read_sentences()
     path.parent.mkdir(parents=True, exist_ok=True)
     with soundfile.SoundFile(path, "w", rate, 1) as file:
         while missing > 0:
