@@ -19,9 +19,7 @@ REQUIREMENTS = [
     for line in lines
     if not line.startswith(PROJECT["name"])
 ]
-PINS = [
-    Requirement(line) for line in (GITHUB / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"
-]
+PINS = [Requirement(line) for line in (GITHUB / "constraints.txt").read_text(encoding="utf-8").splitlines()]
 PYTHONS = [
     name.rpartition(" ")[2] for name in PROJECT["classifiers"] if re.fullmatch(r"Programming .* :: 3\.\d+", name)
 ]

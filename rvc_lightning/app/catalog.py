@@ -46,7 +46,7 @@ class VoiceCatalog:
         """
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise ConfigurationError(f"voices={folder}: no such folder; choose the folder of your voices (.pth)")
+            raise ConfigurationError(f"voices={folder}: no such folder; create it, or choose one with voices (.pth)")
         self._paths: dict[str, Path] = {}
         self._skipped: dict[str, str] = {}
         self._examined: dict[str, tuple[Stamp, VoiceInfo | str]] = {}
