@@ -187,7 +187,7 @@ class MediaReader(AudioReader):
         for tag, offset in _MP3_FRAME_COUNTS.items():
             if tag in head:
                 start = head.index(tag) + offset
-                return int.from_bytes(head[start : start + 4])
+                return int.from_bytes(head[start : start + 4], "big")
         return 0
 
 
