@@ -36,7 +36,7 @@ def main(config: DictConfig) -> None:
     options = options_with_preset(config, Path(settings.voice), settings.preset)
     # Imported here to keep --help and error messages quick.
     from rvc_lightning.conversion.folder import convert_files
-    from rvc_lightning.conversion.scratch import scratch_folder
+    from rvc_lightning.io.scratch import scratch_folder
     from rvc_lightning.training.converting import build_converter
     from rvc_lightning.tts import build_speech_engine
     from rvc_lightning.tts.text import read_text, record_text

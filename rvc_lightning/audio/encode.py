@@ -67,7 +67,12 @@ def check_writable(path: Path, sample_rate: int | None = None) -> None:
 
 @contextlib.contextmanager
 def audio_writer(
-    path: Path | str, sample_rate: int, *, channels: int = 1, subtype: str | None = None
+    path: Path | str,
+    sample_rate: int,
+    *,
+    channels: int = 1,
+    subtype: str | None = None,
+    scratch: Path | None = None,
 ) -> Iterator[AudioWriter]:
     """Open a recording to write, in the format of its extension; the file appears when the context exits.
 
@@ -76,6 +81,7 @@ def audio_writer(
         sample_rate: In Hz.
         channels: C of the blocks to write.
         subtype: libsndfile's name of a sample format, such as "FLOAT"; None for that of `WRITE_SUBTYPES`.
+        scratch: As in `atomic_path`.
 
     Raises:
         ConfigurationError: The extension or the rate is not supported.
@@ -85,7 +91,7 @@ def audio_writer(
     """
     path = Path(path)
     check_writable(path, sample_rate)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, scratch) as temporary:
         try:
             with contextlib.closing(_open_encoder(temporary, sample_rate, channels, subtype)) as encoder:
                 yield AudioWriter(path, encoder)
@@ -98,7 +104,14 @@ def audio_writer(
             raise out_of_space(path)
 
 
-def write_audio(path: Path | str, audio: np.ndarray, sample_rate: int, subtype: str | None = None) -> None:
+def write_audio(
+    path: Path | str,
+    audio: np.ndarray,
+    sample_rate: int,
+    subtype: str | None = None,
+    *,
+    scratch: Path | None = None,
+) -> None:
     """Write a whole recording, atomically, in the format of its extension.
 
     Args:
@@ -106,8 +119,10 @@ def write_audio(path: Path | str, audio: np.ndarray, sample_rate: int, subtype: 
         audio: Full scale 1, float [N] or [N, C]; integer formats clip beyond.
         sample_rate: In Hz.
         subtype: As in `audio_writer`.
+        scratch: As in `atomic_path`.
     """
-    with audio_writer(path, sample_rate, channels=1 if audio.ndim == 1 else audio.shape[1], subtype=subtype) as writer:
+    channels = 1 if audio.ndim == 1 else audio.shape[1]
+    with audio_writer(path, sample_rate, channels=channels, subtype=subtype, scratch=scratch) as writer:
         writer.write(audio)
 
 

@@ -29,7 +29,7 @@ from rvc_lightning.conversion.inference import VoiceInference
 from rvc_lightning.conversion.lengths import ChunkLengths
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.prediction import ConversionModule
-from rvc_lightning.conversion.scratch import scratch_folder
+from rvc_lightning.io.scratch import scratch_folder
 from rvc_lightning.conversion.source import Source
 from rvc_lightning.conversion.speakers import resolve_options, speaker_number
 from rvc_lightning.conversion.tasks import ConvertedBlocks, ResultSink, Task, Throughput

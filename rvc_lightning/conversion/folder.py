@@ -21,7 +21,7 @@ from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.curves import curve_path, match_curves, unique_stems
 from rvc_lightning.conversion.journal import JOURNAL_NAME, Entry, Journal
 from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.conversion.scratch import scratch_folder
+from rvc_lightning.io.scratch import scratch_folder
 from rvc_lightning.conversion.tasks import ConvertedBlocks, Task
 from rvc_lightning.errors import AudioError, ConfigurationError, NotWritableError, OutOfSpaceError, RVCError
 from rvc_lightning.io.files import digest, protect_inputs, remove_leftovers
@@ -84,7 +84,8 @@ def convert_files(
     folder = output if is_folder else next(iter(targets.values())).parent
     with _exclusive(converter, output if is_folder else None, targets), scratch_folder(folder) as scratch:
         journal = Journal((output if is_folder else scratch) / JOURNAL_NAME)
-        sink = _FileSink(journal, converter.fingerprint(options) if is_folder else "")
+        # Leftovers of a killed run are removed from a folder that is locked, and with the scratch folder elsewhere.
+        sink = _FileSink(journal, converter.fingerprint(options)) if is_folder else _FileSink(journal, "", scratch)
         done = [] if redo else _done(tasks, sink)
         kept_targets = {entry.target for entry in done}
         with logging_redirect_tqdm():
@@ -193,9 +194,9 @@ def _conclude(report: ConversionReport, sink: _FileSink, done: Sequence[Entry], 
 class _FileSink:
     """Writes results atomically, and adds them to the journal."""
 
-    def __init__(self, journal: Journal, fingerprint: str) -> None:
+    def __init__(self, journal: Journal, fingerprint: str, scratch: Path | None = None) -> None:
         self.journal, self.run = journal, uuid.uuid4().hex
-        self._fingerprint = fingerprint
+        self._fingerprint, self._scratch = fingerprint, scratch
 
     def settings_digest(self, task: Task) -> str:
         """Return the digest of voice, settings and pitch curve of a task."""
@@ -207,7 +208,7 @@ class _FileSink:
         assert isinstance(task.source, Path) and task.target is not None
         if task.options.write_f0 and result.f0_hz is not None:
             write_curve(curve_path(task.target), result.f0_hz)
-        with audio_writer(task.target, result.sample_rate) as writer:
+        with audio_writer(task.target, result.sample_rate, scratch=self._scratch) as writer:
             for block in result.blocks:
                 writer.write(block)
         digests = self.settings_digest(task), result.file_digest, digest(task.target)

@@ -26,6 +26,7 @@ from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.covers.settings import MixSettings
 from rvc_lightning.covers.song import Song
 from rvc_lightning.io.files import protect_inputs
+from rvc_lightning.io.scratch import scratch_folder
 
 log = logging.getLogger(__name__)
 
@@ -117,12 +118,12 @@ def write_cover(cover: Cover, song: Song, output: Path, *, keep_stems: bool) -> 
         ConfigurationError: The format does not support the sampling rate.
         OutOfSpaceError, NotWritableError: The disk cannot store the files.
     """
-    write_audio(output, cover.audio, cover.sample_rate)
-    log.info("Wrote %s", display_name(output))
     parts = [*(getattr(song, name) for name in _PARTS), *(getattr(cover, name) for name in _PARTS)]
-    for path, audio in zip(part_files(output).values(), parts, strict=True):
-        if keep_stems and audio.any():
-            write_audio(path, audio, cover.sample_rate, "FLOAT")
+    stems = zip(part_files(output).values(), parts, strict=True)
+    kept = [(path, audio, "FLOAT") for path, audio in stems if keep_stems and audio.any()]
+    with scratch_folder(output.parent) as scratch:
+        for path, audio, subtype in [(output, cover.audio, None), *kept]:
+            write_audio(path, audio, cover.sample_rate, subtype, scratch=scratch)
             log.info("Wrote %s", display_name(path))
 
 

@@ -30,8 +30,8 @@ R = TypeVar("R")
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; it replaces `path` on success and is removed on failure.
+def atomic_path(path: Path | str, scratch: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it replaces `path` on success and is removed on failure.
 
     The temporary name keeps the extension of `path`, because some writers choose a format by it, and starts with a dot,
     so that listings skip it. Missing parent folders are created. Readers see the old or the new content, never a
@@ -39,6 +39,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
     Args:
         path: File to create or replace.
+        scratch: Folder on the same disk for the temporary file, such as one of `scratch_folder`, which is removed even
+            if the process is killed; None is the folder of `path`.
 
     Yields:
         Path of an empty file to write to.
@@ -48,7 +50,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         NotWritableError: The folder cannot be created or written to.
     """
     path = Path(path)
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}{path.suffix}")
+    temporary = (scratch or path.parent) / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}{path.suffix}"
     with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)

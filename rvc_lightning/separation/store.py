@@ -19,6 +19,7 @@ from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.audio.encode import audio_writer
 from rvc_lightning.cli.progress import Progress
 from rvc_lightning.io.files import digest
+from rvc_lightning.io.scratch import scratch_folder
 from rvc_lightning.separation.base import Separator, parts_up_to
 
 log = logging.getLogger(__name__)
@@ -55,11 +56,14 @@ class PartStore:
         with open_audio(source, keep_channels=True) as stream, Progress(description, stream.seconds or 0, "s") as bar:
             blocks = iter(stream)
             first = next(blocks)
-            channels = first.shape[1]
-            with audio_writer(target, stream.sample_rate, channels=channels, subtype="FLOAT") as writer:
+            rate, channels = stream.sample_rate, first.shape[1]
+            with (
+                scratch_folder(self._folder) as scratch,
+                audio_writer(target, rate, channels=channels, subtype="FLOAT", scratch=scratch) as writer,
+            ):
                 stereo = (np.broadcast_to(block, (len(block), 2)) for block in chain([first], blocks))
-                for block in self._separator.extract(part, stereo, stream.sample_rate):
+                for block in self._separator.extract(part, stereo, rate):
                     writer.write(block if channels == 2 else block.mean(axis=1))
-                    bar.update(len(block) / stream.sample_rate)
+                    bar.update(len(block) / rate)
             if stream.warning:
                 log.warning("%s: %s", source, stream.warning)

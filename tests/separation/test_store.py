@@ -1,7 +1,10 @@
 """Files of extracted parts: made once for each content and model, in the channels of the recording."""
 
 import logging
+import multiprocessing
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -77,3 +80,22 @@ def test_more_than_two_channels_are_rejected(tmp_path):
     write_audio(tmp_path / "a.wav", np.zeros((100, 6), np.float32), 8000)
     with pytest.raises(AudioError, match=r"a.wav' has 6 channels: convert it to stereo first"):
         PartStore(Halver(), tmp_path / "stems").extract(tmp_path / "a.wav", "vocals")
+
+
+class Killed(Halver):
+    """Is killed within the first block."""
+
+    def extract(self, part, blocks, sample_rate):
+        yield next(blocks)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+def test_unfinished_file_of_a_killed_process_is_removed(song, tmp_path):
+    store = PartStore(Killed(), tmp_path / "stems")
+    process = multiprocessing.get_context("fork").Process(target=store.extract, args=(song, "vocals"))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and len(list((tmp_path / "stems").rglob("*.wav"))) == 1
+    path = PartStore(Halver(), tmp_path / "stems").extract(song, "vocals")
+    assert list((tmp_path / "stems").iterdir()) == [path]

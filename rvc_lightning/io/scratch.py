@@ -1,4 +1,4 @@
-"""Temporary folders for samples of long recordings, removed even if the process that created them was killed."""
+"""Temporary folders for unfinished files, removed even if the process that created them was killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from filelock import FileLock, Timeout
 
 from rvc_lightning.io.files import make_folder
 
-_FOLDER_PREFIX = ".converting-"
+FOLDER_PREFIX = ".converting-"
+"""Start of the names of scratch folders."""
+
 _LOCK_NAME = "lock"
 
 
@@ -22,13 +24,13 @@ def scratch_folder(parent: Path | None) -> Iterator[Path]:
     """Create a temporary folder, and remove those that killed processes left in `parent`.
 
     Args:
-        parent: Parent folder, on a disk with room for the samples; None is the system's folder for temporary files.
+        parent: Parent folder, on a disk with room for the files; None is the system's folder for temporary files.
     """
     parent = Path(tempfile.gettempdir()) if parent is None else parent
     make_folder(parent)
-    for leftover in parent.glob(f"{_FOLDER_PREFIX}*"):
+    for leftover in parent.glob(f"{FOLDER_PREFIX}*"):
         _remove_if_unused(leftover)
-    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent))
     lock = FileLock(folder / _LOCK_NAME)
     lock.acquire()
     try:

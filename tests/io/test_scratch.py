@@ -1,11 +1,11 @@
-"""Temporary folders of conversions."""
+"""Temporary folders for unfinished files."""
 
 import subprocess
 import sys
 
 import pytest
 
-from rvc_lightning.conversion.scratch import scratch_folder
+from rvc_lightning.io.scratch import scratch_folder
 
 
 def folders(parent):
@@ -39,7 +39,7 @@ def test_leftovers_are_removed(tmp_path, files):
 def test_folder_of_a_killed_process_is_removed(tmp_path):
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from rvc_lightning.conversion.scratch import scratch_folder\n"
+        "from rvc_lightning.io.scratch import scratch_folder\n"
         "with scratch_folder(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
