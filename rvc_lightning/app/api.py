@@ -191,8 +191,9 @@ class Api:
         return _audio_response(files[0])
 
     def sweep(self) -> None:
-        """Remove the conversions that ended before the time that uploads and results are kept."""
+        """Remove conversions, and uploads of killed servers, that are older than uploads and results are kept."""
         oldest = time.time() - 60 * self._service.limits.keep_minutes
+        self._jobs.remove_unsubmitted(oldest)
         for job in self._jobs.jobs():
             if (job.folder / INPUT).is_dir() and job.ended is not None and job.ended < oldest:
                 self._jobs.remove(job.id)

@@ -37,7 +37,7 @@ from rvc_lightning.app.service import ConversionService, Limits
 from rvc_lightning.app.storage import VisitorFiles, visitor_files
 from rvc_lightning.app.tabs.workplace import Workplace
 from rvc_lightning.app.texts import Texts
-from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.jobs.store import JobStore
 
 log = logging.getLogger(__name__)
@@ -285,8 +285,12 @@ def _watched(site: Site) -> Iterator[None]:
 
     def watch() -> None:
         while True:
-            site.jobs.wake()
-            api.sweep()
+            try:
+                site.jobs.wake()
+                api.sweep()
+            except (RVCError, OSError) as error:
+                # A full disk, or a client that removes the same job, must not end the thread.
+                log.warning("%s", error)
             if closed.wait(_WATCH_SECONDS):
                 return
 

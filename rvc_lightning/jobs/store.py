@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.errors import BusyError, InUseError, UnknownJobError
-from rvc_lightning.io.files import make_folder
+from rvc_lightning.io.files import TEMPORARY_PREFIX, make_folder
 from rvc_lightning.io.locks import LOCK_NAME
 from rvc_lightning.io.processes import start_apart
 from rvc_lightning.jobs.job import (
@@ -153,7 +153,16 @@ class JobStore:
             UnknownJobError: The job does not exist.
             InUseError: The job has not ended.
         """
-        shutil.rmtree(self._ended(job_id).folder)
+        folder = self._ended(job_id).folder
+        # At once: a folder that has lost only the state of the job would be that of a waiting one.
+        removed = folder.rename(folder.with_name(f"{TEMPORARY_PREFIX}{job_id}"))
+        shutil.rmtree(removed, ignore_errors=True)
+
+    def remove_unsubmitted(self, before: float) -> None:
+        """Remove the files of jobs whose submission began before a time, in seconds since 1970, and never ended."""
+        for folder in self.folder.iterdir():
+            if _ID.fullmatch(folder.name) and not (folder / JOB).is_file() and folder.stat().st_mtime < before:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def log(self, job_id: str, max_bytes: int = _LOG_BYTES) -> str:
         """Return the last part of the output of a job. Raises UnknownJobError."""

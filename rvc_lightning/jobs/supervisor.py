@@ -18,7 +18,8 @@ from pathlib import Path
 import psutil
 
 from rvc_lightning.cli.progress_file import PROGRESS_VARIABLE
-from rvc_lightning.errors import InUseError
+from rvc_lightning.errors import InUseError, OutOfSpaceError
+from rvc_lightning.io.files import remove_leftovers
 from rvc_lightning.io.locks import exclusive_lock
 from rvc_lightning.io.processes import interrupt, kill, start_apart
 from rvc_lightning.jobs.job import LOG, PROGRESS, Job, ProcessState, State, read_progress
@@ -37,18 +38,26 @@ class Supervisor:
     """Runs the waiting jobs, one at a time for each device, and records how they end."""
 
     def __init__(self, store: JobStore, grace_seconds: float = _GRACE_SECONDS) -> None:
-        """Watch the jobs that an earlier supervisor started.
+        """Watch the jobs that an earlier supervisor started, and remove its unfinished files.
 
         Args:
             store: Jobs to run; this process must hold the lock of its folder.
             grace_seconds: Time from the Ctrl-C of a stopped job to its kill.
         """
         self._store, self._grace_seconds = store, grace_seconds
+        for job in store.jobs():
+            remove_leftovers(job.folder)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def run(self) -> None:
-        """Run until no job is waiting or running."""
-        while self.step():
+        """Run until no job is waiting or running, also while the disk is full."""
+        is_running = True
+        while is_running:
+            try:
+                is_running = self.step()
+            except OutOfSpaceError as error:
+                # The next supervisor would not get the exit statuses of the jobs of this one.
+                log.warning("%s", error)
             time.sleep(_POLL_SECONDS)
 
     def step(self) -> bool:
@@ -62,22 +71,25 @@ class Supervisor:
         return bool(busy)
 
     def _start(self, job: Job) -> bool:
-        """Start a job; return whether it runs."""
-        try:
-            with (job.folder / LOG).open("ab") as output:
-                child = start_apart(
-                    command_line(job),
-                    {PROGRESS_VARIABLE: str(job.folder / PROGRESS)},
-                    cwd=job.working_folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                )
-        except OSError as error:
-            ProcessState(time.time()).write(job.folder, ended=time.time(), error=str(error))
-            return False
-        self._children[job.id] = child
-        ProcessState(time.time(), child.pid, psutil.Process(child.pid).create_time()).write(job.folder)
+        """Start a job, or record its process if that was not done; return whether it runs."""
+        child = self._children.get(job.id)
+        process = _process_of(job) if child is None else psutil.Process(child.pid)
+        if process is None:
+            try:
+                with (job.folder / LOG).open("ab") as output:
+                    child = start_apart(
+                        command_line(job),
+                        {PROGRESS_VARIABLE: str(job.folder / PROGRESS)},
+                        cwd=job.working_folder,
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=subprocess.STDOUT,
+                    )
+            except OSError as error:
+                ProcessState(time.time()).write(job.folder, ended=time.time(), error=str(error))
+                return False
+            self._children[job.id], process = child, psutil.Process(child.pid)
+        ProcessState(time.time(), process.pid, process.create_time()).write(job.folder)
         return True
 
     def _watch(self, job: Job) -> bool:
@@ -89,8 +101,8 @@ class Supervisor:
             # Not a child of this process: its exit status is lost.
             _write_end(job, state, 0 if read_progress(job.folder).finished else None)
         elif child is not None and (status := child.poll()) is not None:
-            del self._children[job.id]
             _write_end(job, state, status)
+            del self._children[job.id]
         else:
             if job.state is State.STOPPING:
                 self._stop(job, state)
@@ -110,6 +122,17 @@ class Supervisor:
 def command_line(job: Job) -> list[str]:
     """Return the program and the arguments of a job."""
     return [sys.executable, "-m", f"rvc_lightning.{job.command}", *job.overrides]
+
+
+def _process_of(job: Job) -> psutil.Process | None:
+    """Return the process of a job whose supervisor was killed before it could record it; None if there is none."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(PROGRESS_VARIABLE) == str(job.folder / PROGRESS):
+                found.append((process.create_time(), process.pid))
+    # Its children have the variable as well.
+    return psutil.Process(min(found)[1]) if found else None
 
 
 def _is_alive(state: ProcessState) -> bool:

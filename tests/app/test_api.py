@@ -220,9 +220,15 @@ def test_old_conversions_are_removed_and_other_jobs_kept(client, store, service,
     store.submit("train", [], "")
     for job in store.jobs():
         end(job)
+    # Uploads of servers that were killed before they submitted the job.
+    interrupted, uploading = (store.folder / store.new_id() for _ in range(2))
+    for unsubmitted in (interrupted, uploading):
+        (unsubmitted / "input").mkdir(parents=True)
+    os.utime(interrupted, (1, 1))
     names = ("voices", "recordings", "datasets", "runs", "jobs")
     Api(service, store, Folders(**{name: str(folder / name) for name in names})).sweep()
     assert [job.command for job in store.jobs()] == ["train"]
+    assert uploading.is_dir() and not interrupted.exists()
 
 
 def test_recordings_are_added_to_a_folder_of_their_name(client, folder):

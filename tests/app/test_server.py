@@ -33,7 +33,8 @@ from rvc_lightning.app.texts import Texts
 from rvc_lightning.config.options import OptionField, option_fields
 from rvc_lightning.conversion.effects import EFFECTS
 from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.errors import ConfigurationError, UnknownJobError
+from rvc_lightning.jobs.store import JobStore
 from rvc_lightning.voice.info import read_voice_info
 
 
@@ -143,6 +144,20 @@ def test_port_in_use_is_an_error():
             listening("127.0.0.1", port),
         ):
             pass
+
+
+def test_jobs_are_watched_after_an_error(service, tmp_path, monkeypatch):
+    errors, woken = [OSError(28, "No space left on device"), UnknownJobError("unknown job")], threading.Event()
+
+    def wake(store):
+        if errors:
+            raise errors.pop()
+        woken.set()
+
+    monkeypatch.setattr(JobStore, "wake", wake)
+    monkeypatch.setattr(server, "_WATCH_SECONDS", 0.01)
+    with server._watched(make_site(service, tmp_path)):
+        assert woken.wait(20)
 
 
 def test_unknown_host_is_an_error(monkeypatch):

@@ -6,19 +6,24 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("psutil", reason="the extra 'app' is not installed")
 
 import psutil
+from disks import limited_file_size
 from systems import POSIX_SHELL
 
 from rvc_lightning.cli.overrides import format_override
-from rvc_lightning.errors import InUseError, UnknownJobError
+from rvc_lightning.errors import InUseError, OutOfSpaceError, UnknownJobError
+from rvc_lightning.io.files import TEMPORARY_PREFIX
+from rvc_lightning.io.locks import exclusive_lock
 from rvc_lightning.io.processes import kill
 from rvc_lightning.jobs import supervisor as supervising
-from rvc_lightning.jobs.job import PROGRESS, STATE, STOP, State
+from rvc_lightning.jobs.job import PROGRESS, STATE, STOP, ProcessState, State
 from rvc_lightning.jobs.store import JobStore
 from rvc_lightning.jobs.supervisor import Supervisor
 
@@ -154,6 +159,72 @@ def test_job_of_a_killed_supervisor_is_watched_by_the_next(store):
     assert (store.job(job.id).state, store.job(job.id).exit_status) == (State.FAILED, None)
     assert "the exit status is unknown" in store.job(job.id).error
     step_until(second, store, later, State.DONE)
+
+
+@pytest.mark.slow
+def test_process_that_a_killed_supervisor_did_not_record_is_adopted(store, monkeypatch):
+    job, first, second = store.submit("train", [WAIT], ""), Supervisor(store), Supervisor(store)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ProcessState, "write", kill)
+        first.step()
+    assert store.job(job.id).state is State.WAITING
+    started(second, store, job)
+    assert json.loads((job.folder / STATE).read_text())["pid"] == first._children[job.id].pid
+    assert not second._children and store.log(job.id) == "ready\n"
+
+
+def kill(*args, **options):
+    """Stand for SIGKILL at this moment."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_supervisor_waits_while_the_disk_is_full(store, tmp_path, monkeypatch):
+    job = store.submit("train", [f"import tempfile; tempfile.mkdtemp(dir={str(tmp_path)!r}, prefix='ran')"], "")
+    sleep, full = time.sleep, ExitStack()
+    # The first record of the process fails, then there is space again.
+    monkeypatch.setattr(supervising.time, "sleep", lambda seconds: (full.close(), sleep(seconds)))
+    with full:
+        full.enter_context(limited_file_size(0))
+        Supervisor(store).run()
+    job = store.job(job.id)
+    assert (job.state, job.exit_status, len(list(tmp_path.glob("ran*")))) == (State.DONE, 0, 1)
+
+
+@pytest.mark.slow
+def test_exit_status_survives_a_full_disk(store, monkeypatch):
+    job, supervisor = store.submit("train", ["raise SystemExit(3)"], ""), Supervisor(store)
+    supervisor.step()
+    supervisor._children[job.id].wait()
+    with limited_file_size(0), pytest.raises(OutOfSpaceError):
+        supervisor.step()
+    supervisor.step()
+    assert (store.job(job.id).state, store.job(job.id).exit_status) == (State.FAILED, 3)
+
+
+def test_half_removed_job_does_not_run_again(store, monkeypatch):
+    job, supervisor = store.submit("train", ["pass"], ""), Supervisor(store)
+    store.stop(job.id)
+    ProcessState(1.0, ended=2.0, exit_status=0).write(job.folder)
+
+    def remove_some(folder, **options):
+        (Path(folder) / STATE).unlink()
+        (Path(folder) / STOP).unlink()
+        kill()
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("shutil.rmtree", remove_some)
+        store.remove(job.id)
+    assert store.jobs() == [] and not supervisor.step()
+    with exclusive_lock(store.folder):
+        assert not list(store.folder.glob(f"{TEMPORARY_PREFIX}*"))
+
+
+def test_supervisor_removes_unfinished_files_of_a_killed_one(store):
+    job = store.submit("train", ["pass"], "")
+    (job.folder / f"{TEMPORARY_PREFIX}1.json").touch()
+    Supervisor(store)
+    assert {path.name for path in job.folder.iterdir()} == {"job.json"}
 
 
 @pytest.mark.slow
