@@ -1,6 +1,6 @@
-"""SIGKILL at any moment of `prepare`, `train` and `convert`: nothing is lost, incomplete or done twice.
+"""SIGKILL at any moment of commands and of a job of the page: nothing is lost, incomplete or done twice.
 
-`python -m pytest -m long tests/faults` kills each command fifty times on the whole demo.
+`python -m pytest -m long tests/faults` kills each command fifty times on the whole demo, see README.md.
 """
 
 import os
@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from kills import FORK, Convert, Prepare, Train, check_exit, children_of, is_alive, kill_at_random
+from job_kills import Server, kill_jobs_at_random
+from kills import FORK, Convert, Cover, Prepare, Train, check_exit, children_of, is_alive, kill_at_random
+from separation import write_model
 from stubs import make_voice, quick_config
 from torch.utils.data import DataLoader
 
@@ -39,6 +41,14 @@ def voice(tmp_path):
     return make_voice(quick_config()).save(tmp_path / "voice.pth")
 
 
+@pytest.fixture
+def models(tmp_path):
+    """Tiny separation models."""
+    pytest.importorskip("pyloudnorm")
+    lead = write_model(tmp_path / "models", "lead", target="lead", instruments=("lead", "rest"))
+    return {"vocals": write_model(tmp_path / "models", "vocals"), "lead": lead}
+
+
 def report(name, statistics):
     line = f"{statistics.kills} kills up to {max(statistics.seconds):.1f} s after the start"
     sys.stdout.write(f"\n{name}: {line}, {statistics.runs} runs completed\n")
@@ -54,6 +64,14 @@ def test_killed_training(tmp_path, short_recordings):
 
 def test_killed_conversion(tmp_path, short_recordings, voice):
     kill_at_random(Convert(short_recordings, voice, num_workers=0), tmp_path, 1, seed=0)
+
+
+def test_killed_cover(tmp_path, voice, models):
+    kill_at_random(Cover(DEMO / "09.flac", voice, models), tmp_path, 1, seed=0)
+
+
+def test_killed_job(tmp_path, short_recordings):
+    kill_jobs_at_random(Server(short_recordings, ("anna",)), tmp_path, 1, seed=0)
 
 
 def read_one_item_and_wait(read):
@@ -90,3 +108,15 @@ def test_training_killed_many_times(tmp_path):
 @pytest.mark.long
 def test_conversion_killed_many_times(tmp_path, voice):
     report("convert", kill_at_random(Convert(DEMO, voice, num_workers=1), tmp_path, KILLS, seed=3))
+
+
+@pytest.mark.long
+def test_cover_killed_many_times(tmp_path, voice, models):
+    song = DEMO_FOLDER / "source" / "01.flac"
+    report("cover", kill_at_random(Cover(song, voice, models), tmp_path, KILLS, seed=4))
+
+
+@pytest.mark.long
+def test_job_killed_many_times(tmp_path):
+    statistics, roles = kill_jobs_at_random(Server(DEMO, ("anna", "ben")), tmp_path, KILLS, seed=5)
+    report(f"job of the page ({', '.join(f'{role} {number}' for role, number in roles.items())})", statistics)

@@ -18,16 +18,19 @@ import soundfile
 from configurations import compose_config
 from states import assert_same
 
-from rvc_lightning import Voice, convert, prepare, train
+from rvc_lightning import Voice, convert, cover, prepare, train
 from rvc_lightning.conversion.journal import JOURNAL_NAME, Journal
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.files import TEMPORARY_PREFIX
+from rvc_lightning.io.scratch import FOLDER_PREFIX
 from rvc_lightning.training.checkpoints import CHECKPOINT_KEY, open_checkpoint, read_checkpoint
 from rvc_lightning.training.module import RVCModule
 
 FORK = multiprocessing.get_context("fork")
 SIZES = {"initial_channels": 16, "hidden_channels": 8, "latent_channels": 4, "filter_channels": 8, "n_layers": 1}
 NAME = "demo"
+UNFINISHED = (TEMPORARY_PREFIX, FOLDER_PREFIX)
+"""Starts of the names of files and folders that only exist during a run."""
 
 
 @dataclass
@@ -119,6 +122,27 @@ class Convert(FileCommand):
     def check_end(self, folder):
         assert contents_in(folder, "*") == self.whole
         assert {path.name for path in (folder / "out").iterdir() if path.name.startswith(".")} == {JOURNAL_NAME}
+
+
+class Cover(FileCommand):
+    """`cover` of a song that is separated: pieces are its parts; the cover and the files beside it are always written."""
+
+    patterns = ("*.wav",)
+
+    def __init__(self, song, voice, models):
+        self.song, self.voice, self.models = song, voice, models
+
+    def run(self, folder):
+        files = (f"song={self.song}", f"voice={self.voice}", f"output={folder}/out/cover.wav", "keep_stems=true")
+        parts = ("separation=lead", f"paths.stems={folder}/stems")
+        models = (f"separator.{part}.path={path}" for part, path in self.models.items())
+        cover.main.__wrapped__(compose_config(*files, *parts, *models, "trainer.accelerator=cpu", command="cover"))
+
+    def is_finished(self, folder, name):
+        return name.startswith("stems/")
+
+    def check_end(self, folder):
+        assert contents_in(folder, "*") == self.whole
 
 
 class Train:
@@ -246,7 +270,7 @@ def kill_at_random(command, folder, kills, seed):
                 command.check_not_redone(before, after)
             before = after
         command.check_end(killed)
-        assert [path for path in killed.rglob(f"{TEMPORARY_PREFIX}*")] == []
+        assert [path for prefix in UNFINISHED for path in killed.rglob(f"{prefix}*")] == []
         statistics.runs += 1
         shutil.rmtree(killed)
     check_exit(orphans)
