@@ -29,11 +29,11 @@ from rvc_lightning.conversion.inference import VoiceInference
 from rvc_lightning.conversion.lengths import ChunkLengths
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.prediction import ConversionModule
-from rvc_lightning.io.scratch import scratch_folder
 from rvc_lightning.conversion.source import Source
 from rvc_lightning.conversion.speakers import resolve_options, speaker_number
 from rvc_lightning.conversion.tasks import ConvertedBlocks, ResultSink, Task, Throughput
 from rvc_lightning.errors import ConfigurationError, RVCError, VoiceError, unknown_choice
+from rvc_lightning.io.scratch import scratch_folder
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
 from rvc_lightning.retrieval.discovery import speaker_indexes
 from rvc_lightning.retrieval.index import RetrievalIndex

@@ -125,7 +125,7 @@ class Convert(FileCommand):
 
 
 class Cover(FileCommand):
-    """`cover` of a song that is separated: pieces are its parts; the cover and the files beside it are always written."""
+    """`cover` of a song: pieces are its separated parts; the cover and the files beside it are always written."""
 
     patterns = ("*.wav",)
 
