@@ -8,10 +8,9 @@ from queue import SimpleQueue
 from threading import Thread
 
 import numpy as np
-import soundfile
 
+from rvc_lightning.audio.encode import audio_writer
 from rvc_lightning.errors import ConfigurationError, RVCError
-from rvc_lightning.io.files import atomic_path
 
 _FORMATS = (".wav", ".flac", ".ogg")
 
@@ -37,15 +36,15 @@ class Recorder:
         self.error: str | None = None
         """Reason why the file cannot be written, if so."""
         self._stack = contextlib.ExitStack()
-        temporary = self._stack.enter_context(atomic_path(path))
-        self._file = self._stack.enter_context(soundfile.SoundFile(temporary, "w", sample_rate, 1))
+        self._file = self._stack.enter_context(audio_writer(path, sample_rate))
         self._blocks: SimpleQueue[np.ndarray | None] = SimpleQueue()
         self._thread = Thread(target=self._write, daemon=True)
         self._thread.start()
 
     def push(self, audio: np.ndarray) -> None:
-        """Queue samples, float32 [N], without waiting for the disk."""
-        self._blocks.put(audio)
+        """Queue samples, float32 [N], without waiting for the disk; after an error they are dropped."""
+        if self.error is None:
+            self._blocks.put(audio)
 
     def close(self) -> None:
         """Write the queued samples and complete the file."""
@@ -57,5 +56,5 @@ class Recorder:
             with self._stack:
                 while (block := self._blocks.get()) is not None:
                     self._file.write(block)
-        except (RVCError, OSError, soundfile.LibsndfileError) as error:
+        except (RVCError, OSError) as error:
             self.error = str(error)

@@ -13,6 +13,7 @@ from conversion_ranks import make_converter
 from disks import limited_file_size, mounted_tmpfs, read_only
 from folders import OPTIONS, Doubler, recording
 from lightning import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
 from preparation import run, speech_with_pauses, write
 from tiny import tiny_data, tiny_module, tiny_trainer, write_tiny_dataset
 
@@ -22,6 +23,7 @@ from rvc_lightning.conversion.folder import convert_files
 from rvc_lightning.conversion.journal import JOURNAL_NAME
 from rvc_lightning.errors import NotWritableError, OutOfSpaceError
 from rvc_lightning.io.files import atomic_path, write_json, write_npy
+from rvc_lightning.live.recorder import Recorder
 from rvc_lightning.retrieval.index import save_index
 from rvc_lightning.training import run as workflow
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
@@ -153,6 +155,52 @@ def test_full_disk_for_other_files_is_one_line(tmp_path, caplog):
 
     with limited_file_size(ROOM // 2):
         assert error_line(write_log, caplog).startswith("Error: no space left on the disk")
+
+
+@pytest.mark.parametrize("missing", [1, 700, 20_000])
+def test_live_recording_on_a_full_disk_is_an_error(tmp_path, missing):
+    """libsndfile reports no error if its last write fails, and the blocks after an error are not kept in memory."""
+    path = tmp_path / "a.flac"
+    write_audio(path, NOISE[:24_000], 24000)
+    size = path.stat().st_size
+    path.unlink()
+    with limited_file_size(size - missing):
+        recorder = Recorder(str(path), 24000)
+        for start in range(0, 24_000, 480):
+            recorder.push(NOISE[start : start + 480])
+        recorder.close()
+    assert recorder.error.startswith(f"no space left for '{path}'") and list(tmp_path.iterdir()) == []
+    waiting = recorder._blocks.qsize()
+    recorder.push(NOISE)
+    assert recorder._blocks.qsize() == waiting
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_training_on_a_disk_without_room_for_its_curves_keeps_its_checkpoints(tmp_path, caplog):
+    """TensorBoard writes in a thread, which ends at the first error."""
+    write_tiny_dataset(tmp_path)
+    last_checkpoint = LastCheckpoint(str(tmp_path / "kept"), every_n_steps=1)
+
+    class Fill(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            if trainer.current_epoch == 1:
+                fill.enter_context(limited_file_size(1 << 10))
+                for number in range(30):
+                    trainer.logger.experiment.add_text("note", "x" * 1000, number)
+
+    trainer = tiny_trainer(
+        callbacks=[last_checkpoint, Fill()],
+        plugins=[AtomicCheckpointIO()],
+        enable_checkpointing=True,
+        max_epochs=3,
+        logger=TensorBoardLogger(tmp_path / "curves"),
+    )
+    with ExitStack() as fill:
+        line = error_line(lambda: trainer.fit(tiny_module(), tiny_data(tmp_path)), caplog)
+    assert line.startswith("Error: no space left on the disk")
+    assert torch.load(last_checkpoint.path, weights_only=True)["epoch"] == 1
+    assert {path.name for path in last_checkpoint.folder.iterdir()} == {"last.ckpt", "previous.ckpt"}
 
 
 @pytest.mark.slow

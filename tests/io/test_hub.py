@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from disks import limited_file_size
 from hub_server import CONTENT, FILE, SHA256, hub_server
 from huggingface_hub import close_session, constants
 from stubs import make_hubert
@@ -62,6 +63,15 @@ def test_interrupted_download_is_resumed(hub, monkeypatch):
     hub.cut_at = 3000
     assert fetch(FILE, "do this").read_bytes() == CONTENT
     assert hub.ranges == [None, "bytes=3000-"]
+
+
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_download_on_a_full_disk_is_an_error(hub, tmp_path, in_folder):
+    folder = tmp_path / "own" if in_folder else None
+    with limited_file_size(len(CONTENT) // 2), pytest.raises(DownloadError, match=r"cannot be downloaded \(.*large"):
+        fetch(FILE, "do this", folder)
+    assert find_file(FILE, folder) is None
+    assert fetch(FILE, "do this", folder).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("in_folder", [False, True])
