@@ -4,9 +4,13 @@ import os
 import stat
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatch
+from unittest import mock
 
 import pytest
+
+from rvc_lightning.io import files
 
 
 @contextmanager
@@ -23,6 +27,24 @@ def limited_file_size(n_bytes):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def full_for(pattern):
+    """Fill the disk whenever a file of a pattern is written atomically; yield the list of these files."""
+    explain, full = files.explain_write_errors, []
+
+    @contextmanager
+    def explain_when_full(path, written=None):
+        with ExitStack() as stack:
+            if written is not None and fnmatch(str(path), f"*{pattern}"):
+                full.append(path)
+                stack.enter_context(limited_file_size(0))
+            stack.enter_context(explain(path, written))
+            yield
+
+    with mock.patch.object(files, "explain_write_errors", explain_when_full):
+        yield full
 
 
 @contextmanager
