@@ -26,6 +26,7 @@ from rvc_lightning.errors import (
     UnknownJobError,
     UnknownVoiceError,
 )
+from rvc_lightning.io.disk import write_error
 
 API = "/api/v1"
 MEDIA_TYPE = "application/problem+json"
@@ -86,8 +87,17 @@ def add_problems(app: FastAPI) -> None:
         parts = ((".".join(map(str, one["loc"][1:])), one["msg"]) for one in error.errors())
         return ProblemResponse(422, "; ".join(f"{name}: {text}" if name else text for name, text in parts))
 
+    def explain_write(request: Request, error: Exception) -> Response:
+        assert isinstance(error, OSError)
+        if (reason := write_error(error)) is None:
+            raise error
+        return explain(request, reason)
+
     def explain_status(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if isinstance(error.__cause__, OSError):
+            # FastAPI takes an upload that cannot be stored for a malformed one.
+            return explain_write(request, error.__cause__)
         return ProblemResponse(error.status_code, error.detail, dict(error.headers or {}))
 
     def explain_defect(request: Request, error: Exception) -> Response:
@@ -96,6 +106,7 @@ def add_problems(app: FastAPI) -> None:
     app.add_exception_handler(RVCError, explain)
     app.add_exception_handler(RequestValidationError, explain_request)
     app.add_exception_handler(HTTPException, explain_status)
+    app.add_exception_handler(OSError, explain_write)
     app.add_exception_handler(Exception, explain_defect)
 
 

@@ -16,6 +16,7 @@ import soundfile
 
 pytest.importorskip("gradio", reason="the extra 'app' is not installed")
 
+from disks import limited_file_size
 from fastapi.testclient import TestClient
 from sites import LIMITS, make_api
 from stubs import StubPitch, cpu_trainer
@@ -261,6 +262,15 @@ def test_full_disk_is_a_problem(client, folder, monkeypatch):
     files = {"files": ("1.wav", b"x")}
     assert "the disk is full" in problem(client.post(f"{API}/recordings", data={"name": "x"}, files=files), 507)
     assert list((folder / "jobs").iterdir()) == list((folder / "recordings" / "x").iterdir()) == []
+
+
+def test_upload_that_exceeds_the_disk_is_a_problem(client, folder):
+    """Uploads of more than a megabyte are files as soon as they arrive."""
+    with limited_file_size(500_000):
+        assert "no space left" in problem(convert(client, bytes(600_000), as_job=True), 507)
+        assert "no space left" in problem(convert(client, bytes((1 << 20) + 1000), as_job=True), 507)
+        assert "no space left" in problem(convert(client, bytes((1 << 20) + 1000)), 507)
+    assert list((folder / "jobs").iterdir()) == []
 
 
 def test_training_sets_the_settings_of_the_request_only(client, store, folder):

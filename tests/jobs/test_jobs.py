@@ -202,6 +202,15 @@ def test_exit_status_survives_a_full_disk(store, monkeypatch):
     assert (store.job(job.id).state, store.job(job.id).exit_status) == (State.FAILED, 3)
 
 
+@pytest.mark.slow
+def test_job_whose_log_finds_no_space_fails(store):
+    job = store.submit("train", ["print('x\\n' * 100_000, flush=True)"], "")
+    with limited_file_size(1000):
+        Supervisor(store).run()
+    assert (store.job(job.id).state, store.job(job.id).exit_status) == (State.FAILED, 1)
+    assert store.log(job.id) == "x\n" * 500
+
+
 def test_half_removed_job_does_not_run_again(store, monkeypatch):
     job, supervisor = store.submit("train", ["pass"], ""), Supervisor(store)
     store.stop(job.id)
