@@ -11,6 +11,7 @@ from separation import write_model
 from stubs import make_voice, quick_config
 
 from rvc_lightning.audio.encode import write_audio
+from rvc_lightning.conversion.journal import JOURNAL_NAME
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +65,8 @@ def check_command(folder, command):
             error = single_error(run_command(command, *arguments))
         assert len(full) == 1 and f"no space left for '{full[0]}'" in error, kind
         path = folder / full[0]
-        assert (path.read_bytes() if path.exists() else None) == earlier.get(path)
+        # The journal has grown before it is rewritten.
+        assert path.name == JOURNAL_NAME or (path.read_bytes() if path.exists() else None) == earlier.get(path)
         assert [path for prefix in UNFINISHED for path in folder.rglob(f"{prefix}*")] == []
     done = run_command(command, *arguments)
     assert done.status == 0, done.text

@@ -50,7 +50,8 @@ def models(tmp_path):
 
 
 def report(name, statistics):
-    line = f"{statistics.kills} kills up to {max(statistics.seconds):.1f} s after the start"
+    first, last = min(statistics.seconds), max(statistics.seconds)
+    line = f"{statistics.kills} kills {first:.1f} to {last:.1f} s after a start or a kill"
     sys.stdout.write(f"\n{name}: {line}, {statistics.runs} runs completed\n")
 
 
