@@ -165,7 +165,7 @@ def test_job_of_a_killed_supervisor_is_watched_by_the_next(store):
 def test_process_that_a_killed_supervisor_did_not_record_is_adopted(store, monkeypatch):
     job, first, second = store.submit("train", [WAIT], ""), Supervisor(store), Supervisor(store)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ProcessState, "write", kill)
+        patch.setattr(ProcessState, "write", end_abruptly)
         first.step()
     assert store.job(job.id).state is State.WAITING
     started(second, store, job)
@@ -173,7 +173,7 @@ def test_process_that_a_killed_supervisor_did_not_record_is_adopted(store, monke
     assert not second._children and store.log(job.id) == "ready\n"
 
 
-def kill(*args, **options):
+def end_abruptly(*args, **options):
     """Stand for SIGKILL at this moment."""
     raise KeyboardInterrupt
 
@@ -219,7 +219,7 @@ def test_half_removed_job_does_not_run_again(store, monkeypatch):
     def remove_some(folder, **options):
         (Path(folder) / STATE).unlink()
         (Path(folder) / STOP).unlink()
-        kill()
+        end_abruptly()
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("shutil.rmtree", remove_some)
