@@ -13,12 +13,16 @@ from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.config.values import plain
+from rvc_lightning.io.files import make_folder
 from rvc_lightning.io.packages import require_extra
 
 if TYPE_CHECKING:
     from rvc_lightning.conversion.converter import VoiceConverter
 
 resolvers.register()
+
+_OWN_VOICES = "voices"
+"""The default folder of voices. It is created by a first start, another one must exist."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,8 @@ def main(config: DictConfig) -> None:
             throughput=throughput,
         )
 
+    if folders.voices == _OWN_VOICES:
+        make_folder(Path(folders.voices))
     service = ConversionService(VoiceCatalog(folders.voices), make_converter, limits)
     jobs = JobStore(folders.jobs)
     names = tuple(settings.host_names)

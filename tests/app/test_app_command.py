@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from commanding import run_command
 from hydra import compose, initialize_config_module
 
 pytest.importorskip("gradio", reason="the extra 'app' is not installed")
@@ -27,13 +28,22 @@ def test_limits_are_read_from_the_configuration():
         Limits.from_values(plain(config.limits) | {"max_secondz": 1})
 
 
+def test_first_start_creates_the_folder_of_voices_but_no_other(started, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "no such folder" in run_command("app", "voices=voicez", "trainer.accelerator=cpu", "port=0").text
+    assert not started and list(tmp_path.iterdir()) == []
+    started_once = run_command("app", "trainer.accelerator=cpu", "port=0")
+    assert started_once.status == 0, started_once.text
+    assert len(started) == 1 and (tmp_path / "voices").is_dir()
+
+
 @pytest.fixture
 def site():
     """A site whose service only has limits and a stop."""
     stopped = []
     limits = SimpleNamespace(max_stored_megabytes=1, keep_minutes=1)
     service = SimpleNamespace(limits=limits, stop=lambda: stopped.append(True), stopped=stopped)
-    jobs = SimpleNamespace(wake=lambda: None, jobs=list)
+    jobs = SimpleNamespace(wake=lambda: None, jobs=list, remove_unsubmitted=lambda before: None)
     return Site(service, jobs, folders=None, settings={})
 
 
