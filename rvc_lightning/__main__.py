@@ -40,8 +40,8 @@ _VOICE = "List, import, edit and blend voices, and write them for other tools or
 
 def main() -> None:
     """Run the command that the first argument names, or list the commands."""
-    # The command reads the rest from there, and so do the processes of other ranks.
     escape_unprintable()
+    # The command reads the rest from there, and so do the processes of other ranks.
     program, *arguments = sys.argv  # noqa: TID251
     name = arguments[0] if arguments else "--help"
     if name in ("--help", "-h", "help"):

@@ -116,7 +116,14 @@ def test_no_files_import_each_other():
     TopologicalSorter(graph).prepare()
 
 
-PAGES = ["README.md", ".github/CONTRIBUTING.md", "rvc_lightning/README.md", "conf/README.md"]
+PAGES = [
+    "README.md",
+    ".github/CHANGELOG.md",
+    ".github/CONTRIBUTING.md",
+    ".github/SECURITY.md",
+    "rvc_lightning/README.md",
+    "conf/README.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)

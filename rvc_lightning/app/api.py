@@ -47,6 +47,8 @@ from rvc_lightning.version import __version__
 
 _EVENT_SECONDS = 0.5
 _KEEP_ALIVE_SECONDS = 15.0
+_MAX_UPLOAD_SECONDS = 3600.0
+"""Age at which the files of a job that was never submitted are those of a killed server."""
 
 _Responses: TypeAlias = dict[int | str, dict[str, Any]]
 _FORM = Form(media_type="multipart/form-data")
@@ -193,7 +195,7 @@ class Api:
     def sweep(self) -> None:
         """Remove conversions, and uploads of killed servers, that are older than uploads and results are kept."""
         oldest = time.time() - 60 * self._service.limits.keep_minutes
-        self._jobs.remove_unsubmitted(oldest)
+        self._jobs.remove_unsubmitted(min(oldest, time.time() - _MAX_UPLOAD_SECONDS))
         for job in self._jobs.jobs():
             if (job.folder / INPUT).is_dir() and job.ended is not None and job.ended < oldest:
                 self._jobs.remove(job.id)

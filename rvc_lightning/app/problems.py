@@ -89,7 +89,8 @@ def add_problems(app: FastAPI) -> None:
 
     def explain_write(request: Request, error: Exception) -> Response:
         assert isinstance(error, OSError)
-        if (reason := write_error(error)) is None:
+        reason = write_error(error)
+        if not isinstance(reason, OutOfSpaceError):
             raise error
         return explain(request, reason)
 

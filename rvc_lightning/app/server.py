@@ -285,12 +285,12 @@ def _watched(site: Site) -> Iterator[None]:
 
     def watch() -> None:
         while True:
-            try:
-                site.jobs.wake()
-                api.sweep()
-            except (RVCError, OSError) as error:
-                # A full disk, or a client that removes the same job, must not end the thread.
-                log.warning("%s", error)
+            for action in (api.sweep, site.jobs.wake):
+                try:
+                    action()
+                except (RVCError, OSError) as error:
+                    # A full disk, or a client that removes the same job, must not end the thread.
+                    log.warning("%s", error)
             if closed.wait(_WATCH_SECONDS):
                 return
 

@@ -93,8 +93,8 @@ def remove_abandoned(parent: Path) -> None:
         with contextlib.suppress(OSError, Timeout):
             if not folder.is_symlink() and lock.is_file() and folder.stat().st_uid == _user():
                 with FileLock(lock).acquire(blocking=False):
-                    pass
-                # In this order, since Windows does not remove open files.
+                    shutil.rmtree(folder, ignore_errors=True)
+                # Windows removes neither the open lock nor, therefore, the folder.
                 shutil.rmtree(folder, ignore_errors=True)
 
 

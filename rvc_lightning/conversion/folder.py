@@ -207,7 +207,7 @@ class _FileSink:
         """Write the file of a task, and its pitch if `write_f0` is set."""
         assert isinstance(task.source, Path) and task.target is not None
         if task.options.write_f0 and result.f0_hz is not None:
-            write_curve(curve_path(task.target), result.f0_hz)
+            write_curve(curve_path(task.target), result.f0_hz, scratch=self._scratch)
         with audio_writer(task.target, result.sample_rate, scratch=self._scratch) as writer:
             for block in result.blocks:
                 writer.write(block)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import pickle
+import shutil
 import struct
 import tempfile
 import zipfile
@@ -21,7 +22,6 @@ import torch
 from torch import Tensor
 
 from rvc_lightning.errors import VoiceError
-from rvc_lightning.io.files import link_or_copy
 from rvc_lightning.io.kinds import PYTORCH, describe_kind, is_zip
 from rvc_lightning.io.opcodes import UnsafePickleError, check_pickles, check_size
 from rvc_lightning.io.zips import open_zip
@@ -104,9 +104,7 @@ def _usual_name(path: Path) -> Iterator[Path]:
         yield path
         return
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        usual = Path(folder, "content.pth")
-        link_or_copy(path.resolve(), usual)
-        yield usual
+        yield Path(shutil.copyfile(path, Path(folder, "content.pth")))
 
 
 def _is_utf8(path: Path) -> bool:

@@ -47,6 +47,8 @@ def _remove_if_unused(folder: Path) -> None:
         if any(folder.iterdir()):
             with FileLock(folder / _LOCK_NAME).acquire(blocking=False):
                 shutil.rmtree(folder, ignore_errors=True)
+            # Windows removes neither the open lock nor, therefore, the folder.
+            shutil.rmtree(folder, ignore_errors=True)
         else:
             # Its owner was killed before it locked the folder; a running one creates it again.
             folder.rmdir()

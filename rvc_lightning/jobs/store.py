@@ -109,7 +109,7 @@ class JobStore:
         if _ID.fullmatch(job_id):
             with contextlib.suppress(FileNotFoundError):
                 return read_job(self.folder / job_id)
-        raise UnknownJobError(f"unknown job '{job_id}'; it may have been removed")
+        raise _unknown(job_id)
 
     def check_waiting(self, limit: int) -> None:
         """Raise BusyError if `limit` jobs are waiting."""
@@ -155,14 +155,18 @@ class JobStore:
         """
         folder = self._ended(job_id).folder
         # At once: a folder that has lost only the state of the job would be that of a waiting one.
-        removed = folder.rename(folder.with_name(f"{TEMPORARY_PREFIX}{job_id}"))
-        shutil.rmtree(removed, ignore_errors=True)
+        try:
+            removed = folder.rename(folder.with_name(f"{TEMPORARY_PREFIX}{job_id}"))
+        except FileNotFoundError as error:
+            raise _unknown(job_id) from error
+        shutil.rmtree(removed)
 
     def remove_unsubmitted(self, before: float) -> None:
         """Remove the files of jobs whose submission began before a time, in seconds since 1970, and never ended."""
         for folder in self.folder.iterdir():
-            if _ID.fullmatch(folder.name) and not (folder / JOB).is_file() and folder.stat().st_mtime < before:
-                shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                if _ID.fullmatch(folder.name) and not (folder / JOB).is_file() and folder.stat().st_mtime < before:
+                    shutil.rmtree(folder)
 
     def log(self, job_id: str, max_bytes: int = _LOG_BYTES) -> str:
         """Return the last part of the output of a job. Raises UnknownJobError."""
@@ -208,3 +212,7 @@ class JobStore:
         if not job.state.is_final:
             raise InUseError(f"job '{job_id}' is {job.state.value}; stop it first")
         return job
+
+
+def _unknown(job_id: str) -> UnknownJobError:
+    return UnknownJobError(f"unknown job '{job_id}'; it may have been removed")

@@ -48,16 +48,19 @@ class Supervisor:
         for job in store.jobs():
             remove_leftovers(job.folder)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._interrupted: dict[str, float] = {}
 
     def run(self) -> None:
         """Run until no job is waiting or running, also while the disk is full."""
-        is_running = True
+        is_running, warning = True, ""
         while is_running:
             try:
                 is_running = self.step()
             except OutOfSpaceError as error:
                 # The next supervisor would not get the exit statuses of the jobs of this one.
-                log.warning("%s", error)
+                if str(error) != warning:
+                    warning = str(error)
+                    log.warning("%s", warning)
             time.sleep(_POLL_SECONDS)
 
     def step(self) -> bool:
@@ -112,10 +115,15 @@ class Supervisor:
     def _stop(self, job: Job, state: ProcessState) -> None:
         """Send Ctrl-C once, and kill the job after the time of grace."""
         assert state.pid is not None
-        if state.interrupted is None:
-            state.write(job.folder, interrupted=time.time())
-            interrupt(state.pid)
-        elif time.time() - state.interrupted > self._grace_seconds:
+        since = state.interrupted or self._interrupted.get(job.id)
+        if since is None:
+            self._interrupted[job.id] = time.time()
+            try:
+                state.write(job.folder, interrupted=self._interrupted[job.id])
+            finally:
+                # Also if the disk is full, perhaps because of this job.
+                interrupt(state.pid)
+        elif time.time() - since > self._grace_seconds:
             kill(state.pid)
 
 
@@ -130,9 +138,9 @@ def _process_of(job: Job) -> psutil.Process | None:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.environ().get(PROGRESS_VARIABLE) == str(job.folder / PROGRESS):
-                found.append((process.create_time(), process.pid))
+                found.append((process.create_time(), process.pid, process))
     # Its children have the variable as well.
-    return psutil.Process(min(found)[1]) if found else None
+    return min(found)[2] if found else None
 
 
 def _is_alive(state: ProcessState) -> bool:

@@ -102,16 +102,17 @@ def read_curve(path: str | Path) -> PitchCurve:
     return PitchCurve(path, np.frombuffer(seconds), np.frombuffer(hz))
 
 
-def write_curve(path: str | Path, f0_hz: np.ndarray) -> None:
+def write_curve(path: str | Path, f0_hz: np.ndarray, *, scratch: Path | None = None) -> None:
     """Write the pitch of a recording atomically, in the format of `read_curve`.
 
     Args:
         path: Output file.
         f0_hz: Pitch from the start of the recording, float32 [F], 0 = unvoiced.
+        scratch: As in `atomic_path`.
     """
     # The shortest decimals that are read back as the same float32.
     digits = (np.format_float_positional(hz, trim="-") for hz in f0_hz.astype(np.float32))
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+    with atomic_path(path, scratch) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
         stream.write("seconds,hz\n")
         stream.writelines(f"{frame / FRAMES_PER_SECOND:.2f},{hz}\n" for frame, hz in enumerate(digits))
 

@@ -1,4 +1,4 @@
-"""A disk that is full for one kind of file: one line, no partial file, and the same command succeeds afterwards."""
+"""A disk that is full for one kind of file: one line, no partial file, and the command succeeds once there is space."""
 
 from fnmatch import fnmatch
 

@@ -1,7 +1,6 @@
 """Script of conversions in other processes: conversion_ranks.py FOLDER STRATEGY, or FOLDER long --minutes N."""
 
 import logging
-import resource
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -40,6 +39,9 @@ def convert_long_recording(folder, minutes):
         folder / "long_out.wav",
         ConversionOptions(volume_envelope=0.5),
     )
+    # The module only exists on POSIX.
+    import resource
+
     sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}\n")
 
 

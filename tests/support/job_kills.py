@@ -56,7 +56,7 @@ def processes_of(folder):
     """Return the running processes of the jobs of a server's folder, except the server, by role."""
     found = {role: [] for role in ROLES}
     for process in psutil.process_iter():
-        with suppress(psutil.Error):
+        with suppress(psutil.Error, ProcessLookupError):
             if process.status() != psutil.STATUS_ZOMBIE and (role := role_of(process, folder)):
                 found[role].append(process)
     return found

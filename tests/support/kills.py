@@ -26,7 +26,7 @@ from rvc_lightning.io.scratch import FOLDER_PREFIX
 from rvc_lightning.training.checkpoints import CHECKPOINT_KEY, open_checkpoint, read_checkpoint
 from rvc_lightning.training.module import RVCModule
 
-FORK = multiprocessing.get_context("fork")
+FORK = multiprocessing.get_context("fork") if hasattr(os, "fork") else None
 SIZES = {"initial_channels": 16, "hidden_channels": 8, "latent_channels": 4, "filter_channels": 8, "n_layers": 1}
 NAME = "demo"
 UNFINISHED = (TEMPORARY_PREFIX, FOLDER_PREFIX)

@@ -1,5 +1,6 @@
 """Training from pretrained networks: all weights are loaded, and a mismatch names the settings to change."""
 
+import os
 import shlex
 from dataclasses import replace
 from functools import partial
@@ -247,6 +248,8 @@ def test_command_for_a_pair_uses_named_choices(tmp_path, overrides, expected):
     saved = {**sizes, "voice": {"content": content}}
     command = pair_command(Pair(tmp_path / "my pair" / "G.pth", tmp_path / "D.pth"), saved)
     assert expected in command
+    if os.name == "posix":
+        assert f'pretrained.generator="{tmp_path}/my pair/G.pth"' in shlex.split(command)
     assert quote_argument(format_override("pretrained.generator", tmp_path / "my pair" / "G.pth")) in command
 
 
