@@ -75,16 +75,15 @@ def check_command(folder, command):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("command", ["prepare", "train"])
-def test_every_file_of_a_dataset_and_a_run(folder, command):
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate"])
+def test_every_file_of_a_dataset_a_run_and_a_report(folder, command):
     if command == "train":
         assert run_command("prepare", *DATASET.split(), "trainer.accelerator=cpu").status == 0
     check_command(folder, command)
 
 
-@pytest.mark.parametrize("command", ["convert", "evaluate"])
-def test_every_file_of_a_result(folder, command):
-    check_command(folder, command)
+def test_every_file_of_a_conversion(folder):
+    check_command(folder, "convert")
 
 
 def test_every_file_of_a_cover(folder):
