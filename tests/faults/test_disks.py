@@ -1,6 +1,7 @@
 """A full or read-only disk is one error, keeps the old files, and leaves no partial ones."""
 
 import os
+import signal
 from contextlib import ExitStack
 
 import faiss
@@ -175,9 +176,18 @@ def test_live_recording_on_a_full_disk_is_an_error(tmp_path, missing):
     assert recorder._blocks.qsize() == waiting
 
 
+@pytest.fixture
+def restored_signals():
+    """Restore the handlers that Lightning leaves when its logger fails again at the end."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_training_on_a_disk_without_room_for_its_curves_keeps_its_checkpoints(tmp_path, caplog):
+def test_training_on_a_disk_without_room_for_its_curves_keeps_its_checkpoints(tmp_path, caplog, restored_signals):
     """TensorBoard writes in a thread, which ends at the first error."""
     write_tiny_dataset(tmp_path)
     last_checkpoint = LastCheckpoint(str(tmp_path / "kept"), every_n_steps=1)
