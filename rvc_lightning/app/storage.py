@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from rvc_lightning.io.locks import LOCK_NAME, exclusive_lock
+from rvc_lightning.io.locks import LOCK_NAME, exclusive_lock, remove_if_unlocked
 
 _PREFIX = "rvc-app-"
 _SWEEP_SECONDS = 30.0
@@ -89,13 +88,9 @@ def visitor_files(max_bytes: int, keep_seconds: float) -> Iterator[VisitorFiles]
 def remove_abandoned(parent: Path) -> None:
     """Delete the folders of processes that were killed: with our prefix and owner, and an unlocked lock file."""
     for folder in parent.glob(f"{_PREFIX}*"):
-        lock = folder / LOCK_NAME
         with contextlib.suppress(OSError, Timeout):
-            if not folder.is_symlink() and lock.is_file() and folder.stat().st_uid == _user():
-                with FileLock(lock).acquire(blocking=False):
-                    shutil.rmtree(folder, ignore_errors=True)
-                # Windows removes neither the open lock nor, therefore, the folder.
-                shutil.rmtree(folder, ignore_errors=True)
+            if not folder.is_symlink() and (folder / LOCK_NAME).is_file() and folder.stat().st_uid == _user():
+                remove_if_unlocked(folder, LOCK_NAME)
 
 
 def _user() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,6 +16,7 @@ from filelock import FileLock, Timeout
 from rvc_lightning.errors import InUseError
 from rvc_lightning.io.disk import explain_write_errors
 from rvc_lightning.io.files import make_folder, read_json, remove_leftovers, write_json
+from rvc_lightning.io.processes import IS_WINDOWS
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,15 @@ KILL_GRACE_SECONDS = 15.0
 """Time after which the worker processes of a killed run have exited and released its locks."""
 
 _HOLDER_NAME = ".lock.json"
+
+
+def remove_if_unlocked(folder: Path, lock_name: str) -> None:
+    """Remove a folder with the lock file in it. Raises Timeout if a process holds the lock."""
+    with FileLock(folder / lock_name).acquire(blocking=False):
+        shutil.rmtree(folder, ignore_errors=True)
+    if IS_WINDOWS:
+        # There, open files such as the lock are not removed.
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from rvc_lightning.io.files import make_folder
+from rvc_lightning.io.locks import remove_if_unlocked
 
 FOLDER_PREFIX = ".converting-"
 """Start of the names of scratch folders."""
@@ -45,10 +46,7 @@ def _remove_if_unused(folder: Path) -> None:
     """Remove a folder unless a process holds its lock."""
     with contextlib.suppress(OSError, Timeout):
         if any(folder.iterdir()):
-            with FileLock(folder / _LOCK_NAME).acquire(blocking=False):
-                shutil.rmtree(folder, ignore_errors=True)
-            # Windows removes neither the open lock nor, therefore, the folder.
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_if_unlocked(folder, _LOCK_NAME)
         else:
             # Its owner was killed before it locked the folder; a running one creates it again.
             folder.rmdir()
