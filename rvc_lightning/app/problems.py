@@ -88,17 +88,15 @@ def add_problems(app: FastAPI) -> None:
         return ProblemResponse(422, "; ".join(f"{name}: {text}" if name else text for name, text in parts))
 
     def explain_write(request: Request, error: Exception) -> Response:
-        assert isinstance(error, OSError)
-        reason = write_error(error)
-        if not isinstance(reason, OutOfSpaceError):
+        if (reason := _no_space(error)) is None:
             raise error
         return explain(request, reason)
 
     def explain_status(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        if isinstance(error.__cause__, OSError):
+        if reason := _no_space(error.__cause__):
             # FastAPI takes an upload that cannot be stored for a malformed one.
-            return explain_write(request, error.__cause__)
+            return explain(request, reason)
         return ProblemResponse(error.status_code, error.detail, dict(error.headers or {}))
 
     def explain_defect(request: Request, error: Exception) -> Response:
@@ -121,3 +119,9 @@ async def reject(
         await ProblemResponse(status, reason, headers)(scope, receive, send)
     else:
         await PlainTextResponse(reason, status, headers)(scope, receive, send)
+
+
+def _no_space(error: BaseException | None) -> OutOfSpaceError | None:
+    """Return the error of a full disk that an exception stands for; None for any other exception."""
+    reason = write_error(error) if isinstance(error, OSError) else None
+    return reason if isinstance(reason, OutOfSpaceError) else None
