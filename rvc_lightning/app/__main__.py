@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 resolvers.register()
 
 _OWN_VOICES = "voices"
-"""The default folder of voices. It is created by a first start, another one must exist."""
+"""Default folder of voices, created at the first start; any other folder must exist."""
 
 
 @dataclass(frozen=True, kw_only=True)

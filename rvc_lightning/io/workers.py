@@ -29,10 +29,10 @@ def end_with_parent(worker_id: int) -> None:
 
 
 def leave_interrupts_to_parent(worker_id: int) -> None:
-    """Ignore Ctrl-C, which also reaches the workers, and `end_with_parent`; a `worker_init_fn`.
+    """Ignore Ctrl-C, then call `end_with_parent`; a `worker_init_fn`.
 
-    For the workers of a training, which needs them until it has saved its state. Forked workers inherit its handler of
-    the signal, spawned ones would end.
+    A training needs its workers until it has saved its state, and Ctrl-C reaches them as well. Forked workers inherit
+    the handler of the training; spawned workers would end.
     """
     for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)

@@ -154,7 +154,7 @@ class JobStore:
             InUseError: The job has not ended.
         """
         folder = self._ended(job_id).folder
-        # At once: a folder that has lost only the state of the job would be that of a waiting one.
+        # Renamed first, since a partly removed folder, without the state file, would be a waiting job.
         try:
             removed = folder.rename(folder.with_name(f"{TEMPORARY_PREFIX}{job_id}"))
         except FileNotFoundError as error:

@@ -72,7 +72,7 @@ def role_of(process, folder):
 
 
 class KilledServer:
-    """A server in a folder, and what is known of its jobs."""
+    """A server in a folder, and the jobs that it has accepted."""
 
     def __init__(self, server, folder):
         folder.mkdir()
