@@ -33,7 +33,7 @@ from rvc_lightning.app.api_models import (
     Voice,
     VoiceFacts,
 )
-from rvc_lightning.app.folders import Folders, harmless, subfolders
+from rvc_lightning.app.folders import Folders, subfolders
 from rvc_lightning.app.problems import API, add_problems, problems
 from rvc_lightning.app.service import DEFAULT_FORMAT, ConversionService
 from rvc_lightning.audio.discovery import display_name
@@ -41,6 +41,7 @@ from rvc_lightning.data.manifest import HEADER_NAME, read_header
 from rvc_lightning.errors import BusyError, DatasetError, InUseError, UnknownJobError, UnknownVoiceError
 from rvc_lightning.io.disk import explain_write_errors
 from rvc_lightning.io.files import atomic_path
+from rvc_lightning.io.names import plain_name
 from rvc_lightning.jobs.job import INPUT, OUTPUT, Job, State
 from rvc_lightning.jobs.store import JobStore
 from rvc_lightning.version import __version__
@@ -122,7 +123,7 @@ class Api:
         if folder.is_symlink():
             raise InUseError(f"'{form.name}' is a link; choose another name")
         for upload in form.files:
-            target = folder / harmless(upload.filename)
+            target = folder / _name_of(upload)
             if target.exists():
                 raise InUseError(f"'{form.name}' has a file '{target.name}' already; choose another name")
             with atomic_path(target) as temporary, temporary.open("wb") as stream:
@@ -316,9 +317,14 @@ async def _client_leaves(request: Request) -> AsyncIterator[threading.Event]:
         watcher.cancel()
 
 
+def _name_of(upload: UploadFile) -> str:
+    """Return the name for the file of an upload."""
+    return plain_name(Path(upload.filename or "").name, "recording")
+
+
 def _save(upload: UploadFile, folder: Path) -> Path:
-    """Write an upload into a new folder, under a harmless form of its name."""
-    path = folder / harmless(upload.filename)
+    """Write an upload into a new folder."""
+    path = folder / _name_of(upload)
     with explain_write_errors(path):
         folder.mkdir(parents=True)
         with path.open("xb") as stream:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,9 @@ from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.io.names import is_device
 
 _SHARED = ("voices", "datasets", "runs")
 """Folders that commands find as `paths.NAME`."""
-_MAX_NAME = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +48,6 @@ def child(folder: str | Path, name: str) -> Path:
     if not is_inside:
         raise ConfigurationError(f"'{name}' not found in the folder of {Path(folder).name}")
     return path
-
-
-def harmless(name: str | None) -> str:
-    """Return the last part of a name as one that file systems and shells do not treat specially."""
-    last = re.sub(r"[^\w.() -]", "_", Path(name or "").name)[-_MAX_NAME:].strip(". -") or "recording"
-    return f"_{last}" if is_device(last) else last
 
 
 def subfolders(folder: str | Path) -> Iterator[str]:

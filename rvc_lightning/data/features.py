@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -34,6 +33,7 @@ from rvc_lightning.data.layout import Layout, existing_slices, recording_path
 from rvc_lightning.data.slice_files import SlicingResult
 from rvc_lightning.errors import DatasetError, OutOfMemoryError
 from rvc_lightning.io.files import write_npy
+from rvc_lightning.io.threads import threads_per_operation
 from rvc_lightning.io.workers import end_with_parent
 from rvc_lightning.models.memory import is_out_of_memory
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
@@ -191,7 +191,7 @@ class FeatureExtraction(lightning.LightningModule):
 
         n_long = sum(length > _LONG_SAMPLES for length in lengths.tolist())
         arrays = [apply(single) for single in singles[:n_long]]
-        with _one_thread_per_operation() as n_threads, ThreadPoolExecutor(n_threads) as pool:
+        with threads_per_operation(1) as n_threads, ThreadPoolExecutor(n_threads) as pool:
             return arrays + list(pool.map(apply, singles[n_long:]))
 
     def on_predict_end(self) -> None:
@@ -210,17 +210,6 @@ def _write(paths: list[str | None], values: list[Any], dtype: type) -> None:
             converted = array.astype(dtype)
         if np.isfinite(converted).all():
             write_npy(path, converted)
-
-
-@contextmanager
-def _one_thread_per_operation() -> Iterator[int]:
-    """Make torch run each operation on one thread, and yield the number of threads it used before."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield n_threads
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 def _unpad(values: Tensor, lengths: Tensor) -> list[np.ndarray]:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from rvc_lightning.evaluation.page import render
 from rvc_lightning.evaluation.report import Report
 from rvc_lightning.io.files import atomic_path, write_json
-from rvc_lightning.io.names import file_name
+from rvc_lightning.io.names import plain_name
 
 JSON_NAME, PAGE_NAME = "evaluation.json", "evaluation.html"
-_MAX_NAME = 60
 
 
 def default_folder(voice_name: str) -> Path:
     """Return the default folder of a voice's report, inside the working folder for any voice name."""
-    safe_name = re.sub(r"[^\w.-]+", "_", voice_name).strip("._")[:_MAX_NAME]
-    return Path("evaluations") / file_name(safe_name or "voice")
+    return Path("evaluations") / plain_name(voice_name, "voice")
 
 
 def has_report(folder: Path) -> bool:

@@ -36,6 +36,16 @@ def file_name(text: str) -> str:
     return f"_{text}" if is_device(text) or not text else text
 
 
+def plain_name(text: str, default: str) -> str:
+    """Return `text` with only letters, digits, spaces and `_.()-`, which no shell expands; `default` if none are left.
+
+    The end is kept if the text is too long, since it may be a suffix.
+    """
+    text = re.sub(r"[^\w.() -]", "_", unicodedata.normalize("NFC", text))
+    text = text.encode()[-_MAX_BYTES:].decode(errors="ignore").strip(". -_") or default
+    return f"_{text}" if is_device(text) else text
+
+
 def folded(name: str) -> str:
     """Return a name or path in a form that is the same for names that a disk may not distinguish."""
     return unicodedata.normalize("NFC", name).casefold()

@@ -124,8 +124,9 @@ class JobStore:
         """
         job = self.job(job_id)
         if not job.state.is_final:
-            (job.folder / STOP).touch()
+            # Before the job may be final: its process may run without a record, see `Supervisor`.
             self.wake()
+            (job.folder / STOP).touch()
         return self.job(job_id)
 
     def resume(self, job_id: str) -> Job:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -38,16 +39,18 @@ class Supervisor:
     """Runs the waiting jobs, one at a time for each device, and records how they end."""
 
     def __init__(self, store: JobStore, grace_seconds: float = _GRACE_SECONDS) -> None:
-        """Watch the jobs that an earlier supervisor started, and remove its unfinished files.
+        """Watch the jobs that an earlier supervisor started, also unrecorded ones, and remove its unfinished files.
 
         Args:
             store: Jobs to run; this process must hold the lock of its folder.
             grace_seconds: Time from the Ctrl-C of a stopped job to its kill.
         """
         self._store, self._grace_seconds = store, grace_seconds
-        for job in store.jobs():
+        jobs = store.jobs()
+        for job in jobs:
             remove_leftovers(job.folder)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._unrecorded = _processes_of([job for job in jobs if job.started is None])
         self._interrupted: dict[str, float] = {}
 
     def run(self) -> None:
@@ -65,6 +68,9 @@ class Supervisor:
 
     def step(self) -> bool:
         """Record ended jobs, stop jobs and start waiting ones; return whether any is running."""
+        for job in self._store.jobs():
+            if job.id in self._unrecorded:
+                self._record(job)
         jobs = self._store.jobs()
         running = [job for job in jobs if job.state in (State.RUNNING, State.STOPPING) and self._watch(job)]
         busy = {job.device for job in running}
@@ -74,26 +80,29 @@ class Supervisor:
         return bool(busy)
 
     def _start(self, job: Job) -> bool:
-        """Start a job, or record its process if that was not done; return whether it runs."""
-        child = self._children.get(job.id)
-        process = _process_of(job) if child is None else psutil.Process(child.pid)
-        if process is None:
-            try:
-                with (job.folder / LOG).open("ab") as output:
-                    child = start_apart(
-                        command_line(job),
-                        {PROGRESS_VARIABLE: str(job.folder / PROGRESS)},
-                        cwd=job.working_folder,
-                        stdin=subprocess.DEVNULL,
-                        stdout=output,
-                        stderr=subprocess.STDOUT,
-                    )
-            except OSError as error:
-                ProcessState(time.time()).write(job.folder, ended=time.time(), error=str(error))
-                return False
-            self._children[job.id], process = child, psutil.Process(child.pid)
-        ProcessState(time.time(), process.pid, process.create_time()).write(job.folder)
+        """Start a job; return whether it runs."""
+        try:
+            with (job.folder / LOG).open("ab") as output:
+                child = start_apart(
+                    command_line(job),
+                    {PROGRESS_VARIABLE: str(job.folder / PROGRESS)},
+                    cwd=job.working_folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
+        except OSError as error:
+            ProcessState(time.time()).write(job.folder, ended=time.time(), error=str(error))
+            return False
+        self._children[job.id] = child
+        self._unrecorded[job.id] = ProcessState(time.time(), child.pid, psutil.Process(child.pid).create_time())
+        self._record(job)
         return True
+
+    def _record(self, job: Job) -> None:
+        """Write the process of a job; while the disk is full, each step tries again."""
+        self._unrecorded[job.id].write(job.folder)
+        del self._unrecorded[job.id]
 
     def _watch(self, job: Job) -> bool:
         """Stop a job if requested, or record its end; return whether it still runs."""
@@ -132,15 +141,17 @@ def command_line(job: Job) -> list[str]:
     return [sys.executable, "-m", f"rvc_lightning.{job.command}", *job.overrides]
 
 
-def _process_of(job: Job) -> psutil.Process | None:
-    """Return the process of a job whose supervisor was killed before it could record it; None if there is none."""
-    found = []
-    for process in psutil.process_iter():
+def _processes_of(jobs: Sequence[Job]) -> dict[str, ProcessState]:
+    """Return the processes, by job, that a supervisor started and did not record before it was killed."""
+    ids = {str(job.folder / PROGRESS): job.id for job in jobs}
+    found: dict[str, ProcessState] = {}
+    for process in psutil.process_iter() if ids else ():
         with contextlib.suppress(psutil.Error):
-            if process.environ().get(PROGRESS_VARIABLE) == str(job.folder / PROGRESS):
-                found.append((process.create_time(), process.pid, process))
-    # Its children have the variable as well.
-    return min(found)[2] if found else None
+            job_id, created = ids.get(process.environ().get(PROGRESS_VARIABLE, "")), process.create_time()
+            # Its children, which are younger, have the variable as well.
+            if job_id is not None and (job_id not in found or created < found[job_id].started):
+                found[job_id] = ProcessState(created, process.pid, created)
+    return found
 
 
 def _is_alive(state: ProcessState) -> bool:
@@ -176,14 +187,15 @@ def main() -> None:
     folder: Path = parser.parse_args().folder
     # Ctrl-C may be ignored where the server was started in the background, and children would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    store = JobStore(folder)
-    # A job may be submitted after the last step, but before the lock is released.
-    while not all(job.state.is_final for job in store.jobs()):
+    store, is_done = JobStore(folder), False
+    while not is_done:
         try:
             with exclusive_lock(folder, _LOCK_SECONDS):
                 Supervisor(store).run()
         except InUseError:
             return
+        # A job may be submitted after the last step, but before the lock is released.
+        is_done = all(job.state.is_final for job in store.jobs())
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 
 Nothing is dropped for drift: a control loop holds the fill by the speed of the resampler. If a block is late, the last
 period of the voice is repeated and fades out (as in ITU-T G.711, appendix I), until the block arrives and fades in.
-Each late block raises the target.
+Each late block raises the target, which slowly returns to its first value while there are none.
 
 Legend: N samples.
 """
@@ -24,6 +24,8 @@ _MAX_DRIFT = 0.005
 _PROPORTIONAL, _INTEGRAL = 0.1, 0.0025
 """Change of speed per second of error, and per second and second: a critically damped loop of about ten seconds."""
 _SMOOTHING_SECONDS = 2.0
+_RELAXATION = 0.0005
+"""Seconds per second by which the target returns to its first value: 100 ms of latency in about three minutes."""
 _MAX_SURPLUS_SECONDS = 0.5
 """Fill beyond the target from which audio is skipped, such as after the machine was suspended."""
 _MAX_TARGET_SECONDS = 0.5
@@ -41,9 +43,9 @@ class PlayBuffer:
         Args:
             engine_rate: Sampling rate of the written audio in Hz.
             device_rate: Sampling rate of the returned audio in Hz.
-            target_seconds: Mean fill.
+            target_seconds: Mean fill, and the least one.
         """
-        self.target_seconds = target_seconds
+        self.target_seconds = self._least_target_seconds = target_seconds
         self.underruns = 0
         """Number of underruns since the start of playback."""
         self.skipped_seconds = 0.0
@@ -124,6 +126,7 @@ class PlayBuffer:
 
     def _control(self, seconds: float) -> None:
         """Set the speed of the resampler from the fill; `seconds` have passed."""
+        self.target_seconds = max(self.target_seconds - _RELAXATION * seconds, self._least_target_seconds)
         share = min(seconds / _SMOOTHING_SECONDS, 1)
         self._mean_fill += share * (len(self._waiting) / self._rate + seconds / 2 - self._mean_fill)
         error = self._mean_fill - self.target_seconds

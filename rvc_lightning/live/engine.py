@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from lightning import Fabric
 
 from rvc_lightning.audio.variable_rate import VariableResampler
@@ -25,6 +26,7 @@ from rvc_lightning.conversion.lengths import StreamLengths
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.streaming import StreamingConverter
 from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.io.threads import threads_per_operation
 from rvc_lightning.live.levels import Gate, InputDenoiser, Meter, Ramp, amplitude
 from rvc_lightning.live.options import Changes, LiveOptions
 from rvc_lightning.live.recorder import Recorder
@@ -33,6 +35,29 @@ _RAMP_SECONDS = 0.02
 _WARM_UP_BLOCKS = 12
 _COLD_BLOCKS = 3
 """Blocks of the warm-up that are not timed."""
+
+
+_MANY = 1.2
+"""Factor by which several threads must be faster than one to be used."""
+
+
+class Plan(NamedTuple):
+    """How blocks are computed."""
+
+    fabric: Fabric
+    """Device and precision."""
+    threads: int
+    """Threads of an operation on a CPU."""
+
+
+class _Prepared(NamedTuple):
+    """Another voice, or other effects, about to fade in."""
+
+    converter: VoiceConverter
+    stream: StreamingConverter
+    plan: Plan
+    values: Mapping[str, Any]
+    """The changes that it was prepared for."""
 
 
 @dataclass(frozen=True)
@@ -83,25 +108,24 @@ class Engine:
             output_rate: Sampling rate of the output in Hz; None for that of the first voice, or of its options.
             lengths: Lengths of block, context, lookahead and fade.
             fabrics: A device, in one or several precisions, of which each voice uses the fastest; by default one
-                accelerator in float32.
+                accelerator in float32. On a CPU, each voice also uses one thread or all, whichever is faster.
 
         Raises:
             RVCError: The voice cannot be loaded, or does not support the options.
         """
         self._load, self._changes, self.input_rate = load, changes, input_rate
         self.lengths = lengths or StreamLengths()
-        self._fabrics = fabrics or (Fabric(accelerator="auto", devices=1),)
+        fabrics = fabrics or (Fabric(accelerator="auto", devices=1),)
         assert changes.voice is not None
         self._converter = load(changes.voice)
         self.output_rate = output_rate or changes.conversion.output_sample_rate or self._converter.voice.sample_rate
-        # A single precision needs no comparison, which would delay the start.
-        is_single = len(self._fabrics) == 1
-        fabric = self._fabrics[0] if is_single else self._fastest_fabric(self._converter, changes.conversion)
-        self._stream = self._new_stream(self._converter, changes.conversion, fabric)
+        self._plans = [Plan(fabric, count) for fabric in fabrics for count in _thread_counts(fabric)]
+        self._plan = self._fastest_plan(self._converter, changes.conversion)
+        self._stream = self._new_stream(self._converter, changes.conversion, self._plan.fabric)
         # The stream that is replaced, and the samples until it is.
         self._leaving: StreamingConverter | None = None
         self._until_change = 0
-        self._prepared: tuple[VoiceConverter, StreamingConverter, Mapping[str, Any]] | None = None
+        self._prepared: _Prepared | None = None
         self._preparation: Thread | None = None
         self._message = ""
         self._recorders: dict[str, Recorder] = {}
@@ -124,12 +148,18 @@ class Engine:
         self._dry_resampler = None if equal else VariableResampler(self.input_rate, self.output_rate)
         self._dry = np.zeros(round(self._stream.latency_seconds * self.output_rate), np.float32)
 
-    def _fastest_fabric(self, converter: VoiceConverter, options: ConversionOptions) -> Fabric:
-        """Convert noise in each precision, and return the fabric with the lowest time per block.
+    def _fastest_plan(self, converter: VoiceConverter, options: ConversionOptions) -> Plan:
+        """Convert noise by each plan, and return the one with the lowest time per block.
 
-        Mixed precision converts each weight in each block, which takes longer than it saves in small networks.
+        Mixed precision converts each weight in each block, which takes longer than it saves in small networks. Several
+        threads save them little time, and take it from the devices.
         """
-        return min(self._fabrics, key=lambda fabric: np.median(self._rehearse(converter, options, fabric)))
+
+        def cost(plan: Plan) -> float:
+            return float(np.median(self._rehearse(converter, options, plan))) * (1 if plan.threads == 1 else _MANY)
+
+        # A single plan needs no comparison, which would delay the start.
+        return self._plans[0] if len(self._plans) == 1 else min(self._plans, key=cost)
 
     def _new_stream(self, converter: VoiceConverter, options: ConversionOptions, fabric: Fabric) -> StreamingConverter:
         return StreamingConverter(
@@ -173,15 +203,16 @@ class Engine:
         Returns:
             Median and maximum of the time per block, in seconds.
         """
-        seconds = self._rehearse(self._converter, self._changes.conversion, self._stream.fabric)
+        seconds = self._rehearse(self._converter, self._changes.conversion, self._plan)
         return float(np.median(seconds)), float(np.max(seconds))
 
-    def _rehearse(self, converter: VoiceConverter, options: ConversionOptions, fabric: Fabric) -> list[float]:
+    def _rehearse(self, converter: VoiceConverter, options: ConversionOptions, plan: Plan) -> list[float]:
         """Convert noise with a separate stream, and return the seconds per block."""
-        stream = self._new_stream(converter, options, fabric)
+        stream = self._new_stream(converter, options, plan.fabric)
         samples = round(_WARM_UP_BLOCKS * self.lengths.block_seconds * self.input_rate)
         noise = np.random.default_rng(0).normal(size=samples + self.input_rate // 5)
-        stream.push((0.05 * noise).astype(np.float32))
+        with threads_per_operation(plan.threads):
+            stream.push((0.05 * noise).astype(np.float32))
         return list(stream.compute_seconds)[_COLD_BLOCKS:]
 
     def process(self, audio: np.ndarray) -> np.ndarray:
@@ -200,7 +231,8 @@ class Engine:
         audio = np.asarray(audio, np.float32)
         self._push_to("record_input", audio)
         self._meters[0].push(audio)
-        return self._through_voice(self._denoiser.push(audio * self._input_gain.take(len(audio))))
+        with threads_per_operation(self._plan.threads):
+            return self._through_voice(self._denoiser.push(audio * self._input_gain.take(len(audio))))
 
     def _through_voice(self, audio: np.ndarray) -> np.ndarray:
         """Return the output for input without noise [N]."""
@@ -230,16 +262,18 @@ class Engine:
         self._push_to("record_output", output)
         return output
 
-    def _replace_stream(self, converter: VoiceConverter, stream: StreamingConverter, values: Mapping[str, Any]) -> None:
+    def _replace_stream(self, prepared: _Prepared) -> None:
         """Start the fade to a prepared stream, including the options changed while it was prepared."""
+        stream = prepared.stream
         try:
-            merged = self._changes.merged(values)
+            merged = self._changes.merged(prepared.values)
             changes = replace(self._changes, voice=merged.voice, conversion=merged.conversion)
             stream.change(replace(changes.conversion, output_sample_rate=self.output_rate))
         except RVCError as error:
             self._message = str(error)
             return
-        self._leaving, self._stream, self._converter, self._changes = self._stream, stream, converter, changes
+        self._leaving, self._stream, self._changes = self._stream, stream, changes
+        self._converter, self._plan = prepared.converter, prepared.plan
         self._until_change = stream.continue_from(self._leaving)
 
     def _resampled(self, audio: np.ndarray) -> np.ndarray:
@@ -248,7 +282,7 @@ class Engine:
     def _converted(self, audio: np.ndarray) -> np.ndarray:
         """Convert samples [N] to [M], and fade to a prepared stream."""
         if self._prepared is not None and self._leaving is None:
-            self._replace_stream(*self._prepared)
+            self._replace_stream(self._prepared)
             self._prepared = None
         output = self._stream.push(audio)
         if self._leaving is None:
@@ -306,12 +340,12 @@ class Engine:
         assert changes.voice is not None
         try:
             converter = self._converter if changes.voice == self._changes.voice else self._load(changes.voice)
-            fabric = self._fastest_fabric(converter, changes.conversion)
-            stream = self._new_stream(converter, changes.conversion, fabric)
+            plan = self._fastest_plan(converter, changes.conversion)
+            stream = self._new_stream(converter, changes.conversion, plan.fabric)
         except (RVCError, OSError) as error:
             self._message = str(error)
         else:
-            self._prepared = converter, stream, values
+            self._prepared = _Prepared(converter, stream, plan, values)
 
     @property
     def is_preparing(self) -> bool:
@@ -343,3 +377,9 @@ class Engine:
             recorder.push(audio)
             if recorder.error:
                 self._message = recorder.error
+
+
+def _thread_counts(fabric: Fabric) -> list[int]:
+    """Return the numbers of threads to choose from."""
+    count = torch.get_num_threads()
+    return sorted({1, count}) if fabric.device.type == "cpu" else [count]

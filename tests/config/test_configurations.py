@@ -72,6 +72,14 @@ def test_every_experiment_composes_and_builds(group, choice, tmp_path):
     assert trainer.callbacks
 
 
+@pytest.mark.parametrize("choice", [choice for group, choice in EXPERIMENTS if group == "experiment"])
+def test_settings_of_experiments_can_be_typed_without_them(choice):
+    """A run that resumes composes the typed settings first, without the experiment."""
+    settings, default = OmegaConf.load(CONF / "experiment" / f"{choice}.yaml"), compose_config()
+    for section in ("trainer", "data", "model", "optimizer", "callbacks"):
+        assert set(settings.get(section) or {}) <= set(default[section]), section
+
+
 @pytest.mark.parametrize(
     ("generator", "rate", "model"),
     [

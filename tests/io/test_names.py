@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rvc_lightning.io import processes
-from rvc_lightning.io.names import file_name, folded, is_file_name, numbered_names
+from rvc_lightning.io.names import file_name, folded, is_file_name, numbered_names, plain_name
 
 
 def test_names_that_windows_rejects_or_changes(monkeypatch):
@@ -38,3 +38,18 @@ def test_long_names_are_shortened():
 def test_numbered_names_differ_on_every_disk(files, names):
     assert numbered_names(list(map(Path, files))) == names
     assert len(set(map(folded, names))) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Anna é (2).wav", "Anna é (2).wav"),
+        ("$(rm -r *);.wav", "(rm -r _)_.wav"),
+        ("-rf", "rf"),
+        ("../..", "take"),
+        ("con.wav", "_con.wav"),
+        ("ä" * 300 + ".wav", "ä" * 48 + ".wav"),
+    ],
+)
+def test_plain_names_have_nothing_that_a_shell_expands(text, name):
+    assert plain_name(text, "take") == name

@@ -163,14 +163,29 @@ def test_job_of_a_killed_supervisor_is_watched_by_the_next(store):
 
 @pytest.mark.slow
 def test_process_that_a_killed_supervisor_did_not_record_is_adopted(store, monkeypatch):
-    job, first, second = store.submit("train", [WAIT], ""), Supervisor(store), Supervisor(store)
+    job, first = store.submit("train", [WAIT], ""), Supervisor(store)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(ProcessState, "write", end_abruptly)
         first.step()
     assert store.job(job.id).state is State.WAITING
+    second = Supervisor(store)
     started(second, store, job)
     assert json.loads((job.folder / STATE).read_text())["pid"] == first._children[job.id].pid
     assert not second._children and store.log(job.id) == "ready\n"
+
+
+@pytest.mark.slow
+def test_job_that_is_stopped_before_its_process_is_recorded_ends(store, monkeypatch):
+    job, first = store.submit("train", [SAVE], ""), Supervisor(store)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ProcessState, "write", end_abruptly)
+        first.step()
+    until(lambda: store.log(job.id) == "ready\n")
+    assert store.stop(job.id).state is State.STOPPED
+    second = Supervisor(store)
+    assert second.step() and store.job(job.id).state is State.STOPPING
+    step_until(second, store, job, State.STOPPED)
+    assert store.log(job.id) == "ready\nsaved\n"
 
 
 def end_abruptly(*args, **options):

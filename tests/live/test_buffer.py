@@ -71,6 +71,18 @@ def test_late_block_is_bridged_and_counted():
     assert 0.03 < buffer.target_seconds < 0.12
 
 
+def test_latency_added_by_a_late_block_is_removed_again():
+    buffer = PlayBuffer(48000, 48000, 0.03)
+    clocks = Clocks(buffer, 48000, 48000)
+    clocks.run(1.0)
+    clocks.run(1.0, late=lambda time: 0.06 if 1.5 < time < 1.53 else 0.0)
+    clocks.run(90)
+    assert buffer.target_seconds == pytest.approx(0.03)
+    clocks.run(60)
+    assert buffer.fill_seconds == pytest.approx(0.03, abs=0.01)
+    assert (buffer.underruns, buffer.skipped_seconds) == (1, 0)
+
+
 def test_longer_gap_fades_to_silence_and_nothing_is_lost():
     buffer = PlayBuffer(48000, 48000, 0.03)
     clocks = Clocks(buffer, 48000, 48000)

@@ -13,6 +13,8 @@ from rvc_lightning import ConversionOptions
 from rvc_lightning.conversion.inference import VoiceInference
 from rvc_lightning.conversion.streaming import StreamingConverter
 from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.io.threads import threads_per_operation
+from rvc_lightning.live.engine import Engine
 from rvc_lightning.live.options import parse
 
 pytestmark = pytest.mark.slow
@@ -53,11 +55,40 @@ def test_voice_uses_the_fastest_precision(monkeypatch, is_mixed):
     monkeypatch.setattr(VoiceInference, "convert", slow_in_the_other)
     fabrics = [Fabric(accelerator="cpu", devices=1, precision=name) for name in ("bf16-mixed", "32-true")]
     engine = make_engine(fabrics=fabrics)
-    assert engine._stream.fabric is fabrics[1 - is_mixed]
+    assert engine._stream.fabric is engine._plan.fabric is fabrics[1 - is_mixed]
     engine.change({"voice": "other"})
     wait_for_voice(engine)
     process_blocks(engine, speech(0.2))
     assert engine._changes.voice == "other" and engine._stream.fabric is fabrics[1 - is_mixed]
+
+
+@pytest.mark.parametrize(("seconds", "threads"), [(0.05, 2), (0.09, 1)])
+def test_several_threads_are_only_used_for_voices_that_they_make_faster(monkeypatch, seconds, threads):
+    convert, used = VoiceInference.convert, set()
+
+    def watched(*arguments):
+        used.add(torch.get_num_threads())
+        return convert(*arguments)
+
+    with threads_per_operation(2):
+        monkeypatch.setattr(Engine, "_rehearse", lambda *arguments: [0.1 if arguments[-1].threads == 1 else seconds])
+        engine = make_engine(fabrics=[Fabric(accelerator="cpu", devices=1)])
+        monkeypatch.setattr(VoiceInference, "convert", watched)
+        engine.process(speech(0.2))
+        assert used == {threads} and torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_rehearsal_uses_the_threads_of_its_plan(monkeypatch, count):
+    engine, convert, used = make_engine(), VoiceInference.convert, set()
+
+    def watched(*arguments):
+        used.add(torch.get_num_threads())
+        return convert(*arguments)
+
+    monkeypatch.setattr(VoiceInference, "convert", watched)
+    engine._rehearse(load_converter(), ConversionOptions(), engine._plan._replace(threads=count))
+    assert used == {count}
 
 
 def test_length_and_latency_at_other_rates():

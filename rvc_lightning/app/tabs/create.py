@@ -14,7 +14,7 @@ from gradio.components import Component
 from rvc_lightning.app import markup
 from rvc_lightning.app.commands import composed, typed_override
 from rvc_lightning.app.controls import control
-from rvc_lightning.app.folders import child, harmless
+from rvc_lightning.app.folders import child
 from rvc_lightning.app.problems import API
 from rvc_lightning.app.service import DEFAULT_FORMAT
 from rvc_lightning.app.tabs.jobs import JobsView
@@ -31,7 +31,7 @@ from rvc_lightning.conversion.presets import DEFAULT, list_presets
 from rvc_lightning.covers.settings import MixSettings, SongSettings
 from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.io.files import explain_write_errors
-from rvc_lightning.io.names import is_file_name
+from rvc_lightning.io.names import is_file_name, plain_name
 from rvc_lightning.jobs.job import INPUT, OUTPUT, State
 from rvc_lightning.separation import SEPARATORS
 from rvc_lightning.separation.base import PARTS
@@ -240,7 +240,7 @@ class CreateTab:
         uploads = {name: Path(file) for name, upload in self.uploads.items() if (file := given[upload])}
         if not uploads:
             raise RVCError(self.text("create.choose_song"))
-        files = {name: folder / INPUT / name / harmless(path.name) for name, path in uploads.items()}
+        files = {name: folder / INPUT / name / plain_name(path.name, "recording") for name, path in uploads.items()}
         for name, path in uploads.items():
             with explain_write_errors(files[name]):
                 files[name].parent.mkdir(parents=True)
