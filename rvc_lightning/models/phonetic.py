@@ -39,7 +39,7 @@ _LOWEST_HZ = 60.0
 _WARPED_TO_HZ = 5500.0
 _FLOOR_POWER = 1e-6
 # Approximate statistics of log-mel spectra of speech.
-_MEAN, _DEVIATION = -3.0, 4.0
+_LOG_MEL_MEAN, LOG_MEL_DEVIATION = -3.0, 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ class PhoneticNetwork(nn.Module):
         frames = wav16k.to(self.window.dtype).unfold(1, WINDOW_SAMPLES, FRAME_SAMPLES) * self.window
         power = torch.fft.rfft(frames, _FFT_SAMPLES).abs().square()
         filtered = power @ (self.mel if mel is None else mel).mT
-        return ((filtered + _FLOOR_POWER).log() - _MEAN) / _DEVIATION
+        return ((filtered + _FLOOR_POWER).log() - _LOG_MEL_MEAN) / LOG_MEL_DEVIATION
 
     def content(self, bottleneck: Tensor, log_phones: Tensor) -> Tensor:
         """Combine the outputs of `encode` into content: [B, F, bottleneck], [B, F, n_phones] -> [B, F, C]."""

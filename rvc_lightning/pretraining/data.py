@@ -40,12 +40,16 @@ class Pairs(NamedTuple):
         partners: Int64 [N, F], for each frame of the first utterance the frame of the second at the same position in
             the same phone; -1 without such a frame, and in silence.
         speakers: Int64 [N, 2], positions in the sorted names of the speakers of the corpus.
+        clean16k: [N, 2, T], the same speech before rooms, noise and filters.
+        log_speeds: [N, 2], natural logarithms of the factors of pace, pitch and formants.
     """
 
     wav16k: Tensor
     phones: Tensor
     partners: Tensor
     speakers: Tensor
+    clean16k: Tensor
+    log_speeds: Tensor
 
 
 @dataclass(frozen=True)
@@ -124,16 +128,18 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
         return self.examples
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
-        """Return audio [2, T], phones [2, F], partners [F] and speakers [2]."""
+        """Return one example of each field of `Pairs`."""
         # Lightning seeds torch's generator in each worker.
         rng = np.random.default_rng((self.seed, index) if self.augment is None else int(torch.randint(2**62, ())))
         views = self._views(*self._speakers(rng), rng)
         if rng.random() < 0.5:
             views = views[::-1]
-        audio = np.stack([self._audio(view, rng) for view in views])
+        clean = np.stack([view.audio(self.samples) for view in views])
+        audio = clean if self.augment is None else np.stack([self._augmented(speech, rng) for speech in clean])
         phones = np.stack([_phones(view, self.frames) for view in views])
         speakers = np.array([self.speaker_numbers[view.speech.speaker] for view in views])
-        return audio, phones, _partners(views[0], views[1], self.frames), speakers
+        log_speeds = np.log([view.speed for view in views]).astype(np.float32)
+        return audio, phones, _partners(views[0], views[1], self.frames), speakers, clean, log_speeds
 
     def _speakers(self, rng: np.random.Generator) -> tuple[Speech, Speech]:
         """Return two utterances of a sentence, mostly by different speakers."""
@@ -160,12 +166,10 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
             for speech, phone, speed in zip((first, second), start, speeds, strict=True)
         ]
 
-    def _audio(self, view: View, rng: np.random.Generator) -> np.ndarray:
-        audio = view.audio(self.samples)
-        if self.augment is None:
-            return audio
+    def _augmented(self, speech: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        assert self.augment is not None
         noise = _choose(_choose(self.sentences, rng), rng)
-        return augment_speech(audio, View(noise, 0.0, 1.0).audio(self.samples), self.augment, rng)
+        return augment_speech(speech, View(noise, 0.0, 1.0).audio(self.samples), self.augment, rng)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
-"""Training of the phonetic encoder: recognize phones, and encode all speakers alike.
+"""Training of the phonetic encoder: recognize phones, encode all speakers alike, and keep the details of articulation.
 
-Legend: N pairs, F frames, C channels, A anchors, S speakers.
+Legend: N pairs, T samples, F frames, C channels, A anchors, S speakers, M mel bands.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rvc_lightning.audio.frames import CONTENT_REPEAT
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.content.phonetic import load_network
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.models.phonetic import PhoneticConfig, PhoneticNetwork, mel_filters
+from rvc_lightning.models.phonetic import LOG_MEL_DEVIATION, PhoneticConfig, PhoneticNetwork, mel_filters
 from rvc_lightning.pretraining.augment import AugmentConfig
 from rvc_lightning.pretraining.data import NO_FRAME, Pairs
 
@@ -28,6 +29,11 @@ _SPEAKERS = 25
 _NEIGHBOURS = 3
 _SEGMENT_FRAMES = 50
 _HIDDEN = 256
+_SPEAKER_CHANNELS = 64
+_CEPSTRA = 24
+"""Cepstral coefficients of an envelope; pitch begins at higher ones."""
+_DYNAMIC_RANGE = 14.0
+"""Range of an envelope below its maximum, as a natural logarithm of power: 60 dB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +45,7 @@ class PhoneticTrainingConfig(Settings, group="model.training"):
     warmup_steps: int = option(200, "steps until `lr` is reached; it then decays along a cosine", min=1)
     agreement: float = option(0.5, "weight of the agreement loss; that of the phones is 1", min=0)
     speaker: float = option(0.3, "weight of the speaker loss, which removes the speaker from the content", min=0)
+    envelope: float = option(2.0, "weight of the envelope loss, which keeps details of articulation", min=0)
     temperature: float = option(0.1, "temperature of the agreement loss", min=1e-3)
     anchors: int = option(512, "A, frames of a batch in the agreement loss", min=1)
     label_smoothing: float = option(0.1, "label smoothing of the phones", min=0, max=1)
@@ -59,10 +66,34 @@ class SpeakerClassifier(nn.Module):
         return self.speakers(torch.stack([segment.mean(1) for segment in segments], dim=1))
 
 
+class EnvelopeDecoder(nn.Module):
+    """Predict spectral envelopes of speech from its content and its speaker.
+
+    What the content lacks, a voice trained on it cannot articulate. The speaker is given, so that the content need not
+    contain it (Qian et al. 2019).
+    """
+
+    def __init__(self, content_dim: int, n_speakers: int, n_mels: int) -> None:
+        super().__init__()
+        self.speakers = nn.Embedding(n_speakers, _SPEAKER_CHANNELS)
+        self.speed = nn.Linear(1, _SPEAKER_CHANNELS, bias=False)
+        self.first = nn.Conv1d(content_dim + _SPEAKER_CHANNELS, _HIDDEN, 5, padding=2)
+        self.second = nn.Conv1d(_HIDDEN, _HIDDEN, 3, padding=1)
+        self.envelope = nn.Conv1d(_HIDDEN, n_mels, 1)
+
+    def forward(self, content: Tensor, speakers: Tensor, log_speeds: Tensor) -> Tensor:
+        """[B, F, C], speakers [B] and their log speeds [B] -> log-mel envelopes [B, F, M]."""
+        speaker = self.speakers(speakers) + self.speed(log_speeds[:, None])
+        inputs = torch.cat([content, speaker[:, None].expand(-1, content.shape[1], -1)], dim=2)
+        hidden = functional.gelu(self.first(inputs.mT))
+        return self.envelope(hidden + functional.gelu(self.second(hidden))).mT
+
+
 class PhoneticTraining(LightningModule):
-    """Losses: the phone of each frame, its partner by another speaker, and the speaker, reversed."""
+    """Losses: the phone of each frame, its partner by another speaker, the speaker, reversed, and the envelope."""
 
     speakers: Tensor
+    smoothing: Tensor
 
     def __init__(
         self, sizes: Mapping[str, Any] | None = None, training: Mapping[str, Any] | None = None,
@@ -78,7 +109,9 @@ class PhoneticTraining(LightningModule):
         """
         super().__init__()
         self.network = PhoneticNetwork(PhoneticConfig.from_values(sizes or {}))
-        self.classifier = SpeakerClassifier(self.network.config.content_dim, n_speakers)
+        content_dim, n_mels = self.network.config.content_dim, self.network.config.n_mels
+        self.classifier = SpeakerClassifier(content_dim, n_speakers)
+        self.decoder = EnvelopeDecoder(content_dim, n_speakers, n_mels)
         self.training_config = PhoneticTrainingConfig.from_values(training or {})
         self.augment = AugmentConfig.from_values(augment or {})
         self.save_hyperparameters(
@@ -89,8 +122,9 @@ class PhoneticTraining(LightningModule):
             }
         )
         ratios = torch.logspace(-1, 1, _SPEAKERS, self.augment.formants).tolist()
-        filters = torch.stack([mel_filters(self.network.config.n_mels, ratio) for ratio in ratios])
+        filters = torch.stack([mel_filters(n_mels, ratio) for ratio in ratios])
         self.register_buffer("speakers", filters, persistent=False)
+        self.register_buffer("smoothing", cepstral_smoothing(n_mels), persistent=False)
 
     def start_from(self, path: Path) -> None:
         """Load the weights of an encoder.
@@ -111,20 +145,22 @@ class PhoneticTraining(LightningModule):
         bottleneck, log_phones = self._encode(log_mel, wav16k)
         content = self.network.content(bottleneck, log_phones)
         phones, agreement = self._losses(content, log_phones, batch)
-        speaker = self._speaker_loss(content, batch)
-        losses = {"train/phones": phones, "train/agreement": agreement, "train/speaker": speaker}
-        self.log_dict(losses, prog_bar=True)
+        speaker, envelope = self._speaker_loss(content, batch), self._envelope_loss(content, batch)
+        losses = {"phones": phones, "agreement": agreement, "speaker": speaker, "envelope": envelope}
+        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
         config = self.training_config
-        return phones + config.agreement * agreement + config.speaker * speaker
+        return phones + config.agreement * agreement + config.speaker * speaker + config.envelope * envelope
 
     def validation_step(self, batch: Pairs, _: int) -> None:
-        """Log the share of frames with a wrong phone, and the losses of phones and agreement."""
+        """Log the share of frames with a wrong phone, and the losses of phones, agreement and envelopes."""
         wav16k = batch.wav16k.flatten(0, 1)
         bottleneck, log_phones = self._encode(self.network.log_mel(wav16k), wav16k)
         labels = batch.phones.flatten(0, 1)
         error = (log_phones.argmax(dim=2) != labels)[labels != NO_FRAME].float().mean()
-        phones, agreement = self._losses(self.network.content(bottleneck, log_phones), log_phones, batch)
+        content = self.network.content(bottleneck, log_phones)
+        phones, agreement = self._losses(content, log_phones, batch)
         figures = {"val/frame_error": error, "val/phones": phones, "val/agreement": agreement}
+        figures["val/envelope"] = self._envelope_loss(content, batch)
         self.log_dict(figures, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -173,6 +209,21 @@ class PhoneticTraining(LightningModule):
         speakers = batch.speakers.flatten()[:, None].expand(logits.shape[:2])
         return functional.cross_entropy(logits.flatten(0, 1).float(), speakers.flatten())
 
+    def _envelope_loss(self, content: Tensor, batch: Pairs) -> Tensor:
+        """Return the mean distance of predicted and clean log-mel envelopes [2 N, F, M], as natural logarithms.
+
+        Envelopes are compared at equal mean level, since content does not depend on the level of the input.
+        """
+        clean16k, speakers, log_speeds = (
+            part.flatten(0, 1) for part in (batch.clean16k, batch.speakers, batch.log_speeds)
+        )
+        predicted = self.decoder(content, speakers, log_speeds).float()
+        with torch.no_grad():
+            envelope = self.network.log_mel(clean16k)[:, ::CONTENT_REPEAT].float() * LOG_MEL_DEVIATION
+            envelope = envelope.maximum(envelope.amax((1, 2), keepdim=True) - _DYNAMIC_RANGE) @ self.smoothing
+        difference = predicted[:, : envelope.shape[1]] - envelope
+        return (difference - difference.mean((1, 2), keepdim=True)).abs().mean()
+
     def _agreement(self, first: Tensor, second: Tensor, batch: Pairs) -> Tensor:
         """Return the cross-entropy of finding the partner of a frame (van den Oord et al. 2018), in both directions.
 
@@ -198,6 +249,14 @@ class PhoneticTraining(LightningModule):
         similarity = similarity.masked_fill(near | others, -math.inf)
         target = torch.arange(len(item), device=item.device)
         return (functional.cross_entropy(similarity, target) + functional.cross_entropy(similarity.T, target)) / 2
+
+
+def cepstral_smoothing(n_mels: int) -> Tensor:
+    """Return the matrix [M, M] that keeps the first coefficients of the cosine transform of log-mel spectra."""
+    order = torch.arange(min(_CEPSTRA, n_mels))[:, None]
+    basis = torch.cos(torch.pi / n_mels * (torch.arange(n_mels) + 0.5) * order)
+    basis = functional.normalize(basis, dim=1)
+    return basis.T @ basis
 
 
 def _span(examples: int, total: int, longest: int, like: Tensor) -> Tensor:

@@ -91,7 +91,8 @@ def test_configured_settings_are_the_defaults():
 
 def pairs_of(partners, speakers=(0, 1)):
     phones = torch.ones(len(partners), 2, partners.shape[1], dtype=torch.long)
-    return Pairs(torch.zeros(len(partners), 2, 1), phones, partners, torch.tensor(speakers).expand(len(partners), 2))
+    numbers, empty = torch.tensor(speakers).expand(len(partners), 2), torch.zeros(len(partners), 2, 1)
+    return Pairs(empty, phones, partners, numbers, empty, torch.zeros(len(partners), 2))
 
 
 def test_agreement_loss():
@@ -117,7 +118,8 @@ def test_every_parameter_has_a_gradient():
     module = PhoneticTraining(SMALL, {"speaker": 0.3}, n_speakers=3)
     samples = 23 * 320 + 400
     phones, speakers = torch.randint(40, (2, 2, 24)), torch.tensor([[0, 1], [2, 2]])
-    batch = Pairs(torch.randn(2, 2, samples), phones, torch.arange(24).expand(2, -1), speakers)
+    speech = torch.randn(2, 2, samples)
+    batch = Pairs(speech, phones, torch.arange(24).expand(2, -1), speakers, 0.5 * speech, torch.randn(2, 2))
     module.log_dict = lambda *_, **__: None
     module.training_step(batch, 0).backward()
     assert all(p.grad is not None and p.grad.any() for p in module.parameters())
