@@ -39,6 +39,8 @@ _LIBRARY_WARNINGS = (
     r"You defined a `validation_step` but have no `val_dataloader`",
     # Every slice is prepared already.
     r"Total length of `DataLoader` across ranks is zero",
+    # A run folder that was moved.
+    r"The dirpath has changed from",
     # The folder of a resumed run.
     r"Checkpoint directory .* exists and is not empty",
     # data.num_workers is small by design: workers mostly wait for the disk.
@@ -90,7 +92,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callable[
             sys.argv[1:] = arguments = quote_text_settings(sys.argv[1:])  # noqa: TID251
             flags = {argument for argument in arguments if argument.startswith("-")}
             full_error = os.environ.get(_FULL_ERROR) == "1"
-            with errors_as_exit_status(), report_sweep(), _raised_by_hydra():
+            with errors_as_exit_status(logs=False), report_sweep(), _raised_by_hydra():
                 try:
                     if flags and flags <= _HELP_FLAGS:
                         _print_help(config_name, [argument for argument in arguments if argument not in flags])
@@ -121,11 +123,14 @@ def _print_help(config_name: str, overrides: Sequence[str]) -> None:
 
 
 @contextmanager
-def errors_as_exit_status() -> Iterator[None]:
+def errors_as_exit_status(*, logs: bool = True) -> Iterator[None]:
     """Turn a user's mistake, a full disk and Ctrl-C into one line on the error stream and an exit status.
 
     The status is 1, and 130 after Ctrl-C. Other exceptions are defects and keep their traceback. In a job of a sweep an
     RVCError is raised unchanged.
+
+    Args:
+        logs: Whether to log the line if logging is set up. Before the job, only Hydra's own logging is.
     """
     try:
         yield
@@ -143,19 +148,19 @@ def errors_as_exit_status() -> Iterator[None]:
             raise
         if in_sweep.get():
             raise reason from None
-        _print_error(f"Error: {reason}")
+        _print_error(f"Error: {reason}", logs=logs)
         raise SystemExit(1) from None
     except (KeyboardInterrupt, SystemExit) as end:
         # Lightning raises SystemExit on Ctrl-C.
         if not isinstance(end, KeyboardInterrupt) and not isinstance(end.__context__, KeyboardInterrupt):
             raise
-        _print_error("Interrupted. Finished files are kept.")
+        _print_error("Interrupted. Finished files are kept.", logs=logs)
         raise SystemExit(130) from None
 
 
-def _print_error(line: str) -> None:
-    """Log the line, or write it to the error stream before logging is set up."""
-    if logging.getLogger().handlers:
+def _print_error(line: str, *, logs: bool) -> None:
+    """Log the line, or write it to the error stream."""
+    if logs and logging.getLogger().handlers:
         log.error("%s", line)
     else:
         sys.stderr.write(f"{line}\n")

@@ -41,7 +41,6 @@ class Pairs(NamedTuple):
             the same phone; -1 without such a frame, and in silence.
         speakers: Int64 [N, 2], positions in the sorted names of the speakers of the corpus.
         clean16k: [N, 2, T], the same speech before rooms, noise and filters.
-        log_speeds: [N, 2], natural logarithms of the factors of pace, pitch and formants.
     """
 
     wav16k: Tensor
@@ -49,7 +48,6 @@ class Pairs(NamedTuple):
     partners: Tensor
     speakers: Tensor
     clean16k: Tensor
-    log_speeds: Tensor
 
 
 @dataclass(frozen=True)
@@ -138,8 +136,7 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
         audio = clean if self.augment is None else np.stack([self._augmented(speech, rng) for speech in clean])
         phones = np.stack([_phones(view, self.frames) for view in views])
         speakers = np.array([self.speaker_numbers[view.speech.speaker] for view in views])
-        log_speeds = np.log([view.speed for view in views]).astype(np.float32)
-        return audio, phones, _partners(views[0], views[1], self.frames), speakers, clean, log_speeds
+        return audio, phones, _partners(views[0], views[1], self.frames), speakers, clean
 
     def _speakers(self, rng: np.random.Generator) -> tuple[Speech, Speech]:
         """Return two utterances of a sentence, mostly by different speakers."""

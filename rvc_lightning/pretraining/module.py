@@ -45,7 +45,7 @@ class PhoneticTrainingConfig(Settings, group="model.training"):
     warmup_steps: int = option(200, "steps until `lr` is reached; it then decays along a cosine", min=1)
     agreement: float = option(0.5, "weight of the agreement loss; that of the phones is 1", min=0)
     speaker: float = option(0.3, "weight of the speaker loss, which removes the speaker from the content", min=0)
-    envelope: float = option(2.0, "weight of the envelope loss, which keeps details of articulation", min=0)
+    envelope: float = option(3.0, "weight of the envelope loss, which keeps details of articulation", min=0)
     temperature: float = option(0.1, "temperature of the agreement loss", min=1e-3)
     anchors: int = option(512, "A, frames of a batch in the agreement loss", min=1)
     label_smoothing: float = option(0.1, "label smoothing of the phones", min=0, max=1)
@@ -69,24 +69,23 @@ class SpeakerClassifier(nn.Module):
 class EnvelopeDecoder(nn.Module):
     """Predict spectral envelopes of speech from its content and its speaker.
 
-    What the content lacks, a voice trained on it cannot articulate. The speaker is given, so that the content need not
-    contain it (Qian et al. 2019).
+    What the content lacks, a voice trained on it cannot articulate. Mean and deviation of the envelopes represent
+    speaker and microphone, so that the content need not contain them (Huang and Belongie 2017).
     """
 
-    def __init__(self, content_dim: int, n_speakers: int, n_mels: int) -> None:
+    def __init__(self, content_dim: int, n_mels: int) -> None:
         super().__init__()
-        self.speakers = nn.Embedding(n_speakers, _SPEAKER_CHANNELS)
-        self.speed = nn.Linear(1, _SPEAKER_CHANNELS, bias=False)
+        self.speaker = nn.Linear(2 * n_mels, _SPEAKER_CHANNELS)
         self.first = nn.Conv1d(content_dim + _SPEAKER_CHANNELS, _HIDDEN, 5, padding=2)
         self.second = nn.Conv1d(_HIDDEN, _HIDDEN, 3, padding=1)
         self.envelope = nn.Conv1d(_HIDDEN, n_mels, 1)
 
-    def forward(self, content: Tensor, speakers: Tensor, log_speeds: Tensor) -> Tensor:
-        """[B, F, C], speakers [B] and their log speeds [B] -> log-mel envelopes [B, F, M]."""
-        speaker = self.speakers(speakers) + self.speed(log_speeds[:, None])
-        inputs = torch.cat([content, speaker[:, None].expand(-1, content.shape[1], -1)], dim=2)
+    def forward(self, content: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+        """[B, F, C], mean and deviation [B, 1, M] of the envelopes -> log-mel envelopes [B, F, M]."""
+        speaker = self.speaker(torch.cat([mean, deviation], dim=2))
+        inputs = torch.cat([content, speaker.expand(-1, content.shape[1], -1)], dim=2)
         hidden = functional.gelu(self.first(inputs.mT))
-        return self.envelope(hidden + functional.gelu(self.second(hidden))).mT
+        return mean + deviation * self.envelope(hidden + functional.gelu(self.second(hidden))).mT
 
 
 class PhoneticTraining(LightningModule):
@@ -111,7 +110,7 @@ class PhoneticTraining(LightningModule):
         self.network = PhoneticNetwork(PhoneticConfig.from_values(sizes or {}))
         content_dim, n_mels = self.network.config.content_dim, self.network.config.n_mels
         self.classifier = SpeakerClassifier(content_dim, n_speakers)
-        self.decoder = EnvelopeDecoder(content_dim, n_speakers, n_mels)
+        self.decoder = EnvelopeDecoder(content_dim, n_mels)
         self.training_config = PhoneticTrainingConfig.from_values(training or {})
         self.augment = AugmentConfig.from_values(augment or {})
         self.save_hyperparameters(
@@ -210,19 +209,13 @@ class PhoneticTraining(LightningModule):
         return functional.cross_entropy(logits.flatten(0, 1).float(), speakers.flatten())
 
     def _envelope_loss(self, content: Tensor, batch: Pairs) -> Tensor:
-        """Return the mean distance of predicted and clean log-mel envelopes [2 N, F, M], as natural logarithms.
-
-        Envelopes are compared at equal mean level, since content does not depend on the level of the input.
-        """
-        clean16k, speakers, log_speeds = (
-            part.flatten(0, 1) for part in (batch.clean16k, batch.speakers, batch.log_speeds)
-        )
-        predicted = self.decoder(content, speakers, log_speeds).float()
-        with torch.no_grad():
-            envelope = self.network.log_mel(clean16k)[:, ::CONTENT_REPEAT].float() * LOG_MEL_DEVIATION
+        """Return the mean distance of predicted and clean log-mel envelopes [2 N, F, M], as natural logarithms."""
+        with torch.no_grad(), torch.autocast(content.device.type, enabled=False):
+            envelope = self.network.log_mel(batch.clean16k.flatten(0, 1))[:, ::CONTENT_REPEAT] * LOG_MEL_DEVIATION
             envelope = envelope.maximum(envelope.amax((1, 2), keepdim=True) - _DYNAMIC_RANGE) @ self.smoothing
-        difference = predicted[:, : envelope.shape[1]] - envelope
-        return (difference - difference.mean((1, 2), keepdim=True)).abs().mean()
+            mean, deviation = envelope.mean(1, keepdim=True), envelope.std(1, keepdim=True)
+        predicted = self.decoder(content, mean, deviation)
+        return (predicted[:, : envelope.shape[1]].float() - envelope).abs().mean()
 
     def _agreement(self, first: Tensor, second: Tensor, batch: Pairs) -> Tensor:
         """Return the cross-entropy of finding the partner of a frame (van den Oord et al. 2018), in both directions.

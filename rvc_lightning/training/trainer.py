@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -31,6 +32,8 @@ from rvc_lightning.training.strategies import FSDPStrategy
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
 """Precisions that keep the digits of recordings, spectra, losses and weights; others round them."""
 
+_DURATION = re.compile(r"\d+(:\d\d?){3}")
+
 _BARE: dict[str, Any] = {
     "callbacks": None,
     "logger": False,
@@ -54,6 +57,14 @@ class TrainerSettings(Settings, group="trainer"):
     log_every_n_steps: int | None = option(None, min=0)
     check_val_every_n_epoch: int | None = option(1, min=1)
     num_sanity_val_steps: int | None = option(None, min=-1)
+    max_time: Any = option(None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_time is not None and not _DURATION.fullmatch(str(self.max_time)):
+            raise ConfigurationError(
+                f"trainer.max_time={self.max_time}: choose days:hours:minutes:seconds, such as 00:08:00:00, or null"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

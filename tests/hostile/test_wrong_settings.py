@@ -57,6 +57,8 @@ WRONG = [
     ("train", f"{TRAIN} trainer.log_every_n_steps=x", "trainer.log_every_n_steps='x': choose a whole number"),
     ("train", f"{TRAIN} trainer.check_val_every_n_epoch=0", "check_val_every_n_epoch=0: choose a whole number from 1"),
     ("train", f"{TRAIN} trainer.max_steps=1.5", "trainer.max_steps=1.5: choose a whole number"),
+    ("train", f"{TRAIN} trainer.max_time=5", "trainer.max_time=5: choose days:hours:minutes:seconds"),
+    ("train", f"{TRAIN} trainer.max_time=10min", "trainer.max_time=10min: choose days:hours"),
     ("train", f"{TRAIN} optimizer.lr=abc", "optimizer: .*; got {'lr': 'abc'"),
     ("train", f"{TRAIN} optimizer.lr=-1", "optimizer: Invalid learning rate: -1; got {'lr': -1"),
     ("train", f"{TRAIN} callbacks.last.every_minutes=x", "callbacks.last.every_minutes='x': choose a number from 0.01"),

@@ -92,7 +92,7 @@ def test_configured_settings_are_the_defaults():
 def pairs_of(partners, speakers=(0, 1)):
     phones = torch.ones(len(partners), 2, partners.shape[1], dtype=torch.long)
     numbers, empty = torch.tensor(speakers).expand(len(partners), 2), torch.zeros(len(partners), 2, 1)
-    return Pairs(empty, phones, partners, numbers, empty, torch.zeros(len(partners), 2))
+    return Pairs(empty, phones, partners, numbers, empty)
 
 
 def test_agreement_loss():
@@ -119,7 +119,7 @@ def test_every_parameter_has_a_gradient():
     samples = 23 * 320 + 400
     phones, speakers = torch.randint(40, (2, 2, 24)), torch.tensor([[0, 1], [2, 2]])
     speech = torch.randn(2, 2, samples)
-    batch = Pairs(speech, phones, torch.arange(24).expand(2, -1), speakers, 0.5 * speech, torch.randn(2, 2))
+    batch = Pairs(speech, phones, torch.arange(24).expand(2, -1), speakers, 0.5 * speech)
     module.log_dict = lambda *_, **__: None
     module.training_step(batch, 0).backward()
     assert all(p.grad is not None and p.grad.any() for p in module.parameters())
