@@ -13,6 +13,7 @@ import pytest
 from hostile_pickles import Calls, npy_bytes
 
 from rvc_lightning.errors import NotWritableError
+from rvc_lightning.io.disk import write_error
 from rvc_lightning.io.files import atomic_path, digest, read_json, read_npy, replace_file, write_json, write_npy
 
 
@@ -25,6 +26,11 @@ def test_replace_a_file(tmp_path):
             temporary.write_text(text)
     assert target.read_text(encoding="utf-8") == "two"
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_errors_without_a_file_name_name_none():
+    message = str(write_error(OSError(errno.EIO, "Input/output error"), "out.wav"))
+    assert message == "'out.wav' cannot be written: Input/output error; choose another place, or change permissions"
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which nobody can make files")
