@@ -70,12 +70,14 @@ class MediaReader(AudioReader):
         super().__init__()
         self._file, self._formats, self._on_progress = file, ",".join(formats), on_progress
         self._container = self._open()
+        self._errors = 0
         with ExitStack() as stack:
             # The file may be closed before the garbage collector finds the container.
             stack.callback(self.close)
             tracks = [stream.index for stream in self._container.streams.audio if stream.codec_context]
             stream = self._track(self._select_track(tracks) if len(tracks) > 1 else tracks[0]) if tracks else None
-            self._errors = 0
+            # Damage to the other tracks does not matter.
+            self._errors, self.damage = 0, ""
             self._timeline = _Timeline(self._container)
             self._frames = self._decode(stream) if stream else iter(())
             self._first = next(self._frames, None)

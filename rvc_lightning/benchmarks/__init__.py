@@ -1,1 +1,1 @@
-"""Measurements of `python -m rvc_lightning.benchmark`: training, preparation and conversion."""
+"""Measurements of `python -m rvc_lightning.benchmark`: training, preparation, conversion and live conversion."""

@@ -4,10 +4,10 @@
     defaults:
       - pitch: null   # extractor       comment of a group; default: its comment in train.yaml
 
-    # Voice.                            comment of the setting below, or behind it on its line
+    # Voice.                            comment of the setting below, or after it on its line
     voice: ???
 
-Settings without a comment are not on the page. This module imports no heavy ones, so that --help is fast.
+Settings without a comment are not on the page. This module imports no heavy modules, so that --help is fast.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _read_default(result: FileComments, item: yaml.Node, lines: list[str]) -> No
     if choice is None:
         result.included.append(key.value)
     else:
-        result.groups[key.value] = _comment_behind(lines, choice)
+        result.groups[key.value] = _comment_after(lines, choice)
 
 
 def _read_setting(
@@ -97,7 +97,7 @@ def _read_setting(
     """Read the comment of a setting, and for a table those of its settings."""
     is_block = isinstance(value, yaml.CollectionNode) and not value.flow_style
     is_table = is_block and isinstance(value, yaml.MappingNode)
-    text = " ".join([*_comment_above(lines, key), _comment_behind(lines, key if is_block else value)]).strip()
+    text = " ".join([*_comment_above(lines, key), _comment_after(lines, key if is_block else value)]).strip()
     if text and key.value == "_target_":
         # The comment of the target describes the table.
         result.settings[".".join(tables)] = Comment(text, is_table=True)
@@ -112,7 +112,7 @@ def _comment_above(lines: list[str], key: yaml.Node) -> list[str]:
     return [line.strip("# ") for line in above][::-1]
 
 
-def _comment_behind(lines: list[str], node: yaml.Node) -> str:
+def _comment_after(lines: list[str], node: yaml.Node) -> str:
     mark = node.end_mark
     return lines[mark.line][mark.column :].partition("#")[2].strip()
 

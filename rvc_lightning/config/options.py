@@ -89,7 +89,9 @@ class OptionField:
     def _accepts(self, value: Any) -> bool:
         if not self.kinds:
             return True
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool):
+            return bool in self.kinds
+        if not isinstance(value, int | float):
             return isinstance(value, self.kinds) and value != "" and (not self.choices or value in self.choices)
         return (
             (float in self.kinds or (int in self.kinds and isinstance(value, int)))

@@ -15,12 +15,20 @@ from lightning.pytorch.accelerators import CUDAAccelerator
 from torch.utils.data import ConcatDataset, DataLoader
 
 from rvc_lightning.audio.frames import CONTENT_REPEAT
+from rvc_lightning.cli.columns import pluralize
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.data.batch import Batch, Example, collate
 from rvc_lightning.data.buckets import LengthBucketSampler
 from rvc_lightning.data.dataset import CACHES, CachedSlices, SilentClips, SliceDataset
 from rvc_lightning.data.loader import ResumableLoader
-from rvc_lightning.data.manifest import EXCLUDED_NAME, ManifestRow, read_excluded, read_header, read_used_rows
+from rvc_lightning.data.manifest import (
+    EXCLUDED_NAME,
+    ManifestRow,
+    read_excluded,
+    read_header,
+    read_manifest,
+    read_used_rows,
+)
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.io.workers import leave_interrupts_to_parent
 
@@ -124,7 +132,7 @@ class RVCDataModule(LightningDataModule):
         """
         config, rows = self.config, read_used_rows(self.folder)
         if excluded := read_excluded(self.folder):
-            logger.info("'%s' excludes %d slices", self.folder / EXCLUDED_NAME, len(excluded))
+            self._report_excluded(excluded)
         # Content covers two frames at a time, and up to one frame less than the audio.
         needed = -(-config.segment_frames // CONTENT_REPEAT) * CONTENT_REPEAT
         usable = [row for row in rows if row.frames > needed]
@@ -136,6 +144,13 @@ class RVCDataModule(LightningDataModule):
         self.training_rows = [row for row in training_rows for _ in range(row.repeats)]
         if not self.held_out_rows:
             logger.warning("no recording is held out for validation: this requires two recordings and data.held_out>0")
+
+    def _report_excluded(self, excluded: set[str]) -> None:
+        """Log how many slices are excluded, and warn about lines without a slice, as after a change of the slicing."""
+        path, found = self.folder / EXCLUDED_NAME, excluded & {row.audio for row in read_manifest(self.folder)}
+        logger.info("'%s' excludes %s", path, pluralize(len(found), "slice"))
+        if unknown := sorted(excluded - found):
+            logger.warning("'%s' contains paths without a slice, %d in all: '%s'", path, len(unknown), unknown[0])
 
     def longest_batch(self, n_items: int) -> Batch:
         """Return the batch of the longest training slices, repeated if there are fewer than `n_items`."""

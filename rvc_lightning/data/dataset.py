@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
 from rvc_lightning.audio.frames import CONTENT_REPEAT, hop_samples
+from rvc_lightning.audio.soundfile_reader import sound_path
 from rvc_lightning.data.batch import Example
 from rvc_lightning.data.manifest import ManifestRow
 from rvc_lightning.errors import DatasetError
@@ -54,7 +55,7 @@ class SliceDataset(Dataset[Example]):
         row = self.rows[index]
         path = self.folder / row.audio
         try:
-            waveform, _ = soundfile.read(path, dtype="float32")
+            waveform, _ = soundfile.read(sound_path(path), dtype="float32")
             if len(waveform) < row.samples:
                 raise ValueError(f"it has {len(waveform)} samples instead of {row.samples}")
             path = self.folder / row.f0

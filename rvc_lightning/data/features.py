@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from rvc_lightning.audio.decode import resample
 from rvc_lightning.audio.frames import SAMPLE_RATE, content_lengths, frame_count
+from rvc_lightning.audio.soundfile_reader import sound_path
 from rvc_lightning.cli.progress import Progress
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.content.base import ContentEncoder
@@ -263,7 +265,7 @@ class _BatchDataset(Dataset):
 def _wav16k(task: FeatureTask) -> np.ndarray:
     """Read a slice as float32 [T]. Raises DatasetError if it cannot be read."""
     try:
-        audio, sample_rate = soundfile.read(task.audio, dtype="float32")
+        audio, sample_rate = soundfile.read(sound_path(Path(task.audio)), dtype="float32")
     except (OSError, soundfile.LibsndfileError) as error:
         raise DatasetError(
             f"the slice '{task.audio}' cannot be read ({error}). The folder of the dataset must be on a disk that all "

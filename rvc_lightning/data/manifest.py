@@ -164,16 +164,23 @@ def read_used_rows(folder: Path | str) -> list[ManifestRow]:
     """Read the rows that are not excluded by hand.
 
     Raises:
-        DatasetError: As in `read_manifest`.
+        DatasetError: As in `read_manifest` and `read_excluded`.
     """
     excluded = read_excluded(folder)
     return [row for row in read_manifest(folder) if row.audio not in excluded]
 
 
 def read_excluded(folder: Path | str) -> set[str]:
-    """Return the paths of the slices that are excluded by hand."""
+    """Return the paths of the slices that are excluded by hand. Raises DatasetError if the file is not UTF-8 text."""
     path = Path(folder) / EXCLUDED_NAME
-    return set(path.read_text(encoding="utf-8-sig").split("\n")) - {""} if path.is_file() else set()
+    if not path.is_file():
+        return set()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"'{path}' is not UTF-8 text ({error}): save it as UTF-8, or delete it") from error
+    # `echo` of Windows writes the space before `>>` as well.
+    return {line.strip() for line in lines} - {""}
 
 
 def exclude_slice(folder: Path | str, audio: str, *, excluded: bool) -> None:

@@ -145,7 +145,7 @@ def _plan(recording: Recording, layout: Layout, recipe: Recipe) -> PlannedRecord
         try:
             seconds = recorded_seconds(recording.path)
         except AudioError as error:
-            return SkippedFile(recording.name, str(error).removeprefix(f"'{recording.path}' "))
+            return recording.skipped(error)
         estimate = estimate_slices(seconds or 0.0, recipe.slicing)
         return PlannedRecording(recording.name, recording.speaker, seconds, *estimate, is_done=False)
     if not result.slices:

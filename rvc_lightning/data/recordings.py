@@ -25,7 +25,7 @@ from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_n
 from rvc_lightning.cli.progress import Progress
 from rvc_lightning.data.layout import folder_name
 from rvc_lightning.data.selection import SelectionConfig
-from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.errors import AudioError, ConfigurationError, DatasetError
 from rvc_lightning.io.files import atomic_path, digest
 
 FINGERPRINTS_NAME = "fingerprints.jsonl"
@@ -65,6 +65,10 @@ class Recording:
     def name(self) -> str:
         """Path below the input as printable text."""
         return display_name(Path(self.relative))
+
+    def skipped(self, error: AudioError) -> SkippedFile:
+        """Return the entry of a report for a recording that cannot be decoded."""
+        return SkippedFile(self.name, str(error).removeprefix(f"'{self.path}' "))
 
 
 @dataclass

@@ -148,12 +148,8 @@ def _separate(
         try:
             sources[recording.folder] = parts.extract(recording.path, part)
         except AudioError as error:
-            failed[recording.folder] = _skipped(recording, error)
+            failed[recording.folder] = recording.skipped(error)
     return sources, failed
-
-
-def _skipped(recording: Recording, error: AudioError) -> SkippedFile:
-    return SkippedFile(recording.name, str(error).removeprefix(f"'{recording.path}' "))
 
 
 def _finished(slices: Path, recording: Recording) -> SlicingResult | None:
@@ -189,7 +185,7 @@ class _SlicingDataset(Dataset):
                 source = self.sources.get(recording.folder, recording.path)
                 return index, slice_recording(recording, source, folder, self.sample_rate, self.slicing)
         except AudioError as error:
-            return index, _skipped(recording, error)
+            return index, recording.skipped(error)
 
 
 def slice_recording(

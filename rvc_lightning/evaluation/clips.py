@@ -30,10 +30,11 @@ from rvc_lightning.evaluation.metrics import MetricSuite
 from rvc_lightning.evaluation.page import mp3
 from rvc_lightning.evaluation.phones import phone_error_rate
 from rvc_lightning.evaluation.pictures import draw, png
-from rvc_lightning.evaluation.pitch import median_hz, pitch_errors, semitones_between
+from rvc_lightning.evaluation.pitch import pitch_errors, semitones_between
 from rvc_lightning.evaluation.report import ClipReport, ClipSample, Report, Scores
 from rvc_lightning.evaluation.settings import MIN_SECONDS, EvaluationSettings, Recordings
 from rvc_lightning.evaluation.speaker import TargetSpeaker, speaker_gain, spread
+from rvc_lightning.pitch.scale import median_hz
 
 _MIN_RMS = 1e-5
 

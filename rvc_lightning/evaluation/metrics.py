@@ -33,7 +33,7 @@ OPTIONAL_METRICS = {
         SpeakerEncoder,
         "resemblyzer",
         "speaker similarity",
-        # Its requirement webrtcvad fails to import beside current setuptools; the extra brings webrtcvad-wheels.
+        # Its requirement webrtcvad fails to import beside current setuptools; the extra installs webrtcvad-wheels.
         f"{EXTRA} && pip install --no-deps resemblyzer",
     ),
     "quality": OptionalMetric(OpinionEstimator, "speechmos", "estimated MOS", EXTRA),

@@ -11,9 +11,10 @@ import numpy as np
 import soundfile
 
 from rvc_lightning.audio.decode import resample
+from rvc_lightning.audio.encode import fitting_rate
 from rvc_lightning.evaluation.report import METRICS, ClipSample, Report
 
-_MPEG_RATES = (16000, 22050, 24000, 32000, 44100, 48000)
+_LOWEST_MP3_RATE = 16000
 _SUMMARY = ' class="sum"'
 
 TASKS = {
@@ -46,8 +47,8 @@ dt { font-weight: 600; } dd { margin: 0 0 .4rem; }
 
 
 def mp3(audio: np.ndarray, sample_rate: int) -> bytes:
-    """Encode audio [N] as MP3, which every browser plays, at the next rate of MPEG, 48 kHz at most."""
-    rate = next((rate for rate in _MPEG_RATES if rate >= sample_rate), _MPEG_RATES[-1])
+    """Encode audio [N] as MP3, which every browser plays at 16 to 48 kHz."""
+    rate = fitting_rate(".mp3", max(sample_rate, _LOWEST_MP3_RATE))
     stream = io.BytesIO()
     soundfile.write(stream, np.clip(resample(audio, sample_rate, rate), -1, 1), rate, format="MP3")
     return stream.getvalue()

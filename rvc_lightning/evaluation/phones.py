@@ -1,4 +1,4 @@
-"""Intelligibility as phone error rate: a phone recognizer without a dictionary, which would guess words.
+"""Intelligibility as phone error rate, by a phone recognizer: with a dictionary, it would guess words.
 
 Source: "Phoneme Recognition" in the CMUSphinx tutorial, whose settings these are; the wheel of pocketsphinx contains
 the English model. It recognizes English phones in any language: compare its scores between conversions of one source

@@ -5,7 +5,6 @@ Legend: F frames of 10 ms. Pitch is in Hz, 0 where unvoiced.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,9 +63,3 @@ def pitch_correlation(first_hz: np.ndarray, second_hz: np.ndarray) -> float | No
 def semitones_between(source_hz: np.ndarray, target_hz: float | None) -> int:
     """Return `proposed_shift` from a pitch track [F] to `target_hz`; 0 if the target is unknown."""
     return 0 if target_hz is None else proposed_shift(source_hz, target_hz)
-
-
-def median_hz(tracks_hz: Sequence[np.ndarray]) -> float | None:
-    """Return the median in Hz over the voiced frames of all tracks, each [F]; None without voiced frames."""
-    voiced_hz = np.concatenate([f0_hz[f0_hz > 0] for f0_hz in tracks_hz] or [np.zeros(0)])
-    return float(np.median(voiced_hz)) if len(voiced_hz) else None

@@ -23,6 +23,7 @@ import soundfile
 
 from rvc_lightning.audio.discovery import SkippedFile
 from rvc_lightning.audio.frames import FRAMES_PER_SECOND
+from rvc_lightning.audio.soundfile_reader import sound_path
 from rvc_lightning.content import encoder_name
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
 from rvc_lightning.data.report import REPORT_NAME
@@ -137,7 +138,7 @@ class _Folder(NamedTuple):
         content, *pitch, speaker = others
         _, f0 = pitch or (None, None)
         paths = self.find(audio), self.silent_pitch() if f0 is None else self.find(f0), self.find(content)
-        info, _, features = soundfile.info(paths[0]), map_npy(paths[1], 1), read_npy(paths[2], 2)
+        info, _, features = soundfile.info(sound_path(paths[0])), map_npy(paths[1], 1), read_npy(paths[2], 2)
         problems = {
             f"speaker {speaker} is not in the speaker table of {self.speaker_rows} rows": int(speaker)
             not in range(self.speaker_rows),

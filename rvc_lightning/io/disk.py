@@ -27,7 +27,7 @@ def write_error(error: OSError, path: Path | str | None = None) -> RVCError | No
         return out_of_space(path)
     if error.errno in _NOT_WRITABLE:
         subject = f"'{path}'" if path else "a file"
-        reason = f"{error.strerror} ('{error.filename}')"
+        reason = f"{error.strerror} ('{error.filename}')" if error.filename else error.strerror
         return NotWritableError(f"{subject} cannot be written: {reason}; choose another place, or change permissions")
     return None
 

@@ -60,7 +60,7 @@ def atomic_path(path: Path | str, scratch: Path | None = None) -> Iterator[Path]
             _flush_to_disk(temporary)
             replace_file(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        remove_file(temporary)
 
 
 def replace_file(source: Path, target: Path) -> None:
@@ -82,6 +82,11 @@ def _wait_for_others(action: Callable[[], R]) -> R:
                 raise
         time.sleep(seconds)
     return action()
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file if it exists. Raises OSError as `replace_file` does."""
+    _wait_for_others(lambda: path.unlink(missing_ok=True))
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -73,7 +73,7 @@ def describe_kind(path: Path) -> str | None:
     if len(head) > 8 and head[8:9] == b"{" and 2 <= _UINT64.unpack_from(head)[0] <= size_bytes - 8:
         return SAFETENSORS
     # Protocol buffer: field 1 is the version of the format; field 2, 3, 7 or 8 (producer, graph, operator set) follows.
-    if head[:1] == b"\x08" and 0 < head[1] < 64 and head[2:3] in (b"\x12", b"\x1a", b"\x3a", b"\x42"):
+    if head[:1] == b"\x08" and b"\0" < head[1:2] < b"\x40" and head[2:3] in (b"\x12", b"\x1a", b"\x3a", b"\x42"):
         return ONNX
     if head[257:262] == b"ustar":
         return "a tar archive; unpack it"

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from rvc_lightning.errors import InUseError
 from rvc_lightning.io.disk import explain_write_errors
-from rvc_lightning.io.files import make_folder, read_json, remove_leftovers, write_json
+from rvc_lightning.io.files import make_folder, read_json, remove_file, remove_leftovers, write_json
 from rvc_lightning.io.processes import IS_WINDOWS
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,8 @@ def exclusive_lock(
         write_json(holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%c}"})
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        # A waiting process may be reading it.
+        remove_file(holder)
         if remove_after:
             # Windows does not remove open files; there the lock is removed when it is released.
             with contextlib.suppress(OSError):

@@ -81,6 +81,11 @@ class SynthesizerConfig(_Sizes, group="model.synthesizer"):
             yield "resblock_kernel_sizes and resblock_dilations differ in length"
         if self.hidden_channels % self.n_heads:
             yield f"hidden_channels={self.hidden_channels} is not a multiple of n_heads={self.n_heads}"
+        if any(kernel % 2 == 0 for kernel in (self.kernel_size, *self.resblock_kernel_sizes)):
+            yield (
+                f"kernel_size={self.kernel_size} resblock_kernel_sizes={self.resblock_kernel_sizes}: choose odd "
+                "numbers, with which convolutions keep the length"
+            )
         if self.latent_channels % 2:
             yield f"latent_channels={self.latent_channels}: choose an even number, since the flow halves them"
 

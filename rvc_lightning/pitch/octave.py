@@ -1,8 +1,8 @@
 """Pitch above the range of an extractor, by a second pass over the recording at half the speed, an octave lower.
 
 The second pass only counts where a frame contains a tone from 1000 to 2100 Hz and little below it, and where the first
-pass found no pitch or that of the octave below. It is left out unless there are such frames for 50 ms: in speech there
-hardly are any.
+pass found no pitch or that of the octave below. It is left out unless there are such frames for 50 ms: speech has
+hardly any.
 
 Legend: B items, T samples at 16 kHz, F frames of 10 ms.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -60,6 +61,12 @@ def autotune(f0_hz: Tensor, strength: float) -> Tensor:
     return torch.where(f0_hz > 0, tuned.to(f0_hz.dtype), f0_hz)
 
 
+def median_hz(tracks_hz: Sequence[np.ndarray]) -> float | None:
+    """Return the median in Hz over the voiced frames of all tracks, each [F]; None without voiced frames."""
+    voiced_hz = np.concatenate([f0_hz[f0_hz > 0] for f0_hz in tracks_hz] or [np.zeros(0)])
+    return float(np.median(voiced_hz)) if len(voiced_hz) else None
+
+
 def proposed_shift(f0_hz: np.ndarray, target_hz: float) -> int:
     """Return the shift that brings the median pitch of a recording closest to a target.
 
@@ -70,8 +77,8 @@ def proposed_shift(f0_hz: np.ndarray, target_hz: float) -> int:
     Returns:
         Whole semitones, -12 to 12; 0 without voiced frames.
     """
-    voiced_hz = f0_hz[f0_hz > 0]
-    if not len(voiced_hz):
+    source_hz = median_hz([f0_hz])
+    if source_hz is None:
         return 0
-    semitones = round(12.0 * math.log2(target_hz / float(np.median(voiced_hz))))
+    semitones = round(12.0 * math.log2(target_hz / source_hz))
     return max(-_MAX_SHIFT_SEMITONES, min(semitones, _MAX_SHIFT_SEMITONES))

@@ -36,7 +36,6 @@ _OTHER_KINDS = {
     b"IxPq": "product-quantized vectors",
     b"IwPQ": "product-quantized lists",
     b"IwQR": "product-quantized lists",
-    b"IwPQR": "product-quantized lists",
     b"IwSq": "scalar-quantized lists",
     b"IxSQ": "scalar-quantized vectors",
     b"IHNf": "a navigable graph (HNSW)",

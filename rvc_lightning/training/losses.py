@@ -17,7 +17,7 @@ def discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor
     """Least-squares loss (Mao et al. 2017), summed over sub-discriminators.
 
     Args:
-        real: Scores of recorded segments by each sub-discriminator, [B, places].
+        real: Scores of recorded segments by each sub-discriminator, [B, positions].
         fake: Scores of generated segments.
 
     Returns:
@@ -29,7 +29,7 @@ def discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor
 
 
 def adversarial_loss(fake: Sequence[Tensor]) -> Tensor:
-    """Least-squares loss of the generator, summed over sub-discriminators: scores [B, places] of each -> scalar."""
+    """Least-squares loss of the generator, summed over sub-discriminators: scores [B, positions] of each -> scalar."""
     return torch.stack([((1 - score.float()) ** 2).mean() for score in fake]).sum()
 
 

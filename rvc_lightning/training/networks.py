@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import nn
@@ -20,6 +19,7 @@ from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.models.generators import GENERATORS, check_generator, generator_class
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.pitch import PITCH_EXTRACTORS
+from rvc_lightning.pitch.scale import median_hz
 from rvc_lightning.training.config import TrainingConfig
 from rvc_lightning.training.module import RVCModule
 
@@ -154,5 +154,4 @@ def _without_path(component: Mapping[str, Any]) -> dict[str, Any]:
 def median_f0_hz(dataset: Path, rows: Sequence[ManifestRow]) -> float:
     """Return the median pitch of voiced frames in Hz, over slices spread evenly; 0 if no frame is voiced."""
     tracks = [read_feature(dataset / row.f0, 1) for row in rows[:: max(1, len(rows) // _MAX_MEDIAN_ROWS)]]
-    voiced_hz = np.concatenate([track[track > 0] for track in tracks])
-    return float(np.median(voiced_hz)) if len(voiced_hz) else 0.0
+    return median_hz(tracks) or 0.0

@@ -46,7 +46,7 @@ class PretrainedConfig(Settings, group="pretrained"):
         super().__post_init__()
         unused = [name for name in ("repository", "generator", "discriminator") if getattr(self, name)]
         if self.source == "files" and not self.generator:
-            problem = "needs pretrained.generator=FILE, and pretrained.discriminator=FILE"
+            problem = "needs pretrained.generator=FILE; pretrained.discriminator=FILE is optional"
         elif self.source != "files" and unused:
             problem = f"uses no {', '.join(f'pretrained.{name}' for name in unused)}; add pretrained=files"
         else:

@@ -51,7 +51,7 @@ _UNPACK_ERRORS = (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, zlib.e
 _SIMILAR = 0.6
 """Smallest similarity of names at which an index is paired with one of several voices."""
 _NO_NAMES = ("model", "voice", "weights", "weight", "download", "file", "rvc", "g", "final")
-"""Names of files that do not tell which voice it is."""
+"""Names of files that do not identify a voice."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -81,6 +82,17 @@ def test_first_track_with_sound_is_used_and_others_are_reported(tmp_path, name):
     first = "track 1 'Desktop'" if name == "a.mkv" else "track 1"
     expected = f"contains 3 audio tracks: track 2, the first with sound, is used; unused: {first}, track 3"
     assert decoded.warning == expected
+
+
+def test_damage_to_an_unused_track_does_not_matter(tmp_path):
+    path = tmp_path / "a.mkv"
+    write_media(path, [(0, 0 * buzz(3))], [(0, buzz(3))])
+    with av.open(path) as container:
+        silence = [bytes(packet) for packet in container.demux(container.streams.audio[0]) if packet.size][10]
+    path.write_bytes(path.read_bytes().replace(silence, b"\xff" * len(silence)))
+    decoded = decode_audio(path)
+    assert decoded.warning.startswith("contains 2 audio tracks: track 2") and "damaged" not in decoded.warning
+    assert len(decoded.audio) / 48000 == pytest.approx(3, abs=0.1)
 
 
 @pytest.mark.parametrize(("extension", "options"), [

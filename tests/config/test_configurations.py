@@ -186,6 +186,8 @@ def test_sampling_rate_other_than_that_of_the_dataset_is_rejected():
     [
         "model.synthesizer.upsample_rates=[10,10,2]",
         "model.synthesizer.n_heads=5",
+        "model.synthesizer.kernel_size=2",
+        "model.synthesizer.resblock_kernel_sizes=[3,6,11]",
         "model.crop_frames=20",
         "model.gradient_clip_algorithm=mean",
         "model.accumulate_grad_batches=0",

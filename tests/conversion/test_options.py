@@ -39,6 +39,7 @@ OWNERS = [ConversionOptions, *EFFECTS.values()]
         ("speaker", 0.5),
         ("speaker", [1]),
         ("seed", -1),
+        ("seed", True),
         ("seed", 2**64),
         ("split_on_silence", None),
         ("clean_noise", float("inf")),

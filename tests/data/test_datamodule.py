@@ -89,6 +89,17 @@ def test_only_short_slices_are_left_out(tmp_path, caplog):
     assert module.val_dataloader() == []
 
 
+def test_excluded_slices_and_lines_without_a_slice_are_reported(tmp_path, caplog):
+    rows = [row("a", frames=100), row("b", frames=100)]
+    module = make_data(dataset(tmp_path, rows), segment_frames=36, num_workers=0, held_out=0.0)
+    (tmp_path / "excluded.txt").write_text(f"{rows[0].audio}\nslices-old/a.wav\n", encoding="utf-8")
+    with caplog.at_level("INFO"):
+        module.setup()
+    assert module.training_rows == rows[1:]
+    assert "excludes 1 slice\n" in caplog.text
+    assert "contains paths without a slice, 1 in all: 'slices-old/a.wav'" in caplog.text
+
+
 @pytest.mark.parametrize("cache", ["none", "memory"])
 def test_each_speaker_gets_silent_clips(tmp_path, cache):
     folder = dataset(tmp_path, [row("a", frames=100), row("b", frames=100), row("c", frames=100)])

@@ -1,5 +1,8 @@
 """Batches for the networks."""
 
+import os
+import sys
+
 import pytest
 import torch
 from defaults import make_extraction, make_slicing
@@ -8,7 +11,9 @@ from preparation import run, speech_with_pauses, write
 from rvc_lightning.audio.frames import content_frames
 from rvc_lightning.content import CONTENT_ENCODERS
 from rvc_lightning.content.base import ContentEncoder
+from rvc_lightning.data.dataset import SliceDataset
 from rvc_lightning.data.features import _LONG_SAMPLES, FeatureTask, batch_slices
+from rvc_lightning.data.manifest import read_manifest
 from rvc_lightning.errors import ConfigurationError
 
 
@@ -34,6 +39,16 @@ def test_features_do_not_depend_on_their_batch(tmp_path, monkeypatch):
         files = (tmp_path / name).rglob("*.npy")
         found.append({path.relative_to(tmp_path / name): path.read_bytes() for path in files})
     assert len(found[0]) > 6 and found[0] == found[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode there")
+def test_the_folder_of_a_dataset_may_have_a_name_that_is_not_utf8(tmp_path):
+    write(tmp_path / "in/a.wav", speech_with_pauses(4.0))
+    output = tmp_path / os.fsdecode(b"latin \xe9")
+    run(tmp_path / "in", output)
+    rows = read_manifest(output)
+    assert len(rows) > 0 and SliceDataset(output, rows, max_frames=900)[0].frames > 50
 
 
 def test_batches_have_similar_lengths_within_the_limits():

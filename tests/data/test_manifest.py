@@ -57,6 +57,12 @@ def test_excluded_slices_are_not_used_until_restored(tmp_path):
     # As editors of Windows save it.
     (tmp_path / "excluded.txt").write_bytes(f"\ufeff{ROW.audio}\r\n".encode())
     assert read_used_rows(tmp_path) == [other]
+    # As `echo PATH >> FILE` of Windows writes it.
+    (tmp_path / "excluded.txt").write_bytes(f"{ROW.audio} \r\n".encode())
+    assert read_used_rows(tmp_path) == [other]
+    (tmp_path / "excluded.txt").write_bytes(f"{ROW.audio}\n".encode("utf-16"))
+    with pytest.raises(DatasetError, match=r"excluded\.txt' is not UTF-8 text"):
+        read_used_rows(tmp_path)
 
 
 def test_truncated_manifest_is_rejected(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rvc_lightning.evaluation.pitch import PitchErrors, median_hz, pitch_correlation, pitch_errors, semitones_between
+from rvc_lightning.evaluation.pitch import PitchErrors, pitch_correlation, pitch_errors, semitones_between
 
 REFERENCE = np.where(np.arange(100) < 80, 200 + np.arange(100.0), 0)
 
@@ -53,5 +53,3 @@ def test_transposition_is_in_whole_semitones_of_the_voiced_median():
     assert semitones_between(np.array([0, 100.0, 100.0]), 205.0) == 12
     assert semitones_between(np.array([0, 400.0]), 200.0) == -12
     assert semitones_between(np.zeros(5), 200.0) == semitones_between(REFERENCE, None) == 0
-    assert median_hz([np.zeros(3), np.array([100.0, 0, 300.0])]) == 200
-    assert median_hz([]) is None

@@ -13,7 +13,9 @@ import pytest
 from hostile_pickles import Calls, npy_bytes
 
 from rvc_lightning.errors import NotWritableError
+from rvc_lightning.io.disk import write_error
 from rvc_lightning.io.files import atomic_path, digest, read_json, read_npy, replace_file, write_json, write_npy
+from rvc_lightning.io.locks import exclusive_lock
 
 
 def test_replace_a_file(tmp_path):
@@ -25,6 +27,11 @@ def test_replace_a_file(tmp_path):
             temporary.write_text(text)
     assert target.read_text(encoding="utf-8") == "two"
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_errors_without_a_file_name_name_none():
+    message = str(write_error(OSError(errno.EIO, "Input/output error"), "out.wav"))
+    assert message == "'out.wav' cannot be written: Input/output error; choose another place, or change permissions"
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which nobody can make files")
@@ -68,6 +75,18 @@ def test_files_that_others_have_open_on_windows(tmp_path, monkeypatch):
     with pytest.raises(NotWritableError, match=r"a\.json' cannot be written: Access is denied"):
         write_json(tmp_path / "a.json", {"a": 2})
     assert read_json(tmp_path / "a.json") == {"a": 1}
+
+
+def test_files_to_remove_that_others_have_open_on_windows(tmp_path, monkeypatch):
+    monkeypatch.setattr("rvc_lightning.io.files.time.sleep", lambda seconds: None)
+    with exclusive_lock(tmp_path / "locked"):
+        # A waiting process reads who holds the lock.
+        monkeypatch.setattr(Path, "unlink", open_elsewhere(Path.unlink, 3))
+    assert not (tmp_path / "locked" / ".lock.json").exists()
+    with pytest.raises(ValueError), atomic_path(tmp_path / "a.txt"):
+        monkeypatch.setattr(Path, "unlink", open_elsewhere(Path.unlink, 3))
+        raise ValueError
+    assert not list(tmp_path.glob(".writing-*"))
 
 
 def test_errors_of_other_systems_are_raised_at_once(tmp_path, monkeypatch):

@@ -108,7 +108,7 @@ def test_model_of_the_onnx_package(tmp_path):
         read_pickle(tmp_path / "a.pth", "voice")
 
 
-@pytest.mark.parametrize("content", [b"\x00" * 100, b"\x80\x04\x95", b"IwFl"[:2], bytes(range(256))])
+@pytest.mark.parametrize("content", [b"\x00" * 100, b"\x80\x04\x95", b"IwFl"[:2], b"\x08", bytes(range(256))])
 def test_unknown_kinds(tmp_path, content):
     (tmp_path / "a.pth").write_bytes(content)
     with pytest.raises(VoiceError, match=r"cannot be read as a voice"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from rvc_lightning.pitch.scale import NOTES_HZ, autotune, coarse_pitch, proposed_shift, transpose
+from rvc_lightning.pitch.scale import NOTES_HZ, autotune, coarse_pitch, median_hz, proposed_shift, transpose
 
 
 def test_coarse_pitch_equals_the_reference(golden):
@@ -58,6 +58,12 @@ def test_autotune_keeps_unvoiced_frames_and_prefers_the_lower_of_two_notes():
     assert_close(autotune(f0_hz, 1.0), torch.tensor(expected, dtype=torch.float64), atol=1e-12, rtol=0)
     assert torch.equal(autotune(f0_hz, 0.0), f0_hz)
     assert autotune(f0_hz, 0.5)[0] == 0
+
+
+def test_median_of_voiced_frames():
+    assert median_hz([np.zeros(3), np.array([100.0, 0, 300.0])]) == 200
+    assert median_hz([np.zeros(3)]) is None
+    assert median_hz([]) is None
 
 
 def test_proposed_shift_equals_the_reference(golden):

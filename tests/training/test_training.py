@@ -458,6 +458,14 @@ def test_missing_inputs_are_rejected(tmp_path, recordings, overrides, message):
     assert not (tmp_path / "voices").exists()
 
 
+def test_a_dataset_without_used_slices_is_rejected(tmp_path, recordings):
+    config = small_run(tmp_path, recordings, "showcase=null")
+    folder = prepare_dataset(config)
+    (folder / "excluded.txt").write_text("\n".join(row.audio for row in read_manifest(folder)), encoding="utf-8")
+    with pytest.raises(DatasetError, match="has no slice longer than"):
+        workflow.train(config)
+
+
 def test_trains_without_a_logger(tmp_path, recordings):
     config = small_run(tmp_path, recordings, "logger=none", "trainer.max_epochs=1")
     trainer = run_training(config)
