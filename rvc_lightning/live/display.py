@@ -14,7 +14,7 @@ from typing import Any
 from rvc_lightning.live.session import LiveStatus
 
 _BAR = 20
-_LOWEST_DB = -60.0
+_EMPTY_DB = -60.0
 
 KEYS = "m mute  b bypass  h hear yourself  +/- pitch  [/] index rate  i/I o/O gains  g/G gate  : setting  q quit"
 """Help text of the keys, in one line."""
@@ -44,7 +44,7 @@ def line(status: LiveStatus) -> str:
 
 def bar(level_db: float) -> str:
     """Return a level as a bar."""
-    filled = round(_BAR * min(max(1 - level_db / _LOWEST_DB, 0), 1))
+    filled = round(_BAR * min(max(1 - level_db / _EMPTY_DB, 0), 1))
     return "█" * filled + "·" * (_BAR - filled)
 
 
@@ -121,8 +121,21 @@ def raw_keys() -> Iterator[Callable[[float], str]]:
 
 
 def _posix_key(seconds: float) -> str:
-    ready, _, _ = select.select([sys.stdin], [], [], seconds)
-    return os.read(sys.stdin.fileno(), 1).decode("utf-8", "replace") if ready else ""
+    if not _has_input(seconds):
+        return ""
+    source = sys.stdin.fileno()
+    key = os.read(source, 1)
+    if key == b"\x1b" and _has_input(0):
+        # An arrow key, or another key of several characters, is no sequence of commands.
+        key += os.read(source, 16)
+    elif key >= b"\xc0":
+        # The first byte of a character contains the number of the others.
+        key += os.read(source, 1 + (key >= b"\xe0") + (key >= b"\xf0"))
+    return key.decode("utf-8", "replace")
+
+
+def _has_input(seconds: float) -> bool:
+    return bool(select.select([sys.stdin], [], [], seconds)[0])
 
 
 def _windows_key(seconds: float) -> str:
@@ -131,6 +144,9 @@ def _windows_key(seconds: float) -> str:
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         if msvcrt.kbhit():  # type: ignore[attr-defined]
-            return msvcrt.getwch()  # type: ignore[attr-defined]
+            key = msvcrt.getwch()  # type: ignore[attr-defined]
+            # An arrow key, or another key of two characters, is no sequence of commands.
+            is_first = key in ("\0", "\xe0") and msvcrt.kbhit()  # type: ignore[attr-defined]
+            return f"\0{msvcrt.getwch()}" if is_first else key  # type: ignore[attr-defined]
         time.sleep(0.02)
     return ""

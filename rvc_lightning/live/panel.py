@@ -91,14 +91,17 @@ def _run_terminal(session: Session, config: DictConfig) -> None:
 
 
 def _typed(next_key: Callable[[float], str]) -> str:
-    """Read a line of keys up to Enter."""
+    """Read a line of keys up to Enter; Escape, or a minute without a key, discards it."""
     text = ""
     sys.stderr.write(":")
     while (key := next_key(60.0)) not in ("\n", "\r", "", "\x1b"):
-        text = text[:-1] if key in ("\x7f", "\b") else text + key
+        if key in ("\x7f", "\b"):
+            text = text[:-1]
+        elif key.isprintable():
+            text += key
         sys.stderr.write(f"\r\x1b[K:{text}")
     sys.stderr.write("\r\x1b[K")
-    return text
+    return text if key in ("\n", "\r") else ""
 
 
 def change(session: Session, text: str) -> dict[str, Any]:
