@@ -49,3 +49,11 @@ def test_line_is_typed_up_to_enter(monkeypatch, keys, line):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     typed = iter(keys)
     assert panel._typed(lambda seconds: next(typed)) == line
+
+
+def test_steps_stay_in_the_range_of_the_option():
+    steps = display.Steps({"transpose_semitones": 47, "index_rate": 0.03, "gate_db": None, "mute": False})
+    assert [steps.change("+") for _ in range(2)] == [{"transpose_semitones": 48}] * 2
+    assert steps.change("[") == {"index_rate": 0}
+    assert [steps.change("g"), steps.change("G")] == [{"gate_db": -72}, {"gate_db": -70}]
+    assert [steps.change("m"), steps.change("m"), steps.change("\x1b[A")] == [{"mute": True}, {"mute": False}, {}]
