@@ -1,4 +1,4 @@
-"""Speak a text with a voice: `python -m rvc_lightning.speak text=… voice=… output=…`."""
+"""Synthesize a text with a voice: `python -m rvc_lightning.speak text=… voice=… output=…`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SpeakSettings(VoiceSettings):
 
 @command("speak")
 def main(config: DictConfig) -> None:
-    """Record the text by the engine, and convert the recordings."""
+    """Synthesize the text with the engine, and convert the recordings."""
     settings = SpeakSettings.from_config(config)
     options = options_with_preset(config, Path(settings.voice), settings.preset)
     # Imported here to keep --help and error messages quick.

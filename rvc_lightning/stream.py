@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -65,7 +66,7 @@ def pump(engine: Engine, source: BinaryIO, sink: BinaryIO, encoding: np.dtype, s
     """Convert all of `source` to `sink`.
 
     Args:
-        engine: A new engine.
+        engine: A new engine; its recordings are complete afterwards, also after an error or Ctrl-C.
         source: Source of raw mono samples at `sample_rate` Hz.
         sink: Destination of raw mono samples at the rate of the engine's output.
         encoding: Encoding of the samples of both.
@@ -79,17 +80,18 @@ def pump(engine: Engine, source: BinaryIO, sink: BinaryIO, encoding: np.dtype, s
     """
     block_bytes = max(int(_READ_SECONDS * sample_rate), 1) * encoding.itemsize
     busy_seconds, samples = 0.0, 0
-    while data := source.read(block_bytes):
-        whole = len(data) // encoding.itemsize * encoding.itemsize
-        if whole < len(data):
-            log.warning("Ignored the last %d bytes, less than a sample", len(data) - whole)
-        block = _decoded(np.frombuffer(data[:whole], encoding))
-        started = perf_counter()
-        converted = engine.process(block)
-        busy_seconds += perf_counter() - started
-        samples += len(block)
-        _write(sink, _encoded(converted, encoding))
-    _write(sink, _encoded(engine.finish(), encoding))
+    with contextlib.closing(engine):
+        while data := source.read(block_bytes):
+            whole = len(data) // encoding.itemsize * encoding.itemsize
+            if whole < len(data):
+                log.warning("Ignored the last %d bytes, less than a sample", len(data) - whole)
+            block = _decoded(np.frombuffer(data[:whole], encoding))
+            started = perf_counter()
+            converted = engine.process(block)
+            busy_seconds += perf_counter() - started
+            samples += len(block)
+            _write(sink, _encoded(converted, encoding))
+        _write(sink, _encoded(engine.finish(), encoding))
     if not samples:
         log.warning("The input is empty")
         return 0.0

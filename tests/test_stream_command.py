@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import soundfile
 from live import RATE, make_engine, process_blocks, speech
 from stubs import make_voice, quick_config
 
@@ -33,6 +34,23 @@ def test_empty_input(caplog):
     assert pump(engine, io.BytesIO(), sink, ENCODINGS["s16le"], 16000) == 0
     assert len(sink.getvalue()) == 2 * round(engine.latency_seconds * RATE)
     assert "The input is empty" in caplog.text and "factor" not in caplog.text
+
+
+class InterruptedSource(io.BytesIO):
+    """Pipe at whose end Ctrl-C is pressed."""
+
+    def read(self, size):
+        if data := super().read(size):
+            return data
+        raise KeyboardInterrupt
+
+
+def test_recordings_are_complete_after_ctrl_c(tmp_path):
+    engine = make_engine()
+    engine.change({"record_output": str(tmp_path / "out.wav")})
+    with pytest.raises(KeyboardInterrupt):
+        pump(engine, InterruptedSource(bytes(2 * 8000)), io.BytesIO(), ENCODINGS["s16le"], 16000)
+    assert soundfile.info(tmp_path / "out.wav").frames == RATE // 2
 
 
 @pytest.fixture

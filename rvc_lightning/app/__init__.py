@@ -1,1 +1,1 @@
-"""Web page that converts: `python -m rvc_lightning.app voices=FOLDER`, with the extra `app`."""
+"""Web page and HTTP API: `python -m rvc_lightning.app voices=FOLDER`, with the extra `app`."""

@@ -194,7 +194,7 @@ class Api:
         return _audio_response(files[0])
 
     def sweep(self) -> None:
-        """Remove conversions, and uploads of killed servers, that are older than uploads and results are kept."""
+        """Remove old conversions, and old uploads that killed servers left."""
         oldest = time.time() - 60 * self._service.limits.keep_minutes
         self._jobs.remove_unsubmitted(min(oldest, time.time() - _MAX_UPLOAD_SECONDS))
         for job in self._jobs.jobs():
@@ -232,7 +232,7 @@ class Api:
             self._requests -= 1
 
     def _convert(self, form: ConvertForm, has_left: threading.Event) -> FileResponse:
-        """Convert when the visitors of the page who came earlier have their results, unless the client leaves."""
+        """Convert after the conversions that were requested earlier on the page, unless the client leaves."""
 
         def check(*_: Any) -> None:
             if has_left.is_set():

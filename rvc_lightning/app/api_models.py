@@ -152,7 +152,7 @@ class PrepareRequest(_Recordings):
 
 
 class TrainRequest(_Recordings):
-    """Settings of `train`: recordings, the name of a prepared dataset, or a job whose training is resumed."""
+    """Settings of `train`, with recordings or the name of a prepared dataset."""
 
     experiment: Literal["quickstart", "voice", "refinegan"] | None = None
     author: Text | None = None

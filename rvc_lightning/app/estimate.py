@@ -2,7 +2,8 @@
 
 Three steps of the same networks run on random slices as long as those of the dataset, in a separate process
 (`rvc_lightning.benchmarks.training`); the first one warms up and is not counted. The time of the training is that of a
-step, times the steps of an epoch, times the epochs, and at most the time limit. Validation and preparation come on top.
+step, times the steps of an epoch, times the epochs, and at most the time limit. Validation and preparation are not
+included.
 """
 
 from __future__ import annotations

@@ -242,7 +242,11 @@ class _DeviceConversation(_Conversation):
 
     def __init__(self, make: Callable[..., Any], settings: DeviceSettings) -> None:
         self._session = Session(settings, make)
-        self._session.start()
+        try:
+            self._session.start()
+        except RVCError:
+            self._session.close()
+            raise
 
     def push(self, audio: np.ndarray) -> None:
         """Ignore it: the microphone is a device of this machine."""

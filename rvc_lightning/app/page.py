@@ -47,7 +47,7 @@ class Page:
         self.blocks.queue(default_concurrency_limit=4, api_open=False)
 
     def _run_timers(self, tabs: list[gr.Tab]) -> None:
-        """Let only the open tab ask for the progress of its jobs."""
+        """Refresh the progress of jobs in the open tab only."""
         timers = {name: getattr(self, name).jobs.timer for name in TABS if hasattr(getattr(self, name), "jobs")}
         for name, tab in zip(TABS, tabs, strict=True):
             tab.select(

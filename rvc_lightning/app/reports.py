@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
 
-from rvc_lightning.evaluation.output import PAGE_NAME
+from rvc_lightning.evaluation.output import PAGE_NAME, REPORTS_FOLDER
 
 ROUTE = "/reports"
-
-_FOLDER = Path("evaluations")
 
 
 def list_reports() -> list[str]:
     """Return the names of the reports, the newest first."""
-    found = [path for path in _FOLDER.glob(f"*/{PAGE_NAME}") if path.is_file() and not path.is_symlink()]
+    found = [path for path in REPORTS_FOLDER.glob(f"*/{PAGE_NAME}") if path.is_file() and not path.is_symlink()]
     return [path.parent.name for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 
@@ -27,6 +23,6 @@ def add_reports(app: FastAPI) -> None:
         if name not in list_reports():
             raise HTTPException(404, "no such report")
         headers = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
-        return FileResponse(_FOLDER / name / PAGE_NAME, media_type="text/html", headers=headers)
+        return FileResponse(REPORTS_FOLDER / name / PAGE_NAME, media_type="text/html", headers=headers)
 
     app.add_api_route(f"{ROUTE}/{{name}}", report, include_in_schema=False)

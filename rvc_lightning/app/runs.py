@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -19,7 +18,6 @@ from rvc_lightning.evaluation.pictures import png
 CURVES = ("val/mel", "loss/mel", "loss/features", "loss/adversarial", "loss/discriminator", "loss/kl")
 """Tags of the curves, the most important first."""
 SECONDS_PER_STEP, PEAK_MEMORY = "throughput/seconds_per_step", "throughput/peak_memory_gib"
-SAMPLE_KINDS = ("recorded", "rebuilt")
 
 _MAX_POINTS = 2000
 _MAX_READERS = 4
@@ -99,7 +97,7 @@ class RunReader:
         tags = set(self._events.Tags()["audio"])
         found = []
         for number in range(len(tags)):
-            names = [f"clip{number}/{kind}" for kind in SAMPLE_KINDS]
+            names = [f"clip{number}/{kind}" for kind in ("recorded", "rebuilt")]
             if set(names) <= tags:
                 recorded, rebuilt = (self._events.Audio(name)[-1] for name in names)
                 wavs = recorded.encoded_audio_string, rebuilt.encoded_audio_string
@@ -120,13 +118,9 @@ class RunReaders:
     def read(self, run: Path) -> RunReader:
         """Return the reader of a run, with the newest events."""
         with self._lock:
-            if run not in self._readers and len(self._readers) >= _MAX_READERS:
-                self._readers.popitem(last=False)
-            reader = self._readers.setdefault(run, RunReader(run))
+            if run not in self._readers:
+                self._readers[run] = RunReader(run)
             self._readers.move_to_end(run)
-            return reader.refresh()
-
-
-def checkpoints(run: Path) -> Iterator[str]:
-    """Yield the names of the checkpoints of a run."""
-    yield from sorted(path.name for path in (run / CHECKPOINT_FOLDER).glob("*.ckpt"))
+            if len(self._readers) > _MAX_READERS:
+                self._readers.popitem(last=False)
+            return self._readers[run].refresh()

@@ -190,7 +190,8 @@ class Settings:
         from omegaconf.errors import OmegaConfBaseException
 
         if not isinstance(values, Mapping):
-            raise ConfigurationError(f"{cls.group}={values}: choose a table of settings, such as {{name:value}}")
+            setting = f"{cls.group}={values}" if cls.group else str(values)
+            raise ConfigurationError(f"{setting}: choose a table of settings, such as {{name:value}}")
         try:
             merged = OmegaConf.merge(OmegaConf.structured(cls), values)
             arguments: Any = OmegaConf.to_container(merged, resolve=True, throw_on_missing=True)

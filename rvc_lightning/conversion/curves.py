@@ -71,8 +71,9 @@ def match_curves(recordings: Sequence[Path], options: ConversionOptions) -> dict
     for recording in recordings:
         if recording not in curves:
             log.info("No pitch in '%s' for %s: using the measured pitch", path, recording)
+    matched = set(curves.values())
     for curve in sorted(path.rglob("*")):
-        if curve.name.endswith(CURVE_SUFFIXES) and curve not in curves.values():
+        if curve.name.endswith(CURVE_SUFFIXES) and curve not in matched:
             log.warning("No recording matches '%s'", curve)
     return {
         recording: replace(options, f0_file=str(curves[recording]) if recording in curves else None)

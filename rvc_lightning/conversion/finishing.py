@@ -87,7 +87,9 @@ class _Clipper(Stage):
 
     def finish(self) -> np.ndarray:
         if self._clipped:
-            log.warning("%d samples exceeded full scale and were clipped: end effects with limiter", self._clipped)
+            log.warning(
+                "%d samples exceeded full scale and were clipped: add limiter as the last effect", self._clipped
+            )
         return np.zeros(0, dtype=np.float32)
 
 

@@ -40,7 +40,7 @@ def read_preset(voice: Path, name: str) -> dict[str, Any]:
     """Read the options of a preset by name, those that it sets.
 
     Raises:
-        ConfigurationError: The voice has no such preset, or the file contains something else than valid options.
+        ConfigurationError: The voice has no such preset, or the file contains anything but valid options.
     """
     path = _existing(voice, name)
     try:

@@ -10,11 +10,13 @@ from rvc_lightning.io.files import atomic_path, write_json
 from rvc_lightning.io.names import plain_name
 
 JSON_NAME, PAGE_NAME = "evaluation.json", "evaluation.html"
+REPORTS_FOLDER = Path("evaluations")
+"""Default folder of the reports, below the working folder."""
 
 
 def default_folder(voice_name: str) -> Path:
     """Return the default folder of a voice's report, inside the working folder for any voice name."""
-    return Path("evaluations") / plain_name(voice_name, "voice")
+    return REPORTS_FOLDER / plain_name(voice_name, "voice")
 
 
 def has_report(folder: Path) -> bool:

@@ -122,7 +122,7 @@ class Supervisor:
         return False
 
     def _stop(self, job: Job, state: ProcessState) -> None:
-        """Send Ctrl-C once, and kill the job after the time of grace."""
+        """Send Ctrl-C once, and kill the job after the grace period."""
         assert state.pid is not None
         since = state.interrupted or self._interrupted.get(job.id)
         if since is None:

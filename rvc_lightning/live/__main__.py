@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
-from rvc_lightning.config.options import Settings
+from rvc_lightning.config.options import Settings, option
 from rvc_lightning.config.values import plain
 from rvc_lightning.conversion import options as conversion_options
 from rvc_lightning.live.device_settings import DeviceSettings
@@ -25,10 +25,11 @@ conversion_options.register()
 
 @dataclass(frozen=True, kw_only=True)
 class Task(Settings):
-    """What to do instead of converting, as in `conf/live.yaml`."""
+    """What the command does and reports, as in `conf/live.yaml`."""
 
     devices: bool
     latency_test: bool
+    report_seconds: float = option(unit="s", min=0.1)
 
 
 @command("live")
@@ -43,7 +44,7 @@ def main(config: DictConfig) -> None:
     elif task.latency_test:
         test_latency(DeviceSettings.from_config(config))
     else:
-        convert(config)
+        convert(config, task.report_seconds)
 
 
 def test_latency(settings: DeviceSettings) -> None:
@@ -60,8 +61,8 @@ def test_latency(settings: DeviceSettings) -> None:
              1000 * median(delays), listed)  # fmt: skip
 
 
-def convert(config: DictConfig) -> None:
-    """Convert between the devices until Ctrl-C, SIGTERM or the key q."""
+def convert(config: DictConfig, report_seconds: float) -> None:
+    """Convert between the devices until Ctrl-C, SIGTERM or the key q; `report_seconds` is as in `run`."""
     from rvc_lightning.live.build import build_engine, changes_from
     from rvc_lightning.live.panel import run
     from rvc_lightning.live.session import Session
@@ -72,7 +73,7 @@ def convert(config: DictConfig) -> None:
     session = Session(devices, partial(build_engine, settings))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        run(session, config)
+        run(session, settings, report_seconds)
     finally:
         session.close()
 

@@ -22,12 +22,12 @@ from rvc_lightning.audio.variable_rate import VariableResampler
 _MAX_DRIFT = 0.005
 """Largest change of speed: 9 cents."""
 _PROPORTIONAL, _INTEGRAL = 0.1, 0.0025
-"""Change of speed per second of error, and per second and second: a critically damped loop of about ten seconds."""
+"""Change of speed per second of error, and per second squared: a critically damped loop of about ten seconds."""
 _SMOOTHING_SECONDS = 2.0
 _RELAXATION = 0.0005
 """Seconds per second by which the target returns to its first value: 100 ms of latency in about three minutes."""
 _MAX_SURPLUS_SECONDS = 0.5
-"""Fill beyond the target from which audio is skipped, such as after the machine was suspended."""
+"""Excess fill from which audio is skipped, for instance after the machine was suspended."""
 _MAX_TARGET_SECONDS = 0.5
 _FADE_SECONDS = 0.005
 _HOLD_SECONDS = 0.1
@@ -43,7 +43,7 @@ class PlayBuffer:
         Args:
             engine_rate: Sampling rate of the written audio in Hz.
             device_rate: Sampling rate of the returned audio in Hz.
-            target_seconds: Mean fill, and the least one.
+            target_seconds: Initial and smallest target of the mean fill.
         """
         self.target_seconds = self._least_target_seconds = target_seconds
         self.underruns = 0

@@ -28,5 +28,5 @@ class DeviceSettings(Settings):
         None, "audio that waits for the output; null follows the time that a block takes", unit="s", min=0, max=0.5
     )
     device_latency_seconds: float | None = option(
-        0.03, "latency to ask of each device; null is its lowest one", unit="s", min=0, max=1
+        0.03, "latency to request from each device; null is its lowest one", unit="s", min=0, max=1
     )

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import RLock
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +25,8 @@ from rvc_lightning.io.packages import import_extra
 _RATES = (16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 192000)
 _LOST_SECONDS = 3.0
 """Time without a callback after which a device has vanished."""
+# The standard error of the process.
+_stderr = RLock()
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def listing() -> str:
 
 
 def supported_rates(device: Device, kind: str) -> list[int]:
-    """Return those of the usual rates at which a device can be opened for 'input' or 'output'."""
+    """Return the common sampling rates at which a device can be opened for 'input' or 'output'."""
     module = sounddevice()
     check: Callable[..., None] = getattr(module, f"check_{kind}_settings")
     found = []
@@ -151,7 +154,7 @@ class DeviceStream:
             kind: 'input' or 'output'.
             sample_rate: Sampling rate in Hz.
             exchange: For an input, takes samples [N, channels]; for an output, returns samples [N] for a number N.
-            latency_seconds: Latency to ask the device for; None for its lowest one that is safe.
+            latency_seconds: Latency to request; None for the lowest one that the device reports as safe.
 
         Raises:
             ConfigurationError: The device is busy or not permitted, or lacks the sampling rate.
@@ -160,7 +163,7 @@ class DeviceStream:
         self._exchange = exchange
         self._last_call = time.monotonic()
         self.gaps = 0
-        """Times when the device lost sound because this process came too late."""
+        """Number of times that the device lost sound because this process was late."""
         module = sounddevice()
         make = module.InputStream if kind == "input" else module.OutputStream
         with _explained(device, kind, sample_rate):
@@ -203,14 +206,15 @@ class DeviceStream:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Suppress output of system libraries to standard error; their errors are also raised as exceptions."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    with _stderr:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
 
 
 @contextmanager
@@ -223,7 +227,7 @@ def _explained(device: Device, kind: str, sample_rate: int) -> Iterator[None]:
     except module.PortAudioError as error:
         reason = str(error.args[0])
         if "sample rate" in reason.lower():
-            rates = ", ".join(map(str, supported_rates(device, kind))) or "none of the usual rates"
+            rates = ", ".join(map(str, supported_rates(device, kind))) or "none of the common rates"
             remedy = f"choose {kind}_sample_rate from: {rates}"
         else:
             remedy = "close the program that uses it, allow access to it, or choose another, see devices=true"

@@ -11,10 +11,24 @@ from collections.abc import Callable, Iterator
 from threading import Thread
 from typing import Any
 
+from rvc_lightning.config.options import option_fields
+from rvc_lightning.conversion.options import ConversionOptions
+from rvc_lightning.live.options import LiveOptions
 from rvc_lightning.live.session import LiveStatus
 
 _BAR = 20
-_LOWEST_DB = -60.0
+_EMPTY_DB = -60.0
+
+_SWITCHES = {"m": "mute", "b": "bypass", "h": "monitor"}
+_STEPS = {
+    "+": ("transpose_semitones", 1), "=": ("transpose_semitones", 1), "-": ("transpose_semitones", -1),
+    "]": ("index_rate", 0.05), "[": ("index_rate", -0.05),
+    "I": ("input_gain_db", 1), "i": ("input_gain_db", -1),
+    "O": ("output_gain_db", 1), "o": ("output_gain_db", -1),
+    "G": ("gate_db", 2), "g": ("gate_db", -2),
+}  # fmt: skip
+_FIRST_GATE_DB = -70.0
+"""Threshold from which the keys change a gate that was open."""
 
 KEYS = "m mute  b bypass  h hear yourself  +/- pitch  [/] index rate  i/I o/O gains  g/G gate  : setting  q quit"
 """Help text of the keys, in one line."""
@@ -44,7 +58,7 @@ def line(status: LiveStatus) -> str:
 
 def bar(level_db: float) -> str:
     """Return a level as a bar."""
-    filled = round(_BAR * min(max(1 - level_db / _LOWEST_DB, 0), 1))
+    filled = round(_BAR * min(max(1 - level_db / _EMPTY_DB, 0), 1))
     return "█" * filled + "·" * (_BAR - filled)
 
 
@@ -63,30 +77,27 @@ class Steps:
 
     def change(self, key: str) -> dict[str, Any]:
         """Return the changed option of a key; an empty mapping for other keys."""
-        values = self._values
-        switches = {"m": "mute", "b": "bypass", "h": "monitor"}
-        steps = {
-            "+": ("transpose_semitones", 1, -48, 48), "=": ("transpose_semitones", 1, -48, 48),
-            "-": ("transpose_semitones", -1, -48, 48),
-            "]": ("index_rate", 0.05, 0, 1), "[": ("index_rate", -0.05, 0, 1),
-            "I": ("input_gain_db", 1, -60, 60), "i": ("input_gain_db", -1, -60, 60),
-            "O": ("output_gain_db", 1, -60, 60), "o": ("output_gain_db", -1, -60, 60),
-            "G": ("gate_db", 2, -120, 0), "g": ("gate_db", -2, -120, 0),
-        }  # fmt: skip
-        if key in switches:
-            changed: dict[str, Any] = {switches[key]: not values[switches[key]]}
-        elif key in steps:
-            name, step, low, high = steps[key]
-            before = values[name] if values[name] is not None else -70.0
-            changed = {name: round(min(max(before + step, low), high), 2)}
-        else:
-            return {}
+        changed: dict[str, Any] = {}
+        if key in _SWITCHES:
+            changed = {_SWITCHES[key]: not self._values[_SWITCHES[key]]}
+        elif key in _STEPS:
+            name, step = _STEPS[key]
+            before = self._values[name]
+            changed = {name: _within_range(name, (_FIRST_GATE_DB if before is None else before) + step)}
         self._values |= changed
         return changed
 
     def follow(self, values: dict[str, Any]) -> None:
         """Store options that were changed by other means."""
         self._values |= values
+
+
+def _within_range(name: str, value: float) -> float:
+    """Return the nearest value that an option allows, rounded to hundredths."""
+    fields = [*option_fields(ConversionOptions), *option_fields(LiveOptions)]
+    field = next(field for field in fields if field.name == name)
+    assert field.min is not None and field.max is not None
+    return round(min(max(value, field.min), field.max), 2)
 
 
 def listen_for_lines(receive: Callable[[str], None]) -> None:
@@ -121,8 +132,21 @@ def raw_keys() -> Iterator[Callable[[float], str]]:
 
 
 def _posix_key(seconds: float) -> str:
-    ready, _, _ = select.select([sys.stdin], [], [], seconds)
-    return os.read(sys.stdin.fileno(), 1).decode("utf-8", "replace") if ready else ""
+    if not _has_input(seconds):
+        return ""
+    source = sys.stdin.fileno()
+    key = os.read(source, 1)
+    if key == b"\x1b" and _has_input(0):
+        # An arrow key, or another key of several characters, is no sequence of commands.
+        key += os.read(source, 16)
+    elif key >= b"\xc0":
+        # The first byte of a character contains the number of the others.
+        key += os.read(source, 1 + (key >= b"\xe0") + (key >= b"\xf0"))
+    return key.decode("utf-8", "replace")
+
+
+def _has_input(seconds: float) -> bool:
+    return bool(select.select([sys.stdin], [], [], seconds)[0])
 
 
 def _windows_key(seconds: float) -> str:
@@ -131,6 +155,9 @@ def _windows_key(seconds: float) -> str:
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         if msvcrt.kbhit():  # type: ignore[attr-defined]
-            return msvcrt.getwch()  # type: ignore[attr-defined]
+            key = msvcrt.getwch()  # type: ignore[attr-defined]
+            # An arrow key, or another key of two characters, is no sequence of commands.
+            is_first = key in ("\0", "\xe0") and msvcrt.kbhit()  # type: ignore[attr-defined]
+            return f"\0{msvcrt.getwch()}" if is_first else key  # type: ignore[attr-defined]
         time.sleep(0.02)
     return ""

@@ -35,9 +35,7 @@ _RAMP_SECONDS = 0.02
 _WARM_UP_BLOCKS = 12
 _COLD_BLOCKS = 3
 """Blocks of the warm-up that are not timed."""
-
-
-_MANY = 1.2
+_MIN_SPEEDUP = 1.2
 """Factor by which several threads must be faster than one to be used."""
 
 
@@ -156,7 +154,9 @@ class Engine:
         """
 
         def cost(plan: Plan) -> float:
-            return float(np.median(self._rehearse(converter, options, plan))) * (1 if plan.threads == 1 else _MANY)
+            return float(np.median(self._rehearse(converter, options, plan))) * (
+                1 if plan.threads == 1 else _MIN_SPEEDUP
+            )
 
         # A single plan needs no comparison, which would delay the start.
         return self._plans[0] if len(self._plans) == 1 else min(self._plans, key=cost)
@@ -247,10 +247,14 @@ class Engine:
         if self._dry_resampler is not None:
             self._dry = np.concatenate([self._dry, self._dry_resampler.finish()])
         rest = self._mixed(self._stream.finish())
+        self.close()
+        return np.concatenate([delayed, rest])
+
+    def close(self) -> None:
+        """Complete the recordings."""
         for recorder in self._recorders.values():
             recorder.close()
         self._recorders = {}
-        return np.concatenate([delayed, rest])
 
     def _mixed(self, voice: np.ndarray) -> np.ndarray:
         """Return the output for audio of the voice [M]."""
@@ -309,7 +313,7 @@ class Engine:
         before, conversion = self._changes, replace(changes.conversion, output_sample_rate=self.output_rate)
         needs_loading = changes.voice != before.voice or changes.conversion.effects != before.conversion.effects
         if needs_loading and self.is_preparing:
-            raise ConfigurationError("another voice is being loaded; change it again in a moment")
+            raise ConfigurationError("another voice is being loaded; try again in a moment")
         if not needs_loading:
             self._stream.check(conversion)
         self._record(changes)

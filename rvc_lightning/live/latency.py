@@ -31,7 +31,7 @@ def measure_round_trip(
         source: Input device.
         sink: Output device.
         rates: Sampling rates of input and output in Hz.
-        latency_seconds: Latency to ask of each device; None for its lowest one.
+        latency_seconds: Latency to request from each device; None for its lowest one.
 
     Raises:
         AudioError: No sweep was detected.

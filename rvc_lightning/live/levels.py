@@ -9,9 +9,8 @@ import math
 
 import numpy as np
 
+from rvc_lightning.audio.levels import LOWEST_DB
 from rvc_lightning.audio.live_denoise import LiveDenoiser
-
-LOWEST_DB = -120.0
 
 _HOP_SECONDS = 0.01
 _ATTACK_SECONDS = 0.005

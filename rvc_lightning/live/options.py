@@ -38,7 +38,7 @@ class LiveOptions(Settings):
 
 @dataclass(frozen=True)
 class Changes:
-    """All that can change while a voice is live."""
+    """Settings that can change during live conversion."""
 
     conversion: ConversionOptions
     """Options of the conversion."""

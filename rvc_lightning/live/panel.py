@@ -6,13 +6,10 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from omegaconf import DictConfig
-
-from rvc_lightning.config.values import plain
 from rvc_lightning.errors import RVCError
 from rvc_lightning.live.display import KEYS, Steps, line, listen_for_lines, raw_keys, screen
 from rvc_lightning.live.options import parse
@@ -25,8 +22,13 @@ _TICK_SECONDS = 0.1
 _SLOW_SHARE = 0.8
 
 
-def run(session: Session, config: DictConfig) -> None:
+def run(session: Session, settings: Mapping[str, Any], report_seconds: float) -> None:
     """Start the sound and show the state until Ctrl-C or the key q.
+
+    Args:
+        session: The session.
+        settings: Settings of the command.
+        report_seconds: Time between lines of the state without a terminal.
 
     Raises:
         RVCError: The engine has ended, or a device cannot be opened.
@@ -36,7 +38,7 @@ def run(session: Session, config: DictConfig) -> None:
     session.start()
     has_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
     with contextlib.suppress(KeyboardInterrupt):
-        _run_terminal(session, config) if has_terminal else _run_lines(session, float(config.report_seconds))
+        _run_terminal(session, settings) if has_terminal else _run_lines(session, report_seconds)
     status = session.status
     if status is not None:
         log.info("Ended: %s", line(status))
@@ -68,12 +70,12 @@ def _run_lines(session: Session, report_seconds: float) -> None:
         with contextlib.suppress(Empty):
             change(session, lines.get(timeout=_TICK_SECONDS))
         if time.monotonic() >= due and (status := session.status):
-            due += report_seconds
+            due = time.monotonic() + report_seconds
             log.info("%s", line(status))
 
 
-def _run_terminal(session: Session, config: DictConfig) -> None:
-    steps, messages = Steps({**plain(config), "monitor": session.is_monitored}), Messages(session)
+def _run_terminal(session: Session, settings: Mapping[str, Any]) -> None:
+    steps, messages = Steps({**settings, "monitor": session.is_monitored}), Messages(session)
     sys.stderr.write(f"{KEYS}\n\n\n")
     with raw_keys() as next_key:
         while (key := next_key(_TICK_SECONDS)) != "q":
@@ -91,14 +93,17 @@ def _run_terminal(session: Session, config: DictConfig) -> None:
 
 
 def _typed(next_key: Callable[[float], str]) -> str:
-    """Read a line of keys up to Enter."""
+    """Read a line of keys up to Enter; Escape, or a minute without a key, discards it."""
     text = ""
     sys.stderr.write(":")
     while (key := next_key(60.0)) not in ("\n", "\r", "", "\x1b"):
-        text = text[:-1] if key in ("\x7f", "\b") else text + key
+        if key in ("\x7f", "\b"):
+            text = text[:-1]
+        elif key.isprintable():
+            text += key
         sys.stderr.write(f"\r\x1b[K:{text}")
     sys.stderr.write("\r\x1b[K")
-    return text
+    return text if key in ("\n", "\r") else ""
 
 
 def change(session: Session, text: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ Audio that arrives during the conversion of a block is converted immediately aft
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import multiprocessing
@@ -127,18 +128,18 @@ def _serve(make: Callable[[], Engine], connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        engine = make()
-        median, worst = engine.warm_up()
-        gc.collect()
-        gc.freeze()
-        started = Started(engine.output_rate, engine.latency_seconds, engine.lengths.block_seconds, median, worst)
-        connection.send(("started", started))
-        _Loop(engine, connection).run()
-        engine.finish()
+        # Recordings are completed also after an error.
+        with contextlib.closing(make()) as engine:
+            median, worst = engine.warm_up()
+            gc.collect()
+            gc.freeze()
+            started = Started(engine.output_rate, engine.latency_seconds, engine.lengths.block_seconds, median, worst)
+            with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+                connection.send(("started", started))
+                _Loop(engine, connection).run()
+            engine.finish()
     except RVCError as error:
         connection.send(("error", error))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        engine.finish()
 
 
 class _Loop:

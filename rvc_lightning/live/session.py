@@ -45,12 +45,8 @@ class LiveStatus:
     """Times when a device lost sound, since it was opened: its latency is too low for this machine."""
     skipped_seconds: float
     """Audio that was skipped after long stalls."""
-    drift_ppm: float
-    """Speed of the input's clock relative to the output's, in parts per million."""
     is_waiting: bool
-    """Whether a device has vanished and is waited for."""
-    is_monitored: bool
-    """Whether the monitor plays."""
+    """Whether the session waits for a device that has vanished."""
 
 
 class Session:
@@ -78,6 +74,7 @@ class Session:
         self._recorded: SimpleQueue[np.ndarray | None] = SimpleQueue()
         self.is_monitored = monitor is not None
         self._buffers: list[PlayBuffer] = []
+        # The output, the monitor if any, and the input.
         self._streams: list[DeviceStream] = []
         # Devices that cannot be opened are reported before the voice is loaded.
         self._open(source, sink, monitor, [lambda count: np.zeros(count, np.float32)] * 2)
@@ -121,7 +118,6 @@ class Session:
         try:
             self.start()
         except ConfigurationError:
-            self._close_devices()
             return
         self._is_waiting = False
         log.warning("All devices are back: %s", ", ".join(self.names))
@@ -144,13 +140,11 @@ class Session:
             engine=engine,
             total_seconds=engine.latency_seconds
             + self._buffers[0].fill_seconds
-            + sum(stream.latency_seconds for stream in self._streams[:2]),
+            + sum(stream.latency_seconds for stream in (*self._streams[:1], *self._streams[-1:])),
             underruns=self._buffers[0].underruns,
             device_gaps=sum(stream.gaps for stream in self._streams),
             skipped_seconds=self._buffers[0].skipped_seconds + self.process.skipped_seconds,
-            drift_ppm=(self._buffers[0].speed - 1) * 1e6,
             is_waiting=self._is_waiting,
-            is_monitored=self.is_monitored,
         )
 
     def close(self) -> None:
@@ -166,11 +160,16 @@ class Session:
         return choose(settings.input, "input"), choose(settings.output, "output"), monitor
 
     def _open(self, source: Device, sink: Device, monitor: Device | None, reads: list[Callable[[int], Any]]) -> None:
+        """Open all devices, or none if one of them cannot be opened."""
         latency = self._settings.device_latency_seconds
         outputs = [device for device in (sink, monitor) if device]
-        for device, rate, read in zip(outputs, self._rates[1:], reads, strict=False):
-            self._streams.append(DeviceStream(device, "output", rate, read, latency))
-        self._streams.append(DeviceStream(source, "input", self._rates[0], self._recorded.put, latency))
+        try:
+            for device, rate, read in zip(outputs, self._rates[1:], reads, strict=False):
+                self._streams.append(DeviceStream(device, "output", rate, read, latency))
+            self._streams.append(DeviceStream(source, "input", self._rates[0], self._recorded.put, latency))
+        except ConfigurationError:
+            self._close_devices()
+            raise
 
     def _close_devices(self) -> None:
         for stream in self._streams:

@@ -39,7 +39,7 @@ STEMS: Mapping[str, tuple[str, ...]] = {
     "lead": ("lead", "vocals", "karaoke"),
     "dry": ("dry", "noreverb", "no reverb"),
 }
-"""Names by which models call each part, in any case."""
+"""Names of each part in models, in upper or lower case."""
 
 _LAYER_OF_MASKS = re.compile(r"mask_estimators\.0\.to_freqs\.0\.0\.\d+\.weight")
 _MAX_REASON_CHARACTERS = 300
@@ -222,7 +222,7 @@ def _find_stem(training: Mapping[str, Any], stem: str | None, names: tuple[str, 
                 return index, False
         if name in lower and len(stems) == len(sources) + 1:
             return 0, True
-    raise ConfigurationError(f"it has no stem '{stem or names[0]}'; choose one by stem=, of: {', '.join(stems)}")
+    raise ConfigurationError(f"it has no stem '{stem or names[0]}'; choose stem= from: {', '.join(stems)}")
 
 
 def _resamplers(from_rate: int, to_rate: int) -> Stage:

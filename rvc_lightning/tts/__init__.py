@@ -1,4 +1,4 @@
-"""Registry of speech engines, which read text aloud.
+"""Registry of speech engines, which synthesize text.
 
 To add one, write a file with a `SpeechEngine`, and add a line to `SPEECH_ENGINES` and a YAML file to `conf/tts/`.
 """

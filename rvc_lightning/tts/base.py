@@ -9,7 +9,7 @@ import numpy as np
 
 
 class SpeechEngine(ABC):
-    """Reads text aloud."""
+    """Synthesizes speech from text."""
 
     name: ClassVar[str]
     """Name in the registry and in YAML."""
@@ -25,7 +25,7 @@ class SpeechEngine(ABC):
 
     @abstractmethod
     def speak(self, text: str) -> tuple[np.ndarray, int]:
-        """Read a text aloud.
+        """Synthesize speech from a text.
 
         Args:
             text: Words and punctuation, in one or several lines.

@@ -1,4 +1,4 @@
-"""The package edge-tts: the online voices of Microsoft Edge, which require a network and receive the text."""
+"""The package edge-tts: the online voices of Microsoft Edge, which require the internet; the text is sent to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program espeak-ng: formant synthesis of many languages, without a network."""
+"""The program espeak-ng: offline formant synthesis in many languages."""
 
 from __future__ import annotations
 

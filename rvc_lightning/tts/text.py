@@ -32,10 +32,10 @@ def read_text(text: str) -> str:
 
 
 def record_text(engine: SpeechEngine, text: str, folder: Path, *, lines: bool) -> Path:
-    """Record a text, or each of its lines, in a folder.
+    """Synthesize a text, or each of its lines, and write the recordings to a folder.
 
     Args:
-        engine: Engine that reads the text aloud.
+        engine: Engine that synthesizes the text.
         text: The text.
         folder: Folder to write to.
         lines: Whether each line with words is a recording, 0001.wav and so on, numbered as in the text.

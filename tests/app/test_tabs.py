@@ -1,7 +1,9 @@
 """The tabs of the page, without a browser: what they run, and errors in words."""
 
+import errno
 import html
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -106,6 +108,22 @@ def test_recordings_with_equal_names_are_both_stored(make_page, uploads):
     page, _ = make_page()
     prepare(page, uploads, name="anna")
     assert len(list(Path("recordings/anna").iterdir())) == 2
+
+
+def test_recordings_that_do_not_fit_on_the_disk_leave_no_folder(make_page, uploads, monkeypatch):
+    page, jobs = make_page()
+    copy = shutil.copyfile
+
+    def copy_until_full(source, target):
+        if target.parent.exists() and any(target.parent.iterdir()):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copy_until_full)
+    assert "No space left" in prepare(page, uploads, name="anna") and jobs.submitted == []
+    assert list(Path("recordings").iterdir()) == []
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    assert prepare(page, uploads, name="anna") == "" and len(list(Path("recordings/anna").iterdir())) == 2
 
 
 def test_only_local_visitors_may_name_any_folder(make_page, tmp_path):

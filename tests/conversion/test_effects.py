@@ -138,7 +138,7 @@ def test_clipping_is_logged(caplog):
         return np.concatenate(list(run(finishing_chain(ConversionOptions(effects=effects), RATE), [voice()])))
 
     assert np.abs(finished(Gain(gain_db=20))).max() == 1
-    assert "samples exceeded full scale and were clipped: end effects with limiter" in caplog.text
+    assert "samples exceeded full scale and were clipped: add limiter as the last effect" in caplog.text
     caplog.clear()
     assert 0.5 < np.abs(finished(Gain(gain_db=20), "limiter")).max() <= 1
     assert not caplog.text

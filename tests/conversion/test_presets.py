@@ -63,6 +63,7 @@ def test_missing_preset_lists_candidates(voice):
         ("transpose: 3", "unknown option 'transpose'"),
         ("index_rate: 2", "index_rate=2.0: choose a number"),
         ("- 1", "table"),
+        ("", "(?<!=)None: choose a table"),
         ("a: [", "expected"),
         ("f0_file: /etc/passwd", "f0_file cannot be part of a preset"),
         ("speaker: ${oc.env:HOME}", "values only"),

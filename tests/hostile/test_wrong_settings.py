@@ -142,6 +142,7 @@ WRONG = [
     ("stream", f"{STREAM} input_sample_rate=x", "input_sample_rate='x': choose a whole number from 8000"),
     ("stream", f"{STREAM} stream.block_seconds=x", "block_seconds='x': choose a number from 0.02"),
     ("stream", f"{STREAM} stream=null", r"stream=\.\.\. is missing: Fields of `StreamLengths`"),
+    ("live", "devices=true report_seconds=x", "report_seconds='x': choose a number from 0.1 s up"),
     ("app", f"{APP} port=x", "port='x': choose a whole number from 0 to 65535"),
     ("app", f"{APP} limits.max_seconds=x", "max_seconds='x'"),
     ("app", f"{APP} batch_seconds=x", "batch_seconds='x': choose a number"),

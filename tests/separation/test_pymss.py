@@ -91,7 +91,7 @@ def test_stem_is_chosen_by_name(folder):
     found = extract(build(lead={"path": str(path)}), noise(), "lead")
     chosen = extract(build(lead={"path": str(path), "stem": "rest"}), noise(), "lead")
     np.testing.assert_allclose(found + chosen, noise(), atol=1e-5)
-    with pytest.raises(AssetError, match=r"it has no stem 'vocals'; choose one by stem=, of: Karaoke, Rest"):
+    with pytest.raises(AssetError, match=r"it has no stem 'vocals'; choose stem= from: Karaoke, Rest"):
         extract(build(vocals={"path": str(path)}), noise())
 
 

@@ -232,8 +232,11 @@ class CreateTab:
 
     def _options(self, given: dict[Component, Any]) -> list[str]:
         """Return the overrides that differ from the defaults, among those of both commands."""
-        values = {"speaker": given[self.speaker], "preset": given[self.preset]}
-        values |= {"transpose_semitones": given[self.transpose]}
+        values = {
+            "speaker": given[self.speaker],
+            "preset": given[self.preset],
+            "transpose_semitones": given[self.transpose],
+        }
         return [format_override(name, value) for name, value in values.items() if value]
 
     def _cover(self, given: dict[Component, Any], folder: Path, voice: Path) -> tuple[str, list[str]]:
@@ -299,7 +302,7 @@ def _has_files(engine: str) -> bool:
 
 
 def _missing(check: Callable[[], Any]) -> str:
-    """Return what `check` misses; empty for nothing."""
+    """Return the message of `check` about what is missing; empty if nothing is."""
     try:
         check()
     except RVCError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from rvc_lightning.app.tabs.jobs import JobsView
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace
 from rvc_lightning.audio.decode import AUDIO_EXTENSIONS, load_audio
 from rvc_lightning.cli.overrides import format_command, format_override
-from rvc_lightning.data.manifest import MANIFEST_NAME, exclude_slice, read_excluded, read_manifest
+from rvc_lightning.data.manifest import EXCLUDED_NAME, exclude_slice, read_excluded, read_manifest
 from rvc_lightning.data.report import REPORT_NAME, format_duration
 from rvc_lightning.data.report_picture import PICTURE_NAME
 from rvc_lightning.data.selection import SPEAKER_RULES
@@ -127,9 +128,7 @@ class DatasetsTab:
     def list_all(self, chosen: str | None) -> tuple[Any, Any]:
         """List folders of recordings and datasets; the chosen dataset is kept."""
         folders = self.workplace.folders
-        datasets = [
-            name for name in subfolders(folders.datasets) if Path(folders.datasets, name, MANIFEST_NAME).exists()
-        ]
+        datasets = self.workplace.datasets()
         chosen = chosen if chosen in datasets else next(iter(datasets), None)
         recordings = list(subfolders(folders.recordings))
         return gr.update(choices=recordings), gr.update(choices=datasets, value=chosen)
@@ -174,7 +173,7 @@ class DatasetsTab:
                 self._store(name, files)
             audio, stored = Path(self.workplace.folders.recordings, name), name
         elif folder:
-            audio = self._named_folder(folder)
+            audio = self.workplace.recordings_folder(folder)
         else:
             raise RVCError(self.text("datasets.choose_recordings"))
         overrides = [format_override("audio", audio)]
@@ -185,7 +184,7 @@ class DatasetsTab:
         return stored, [*overrides, *dataset_overrides(experiment), *self.workplace.folders.overrides()]
 
     def _store(self, name: str, files: Sequence[str]) -> None:
-        """Move uploads to a new folder of recordings."""
+        """Copy uploads to a new folder of recordings, all of them or none."""
         folder = Path(self.workplace.folders.recordings, name)
         if not name:
             raise RVCError(self.text("datasets.name_missing"))
@@ -193,16 +192,13 @@ class DatasetsTab:
             raise RVCError(self.text("datasets.name_invalid", name=name))
         if folder.exists():
             raise RVCError(self.text("datasets.name_taken", name=name))
-        with explain_write_errors(folder):
+        with explain_write_errors(folder), contextlib.ExitStack() as undo:
             folder.mkdir(parents=True)
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
             names = numbered_names(list(map(Path, files)))
             for file, stored in zip(files, names, strict=True):
                 shutil.copyfile(file, folder / stored)
-
-    def _named_folder(self, folder: str) -> Path:
-        if self.workplace.is_local and Path(folder).expanduser().is_absolute():
-            return Path(folder).expanduser()
-        return child(self.workplace.folders.recordings, folder)
+            undo.pop_all()
 
     def show_report(self, name: str | None) -> dict[Any, Any]:
         """Show report, picture, files left out and recordings of a dataset."""
@@ -282,4 +278,4 @@ class DatasetsTab:
 
     def _count_excluded(self, folder: Path) -> str:
         number = len(read_excluded(folder))
-        return markup.hint(self.text("datasets.excluded", number=number, file=folder / "excluded.txt"))
+        return markup.hint(self.text("datasets.excluded", number=number, file=folder / EXCLUDED_NAME))

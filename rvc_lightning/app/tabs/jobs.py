@@ -12,7 +12,7 @@ from rvc_lightning.app import markup
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace
 from rvc_lightning.data.report import format_duration
 from rvc_lightning.errors import RVCError
-from rvc_lightning.jobs.job import Job, JobProgress, State
+from rvc_lightning.jobs.job import DEFAULT_DEVICE, Job, JobProgress, State
 
 REFRESH_SECONDS = 2.0
 
@@ -69,7 +69,12 @@ class JobsView:
         return table, self._choose(chosen), details, signature
 
     def submit(
-        self, command: str, overrides: Sequence[str], title: str, device: str = "default", job_id: str | None = None
+        self,
+        command: str,
+        overrides: Sequence[str],
+        title: str,
+        device: str = DEFAULT_DEVICE,
+        job_id: str | None = None,
     ) -> dict[Any, Any]:
         """Submit a job as `JobStore.submit` does; return the updates that choose and announce it. Raises RVCError."""
         job = self._jobs.submit(command, overrides, title, device, job_id=job_id)

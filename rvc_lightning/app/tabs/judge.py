@@ -10,7 +10,7 @@ import gradio as gr
 
 from rvc_lightning.app import markup
 from rvc_lightning.app.commands import composed
-from rvc_lightning.app.folders import child, subfolders
+from rvc_lightning.app.folders import subfolders
 from rvc_lightning.app.reports import ROUTE, list_reports
 from rvc_lightning.app.tabs.jobs import JobsView
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace
@@ -87,10 +87,11 @@ class JudgeTab:
                 raise RVCError(self.text("convert.choose_voice"))
             if not audio:
                 raise RVCError(self.text("judge.choose_audio"))
+            find = self.workplace.recordings_folder
             overrides = [
                 format_override("voice", self.workplace.service.catalog.path(voice)),
-                format_override("audio", self._recordings(audio)),
-                *([format_override("reference", self._recordings(reference))] if reference else []),
+                format_override("audio", find(audio)),
+                *([format_override("reference", find(reference))] if reference else []),
                 *([format_override("task", task)] if task != "conversion" else []),
             ]
             composed("evaluate", overrides)
@@ -108,8 +109,3 @@ class JudgeTab:
             return markup.hint(self.text("judge.none"))
         title = markup.escaped(self.text("judge.title", name=name))
         return f'<iframe sandbox src="{ROUTE}/{quote(name)}" title="{title}"></iframe>'
-
-    def _recordings(self, name: str) -> Path:
-        if self.workplace.is_local and Path(name).expanduser().is_absolute():
-            return Path(name).expanduser()
-        return child(self.workplace.folders.recordings, name)

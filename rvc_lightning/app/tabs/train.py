@@ -14,7 +14,7 @@ from gradio.components import Component
 from rvc_lightning.app import markup
 from rvc_lightning.app.commands import EXPERIMENTS, GROUPS, Setting, composed, settings_of, typed_override
 from rvc_lightning.app.estimate import Estimate, estimate
-from rvc_lightning.app.folders import child, subfolders
+from rvc_lightning.app.folders import child
 from rvc_lightning.app.runs import PEAK_MEMORY, SECONDS_PER_STEP, RunReader, RunReaders, Sample, list_runs
 from rvc_lightning.app.tabs.jobs import JobsView
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace
@@ -22,10 +22,10 @@ from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.cli.resolvers import demo
 from rvc_lightning.config.values import instantiate
 from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.data.manifest import MANIFEST_NAME
 from rvc_lightning.data.report import REPORT_NAME, format_duration
 from rvc_lightning.errors import RVCError
 from rvc_lightning.io.files import read_json
+from rvc_lightning.jobs.job import DEFAULT_DEVICE
 
 _DEMO = ""
 """Choice of the recordings that ship with the package, for the quickstart."""
@@ -150,8 +150,7 @@ class TrainTab:
 
     def list_datasets(self, chosen: str | None) -> Any:
         """List the prepared datasets and the demo."""
-        folder = self.workplace.folders.datasets
-        names = [name for name in subfolders(folder) if Path(folder, name, MANIFEST_NAME).exists()]
+        names = self.workplace.datasets()
         choices = [(self.text("train.demo"), _DEMO), *((name, name) for name in names)]
         return gr.update(choices=choices, value=chosen if chosen in names else (names or [_DEMO])[0])
 
@@ -264,7 +263,7 @@ class TrainTab:
     def resume_run(self, chosen: str | None, limit: str) -> dict[Any, Any]:
         """Submit the run again, from its newest checkpoint."""
         more = [typed_override("trainer.max_time", limit.strip())] if limit.strip() else []
-        return self._submit_for(chosen, "train", more, "train.resume_job", "default")
+        return self._submit_for(chosen, "train", more, "train.resume_job", DEFAULT_DEVICE)
 
     def export_run(self, chosen: str | None) -> dict[Any, Any]:
         """Submit the export of the best checkpoint."""

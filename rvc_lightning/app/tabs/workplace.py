@@ -10,10 +10,11 @@ from typing import Any
 import gradio as gr
 
 from rvc_lightning.app import markup
-from rvc_lightning.app.folders import Folders
+from rvc_lightning.app.folders import Folders, child, subfolders
 from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.texts import Texts
 from rvc_lightning.cli.overrides import format_override
+from rvc_lightning.data.manifest import MANIFEST_NAME
 from rvc_lightning.jobs.store import JobStore
 from rvc_lightning.voice.info import VoiceInfo, as_rows
 
@@ -44,6 +45,20 @@ class Workplace:
     is_local: bool
     links: bool = True
     config_dir: str | None = None
+
+    def datasets(self) -> list[str]:
+        """Return the names of the prepared datasets."""
+        folder = self.folders.datasets
+        return [name for name in subfolders(folder) if Path(folder, name, MANIFEST_NAME).exists()]
+
+    def recordings_folder(self, name: str) -> Path:
+        """Return a folder of recordings by its name; on this machine, visitors may also enter a path.
+
+        Raises:
+            ConfigurationError: It does not exist, or lies outside of the folder of the recordings.
+        """
+        path = Path(name).expanduser()
+        return path if self.is_local and path.is_absolute() else child(self.folders.recordings, name)
 
     def own_experiments(self) -> list[str]:
         """Return the names of the experiments of the user."""

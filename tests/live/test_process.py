@@ -1,0 +1,40 @@
+"""The engine in its own process."""
+
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+import soundfile
+from live import make_engine, speech
+
+from rvc_lightning.live.process import EngineProcess
+
+pytestmark = pytest.mark.slow
+
+SECONDS = 120
+
+
+def make_recorded_engine(path):
+    engine = make_engine()
+    engine.change({"record_output": path})
+    return engine
+
+
+def wait_until(condition):
+    ends = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+
+
+def test_recording_is_complete_after_an_error(tmp_path):
+    heard = []
+    process = EngineProcess(partial(make_recorded_engine, str(tmp_path / "out.wav")), heard.append)
+    process.push(speech(0.5))
+    wait_until(lambda: heard)
+    process.push(np.full(320, np.nan))
+    wait_until(lambda: process.error)
+    process.close()
+    assert "NaN" in str(process.error)
+    assert soundfile.info(tmp_path / "out.wav").frames == sum(map(len, heard))
