@@ -41,8 +41,8 @@ def plain_name(text: str, default: str) -> str:
 
     The end is kept if the text is too long, since it may be a suffix.
     """
-    text = re.sub(r"[^\w.() -]", "_", unicodedata.normalize("NFC", text))
-    text = text.encode()[-_MAX_BYTES:].decode(errors="ignore").strip(". -_") or default
+    text = re.sub(r"[^\w.() -]", "/", unicodedata.normalize("NFC", text))
+    text = text.encode()[-_MAX_BYTES:].decode(errors="ignore").strip(". -/").replace("/", "_") or default
     return f"_{text}" if is_device(text) else text
 
 

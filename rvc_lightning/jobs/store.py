@@ -124,7 +124,7 @@ class JobStore:
         """
         job = self.job(job_id)
         if not job.state.is_final:
-            # First, because the mark makes a waiting job final, whose process may run unrecorded, see `Supervisor`.
+            # Before the mark, which makes a waiting job final: its process may run without a record, see `Supervisor`.
             self.wake()
             (job.folder / STOP).touch()
         return self.job(job_id)

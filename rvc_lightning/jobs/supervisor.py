@@ -68,10 +68,11 @@ class Supervisor:
 
     def step(self) -> bool:
         """Record ended jobs, stop jobs and start waiting ones; return whether any is running."""
-        for job in self._store.jobs():
-            if job.id in self._unrecorded:
-                self._record(job)
         jobs = self._store.jobs()
+        if unrecorded := [job for job in jobs if job.id in self._unrecorded]:
+            for job in unrecorded:
+                self._record(job)
+            jobs = self._store.jobs()
         running = [job for job in jobs if job.state in (State.RUNNING, State.STOPPING) and self._watch(job)]
         busy = {job.device for job in running}
         for job in jobs:

@@ -6,7 +6,7 @@
 
 Nothing is dropped for drift: a control loop holds the fill by the speed of the resampler. If a block is late, the last
 period of the voice is repeated and fades out (as in ITU-T G.711, appendix I), until the block arrives and fades in.
-Each late block raises the target, which slowly returns to its first value while there are none.
+Each late block raises the target, which then slowly returns to its initial value.
 
 Legend: N samples.
 """
@@ -25,7 +25,7 @@ _PROPORTIONAL, _INTEGRAL = 0.1, 0.0025
 """Change of speed per second of error, and per second squared: a critically damped loop of about ten seconds."""
 _SMOOTHING_SECONDS = 2.0
 _RELAXATION = 0.0005
-"""Seconds per second by which the target returns to its first value: 100 ms of latency in about three minutes."""
+"""Seconds per second by which the target returns to its initial value: 100 ms of latency in about three minutes."""
 _MAX_SURPLUS_SECONDS = 0.5
 """Excess fill from which audio is skipped, for instance after the machine was suspended."""
 _MAX_TARGET_SECONDS = 0.5

@@ -137,10 +137,10 @@ def _posix_key(seconds: float) -> str:
     source = sys.stdin.fileno()
     key = os.read(source, 1)
     if key == b"\x1b" and _has_input(0):
-        # An arrow key, or another key of several characters, is no sequence of commands.
+        # Arrow and function keys send escape sequences.
         key += os.read(source, 16)
     elif key >= b"\xc0":
-        # The first byte of a character contains the number of the others.
+        # The first byte of a UTF-8 character determines how many follow.
         key += os.read(source, 1 + (key >= b"\xe0") + (key >= b"\xf0"))
     return key.decode("utf-8", "replace")
 
@@ -156,7 +156,7 @@ def _windows_key(seconds: float) -> str:
     while time.monotonic() < ends:
         if msvcrt.kbhit():  # type: ignore[attr-defined]
             key = msvcrt.getwch()  # type: ignore[attr-defined]
-            # An arrow key, or another key of two characters, is no sequence of commands.
+            # Arrow and function keys arrive as two characters.
             is_first = key in ("\0", "\xe0") and msvcrt.kbhit()  # type: ignore[attr-defined]
             return f"\0{msvcrt.getwch()}" if is_first else key  # type: ignore[attr-defined]
         time.sleep(0.02)

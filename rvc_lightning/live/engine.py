@@ -154,9 +154,8 @@ class Engine:
         """
 
         def cost(plan: Plan) -> float:
-            return float(np.median(self._rehearse(converter, options, plan))) * (
-                1 if plan.threads == 1 else _MIN_SPEEDUP
-            )
+            seconds = float(np.median(self._rehearse(converter, options, plan)))
+            return seconds if plan.threads == 1 else _MIN_SPEEDUP * seconds
 
         # A single plan needs no comparison, which would delay the start.
         return self._plans[0] if len(self._plans) == 1 else min(self._plans, key=cost)

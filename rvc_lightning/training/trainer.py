@@ -61,7 +61,9 @@ class TrainerSettings(Settings, group="trainer"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_time is not None and not _DURATION.fullmatch(str(self.max_time)):
+        # Lightning checks tables such as {hours:8}.
+        is_table = isinstance(self.max_time, dict)
+        if self.max_time is not None and not is_table and not _DURATION.fullmatch(str(self.max_time)):
             raise ConfigurationError(
                 f"trainer.max_time={self.max_time}: choose days:hours:minutes:seconds, such as 00:08:00:00, or null"
             )

@@ -46,6 +46,7 @@ def test_numbered_names_differ_on_every_disk(files, names):
         ("Anna é (2).wav", "Anna é (2).wav"),
         ("$(rm -r *);.wav", "(rm -r _)_.wav"),
         ("-rf", "rf"),
+        ("_take.wav", "_take.wav"),
         ("../..", "take"),
         ("con.wav", "_con.wav"),
         ("ä" * 300 + ".wav", "ä" * 48 + ".wav"),

@@ -163,10 +163,7 @@ def test_job_of_a_killed_supervisor_is_watched_by_the_next(store):
 
 @pytest.mark.slow
 def test_process_that_a_killed_supervisor_did_not_record_is_adopted(store, monkeypatch):
-    job, first = store.submit("train", [WAIT], ""), Supervisor(store)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ProcessState, "write", end_abruptly)
-        first.step()
+    job, first = start_unrecorded(store, monkeypatch, WAIT)
     assert store.job(job.id).state is State.WAITING
     second = Supervisor(store)
     started(second, store, job)
@@ -176,16 +173,22 @@ def test_process_that_a_killed_supervisor_did_not_record_is_adopted(store, monke
 
 @pytest.mark.slow
 def test_job_that_is_stopped_before_its_process_is_recorded_ends(store, monkeypatch):
-    job, first = store.submit("train", [SAVE], ""), Supervisor(store)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ProcessState, "write", end_abruptly)
-        first.step()
+    job, _ = start_unrecorded(store, monkeypatch, SAVE)
     until(lambda: store.log(job.id) == "ready\n")
     assert store.stop(job.id).state is State.STOPPED
     second = Supervisor(store)
     assert second.step() and store.job(job.id).state is State.STOPPING
     step_until(second, store, job, State.STOPPED)
     assert store.log(job.id) == "ready\nsaved\n"
+
+
+def start_unrecorded(store, monkeypatch, script):
+    """Submit a job; its supervisor is killed before it records the process. Return both."""
+    job, supervisor = store.submit("train", [script], ""), Supervisor(store)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ProcessState, "write", end_abruptly)
+        supervisor.step()
+    return job, supervisor
 
 
 def end_abruptly(*args, **options):

@@ -29,12 +29,12 @@ def wait_until(condition):
 
 
 def test_recording_is_complete_after_an_error(tmp_path):
-    heard = []
-    process = EngineProcess(partial(make_recorded_engine, str(tmp_path / "out.wav")), heard.append)
+    received = []
+    process = EngineProcess(partial(make_recorded_engine, str(tmp_path / "out.wav")), received.append)
     process.push(speech(0.5))
-    wait_until(lambda: heard)
+    wait_until(lambda: received)
     process.push(np.full(320, np.nan))
     wait_until(lambda: process.error)
     process.close()
     assert "NaN" in str(process.error)
-    assert soundfile.info(tmp_path / "out.wav").frames == sum(map(len, heard))
+    assert soundfile.info(tmp_path / "out.wav").frames == sum(map(len, received))

@@ -14,7 +14,7 @@ from rvc_lightning.content import build_content_encoder
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.models.phonetic import PhoneticConfig, to_file
 from rvc_lightning.pretraining.data import NO_FRAME, Pairs
-from rvc_lightning.pretraining.module import PhoneticTraining, SpeakerClassifier
+from rvc_lightning.pretraining.module import PhoneticTraining, SpeakerClassifier, cepstral_smoothing
 from rvc_lightning.pretraining.train import train
 
 SMALL = {"n_mels": 16, "channels": 8, "n_blocks": 2, "bottleneck": 8}
@@ -112,6 +112,21 @@ def test_speech_of_one_speaker_is_not_compared_with_other_people():
     partners = torch.arange(12).expand(2, -1)
     assert module._agreement(same, same, pairs_of(partners, speakers=(3, 3))) < 0.01
     assert module._agreement(same, same, pairs_of(partners)) > 0.5
+
+
+def test_envelope_is_smooth_and_keeps_slow_changes_across_the_bands():
+    smoothing, band = cepstral_smoothing(80), torch.arange(80)
+    formants, harmonics = torch.cos(torch.pi * 3 * (band + 0.5) / 80), torch.cos(torch.pi * 40 * (band + 0.5) / 80)
+    torch.testing.assert_close((2 + formants + harmonics) @ smoothing, 2 + formants, rtol=0, atol=1e-4)
+
+
+def test_envelope_loss_is_the_distance_to_the_clean_speech():
+    module, samples = PhoneticTraining(SMALL), 23 * 320 + 400
+    batch = pairs_of(torch.full((1, 24), NO_FRAME))._replace(clean16k=torch.randn(1, 2, samples))
+    envelopes = module.network.log_mel(batch.clean16k.flatten(0, 1))[:, ::2] * 4
+    module.decoder.forward = lambda content, mean, deviation: envelopes + 0.5
+    # All 16 bands are within the coefficients that the smoothing keeps.
+    torch.testing.assert_close(module._envelope_loss(torch.zeros(2, 24, 48), batch), torch.tensor(0.5))
 
 
 def test_every_parameter_has_a_gradient():

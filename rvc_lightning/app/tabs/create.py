@@ -302,7 +302,7 @@ def _has_files(engine: str) -> bool:
 
 
 def _missing(check: Callable[[], Any]) -> str:
-    """Return the message of `check` about what is missing; empty if nothing is."""
+    """Return the error message of `check`, or an empty text if it succeeds."""
     try:
         check()
     except RVCError as error:
