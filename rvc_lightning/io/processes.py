@@ -17,6 +17,7 @@ IS_WINDOWS = os.name == "nt"
 INTERRUPTS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGBREAK") if hasattr(signal, name))
 """Signals of Ctrl-C, and on Windows of Ctrl-Break, the only one that a process can send to another."""
 
+_RAISED_NICENESS = -10
 _PLAIN_ARGUMENT = re.compile(r"[\w@+=:./\\-]+")
 """Argument that neither cmd nor PowerShell changes."""
 
@@ -65,6 +66,21 @@ def raise_on_break() -> None:
     """Raise KeyboardInterrupt on Ctrl-Break, which would otherwise terminate the process."""
     for number in INTERRUPTS[1:]:
         signal.signal(number, signal.default_int_handler)
+
+
+def raise_priority() -> bool:
+    """Run this process and those that it starts before others, and return whether the system permits it.
+
+    Windows permits it to all users, Linux and macOS to administrators, and Linux also to users with a limit `nice` (man
+    limits.conf).
+    """
+    import psutil
+
+    try:
+        psutil.Process().nice(psutil.HIGH_PRIORITY_CLASS if IS_WINDOWS else _RAISED_NICENESS)
+    except psutil.AccessDenied:
+        return False
+    return True
 
 
 def peak_memory_bytes() -> int:

@@ -15,6 +15,7 @@ from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.config.values import plain
 from rvc_lightning.conversion import options as conversion_options
+from rvc_lightning.io.processes import raise_priority
 from rvc_lightning.live.device_settings import DeviceSettings
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ def convert(config: DictConfig, report_seconds: float) -> None:
 
     settings, devices = plain(config), DeviceSettings.from_config(config)
     changes_from(settings)
+    raise_priority()
     log.info("Loading the voice")
     session = Session(devices, partial(build_engine, settings))
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from rvc_lightning.errors import RVCError
+from rvc_lightning.io.processes import raise_priority
 from rvc_lightning.live.engine import Engine, Status
 
 log = logging.getLogger(__name__)
@@ -127,6 +128,8 @@ def _serve(make: Callable[[], Engine], connection: Connection) -> None:
     # Ctrl-C is for the process that started this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # Without the permission, other programs make more blocks late.
+    raise_priority()
     try:
         # Recordings are completed also after an error.
         with contextlib.closing(make()) as engine:

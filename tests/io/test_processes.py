@@ -1,5 +1,6 @@
 """Processes apart from this one."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -33,6 +34,17 @@ def test_output_of_a_process_is_utf8():
     script = "import os; print(os.environ['PYTHONIOENCODING'], os.environ['ADDED'])"
     process = processes.start_apart([sys.executable, "-c", script], {"ADDED": "1"}, stdout=subprocess.PIPE)
     assert process.communicate()[0].split() == [b"utf-8", b"1"]
+
+
+@pytest.mark.skipif(processes.IS_WINDOWS, reason="the numbers are those of POSIX")
+def test_priority_is_raised_where_the_system_permits_it():
+    script = "from rvc_lightning.io.processes import raise_priority; import os; print(raise_priority(), os.nice(0))"
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert output == (["True", "-10"] if may_raise_priority() else ["False", str(os.nice(0))])
+
+
+def may_raise_priority():
+    return subprocess.run([sys.executable, "-c", "import os; os.nice(-10)"], capture_output=True).returncode == 0
 
 
 def test_peak_memory_is_in_bytes():
