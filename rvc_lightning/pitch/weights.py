@@ -6,18 +6,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from textwrap import shorten
 from typing import Any, TypeVar
 
 from torch import nn
 
-from rvc_lightning.errors import AssetError, VoiceError
+from rvc_lightning.errors import AssetError, VoiceError, one_line
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models.layers import build_on_meta
 
 Network = TypeVar("Network", bound=nn.Module)
-
-_MAX_REASON_CHARACTERS = 300
 
 
 def packaged_file(package: str, file: str) -> Path | None:
@@ -53,6 +50,7 @@ def load_network(
         network.load_state_dict(weights, assign=True)
     except (VoiceError, LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         # torch lists missing and unexpected tensors on several lines.
-        reason = shorten(str(error), _MAX_REASON_CHARACTERS, placeholder=" ...")
-        raise AssetError(f"pitch.path={path} does not contain the weights of this network: {reason}") from error
+        raise AssetError(
+            f"pitch.path={path} does not contain the weights of this network: {one_line(error)}"
+        ) from error
     return network.float().requires_grad_(False)

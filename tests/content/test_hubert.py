@@ -71,6 +71,7 @@ def test_v1_requires_nine_layers_and_a_projection(tmp_path):
     [
         ({"path": "nowhere"}, "content.path=nowhere"),
         ({"version": "v3"}, "content.version=v3: choose one of: v1, v2"),
+        ({"layer": 0}, "content.layer=0: choose a whole number from 1, or null"),
         (
             {},
             "content.path=FOLDER is missing: 'hubert' is a custom model; name its folder with config.json and pytorch",
