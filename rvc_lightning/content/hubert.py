@@ -25,6 +25,7 @@ from rvc_lightning.audio.frames import WINDOW_SAMPLES, content_frames, content_l
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.errors import ConfigurationError, one_line
 from rvc_lightning.io.hub import fetch_folder, known_files
+from rvc_lightning.io.names import home_path
 
 _FILES = ("config.json", "pytorch_model.bin")
 _EXPECTED_FILES = "config.json and pytorch_model.bin (or model.safetensors)"
@@ -62,7 +63,7 @@ class HubertEncoder(ContentEncoder):
         if layer is not None and layer < 1:
             raise ConfigurationError(f"content.layer={layer}: choose a whole number from 1, or null")
         self.name = name
-        folder = Path(path).expanduser() if path is not None else _fetch(name)
+        folder = home_path(path) if path is not None else _fetch(name)
         self.hubert = _load(folder, version, layer)
         self.projection: nn.Module = self.hubert.final_proj if version == "v1" else nn.Identity()
         self.dim = self.hubert.config.classifier_proj_size if version == "v1" else self.hubert.config.hidden_size

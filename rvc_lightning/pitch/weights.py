@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from rvc_lightning.errors import AssetError, VoiceError, one_line
+from rvc_lightning.io.names import home_path
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models.layers import build_on_meta
 
@@ -45,7 +46,7 @@ def load_network(
         AssetError: The file cannot be read, or tensors are missing, unexpected or of the wrong shape.
     """
     try:
-        weights = rename(read_pickle(Path(path).expanduser(), "pitch network"))
+        weights = rename(read_pickle(home_path(path), "pitch network"))
         network = build_on_meta(partial(build, weights))
         network.load_state_dict(weights, assign=True)
     except (VoiceError, LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:

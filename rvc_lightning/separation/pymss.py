@@ -28,6 +28,7 @@ from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError, one_line
 from rvc_lightning.io.files import digest
 from rvc_lightning.io.hub import fetch, known_files
+from rvc_lightning.io.names import home_path
 from rvc_lightning.io.packages import import_extra
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.separation.base import PARTS, Separator
@@ -108,7 +109,7 @@ class PymssSeparator(Separator):
     def _files(self, part: str) -> tuple[Path, Path]:
         """Return the checkpoint and the YAML file of a part, after downloading them if needed."""
         if chosen := self._settings[part].path:
-            path = Path(chosen).expanduser()
+            path = home_path(chosen)
             files = path, path.with_suffix(".yaml")
             for file in files:
                 if not file.is_file():
