@@ -14,6 +14,7 @@ from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.columns import format_columns
 from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import Settings
+from rvc_lightning.io.names import home_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.io.hub import fetch_all, known_files, select_files
 
     settings = DownloadSettings.from_config(config)
-    folder = Path(settings.folder).expanduser() if settings.folder else None
+    folder = home_path(settings.folder) if settings.folder else None
     if settings.files is None:
         sys.stdout.write(format_files(known_files(), folder) + "\n")
         log.info("To download some or all of them: files=[contentvec,rmvpe], files=pretrained, files=all")

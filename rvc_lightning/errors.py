@@ -7,6 +7,9 @@ with status 1 (`rvc_lightning.cli.command`).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from textwrap import shorten
+
+_MAX_REASON_CHARACTERS = 400
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -14,6 +17,11 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(
         character if character.isprintable() or character in keep else repr(character)[1:-1] for character in text
     )
+
+
+def one_line(reason: object) -> str:
+    """Return an error of a library, or its message, as one line of limited length."""
+    return shorten(str(reason), _MAX_REASON_CHARACTERS, placeholder=" …")
 
 
 class RVCError(Exception):

@@ -157,12 +157,14 @@ class _AACEncoder:
 
     def __init__(self, path: Path, sample_rate: int, channels: int) -> None:
         # An open file, since FFmpeg only accepts names in UTF-8, and may take a name for a protocol.
-        self._file = path.open("wb")
-        self._container = av.open(self._file, "w", format="ipod", buffer_size=_BUFFER_BYTES)
-        self._layout = f"{channels}c"
-        self._stream = self._container.add_stream("aac", rate=sample_rate, layout=self._layout)
-        self._stream.bit_rate = _AAC_BITS_PER_SECOND
-        self._samples = 0
+        with contextlib.ExitStack() as opened:
+            file = opened.enter_context(path.open("wb"))
+            self._container = opened.enter_context(av.open(file, "w", format="ipod", buffer_size=_BUFFER_BYTES))
+            self._layout = f"{channels}c"
+            self._stream = self._container.add_stream("aac", rate=sample_rate, layout=self._layout)
+            self._stream.bit_rate = _AAC_BITS_PER_SECOND
+            self._samples = 0
+            self._files = opened.pop_all()
 
     def write(self, audio: np.ndarray) -> None:
         """Encode float [N] or [N, C]."""
@@ -175,5 +177,5 @@ class _AACEncoder:
 
     def close(self) -> None:
         """Write the last packets and the table of contents."""
-        with self._file, self._container:
+        with self._files:
             self._container.mux(self._stream.encode(None))

@@ -8,6 +8,7 @@ Legend: N samples.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 import numpy as np
 from scipy import signal
@@ -54,7 +55,13 @@ def highpass_zero_phase(audio: np.ndarray, sample_rate: int, cutoff_hz: float = 
     Returns:
         float32 [N].
     """
-    numerator, denominator = signal.butter(_ORDER, cutoff_hz, btype="highpass", fs=sample_rate)
+    numerator, denominator = _coefficients(sample_rate, cutoff_hz)
     padding_samples = min(_PADDING_SAMPLES, len(audio) - 1)
     filtered = signal.filtfilt(numerator, denominator, audio, padlen=padding_samples)
     return filtered.astype(np.float32)
+
+
+@cache
+def _coefficients(sample_rate: int, cutoff_hz: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return numerator and denominator of the high-pass. Cached, since live conversion filters each block."""
+    return signal.butter(_ORDER, cutoff_hz, btype="highpass", fs=sample_rate)

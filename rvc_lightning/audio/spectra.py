@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import warnings
 
-import librosa
 import torch
 from torch import Tensor, nn
+
+from rvc_lightning.io.imports import import_compiled
 
 POWER_FLOOR = 1e-6
 MEL_FLOOR = 1e-5
@@ -42,7 +43,7 @@ def magnitudes(waveform: Tensor, window: Tensor, hop_samples: int, *, center: bo
 
 def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
     """Return Slaney mel filters of equal area from 0 to half the rate: [M, S]."""
-    return torch.from_numpy(librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels))
+    return torch.from_numpy(import_compiled("librosa.filters").mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels))
 
 
 class LinearSpectrogram(nn.Module):

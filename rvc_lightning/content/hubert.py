@@ -12,7 +12,6 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import torch
@@ -24,15 +23,14 @@ from transformers import HubertConfig, HubertModel
 
 from rvc_lightning.audio.frames import WINDOW_SAMPLES, content_frames, content_lengths, frame_mask
 from rvc_lightning.content.base import ContentEncoder
-from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.errors import ConfigurationError, one_line
 from rvc_lightning.io.hub import fetch_folder, known_files
+from rvc_lightning.io.names import home_path
 
 _FILES = ("config.json", "pytorch_model.bin")
 _EXPECTED_FILES = "config.json and pytorch_model.bin (or model.safetensors)"
 _LAYERS = {"v1": 9, "v2": None}
 """Number of transformer layers used by each version of the voice format; None for all."""
-
-_MAX_REASON_CHARACTERS = 300
 
 # The mask embedding is used in training only.
 _OPTIONAL_WEIGHTS = {"masked_spec_embed"}
@@ -56,14 +54,16 @@ class HubertEncoder(ContentEncoder):
             layer: Number of transformer layers to use; None for those of the version.
 
         Raises:
-            ConfigurationError: The version is unknown, or the folder does not contain such a model.
+            ConfigurationError: The version or the layer is unknown, or the folder does not contain such a model.
             AssetError: The files cannot be downloaded.
         """
         super().__init__()
         if version not in _LAYERS:
             raise ConfigurationError(f"content.version={version}: choose one of: {', '.join(_LAYERS)}")
+        if layer is not None and layer < 1:
+            raise ConfigurationError(f"content.layer={layer}: choose a whole number from 1, or null")
         self.name = name
-        folder = Path(path).expanduser() if path is not None else _fetch(name)
+        folder = home_path(path) if path is not None else _fetch(name)
         self.hubert = _load(folder, version, layer)
         self.projection: nn.Module = self.hubert.final_proj if version == "v1" else nn.Identity()
         self.dim = self.hubert.config.classifier_proj_size if version == "v1" else self.hubert.config.hidden_size
@@ -131,9 +131,8 @@ def _load(folder: Path, version: str, layer: int | None) -> Any:
                 folder, config=config, dtype=torch.float32, output_loading_info=True
             )
     except (OSError, LookupError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = shorten(str(error), _MAX_REASON_CHARACTERS, placeholder=" ...")
         raise ConfigurationError(
-            f"content.path={folder} is not a folder with a HuBERT model ({_EXPECTED_FILES}): {reason}"
+            f"content.path={folder} is not a folder with a HuBERT model ({_EXPECTED_FILES}): {one_line(error)}"
         ) from error
     missing = sorted(set(report["missing_keys"]) - _OPTIONAL_WEIGHTS)
     if missing:

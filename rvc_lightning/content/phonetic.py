@@ -14,6 +14,7 @@ from torch.nn import functional
 from rvc_lightning.audio.frames import WINDOW_SAMPLES, content_frames
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.io.names import home_path
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models.phonetic import PhoneticNetwork, from_file
 
@@ -53,7 +54,7 @@ class PhoneticEncoder(ContentEncoder):
             )
         if version != "v1":
             raise ConfigurationError(f"content.version={version}: content=phonetic supports v1 only (256 channels)")
-        self.network = load_network(Path(path).expanduser() if path is not None else SHIPPED[edition], "content.path")
+        self.network = load_network(home_path(path) if path is not None else SHIPPED[edition], "content.path")
         self.dim = self.network.config.content_dim
         self.requires_grad_(False)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 
-import librosa
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -23,6 +22,7 @@ from rvc_lightning.audio.frames import (
     frame_mask,
 )
 from rvc_lightning.content.base import ContentEncoder
+from rvc_lightning.io.imports import import_compiled
 
 _FFT_SAMPLES = 512
 _MEL_BANDS = 40
@@ -60,7 +60,9 @@ class SpectralEncoder(ContentEncoder):
 
     def __init__(self) -> None:
         super().__init__()
-        mel = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=_FFT_SAMPLES, n_mels=_MEL_BANDS, fmin=50.0, htk=True)
+        mel = import_compiled("librosa.filters").mel(
+            sr=SAMPLE_RATE, n_fft=_FFT_SAMPLES, n_mels=_MEL_BANDS, fmin=50.0, htk=True
+        )
         self._constant("window", torch.hann_window(WINDOW_SAMPLES))
         self._constant("mel", torch.from_numpy(mel).float())
         self._constant("cosines", _cosines(_CEPSTRA, _MEL_BANDS))

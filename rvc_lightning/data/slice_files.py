@@ -123,18 +123,24 @@ def slice_recordings(
         n_done = len(recordings) - len(pending)
         already = f"; {n_done} already done" if n_done else ""
         logger.info("slicing %s%s", pluralize(len(pending), "recording"), already)
-        dataset, started_at = _SlicingDataset(pending, slices, sample_rate, slicing, sources), perf_counter()
-        loader = DataLoader(
-            dataset, batch_size=None, num_workers=num_workers, in_order=False, worker_init_fn=end_with_parent
-        )
-        with Progress("slicing", sum(recording.size_bytes for recording in pending) / 1e6, "MB") as progress:
-            for index, result in loader:
-                progress.update(pending[index].size_bytes / 1e6)
-                results[pending[index].folder] = result
-        done = [results[recording.folder] for recording in pending]
-        seconds = sum(result.seconds for result in done if isinstance(result, SlicingResult))
-        speed = seconds / (perf_counter() - started_at) or None
+        done, speed = _slice(_SlicingDataset(pending, slices, sample_rate, slicing, sources), num_workers)
+        results |= done
     return [results[recording.folder] for recording in recordings], speed
+
+
+def _slice(dataset: _SlicingDataset, num_workers: int) -> tuple[dict[str, SlicingResult | SkippedFile], float | None]:
+    """Return the results of recordings by their folders, and seconds of audio per second; None without audio."""
+    recordings, started_at = dataset.recordings, perf_counter()
+    loader = DataLoader(
+        dataset, batch_size=None, num_workers=num_workers, in_order=False, worker_init_fn=end_with_parent
+    )
+    results: dict[str, SlicingResult | SkippedFile] = {}
+    with Progress("slicing", sum(recording.size_bytes for recording in recordings) / 1e6, "MB") as progress:
+        for index, result in loader:
+            progress.update(recordings[index].size_bytes / 1e6)
+            results[recordings[index].folder] = result
+    seconds = sum(result.seconds for result in results.values() if isinstance(result, SlicingResult))
+    return results, seconds / (perf_counter() - started_at) or None
 
 
 def _separate(

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import librosa
 import numpy as np
 
 from rvc_lightning.audio.decode import resample
@@ -20,6 +19,7 @@ from rvc_lightning.audio.loudness import peak_of
 from rvc_lightning.cli.columns import format_columns
 from rvc_lightning.errors import AudioError
 from rvc_lightning.evaluation.pitch import pitch_correlation
+from rvc_lightning.io.imports import import_compiled
 from rvc_lightning.pitch import build_pitch_extractor
 
 MEL_BANDS = 80
@@ -89,7 +89,7 @@ def mel_distance(first: np.ndarray, second: np.ndarray) -> float:
 def log_mel(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     """Return the mel spectrum in dB of full scale, -80 or more: float [N] -> [80, F], F = N // (rate // 100) + 1."""
     fft_samples = _FFT_SAMPLES * max(1, round(sample_rate / SAMPLE_RATE))
-    power = librosa.feature.melspectrogram(
+    power = import_compiled("librosa.feature.spectral").melspectrogram(
         y=audio,
         sr=sample_rate,
         n_fft=fft_samples,
@@ -139,7 +139,7 @@ def rms(audio: np.ndarray) -> float:
 
 def _align(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:
     """Align [M, F] and [M, F']; return the mean distance along the path in dB, and the path of frame pairs [P, 2]."""
-    _, path = librosa.sequence.dtw(first, second, metric="euclidean")
+    _, path = import_compiled("librosa.sequence").dtw(first, second, metric="euclidean")
     return _mean_distance(first[:, path[:, 0]], second[:, path[:, 1]]), path
 
 

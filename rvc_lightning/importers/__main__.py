@@ -12,6 +12,7 @@ from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.config.options import Settings, option
+from rvc_lightning.io.names import home_path
 
 log = logging.getLogger("rvc_lightning.importers")
 
@@ -28,7 +29,7 @@ class ImportSettings(Settings):
 @command("importers")
 def main(config: DictConfig) -> None:
     """Import slices and features, and print the command that trains from the latest pair of networks."""
-    experiment = Path(ImportSettings.from_config(config).folder).expanduser()
+    experiment = home_path(ImportSettings.from_config(config).folder)
     from rvc_lightning.importers.experiment import import_experiment
     from rvc_lightning.importers.overrides import synthesizer_overrides
 

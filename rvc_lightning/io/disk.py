@@ -16,20 +16,22 @@ _PROBE_BYTES = 1 << 12
 
 
 def write_error(error: OSError, path: Path | str | None = None) -> RVCError | None:
-    """Return the error that explains to a user why a file cannot be written; None if `error` has another cause.
+    """Return the error that explains to a user why a file cannot be used; None if `error` has another cause.
 
     Args:
         error: Error of the operating system.
-        path: File that was to be written; by default the one that the error names.
+        path: File that was to be written; None if `error` may be about a file that was to be read.
     """
-    path = path or error.filename
     if error.errno in _FULL:
-        return out_of_space(path)
-    if error.errno in _NOT_WRITABLE:
-        subject = f"'{path}'" if path else "a file"
-        reason = f"{error.strerror} ('{error.filename}')" if error.filename else error.strerror
-        return NotWritableError(f"{subject} cannot be written: {reason}; choose another place, or change permissions")
-    return None
+        return out_of_space(path or error.filename)
+    if error.errno not in _NOT_WRITABLE:
+        return None
+    file = f"'{error.filename}'" if error.filename else ""
+    if path is None:
+        problem = f"{file or 'a file'} cannot be read or written: {error.strerror}"
+    else:
+        problem = f"'{path}' cannot be written: {error.strerror}{file and f' ({file})'}"
+    return NotWritableError(f"{problem}; choose another place, or change permissions")
 
 
 def out_of_space(path: Path | str | None) -> OutOfSpaceError:

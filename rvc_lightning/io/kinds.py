@@ -1,4 +1,4 @@
-"""Recognize kinds of files by their content, to explain why a file cannot be used."""
+"""Suffixes of voices; kinds of files by their content, to explain why a file cannot be used."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 from struct import Struct
 
 from rvc_lightning.io.zips import open_zip
+
+VOICE_SUFFIXES = (".pth", ".safetensors", ".onnx")
+"""Suffixes of voices."""
 
 _HEAD_BYTES = 1024
 _RVC_FILES = "RVC tools use .pth files for voices and .index files for indexes"
@@ -93,7 +96,7 @@ def _describe_zip(path: Path) -> str | None:
         return "a TorchScript model"
     if any(name.endswith("/data.pkl") for name in names):
         return PYTORCH
-    usable = [name for name in names if name.lower().endswith((".pth", ".index", ".ckpt"))]
+    usable = [name for name in names if name.lower().endswith((*VOICE_SUFFIXES, ".index", ".ckpt"))]
     return f"{ARCHIVE} and use {', '.join(usable[:5])}" if usable else ARCHIVE
 
 

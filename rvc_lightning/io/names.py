@@ -1,7 +1,8 @@
-"""Names of files that all systems accept and distinguish."""
+"""Names of files that all systems accept and distinguish, and paths as users type them."""
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -14,6 +15,11 @@ _MAX_BYTES = 100
 _RESERVED = re.compile(r'[<>:"/\\|?*]')
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 """Names that open a device on Windows."""
+
+
+def home_path(text: str | Path) -> Path:
+    """Return a path with the home folder of a user in place of ~ or ~NAME, or unchanged if there is no such user."""
+    return Path(os.path.expanduser(text))
 
 
 def is_file_name(text: str) -> bool:

@@ -77,6 +77,8 @@ def _list_folder(folder: Path) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnsafePickleError):
         return f"{error}; get it from a source that you trust"
+    if isinstance(error, PermissionError):
+        return str(error.strerror)
     # torch first explains at length how to load the file anyway; the cause is at the end.
     text = str(error).rpartition("rror:")[2].strip() or type(error).__name__
     return f"it may be truncated ({text.splitlines()[0]})"

@@ -24,7 +24,7 @@ from rvc_lightning.io.packages import import_extra
 
 _RATES = (16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 192000)
 _LOST_SECONDS = 3.0
-"""Time without a callback after which a device has vanished."""
+"""Time without a callback after which a device counts as disconnected."""
 # The standard error of the process.
 _stderr = RLock()
 
@@ -189,7 +189,7 @@ class DeviceStream:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the device has vanished."""
+        """Whether the device is disconnected."""
         return not self._stream.active or time.monotonic() - self._last_call > _LOST_SECONDS
 
     @property
@@ -198,7 +198,7 @@ class DeviceStream:
         return float(self._stream.latency)
 
     def close(self) -> None:
-        """Stop the device, which may have vanished."""
+        """Stop the device, which may be disconnected."""
         self._stream.abort(ignore_errors=True)
         self._stream.close(ignore_errors=True)
 

@@ -46,7 +46,7 @@ class LiveStatus:
     skipped_seconds: float
     """Audio that was skipped after long stalls."""
     is_waiting: bool
-    """Whether the session waits for a device that has vanished."""
+    """Whether the session waits for a disconnected device."""
 
 
 class Session:
@@ -97,7 +97,7 @@ class Session:
         self._open(*self._choose(), [buffer.read for buffer in self._buffers])
 
     def watch(self) -> None:
-        """Wait for vanished devices and reopen them; call it several times a second.
+        """Wait for disconnected devices and reopen them; call it several times a second.
 
         Raises:
             RVCError: The engine has ended.
@@ -106,7 +106,7 @@ class Session:
             raise self.process.error
         if not self._is_waiting and any(stream.is_lost for stream in self._streams):
             lost = ", ".join(stream.device.name for stream in self._streams if stream.is_lost)
-            log.warning("A device has vanished: %s; waiting for it", lost)
+            log.warning("Disconnected: %s; waiting for the device", lost)
             self._close_devices()
             self._is_waiting = True
         if self._is_waiting and time.monotonic() >= self._retry_at:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import librosa
 import numpy as np
 
 from rvc_lightning.audio.frames import FRAME_SAMPLES, SAMPLE_RATE
+from rvc_lightning.io.imports import import_compiled
 from rvc_lightning.pitch.base import PitchExtractor, check_range
 from rvc_lightning.pitch.octave import track_in_two_passes
 
@@ -44,7 +44,7 @@ class PyinExtractor(PitchExtractor):
 
 
 def _track(wav16k: np.ndarray, fmin_hz: float, fmax_hz: float) -> np.ndarray:
-    pitch_hz, voiced, _ = librosa.pyin(
+    pitch_hz, voiced, _ = import_compiled("librosa.core.pitch").pyin(
         wav16k,
         fmin=fmin_hz,
         fmax=fmax_hz,

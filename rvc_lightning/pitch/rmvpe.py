@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, ClassVar
 
-import librosa
 import torch
 from torch import Tensor, nn
 
 from rvc_lightning.audio.frames import SAMPLE_RATE, frame_count
 from rvc_lightning.io.hub import fetch, known_files
+from rvc_lightning.io.imports import import_compiled
 from rvc_lightning.pitch.base import PitchNetwork
 from rvc_lightning.pitch.decoding import CREPE_BINS, crepe_cents, peak_pitch
 from rvc_lightning.pitch.mel import MEL_BANDS, N_FFT, FrameMel
@@ -54,7 +54,9 @@ class Rmvpe(PitchNetwork):
             AssetError: The file cannot be downloaded or contains another network.
         """
         super().__init__(threshold)
-        bands = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=MEL_BANDS, fmin=30, fmax=8000, htk=True)
+        bands = import_compiled("librosa.filters").mel(
+            sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=MEL_BANDS, fmin=30, fmax=8000, htk=True
+        )
         self.mel = FrameMel(torch.from_numpy(bands), pad_samples=N_FFT // 2, power_floor=0.0)
         self.register_buffer("cents", crepe_cents(), persistent=False)
         weights_file = path or fetch(known_files()["pitch/rmvpe/rmvpe.pt"], _ALTERNATIVES)

@@ -6,18 +6,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from textwrap import shorten
 from typing import Any, TypeVar
 
 from torch import nn
 
-from rvc_lightning.errors import AssetError, VoiceError
+from rvc_lightning.errors import AssetError, VoiceError, one_line
+from rvc_lightning.io.names import home_path
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models.layers import build_on_meta
 
 Network = TypeVar("Network", bound=nn.Module)
-
-_MAX_REASON_CHARACTERS = 300
 
 
 def packaged_file(package: str, file: str) -> Path | None:
@@ -48,11 +46,12 @@ def load_network(
         AssetError: The file cannot be read, or tensors are missing, unexpected or of the wrong shape.
     """
     try:
-        weights = rename(read_pickle(Path(path).expanduser(), "pitch network"))
+        weights = rename(read_pickle(home_path(path), "pitch network"))
         network = build_on_meta(partial(build, weights))
         network.load_state_dict(weights, assign=True)
     except (VoiceError, LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         # torch lists missing and unexpected tensors on several lines.
-        reason = shorten(str(error), _MAX_REASON_CHARACTERS, placeholder=" ...")
-        raise AssetError(f"pitch.path={path} does not contain the weights of this network: {reason}") from error
+        raise AssetError(
+            f"pitch.path={path} does not contain the weights of this network: {one_line(error)}"
+        ) from error
     return network.float().requires_grad_(False)

@@ -19,7 +19,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from rvc_lightning.audio.frames import CONTENT_SAMPLES, SAMPLE_RATE, WINDOW_SAMPLES
+from rvc_lightning.cli.columns import pluralize
 from rvc_lightning.config.options import Settings, option
+from rvc_lightning.errors import DatasetError
 from rvc_lightning.pretraining.augment import AugmentConfig, augment_speech
 from rvc_lightning.pretraining.corpus import Utterance, read_audio, read_manifest
 from rvc_lightning.pretraining.phones import PHONES, SILENCE, UNKNOWN
@@ -196,7 +198,7 @@ class PairDataModule(lightning.LightningDataModule):
         self.speakers = sorted({utterance.speaker for utterance in self.utterances})
 
     def setup(self, stage: str) -> None:
-        """Read the corpus into memory."""
+        """Read the corpus into memory. Raises DatasetError if it lacks sentences with known phones."""
         training, validation = self._split()
         frames, config = self.config.frames, self.config
         self.training = PairDataset(
@@ -211,6 +213,11 @@ class PairDataModule(lightning.LightningDataModule):
     def _split(self) -> tuple[list[list[Speech]], list[list[Speech]]]:
         """Return the sentences for training, and those for validation, by held-out speakers if there are any."""
         numbers = sorted({one.sentence for one in self.utterances if UNKNOWN not in one.phones})
+        if len(numbers) < 2:
+            raise DatasetError(
+                f"'{self.folder}' has {pluralize(len(numbers), 'sentence')} with known phones; at least two are "
+                "required, one to train on and one to validate with"
+            )
         rng = np.random.default_rng(self.seed)
         held_out = set(
             rng.permutation(numbers)[: max(1, round(len(numbers) * self.config.held_out_sentences))].tolist()

@@ -10,6 +10,7 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 from pathlib import Path
 
+from rvc_lightning.io.kinds import VOICE_SUFFIXES
 from rvc_lightning.retrieval.index_file import INDEX_SUFFIX
 
 log = logging.getLogger(__name__)
@@ -155,7 +156,8 @@ def _name_patterns(stem: str) -> Iterator[tuple[re.Pattern[str], Callable[[str],
 
 
 def _voices_beside(voice: Path) -> Iterator[Path]:
-    return (path for path in voice.parent.glob("*.pth") if not _TRAINING.fullmatch(path.stem))
+    files = (path for path in voice.parent.glob("*") if path.suffix.lower() in VOICE_SUFFIXES)
+    return (path for path in files if not _TRAINING.fullmatch(path.stem))
 
 
 def _base_name(stem: str) -> str:

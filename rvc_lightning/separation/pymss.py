@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -26,9 +25,10 @@ from torch import Tensor, nn
 
 from rvc_lightning.audio.stages import Chain, PerChannel, Resampler, Stage
 from rvc_lightning.config.options import Settings, option
-from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError
+from rvc_lightning.errors import AssetError, ConfigurationError, VoiceError, one_line
 from rvc_lightning.io.files import digest
 from rvc_lightning.io.hub import fetch, known_files
+from rvc_lightning.io.names import home_path
 from rvc_lightning.io.packages import import_extra
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.separation.base import PARTS, Separator
@@ -42,7 +42,6 @@ STEMS: Mapping[str, tuple[str, ...]] = {
 """Names of each part in models, in upper or lower case."""
 
 _LAYER_OF_MASKS = re.compile(r"mask_estimators\.0\.to_freqs\.0\.0\.\d+\.weight")
-_MAX_REASON_CHARACTERS = 300
 _CHANNELS = 2
 
 
@@ -110,7 +109,7 @@ class PymssSeparator(Separator):
     def _files(self, part: str) -> tuple[Path, Path]:
         """Return the checkpoint and the YAML file of a part, after downloading them if needed."""
         if chosen := self._settings[part].path:
-            path = Path(chosen).expanduser()
+            path = home_path(chosen)
             files = path, path.with_suffix(".yaml")
             for file in files:
                 if not file.is_file():
@@ -131,8 +130,7 @@ class PymssSeparator(Separator):
             return _load_model(path, config_path, self._settings[part].stem, STEMS[part], self._fabric)
         except _UNUSABLE as error:
             # torch lists missing and unexpected tensors on several lines.
-            reason = shorten(str(error), _MAX_REASON_CHARACTERS, placeholder=" ...")
-            raise AssetError(f"separator.{part}: '{path}' cannot be used: {reason}") from error
+            raise AssetError(f"separator.{part}: '{path}' cannot be used: {one_line(error)}") from error
 
 
 _UNUSABLE = (

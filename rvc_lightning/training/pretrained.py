@@ -16,6 +16,7 @@ from torch import Tensor
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.io.hub import HubFile, fetch, known_files
+from rvc_lightning.io.names import home_path
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
 from rvc_lightning.models.layers import build_on_meta
@@ -139,7 +140,7 @@ def _paths(config: PretrainedConfig, sizes: SynthesizerConfig) -> tuple[Path, Pa
         generator, discriminator = _official(sizes)
         return _fetch(generator), _fetch(discriminator)
     first, *rest = [
-        Path(path).expanduser() if config.repository is None else _fetch(HubFile(config.repository, path))
+        home_path(path) if config.repository is None else _fetch(HubFile(config.repository, path))
         for path in (config.generator, config.discriminator)
         if path
     ]

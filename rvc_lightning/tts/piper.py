@@ -6,13 +6,13 @@ A voice is a file NAME.onnx with NAME.onnx.json beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import AssetError, unknown_choice
+from rvc_lightning.io.names import home_path
 from rvc_lightning.io.packages import import_extra
 from rvc_lightning.tts.base import SpeechEngine
 
@@ -43,7 +43,7 @@ class PiperEngine(SpeechEngine):
         """
         chosen = PiperSettings.from_values(settings)
         piper = _import_piper()
-        path = Path(chosen.path).expanduser()
+        path = home_path(chosen.path)
         try:
             # onnxruntime and json raise errors of many classes.
             self._voice = piper.PiperVoice.load(path)

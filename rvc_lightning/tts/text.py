@@ -7,6 +7,7 @@ from pathlib import Path
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.cli.progress import Progress
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.io.names import home_path
 from rvc_lightning.tts.base import SpeechEngine
 
 _EXTENSION = ".txt"
@@ -19,13 +20,16 @@ def read_text(text: str) -> str:
         ConfigurationError: The file cannot be read, is not UTF-8, or contains no words.
     """
     if Path(text).suffix.lower() == _EXTENSION:
-        path = Path(text).expanduser()
+        path = text
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = home_path(path).read_text(encoding="utf-8-sig")
         except OSError as error:
             raise ConfigurationError(f"text={path}: the file cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise ConfigurationError(f"text={path}: the file is not UTF-8 ({error.reason}); convert it") from error
+        except ValueError as error:
+            # A NUL character, which is printed as an escape.
+            raise ConfigurationError(f"text={path}: {error}") from error
     if not any(map(str.isalnum, text)):
         raise ConfigurationError(f"text={text.strip()!r}: it contains no words")
     return text

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from textwrap import shorten
 from typing import Any
 
 from torch import Tensor
 
-from rvc_lightning.errors import RVCError, printable
+from rvc_lightning.errors import RVCError, one_line, printable
 
 MALFORMED = (RVCError, LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError, MemoryError)
 """Errors of code that reads a file whose entries are missing, of other types, or contradictory."""
 
 _MAX_LISTED_VALUES = 1000
-_MAX_REASON = 400
 
 
 def explain(error: Exception) -> str:
@@ -26,7 +24,7 @@ def explain(error: Exception) -> str:
         text = f"{error.strerror}: '{error.filename}'"
     else:
         text = str(error)
-    return shorten(text or type(error).__name__, _MAX_REASON, placeholder=" …")
+    return one_line(text or type(error).__name__)
 
 
 def without_tensors(value: Any) -> Any:

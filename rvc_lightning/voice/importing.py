@@ -26,14 +26,13 @@ from rvc_lightning.cli.progress import Progress
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.io.disk import explain_write_errors
 from rvc_lightning.io.files import atomic_path, make_folder, replace_file
-from rvc_lightning.io.kinds import ARCHIVE, INDEX, ONNX, PYTORCH, SAFETENSORS, describe_kind
+from rvc_lightning.io.kinds import ARCHIVE, INDEX, ONNX, PYTORCH, SAFETENSORS, VOICE_SUFFIXES, describe_kind
 from rvc_lightning.io.links import LinkClient, RemoteFile, is_link, resolve_link
 from rvc_lightning.io.names import file_name, folded
 from rvc_lightning.io.zips import open_zip
 from rvc_lightning.retrieval.discovery import find_index, name_similarity, speaker_of
 from rvc_lightning.retrieval.index_file import INDEX_SUFFIX, read_header
 from rvc_lightning.voice.onnx_voice import open_voice
-from rvc_lightning.voice.rvc_format import VOICE_SUFFIXES
 from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)

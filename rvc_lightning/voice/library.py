@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,13 +17,13 @@ import torch
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.io.disk import explain_write_errors
 from rvc_lightning.io.files import atomic_path, make_folder, replace_file
+from rvc_lightning.io.kinds import VOICE_SUFFIXES
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.retrieval.discovery import find_index, speaker_indexes
 from rvc_lightning.retrieval.pairing import origin_path
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.info import VoiceInfo, read_voice_info
 from rvc_lightning.voice.paths import presets_folder
-from rvc_lightning.voice.rvc_format import VOICE_SUFFIXES
 from rvc_lightning.voice.voice import Voice
 
 TRASH = ".trash"
@@ -116,15 +116,17 @@ def delete_voice(path: Path, library: Path) -> DeletedVoice:
 
     Raises:
         VoiceError: There is no such voice in the library.
-        NotWritableError: The files cannot be moved.
+        NotWritableError: The files cannot be moved; nothing is changed.
     """
     if not path.is_file() or path.suffix.lower() not in VOICE_SUFFIXES:
         raise VoiceError(f"voice not found: '{path}'")
     files = {file: _relative(file, library) for file in _files_of(path, library)}
     now = datetime.now()
     target = library / TRASH / f"{now.strftime(_TIME_FORMAT)} {path.stem}"
-    for file, relative in files.items():
-        _move(file, target / relative)
+    with contextlib.ExitStack() as undo:
+        undo.callback(_remove_empty, target)
+        _move({file: target / relative for file, relative in files.items()})
+        undo.pop_all()
     return DeletedVoice(path.stem, path, now, target)
 
 
@@ -151,7 +153,7 @@ def restore_voice(name: str, library: Path) -> Path:
 
     Raises:
         VoiceError: The trash has no such voice, or another file has taken its place; nothing is changed.
-        NotWritableError: The files cannot be moved.
+        NotWritableError: The files cannot be moved; nothing is changed.
     """
     trash = list_trash(library)
     deleted = next((voice for voice in trash if name in (voice.name, voice.folder.name)), None)
@@ -161,11 +163,11 @@ def restore_voice(name: str, library: Path) -> Path:
             f"the trash of '{library}' has no voice '{name}'; {f'it has {names}' if names else 'it is empty'}"
         )
     files = [path for path in deleted.folder.rglob("*") if path.is_file()]
-    targets = {path: library / path.relative_to(deleted.folder) for path in files}
-    if existing := [target for target in targets.values() if target.exists()]:
+    moves = {path: library / path.relative_to(deleted.folder) for path in files}
+    if existing := [target for target in moves.values() if target.exists()]:
         raise VoiceError(f"'{deleted.name}' cannot be restored: '{existing[0]}' exists; move or delete that first")
-    for path, target in targets.items():
-        _move(path, target)
+    # The voice last: while it is in the trash, a restoration that was killed can be repeated.
+    _move(dict(sorted(moves.items(), key=lambda move: move[1] == deleted.voice)))
     _remove_empty(deleted.folder)
     return deleted.voice
 
@@ -201,10 +203,15 @@ def _relative(path: Path, library: Path) -> Path:
     return path.relative_to(root)
 
 
-def _move(source: Path, target: Path) -> None:
-    make_folder(target.parent)
-    with explain_write_errors(target):
-        replace_file(source, target)
+def _move(targets: Mapping[Path, Path]) -> None:
+    """Move files to their targets. If one cannot be moved, those before it are moved back."""
+    with contextlib.ExitStack() as undo:
+        for source, target in targets.items():
+            make_folder(target.parent)
+            with explain_write_errors(target):
+                replace_file(source, target)
+            undo.callback(replace_file, target, source)
+        undo.pop_all()
 
 
 def _remove_empty(folder: Path) -> None:

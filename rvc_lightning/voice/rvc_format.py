@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rvc_lightning.errors import VoiceError, unknown_choice
+from rvc_lightning.io.kinds import VOICE_SUFFIXES as VOICE_SUFFIXES
 from rvc_lightning.models.config import SynthesizerConfig
 
 CONTENT_DIMS = {"v1": 256, "v2": 768}
@@ -27,9 +28,6 @@ SPEAKER_TABLE = "speaker_embedding.weight"
 
 STORED_SPEAKER_TABLE = "emb_g.weight"
 """Name of the speaker embedding in files."""
-
-VOICE_SUFFIXES = (".pth", ".safetensors", ".onnx")
-"""Suffixes of voices."""
 
 PROJECT_ENTRY = "rvc_lightning"
 """Entry of a voice file that only this project writes and reads (SPECIFICATION.md, section 1.1)."""

@@ -1,5 +1,7 @@
 """Writing of recordings, whole and in blocks."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -7,6 +9,8 @@ import soundfile
 from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.audio.encode import WRITE_SUBTYPES, audio_writer, fitting_rate, write_audio
 from rvc_lightning.errors import AudioError, ConfigurationError
+
+OPEN_FILES = Path("/proc/self/fd")
 
 
 def tone(seconds=1.0, sample_rate=16000):
@@ -47,6 +51,17 @@ def test_failed_file_is_removed(tmp_path, extension):
     ):
         writer.write(np.full(5, np.nan, np.float32))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="counts open files in /proc")
+def test_failed_m4a_leaves_no_file_open(tmp_path):
+    before = len(list(OPEN_FILES.iterdir()))
+    with (
+        pytest.raises(AudioError, match="cannot be written") as failed,
+        audio_writer(tmp_path / "a.m4a", 16000, channels=99),
+    ):
+        pass
+    assert len(list(OPEN_FILES.iterdir())) == before, failed
 
 
 def test_unsupported_formats_and_rates_raise(tmp_path):

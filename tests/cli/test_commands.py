@@ -44,6 +44,15 @@ def test_other_exit_statuses_are_kept():
     assert end.value.code == 7
 
 
+def test_file_that_cannot_be_read_is_one_line(tmp_path, caplog):
+    path = tmp_path / ("long" * 100)
+    with pytest.raises(SystemExit), caplog.at_level(logging.ERROR):
+        errors_as_exit_status()(path.read_bytes)()
+    assert caplog.messages == [
+        f"Error: '{path}' cannot be read or written: File name too long; choose another place, or change permissions"
+    ]
+
+
 @pytest.mark.slow
 def test_closed_pipe_is_not_an_error():
     command = f"{sys.executable} -m rvc_lightning.train --help | head -n 1"

@@ -70,7 +70,9 @@ def test_v1_requires_nine_layers_and_a_projection(tmp_path):
     ("options", "message"),
     [
         ({"path": "nowhere"}, "content.path=nowhere"),
+        ({"path": "~no-such-user/x"}, "content.path=~no-such-user/x"),
         ({"version": "v3"}, "content.version=v3: choose one of: v1, v2"),
+        ({"layer": 0}, "content.layer=0: choose a whole number from 1, or null"),
         (
             {},
             "content.path=FOLDER is missing: 'hubert' is a custom model; name its folder with config.json and pytorch",

@@ -174,7 +174,7 @@ def test_reconnected_device_is_used_again(server, live, tmp_path):
     command = live("input=microphone", "output=loudspeaker")
     # PulseAudio moves a stream from a source that vanishes to another, but not from a sink.
     server.unplug("loudspeaker")
-    command.wait_for("A device has vanished: ALSA: loudspeaker; waiting for it")
+    command.wait_for("Disconnected: ALSA: loudspeaker; waiting for the device")
     server.plug_in("loudspeaker")
     command.wait_for("All devices are back")
     recorder = server.record(tmp_path / "out.wav")

@@ -70,6 +70,18 @@ def test_partners_have_the_same_phone(corpus):
     assert (here == there).float().mean() > 0.8
 
 
+@pytest.mark.parametrize(("labelled", "message"), [(0, "has 0 sentences"), (1, "has 1 sentence ")])
+def test_two_sentences_with_known_phones_are_required(tmp_path, labelled, message):
+    utterances = make_corpus(tmp_path)
+    first = utterances[0].sentence if labelled else None
+    for utterance in utterances:
+        if utterance.sentence != first:
+            utterance.phones = [UNKNOWN] * len(utterance.phones)
+    write_manifest(tmp_path, utterances)
+    with pytest.raises(DatasetError, match=f"{message}.*with known phones; at least two"):
+        datamodule(tmp_path)
+
+
 def test_speech_without_transcript_is_its_own_partner(tmp_path):
     labelled = make_corpus(tmp_path)
     edges_s = [0.1 * (n + 1) for n in range(10)]

@@ -101,6 +101,14 @@ def test_index_without_a_name_belongs_to_the_only_voice(tmp_path, index):
     )
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".PTH", ".onnx", ".safetensors"])
+def test_index_without_a_name_beside_two_voices_belongs_to_none(tmp_path, suffix):
+    touch(tmp_path, f"{ADDED}.index", f"anna{suffix}")
+    assert find_index(tmp_path / f"anna{suffix}")
+    touch(tmp_path, f"bob{suffix}")
+    assert find_index(tmp_path / f"anna{suffix}") is None
+
+
 def test_uncertain_indexes_are_candidates(tmp_path):
     voice = tmp_path / "anna.pth"
     assert explain_no_index(voice) == "no index beside 'anna.pth'"

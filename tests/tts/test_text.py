@@ -40,6 +40,10 @@ def test_text_without_words_is_rejected(text):
 def test_unreadable_text_files_are_one_error(tmp_path):
     with pytest.raises(ConfigurationError, match=r"text=.*gone.txt: the file cannot be read: No such file"):
         read_text(str(tmp_path / "gone.txt"))
+    with pytest.raises(ConfigurationError, match=r"text=~no-such-user/a.txt: the file cannot be read: No such file"):
+        read_text("~no-such-user/a.txt")
+    with pytest.raises(ConfigurationError, match=r"text=a\\x00.txt: embedded null"):
+        read_text("a\0.txt")
     (tmp_path / "latin.txt").write_bytes("Straße".encode("latin-1"))
     with pytest.raises(ConfigurationError, match=r"text=.*latin.txt: the file is not UTF-8"):
         read_text(str(tmp_path / "latin.txt"))

@@ -1,6 +1,8 @@
 """The voices of a folder: list, edit, delete and restore."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from systems import LINKS, POSIX
 from voices import read_entries
 
 from rvc_lightning import Voice
-from rvc_lightning.errors import ConfigurationError, OutOfSpaceError, VoiceError
+from rvc_lightning.errors import ConfigurationError, NotWritableError, OutOfSpaceError, VoiceError
 from rvc_lightning.retrieval.index import build_index, save_index
 from rvc_lightning.voice.__main__ import main
 from rvc_lightning.voice.info import read_voice_info
@@ -29,6 +31,14 @@ def library(tmp_path, write_voice):
         save_index(build_index(np.eye(40, 768, dtype=np.float32), 0), (folder / path).with_suffix(".index"))
     (folder / "anna" / "listen").mkdir()
     (folder / "anna" / "listen" / "01.wav").write_bytes(b"audio")
+    return folder
+
+
+@pytest.fixture
+def presets(library):
+    folder = library / "flat" / "c.presets"
+    folder.mkdir()
+    (folder / "song.yaml").write_text("index_rate: 0.5")
     return folder
 
 
@@ -138,14 +148,38 @@ def test_earlier_voice_of_an_export_goes_along(library, write_voice):
     assert listing(library / "ben") == ["ben.index", "ben.previous.pth", "ben.pth"]
 
 
-def test_presets_are_deleted_and_restored_with_their_voice(library):
-    presets = library / "flat" / "c.presets"
-    presets.mkdir()
-    (presets / "song.yaml").write_text("index_rate: 0.5")
+def test_presets_are_deleted_and_restored_with_their_voice(library, presets):
     delete_voice(library / "flat" / "c.pth", library)
     assert not presets.exists()
     restore_voice("c", library)
     assert (presets / "song.yaml").read_text(encoding="utf-8") == "index_rate: 0.5"
+
+
+def test_failed_deletion_keeps_all_files(library, presets, monkeypatch):
+    """Windows refuses to rename files that another program has open."""
+    before, replace = listing(library), os.replace
+
+    def replace_unless_open(source, target):
+        if source.suffix == ".index":
+            raise PermissionError(errno.EACCES, "Access is denied")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_unless_open)
+    with pytest.raises(NotWritableError, match=r"c.index' cannot be written: Access is denied"):
+        delete_voice(library / "flat" / "c.pth", library)
+    assert listing(library) == before and not list((library / ".trash").iterdir())
+
+
+def test_failed_restoration_keeps_all_files(library, presets):
+    delete_voice(library / "flat" / "c.pth", library)
+    presets.write_text("a file in place of the folder")
+    before = listing(library)
+    with pytest.raises(NotWritableError, match=r"c.presets' cannot be written"):
+        restore_voice("c", library)
+    assert listing(library) == before
+    presets.unlink()
+    restore_voice("c", library)
+    assert listing(library / "flat") == ["c.index", "c.presets/song.yaml", "c.pth", "d.index", "d.pth"]
 
 
 def test_index_of_two_voices_stays(library, write_voice):

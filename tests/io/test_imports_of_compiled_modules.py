@@ -1,0 +1,27 @@
+"""Imports of modules that numba compiles."""
+
+import os
+import subprocess
+import sys
+
+MODULE = """
+import os, time
+with open(os.environ["EVENTS"], "a") as events:
+    for event in ("start", "end"):
+        events.write(f"{event} {os.getpid()}\\n")
+        events.flush()
+        time.sleep(0.3)
+"""
+
+
+def test_processes_import_one_after_the_other(tmp_path):
+    (tmp_path / "slow_module.py").write_text(MODULE)
+    events = tmp_path / "events"
+    script = "from rvc_lightning.io.imports import import_compiled; import_compiled('slow_module')"
+    folders = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"EVENTS": str(events), "PYTHONPATH": folders}
+    processes = [subprocess.Popen([sys.executable, "-c", script], env=environment) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    lines = [line.split() for line in events.read_text(encoding="utf-8").splitlines()]
+    assert [event for event, _ in lines] == 3 * ["start", "end"]
+    assert all(first[1] == second[1] for first, second in zip(lines[::2], lines[1::2], strict=True))
