@@ -28,6 +28,7 @@ from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.tabs.train import Seen
 from rvc_lightning.app.tabs.workplace import Workplace
 from rvc_lightning.audio.encode import write_audio
+from rvc_lightning.data.manifest import MANIFEST_NAME
 from rvc_lightning.errors import ConfigurationError, OutOfSpaceError, RVCError
 from rvc_lightning.jobs.job import State
 
@@ -143,6 +144,18 @@ def test_same_files_are_prepared_again_and_others_do_not_vanish(make_page, uploa
     jobs.listed[0].state = State.DONE
     assert prepare(page, uploads[:1], name="anna", stored=stored) == "" and len(jobs.submitted) == 2
     assert "There are recordings named 'anna' already" in prepare(page, uploads, name="anna", stored=stored)
+
+
+def test_dataset_that_has_just_been_prepared_is_chosen(make_page):
+    tab = make_page()[0].datasets
+    chosen, known = None, []
+    for name in ("ben", "anna"):
+        Path("datasets", name).mkdir(parents=True)
+        Path("datasets", name, MANIFEST_NAME).touch()
+        _, listed, known = tab.list_all(chosen, known)
+        chosen = listed["value"]
+        assert chosen == name
+    assert tab.list_all("ben", known)[1]["value"] == "ben"
 
 
 def test_recordings_of_a_job_that_is_not_submitted_are_removed(make_page, uploads, monkeypatch):

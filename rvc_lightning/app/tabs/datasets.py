@@ -88,6 +88,8 @@ class DatasetsTab:
         gr.Markdown(f"## {text('datasets.title')}")
         self.refresh = gr.Button(text("common.refresh"), size="sm", render=False)
         self.dataset = gr.Dropdown([], label=text("datasets.dataset"), elem_id="dataset", buttons=[self.refresh])
+        self.known = gr.State([])
+        """Names of the datasets at the last look."""
         self.report = gr.HTML(elem_id="dataset_report", elem_classes="scroll", padding=False)
 
     def _add_slices(self) -> None:
@@ -103,9 +105,9 @@ class DatasetsTab:
             self.excluded = gr.HTML(elem_id="excluded", padding=False)
 
     def _connect(self, tab: gr.Tab) -> None:
-        listed = [self.folder, self.dataset]
+        listed = [self.folder, self.dataset, self.known]
         events = [tab.select, self.refresh.click, self.jobs.shown.change]
-        gr.on(events, self.list_all, self.dataset, listed, **QUIET)
+        gr.on(events, self.list_all, [self.dataset, self.known], listed, **QUIET)
         inputs = [self.files, self.folder, self.name, self.experiment, self.speakers, self.stored]
         submitted = [self.plan, self.stored, *self.jobs.submitted]
         self.preview.click(
@@ -125,13 +127,13 @@ class DatasetsTab:
             **QUIET,
         )
 
-    def list_all(self, chosen: str | None) -> tuple[Any, Any]:
-        """List folders of recordings and datasets; the chosen dataset is kept."""
-        folders = self.workplace.folders
+    def list_all(self, chosen: str | None, known: list[str]) -> tuple[Any, Any, list[str]]:
+        """List folders of recordings and datasets; the chosen dataset is kept, unless another one has been prepared."""
         datasets = self.workplace.datasets()
-        chosen = chosen if chosen in datasets else next(iter(datasets), None)
-        recordings = list(subfolders(folders.recordings))
-        return gr.update(choices=recordings), gr.update(choices=datasets, value=chosen)
+        new = [name for name in datasets if known and name not in known]
+        chosen = next(iter(new), chosen if chosen in datasets else next(iter(datasets), None))
+        recordings = list(subfolders(self.workplace.folders.recordings))
+        return gr.update(choices=recordings), gr.update(choices=datasets, value=chosen), datasets
 
     @reporting("plan")
     def preview_dataset(

@@ -112,12 +112,13 @@ class JudgeTab:
             *([format_override("task", task)] if task != "conversion" else []),
         ]
         composed("evaluate", overrides)
-        title = self.text("judge.job", voice=voice, audio=", ".join(Path(path).name for path in files or [audio or ""]))
+        names = shortened(", ".join(Path(path).name for path in files or [audio or ""]))
+        title = self.text("judge.job", voice=voice, audio=names)
         with contextlib.ExitStack() as undo:
             undo.callback(shutil.rmtree, folder, ignore_errors=True)
             if files:
                 store_uploads(files, recordings)
-            submitted = self.jobs.submit("evaluate", overrides, shortened(title), job_id=job_id)
+            submitted = self.jobs.submit("evaluate", overrides, title, job_id=job_id)
             undo.pop_all()
         command = markup.command(self.text("common.command"), format_command("evaluate", *overrides))
         return submitted | {self.message: command}

@@ -116,10 +116,12 @@ class VoicesTab:
         ]
         for button, action, inputs in actions:
             button.click(
-                self._reporting(action), inputs, self.message, show_progress_on=self.message, api_visibility="private"
-            ).then(self.list_voices, [self.search, self.voice], listed, **QUIET).then(
-                self.describe, self.voice, described, **QUIET
-            )
+                self._acting(action),
+                [self.search, self.voice, *inputs],
+                [self.message, *listed],
+                show_progress_on=self.message,
+                api_visibility="private",
+            ).then(self.describe, self.voice, described, **QUIET)
 
     def list_voices(self, search: str, chosen: str | None) -> tuple[Any, ...]:
         """List the voices that contain the searched words, and the trash."""
@@ -219,6 +221,16 @@ class VoicesTab:
         if not name:
             raise RVCError(self.text("convert.choose_voice"))
         return self.catalog.path(name)
+
+    def _acting(self, action: Callable[..., str]) -> Callable[..., tuple[Any, ...]]:
+        """Return an action with the lists after it, in one event, so that a second click does not repeat it."""
+        report = self._reporting(action)
+
+        def run(search: str, chosen: str | None, *inputs: Any) -> tuple[Any, ...]:
+            message = report(*inputs)
+            return message, *self.list_voices(search, chosen)
+
+        return run
 
     def _reporting(self, action: Callable[..., str]) -> Callable[..., str]:
         def run(*inputs: Any) -> str:
