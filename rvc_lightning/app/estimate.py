@@ -9,19 +9,23 @@ included.
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from math import ceil
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, median
+from typing import Any
 
 from lightning.pytorch.callbacks import Timer
 from omegaconf import DictConfig, OmegaConf
 
-from rvc_lightning.benchmarks.training import Setup, measure
+from rvc_lightning.benchmarks.training import Measurement, Setup, measure
 from rvc_lightning.config.values import plain
 from rvc_lightning.data.datamodule import AUTO
 from rvc_lightning.data.manifest import read_used_rows
+from rvc_lightning.errors import OutOfMemoryError
+from rvc_lightning.models.memory import is_out_of_memory
 from rvc_lightning.training.dataset import content_dim_of
 
 _STEPS = 3
@@ -72,8 +76,7 @@ def estimate(config: DictConfig, dataset: Path) -> Estimate:
     setup = Setup(
         "ours", config.trainer.precision, config.model.compile, config.model.checkpoint_activations, batch_size
     )
-    with ProcessPoolExecutor(1, get_context("spawn")) as process:
-        measured = process.submit(measure, settings, setup).result()
+    measured = _measured(settings, setup)
     step_seconds = median(measured.seconds) * parts
     epochs = config.trainer.max_epochs
     steps = ceil(len(rows) / (batch_size * parts)) * epochs if rows and epochs is not None and epochs > 0 else None
@@ -82,3 +85,17 @@ def estimate(config: DictConfig, dataset: Path) -> Estimate:
         limit = Timer(duration=config.trainer.max_time)
         times.append(limit.time_remaining() or 0.0)
     return Estimate(step_seconds, min(times, default=None), measured.peak_bytes, steps)
+
+
+def _measured(settings: dict[str, Any], setup: Setup) -> Measurement:
+    """Measure in a separate process. Raises OutOfMemoryError, also if the system kills the process."""
+    try:
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            return process.submit(measure, settings, setup).result()
+    except RuntimeError as error:
+        if not isinstance(error, BrokenProcessPool) and not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            "the measurement ran out of memory, or its process was killed: lower data.batch_size or model.crop_frames, "
+            "or end other programs"
+        ) from error

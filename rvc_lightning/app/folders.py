@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.io.files import explain_write_errors
+from rvc_lightning.io.names import numbered_names, plain_name
 
 _SHARED = ("voices", "datasets", "runs")
 """Folders that commands find as `paths.NAME`."""
@@ -56,3 +60,14 @@ def subfolders(folder: str | Path) -> Iterator[str]:
         for path in sorted(Path(folder).iterdir()):
             if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
                 yield display_name(Path(path.name))
+
+
+def store_uploads(files: Sequence[str], folder: Path) -> None:
+    """Copy uploads to a new folder, all of them or none. Raises OutOfSpaceError if the disk is full."""
+    with explain_write_errors(folder), contextlib.ExitStack() as undo:
+        folder.mkdir(parents=True)
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        names = numbered_names([Path(plain_name(Path(file).name, "recording")) for file in files])
+        for file, name in zip(files, names, strict=True):
+            shutil.copyfile(file, folder / name)
+        undo.pop_all()

@@ -13,10 +13,11 @@ import asyncio
 import contextlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from rvc_lightning.conversion.effects import EFFECTS, PitchShift
 from rvc_lightning.conversion.lengths import PRESETS
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.streaming import UNSUPPORTED_OPTIONS
-from rvc_lightning.errors import ConfigurationError, RVCError, unknown_choice
+from rvc_lightning.errors import BusyError, ConfigurationError, RVCError, unknown_choice
 from rvc_lightning.live.build import build_engine
 from rvc_lightning.live.device_settings import DeviceSettings
 from rvc_lightning.live.devices import devices
@@ -44,6 +45,8 @@ from rvc_lightning.live.session import Session
 
 _FULL_SCALE = 32767
 _STATUS_SECONDS = 0.2
+_PATIENCE_SECONDS = 10.0
+"""Time to wait for the engine of the visitor before, who may be the same one after a reload, to end."""
 _MAX_WAITING = 250
 """Pieces of output that wait for a slow connection; older ones are dropped."""
 _OTHER_CONTROLS = ("bypass", "mute", "effects", "speaker", "output_sample_rate", *UNSUPPORTED_OPTIONS)
@@ -105,16 +108,27 @@ class LivePage:
         """Convert for one browser until it leaves."""
         await socket.accept()
         try:
-            if self._busy.locked():
-                raise RVCError("another visitor is live; try again later")
-            async with self._busy:
-                await self._converse(socket, await socket.receive_json())
+            first = await socket.receive_json()
+            async with self._turn():
+                await self._converse(socket, first)
         except (RVCError, ValueError, KeyError) as error:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
                 await socket.send_json({"error": str(error)})
                 await socket.close()
         except WebSocketDisconnect:
             pass
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait until no other visitor is live. Raises BusyError after some time."""
+        try:
+            await asyncio.wait_for(self._busy.acquire(), _PATIENCE_SECONDS)
+        except asyncio.TimeoutError:
+            raise BusyError("another visitor is live; try again later") from None
+        try:
+            yield
+        finally:
+            self._busy.release()
 
     async def _converse(self, socket: WebSocket, first: dict[str, Any]) -> None:
         request = Request.from_config(first)
@@ -140,7 +154,8 @@ class LivePage:
 
         async def report() -> None:
             while True:
-                await socket.send_json(conversation.report())
+                # It may open devices.
+                await socket.send_json(await asyncio.to_thread(conversation.report))
                 await asyncio.sleep(_STATUS_SECONDS)
 
         async def listen() -> None:
@@ -151,9 +166,12 @@ class LivePage:
                     conversation.change(self._changes(json.loads(message["text"])))
 
         tasks = [asyncio.ensure_future(work) for work in (report(), listen(), conversation.play())]
-        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         for task in done:
             task.result()
 
@@ -242,11 +260,12 @@ class _DeviceConversation(_Conversation):
 
     def __init__(self, make: Callable[..., Any], settings: DeviceSettings) -> None:
         self._session = Session(settings, make)
-        try:
+        # A report may still open devices in its thread when the connection ends.
+        self._lock, self._is_closed = Lock(), False
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._session.close)
             self._session.start()
-        except RVCError:
-            self._session.close()
-            raise
+            undo.pop_all()
 
     def push(self, audio: np.ndarray) -> None:
         """Ignore it: the microphone is a device of this machine."""
@@ -255,7 +274,9 @@ class _DeviceConversation(_Conversation):
         self._session.change(values)
 
     def report(self) -> dict[str, Any]:
-        self._session.watch()
+        with self._lock:
+            if not self._is_closed:
+                self._session.watch()
         status = self._session.status
         if status is None:
             return _table(None)
@@ -264,7 +285,9 @@ class _DeviceConversation(_Conversation):
         return _table(status.engine) | others | waiting
 
     def close(self) -> None:
-        self._session.close()
+        with self._lock:
+            self._is_closed = True
+            self._session.close()
 
 
 def _controlled() -> list[OptionField]:

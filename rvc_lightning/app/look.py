@@ -45,6 +45,7 @@ button input[type=file] { display: none !important; }
 .list :is(td, th) { padding: 3px 20px 3px 0 !important; vertical-align: top; text-align: left;
   overflow-wrap: break-word; font-weight: normal; }
 .list th[scope=col] { color: var(--block-info-text-color); }
+.list .brief { white-space: nowrap; }
 .facts .list th[scope=row] { color: var(--block-info-text-color); min-width: 8em; }
 .command { margin: 4px 2px; }
 .command summary { cursor: pointer; color: var(--block-info-text-color); font-size: var(--block-info-text-size); }

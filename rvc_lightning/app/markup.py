@@ -73,5 +73,5 @@ def data_url(kind: str, content: bytes) -> str:
 
 def sentence(text: str) -> str:
     """Return a message as a sentence; a setting at its beginning, such as `data.batch_size=0`, stays as it is."""
-    first = text if re.match(r"\w*[._=]\w", text) else text[:1].upper() + text[1:]
+    first = text if re.match(r"\w*([._]\w|=)", text) else text[:1].upper() + text[1:]
     return first + ("" if text.endswith((".", "!", "?")) else ".")

@@ -16,6 +16,11 @@ def list_reports() -> list[str]:
     return [path.parent.name for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 
+def report_time(name: str) -> int:
+    """Return the time of a report in ns. Raises OSError if there is none of this name."""
+    return (REPORTS_FOLDER / name / PAGE_NAME).stat().st_mtime_ns
+
+
 def add_reports(app: FastAPI) -> None:
     """Add the route of the reports to an application. They may run no script, and load nothing."""
 

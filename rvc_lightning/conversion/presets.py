@@ -20,7 +20,7 @@ from rvc_lightning.config.options import option_fields
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError, unknown_choice
 from rvc_lightning.io.files import atomic_path
-from rvc_lightning.io.names import is_file_name
+from rvc_lightning.io.names import is_portable
 from rvc_lightning.voice.paths import presets_folder
 
 DEFAULT = "default"
@@ -62,7 +62,7 @@ def save_preset(voice: Path, name: str, options: ConversionOptions) -> Path:
     Raises:
         ConfigurationError: The name cannot be that of a file.
     """
-    if not is_file_name(name) or name.startswith("."):
+    if not is_portable(name):
         raise ConfigurationError(f"preset='{name}': choose a name that can be the name of a file")
     path = _path(voice, name)
     with atomic_path(path) as temporary:

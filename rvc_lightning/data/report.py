@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from rvc_lightning.audio.levels import LOWEST_DB, Levels
 from rvc_lightning.cli.columns import format_columns, pluralize
 from rvc_lightning.data.pitch_histogram import PitchHistogram
 from rvc_lightning.data.slicing import SkippedPart
+from rvc_lightning.errors import DatasetError
+from rvc_lightning.io.files import read_json
 
 REPORT_NAME = "report.json"
 
@@ -151,6 +154,14 @@ def summarize_speakers(
         )
         for number, (name, group) in enumerate(zip(names, groups, strict=True))
     ]
+
+
+def read_report(dataset: Path) -> dict[str, Any]:
+    """Read the report of a dataset. Raises DatasetError if it is missing or damaged."""
+    try:
+        return read_json(dataset / REPORT_NAME)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"'{dataset / REPORT_NAME}' cannot be read ({error}); prepare the dataset again") from error
 
 
 def skipped_lines(files: Iterable[SkippedFile]) -> list[str]:

@@ -42,6 +42,11 @@ def file_name(text: str) -> str:
     return f"_{text}" if is_device(text) or not text else text
 
 
+def is_portable(text: str) -> bool:
+    """Return whether all systems accept `text` as the name of a file or folder, and show it in listings."""
+    return file_name(text) == text
+
+
 def plain_name(text: str, default: str) -> str:
     """Return `text` with only letters, digits, spaces and `_.()-`, which no shell expands; `default` if none are left.
 

@@ -211,7 +211,8 @@ class JobStore:
     def _ended(self, job_id: str) -> Job:
         job = self.job(job_id)
         if not job.state.is_final:
-            raise InUseError(f"job '{job_id}' is {job.state.value}; stop it first")
+            remedy = "wait until it has stopped" if job.state is State.STOPPING else "stop it first"
+            raise InUseError(f"job '{job_id}' is {job.state.value}; {remedy}")
         return job
 
 

@@ -177,8 +177,13 @@ def _error(job: Job, exit_status: int | None) -> str:
     lines = [line.strip() for line in (job.folder / LOG).read_text("utf-8", "replace").splitlines() if line.strip()]
     errors = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
     if exit_status < 0:
-        return f"killed by signal {signal.Signals(-exit_status).name}"
+        return f"killed by signal {_signal_name(-exit_status)}"
     return (errors or lines or [f"exit status {exit_status}"])[-1]
+
+
+def _signal_name(number: int) -> str:
+    """Return the name of a signal; most real-time signals have only a number."""
+    return signal.Signals(number).name if number in set(signal.Signals) else str(number)
 
 
 def main() -> None:

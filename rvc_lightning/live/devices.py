@@ -166,7 +166,7 @@ class DeviceStream:
         """Number of times that the device lost sound because this process was late."""
         module = sounddevice()
         make = module.InputStream if kind == "input" else module.OutputStream
-        with _explained(device, kind, sample_rate):
+        with _explained(device, kind, sample_rate), contextlib.ExitStack() as undo:
             self._stream = make(
                 device=device.index,
                 channels=min(device.inputs if kind == "input" else device.outputs, 2),
@@ -175,7 +175,9 @@ class DeviceStream:
                 latency="low" if latency_seconds is None else latency_seconds,
                 callback=self._record if kind == "input" else self._play,
             )
+            undo.callback(self.close)
             self._stream.start()
+            undo.pop_all()
 
     def _record(self, audio: np.ndarray, frames: int, times: Any, flags: Any) -> None:
         self._last_call = time.monotonic()

@@ -1,7 +1,7 @@
 """Run the engine in a separate process, so that networks and garbage collection do not interrupt playback.
 
-    this process   push ─▶ pipe ─▶ engine      the engine's process
-                   audio, status ◀─ pipe ◀─
+    this process   push ─▶ queue ─▶ thread ─▶ pipe ─▶ engine      the engine's process
+                          audio, status ◀─ thread ◀─ pipe ◀─
 
 Audio that arrives during the conversion of a block is converted immediately afterwards.
 """
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 _STATUS_SECONDS = 0.1
 _MAX_BACKLOG_SECONDS = 1.0
 _END_SECONDS = 10.0
+_END = "end", None
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class EngineProcess:
         self._process.start()
         other.close()
         self._receive = receive
+        self._outgoing: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self.status: Status | None = None
         """Last state of the engine."""
         self.skipped_seconds = 0.0
@@ -75,30 +78,33 @@ class EngineProcess:
         self.error: RVCError | None = None
         """Reason why the engine has ended, if it has."""
         self.started = self._first_answer()
-        self._thread = Thread(target=self._listen, daemon=True)
-        self._thread.start()
+        self._sender = Thread(target=self._send, daemon=True)
+        for thread in (self._sender, Thread(target=self._listen, daemon=True)):
+            thread.start()
 
     def push(self, audio: np.ndarray) -> None:
-        """Send samples of the input, float32 [N]."""
-        self._send(("audio", np.asarray(audio, np.float32).tobytes()))
+        """Send samples of the input, float32 [N], without waiting for a slow engine."""
+        self._outgoing.put(("audio", np.asarray(audio, np.float32).tobytes()))
 
     def change(self, values: Mapping[str, Any]) -> None:
         """Change options; an error is the next `status.message`."""
-        self._send(("change", dict(values)))
+        self._outgoing.put(("change", dict(values)))
 
     def close(self) -> None:
         """End the engine; recordings are completed."""
-        self._send(("end", None))
+        self._outgoing.put(_END)
         self._process.join(_END_SECONDS)
         if self._process.is_alive():
             self._process.kill()
+        self._sender.join()
         self._connection.close()
 
-    def _send(self, message: tuple[str, Any]) -> None:
-        try:
-            self._connection.send(message)
-        except OSError:
-            self.error = self.error or RVCError("the process of the engine has ended")
+    def _send(self) -> None:
+        """Send messages until the end; `_listen` reports the end of the process."""
+        with contextlib.suppress(OSError):
+            while (message := self._outgoing.get()) != _END:
+                self._connection.send(message)
+            self._connection.send(_END)
 
     def _first_answer(self) -> Started:
         try:
@@ -161,7 +167,7 @@ class _Loop:
             for values in (content for kind, content in messages if kind == "change"):
                 self._engine.try_change(values)
             self._convert([np.frombuffer(content, np.float32) for kind, content in messages if kind == "audio"])
-            if ("end", None) in messages:
+            if _END in messages:
                 return
             if time.monotonic() >= self._due:
                 self._due = time.monotonic() + _STATUS_SECONDS

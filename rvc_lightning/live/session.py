@@ -1,18 +1,17 @@
 """Live conversion between audio devices.
 
-input device ─▶ queue ─▶ thread ─▶ engine's process ─▶ thread ─▶ buffer ─▶ output device
-                                                          └────▶ buffer ─▶ monitor device
+input device ─▶ engine's process ─▶ buffer ─▶ output device
+                                └──▶ buffer ─▶ monitor device
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from queue import SimpleQueue
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -71,19 +70,16 @@ class Session:
         )
         self.names = [device.name for device in (source, sink, monitor) if device]
         """Names of the devices."""
-        self._recorded: SimpleQueue[np.ndarray | None] = SimpleQueue()
         self.is_monitored = monitor is not None
         self._buffers: list[PlayBuffer] = []
         # The output, the monitor if any, and the input.
         self._streams: list[DeviceStream] = []
         # Devices that cannot be opened are reported before the voice is loaded.
-        self._open(source, sink, monitor, [lambda count: np.zeros(count, np.float32)] * 2)
+        self._open(source, sink, monitor, [lambda count: np.zeros(count, np.float32)] * 2, lambda audio: None)
         self._close_devices()
         self.process = EngineProcess(partial(make, input_rate=self._rates[0], output_rate=self._rates[1]), self._play)
         self._make_buffers(self.process.started)
         self._is_waiting, self._retry_at = False, 0.0
-        self._sender = Thread(target=self._send, daemon=True)
-        self._sender.start()
 
     def _make_buffers(self, started: Started) -> None:
         target = self._settings.buffer_seconds
@@ -92,9 +88,7 @@ class Session:
 
     def start(self) -> None:
         """Open the devices and start the conversion."""
-        while not self._recorded.empty():
-            self._recorded.get()
-        self._open(*self._choose(), [buffer.read for buffer in self._buffers])
+        self._open(*self._choose(), [buffer.read for buffer in self._buffers], self._push)
 
     def watch(self) -> None:
         """Wait for disconnected devices and reopen them; call it several times a second.
@@ -150,8 +144,6 @@ class Session:
     def close(self) -> None:
         """Close the devices and end the engine."""
         self._close_devices()
-        self._recorded.put(None)
-        self._sender.join()
         self.process.close()
 
     def _choose(self) -> tuple[Device, Device, Device | None]:
@@ -159,27 +151,32 @@ class Session:
         monitor = None if settings.monitor is None else choose(settings.monitor, "output")
         return choose(settings.input, "input"), choose(settings.output, "output"), monitor
 
-    def _open(self, source: Device, sink: Device, monitor: Device | None, reads: list[Callable[[int], Any]]) -> None:
+    def _open(
+        self,
+        source: Device,
+        sink: Device,
+        monitor: Device | None,
+        reads: list[Callable[[int], Any]],
+        take: Callable[[np.ndarray], Any],
+    ) -> None:
         """Open all devices, or none if one of them cannot be opened."""
         latency = self._settings.device_latency_seconds
         outputs = [device for device in (sink, monitor) if device]
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._close_devices)
             for device, rate, read in zip(outputs, self._rates[1:], reads, strict=False):
                 self._streams.append(DeviceStream(device, "output", rate, read, latency))
-            self._streams.append(DeviceStream(source, "input", self._rates[0], self._recorded.put, latency))
-        except ConfigurationError:
-            self._close_devices()
-            raise
+            self._streams.append(DeviceStream(source, "input", self._rates[0], take, latency))
+            undo.pop_all()
 
     def _close_devices(self) -> None:
         for stream in self._streams:
             stream.close()
         self._streams = []
 
-    def _send(self) -> None:
-        """Send recorded audio to the engine, in mono."""
-        while (audio := self._recorded.get()) is not None:
-            self.process.push(audio.mean(axis=1))
+    def _push(self, audio: np.ndarray) -> None:
+        """Send recorded audio [N, channels] to the engine, in mono."""
+        self.process.push(audio.mean(axis=1))
 
     def _play(self, audio: np.ndarray) -> None:
         """Pass the engine's output to the devices."""

@@ -28,7 +28,7 @@ from rvc_lightning.io.disk import explain_write_errors
 from rvc_lightning.io.files import atomic_path, make_folder, replace_file
 from rvc_lightning.io.kinds import ARCHIVE, INDEX, ONNX, PYTORCH, SAFETENSORS, VOICE_SUFFIXES, describe_kind
 from rvc_lightning.io.links import LinkClient, RemoteFile, is_link, resolve_link
-from rvc_lightning.io.names import file_name, folded
+from rvc_lightning.io.names import file_name, folded, is_portable
 from rvc_lightning.io.zips import open_zip
 from rvc_lightning.retrieval.discovery import find_index, name_similarity, speaker_of
 from rvc_lightning.retrieval.index_file import INDEX_SUFFIX, read_header
@@ -125,7 +125,7 @@ def import_voices(
         AssetError: A link cannot be downloaded.
         OutOfSpaceError, NotWritableError: The library cannot be written to.
     """
-    if name is not None and file_name(name) != name:
+    if name is not None and not is_portable(name):
         raise ConfigurationError(f"name={name}: not a name for a file on every system; try '{file_name(name)}'")
     for source in sources:
         if is_link(str(source)):

@@ -130,6 +130,8 @@ def test_speech_is_converted_and_changes_apply(driver, address, folder):
     visitor.wait(lambda: driver.execute_script("return output_level.value") < -55, 60)
     driver.execute_script("const field = document.getElementById('speaker'); field.value = '99'; field.onchange()")
     visitor.wait_for_text("#status", "speaker=99", 60)
+    driver.execute_script("const field = document.getElementById('speaker'); field.value = '0'; field.onchange()")
+    visitor.wait_for_text("#status", "Live.", 60)
     visitor.click("#start")
     visitor.wait_for_text("#status", "Stopped.")
 

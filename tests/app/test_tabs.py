@@ -3,7 +3,10 @@
 import errno
 import html
 import json
+import os
 import shutil
+import signal
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +19,7 @@ import gradio as gr
 from sites import LIMITS, make_site
 from torch.utils.tensorboard import SummaryWriter
 
+from rvc_lightning.app import estimate as estimate_module
 from rvc_lightning.app.catalog import VoiceCatalog
 from rvc_lightning.app.commands import composed, dataset_overrides, settings_of, typed_override
 from rvc_lightning.app.runs import RunReader, list_runs
@@ -24,7 +28,9 @@ from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.tabs.train import Seen
 from rvc_lightning.app.tabs.workplace import Workplace
 from rvc_lightning.audio.encode import write_audio
-from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.data.manifest import MANIFEST_NAME
+from rvc_lightning.errors import ConfigurationError, OutOfSpaceError, RVCError
+from rvc_lightning.jobs.job import State
 
 pytestmark = pytest.mark.slow
 
@@ -37,10 +43,15 @@ class Jobs:
 
     def submit(self, command, overrides, title, device="default", job_id=None):
         self.submitted.append((command, list(overrides)))
-        state = SimpleNamespace(value="waiting")
-        job = SimpleNamespace(id=str(len(self.submitted)), command=command, title=title, state=state)
+        job = SimpleNamespace(
+            id=str(len(self.submitted)), command=command, overrides=tuple(overrides), title=title, state=State.WAITING,
+            created=946728000.0 + len(self.submitted),
+        )  # fmt: skip
         self.listed.append(job)
         return job
+
+    def check_waiting(self, limit):
+        assert limit == LIMITS.max_waiting
 
     def jobs(self):
         return self.listed
@@ -72,9 +83,9 @@ def uploads(tmp_path):
     return [str(file) for file in files]
 
 
-def prepare(page, files, folder="", name="", stored=""):
+def prepare(page, files, folder="", name="", stored=()):
     """Press Prepare; return the shown message."""
-    shown = page.datasets.prepare_dataset(files, folder, name, "quickstart", "numbered", stored)
+    shown = page.datasets.prepare_dataset(files, folder, name, "quickstart", "numbered", list(stored))
     return html.unescape(shown[page.datasets.plan])
 
 
@@ -93,7 +104,10 @@ def test_dropped_recordings_are_stored_and_prepared_as_the_command_does(make_pag
     [
         ("", "Name the voice first"),
         ("../x", "'../x' cannot be the name of a folder"),
-        (".x", "cannot be the name"),
+        (".x", "choose another, such as 'x'"),
+        ("con", "choose another, such as '_con'"),
+        ("a:b?", "choose another, such as 'a_b_'"),
+        ("x" * 300, "cannot be the name of a folder"),
         ("taken", "There are recordings named 'taken' already"),
     ],
 )
@@ -102,6 +116,74 @@ def test_invalid_names_of_datasets_are_explained(make_page, uploads, name, messa
     Path("recordings/taken").mkdir(parents=True)
     assert message in prepare(page, uploads, name=name)
     assert jobs.submitted == []
+
+
+def test_files_that_are_no_recordings_are_left_to_the_report(make_page, uploads):
+    page, _ = make_page()
+    assert page.datasets.files.file_types is None
+    text = Path(uploads[0]).with_name("lyrics $(x).txt")
+    text.write_text("la la")
+    assert prepare(page, [uploads[0], str(text)], name="anna") == ""
+    assert sorted(path.name for path in Path("recordings/anna").iterdir()) == ["lyrics _(x).txt", "é.wav"]
+
+
+def test_preview_stores_nothing(make_page, uploads):
+    page, _ = make_page()
+    shown = page.datasets.preview_dataset(uploads, "", "anna", "quickstart", "numbered", [])
+    summary = html.unescape(shown)
+    assert "/recordings/anna' would be prepared as" in summary and ": 2 recordings" in summary
+    assert not Path("recordings").exists()
+    assert prepare(page, uploads, name="anna") == ""
+
+
+def test_same_files_are_prepared_again_and_others_do_not_vanish(make_page, uploads):
+    page, jobs = make_page()
+    shown = page.datasets.prepare_dataset(uploads[:1], "", "anna", "quickstart", "numbered", [])
+    stored = shown[page.datasets.stored]
+    assert "submitted already" in prepare(page, uploads[:1], name="anna", stored=stored)
+    jobs.listed[0].state = State.DONE
+    assert prepare(page, uploads[:1], name="anna", stored=stored) == "" and len(jobs.submitted) == 2
+    assert "There are recordings named 'anna' already" in prepare(page, uploads, name="anna", stored=stored)
+
+
+def test_dataset_that_has_just_been_prepared_is_chosen(make_page):
+    tab = make_page()[0].datasets
+    chosen, known = None, []
+    for name in ("ben", "anna"):
+        Path("datasets", name).mkdir(parents=True)
+        Path("datasets", name, MANIFEST_NAME).touch()
+        _, listed, known = tab.list_all(chosen, known)
+        chosen = listed["value"]
+        assert chosen == name
+    assert tab.list_all("ben", known)[1]["value"] == "ben"
+
+
+def test_recordings_of_a_job_that_is_not_submitted_are_removed(make_page, uploads, monkeypatch):
+    page, jobs = make_page()
+
+    def fail(*_, **__):
+        raise OutOfSpaceError("no space left")
+
+    monkeypatch.setattr(jobs, "submit", fail)
+    assert "No space left" in prepare(page, uploads, name="anna")
+    assert list(Path("recordings").iterdir()) == []
+
+
+def test_vanished_and_damaged_datasets_are_explained(make_page):
+    page, _ = make_page()
+    tab = page.datasets
+    for handler, inputs in (
+        (tab.list_slices, ("anna", "a.wav")),
+        (tab.play, ("anna", "a.wav")),
+        (tab.toggle_slice, ("anna", "a.wav", "a.wav")),
+        (tab.toggle_slice, ("anna", "a.wav", None)),
+    ):
+        assert 'class="status error"' in handler(*inputs)[tab.excluded]
+    assert "not found" in tab.show_report("anna")[tab.report]
+    Path("datasets/anna").mkdir(parents=True)
+    Path("datasets/anna/report.json").write_text("{")
+    assert "prepare the dataset again" in tab.show_report("anna")[tab.report]
+    assert "prepare the dataset again" in train(page, "anna")
 
 
 def test_recordings_with_equal_names_are_both_stored(make_page, uploads):
@@ -163,7 +245,15 @@ def test_training_on_the_demo_passes_only_changed_settings(make_page):
     assert "python -m rvc_lightning.train" in shown
 
 
-@pytest.mark.parametrize("settings", [{"data.batch_size": "[", "seed": ""}, {"precision": "8"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"data.batch_size": "[", "seed": ""},
+        {"precision": "8"},
+        {"trainer.max_time": "2 minutes"},
+        {"trainer.max_epochs": "-5"},
+    ],
+)
 def test_invalid_settings_are_explained_before_the_start(make_page, settings):
     page, jobs = make_page()
     assert "error" in train(page, **settings)
@@ -176,6 +266,47 @@ def test_dataset_whose_recordings_have_moved_is_trained_by_name(make_page):
     Path("datasets/anna/report.json").write_text(json.dumps({"audio": "gone/anna"}))
     train(page, "anna")
     assert jobs.submitted[0][1][1:3] == ["audio=null", "name=anna"]
+
+
+def test_dataset_of_another_tool_is_trained_by_name(make_page):
+    page, jobs = make_page()
+    Path("datasets/anna").mkdir(parents=True)
+    Path("datasets/anna/report.json").write_text(json.dumps({"experiment": "logs/anna", "used": 3}))
+    train(page, "anna")
+    assert jobs.submitted[0][1][1:3] == ["audio=null", "name=anna"]
+
+
+def test_second_click_does_not_train_twice(make_page):
+    page, jobs = make_page()
+    train(page)
+    assert "This is submitted already" in train(page) and len(jobs.submitted) == 1
+    train(page, seed="7")
+    assert len(jobs.submitted) == 2
+
+
+def test_errors_of_runs_are_explained(make_page, tmp_path):
+    page, jobs = make_page()
+    (tmp_path / "runs" / "anna" / "1" / "checkpoints").mkdir(parents=True)
+    tab = page.train
+    for handler, inputs in (
+        (tab.resume_run, (None, "")),
+        (tab.resume_run, ("anna/1", "soon")),
+        (tab.export_run, ("x",)),
+    ):
+        assert 'class="status error"' in handler(*inputs)[tab.run_message]
+    assert jobs.submitted == []
+
+
+def end_process(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_killed_measurement_is_explained(make_page, monkeypatch):
+    tab = make_page()[0].train
+    monkeypatch.setattr(estimate_module, "measure", end_process)
+    monkeypatch.setattr(estimate_module, "get_context", lambda _: get_context("fork"))
+    given = {tab.dataset: "", tab.experiment: "quickstart"} | dict.fromkeys(tab.controls.values(), "")
+    assert "lower data.batch_size" in tab.estimate_training(given)[tab.message]
 
 
 def test_settings_have_the_values_of_the_experiment_and_help():
@@ -220,6 +351,21 @@ def test_voice_is_edited_deleted_and_restored(make_page):
     assert "No voice matches." in tab.list_voices("ben", None)[0]
 
 
+def test_no_other_voice_is_chosen_after_one_is_deleted(make_page, write_voice, tmp_path):
+    write_voice(tmp_path / "voices" / "ben.pth")
+    tab = make_page()[0].voices
+    tab.delete_voice("anna.pth")
+    assert tab.list_voices("", "anna.pth")[1]["value"] is None
+
+
+def test_imported_voice_gets_another_name(make_page, write_voice, tmp_path):
+    tab = make_page()[0].voices
+    upload = write_voice(tmp_path / "uploads" / "anna.pth") or tmp_path / "uploads" / "anna.pth"
+    assert "is taken" not in tab.import_voices([str(upload)], "", "ben")
+    assert "ben/ben.pth" in tab.list_voices("", None)[0]
+    assert "error" in tab._reporting(tab.import_voices)([str(upload)], "", "a/b")
+
+
 def test_voice_actions_without_a_choice_are_explained(make_page):
     tab = make_page()[0].voices
     for action, inputs in [
@@ -244,8 +390,8 @@ def test_failed_import_names_the_upload_without_its_folder(make_page, tmp_path):
 
 def test_new_job_is_listed_beside_the_earlier_ones(make_page):
     view = make_page()[0].judge.jobs
-    view.submit("evaluate", [], "first")
-    shown = view.submit("evaluate", [], "second")[view.choice]
+    view.submit("evaluate", ["voice=anna"], "first")
+    shown = view.submit("evaluate", ["voice=ben"], "second")[view.choice]
     assert [value for _, value in shown["choices"]] == ["2", "1"] and shown["value"] == "2"
 
 
@@ -257,6 +403,16 @@ def test_evaluation_is_submitted(make_page, tmp_path):
     assert command == "evaluate" and overrides[-1] == "task=resynthesis"
     for voice, audio in ((None, "ben"), ("anna.pth", None), ("anna.pth", "../x")):
         assert "error" in page.judge.start_evaluation(voice, "conversion", audio, None)[page.judge.message]
+
+
+def test_dropped_recordings_are_evaluated(make_page, uploads):
+    page, jobs = make_page()
+    assert "error" not in page.judge.start_evaluation("anna.pth", "conversion", None, None, uploads)[page.judge.message]
+    ((_, overrides),) = jobs.submitted
+    folder = Path(composed("evaluate", overrides).audio)
+    assert len(list(folder.iterdir())) == 2 and folder.parent.name == "input"
+    missing = page.judge.start_evaluation("anna.pth", "conversion", "/nowhere", None)[page.judge.message]
+    assert "No such folder" in missing and len(jobs.submitted) == 1
 
 
 def test_curves_and_samples_of_a_run_grow(tmp_path):

@@ -97,6 +97,11 @@ def test_job_waits_for_its_own_device_only(store):
         ("raise ValueError('défaut')", "ValueError: défaut"),
         ("raise SystemExit(3)", "exit status 3"),
         ("import os; os.kill(os.getpid(), 9)", "killed by signal SIGKILL"),
+        pytest.param(
+            "import os; os.kill(os.getpid(), 40)",
+            "killed by signal 40",
+            marks=pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="this system has no such signals"),
+        ),
     ],
 )
 def test_failed_job_has_the_error_of_its_command(store, script, error):

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 from live import make_engine, speech
 
+from rvc_lightning.live import process as process_module
 from rvc_lightning.live.process import EngineProcess
 
 pytestmark = pytest.mark.slow
@@ -38,3 +39,20 @@ def test_recording_is_complete_after_an_error(tmp_path):
     process.close()
     assert "NaN" in str(process.error)
     assert soundfile.info(tmp_path / "out.wav").frames == sum(map(len, received))
+
+
+def make_stuck_engine():
+    engine = make_engine()
+    engine.process = lambda audio: time.sleep(SECONDS)
+    return engine
+
+
+def test_engine_that_is_stuck_stalls_neither_input_nor_end(monkeypatch):
+    monkeypatch.setattr(process_module, "_END_SECONDS", 0.5)
+    process = EngineProcess(make_stuck_engine, lambda audio: None)
+    started = time.monotonic()
+    for _ in range(100):
+        process.push(np.zeros(16000, np.float32))
+    process.change({"mute": True})
+    process.close()
+    assert time.monotonic() - started < SECONDS / 4

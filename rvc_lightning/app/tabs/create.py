@@ -18,7 +18,7 @@ from rvc_lightning.app.folders import child
 from rvc_lightning.app.problems import API
 from rvc_lightning.app.service import DEFAULT_FORMAT
 from rvc_lightning.app.tabs.jobs import JobsView
-from rvc_lightning.app.tabs.workplace import QUIET, Workplace, speakers_of
+from rvc_lightning.app.tabs.workplace import QUIET, Workplace, shortened, speakers_of
 from rvc_lightning.audio.decode import AUDIO_EXTENSIONS
 from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.audio.mastering import import_pyloudnorm
@@ -39,7 +39,6 @@ from rvc_lightning.tts import SPEECH_ENGINES, build_speech_engine
 from rvc_lightning.tts.text import read_text
 
 _UPLOADS = ("song", "vocals", "instrumental")
-_MAX_TITLE = 40
 
 
 class CreateTab:
@@ -217,6 +216,7 @@ class CreateTab:
         try:
             if not given[self.voice]:
                 raise RVCError(self.text("convert.choose_voice"))
+            # Before the files are stored.
             store.check_waiting(service.limits.max_waiting)
             voice = service.catalog.path(given[self.voice])
             title, overrides = prepare(given, folder, voice)
@@ -241,7 +241,7 @@ class CreateTab:
 
     def _cover(self, given: dict[Component, Any], folder: Path, voice: Path) -> tuple[str, list[str]]:
         uploads = {name: Path(file) for name, upload in self.uploads.items() if (file := given[upload])}
-        if not uploads:
+        if set(uploads) not in ({"song"}, {"vocals", "instrumental"}):
             raise RVCError(self.text("create.choose_song"))
         files = {name: folder / INPUT / name / plain_name(path.name, "recording") for name, path in uploads.items()}
         for name, path in uploads.items():
@@ -271,8 +271,7 @@ class CreateTab:
         overrides += [format_override("tts", engine), *self._speech_voice(engine, given[self.speech_voice])]
         if pitch := given[self.pitch].strip():
             overrides.append(typed_override("proposed_pitch_hz", pitch))
-        words = " ".join(text.split())
-        words = words if len(words) <= _MAX_TITLE else f"{words[:_MAX_TITLE]}…"
+        words = shortened(" ".join(text.split()))
         return self.text("create.speech_job", words=words, voice=voice.stem), overrides
 
     def _speech_voice(self, engine: str, name: str | None) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Sequence
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,17 @@ import numpy as np
 
 from rvc_lightning.app import markup
 from rvc_lightning.app.commands import EXPERIMENTS, composed, dataset_overrides
-from rvc_lightning.app.folders import child, subfolders
+from rvc_lightning.app.folders import child, store_uploads, subfolders
 from rvc_lightning.app.tabs.jobs import JobsView
-from rvc_lightning.app.tabs.workplace import QUIET, Workplace
-from rvc_lightning.audio.decode import AUDIO_EXTENSIONS, load_audio
+from rvc_lightning.app.tabs.workplace import QUIET, Workplace, reporting
+from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.data.manifest import EXCLUDED_NAME, exclude_slice, read_excluded, read_manifest
-from rvc_lightning.data.report import REPORT_NAME, format_duration
+from rvc_lightning.data.report import format_duration, read_report
 from rvc_lightning.data.report_picture import PICTURE_NAME
 from rvc_lightning.data.selection import SPEAKER_RULES
 from rvc_lightning.errors import RVCError
-from rvc_lightning.io.files import explain_write_errors, read_json
-from rvc_lightning.io.names import is_file_name, numbered_names
+from rvc_lightning.io.names import file_name, is_portable
 from rvc_lightning.training.dataset import preview_dataset
 
 _MAX_LISTED = 200
@@ -52,7 +51,6 @@ class DatasetsTab:
                     label=text("datasets.files"),
                     file_count="multiple",
                     type="filepath",
-                    file_types=sorted(AUDIO_EXTENSIONS),
                     height=150,
                     elem_id="dataset_files",
                 )
@@ -81,7 +79,8 @@ class DatasetsTab:
                 with gr.Row():
                     self.prepare = gr.Button(text("datasets.prepare"), variant="primary", elem_id="prepare")
                     self.preview = gr.Button(text("datasets.preview"), elem_id="dataset_preview")
-        self.stored = gr.State("")
+        self.stored = gr.State([])
+        """Name and dropped files of the folder of recordings that was stored last."""
         self.plan = gr.HTML(elem_id="dataset_plan", padding=False)
 
     def _add_report(self) -> None:
@@ -89,6 +88,8 @@ class DatasetsTab:
         gr.Markdown(f"## {text('datasets.title')}")
         self.refresh = gr.Button(text("common.refresh"), size="sm", render=False)
         self.dataset = gr.Dropdown([], label=text("datasets.dataset"), elem_id="dataset", buttons=[self.refresh])
+        self.known = gr.State([])
+        """Names of the datasets at the last look."""
         self.report = gr.HTML(elem_id="dataset_report", elem_classes="scroll", padding=False)
 
     def _add_slices(self) -> None:
@@ -104,20 +105,21 @@ class DatasetsTab:
             self.excluded = gr.HTML(elem_id="excluded", padding=False)
 
     def _connect(self, tab: gr.Tab) -> None:
-        listed = [self.folder, self.dataset]
+        listed = [self.folder, self.dataset, self.known]
         events = [tab.select, self.refresh.click, self.jobs.shown.change]
-        gr.on(events, self.list_all, self.dataset, listed, **QUIET)
+        gr.on(events, self.list_all, [self.dataset, self.known], listed, **QUIET)
         inputs = [self.files, self.folder, self.name, self.experiment, self.speakers, self.stored]
         submitted = [self.plan, self.stored, *self.jobs.submitted]
         self.preview.click(
-            self.preview_dataset, inputs, [self.plan, self.stored], show_progress_on=self.plan, api_visibility="private"
+            self.preview_dataset, inputs, self.plan, show_progress_on=self.plan, api_visibility="private"
         )
         self.prepare.click(self.prepare_dataset, inputs, submitted, **QUIET)
         shown = [self.report, self.slices, self.recording, self.excluded]
         self.dataset.change(self.show_report, self.dataset, shown, **QUIET)
         for event in (self.recording.change, self.dataset.change):
-            event(self.list_slices, [self.dataset, self.recording], self.slice, **QUIET)
-        self.slice.change(self.play, [self.dataset, self.slice], [self.player, self.toggle], **QUIET)
+            event(self.list_slices, [self.dataset, self.recording], [self.slice, self.excluded], **QUIET)
+        played = [self.player, self.toggle, self.excluded]
+        self.slice.change(self.play, [self.dataset, self.slice], played, **QUIET)
         self.toggle.click(
             self.toggle_slice,
             [self.dataset, self.recording, self.slice],
@@ -125,90 +127,84 @@ class DatasetsTab:
             **QUIET,
         )
 
-    def list_all(self, chosen: str | None) -> tuple[Any, Any]:
-        """List folders of recordings and datasets; the chosen dataset is kept."""
-        folders = self.workplace.folders
+    def list_all(self, chosen: str | None, known: list[str]) -> tuple[Any, Any, list[str]]:
+        """List folders of recordings and datasets; the chosen dataset is kept, unless another one has been prepared."""
         datasets = self.workplace.datasets()
-        chosen = chosen if chosen in datasets else next(iter(datasets), None)
-        recordings = list(subfolders(folders.recordings))
-        return gr.update(choices=recordings), gr.update(choices=datasets, value=chosen)
+        new = [name for name in datasets if known and name not in known]
+        chosen = next(iter(new), chosen if chosen in datasets else next(iter(datasets), None))
+        recordings = list(subfolders(self.workplace.folders.recordings))
+        return gr.update(choices=recordings), gr.update(choices=datasets, value=chosen), datasets
 
+    @reporting("plan")
     def preview_dataset(
-        self, files: list[str] | None, folder: str | None, name: str, experiment: str, speakers: str, stored: str
-    ) -> dict[Any, Any]:
-        """Show what the preparation would do."""
-        try:
-            stored, overrides = self._order(files, folder, name, experiment, speakers, stored)
-            summary = preview_dataset(composed("prepare", overrides)).summary()
-        except (RVCError, OSError) as error:
-            return {self.plan: markup.error(str(error)), self.stored: stored}
+        self, files: list[str] | None, folder: str | None, name: str, experiment: str, speakers: str, stored: list[str]
+    ) -> str:
+        """Show what the preparation would do; dropped files are not stored."""
+        audio = self._audio(files, folder, name, stored)
+        with tempfile.TemporaryDirectory() as temporary:
+            source = audio
+            if files and not audio.exists():
+                source = Path(temporary, audio.name)
+                store_uploads(files, source)
+            config = composed("prepare", self._overrides(source, name, experiment, speakers))
+            summary = preview_dataset(config).summary().replace(str(source), str(audio))
+        command = format_command("prepare", *self._overrides(audio, name, experiment, speakers), "preview=true")
         shown = f'<pre class="log" tabindex="0">{markup.escaped(summary)}</pre>'
-        command = format_command("prepare", *overrides, "preview=true")
-        return {self.plan: shown + markup.command(self.text("common.command"), command), self.stored: stored}
+        return shown + markup.command(self.text("common.command"), command)
 
+    @reporting("plan")
     def prepare_dataset(
-        self, files: list[str] | None, folder: str | None, name: str, experiment: str, speakers: str, stored: str
+        self, files: list[str] | None, folder: str | None, name: str, experiment: str, speakers: str, stored: list[str]
     ) -> dict[Any, Any]:
-        """Submit the preparation as a job."""
-        try:
-            stored, overrides = self._order(files, folder, name, experiment, speakers, stored)
-            composed("prepare", overrides)
-            title = self.text("datasets.job", name=stored or name.strip() or Path(folder or "").name)
+        """Store dropped files, and submit the preparation as a job."""
+        audio = self._audio(files, folder, name, stored)
+        overrides = self._overrides(audio, name, experiment, speakers)
+        composed("prepare", overrides)
+        with contextlib.ExitStack() as undo:
+            if files and not audio.exists():
+                store_uploads(files, audio)
+                undo.callback(shutil.rmtree, audio, ignore_errors=True)
+            title = self.text("datasets.job", name=name.strip() or audio.name)
             submitted = self.jobs.submit("prepare", overrides, title)
-        except (RVCError, OSError) as error:
-            return {self.plan: markup.error(str(error)), self.stored: stored}
-        return submitted | {self.plan: "", self.stored: stored}
+            undo.pop_all()
+        return submitted | {self.plan: "", self.stored: [audio.name, *files] if files else stored}
 
-    def _order(
-        self, files: list[str] | None, folder: str | None, name: str, experiment: str, speakers: str, stored: str
-    ) -> tuple[str, list[str]]:
-        """Store dropped files; return the name of their folder, and the overrides of `prepare`.
+    def _audio(self, files: list[str] | None, folder: str | None, name: str, stored: list[str]) -> Path:
+        """Return the folder of the recordings: the chosen one, or the one that dropped files have or will get.
 
         Raises:
             RVCError: Name or recordings are missing or not allowed.
         """
         name = name.strip()
-        if files:
-            if not stored or name != stored:
-                self._store(name, files)
-            audio, stored = Path(self.workplace.folders.recordings, name), name
-        elif folder:
-            audio = self.workplace.recordings_folder(folder)
-        else:
-            raise RVCError(self.text("datasets.choose_recordings"))
-        overrides = [format_override("audio", audio)]
+        if not files:
+            if not folder:
+                raise RVCError(self.text("datasets.choose_recordings"))
+            return self.workplace.recordings_folder(folder)
+        if not name:
+            raise RVCError(self.text("datasets.name_missing"))
+        if not is_portable(name):
+            raise RVCError(self.text("datasets.name_invalid", name=name, other=file_name(name)))
+        audio = Path(self.workplace.folders.recordings, name)
+        if audio.exists() and stored != [name, *files]:
+            raise RVCError(self.text("datasets.name_taken", name=name))
+        return audio
+
+    def _overrides(self, audio: Path, name: str, experiment: str, speakers: str) -> list[str]:
+        """Return the overrides of `prepare`."""
+        overrides, name = [format_override("audio", audio)], name.strip()
         if name and name != audio.name:
             overrides.append(format_override("name", name))
         if speakers != SPEAKER_RULES[0]:
             overrides.append(format_override("speakers", speakers))
-        return stored, [*overrides, *dataset_overrides(experiment), *self.workplace.folders.overrides()]
+        return [*overrides, *dataset_overrides(experiment), *self.workplace.folders.overrides()]
 
-    def _store(self, name: str, files: Sequence[str]) -> None:
-        """Copy uploads to a new folder of recordings, all of them or none."""
-        folder = Path(self.workplace.folders.recordings, name)
-        if not name:
-            raise RVCError(self.text("datasets.name_missing"))
-        if not is_file_name(name) or name.startswith("."):
-            raise RVCError(self.text("datasets.name_invalid", name=name))
-        if folder.exists():
-            raise RVCError(self.text("datasets.name_taken", name=name))
-        with explain_write_errors(folder), contextlib.ExitStack() as undo:
-            folder.mkdir(parents=True)
-            undo.callback(shutil.rmtree, folder, ignore_errors=True)
-            names = numbered_names(list(map(Path, files)))
-            for file, stored in zip(files, names, strict=True):
-                shutil.copyfile(file, folder / stored)
-            undo.pop_all()
-
+    @reporting("report")
     def show_report(self, name: str | None) -> dict[Any, Any]:
         """Show report, picture, files left out and recordings of a dataset."""
         if not name:
             return {self.report: markup.hint(self.text("datasets.none")), self.slices: gr.update(visible=False)}
-        try:
-            folder = child(self.workplace.folders.datasets, name)
-            report, rows = read_json(folder / REPORT_NAME), read_manifest(folder)
-        except (RVCError, OSError, ValueError) as error:
-            return {self.report: markup.error(str(error)), self.slices: gr.update(visible=False)}
+        folder = child(self.workplace.folders.datasets, name)
+        report, rows = read_report(folder), read_manifest(folder)
         recordings = list(dict.fromkeys(row.recording for row in rows))
         return {
             self.report: self._report(folder, report),
@@ -219,6 +215,9 @@ class DatasetsTab:
 
     def _report(self, folder: Path, report: dict[str, Any]) -> str:
         text = self.text
+        if "audio" not in report:
+            # Imported from another tool.
+            return markup.table([(name, str(report[name])) for name in ("experiment", "used") if name in report])
         facts = [
             (text("datasets.audio"), str(report["audio"])),
             (text("datasets.used"), f"{len(report['used'])}, {format_duration(report['seconds'])}"),
@@ -236,7 +235,12 @@ class DatasetsTab:
         drawn = markup.picture(picture.read_bytes(), text("datasets.picture")) if picture.is_file() else ""
         return markup.table(facts) + drawn + left_out
 
-    def list_slices(self, dataset: str | None, recording: str | None, chosen: str | None = None) -> Any:
+    @reporting("excluded")
+    def list_slices(self, dataset: str | None, recording: str | None) -> dict[Any, Any]:
+        """List the slices of a recording."""
+        return {self.slice: self._slices(dataset, recording)}
+
+    def _slices(self, dataset: str | None, recording: str | None, chosen: str | None = None) -> Any:
         """List the slices of a recording; a cross marks the excluded ones."""
         if not dataset or not recording:
             return gr.update(choices=[], value=None)
@@ -249,29 +253,31 @@ class DatasetsTab:
         ]
         return gr.update(choices=choices, value=chosen or (choices[0][1] if choices else None))
 
-    def play(self, dataset: str | None, audio: str | None) -> tuple[Any, Any]:
+    @reporting("excluded")
+    def play(self, dataset: str | None, audio: str | None) -> dict[Any, Any]:
         """Load a slice into the player."""
         if not dataset or not audio:
-            return None, gr.skip()
+            return {self.player: None}
         folder = child(self.workplace.folders.datasets, dataset)
         wave, sample_rate = load_audio(child(folder, audio))
         is_excluded = audio in read_excluded(folder)
         samples = np.round(np.clip(wave, -1, 1) * 32767).astype(np.int16)
-        return (sample_rate, samples), self._toggle_label(is_excluded)
+        return {self.player: (sample_rate, samples), self.toggle: self._toggle_label(is_excluded)}
 
-    def toggle_slice(self, dataset: str | None, recording: str | None, audio: str | None) -> tuple[Any, Any, Any]:
+    @reporting("excluded")
+    def toggle_slice(self, dataset: str | None, recording: str | None, audio: str | None) -> dict[Any, Any]:
         """Exclude the slice, or restore it."""
         if not dataset or not audio:
-            return gr.skip(), gr.skip(), markup.error(self.text("datasets.choose_slice"))
+            raise RVCError(self.text("datasets.choose_slice"))
         folder = child(self.workplace.folders.datasets, dataset)
         child(folder, audio)
         excluded = audio not in read_excluded(folder)
-        try:
-            exclude_slice(folder, audio, excluded=excluded)
-        except RVCError as error:
-            return gr.skip(), gr.skip(), markup.error(str(error))
-        slices = self.list_slices(dataset, recording, audio)
-        return slices, self._toggle_label(excluded), self._count_excluded(folder)
+        exclude_slice(folder, audio, excluded=excluded)
+        return {
+            self.slice: self._slices(dataset, recording, audio),
+            self.toggle: self._toggle_label(excluded),
+            self.excluded: self._count_excluded(folder),
+        }
 
     def _toggle_label(self, is_excluded: bool) -> Any:
         return gr.update(value=self.text("datasets.restore" if is_excluded else "datasets.exclude"))

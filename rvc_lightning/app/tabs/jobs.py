@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import gradio as gr
@@ -11,8 +12,8 @@ import gradio as gr
 from rvc_lightning.app import markup
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace
 from rvc_lightning.data.report import format_duration
-from rvc_lightning.errors import RVCError
-from rvc_lightning.jobs.job import DEFAULT_DEVICE, Job, JobProgress, State
+from rvc_lightning.errors import InUseError, RVCError
+from rvc_lightning.jobs.job import Job, JobProgress, State
 
 REFRESH_SECONDS = 2.0
 
@@ -32,6 +33,7 @@ class JobsView:
             commands: Commands whose jobs are listed.
         """
         self._jobs, self._text, self._commands = workplace.jobs, workplace.text, commands
+        self._max_waiting = workplace.service.limits.max_waiting
         text = workplace.text
         gr.Markdown(f"## {text('jobs.title')}")
         self.list = gr.HTML(elem_id=f"{name}_jobs", elem_classes="scroll", padding=False)
@@ -68,16 +70,18 @@ class JobsView:
             return table, gr.skip(), gr.skip(), gr.skip()
         return table, self._choose(chosen), details, signature
 
-    def submit(
-        self,
-        command: str,
-        overrides: Sequence[str],
-        title: str,
-        device: str = DEFAULT_DEVICE,
-        job_id: str | None = None,
-    ) -> dict[Any, Any]:
-        """Submit a job as `JobStore.submit` does; return the updates that choose and announce it. Raises RVCError."""
-        job = self._jobs.submit(command, overrides, title, device, job_id=job_id)
+    def submit(self, command: str, overrides: Sequence[str], title: str, **others: Any) -> dict[Any, Any]:
+        """Submit a job as `JobStore.submit` does; return the updates that choose and announce it.
+
+        Raises:
+            BusyError: Too many jobs are waiting.
+            InUseError: The same job is waiting or running, such as after a second click.
+        """
+        self._jobs.check_waiting(self._max_waiting)
+        for job in self._jobs.jobs():
+            if (job.command, tuple(job.overrides)) == (command, tuple(overrides)) and not job.state.is_final:
+                raise InUseError(self._text("jobs.is_submitted", title=self.title(job)))
+        job = self._jobs.submit(command, overrides, title, **others)
         return {
             self.choice: self._choose(job.id),
             self.message: markup.status(self._text("jobs.submitted", title=title)),
@@ -85,8 +89,12 @@ class JobsView:
         }
 
     def title(self, job: Job) -> str:
-        """Return title and state of a job."""
-        return f"{job.title}: {self._text(f'jobs.states.{job.state.value}')}"
+        """Return title, time of submission and state of a job."""
+        return f"{self._name(job)}: {self._text(f'jobs.states.{job.state.value}')}"
+
+    def _name(self, job: Job) -> str:
+        """Return the title with the time, which distinguishes jobs with the same title."""
+        return f"{job.title}, {datetime.fromtimestamp(job.created):%H:%M:%S}"
 
     def _listed(self) -> list[Job]:
         return [job for job in reversed(self._jobs.jobs()) if job.command in self._commands]
@@ -101,6 +109,8 @@ class JobsView:
                 return markup.error(self._text("jobs.choose")), gr.skip()
             try:
                 result = getattr(self._jobs, action)(chosen)
+            except InUseError:
+                return markup.error(self._text("jobs.not_ended", title=self.title(self._jobs.job(chosen)))), gr.skip()
             except (RVCError, OSError) as error:
                 return markup.error(str(error)), gr.skip()
             if action == "resume":
@@ -113,7 +123,9 @@ class JobsView:
         progress = self._jobs.progress(job.id) if job.state in (State.RUNNING, State.STOPPING) else JobProgress()
         cells = [self._text(f"jobs.states.{job.state.value}"), self._duration(job)]
         plain = "".join(f"<td>{markup.escaped(cell)}</td>" for cell in cells)
-        return f'<tr><th scope="row">{markup.escaped(job.title)}</th>{plain}<td>{self._bar(job, progress)}</td></tr>'
+        return (
+            f'<tr><th scope="row">{markup.escaped(self._name(job))}</th>{plain}<td>{self._bar(job, progress)}</td></tr>'
+        )
 
     def _duration(self, job: Job) -> str:
         return "" if job.started is None else format_duration((job.ended or time.time()) - job.started)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,13 +12,15 @@ import gradio as gr
 
 from rvc_lightning.app import markup
 from rvc_lightning.app.commands import composed
-from rvc_lightning.app.folders import subfolders
-from rvc_lightning.app.reports import ROUTE, list_reports
+from rvc_lightning.app.folders import store_uploads, subfolders
+from rvc_lightning.app.reports import ROUTE, list_reports, report_time
 from rvc_lightning.app.tabs.jobs import JobsView
-from rvc_lightning.app.tabs.workplace import QUIET, Workplace
+from rvc_lightning.app.tabs.workplace import QUIET, Workplace, reporting, shortened
+from rvc_lightning.audio.decode import AUDIO_EXTENSIONS
 from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.errors import RVCError
 from rvc_lightning.evaluation.page import TASKS
+from rvc_lightning.jobs.job import INPUT
 
 
 class JudgeTab:
@@ -34,16 +38,26 @@ class JudgeTab:
                 [(text(f"judge.tasks.{task}"), task) for task in TASKS], value="conversion", label=text("judge.task"),
                 elem_id="judge_task",
             )  # fmt: skip
+        self.files = gr.File(
+            label=text("judge.files"),
+            file_count="multiple",
+            type="filepath",
+            file_types=sorted(AUDIO_EXTENSIONS),
+            height=150,
+            elem_id="judge_files",
+        )
+        folders = text("datasets.folder_any" if workplace.is_local else "datasets.folder_below")
+        helps = {"audio": folders, "reference": f"{text('judge.reference_help')} {folders}"}
         with gr.Row():
             self.audio, self.reference = (
                 gr.Dropdown(
                     [],
                     label=text(f"judge.{name}"),
-                    info=text(f"judge.{name}_help"),
+                    info=info,
                     allow_custom_value=workplace.is_local,
                     elem_id=f"judge_{name}",
                 )
-                for name in ("audio", "reference")
+                for name, info in helps.items()
             )
         self.start = gr.Button(text("judge.start"), variant="primary", elem_id="judge_start")
         self.message = gr.HTML(elem_id="judge_plan", padding=False)
@@ -59,11 +73,12 @@ class JudgeTab:
         gr.on([tab.select, self.refresh.click, self.jobs.shown.change], self.list_all, inputs, listed, **QUIET)
         self.start.click(
             self.start_evaluation,
-            [self.voice, self.task, self.audio, self.reference],
+            [self.voice, self.task, self.audio, self.reference, self.files],
             [self.message, *self.jobs.submitted],
             **QUIET,
         )
-        self.report.change(self.show_report, self.report, self.frame, **QUIET)
+        # A second evaluation of a voice replaces its report.
+        gr.on([self.report.change, self.jobs.shown.change], self.show_report, self.report, self.frame, **QUIET)
 
     def list_all(self, voice: str | None, report: str | None) -> tuple[Any, ...]:
         """List voices, folders of recordings and reports."""
@@ -78,28 +93,33 @@ class JudgeTab:
             gr.update(choices=reports, value=report if report in reports else next(iter(reports), None)),
         )
 
+    @reporting("message")
     def start_evaluation(
-        self, voice: str | None, task: str, audio: str | None, reference: str | None
+        self, voice: str | None, task: str, audio: str | None, reference: str | None, files: list[str] | None = None
     ) -> dict[Any, Any]:
-        """Submit the evaluation as a job."""
-        try:
-            if not voice:
-                raise RVCError(self.text("convert.choose_voice"))
-            if not audio:
-                raise RVCError(self.text("judge.choose_audio"))
-            find = self.workplace.recordings_folder
-            overrides = [
-                format_override("voice", self.workplace.service.catalog.path(voice)),
-                format_override("audio", find(audio)),
-                *([format_override("reference", find(reference))] if reference else []),
-                *([format_override("task", task)] if task != "conversion" else []),
-            ]
-            composed("evaluate", overrides)
-            submitted = self.jobs.submit(
-                "evaluate", overrides, self.text("judge.job", voice=voice, audio=Path(audio).name)
-            )
-        except (RVCError, OSError) as error:
-            return {self.message: markup.error(str(error))}
+        """Submit the evaluation on dropped recordings, or on those of a folder, as a job."""
+        if not voice:
+            raise RVCError(self.text("convert.choose_voice"))
+        if not files and not audio:
+            raise RVCError(self.text("judge.choose_audio"))
+        find, job_id = self.workplace.recordings_folder, self.workplace.jobs.new_id()
+        folder = self.workplace.jobs.folder / job_id
+        recordings = folder / INPUT / "recordings" if files else find(audio or "")
+        overrides = [
+            format_override("voice", self.workplace.service.catalog.path(voice)),
+            format_override("audio", recordings),
+            *([format_override("reference", find(reference))] if reference else []),
+            *([format_override("task", task)] if task != "conversion" else []),
+        ]
+        composed("evaluate", overrides)
+        names = shortened(", ".join(Path(path).name for path in files or [audio or ""]))
+        title = self.text("judge.job", voice=voice, audio=names)
+        with contextlib.ExitStack() as undo:
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
+            if files:
+                store_uploads(files, recordings)
+            submitted = self.jobs.submit("evaluate", overrides, title, job_id=job_id)
+            undo.pop_all()
         command = markup.command(self.text("common.command"), format_command("evaluate", *overrides))
         return submitted | {self.message: command}
 
@@ -108,4 +128,4 @@ class JudgeTab:
         if not name:
             return markup.hint(self.text("judge.none"))
         title = markup.escaped(self.text("judge.title", name=name))
-        return f'<iframe sandbox src="{ROUTE}/{quote(name)}" title="{title}"></iframe>'
+        return f'<iframe sandbox src="{ROUTE}/{quote(name)}?{report_time(name)}" title="{title}"></iframe>'

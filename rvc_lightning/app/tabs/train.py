@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
+from omegaconf import DictConfig
 
 from rvc_lightning.app import markup
 from rvc_lightning.app.commands import EXPERIMENTS, GROUPS, Setting, composed, settings_of, typed_override
@@ -17,15 +18,15 @@ from rvc_lightning.app.estimate import Estimate, estimate
 from rvc_lightning.app.folders import child
 from rvc_lightning.app.runs import PEAK_MEMORY, SECONDS_PER_STEP, RunReader, RunReaders, Sample, list_runs
 from rvc_lightning.app.tabs.jobs import JobsView
-from rvc_lightning.app.tabs.workplace import QUIET, Workplace
+from rvc_lightning.app.tabs.workplace import QUIET, Workplace, reporting
 from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.cli.resolvers import demo
 from rvc_lightning.config.values import instantiate
 from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.data.report import REPORT_NAME, format_duration
+from rvc_lightning.data.report import format_duration, read_report
 from rvc_lightning.errors import RVCError
-from rvc_lightning.io.files import read_json
 from rvc_lightning.jobs.job import DEFAULT_DEVICE
+from rvc_lightning.training.trainer import TrainerSettings
 
 _DEMO = ""
 """Choice of the recordings that ship with the package, for the quickstart."""
@@ -127,7 +128,8 @@ class TrainTab:
 
     def _connect(self, tab: gr.Tab) -> None:
         gr.on([tab.select, self.refresh.click], self.list_datasets, self.dataset, self.dataset, **QUIET)
-        self.experiment.change(self.show_settings, self.experiment, list(self.controls.values()), **QUIET)
+        described = [self.message, *self.controls.values()]
+        self.experiment.change(self.show_settings, self.experiment, described, **QUIET)
         inputs: set[Block] = {self.dataset, self.experiment, *self.controls.values()}
         self.start.click(self.start_training, inputs, [self.message, *self.jobs.submitted], **QUIET)
         self.estimate.click(
@@ -154,36 +156,32 @@ class TrainTab:
         choices = [(self.text("train.demo"), _DEMO), *((name, name) for name in names)]
         return gr.update(choices=choices, value=chosen if chosen in names else (names or [_DEMO])[0])
 
-    def show_settings(self, experiment: str) -> list[Any]:
+    @reporting("message")
+    def show_settings(self, experiment: str) -> dict[Any, Any]:
         """Show the values of an experiment in the controls."""
-        updates = []
+        updates: dict[Any, Any] = {self.message: ""}
         for setting in self._settings(experiment).values():
             if setting.choices:
-                updates.append(gr.update(choices=self._group_choices(setting), value=""))
+                updates[self.controls[setting.name]] = gr.update(choices=self._group_choices(setting), value="")
             else:
-                updates.append(gr.update(placeholder=self._placeholder(setting)))
+                updates[self.controls[setting.name]] = gr.update(placeholder=self._placeholder(setting))
         return updates
 
+    @reporting("message")
     def start_training(self, given: dict[Component, Any]) -> dict[Any, Any]:
         """Submit the training as a job."""
-        try:
-            overrides = self._overrides(given)
-            # The settings with types and ranges; those of the networks are checked by the job.
-            instantiate(composed("train", overrides).data, "data")
-            title = self.text("train.job", name=given[self.dataset] or "quickstart", experiment=given[self.experiment])
-            submitted = self.jobs.submit("train", overrides, title)
-        except (RVCError, OSError) as error:
-            return {self.message: markup.error(str(error))}
+        overrides = self._overrides(given)
+        instantiate(_checked(overrides).data, "data")
+        title = self.text("train.job", name=given[self.dataset] or "quickstart", experiment=given[self.experiment])
+        submitted = self.jobs.submit("train", overrides, title)
         return submitted | {self.message: self._command("train", overrides)}
 
+    @reporting("message")
     def estimate_training(self, given: dict[Component, Any]) -> str:
         """Measure some steps, and show time and memory of the training."""
-        try:
-            overrides = self._overrides(given)
-            config = composed("train", overrides)
-            result = estimate(config, Path(config.paths.dataset))
-        except (RVCError, OSError) as error:
-            return markup.error(str(error))
+        overrides = self._overrides(given)
+        config = _checked(overrides)
+        result = estimate(config, Path(config.paths.dataset))
         return markup.status(self._describe(result)) + self._command("train", overrides)
 
     def _describe(self, result: Estimate) -> str:
@@ -210,10 +208,12 @@ class TrainTab:
     def _recordings(self, dataset: str) -> list[str]:
         """Return the overrides that name the recordings of a dataset, or only the dataset if they have moved."""
         folder = child(self.workplace.folders.datasets, dataset)
-        audio = Path(read_json(folder / REPORT_NAME)["audio"])
+        # A dataset that was imported from another tool has none.
+        audio = Path(read_report(folder).get("audio", ""))
         name = [] if audio.name == dataset and audio.is_dir() else [format_override("name", dataset)]
-        return [format_override("audio", audio if audio.exists() else None), *name]
+        return [format_override("audio", audio if audio.name and audio.exists() else None), *name]
 
+    @reporting("facts")
     def show_run(self, chosen: str | None, seen: Seen) -> tuple[Any, ...]:
         """Return the list of runs, and facts, curves and samples of the chosen one, as far as they have changed."""
         runs = [str(run.relative_to(self.workplace.folders.runs)) for run in list_runs(self.workplace.folders.runs)]
@@ -260,11 +260,13 @@ class TrainTab:
             clips.append(f'<div class="players">{recorded}{rebuilt}</div>')
         return "".join(clips)
 
+    @reporting("run_message")
     def resume_run(self, chosen: str | None, limit: str) -> dict[Any, Any]:
         """Submit the run again, from its newest checkpoint."""
         more = [typed_override("trainer.max_time", limit.strip())] if limit.strip() else []
         return self._submit_for(chosen, "train", more, "train.resume_job", DEFAULT_DEVICE)
 
+    @reporting("run_message")
     def export_run(self, chosen: str | None) -> dict[Any, Any]:
         """Submit the export of the best checkpoint."""
         name = Path(chosen).parent.name if chosen else ""
@@ -274,14 +276,12 @@ class TrainTab:
     def _submit_for(
         self, chosen: str | None, command: str, overrides: Sequence[str], title: str, device: str
     ) -> dict[Any, Any]:
-        try:
-            overrides = [format_override("checkpoint", self._run(chosen)), *overrides]
-            if command == "train":
-                overrides += self.workplace.folders.overrides()
+        overrides = [format_override("checkpoint", self._run(chosen)), *overrides]
+        if command == "train":
+            _checked(overrides := [*overrides, *self.workplace.folders.overrides()])
+        else:
             composed(command, overrides)
-            submitted = self.jobs.submit(command, overrides, self.text(title, run=chosen), device)
-        except (RVCError, OSError) as error:
-            return {self.run_message: markup.error(str(error))}
+        submitted = self.jobs.submit(command, overrides, self.text(title, run=chosen), device=device)
         return submitted | {self.run_message: self._command(command, overrides)}
 
     def try_checkpoint(
@@ -322,3 +322,10 @@ class TrainTab:
 
     def _command(self, name: str, overrides: Sequence[str]) -> str:
         return markup.command(self.text("common.command"), format_command(name, *overrides))
+
+
+def _checked(overrides: Sequence[str]) -> DictConfig:
+    """Compose a training and check its trainer; the job checks the networks. Raises ConfigurationError."""
+    config = composed("train", overrides)
+    TrainerSettings.from_config(config.trainer)
+    return config

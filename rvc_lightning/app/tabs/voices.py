@@ -15,7 +15,7 @@ from rvc_lightning.app.tabs.workplace import QUIET, Workplace, facts_table
 from rvc_lightning.cli.overrides import format_command
 from rvc_lightning.errors import RVCError
 from rvc_lightning.io.links import LinkClient
-from rvc_lightning.io.names import file_name
+from rvc_lightning.io.names import is_portable
 from rvc_lightning.voice.blend import blend_files
 from rvc_lightning.voice.importing import import_voices
 from rvc_lightning.voice.info import SUMMARY, as_summary
@@ -65,6 +65,9 @@ class VoicesTab:
                     visible=self.workplace.links,
                     elem_id="voices_link",
                 )
+                self.import_name = gr.Textbox(
+                    "", label=text("voices.import_name"), max_lines=1, elem_id="voices_import_name"
+                )
                 self.import_button = gr.Button(
                     text("voices.import_button"), variant="primary", elem_id="voices_import_button"
                 )
@@ -74,7 +77,9 @@ class VoicesTab:
         with gr.Accordion(text("voices.edit"), open=False, elem_id="voices_edit"):
             self.voice = gr.Dropdown([], label=text("common.voice"), elem_id="voices_voice")
             with gr.Row():
-                self.name = gr.Textbox("", label=text("voices.name"), max_lines=1, elem_id="voices_name")
+                self.name = gr.Textbox(
+                    "", label=text("voices.name"), info=text("voices.name_help"), max_lines=1, elem_id="voices_name"
+                )
                 self.author = gr.Textbox("", label=text("voices.author"), max_lines=1, elem_id="voices_author")
                 self.speakers = gr.Textbox(
                     "", label=text("voices.speakers"), info=text("voices.speakers_help"), elem_id="voices_speakers"
@@ -103,7 +108,7 @@ class VoicesTab:
         described = [self.name, self.author, self.speakers, self.facts]
         self.voice.change(self.describe, self.voice, described, **QUIET)
         actions: list[tuple[gr.Button, Callable[..., str], list[Any]]] = [
-            (self.import_button, self.import_voices, [self.files, self.link]),
+            (self.import_button, self.import_voices, [self.files, self.link, self.import_name]),
             (self.save, self.save_information, [self.voice, self.name, self.author, self.speakers]),
             (self.delete, self.delete_voice, [self.voice]),
             (self.blend, self.blend_voices, [self.first, self.second, self.ratio, self.blend_name]),
@@ -111,10 +116,12 @@ class VoicesTab:
         ]
         for button, action, inputs in actions:
             button.click(
-                self._reporting(action), inputs, self.message, show_progress_on=self.message, api_visibility="private"
-            ).then(self.list_voices, [self.search, self.voice], listed, **QUIET).then(
-                self.describe, self.voice, described, **QUIET
-            )
+                self._acting(action),
+                [self.search, self.voice, *inputs],
+                [self.message, *listed],
+                show_progress_on=self.message,
+                api_visibility="private",
+            ).then(self.describe, self.voice, described, **QUIET)
 
     def list_voices(self, search: str, chosen: str | None) -> tuple[Any, ...]:
         """List the voices that contain the searched words, and the trash."""
@@ -136,8 +143,8 @@ class VoicesTab:
             shown = markup.hint(self.text("voices.not_found" if names else "voices.none", folder=self.library))
         unusable = self.catalog.unusable
         shown += markup.table(unusable.items(), (self.text("voices.unusable"), "")) if unusable else ""
-        chosen = chosen if chosen in names else next(iter(names), None)
-        voices = gr.update(choices=names, value=chosen)
+        # Not the next one, which a second click on Delete would delete as well.
+        voices = gr.update(choices=names, value=chosen if chosen in names else None)
         return shown, voices, gr.update(choices=names), gr.update(choices=names), gr.update(choices=trash, value=None)
 
     def describe(self, name: str | None) -> tuple[str, str, str, str]:
@@ -150,19 +157,21 @@ class VoicesTab:
             return "", "", "", markup.error(str(error))
         return facts.name, facts.author or "", ", ".join(facts.speaker_names), facts_table(facts, self.text)
 
-    def import_voices(self, files: list[str] | None, link: str) -> str:
-        """Import uploads and a link; return a message."""
+    def import_voices(self, files: list[str] | None, link: str, name: str = "") -> str:
+        """Import uploads and a link, under another name if one is given; return a message."""
         sources: list[str] = [*(files or []), *filter(None, [link.strip()])]
         if not sources:
             raise RVCError(self.text("voices.choose_files"))
         with explained({Path(file): Path(file).name for file in files or []}):
-            report = import_voices(sources, self.library, client=LinkClient() if self.workplace.links else None)
+            client = LinkClient() if self.workplace.links else None
+            report = import_voices(sources, self.library, name.strip() or None, client)
         names = ", ".join(
             voice.name if voice.index else self.text("voices.without_index", name=voice.name) for voice in report.voices
         )
         unused = markup.table(report.unused.items(), (self.text("voices.unused"), "")) if report.unused else ""
         shown = [Path(source).name if source in (files or []) else source for source in sources]
-        return markup.status(self.text("voices.imported", names=names)) + unused + self._command("import", *shown)
+        command = self._command("import", *shown, *(["--name", name.strip()] if name.strip() else []))
+        return markup.status(self.text("voices.imported", names=names)) + unused + command
 
     def save_information(self, name: str | None, new_name: str, author: str, speakers: str) -> str:
         """Change the information of a voice; return a message."""
@@ -197,7 +206,7 @@ class VoicesTab:
     def blend_voices(self, first: str | None, second: str | None, ratio: float, name: str) -> str:
         """Write a blend of two voices; return a message."""
         paths, name = (self._path(first), self._path(second)), name.strip()
-        if not name or file_name(name) != name:
+        if not is_portable(name):
             raise RVCError(self.text("voices.blend_name_invalid", name=name))
         output = self.library / name / f"{name}.pth"
         if output.exists():
@@ -212,6 +221,16 @@ class VoicesTab:
         if not name:
             raise RVCError(self.text("convert.choose_voice"))
         return self.catalog.path(name)
+
+    def _acting(self, action: Callable[..., str]) -> Callable[..., tuple[Any, ...]]:
+        """Return an action with the lists after it, in one event, so that a second click does not repeat it."""
+        report = self._reporting(action)
+
+        def run(search: str, chosen: str | None, *inputs: Any) -> tuple[Any, ...]:
+            message = report(*inputs)
+            return message, *self.list_voices(search, chosen)
+
+        return run
 
     def _reporting(self, action: Callable[..., str]) -> Callable[..., str]:
         def run(*inputs: Any) -> str:

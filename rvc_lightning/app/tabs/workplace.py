@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.texts import Texts
 from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.data.manifest import MANIFEST_NAME
+from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.jobs.store import JobStore
 from rvc_lightning.voice.info import VoiceInfo, as_rows
+
+_MAX_TITLE = 40
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """Arguments of events without progress."""
@@ -58,7 +62,11 @@ class Workplace:
             ConfigurationError: It does not exist, or lies outside of the folder of the recordings.
         """
         path = Path(name).expanduser()
-        return path if self.is_local and path.is_absolute() else child(self.folders.recordings, name)
+        if not self.is_local or not path.is_absolute():
+            return child(self.folders.recordings, name)
+        if not path.exists():
+            raise ConfigurationError(f"no such folder: '{name}'")
+        return path
 
     def own_experiments(self) -> list[str]:
         """Return the names of the experiments of the user."""
@@ -69,6 +77,27 @@ class Workplace:
         if self.config_dir is None or experiment not in self.own_experiments():
             return ()
         return (f"hydra.searchpath=[{format_override('', f'file://{Path(self.config_dir).absolute()}')[1:]}]",)
+
+
+def reporting(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator for a handler of a tab: its error is shown in the component `name` of the tab, an output."""
+
+    def decorate(handler: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(handler)
+        def report(self: Any, *inputs: Any) -> Any:
+            try:
+                return handler(self, *inputs)
+            except (RVCError, OSError) as error:
+                return {getattr(self, name): markup.error(str(error))}
+
+        return report
+
+    return decorate
+
+
+def shortened(text: str) -> str:
+    """Return a text that fits into the title of a job."""
+    return text if len(text) <= _MAX_TITLE else f"{text[:_MAX_TITLE]}…"
 
 
 def facts_table(facts: VoiceInfo, text: Texts, hidden: Collection[str] = ()) -> str:

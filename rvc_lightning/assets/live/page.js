@@ -11,7 +11,8 @@ function text(name, values = {}) {
 }
 
 function show(message, isError = false) {
-  $("status").textContent = message;
+  // Screen readers announce each assignment.
+  if ($("status").textContent !== message) $("status").textContent = message;
   $("status").className = isError ? "error" : "";
 }
 
@@ -95,6 +96,8 @@ async function start() {
   const first = { voice: $("voice").value, preset: $("preset").value, ...options() };
   const onDevices = $("source").value === "machine";
   $("start").textContent = text("live.stop");
+  // A second click before the microphone is permitted would open it twice.
+  $("start").disabled = true;
   try {
     if (!onDevices) {
       await openAudio();
@@ -106,19 +109,25 @@ async function start() {
   } catch (error) {
     stop(text("live.microphone_failed", { reason: error.message }), true);
     return;
+  } finally {
+    $("start").disabled = false;
   }
   show(text("live.loading"));
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   socket = new WebSocket(`${scheme}//${location.host}/live/stream`);
   socket.binaryType = "arraybuffer";
   socket.onopen = () => socket.send(JSON.stringify(first));
-  socket.onmessage = ({ data }) => (typeof data === "string" ? report(JSON.parse(data)) : play(data));
-  socket.onclose = () => socket && stop(text("live.disconnected"), true);
+  socket.onmessage = ({ target, data }) => {
+    // Messages still arrive after a stop.
+    if (target === socket) typeof data === "string" ? report(JSON.parse(data)) : play(data);
+  };
+  socket.onclose = ({ target }) => target === socket && stop(text("live.disconnected"), true);
 }
 
 let ready = false, player = null, late = 0;
 
 async function openAudio() {
+  if (!window.isSecureContext) throw new Error(text("live.insecure"));
   const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, channelCount: 1 };
   stream = await navigator.mediaDevices.getUserMedia({ audio });
   context = new AudioContext({ latencyHint: "interactive" });
@@ -198,7 +207,7 @@ function report(message) {
     block: ms(message.block_seconds),
     late: message.underruns ?? late,
   });
-  if (message.message) show(message.message, true);
+  show(message.message || text("live.running"), Boolean(message.message));
 }
 
 function stop(message, isError = false) {
