@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.errors import ConfigurationError, UnknownVoiceError, VoiceError
+from rvc_lightning.io.kinds import VOICE_SUFFIXES
 from rvc_lightning.retrieval.discovery import find_index
 from rvc_lightning.voice.info import VoiceInfo, as_rows, read_voice_info
-from rvc_lightning.voice.rvc_format import VOICE_SUFFIXES
 
 log = logging.getLogger(__name__)
 

@@ -280,7 +280,7 @@ class _DeviceConversation(_Conversation):
         status = self._session.status
         if status is None:
             return _table(None)
-        waiting = {"message": "a device has vanished; waiting for it"} if status.is_waiting else {}
+        waiting = {"message": "a device has been disconnected; waiting for it"} if status.is_waiting else {}
         others = {"total_seconds": status.total_seconds, "underruns": status.underruns}
         return _table(status.engine) | others | waiting
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from rvc_lightning.errors import VoiceError, unknown_choice
-from rvc_lightning.io.kinds import VOICE_SUFFIXES as VOICE_SUFFIXES
 from rvc_lightning.models.config import SynthesizerConfig
 
 CONTENT_DIMS = {"v1": 256, "v2": 768}
