@@ -18,11 +18,11 @@ from rvc_lightning.io.names import home_path
 from rvc_lightning.io.pickles import read_pickle
 from rvc_lightning.models.phonetic import PhoneticNetwork, from_file
 
-EDITION = 3
+EDITION = 4
 """Newest edition of the included weights; voices work only with the edition they were trained with."""
 
 _FOLDER = Path(__file__).parents[1] / "assets" / "phonetic"
-SHIPPED = {edition: _FOLDER / f"edition{edition}.pt" for edition in (2, EDITION)}
+SHIPPED = {edition: _FOLDER / f"edition{edition}.pt" for edition in (2, 3, EDITION)}
 """Included weights by edition."""
 
 
@@ -49,7 +49,7 @@ class PhoneticEncoder(ContentEncoder):
         if path is None and edition not in SHIPPED:
             raise ConfigurationError(
                 f"content.edition={edition}: this version of rvc_lightning includes the editions "
-                f"{' and '.join(map(str, SHIPPED))} of the phonetic encoder. Retrain the voice, or name the weights of "
+                f"{', '.join(map(str, SHIPPED))} of the phonetic encoder. Retrain the voice, or name the weights of "
                 f"edition {edition}: content.path=FILE, or content_path=FILE for conversion"
             )
         if version != "v1":

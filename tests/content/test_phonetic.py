@@ -95,7 +95,7 @@ def test_other_editions_require_a_path(tmp_path, encoder):
 
 def test_voices_of_an_earlier_edition_find_their_encoder():
     editions = [PhoneticEncoder(edition=edition).network.phones.weight for edition in SHIPPED]
-    assert EDITION in SHIPPED and not torch.equal(*editions)
+    assert EDITION in SHIPPED and len(editions) == len({tuple(weight.flatten().tolist()) for weight in editions})
 
 
 def test_configured_edition_is_included():
