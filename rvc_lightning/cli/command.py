@@ -59,6 +59,7 @@ _CONF = "rvc_lightning.conf"
 _VERSION_BASE = "1.3"
 _HELP_FLAGS = frozenset({"--help", "-h"})
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_NO_JOB = "HydraConfig was not set"
 _RESOLVER_ERROR = "raised while resolving interpolation: "
 
 
@@ -201,6 +202,11 @@ def explain_error(error: Exception) -> RVCError:
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
         return _unknown_setting(cause)
     text = _first_lines(error)
+    if _NO_JOB in text:
+        return ConfigurationError(
+            "${hydra:…} has no value before the jobs of a sweep start, and the folder of the sweep contains name= and "
+            "paths.runs=; leave it out of these: each job has its own folder there"
+        )
     if _RESOLVER_ERROR in text:
         # An error of ours, which OmegaConf prefixes with its class.
         return ConfigurationError(text.partition(_RESOLVER_ERROR)[2])
