@@ -42,8 +42,8 @@ class StubSession:
     """Devices whose check takes as long as the test wants."""
 
     def __init__(self, settings, make):
-        self.status, self.is_closed = None, False
-        self.is_checking, self.may_continue = Event(), Event()
+        self.status = None
+        self.is_checking, self.may_continue, self.closed = Event(), Event(), Event()
         StubSession.last = self
 
     def start(self):
@@ -55,10 +55,10 @@ class StubSession:
     def watch(self):
         self.is_checking.set()
         self.may_continue.wait(SECONDS)
-        self.was_closed_during_the_check = self.is_closed
+        self.was_closed_during_the_check = self.closed.is_set()
 
     def close(self):
-        self.is_closed = True
+        self.closed.set()
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_slow_devices_do_not_stall_the_server_and_are_not_opened_after_the_end(c
         assert time.monotonic() - started < SECONDS / 2
         socket.close()
         session.may_continue.set()
-    assert session.is_closed and not session.was_closed_during_the_check
+    assert session.closed.wait(SECONDS) and not session.was_closed_during_the_check
 
 
 def test_devices_are_closed_if_they_do_not_start(client, monkeypatch):
@@ -128,7 +128,7 @@ def test_devices_are_closed_if_they_do_not_start(client, monkeypatch):
     with connect(client) as socket:
         socket.send_json(DEVICES)
         assert socket.receive_json()["error"] == "the microphone is busy"
-    assert StubSession.last.is_closed
+    assert StubSession.last.closed.wait(SECONDS)
 
 
 def test_a_connection_leaves_no_task_when_the_server_ends(app):
