@@ -111,7 +111,7 @@ def test_removed_voice_is_reported_and_leaves_the_list(visitor, folder):
 
 
 def is_first_voice_chosen_by_refreshing(visitor):
-    """Click, and click again later: a click right after a conversion is sometimes lost."""
+    """Click, and click again if the list does not change."""
     visitor.click("#voice button[aria-label=Refresh]")
     with contextlib.suppress(TimeoutException):
         return visitor.wait(lambda: visitor.value("#voice input") == "anna.pth", seconds=5)
