@@ -1,6 +1,5 @@
 """The page in Chromium, served by the command."""
 
-import contextlib
 import signal
 
 import golden_rule
@@ -15,7 +14,6 @@ pytest.importorskip("gradio", reason="the extra 'app' is not installed")
 pytest.importorskip("selenium", reason="selenium is not installed")
 
 from browser import REQUIREMENTS, Visitor, open_browser, start_page
-from selenium.common.exceptions import TimeoutException
 
 pytestmark = REQUIREMENTS
 
@@ -107,14 +105,9 @@ def test_removed_voice_is_reported_and_leaves_the_list(visitor, folder):
     (folder / "voices" / "deep" / "ben.pth").unlink()
     visitor.upload(folder / "a song.wav")
     assert visitor.convert() == ("Unknown voice 'deep/ben.pth'; choose another, or refresh the list.")
-    visitor.wait(lambda: is_first_voice_chosen_by_refreshing(visitor))
-
-
-def is_first_voice_chosen_by_refreshing(visitor):
-    """Click, and click again if the list does not change."""
+    visitor.wait_until_quiet()
     visitor.click("#voice button[aria-label=Refresh]")
-    with contextlib.suppress(TimeoutException):
-        return visitor.wait(lambda: visitor.value("#voice input") == "anna.pth", seconds=5)
+    visitor.wait(lambda: visitor.first("#voice input").get_attribute("value") == "anna.pth")
 
 
 def test_ctrl_c_stops_the_server_and_deletes_its_files(visitor, folder, server):

@@ -68,6 +68,15 @@ class Visitor:
     def wait(self, condition, seconds=30):
         return WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(lambda driver: condition())
 
+    def wait_until_quiet(self, seconds=0.5):
+        """Wait until no request of the page has ended for some time.
+
+        Gradio closes its stream of answers when the last event ends, and loses an event that starts at that moment.
+        """
+        script = "return Math.max(...performance.getEntriesByType('resource').map(entry => entry.responseEnd))"
+        self.wait(lambda: self.driver.execute_script("return performance.now()") - self.driver.execute_script(script)
+                  > 1000 * seconds)  # fmt: skip
+
     def find_all(self, selector):
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 

@@ -126,8 +126,7 @@ class ConvertTab:
     def _connect(self, tab: gr.Tab) -> None:
         listed = [self.voice, self.notice, self.unusable, self.unusable_list]
         events = [self.workplace.blocks.load, tab.select, self.refresh.click]
-        # An event of a page that was left must not delay this one.
-        gr.on(events, self.list_voices, self.voice, listed, concurrency_limit=None, **QUIET)
+        gr.on(events, self.list_voices, self.voice, listed, **QUIET)
         described = [self.facts, self.notice, self.speaker, self.presets.choice, *self.controls.components]
         self.voice.change(self.describe, self.voice, described, **QUIET)
         inputs: set[Block] = {
