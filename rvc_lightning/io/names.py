@@ -18,7 +18,7 @@ _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def home_path(text: str | Path) -> Path:
-    """Return a path with the home folder of a user in place of ~ or ~NAME, or unchanged if there is no such user."""
+    """Expand a leading `~` or `~NAME` to the home folder of the user. Other paths and unknown users stay unchanged."""
     return Path(os.path.expanduser(text))
 
 

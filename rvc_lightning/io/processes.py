@@ -68,19 +68,16 @@ def raise_on_break() -> None:
         signal.signal(number, signal.default_int_handler)
 
 
-def raise_priority() -> bool:
-    """Run this process and those that it starts before others, and return whether the system permits it.
+def raise_priority() -> None:
+    """Raise the priority of this process, and of those that it starts, if the system permits it.
 
     Windows permits it to all users, Linux and macOS to administrators, and Linux also to users with a limit `nice` (man
     limits.conf).
     """
     import psutil
 
-    try:
+    with contextlib.suppress(psutil.AccessDenied):
         psutil.Process().nice(psutil.HIGH_PRIORITY_CLASS if IS_WINDOWS else _RAISED_NICENESS)
-    except psutil.AccessDenied:
-        return False
-    return True
 
 
 def peak_memory_bytes() -> int:

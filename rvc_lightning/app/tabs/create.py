@@ -31,7 +31,7 @@ from rvc_lightning.conversion.presets import DEFAULT, list_presets
 from rvc_lightning.covers.settings import MixSettings, SongSettings
 from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.io.files import explain_write_errors
-from rvc_lightning.io.names import is_file_name, plain_name
+from rvc_lightning.io.names import home_path, is_file_name, plain_name
 from rvc_lightning.jobs.job import INPUT, OUTPUT, State
 from rvc_lightning.separation import SEPARATORS
 from rvc_lightning.separation.base import PARTS
@@ -282,7 +282,7 @@ class CreateTab:
             if not is_file_name(name):
                 raise ConfigurationError(self.text("create.speech_voice_invalid", name=name))
             return [format_override("tts.voice", name)]
-        path = Path(name).expanduser()
+        path = home_path(name)
         is_allowed = self.workplace.is_local and path.is_absolute()
         return [format_override("tts.path", path if is_allowed else child(self.workplace.folders.voices, name))]
 

@@ -278,7 +278,8 @@ class TrainTab:
     ) -> dict[Any, Any]:
         overrides = [format_override("checkpoint", self._run(chosen)), *overrides]
         if command == "train":
-            _checked(overrides := [*overrides, *self.workplace.folders.overrides()])
+            overrides += self.workplace.folders.overrides()
+            _checked(overrides)
         else:
             composed(command, overrides)
         submitted = self.jobs.submit(command, overrides, self.text(title, run=chosen), device=device)

@@ -17,6 +17,7 @@ from rvc_lightning.app.texts import Texts
 from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.data.manifest import MANIFEST_NAME
 from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.io.names import home_path
 from rvc_lightning.jobs.store import JobStore
 from rvc_lightning.voice.info import VoiceInfo, as_rows
 
@@ -61,7 +62,7 @@ class Workplace:
         Raises:
             ConfigurationError: It does not exist, or lies outside of the folder of the recordings.
         """
-        path = Path(name).expanduser()
+        path = home_path(name)
         if not self.is_local or not path.is_absolute():
             return child(self.folders.recordings, name)
         if not path.exists():
