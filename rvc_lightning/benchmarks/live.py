@@ -41,6 +41,7 @@ class LiveSettings(Settings, group="live"):
     clips: int = option(min=1)
     index_rate: float = option(min=0, max=1)
     presets: list[str] = option()
+    compile: bool
 
 
 class Listening(NamedTuple):
@@ -74,7 +75,13 @@ def measure(config: DictConfig) -> tuple[dict[str, LiveFigures], list[Listening]
     set_up_torch(config)
     settings = LiveSettings.from_values(config.live)
     voice, index = Path(settings.voice), find_index(Path(settings.voice))
-    converter = VoiceConverter(open_voice(voice), index, trainer=build_converting_trainer(config))
+
+    def load() -> VoiceConverter:
+        return VoiceConverter(open_voice(voice), index, trainer=build_converting_trainer(config))
+
+    converter, live_converter = load(), load()
+    if settings.compile:
+        live_converter.inference.compile_networks()
     options = ConversionOptions(index_rate=settings.index_rate)
     clips = [
         load_audio(Path(settings.audio) / path) for path in discover_audio(settings.audio).recordings[: settings.clips]
@@ -87,7 +94,7 @@ def measure(config: DictConfig) -> tuple[dict[str, LiveFigures], list[Listening]
         if preset not in PRESETS:
             raise unknown_choice("live.presets", preset, PRESETS)
         make = partial(
-            Engine, lambda _: converter, Changes(options, LiveOptions(), str(voice)),
+            Engine, lambda _: live_converter, Changes(options, LiveOptions(), str(voice)),
             lengths=PRESETS[preset], fabrics=stream_fabrics(config),
         )  # fmt: skip
         engines, lives = zip(*(_convert(make, *clip) for clip in clips), strict=True)

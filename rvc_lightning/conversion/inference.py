@@ -59,6 +59,14 @@ class VoiceInference(nn.Module):
         super().__init__()
         self.synthesizer, self.content, self.pitch = synthesizer, content, pitch
 
+    def compile_networks(self) -> None:
+        """Compile the networks for windows of equal length, as in a stream; each other length is compiled again.
+
+        The noise of the generator then no longer depends on the position, see `models.noise`.
+        """
+        for network in (self.content, *self.synthesizer.children()):
+            network.compile(dynamic=False)
+
     @torch.inference_mode()
     def convert(
         self,

@@ -96,6 +96,10 @@ class StreamLengths(Settings, group="stream"):
 
 
 PRESETS = {
+    # For a GPU: below 60 ms with any device and voice.
+    "lowest_latency": StreamLengths(
+        block_seconds=0.02, context_seconds=0.5, lookahead_seconds=0.025, fade_seconds=0.02
+    ),
     "low_latency": StreamLengths(block_seconds=0.08, context_seconds=0.5, lookahead_seconds=0.025, fade_seconds=0.02),
     "balanced": StreamLengths(block_seconds=0.12, context_seconds=0.8, lookahead_seconds=0.06, fade_seconds=0.04),
     "quality": StreamLengths(),

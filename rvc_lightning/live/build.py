@@ -23,10 +23,11 @@ from rvc_lightning.voice.onnx_voice import open_voice
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSettings(VoiceSettings):
-    """Files of an engine, as in `conf/live.yaml`."""
+    """Files of an engine, and whether its networks are compiled, as in `conf/live.yaml`."""
 
     record_input: str | None
     record_output: str | None
+    compile: bool
 
 
 def changes_from(config: Mapping[str, Any]) -> Changes:
@@ -57,12 +58,15 @@ def build_engine(settings: Mapping[str, Any], input_rate: int, output_rate: int 
 
     def load(path: str) -> VoiceConverter:
         chosen = replace(files, voice=path, index=files.index if path == files.voice else None)
-        return VoiceConverter(
+        converter = VoiceConverter(
             open_voice(path),
             chosen.index_path(),
             content_path=files.content_path,
             pitch=chosen_pitch(config.get("pitch")),
         )
+        if files.compile:
+            converter.inference.compile_networks()
+        return converter
 
     return Engine(
         load,

@@ -72,6 +72,7 @@ class Sizes:
     converted_precisions: tuple[str, ...] = ("32-true", "bf16-mixed")
     checkpointing: str = "[none,all]"
     compiled: str = "table.precision=[bf16-mixed] table.compile=[true]"
+    presets: str = "[lowest_latency,low_latency,balanced]"
     quickstart: str = "trainer.max_time=00:00:01:00"
 
 
@@ -86,6 +87,7 @@ SIZES = {
         converted_precisions=("32-true",),
         checkpointing="[none]",
         compiled="table.precision=[32-true] table.compile=[false]",
+        presets="[quality]",
         quickstart="model=tiny pretrained=none showcase=null trainer.max_steps=4",
     ),
 }
@@ -97,6 +99,7 @@ def sections(folder: Path, sizes: Sizes, accelerator: str) -> list[Section]:
     benchmark = f"-m rvc_lightning.benchmark {device} {sizes.networks} {sizes.rounds}".split()
     training = [*benchmark, f"table.batch_size={sizes.batches}"]
     table = [f"table.precision=[{','.join(sizes.precisions)}]", f"table.checkpoint_activations={sizes.checkpointing}"]
+    live = [*benchmark, "measure=live", f"live.voice={voice}", f"live.presets={sizes.presets}"]
     quickstart = f"-m rvc_lightning.train +experiment=quickstart {device} {sizes.quickstart}".split()
     quickstart.append(f"paths.root={folder}")
     two = ["trainer.devices=2", "strategy=ddp", "name=two", "showcase=null"]
@@ -112,7 +115,8 @@ def sections(folder: Path, sizes: Sizes, accelerator: str) -> list[Section]:
             for precision in sizes.converted_precisions
         ),
         Section("voice", "A voice with random weights", ["-c", VOICE, str(voice), *sizes.networks.split()]),
-        Section("live", "Live conversion", [*benchmark, "measure=live", f"live.voice={voice}"]),
+        Section("live", "Live conversion", live),
+        Section("live_compiled", "Live conversion, compiled", [*live, "live.compile=true"]),
         Section("quickstart", "Quickstart", quickstart),
         Section("two_processes", "Two processes on one device", [*quickstart, *two], fails=True),
         Section("compiled", "Compiled training step", [*training, *sizes.compiled.split(), "loops=[ours]"], share=0.4),

@@ -1,5 +1,6 @@
 """The engine of live conversion: the same audio as a stream, and changes without clicks."""
 
+import shutil
 import time
 
 import numpy as np
@@ -89,6 +90,20 @@ def test_rehearsal_uses_the_threads_of_its_plan(monkeypatch, count):
     monkeypatch.setattr(VoiceInference, "convert", watched)
     engine._rehearse(load_converter(), ConversionOptions(), engine._plan._replace(threads=count))
     assert used == {count}
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+def test_compiled_networks_give_the_same_audio_with_other_noise():
+    def compiled(path):
+        converter = load_converter(path)
+        converter.inference.compile_networks()
+        return converter
+
+    audio, options = speech(0.5), {"noise_scale": 0.0}
+    expected = make_engine(conversion=options).process(audio)
+    output = make_engine(load=compiled, conversion=options).process(audio)
+    difference = np.abs(output - expected).max()
+    assert 0 < difference < 0.1 * np.abs(expected).max()
 
 
 def test_length_and_latency_at_other_rates():

@@ -32,6 +32,9 @@ class LocalContent(ContentEncoder):
         ]
         return wav16k.new_tensor(np.tile(rows, 3))
 
+    def compile(self, **options):
+        """Leave code of NumPy as it is."""
+
 
 class LocalPitch(PitchExtractor):
     """Extractor whose pitch follows the level of each frame."""
