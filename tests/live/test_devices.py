@@ -207,7 +207,7 @@ def test_ten_minutes_without_growth(server, live):
             server.play(SPEECH)
         sizes.append(resident(command.process.pid))
     assert sizes[-1] < 1.1 * sizes[1]
-    print(command.end())
+    command.end()
 
 
 def resident(pid):
