@@ -48,7 +48,7 @@ def test_preparation(recorded_demo):
 
 def test_conversion():
     rows = rows_of("conversion")
-    assert [row["conversion"] for row in rows] == ["one by one", "together"]
+    assert [row["conversion"] for row in rows] == ["plain", "one by one", "together"]
     for row in rows:
         assert re.fullmatch(r"\d+\.\d+", row["s/audio-s"]) and float(row["s/audio-s"]) > 0
 

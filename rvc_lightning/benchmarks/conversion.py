@@ -1,4 +1,9 @@
-"""Speed of conversion, one by one and together, with random weights of full size: their values do not affect it."""
+"""Speed of conversion, one by one and together, with random weights of full size: their values do not affect it.
+
+The baseline converts like other RVC tools: each clip with one second of padding on either side, each network once over
+all of it, in float32 and in the memory format of torch. It has the same networks, pitch extractor and index, but does not
+measure or adjust levels, so it does less than a complete conversion.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +25,16 @@ from rvc_lightning.config.options import Settings, option
 from rvc_lightning.config.values import plain
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.conversion.converter import VoiceConverter
+from rvc_lightning.conversion.inference import Window
+from rvc_lightning.conversion.options import ConversionOptions
+from rvc_lightning.conversion.positional_noise import Position
 from rvc_lightning.conversion.tasks import Throughput
 from rvc_lightning.models import Synthesizer, SynthesizerConfig
+from rvc_lightning.models.generators.hifigan import HiFiGAN
 from rvc_lightning.pitch import build_pitch_extractor
+from rvc_lightning.pitch.base import measure as measure_pitch
 from rvc_lightning.retrieval.index import RetrievalIndex, build_index
-from rvc_lightning.training.trainer import build_converting_trainer, set_up_torch
+from rvc_lightning.training.trainer import build_converting_trainer, build_fabric, set_up_torch
 from rvc_lightning.voice.voice import Voice
 
 
@@ -56,15 +66,18 @@ def run(config: DictConfig) -> str:
 
 
 def measure(config: DictConfig, clips: Clips) -> dict[str, list[float]]:
-    """Return the seconds of each round for all clips, one by one and together, in alternation."""
+    """Return the seconds of each round for all clips: the baseline, one by one and together, in alternation."""
     set_up_torch(config)
     converter, recordings = _random_converter(config, clips), clips.generate(config.seed)
+    convert_plainly = _baseline(config, clips)
     ways: dict[str, Callable[[], Any]] = {
+        "plain": lambda: [convert_plainly(clip) for clip in recordings],
         "one by one": lambda: [converter.convert(clip, sample_rate=SAMPLE_RATE) for clip in recordings],
         "together": lambda: converter.convert_many(recordings, sample_rate=SAMPLE_RATE),
     }
     # Warm up: one-time work such as kernel selection is not measured.
     converter.convert(recordings[0], sample_rate=SAMPLE_RATE)
+    convert_plainly(recordings[0])
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(config.rounds):
         for name, convert in ways.items():
@@ -76,8 +89,8 @@ def measure(config: DictConfig, clips: Clips) -> dict[str, list[float]]:
 
 def as_table(seconds: Mapping[str, Sequence[float]], clips: Clips) -> str:
     """Format the medians in Markdown."""
-    base = median(seconds["one by one"])
-    lines = ["| conversion | clips | s each | s/audio-s | audio-s/s | x one by one |", "|---|---|---|---|---|---|"]
+    base = median(seconds["plain"])
+    lines = ["| conversion | clips | s each | s/audio-s | audio-s/s | x plain |", "|---|---|---|---|---|---|"]
     for name, values in seconds.items():
         share = median(values) / (clips.clips * clips.seconds)
         lines.append(
@@ -85,6 +98,22 @@ def as_table(seconds: Mapping[str, Sequence[float]], clips: Clips) -> str:
             f"| {base / median(values):.2f} |"
         )
     return "\n".join(lines)
+
+
+def _baseline(config: DictConfig, clips: Clips) -> Callable[[np.ndarray], None]:
+    """Return a function that converts a clip at 16 kHz [N] like other RVC tools, see the head of this file."""
+    converter = _random_converter(config, clips)
+    if isinstance(generator := converter.voice.synthesizer.generator, HiFiGAN):
+        generator.block_frames = None
+    inference = converter.inference.eval()
+    build_fabric(config, precision="32-true").to_device(inference)
+
+    def convert(clip: np.ndarray) -> None:
+        padded = np.pad(clip, SAMPLE_RATE, mode="reflect")
+        f0_hz = None if converter.pitch is None else measure_pitch(converter.pitch, padded)
+        inference.convert([Window(padded, f0_hz, Position("", 0))], ConversionOptions(), converter.index)
+
+    return convert
 
 
 def _random_converter(config: DictConfig, clips: Clips) -> VoiceConverter:

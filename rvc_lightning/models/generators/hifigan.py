@@ -20,7 +20,7 @@ from rvc_lightning.models.layers import LEAKY_SLOPE, apply_conv1d, channels_last
 from rvc_lightning.models.source import HarmonicSource
 
 BLOCK_FRAMES = 400
-"""Frames per block on a CPU: malloc reuses the memory of feature maps up to this size."""
+"""Length of a block on a CPU: malloc reuses the memory of feature maps up to this size."""
 LAST_SLOPE = 0.01
 """Slope of the leaky ReLU before the last convolution."""
 
@@ -144,27 +144,30 @@ class HiFiGAN(Generator):
         self.conv_post = nn.Conv1d(channels, 1, 7, padding=3, bias=False)
         self.source_convs = nn.ModuleList()
         self.hop_samples, self.receptive_frames = config.hop_samples, receptive_frames(config)
+        self.block_frames: int | None = BLOCK_FRAMES
+        """Frames per block on a CPU; None generates all frames of a batch at once."""
 
     def forward(self, latent: Tensor, f0_hz: Tensor | None, speaker_code: Tensor) -> Tensor:
         """Latent [B, L, T], speaker_code [B, G, 1] -> waveform [B, 1, N]; `f0_hz` is not used."""
         return self._decode(latent, speaker_code)
 
     def _decode(self, latent: Tensor, speaker_code: Tensor, source: Tensor | None = None) -> Tensor:
-        if latent.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        is_compiling = torch.compiler.is_compiling()
+        if self.block_frames is None or latent.device.type != "cpu" or torch.is_grad_enabled() or is_compiling:
             return self._generate(latent, speaker_code, source)
         # On a CPU, single items are as fast as a batch and take less memory.
         sources = [None] * len(latent) if source is None else source.split(1)
         items = zip(latent.split(1), speaker_code.split(1), sources, strict=True)
-        return torch.cat([self._in_blocks(*item) for item in items])
+        return torch.cat([self._in_blocks(*item, self.block_frames) for item in items])
 
-    def _in_blocks(self, latent: Tensor, speaker_code: Tensor, source: Tensor | None) -> Tensor:
+    def _in_blocks(self, latent: Tensor, speaker_code: Tensor, source: Tensor | None, block_frames: int) -> Tensor:
         """Generate in blocks of a few seconds, whose feature maps fit into the caches of a CPU.
 
         block             |<- context ->|<--- output --->|<- context ->|
         """
         pieces, frames = [], latent.shape[2]
-        for start in range(0, frames, BLOCK_FRAMES):
-            end = min(start + BLOCK_FRAMES, frames)
+        for start in range(0, frames, block_frames):
+            end = min(start + block_frames, frames)
             first, last = max(start - self.receptive_frames, 0), min(end + self.receptive_frames, frames)
             hop = self.hop_samples
             source_window = None if source is None else channels_last(source[:, :, first * hop : last * hop])
