@@ -1,8 +1,8 @@
 """Speed of conversion, one by one and together, with random weights of full size: their values do not affect it.
 
 The baseline converts like other RVC tools: each clip with one second of padding on either side, each network once over
-all of it, in float32 and in the memory format of torch. It has the same networks, pitch extractor and index, but does not
-measure or adjust levels, so it does less than a complete conversion.
+all of it, in float32 and in the memory format of torch. It has the same networks, pitch extractor and index, but does
+not measure or adjust levels.
 """
 
 from __future__ import annotations
