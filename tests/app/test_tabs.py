@@ -31,6 +31,7 @@ from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.data.manifest import MANIFEST_NAME
 from rvc_lightning.errors import ConfigurationError, OutOfSpaceError, RVCError
 from rvc_lightning.jobs.job import State
+from rvc_lightning.jobs.store import JobStore
 
 pytestmark = pytest.mark.slow
 
@@ -445,3 +446,16 @@ def test_new_run_is_chosen_and_unchanged_runs_are_not_sent_again(make_page, tmp_
         assert chosen == run and seen.step == 1
         assert "0.5" in facts and "<img" in curves
         assert tab.show_run(chosen, seen) == (gr.skip(),) * 5
+
+
+def test_job_that_is_run_again_twice_is_queued_once(make_page, tmp_path, monkeypatch):
+    view = make_page()[0].judge.jobs
+    monkeypatch.setattr(JobStore, "wake", lambda self: None)
+    store = view._jobs = JobStore(tmp_path / "jobs")
+    job = store.submit("evaluate", ["voice=anna"], "Anna")
+    store.stop(job.id)
+    run_again = view._acting("resume")
+    assert run_again(job.id)[0] == ""
+    message, chosen = run_again(job.id)
+    assert "This is submitted already: Anna" in message
+    assert chosen["value"] == store.jobs()[-1].id and len(store.jobs()) == 2

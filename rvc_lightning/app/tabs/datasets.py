@@ -36,7 +36,7 @@ class DatasetsTab:
         """Create the components in the open block, and refresh lists when `tab` is opened."""
         self.workplace, self.text = workplace, workplace.text
         self._add_new()
-        self.jobs = JobsView(workplace, "prepare", ("prepare",))
+        self.jobs = JobsView(workplace, tab, "prepare", ("prepare",))
         self._add_report()
         self._add_slices()
         self._connect(tab)

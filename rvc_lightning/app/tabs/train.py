@@ -51,7 +51,7 @@ class TrainTab:
         """Create the components in the open block, and refresh lists when `tab` is opened."""
         self.workplace, self.text, self._readers = workplace, workplace.text, RunReaders()
         self._add_new()
-        self.jobs = JobsView(workplace, "train", ("train", "export"))
+        self.jobs = JobsView(workplace, tab, "train", ("train", "export"))
         self._add_run()
         self._connect(tab)
 
