@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.config.options import Settings, option
+from rvc_lightning.data.manifest import MANIFEST_NAME
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.io.files import explain_write_errors
 from rvc_lightning.io.names import numbered_names, plain_name
@@ -60,6 +62,22 @@ def subfolders(folder: str | Path) -> Iterator[str]:
         for path in sorted(Path(folder).iterdir()):
             if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
                 yield display_name(Path(path.name))
+
+
+def prepared_datasets(folder: str | Path) -> list[str]:
+    """Return the names of the prepared datasets in a folder."""
+    return [name for name in subfolders(folder) if Path(folder, name, MANIFEST_NAME).exists()]
+
+
+def size_bytes(folder: Path) -> int:
+    """Return the size of the files of a folder, as far as they exist while they are counted."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            # A training replaces its checkpoints meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(root, name).lstat().st_size
+    return total
 
 
 def store_uploads(files: Sequence[str], folder: Path) -> None:

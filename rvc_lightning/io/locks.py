@@ -7,15 +7,16 @@ import logging
 import os
 import shutil
 import socket
+import uuid
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rvc_lightning.errors import InUseError
+from rvc_lightning.errors import InUseError, NotWritableError
 from rvc_lightning.io.disk import explain_write_errors
-from rvc_lightning.io.files import make_folder, read_json, remove_file, remove_leftovers, write_json
+from rvc_lightning.io.files import make_folder, read_json, remove_file, remove_leftovers, replace_file, write_json
 from rvc_lightning.io.processes import IS_WINDOWS
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,9 @@ LOCK_NAME = ".lock"
 
 KILL_GRACE_SECONDS = 15.0
 """Time after which the worker processes of a killed run have exited and released its locks."""
+
+DELETED_PREFIX = ".deleted-"
+"""Start of the names of folders whose deletion has begun."""
 
 _HOLDER_NAME = ".lock.json"
 
@@ -36,6 +40,52 @@ def remove_if_unlocked(folder: Path, lock_name: str) -> None:
     if IS_WINDOWS:
         # There, open files such as the lock are not removed.
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_locked(folder: Path) -> bool:
+    """Return whether a process holds the lock of a folder."""
+    if not (folder / LOCK_NAME).exists():
+        return False
+    try:
+        with FileLock(folder / LOCK_NAME).acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
+def delete_folder(folder: Path, root: Path) -> None:
+    """Delete a folder that no process has locked.
+
+    It vanishes as a whole: it is renamed before its files are removed. What killed deletions left in `root` is removed.
+
+    Args:
+        folder: Folder to delete.
+        root: Folder on the same disk that contains it, directly or not.
+
+    Raises:
+        InUseError: A process holds the lock of the folder.
+        NotWritableError: The folder cannot be renamed, so nothing is changed; or some of its files cannot be removed.
+    """
+    deleted = root / f"{DELETED_PREFIX}{uuid.uuid4().hex}"
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(folder / LOCK_NAME).acquire(blocking=False))
+        except Timeout:
+            raise InUseError(
+                f"'{folder}' is in use by {_holder(folder)}; stop it first, or wait until it exits"
+            ) from None
+        if IS_WINDOWS:
+            # There, a folder with an open file, such as the lock, cannot be renamed.
+            stack.close()
+        with explain_write_errors(folder):
+            replace_file(folder, deleted)
+    for leftover in root.glob(f"{DELETED_PREFIX}*"):
+        # Another deletion may be removing the same files.
+        shutil.rmtree(leftover, ignore_errors=True)
+    if deleted.exists():
+        raise NotWritableError(
+            f"'{deleted}', which was '{folder}', has files that cannot be removed; remove it by hand"
+        )
 
 
 @contextlib.contextmanager
