@@ -27,13 +27,18 @@ def delete_dataset(name: str, folders: Folders, jobs: JobStore) -> None:
         InUseError: A process or a waiting job uses it.
         NotWritableError: It cannot be deleted.
     """
+    delete_folder(unused_dataset(name, folders, jobs), Path(folders.datasets))
+
+
+def unused_dataset(name: str, folders: Folders, jobs: JobStore) -> Path:
+    """Return the folder of a dataset that can be deleted; errors as in `delete_dataset`."""
     if name not in prepared_datasets(folders.datasets):
         raise UnknownDatasetError(f"unknown dataset '{name}'; it may have been deleted")
     folder = Path(folders.datasets, name)
     for user, used in _used_datasets(folders, jobs):
         if used.resolve() == folder.resolve():
             raise _in_use(name, user)
-    delete_folder(folder, Path(folders.datasets))
+    return folder
 
 
 def delete_run(name: str, folders: Folders, jobs: JobStore) -> None:
@@ -49,6 +54,15 @@ def delete_run(name: str, folders: Folders, jobs: JobStore) -> None:
         InUseError: The training is running, or a job that has not ended resumes or exports it.
         NotWritableError: It cannot be deleted.
     """
+    run = unused_run(name, folders, jobs)
+    delete_folder(run, Path(folders.runs))
+    with contextlib.suppress(OSError):
+        # Other trainings of the voice may be in it.
+        run.parent.rmdir()
+
+
+def unused_run(name: str, folders: Folders, jobs: JobStore) -> Path:
+    """Return the folder of a training that can be deleted; errors as in `delete_run`."""
     root = Path(folders.runs)
     run = root / name
     if run not in list_runs(root) or run.resolve() != root.resolve() / name:
@@ -58,10 +72,7 @@ def delete_run(name: str, folders: Folders, jobs: JobStore) -> None:
             raise _in_use(name, job.title)
     if is_locked(run):
         raise InUseError(f"'{name}' is running: stop it first, and wait until it has saved its state")
-    delete_folder(run, root)
-    with contextlib.suppress(OSError):
-        # Other trainings of the voice may be in it.
-        run.parent.rmdir()
+    return run
 
 
 def _used_datasets(folders: Folders, jobs: JobStore) -> Iterator[tuple[str, Path]]:
