@@ -176,7 +176,7 @@ class Api:
         return self._status(self._jobs.stop(job_id))
 
     def resume(self, job_id: str) -> JobStatus:
-        """Submit an ended job again; a training resumes from its last checkpoint."""
+        """Submit an ended job again, once until that has ended; a training resumes from its last checkpoint."""
         self._check_queue()
         return self._status(self._jobs.resume(job_id))
 

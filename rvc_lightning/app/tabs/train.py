@@ -226,7 +226,7 @@ class TrainTab:
         """Return the list of runs, and facts, curves and samples of the chosen one, as far as they have changed."""
         runs = [str(run.relative_to(self.workplace.folders.runs)) for run in list_runs(self.workplace.folders.runs)]
         if not runs:
-            return gr.update(choices=[]), markup.hint(self.text("train.no_runs")), "", "", Seen()
+            return gr.update(choices=[], value=None), markup.hint(self.text("train.no_runs")), "", "", Seen()
         # A run that has just started is chosen.
         if chosen not in runs or (seen.runs and runs[0] not in seen.runs):
             chosen = runs[0]
