@@ -201,11 +201,10 @@ def test_added_recordings_are_prepared_with_the_settings_of_the_dataset(make_pag
     page.datasets.prepare_dataset(uploads[:1], "", "anna", experiment, "numbered", [])
     jobs.listed[0].state = State.DONE
     add_dataset(experiment=experiment, audio=str(Path("recordings/anna").absolute()))
-    more = Path(uploads[1])
-    write_audio(more, np.full(8000, 0.1, dtype=np.float32), 8000)
-    assert "2 new recordings" not in add(page, [*uploads, str(more)])
+    write_audio(Path(uploads[1]), np.full(8000, 0.1, dtype=np.float32), 8000)
+    assert "/recordings/anna': 1. Already there: 1." in add(page, uploads)
     first, second = jobs.submitted
-    assert first == second and len(list(Path("recordings/anna").iterdir())) == 3
+    assert first == second and len(list(Path("recordings/anna").iterdir())) == 2
 
 
 def test_recordings_are_added_once_and_keep_their_names(make_page, uploads):
@@ -215,37 +214,39 @@ def test_recordings_are_added_once_and_keep_their_names(make_page, uploads):
     shutil.copyfile(uploads[0], stored)
     write_audio(Path(uploads[1]), np.full(8000, 0.1, dtype=np.float32), 8000)
     before = stored.read_bytes()
-    assert "1 new recordings. Already there: 1." in add(page, uploads)
+    assert "'recordings/anna': 1. Already there: 1." in add(page, uploads)
     assert stored.read_bytes() == before
     assert Path("recordings/anna/é (2).wav").read_bytes() == Path(uploads[1]).read_bytes()
     assert "submitted already" in add(page, uploads)
     jobs.listed[0].state = State.DONE
     # Again after a job that failed.
-    assert "0 new recordings. Already there: 2." in add(page, uploads)
+    assert "'recordings/anna': 0. Already there: 2." in add(page, uploads)
     assert len(jobs.submitted) == 2 and len(list(Path("recordings/anna").iterdir())) == 2
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("report", "message"),
     [
         ({"audio": "elsewhere"}, "are not in the folder"),
         ({"audio": "recordings/gone"}, "are not in the folder"),
         ({"audio": "recordings/../elsewhere"}, "are not in the folder"),
         ({"recordings": ["1/a.wav"]}, "are in subfolders"),
-        ({"experiment": "own"}, "settings that this page does not offer"),
     ],
 )
-def test_recordings_that_cannot_be_added_are_explained(make_page, uploads, changes, message):
+def test_recordings_are_added_only_where_the_page_stores_them(make_page, uploads, report, message):
     page, jobs = make_page()
     Path("elsewhere").mkdir()
-    add_dataset(**changes | {"experiment": "quickstart"})
-    if "experiment" in changes:
-        header = replace(read_header("datasets/anna"), slicing={"mode": "skip"})
-        write_manifest("datasets/anna", header, [])
-    assert message in add(page, uploads)
-    assert (
-        jobs.submitted == [] and not list(Path("recordings/anna").iterdir()) and not list(Path("elsewhere").iterdir())
-    )
+    add_dataset(**report)
+    assert message in add(page, uploads) and jobs.submitted == []
+    assert list(Path("recordings/anna").iterdir()) == list(Path("elsewhere").iterdir()) == []
+
+
+def test_recordings_are_added_only_with_settings_of_the_page(make_page, uploads):
+    page, jobs = make_page()
+    add_dataset()
+    write_manifest("datasets/anna", replace(read_header("datasets/anna"), slicing={"mode": "skip"}), [])
+    assert "settings that this page does not offer" in add(page, uploads) and jobs.submitted == []
+    assert list(Path("recordings/anna").iterdir()) == []
 
 
 def test_added_recordings_of_a_job_that_is_not_submitted_are_removed(make_page, uploads, monkeypatch):
@@ -285,14 +286,15 @@ def test_dataset_is_deleted_after_a_question_about_its_recordings(make_page):
     deletion = make_page()[0].datasets.deletion
     add_dataset()
     add_dataset("ben", audio="gone/ben")
-    (Path("datasets/damaged").mkdir(), Path("datasets/damaged", MANIFEST_NAME).touch())
+    Path("datasets/damaged").mkdir()
+    Path("datasets/damaged", MANIFEST_NAME).touch()
     for name, words in (("anna", "'recordings/anna' are kept"), ("ben", "were not found"), ("damaged", "not found")):
         question, message = ask_and_delete(deletion, name)
         assert f"Delete the dataset '{name}' (0.0 MB)?" in question and words in question
         assert f"The dataset '{name}' is deleted." in message and not Path("datasets", name).exists()
     assert Path("recordings/anna").is_dir()
-    assert ask_and_delete(deletion, None) == (None, ask_and_delete(deletion, "")[1])
-    assert "unknown dataset" in ask_and_delete(deletion, "anna")[1].lower()
+    assert "Choose a dataset first" in ask_and_delete(deletion, None)[1]
+    assert "Unknown dataset 'anna'" in ask_and_delete(deletion, "anna")[1]
 
 
 def test_training_is_deleted_after_a_question(make_page):
