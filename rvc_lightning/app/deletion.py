@@ -80,7 +80,9 @@ def _used_datasets(folders: Folders, jobs: JobStore) -> Iterator[tuple[str, Path
     for job in _unfinished(jobs):
         if (dataset := _dataset_of(job)) is not None:
             yield job.title, dataset
-    for run in list_runs(folders.runs):
+    # Also those of a sweep, which are deeper than others.
+    for path in Path(folders.runs).rglob(str(CONFIGURATION)):
+        run = path.parents[len(CONFIGURATION.parts) - 1]
         if is_locked(run) and (dataset := _dataset_of_run(run)) is not None:
             yield str(run.relative_to(folders.runs)), dataset
 

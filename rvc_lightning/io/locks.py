@@ -27,7 +27,7 @@ LOCK_NAME = ".lock"
 KILL_GRACE_SECONDS = 15.0
 """Time after which the worker processes of a killed run have exited and released its locks."""
 
-DELETED_PREFIX = ".deleted-"
+_DELETED_PREFIX = ".deleted-"
 """Start of the names of folders whose deletion has begun."""
 
 _HOLDER_NAME = ".lock.json"
@@ -56,7 +56,7 @@ def is_locked(folder: Path) -> bool:
 def delete_folder(folder: Path, root: Path) -> None:
     """Delete a folder that no process has locked.
 
-    It vanishes as a whole: it is renamed before its files are removed. What killed deletions left in `root` is removed.
+    It vanishes as a whole: it is renamed before its files are removed.
 
     Args:
         folder: Folder to delete.
@@ -66,7 +66,7 @@ def delete_folder(folder: Path, root: Path) -> None:
         InUseError: A process holds the lock of the folder.
         NotWritableError: The folder cannot be renamed, so nothing is changed; or some of its files cannot be removed.
     """
-    deleted = root / f"{DELETED_PREFIX}{uuid.uuid4().hex}"
+    deleted = root / f"{_DELETED_PREFIX}{uuid.uuid4().hex}"
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(FileLock(folder / LOCK_NAME).acquire(blocking=False))
@@ -79,13 +79,18 @@ def delete_folder(folder: Path, root: Path) -> None:
             stack.close()
         with explain_write_errors(folder):
             replace_file(folder, deleted)
-    for leftover in root.glob(f"{DELETED_PREFIX}*"):
-        # Another deletion may be removing the same files.
-        shutil.rmtree(leftover, ignore_errors=True)
+    remove_deleted(root)
     if deleted.exists():
         raise NotWritableError(
             f"'{deleted}', which was '{folder}', has files that cannot be removed; remove it by hand"
         )
+
+
+def remove_deleted(root: Path) -> None:
+    """Remove what `delete_folder` has renamed in a folder, also in processes that were killed."""
+    for folder in root.glob(f"{_DELETED_PREFIX}*"):
+        # Another process may be removing the same files.
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

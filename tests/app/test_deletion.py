@@ -91,6 +91,15 @@ def test_dataset_of_a_training_in_a_terminal_is_kept(folders, jobs):
     assert in_datasets() == []
 
 
+def test_dataset_of_a_sweep_is_kept(folders, jobs):
+    shutil.move(Path("runs", RUN), "runs/anna/sweep_2000-01-01_00-00-00/0")
+    with (
+        FileLock("runs/anna/sweep_2000-01-01_00-00-00/0/.lock"),
+        pytest.raises(InUseError, match="'anna' is used by 'anna/sweep_2000-01-01_00-00-00/0'"),
+    ):
+        delete_dataset("anna", folders, jobs)
+
+
 def test_dataset_that_is_being_prepared_is_kept(folders, jobs):
     with FileLock(Path("datasets", "anna", LOCK_NAME)), pytest.raises(InUseError, match="in use by another process"):
         delete_dataset("anna", folders, jobs)
