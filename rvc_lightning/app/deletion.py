@@ -38,6 +38,8 @@ def unused_dataset(name: str, folders: Folders, jobs: JobStore) -> Path:
     for user, used in _used_datasets(folders, jobs):
         if used.resolve() == folder.resolve():
             raise _in_use(name, user)
+    if is_locked(folder):
+        raise InUseError(f"'{name}' is being prepared: stop that first, or wait until it has ended")
     return folder
 
 

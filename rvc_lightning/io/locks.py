@@ -67,18 +67,17 @@ def delete_folder(folder: Path, root: Path) -> None:
         NotWritableError: The folder cannot be renamed, so nothing is changed; or some of its files cannot be removed.
     """
     deleted = root / f"{_DELETED_PREFIX}{uuid.uuid4().hex}"
-    with contextlib.ExitStack() as stack:
+    lock = FileLock(folder / LOCK_NAME)
+    with explain_write_errors(folder), contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(FileLock(folder / LOCK_NAME).acquire(blocking=False))
+            stack.enter_context(lock.acquire(blocking=False))
         except Timeout:
-            raise InUseError(
-                f"'{folder}' is in use by {_holder(folder)}; stop it first, or wait until it exits"
-            ) from None
+            reason = f"'{folder}' is in use by {_holder(folder)}; stop it first, or wait until it exits"
+            raise InUseError(reason) from None
         if IS_WINDOWS:
             # There, a folder with an open file, such as the lock, cannot be renamed.
             stack.close()
-        with explain_write_errors(folder):
-            replace_file(folder, deleted)
+        replace_file(folder, deleted)
     remove_deleted(root)
     if deleted.exists():
         raise NotWritableError(

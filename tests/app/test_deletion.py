@@ -101,9 +101,16 @@ def test_dataset_of_a_sweep_is_kept(folders, jobs):
 
 
 def test_dataset_that_is_being_prepared_is_kept(folders, jobs):
-    with FileLock(Path("datasets", "anna", LOCK_NAME)), pytest.raises(InUseError, match="in use by another process"):
+    with FileLock(Path("datasets", "anna", LOCK_NAME)), pytest.raises(InUseError, match="is being prepared"):
         delete_dataset("anna", folders, jobs)
     assert in_datasets() == ["anna"]
+
+
+def test_folder_that_is_locked_meanwhile_is_kept(tmp_path):
+    (tmp_path / "anna").mkdir()
+    with FileLock(tmp_path / "anna" / LOCK_NAME), pytest.raises(InUseError, match="in use by another process; stop it"):
+        delete_folder(tmp_path / "anna", tmp_path)
+    assert (tmp_path / "anna").is_dir()
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../runs", "anna/slices", "other", "/etc"])

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 from gradio.events import Dependency
 
 from rvc_lightning.app import markup
@@ -35,7 +34,9 @@ class Deletion:
         self.asked = gr.State(None)
         """What the visible question is about, which may no longer be chosen."""
 
-    def connect(self, chosen: Component, ask: Callable[[str | None], str], delete: Callable[[str], str]) -> Dependency:
+    def connect(
+        self, chosen: gr.Dropdown, ask: Callable[[str | None], str], delete: Callable[[str], str]
+    ) -> Dependency:
         """Connect the buttons.
 
         Args:
@@ -47,8 +48,8 @@ class Deletion:
             The event of the deletion.
         """
         self._ask, self._delete = ask, delete
-        asking, hidden = [self.message, self.warning, self.question, self.asked], [self.question, self.asked]
-        self.button.click(self.show_question, chosen, asking, **QUIET)
+        hidden = [self.question, self.asked]
+        self.button.click(self.show_question, chosen, [self.message, self.warning, *hidden], **QUIET)
         gr.on([self.keep.click, chosen.change], self._hide, None, hidden, **QUIET)
         return self.confirm.click(self.delete_asked, self.asked, [self.message, *hidden], **QUIET)
 
@@ -56,22 +57,15 @@ class Deletion:
     def show_question(self, chosen: str | None) -> dict[Any, Any]:
         """Show the question about what is chosen."""
         warning = markup.status(self._ask(chosen))
-        return {
-            self.message: "",
-            self.warning: warning,
-            self.question: gr.update(visible=True),
-            self.asked: chosen,
-        }
+        return {self.message: "", self.warning: warning, self.question: gr.update(visible=True), self.asked: chosen}
 
     def delete_asked(self, asked: str | None) -> dict[Any, Any]:
         """Delete what the question is about; after a second click, that is nothing."""
-        if asked is None:
-            return {self.asked: None}
-        return {**self._try(asked), **dict(zip((self.question, self.asked), self._hide(), strict=True))}
+        return self._hide() | ({} if asked is None else self._answer(asked))
 
     @reporting("message")
-    def _try(self, asked: str) -> dict[Any, Any]:
+    def _answer(self, asked: str) -> dict[Any, Any]:
         return {self.message: markup.status(self._delete(asked))}
 
-    def _hide(self) -> tuple[Any, None]:
-        return gr.update(visible=False), None
+    def _hide(self) -> dict[Any, Any]:
+        return {self.question: gr.update(visible=False), self.asked: None}
