@@ -46,6 +46,10 @@ class DatasetError(RVCError):
     """A prepared dataset is missing, empty or inconsistent with the settings of the run."""
 
 
+class UnknownDatasetError(DatasetError):
+    """A prepared dataset does not exist."""
+
+
 class VoiceError(RVCError):
     """A voice, a checkpoint or an index cannot be used."""
 

@@ -33,6 +33,7 @@ from rvc_lightning.app.api_models import (
     Voice,
     VoiceFacts,
 )
+from rvc_lightning.app.deletion import delete_dataset
 from rvc_lightning.app.folders import Folders, subfolders
 from rvc_lightning.app.problems import API, add_problems, problems
 from rvc_lightning.app.service import DEFAULT_FORMAT, ConversionService
@@ -84,6 +85,7 @@ class Api:
         for name, function in lists.items():
             router.get(f"/{name}")(function)
         router.get("/voices/{name:path}", responses=problems(404))(self.voice)
+        router.delete("/datasets/{name}", status_code=204, responses=problems(404, 409, 503))(self.delete_dataset)
         busy = problems(404, 408, 411, 413, 415, 429, 503, 507)
         router.post("/convert", response_class=Response, responses={**_AUDIO, **_ACCEPTED, **busy})(self.convert)
         upload = problems(408, 409, 411, 413, 503, 507)
@@ -134,6 +136,10 @@ class Api:
         """List the prepared datasets."""
         return list(filter(None, map(self._dataset, subfolders(self._folders.datasets))))
 
+    def delete_dataset(self, name: str) -> None:
+        """Delete a prepared dataset that nothing uses; the recordings that it was prepared from are kept."""
+        delete_dataset(name, self._folders, self._jobs)
+
     async def convert(self, request: Request, form: Annotated[ConvertForm, _FORM]) -> Response:
         """Convert a recording to a voice; the answer is the audio, or the job if `as_job` is set."""
         if form.as_job:
@@ -170,7 +176,7 @@ class Api:
         return self._status(self._jobs.stop(job_id))
 
     def resume(self, job_id: str) -> JobStatus:
-        """Submit an ended job again; a training resumes from its last checkpoint."""
+        """Submit an ended job again, once until that has ended; a training resumes from its last checkpoint."""
         self._check_queue()
         return self._status(self._jobs.resume(job_id))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,8 +13,9 @@ from pathlib import Path
 from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.config.options import Settings, option
+from rvc_lightning.data.manifest import MANIFEST_NAME
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.io.files import explain_write_errors
+from rvc_lightning.io.files import atomic_path, explain_write_errors
 from rvc_lightning.io.names import numbered_names, plain_name
 
 _SHARED = ("voices", "datasets", "runs")
@@ -62,12 +65,50 @@ def subfolders(folder: str | Path) -> Iterator[str]:
                 yield display_name(Path(path.name))
 
 
+def prepared_datasets(folder: str | Path) -> list[str]:
+    """Return the names of the prepared datasets in a folder."""
+    return [name for name in subfolders(folder) if Path(folder, name, MANIFEST_NAME).exists()]
+
+
+def format_size(folder: Path) -> str:
+    """Return the size of the files of a folder in MB or GB."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            # A training replaces its checkpoints meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(root, name).lstat().st_size
+    return f"{total / 1e9:.1f} GB" if total >= 1e9 else f"{total / 1e6:.1f} MB"
+
+
 def store_uploads(files: Sequence[str], folder: Path) -> None:
     """Copy uploads to a new folder, all of them or none. Raises OutOfSpaceError if the disk is full."""
     with explain_write_errors(folder), contextlib.ExitStack() as undo:
         folder.mkdir(parents=True)
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
-        names = numbered_names([Path(plain_name(Path(file).name, "recording")) for file in files])
-        for file, name in zip(files, names, strict=True):
+        for file, name in zip(files, numbered_names(_plain_names(files)), strict=True):
             shutil.copyfile(file, folder / name)
         undo.pop_all()
+
+
+def add_uploads(files: Sequence[str], folder: Path) -> list[Path]:
+    """Copy the uploads that a folder does not contain yet, all of them or none; return the copies.
+
+    Raises:
+        OutOfSpaceError: The disk is full.
+    """
+    stored = [path for path in folder.iterdir() if path.is_file()]
+    new = [file for file in files if not any(filecmp.cmp(file, path, shallow=False) for path in stored)]
+    names = numbered_names([*stored, *_plain_names(new)])[len(stored) :]
+    copies = [folder / name for name in names]
+    with contextlib.ExitStack() as undo:
+        for file, copy in zip(new, copies, strict=True):
+            with atomic_path(copy) as temporary:
+                shutil.copyfile(file, temporary)
+            undo.callback(copy.unlink)
+        undo.pop_all()
+    return copies
+
+
+def _plain_names(files: Sequence[str]) -> list[Path]:
+    return [Path(plain_name(Path(file).name, "recording")) for file in files]

@@ -23,6 +23,7 @@ from rvc_lightning.errors import (
     OutOfSpaceError,
     RVCError,
     TooLongError,
+    UnknownDatasetError,
     UnknownJobError,
     UnknownVoiceError,
 )
@@ -36,6 +37,7 @@ _RETRY_SECONDS = "2"
 _STATUSES: tuple[tuple[type[RVCError], int], ...] = (
     (UnknownJobError, 404),
     (UnknownVoiceError, 404),
+    (UnknownDatasetError, 404),
     (InUseError, 409),
     (TooLongError, 413),
     (AudioError, 415),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from threading import Lock
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.directory_watcher import DirectoryDeletedError
 from tensorboard.backend.event_processing.event_accumulator import AUDIO, SCALARS, EventAccumulator
 
 from rvc_lightning.cli.resolvers import CHECKPOINT_FOLDER
@@ -52,7 +54,9 @@ class RunReader:
 
     def refresh(self) -> RunReader:
         """Read the new events."""
-        self._events.Reload()
+        # A training without a logger has none, and another visitor may delete the run.
+        with contextlib.suppress(DirectoryDeletedError):
+            self._events.Reload()
         return self
 
     @property

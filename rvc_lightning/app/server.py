@@ -38,6 +38,7 @@ from rvc_lightning.app.storage import VisitorFiles, visitor_files
 from rvc_lightning.app.tabs.workplace import Workplace
 from rvc_lightning.app.texts import Texts
 from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.io.locks import remove_deleted
 from rvc_lightning.jobs.store import JobStore
 
 log = logging.getLogger(__name__)
@@ -280,10 +281,12 @@ def _reachable(host: str) -> str:
 
 @contextlib.contextmanager
 def _watched(site: Site) -> Iterator[None]:
-    """Start the supervisor of the jobs, also if it is killed, and remove old conversions."""
+    """Start the supervisor of the jobs, also if it is killed, and remove old conversions and what was deleted."""
     closed, api = threading.Event(), Api(site.service, site.jobs, site.folders)
 
     def watch() -> None:
+        for folder in (site.folders.datasets, site.folders.runs):
+            remove_deleted(Path(folder))
         while True:
             for action in (api.sweep, site.jobs.wake):
                 try:

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 OVERRIDES = Path(".hydra") / "overrides.yaml"
 """The saved settings of a run, in its folder: a list of overrides."""
 
+CONFIGURATION = Path(".hydra") / "config.yaml"
+"""The whole configuration of a run, in its folder, for people and for the page."""
+
 _ADDED_GROUPS = ("experiment", "debug")
 """Groups that a command line adds by '+', whose choices are names of files."""
 
@@ -146,7 +149,7 @@ def save_settings(config: DictConfig, folder: Path, found: Mapping[str, int] = M
     kept = {key: override for key, override in typed.items() if key != "checkpoint" and key not in found}
     lines += [_saved_form(config, key, override) for key, override in kept.items()]
     lines += [format_override(key, value) for key, value in found.items()]
-    for file, content in ((path, OmegaConf.create(lines)), (folder / ".hydra" / "config.yaml", config)):
+    for file, content in ((path, OmegaConf.create(lines)), (folder / CONFIGURATION, config)):
         with atomic_path(file) as temporary:
             temporary.write_text(OmegaConf.to_yaml(content), encoding="utf-8")
 

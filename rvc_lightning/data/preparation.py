@@ -126,6 +126,14 @@ def identify(listed: RecordingList, audio: Path, output: Path, update_cache: boo
     return RecordingList(found.recordings, [*listed.skipped, *found.skipped], listed.notes)
 
 
+def is_prepared_by(header: DatasetHeader, recipe: Recipe) -> bool:
+    """Return whether a dataset was prepared with the settings of a recipe, except for the selection of recordings."""
+    content = {key: value for key, value in header.content.items() if key != "dim"}
+    prepared = header.sample_rate, header.pitch, content, header.slicing
+    wanted = recipe.sample_rate, _with_options(recipe.pitch), _with_options(recipe.content), asdict(recipe.slicing)
+    return prepared == wanted
+
+
 class _FirstRank:
     """Work of the first rank: slice, list slices that lack features, and write manifest and report."""
 

@@ -7,15 +7,16 @@ import logging
 import os
 import shutil
 import socket
+import uuid
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rvc_lightning.errors import InUseError
+from rvc_lightning.errors import InUseError, NotWritableError
 from rvc_lightning.io.disk import explain_write_errors
-from rvc_lightning.io.files import make_folder, read_json, remove_file, remove_leftovers, write_json
+from rvc_lightning.io.files import make_folder, read_json, remove_file, remove_leftovers, replace_file, write_json
 from rvc_lightning.io.processes import IS_WINDOWS
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,9 @@ LOCK_NAME = ".lock"
 KILL_GRACE_SECONDS = 15.0
 """Time after which the worker processes of a killed run have exited and released its locks."""
 
+_DELETED_PREFIX = ".deleted-"
+"""Start of the names of folders whose deletion has begun."""
+
 _HOLDER_NAME = ".lock.json"
 
 
@@ -35,6 +39,56 @@ def remove_if_unlocked(folder: Path, lock_name: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     if IS_WINDOWS:
         # There, open files such as the lock are not removed.
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_locked(folder: Path) -> bool:
+    """Return whether a process holds the lock of a folder."""
+    if not (folder / LOCK_NAME).exists():
+        return False
+    try:
+        with FileLock(folder / LOCK_NAME).acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
+def delete_folder(folder: Path, root: Path) -> None:
+    """Delete a folder that no process has locked.
+
+    It vanishes as a whole: it is renamed before its files are removed.
+
+    Args:
+        folder: Folder to delete.
+        root: Folder on the same disk that contains it, directly or not.
+
+    Raises:
+        InUseError: A process holds the lock of the folder.
+        NotWritableError: The folder cannot be renamed, so nothing is changed; or some of its files cannot be removed.
+    """
+    deleted = root / f"{_DELETED_PREFIX}{uuid.uuid4().hex}"
+    lock = FileLock(folder / LOCK_NAME)
+    with explain_write_errors(folder), contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lock.acquire(blocking=False))
+        except Timeout:
+            reason = f"'{folder}' is in use by {_holder(folder)}; stop it first, or wait until it exits"
+            raise InUseError(reason) from None
+        if IS_WINDOWS:
+            # There, a folder with an open file, such as the lock, cannot be renamed.
+            stack.close()
+        replace_file(folder, deleted)
+    remove_deleted(root)
+    if deleted.exists():
+        raise NotWritableError(
+            f"'{deleted}', which was '{folder}', has files that cannot be removed; remove it by hand"
+        )
+
+
+def remove_deleted(root: Path) -> None:
+    """Remove what `delete_folder` has renamed in a folder, also in processes that were killed."""
+    for folder in root.glob(f"{_DELETED_PREFIX}*"):
+        # Another process may be removing the same files.
         shutil.rmtree(folder, ignore_errors=True)
 
 

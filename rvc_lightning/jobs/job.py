@@ -55,6 +55,7 @@ class Job:
         folder: Folder of the job's files.
         state: State of the job.
         created: Time of the submission.
+        repeats: Id of the job that was first submitted, if this one is the same work again; None otherwise.
         started: Time of the start; None before.
         ended: Time of the end; None before.
         exit_status: Exit status of the command, negative for a signal; None if it has not ended or is unknown.
@@ -70,6 +71,7 @@ class Job:
     folder: Path
     state: State
     created: float
+    repeats: str | None = None
     started: float | None = None
     ended: float | None = None
     exit_status: int | None = None
@@ -134,7 +136,7 @@ class ProcessState:
 
 def write_job(job: Job) -> None:
     """Write the part of a job that never changes."""
-    values = {name: getattr(job, name) for name in ("command", "overrides", "title", "device", "created")}
+    values = {name: getattr(job, name) for name in ("command", "overrides", "title", "device", "created", "repeats")}
     write_json(job.folder / JOB, values | {"working_folder": str(job.working_folder)})
 
 

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -52,6 +53,7 @@ class JobStore:
         self.folder = Path(folder).absolute()
         make_folder(self.folder)
         self._supervisor: subprocess.Popen[bytes] | None = None
+        self._resuming = threading.Lock()
 
     def new_id(self) -> str:
         """Return an unused id; files of a job can be put into the folder of this name before it is submitted."""
@@ -65,6 +67,7 @@ class JobStore:
         device: str = DEFAULT_DEVICE,
         *,
         job_id: str | None = None,
+        repeats: str | None = None,
     ) -> Job:
         """Add a job, which starts when the earlier jobs of its device have ended.
 
@@ -74,6 +77,7 @@ class JobStore:
             title: Description for people.
             device: Name of the device that the job waits for.
             job_id: Result of `new_id`; None for a new one.
+            repeats: As in `Job`.
 
         Raises:
             OutOfSpaceError: The disk is full.
@@ -89,6 +93,7 @@ class JobStore:
             folder=self.folder / job_id,
             state=State.WAITING,
             created=time.time(),
+            repeats=repeats,
         )
         write_job(job)
         self.wake()
@@ -132,11 +137,21 @@ class JobStore:
     def resume(self, job_id: str) -> Job:
         """Submit an ended job again; a training that has saved a checkpoint resumes from it.
 
+        Returns:
+            The new job, or the earlier one of the same work that has not ended, such as after a second click.
+
         Raises:
             UnknownJobError: The job does not exist.
             InUseError: The job has not ended.
         """
         job = self._ended(job_id)
+        first = job.repeats or job.id
+        with self._resuming:
+            again = (other for other in self.jobs() if other.repeats == first and not other.state.is_final)
+            return next(again, None) or self._submit_again(job, first)
+
+    def _submit_again(self, job: Job, first: str) -> Job:
+        """Submit an ended job again, as the same work as the job `first`."""
         run, overrides = read_progress(job.folder).output_folder, job.overrides
         if job.command == "train" and run is not None and any((run / "checkpoints").glob("*.ckpt")):
             overrides = (format_override("checkpoint", run),)
@@ -145,7 +160,7 @@ class JobStore:
             # The job with the files may be removed before the new one starts.
             shutil.copytree(job.folder / INPUT, self.folder / new_id / INPUT)
             overrides = tuple(override.replace(job.id, new_id) for override in overrides)
-        return self.submit(job.command, overrides, job.title, job.device, job_id=new_id)
+        return self.submit(job.command, overrides, job.title, job.device, job_id=new_id, repeats=first)
 
     def remove(self, job_id: str) -> None:
         """Remove an ended job with its log; the files that the command wrote are kept.

@@ -342,6 +342,17 @@ def test_training_on_a_prepared_dataset(client, store):
     assert store.jobs()[0].overrides[:3] == ("+experiment=voice", "audio=null", "name=anna")
 
 
+def test_dataset_that_nothing_uses_is_deleted(client, folder, store):
+    job_id = client.post(f"{API}/train", json={"name": "anna", "experiment": "voice"}).json()["id"]
+    assert "'anna' is used by 'anna'" in problem(client.delete(f"{API}/datasets/anna"), 409)
+    store.stop(job_id)
+    assert client.delete(f"{API}/datasets/anna").status_code == 204
+    assert client.get(f"{API}/datasets").json() == [] and (folder / "recordings" / "anna").is_dir()
+    for name in ("anna", "empty", "..", "%2e%2e", "..%2fsecret"):
+        assert client.delete(f"{API}/datasets/{name}").status_code in (404, 405)
+    assert (folder / "datasets" / "empty").is_dir() and (folder / "secret").is_dir()
+
+
 def test_jobs_are_listed_canceled_resumed_and_removed(client, store):
     job_id = client.post(f"{API}/prepare", json={"audio": "anna"}).json()["id"]
     one = f"{API}/jobs/{job_id}"

@@ -24,6 +24,7 @@ OPERATIONS = (
     ("GET", "/recordings"),
     ("POST", "/recordings"),
     ("GET", "/datasets"),
+    ("DELETE", "/datasets/{name}"),
     ("POST", "/convert"),
     ("POST", "/prepare"),
     ("POST", "/train"),

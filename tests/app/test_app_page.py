@@ -9,11 +9,15 @@ import soundfile
 from stubs import make_voice, quick_config
 
 from rvc_lightning.audio.encode import write_audio
+from rvc_lightning.data.manifest import DatasetHeader, write_manifest
+from rvc_lightning.io.files import write_json
+from rvc_lightning.jobs.store import JobStore
 
 pytest.importorskip("gradio", reason="the extra 'app' is not installed")
 pytest.importorskip("selenium", reason="selenium is not installed")
 
 from browser import REQUIREMENTS, Visitor, open_browser, start_page
+from selenium.webdriver.common.action_chains import ActionChains
 
 pytestmark = REQUIREMENTS
 
@@ -108,6 +112,38 @@ def test_removed_voice_is_reported_and_leaves_the_list(visitor, folder):
     visitor.wait_until_quiet()
     visitor.click("#voice button[aria-label=Refresh]")
     visitor.wait(lambda: visitor.first("#voice input").get_attribute("value") == "anna.pth")
+
+
+def test_jobs_are_listed_when_their_tab_is_opened(visitor, folder, monkeypatch):
+    monkeypatch.setattr(JobStore, "wake", lambda self: None)
+    store = JobStore(folder / "jobs")
+    store.stop(store.submit("train", [], "An earlier training").id)
+    # Without the ticks of the timer.
+    visitor.driver.execute_script("window.setInterval = () => 0")
+    visitor.open_tab("train")
+    visitor.wait_for_text("#train_jobs", "An earlier training")
+
+
+def test_deletion_is_confirmed_for_what_the_question_is_about(visitor, folder):
+    for name in ("anna", "ben"):
+        dataset = folder / "datasets" / name
+        dataset.mkdir(parents=True)
+        write_manifest(dataset, DatasetHeader(24000, {}, {}), [])
+        write_json(dataset / "report.json", {"experiment": name})
+    visitor.open_tab("datasets")
+    visitor.wait_for_text("#dataset_report", "anna")
+    visitor.click("#dataset_delete")
+    visitor.wait_for_text("#dataset_question", "Delete the dataset 'anna'")
+    visitor.choose("#dataset", "ben")
+    visitor.wait(lambda: not visitor.text("#dataset_question"))
+    visitor.click("#dataset_delete")
+    visitor.wait_for_text("#dataset_question", "Delete the dataset 'ben'")
+    ActionChains(visitor.driver).double_click(visitor.first("#dataset_delete_now")).perform()
+    visitor.wait_for_text("#dataset_message", "The dataset 'ben' is deleted.")
+    visitor.wait_for_text("#dataset_report", "anna")
+    visitor.wait_until_quiet()
+    assert not visitor.text("#dataset_question") and visitor.value("#dataset input") == "anna"
+    assert [path.name for path in (folder / "datasets").iterdir()] == ["anna"]
 
 
 def test_ctrl_c_stops_the_server_and_deletes_its_files(visitor, folder, server):

@@ -3,11 +3,13 @@
 import asyncio
 import html
 import json
+import shutil
 import socket
 import tempfile
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -34,6 +36,7 @@ from rvc_lightning.config.options import OptionField, option_fields
 from rvc_lightning.conversion.effects import EFFECTS
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError, UnknownJobError
+from rvc_lightning.io.locks import delete_folder
 from rvc_lightning.jobs.store import JobStore
 from rvc_lightning.voice.info import read_voice_info
 
@@ -158,6 +161,19 @@ def test_jobs_are_watched_after_an_error(service, tmp_path, monkeypatch):
     monkeypatch.setattr(server, "_WATCH_SECONDS", 0.01)
     with server._watched(make_site(service, tmp_path)):
         assert woken.wait(20)
+
+
+def test_deletions_of_a_killed_server_are_completed(service, tmp_path, monkeypatch):
+    monkeypatch.setattr(JobStore, "wake", lambda self: None)
+    site = make_site(service, tmp_path)
+    (tmp_path / "runs" / "anna" / "1").mkdir(parents=True)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", Mock(side_effect=KeyboardInterrupt))
+        delete_folder(tmp_path / "runs" / "anna" / "1", tmp_path / "runs")
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+    with server._watched(site):
+        pass
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["anna"]
 
 
 def test_unknown_host_is_an_error(monkeypatch):

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ import pytest
 pytest.importorskip("gradio", reason="the extra 'app' is not installed")
 
 import gradio as gr
+from filelock import FileLock
 from sites import LIMITS, make_site
 from torch.utils.tensorboard import SummaryWriter
 
@@ -28,9 +30,12 @@ from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.tabs.train import Seen
 from rvc_lightning.app.tabs.workplace import Workplace
 from rvc_lightning.audio.encode import write_audio
-from rvc_lightning.data.manifest import MANIFEST_NAME
+from rvc_lightning.data.manifest import MANIFEST_NAME, DatasetHeader, read_header, write_manifest
 from rvc_lightning.errors import ConfigurationError, OutOfSpaceError, RVCError
+from rvc_lightning.io.files import write_json
 from rvc_lightning.jobs.job import State
+from rvc_lightning.jobs.store import JobStore
+from rvc_lightning.training.dataset import recipe_of
 
 pytestmark = pytest.mark.slow
 
@@ -167,6 +172,181 @@ def test_recordings_of_a_job_that_is_not_submitted_are_removed(make_page, upload
     monkeypatch.setattr(jobs, "submit", fail)
     assert "No space left" in prepare(page, uploads, name="anna")
     assert list(Path("recordings").iterdir()) == []
+
+
+def add_dataset(name="anna", experiment="quickstart", recordings=("a.wav",), **report):
+    """Write the files of a dataset that the page has prepared."""
+    folder, audio = Path("datasets", name), Path("recordings", name)
+    folder.mkdir(parents=True)
+    audio.mkdir(parents=True, exist_ok=True)
+    recipe = recipe_of(composed("prepare", dataset_overrides(experiment)))
+    parts = {"pitch": dict(recipe.pitch), "content": dict(recipe.content)}
+    components = {part: {"name": options.pop("name"), "options": options} for part, options in parts.items()}
+    components["content"]["dim"] = 256
+    header = DatasetHeader(recipe.sample_rate, **components, slicing=asdict(recipe.slicing))
+    used = [{"recording": recording, "left_out": []} for recording in recordings]
+    values = {"audio": str(audio), "used": used, "seconds": 1.0, "slices": 0, "slice_seconds": 1.0, "speakers": []}
+    write_json(folder / "report.json", values | {"skipped": []} | report)
+    write_manifest(folder, header, [])
+
+
+def add(page, files, name="anna"):
+    """Press Add and prepare; return the shown message."""
+    return html.unescape(page.datasets.add_recordings(name, files)[page.datasets.message])
+
+
+@pytest.mark.parametrize("experiment", ["quickstart", "voice"])
+def test_added_recordings_are_prepared_with_the_settings_of_the_dataset(make_page, uploads, experiment):
+    page, jobs = make_page()
+    page.datasets.prepare_dataset(uploads[:1], "", "anna", experiment, "numbered", [])
+    jobs.listed[0].state = State.DONE
+    add_dataset(experiment=experiment, audio=str(Path("recordings/anna").absolute()))
+    write_audio(Path(uploads[1]), np.full(8000, 0.1, dtype=np.float32), 8000)
+    assert "/recordings/anna': 1. Already there: 1." in add(page, uploads)
+    first, second = jobs.submitted
+    assert first == second and len(list(Path("recordings/anna").iterdir())) == 2
+
+
+def test_recordings_are_added_once_and_keep_their_names(make_page, uploads):
+    page, jobs = make_page()
+    add_dataset()
+    stored = Path("recordings/anna/é.wav")
+    shutil.copyfile(uploads[0], stored)
+    write_audio(Path(uploads[1]), np.full(8000, 0.1, dtype=np.float32), 8000)
+    before = stored.read_bytes()
+    assert "'recordings/anna': 1. Already there: 1." in add(page, uploads)
+    assert stored.read_bytes() == before
+    assert Path("recordings/anna/é (2).wav").read_bytes() == Path(uploads[1]).read_bytes()
+    assert "submitted already" in add(page, uploads)
+    jobs.listed[0].state = State.DONE
+    # Again after a job that failed.
+    assert "'recordings/anna': 0. Already there: 2." in add(page, uploads)
+    assert len(jobs.submitted) == 2 and len(list(Path("recordings/anna").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("report", "message"),
+    [
+        ({"audio": "elsewhere"}, "are not in the folder"),
+        ({"audio": "recordings/gone"}, "are not in the folder"),
+        ({"audio": "recordings/../elsewhere"}, "are not in the folder"),
+        ({"recordings": ["1/a.wav"]}, "are in subfolders"),
+    ],
+)
+def test_recordings_are_added_only_where_the_page_stores_them(make_page, uploads, report, message):
+    page, jobs = make_page()
+    Path("elsewhere").mkdir()
+    add_dataset(**report)
+    assert message in add(page, uploads) and jobs.submitted == []
+    assert list(Path("recordings/anna").iterdir()) == list(Path("elsewhere").iterdir()) == []
+
+
+def test_recordings_are_added_only_with_settings_of_the_page(make_page, uploads):
+    page, jobs = make_page()
+    add_dataset()
+    write_manifest("datasets/anna", replace(read_header("datasets/anna"), slicing={"mode": "skip"}), [])
+    assert "settings that this page does not offer" in add(page, uploads) and jobs.submitted == []
+    assert list(Path("recordings/anna").iterdir()) == []
+
+
+def test_added_recordings_of_a_job_that_is_not_submitted_are_removed(make_page, uploads, monkeypatch):
+    page, jobs = make_page()
+    add_dataset()
+    Path("recordings/anna/b.wav").write_bytes(b"x")
+
+    def fail(*_, **__):
+        raise OutOfSpaceError("no space left")
+
+    monkeypatch.setattr(jobs, "submit", fail)
+    assert "No space left" in add(page, uploads)
+    assert [path.name for path in Path("recordings/anna").iterdir()] == ["b.wav"]
+
+
+def test_dataset_that_was_prepared_again_is_shown_again(make_page):
+    tab = make_page()[0].datasets
+    add_dataset(recordings=["a.wav"])
+    shown = tab.show_report("anna")
+    assert tab.show_changes("anna", "a.wav", shown[tab.shown]) == {tab.report: gr.skip()}
+    shutil.rmtree("datasets/anna")
+    add_dataset(recordings=["a.wav", "b.wav"])
+    again = tab.show_changes("anna", "a.wav", shown[tab.shown])
+    assert "2, 1.0 s" in again[tab.report]
+
+
+def ask_and_delete(deletion, chosen):
+    """Press Delete, and confirm; return the question and the message."""
+    shown = deletion.show_question(chosen)
+    if deletion.asked not in shown:
+        return None, html.unescape(shown[deletion.message])
+    asked = shown[deletion.asked]
+    return html.unescape(shown[deletion.warning]), html.unescape(deletion.delete_asked(asked)[deletion.message])
+
+
+def test_dataset_is_deleted_after_a_question_about_its_recordings(make_page):
+    deletion = make_page()[0].datasets.deletion
+    add_dataset()
+    add_dataset("ben", audio="gone/ben")
+    Path("datasets/damaged").mkdir()
+    Path("datasets/damaged", MANIFEST_NAME).touch()
+    for name, words in (("anna", "'recordings/anna' are kept"), ("ben", "were not found"), ("damaged", "not found")):
+        question, message = ask_and_delete(deletion, name)
+        assert f"Delete the dataset '{name}' (0.0 MB)?" in question and words in question
+        assert f"The dataset '{name}' is deleted." in message and not Path("datasets", name).exists()
+    assert Path("recordings/anna").is_dir()
+    assert "Choose a dataset first" in ask_and_delete(deletion, None)[1]
+    assert "Unknown dataset 'anna'" in ask_and_delete(deletion, "anna")[1]
+
+
+def test_training_is_deleted_after_a_question(make_page):
+    page, _ = make_page()
+    run = Path("runs/anna/1/checkpoints")
+    run.mkdir(parents=True)
+    (run / "last.ckpt").write_bytes(bytes(2_500_000))
+    tab = page.train
+    listed, facts, *_, seen = tab.show_run(None, Seen())
+    assert listed["value"] == "anna/1" and "2.5 MB" in facts
+    with FileLock(run.parent / ".lock"):
+        question, message = ask_and_delete(tab.deletion, "anna/1")
+        assert question is None and "is running: stop it first" in message
+    question, message = ask_and_delete(tab.deletion, "anna/1")
+    assert "Delete the training 'anna/1' (2.5 MB)?" in question and "is deleted" in message
+    assert tab.show_run("anna/1", seen)[0]["value"] is None
+    assert "Choose a training first" in ask_and_delete(tab.deletion, None)[1]
+
+
+def test_second_confirmation_deletes_nothing(make_page):
+    deletion = make_page()[0].datasets.deletion
+    add_dataset()
+    shown = deletion.show_question("anna")
+    after = deletion.delete_asked(shown[deletion.asked])
+    assert after[deletion.asked] is None and after[deletion.question]["visible"] is False
+    assert deletion.message not in deletion.delete_asked(after[deletion.asked])
+
+
+def test_training_that_starts_after_the_question_is_kept(make_page):
+    deletion = make_page()[0].train.deletion
+    run = Path("runs/anna/1/checkpoints")
+    run.mkdir(parents=True)
+    asked = deletion.show_question("anna/1")[deletion.asked]
+    with FileLock(run.parent / ".lock"):
+        assert "is running" in html.unescape(deletion.delete_asked(asked)[deletion.message])
+    assert run.is_dir()
+
+
+def test_list_of_trainings_changes_with_any_of_them(make_page):
+    tab = make_page()[0].train
+    for name in ("anna/1", "anna/2"):
+        Path("runs", name, "checkpoints").mkdir(parents=True)
+    *_, seen = tab.show_run("anna/2", Seen())
+    shutil.rmtree("runs/anna/1")
+    listed, *_ = tab.show_run("anna/2", seen)
+    assert (listed["choices"], listed["value"]) == (["anna/2"], "anna/2")
+
+
+def test_training_without_a_logger_is_shown(make_page):
+    Path("runs/anna/1/checkpoints").mkdir(parents=True)
+    listed, _, curves, *_ = make_page()[0].train.show_run(None, Seen())
+    assert listed["value"] == "anna/1" and "No curves yet" in curves
 
 
 def test_vanished_and_damaged_datasets_are_explained(make_page):
@@ -445,3 +625,16 @@ def test_new_run_is_chosen_and_unchanged_runs_are_not_sent_again(make_page, tmp_
         assert chosen == run and seen.step == 1
         assert "0.5" in facts and "<img" in curves
         assert tab.show_run(chosen, seen) == (gr.skip(),) * 5
+
+
+def test_job_that_is_run_again_twice_is_queued_once(make_page, tmp_path, monkeypatch):
+    view = make_page()[0].judge.jobs
+    monkeypatch.setattr(JobStore, "wake", lambda self: None)
+    store = view._jobs = JobStore(tmp_path / "jobs")
+    job = store.submit("evaluate", ["voice=anna"], "Anna")
+    store.stop(job.id)
+    run_again = view._acting("resume")
+    assert run_again(job.id)[0] == ""
+    message, chosen = run_again(job.id)
+    assert "This is submitted already: Anna" in message
+    assert chosen["value"] == store.jobs()[-1].id and len(store.jobs()) == 2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from defaults import make_slicing
+from defaults import make_recipe, make_slicing
 from PIL import Image
 from preparation import RATE, all_files, run, speech, write
 
@@ -19,6 +19,7 @@ from rvc_lightning.audio.frames import content_frames
 from rvc_lightning.content import CONTENT_ENCODERS
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.data.manifest import read_header, read_manifest
+from rvc_lightning.data.preparation import is_prepared_by
 from rvc_lightning.data.selection import SelectionConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError
 
@@ -53,6 +54,9 @@ def test_dataset_is_complete(recordings, tmp_path):
     header = read_header(tmp_path / "out")
     assert (header.sample_rate, header.content["dim"], header.pitch["name"]) == (24000, 768, "swift_f0")
     assert header.speakers == ["0"] and header.slicing["mode"] == "automatic"
+    assert is_prepared_by(header, make_recipe())
+    for other in (make_recipe(sample_rate=32000), make_recipe(pitch={"name": "pyin"})):
+        assert not is_prepared_by(header, other)
     assert json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["slices"] == 4
 
 

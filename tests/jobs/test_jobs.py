@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -317,6 +318,24 @@ def test_training_resumes_from_its_run_and_other_jobs_run_again(store, tmp_path)
         store.stop(job.id)
         again = store.resume(job.id)
         assert (again.command, again.overrides, again.title, again.device) == (command, overrides, "Anna", "gpu")
+
+
+def test_job_that_is_run_again_twice_is_submitted_once(store):
+    job = store.submit("prepare", ["name=7"], "Anna")
+    store.stop(job.id)
+    again = store.resume(job.id)
+    assert store.resume(job.id).id == again.id != job.id
+    store.stop(again.id)
+    later = store.resume(again.id)
+    assert store.resume(job.id).id == later.id
+    assert [one.id for one in store.jobs()] == [job.id, again.id, later.id]
+
+
+def test_clients_that_resume_a_job_at_the_same_time_get_the_same_job(store):
+    job = store.submit("prepare", ["name=7"], "Anna")
+    store.stop(job.id)
+    with ThreadPoolExecutor(8) as clients:
+        assert len({again.id for again in clients.map(store.resume, [job.id] * 8)}) == 1
 
 
 @POSIX_SHELL

@@ -56,7 +56,7 @@ class CreateTab:
             with gr.Column():
                 self._add_speech()
         self.message = gr.HTML(elem_id="create_plan", padding=False)
-        self.jobs = JobsView(workplace, "create", ("cover", "speak"))
+        self.jobs = JobsView(workplace, tab, "create", ("cover", "speak"))
         self.result = gr.HTML(elem_id="create_result", padding=False)
         self._connect(tab)
 

@@ -12,19 +12,30 @@ import gradio as gr
 import numpy as np
 
 from rvc_lightning.app import markup
+from rvc_lightning.app.catalog import Stamp
 from rvc_lightning.app.commands import EXPERIMENTS, composed, dataset_overrides
-from rvc_lightning.app.folders import child, store_uploads, subfolders
+from rvc_lightning.app.deletion import delete_dataset, unused_dataset
+from rvc_lightning.app.folders import add_uploads, child, format_size, store_uploads, subfolders
+from rvc_lightning.app.tabs.deletion import Deletion
 from rvc_lightning.app.tabs.jobs import JobsView
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace, reporting
 from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.cli.overrides import format_command, format_override
-from rvc_lightning.data.manifest import EXCLUDED_NAME, exclude_slice, read_excluded, read_manifest
+from rvc_lightning.data.manifest import (
+    EXCLUDED_NAME,
+    HEADER_NAME,
+    exclude_slice,
+    read_excluded,
+    read_header,
+    read_manifest,
+)
+from rvc_lightning.data.preparation import is_prepared_by
 from rvc_lightning.data.report import format_duration, read_report
 from rvc_lightning.data.report_picture import PICTURE_NAME
 from rvc_lightning.data.selection import SPEAKER_RULES
-from rvc_lightning.errors import RVCError
+from rvc_lightning.errors import DatasetError, RVCError
 from rvc_lightning.io.names import file_name, is_portable
-from rvc_lightning.training.dataset import preview_dataset
+from rvc_lightning.training.dataset import preview_dataset, recipe_of
 
 _MAX_LISTED = 200
 
@@ -36,7 +47,7 @@ class DatasetsTab:
         """Create the components in the open block, and refresh lists when `tab` is opened."""
         self.workplace, self.text = workplace, workplace.text
         self._add_new()
-        self.jobs = JobsView(workplace, "prepare", ("prepare",))
+        self.jobs = JobsView(workplace, tab, "prepare", ("prepare",))
         self._add_report()
         self._add_slices()
         self._connect(tab)
@@ -87,9 +98,27 @@ class DatasetsTab:
         text = self.text
         gr.Markdown(f"## {text('datasets.title')}")
         self.refresh = gr.Button(text("common.refresh"), size="sm", render=False)
-        self.dataset = gr.Dropdown([], label=text("datasets.dataset"), elem_id="dataset", buttons=[self.refresh])
+        with gr.Row(elem_classes="actions"):
+            self.dataset = gr.Dropdown(
+                [], label=text("datasets.dataset"), elem_id="dataset", buttons=[self.refresh], scale=3
+            )
+            self.delete = gr.Button(text("common.delete"), elem_id="dataset_delete", min_width=120)
+        self.message = gr.HTML(elem_id="dataset_message", padding=False)
+        self.deletion = Deletion(text, "dataset", self.delete, self.message)
         self.known = gr.State([])
         """Names of the datasets at the last look."""
+        with gr.Accordion(text("datasets.add"), open=False, visible=False, elem_id="dataset_add") as self.addition:
+            gr.HTML(markup.hint(text("datasets.add_help")), padding=False)
+            self.more = gr.File(
+                label=text("datasets.files"),
+                file_count="multiple",
+                type="filepath",
+                height=150,
+                elem_id="dataset_more",
+            )
+            self.add = gr.Button(text("datasets.add_button"), elem_id="dataset_add_button")
+        self.shown = gr.State([])
+        """Name and stamps of the report that is shown."""
         self.report = gr.HTML(elem_id="dataset_report", elem_classes="scroll", padding=False)
 
     def _add_slices(self) -> None:
@@ -114,8 +143,16 @@ class DatasetsTab:
             self.preview_dataset, inputs, self.plan, show_progress_on=self.plan, api_visibility="private"
         )
         self.prepare.click(self.prepare_dataset, inputs, submitted, **QUIET)
-        shown = [self.report, self.slices, self.recording, self.excluded]
+        self.add.click(
+            self.add_recordings, [self.dataset, self.more], [self.message, self.more, *self.jobs.submitted], **QUIET
+        )
+        self.deletion.connect(self.dataset, self.ask_deletion, self.delete_dataset).then(
+            self.list_all, [self.dataset, self.known], listed, **QUIET
+        )
+        shown = [self.report, self.shown, self.slices, self.addition, self.recording, self.excluded]
         self.dataset.change(self.show_report, self.dataset, shown, **QUIET)
+        inputs = [self.dataset, self.recording, self.shown]
+        gr.on([tab.select, self.jobs.shown.change], self.show_changes, inputs, shown, **QUIET)
         for event in (self.recording.change, self.dataset.change):
             event(self.list_slices, [self.dataset, self.recording], [self.slice, self.excluded], **QUIET)
         played = [self.player, self.toggle, self.excluded]
@@ -198,31 +235,102 @@ class DatasetsTab:
             overrides.append(format_override("speakers", speakers))
         return [*overrides, *dataset_overrides(experiment), *self.workplace.folders.overrides()]
 
-    @reporting("report")
-    def show_report(self, name: str | None) -> dict[Any, Any]:
-        """Show report, picture, files left out and recordings of a dataset."""
+    @reporting("message")
+    def add_recordings(self, name: str | None, files: list[str] | None) -> dict[Any, Any]:
+        """Store further recordings of a dataset, and submit its preparation as a job."""
         if not name:
-            return {self.report: markup.hint(self.text("datasets.none")), self.slices: gr.update(visible=False)}
+            raise RVCError(self.text("datasets.choose_dataset"))
+        if not files:
+            raise RVCError(self.text("datasets.choose_more"))
+        audio, experiment = self._origin(name)
+        overrides = self._overrides(audio, name, experiment, SPEAKER_RULES[0])
+        with contextlib.ExitStack() as undo:
+            added = add_uploads(files, audio)
+            for path in added:
+                undo.callback(path.unlink)
+            submitted = self.jobs.submit("prepare", overrides, self.text("datasets.job", name=name))
+            undo.pop_all()
+        numbers = {"number": len(added), "known": len(files) - len(added)}
+        message = self.text("datasets.added", folder=audio, **numbers)
+        return submitted | {self.message: markup.status(message), self.more: None}
+
+    def _origin(self, name: str) -> tuple[Path, str]:
+        """Return the folder of the recordings of a dataset, and the experiment that it is prepared for.
+
+        Raises:
+            RVCError: The page would not have stored its recordings there, or not have prepared it in this way.
+        """
+        folder, recordings = child(self.workplace.folders.datasets, name), self.workplace.folders.recordings
+        report = read_report(folder)
+        audio = Path(report.get("audio", ""))
+        if not audio.is_dir() or not audio.resolve().is_relative_to(Path(recordings).resolve()):
+            raise RVCError(self.text("datasets.add_elsewhere", name=name, folder=recordings))
+        if any("/" in used["recording"] for used in report["used"]):
+            raise RVCError(self.text("datasets.add_subfolders", name=name, folder=audio))
+        header = read_header(folder)
+        for experiment in EXPERIMENTS:
+            if is_prepared_by(header, recipe_of(composed("prepare", dataset_overrides(experiment)))):
+                return audio, experiment
+        raise RVCError(self.text("datasets.add_settings", name=name, folder=audio))
+
+    def ask_deletion(self, name: str | None) -> str:
+        """Return the question before a dataset is deleted. Raises RVCError if it cannot be."""
+        if not name:
+            raise RVCError(self.text("datasets.choose_dataset"))
+        folder = unused_dataset(name, self.workplace.folders, self.workplace.jobs)
+        try:
+            audio = read_report(folder).get("audio", "")
+        except DatasetError:
+            # A damaged dataset can be deleted as well.
+            audio = ""
+        kept = "datasets.recordings_kept" if audio and Path(audio).exists() else "datasets.recordings_missing"
+        size = format_size(folder)
+        return self.text("datasets.delete_question", name=name, size=size, recordings=self.text(kept, folder=audio))
+
+    def delete_dataset(self, name: str) -> str:
+        """Delete a dataset; return a message."""
+        delete_dataset(name, self.workplace.folders, self.workplace.jobs)
+        return self.text("datasets.deleted", name=name)
+
+    @reporting("report")
+    def show_report(self, name: str | None, recording: str | None = None) -> dict[Any, Any]:
+        """Show report, picture, files left out and recordings of a dataset; the chosen recording is kept if it can."""
+        hidden = gr.update(visible=False)
+        if not name:
+            hint = markup.hint(self.text("datasets.none"))
+            return {self.report: hint, self.slices: hidden, self.addition: hidden, self.shown: []}
         folder = child(self.workplace.folders.datasets, name)
+        stamps = _stamps(folder)
         report, rows = read_report(folder), read_manifest(folder)
         recordings = list(dict.fromkeys(row.recording for row in rows))
+        chosen = recording if recording in recordings else next(iter(recordings), None)
         return {
             self.report: self._report(folder, report),
+            self.shown: [name, *stamps],
             self.slices: gr.update(visible=True),
-            self.recording: gr.update(choices=recordings, value=recordings[0] if recordings else None),
+            self.addition: gr.update(visible=True),
+            self.recording: gr.update(choices=recordings, value=chosen),
             self.excluded: self._count_excluded(folder),
         }
+
+    def show_changes(self, name: str | None, recording: str | None, shown: list[Any]) -> dict[Any, Any]:
+        """Show the report of a dataset again if it was prepared again."""
+        if not name or shown == [name, *_stamps(Path(self.workplace.folders.datasets, name))]:
+            return {self.report: gr.skip()}
+        return self.show_report(name, recording)
 
     def _report(self, folder: Path, report: dict[str, Any]) -> str:
         text = self.text
         if "audio" not in report:
             # Imported from another tool.
-            return markup.table([(name, str(report[name])) for name in ("experiment", "used") if name in report])
+            known = [(name, str(report[name])) for name in ("experiment", "used") if name in report]
+            return markup.table([*known, (text("common.size"), format_size(folder))])
         facts = [
             (text("datasets.audio"), str(report["audio"])),
             (text("datasets.used"), f"{len(report['used'])}, {format_duration(report['seconds'])}"),
             (text("datasets.slices"), f"{report['slices']}, {format_duration(report['slice_seconds'])}"),
             (text("datasets.speakers"), ", ".join(speaker["name"] for speaker in report["speakers"])),
+            (text("common.size"), format_size(folder)),
         ]
         parts = [(file["path"], file["reason"]) for file in report["skipped"]]
         for recording in report["used"]:
@@ -285,3 +393,8 @@ class DatasetsTab:
     def _count_excluded(self, folder: Path) -> str:
         number = len(read_excluded(folder))
         return markup.hint(self.text("datasets.excluded", number=number, file=folder / EXCLUDED_NAME))
+
+
+def _stamps(folder: Path) -> list[Stamp]:
+    """Return the stamps of the files that a preparation writes last."""
+    return [Stamp.of(path) for name in (HEADER_NAME, PICTURE_NAME) if (path := folder / name).is_file()]

@@ -24,11 +24,12 @@ _MAX_SHOWN = 12
 class JobsView:
     """List of the jobs of some commands, and the chosen one."""
 
-    def __init__(self, workplace: Workplace, name: str, commands: Sequence[str]) -> None:
+    def __init__(self, workplace: Workplace, tab: gr.Tab, name: str, commands: Sequence[str]) -> None:
         """Create the components in the open block.
 
         Args:
             workplace: Shared objects of the tabs.
+            tab: Its opening refreshes the list at once, before the first tick of the timer.
             name: Prefix of the element ids.
             commands: Commands whose jobs are listed.
         """
@@ -50,7 +51,7 @@ class JobsView:
         self.submitted: list[Any] = [self.choice, self.message, self.timer]
         """Outputs of `submit`."""
         refreshed = [self.list, self.choice, self.details, self.shown]
-        for event in (self.timer.tick, self.choice.input):
+        for event in (tab.select, self.timer.tick, self.choice.input):
             event(self.refresh, [self.choice, self.shown], refreshed, **QUIET)
         for button, action in ((self.stop, "stop"), (self.resume, "resume"), (self.remove, "remove")):
             button.click(self._acting(action), self.choice, [self.message, self.choice], **QUIET).then(
@@ -107,15 +108,18 @@ class JobsView:
         def act(chosen: str | None) -> tuple[Any, Any]:
             if not chosen:
                 return markup.error(self._text("jobs.choose")), gr.skip()
+            known = {job.id for job in self._jobs.jobs()}
             try:
                 result = getattr(self._jobs, action)(chosen)
             except InUseError:
                 return markup.error(self._text("jobs.not_ended", title=self.title(self._jobs.job(chosen)))), gr.skip()
             except (RVCError, OSError) as error:
                 return markup.error(str(error)), gr.skip()
-            if action == "resume":
-                return "", self._choose(result.id)
-            return "", gr.skip()
+            if action != "resume":
+                return "", gr.skip()
+            is_known = result.id in known
+            message = markup.error(self._text("jobs.is_submitted", title=self.title(result))) if is_known else ""
+            return message, self._choose(result.id)
 
         return act
 

@@ -61,7 +61,7 @@ class JudgeTab:
             )
         self.start = gr.Button(text("judge.start"), variant="primary", elem_id="judge_start")
         self.message = gr.HTML(elem_id="judge_plan", padding=False)
-        self.jobs = JobsView(workplace, "judge", ("evaluate",))
+        self.jobs = JobsView(workplace, tab, "judge", ("evaluate",))
         gr.Markdown(f"## {text('judge.reports')}")
         self.report = gr.Dropdown([], label=text("judge.report"), elem_id="report_choice")
         self.frame = gr.HTML(elem_id="report", elem_classes="report", padding=False)

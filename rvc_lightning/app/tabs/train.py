@@ -14,9 +14,11 @@ from omegaconf import DictConfig
 
 from rvc_lightning.app import markup
 from rvc_lightning.app.commands import EXPERIMENTS, GROUPS, Setting, composed, settings_of, typed_override
+from rvc_lightning.app.deletion import delete_run, unused_run
 from rvc_lightning.app.estimate import Estimate, estimate
-from rvc_lightning.app.folders import child
+from rvc_lightning.app.folders import child, format_size
 from rvc_lightning.app.runs import PEAK_MEMORY, SECONDS_PER_STEP, RunReader, RunReaders, Sample, list_runs
+from rvc_lightning.app.tabs.deletion import Deletion
 from rvc_lightning.app.tabs.jobs import JobsView
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace, reporting
 from rvc_lightning.cli.overrides import format_command, format_override
@@ -38,8 +40,9 @@ _PROGRESS = gr.Progress()
 class Seen(NamedTuple):
     """The state of the runs that a visitor sees."""
 
-    newest: str = ""
+    runs: tuple[str, ...] = ()
     run: str = ""
+    size: str = ""
     step: int = -1
     sample_step: int = -1
 
@@ -51,7 +54,7 @@ class TrainTab:
         """Create the components in the open block, and refresh lists when `tab` is opened."""
         self.workplace, self.text, self._readers = workplace, workplace.text, RunReaders()
         self._add_new()
-        self.jobs = JobsView(workplace, "train", ("train", "export"))
+        self.jobs = JobsView(workplace, tab, "train", ("train", "export"))
         self._add_run()
         self._connect(tab)
 
@@ -112,7 +115,9 @@ class TrainTab:
             )
             self.resume = gr.Button(text("train.resume"), elem_id="run_resume", min_width=120)
             self.export = gr.Button(text("train.export"), elem_id="run_export", min_width=120)
+            self.delete = gr.Button(text("common.delete"), elem_id="run_delete", min_width=120)
         self.run_message = gr.HTML(elem_id="run_message", padding=False)
+        self.deletion = Deletion(text, "run", self.delete, self.run_message)
         with gr.Accordion(text("train.try"), open=False, elem_id="run_try"), gr.Row():
             self.recording = gr.Audio(
                 type="filepath",
@@ -138,6 +143,9 @@ class TrainTab:
         shown = [self.run, self.facts, self.curves, self.samples, self.seen]
         events = [tab.select, self.jobs.timer.tick, self.run.input]
         gr.on(events, self.show_run, [self.run, self.seen], shown, **QUIET)
+        self.deletion.connect(self.run, self.ask_deletion, self.delete_run).then(
+            self.show_run, [self.run, self.seen], shown, **QUIET
+        )
         submitted = [self.run_message, *self.jobs.submitted]
         self.resume.click(self.resume_run, [self.run, self.limit], submitted, **QUIET)
         self.export.click(self.export_run, self.run, submitted, **QUIET)
@@ -218,13 +226,14 @@ class TrainTab:
         """Return the list of runs, and facts, curves and samples of the chosen one, as far as they have changed."""
         runs = [str(run.relative_to(self.workplace.folders.runs)) for run in list_runs(self.workplace.folders.runs)]
         if not runs:
-            return gr.update(choices=[]), markup.hint(self.text("train.no_runs")), "", "", Seen()
+            return gr.update(choices=[], value=None), markup.hint(self.text("train.no_runs")), "", "", Seen()
         # A run that has just started is chosen.
-        if chosen not in runs or (seen.newest and seen.newest != runs[0]):
+        if chosen not in runs or (seen.runs and runs[0] not in seen.runs):
             chosen = runs[0]
-        reader = self._readers.read(self._run(chosen))
+        run = self._run(chosen)
+        reader, size = self._readers.read(run), format_size(run)
         samples = reader.samples()
-        now = Seen(runs[0], chosen, reader.step, samples[0].step if samples else 0)
+        now = Seen(tuple(runs), chosen, size, reader.step, samples[0].step if samples else 0)
         if now == seen:
             return (gr.skip(),) * 5
         drawn = reader.draw()
@@ -234,9 +243,9 @@ class TrainTab:
         # A new value would stop a player.
         is_same_clip = (seen.run, seen.sample_step) == (now.run, now.sample_step)
         players = gr.skip() if is_same_clip else self._players(samples)
-        return gr.update(choices=runs, value=chosen), markup.table(self._facts(reader)), curves, players, now
+        return gr.update(choices=runs, value=chosen), markup.table(self._facts(reader, size)), curves, players, now
 
-    def _facts(self, reader: RunReader) -> Iterator[tuple[str, str]]:
+    def _facts(self, reader: RunReader, size: str) -> Iterator[tuple[str, str]]:
         values = {
             "best": reader.best(),
             "seconds": reader.latest(SECONDS_PER_STEP),
@@ -246,6 +255,7 @@ class TrainTab:
         for name, value in values.items():
             if value is not None:
                 yield self.text(f"train.facts.{name}"), f"{value:.3g}"
+        yield self.text("common.size"), size
 
     def _players(self, samples: Sequence[Sample]) -> str:
         clips = []
@@ -272,6 +282,18 @@ class TrainTab:
         name = Path(chosen).parent.name if chosen else ""
         output = [format_override("output", Path(self.workplace.folders.voices, name))]
         return self._submit_for(chosen, "export", output, "train.export_job", _EXPORT_DEVICE)
+
+    def ask_deletion(self, chosen: str | None) -> str:
+        """Return the question before a run is deleted. Raises RVCError if it cannot be."""
+        if not chosen:
+            raise RVCError(self.text("train.choose_run"))
+        run = unused_run(chosen, self.workplace.folders, self.workplace.jobs)
+        return self.text("train.delete_question", name=chosen, size=format_size(run))
+
+    def delete_run(self, chosen: str) -> str:
+        """Delete a run; return a message."""
+        delete_run(chosen, self.workplace.folders, self.workplace.jobs)
+        return self.text("train.deleted", name=chosen)
 
     def _submit_for(
         self, chosen: str | None, command: str, overrides: Sequence[str], title: str, device: str

@@ -86,7 +86,7 @@ class VoicesTab:
                 )
             with gr.Row():
                 self.save = gr.Button(text("voices.save"), variant="primary", elem_id="voices_save")
-                self.delete = gr.Button(text("voices.delete"), elem_id="voices_delete")
+                self.delete = gr.Button(text("common.delete"), elem_id="voices_delete")
             self.facts = gr.HTML(elem_id="voices_facts", elem_classes="facts")
         with gr.Accordion(text("voices.blend"), open=False, elem_id="voices_blend"):
             with gr.Row():

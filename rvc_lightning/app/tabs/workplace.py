@@ -11,11 +11,10 @@ from typing import Any
 import gradio as gr
 
 from rvc_lightning.app import markup
-from rvc_lightning.app.folders import Folders, child, subfolders
+from rvc_lightning.app.folders import Folders, child, prepared_datasets
 from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.texts import Texts
 from rvc_lightning.cli.overrides import format_override
-from rvc_lightning.data.manifest import MANIFEST_NAME
 from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.io.names import home_path
 from rvc_lightning.jobs.store import JobStore
@@ -53,8 +52,7 @@ class Workplace:
 
     def datasets(self) -> list[str]:
         """Return the names of the prepared datasets."""
-        folder = self.folders.datasets
-        return [name for name in subfolders(folder) if Path(folder, name, MANIFEST_NAME).exists()]
+        return prepared_datasets(self.folders.datasets)
 
     def recordings_folder(self, name: str) -> Path:
         """Return a folder of recordings by its name; on this machine, visitors may also enter a path.
