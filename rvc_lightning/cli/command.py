@@ -20,7 +20,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from rvc_lightning.cli.overrides import quote_text_settings
+from rvc_lightning.cli.overrides import flags_last, quote_text_settings
 from rvc_lightning.cli.sweeps import in_sweep, report_sweep
 from rvc_lightning.errors import ConfigurationError, RVCError, unknown_choice
 from rvc_lightning.io.disk import write_error
@@ -89,11 +89,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callable[
             started = False
             escape_unprintable()
             raise_on_break()
-            # Hydra and the processes of other ranks read sys.argv.
-            sys.argv[1:] = arguments = quote_text_settings(sys.argv[1:])  # noqa: TID251
-            flags = {argument for argument in arguments if argument.startswith("-")}
             full_error = os.environ.get(_FULL_ERROR) == "1"
             with errors_as_exit_status(logs=False), report_sweep(), _raised_by_hydra():
+                # Hydra and the processes of other ranks read sys.argv.
+                sys.argv[1:] = arguments = quote_text_settings(flags_last(sys.argv[1:]))  # noqa: TID251
+                flags = {argument for argument in arguments if argument.startswith("-")}
                 try:
                     if flags and flags <= _HELP_FLAGS:
                         _print_help(config_name, [argument for argument in arguments if argument not in flags])
