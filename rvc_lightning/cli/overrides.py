@@ -73,12 +73,16 @@ _NOT_TEXT = re.compile(r"[+-]?[\d.][\d_.]*(e[+-]?\d+)?|null|true|false|nan|[+-]?
 
 
 _FLAGS_WITH_VALUE = frozenset(
-    "--cfg -c --package -p --config-path -cp --config-name -cn --config-dir -cd --experimental-rerun --info -i".split()
+    {
+        *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
+        *("--experimental-rerun", "--info", "-i"),
+    }
 )
 """Flags of Hydra whose value may be the next argument."""
-_FLAGS = _FLAGS_WITH_VALUE.union(
-    "--help -h --hydra-help --version --resolve --run -r --multirun -m --shell-completion -sc".split()
-)
+_FLAGS = _FLAGS_WITH_VALUE | {
+    *("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"),
+    *("--shell-completion", "-sc"),
+}
 
 
 def flags_last(arguments: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from systems import POSIX_SHELL
 
-from rvc_lightning.cli.overrides import format_command, flags_last, format_override, quote_text_settings
+from rvc_lightning.cli.overrides import flags_last, format_command, format_override, quote_text_settings
 
 NAMES = (
     "anna", "José", "声", "Anna B", "anna (1)", "a=b", "a,b", "it's", 'say "hi"', "R&B", "take #2", "2024_01_15", "1_2",
