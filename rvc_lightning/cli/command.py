@@ -194,6 +194,8 @@ def _raised_by_hydra() -> Iterator[None]:
 def explain_error(error: Exception) -> RVCError:
     """Convert an error of Hydra or OmegaConf to one with a single line, and the choices where known."""
     cause = error.__cause__
+    if isinstance(error, OSError) and (reason := write_error(error)) is not None:
+        return reason
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         return unknown_choice(group, choice, error.options)

@@ -25,6 +25,7 @@ from rvc_lightning.config.values import instantiate
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.data.report import format_duration, read_report
 from rvc_lightning.errors import RVCError
+from rvc_lightning.io.disk import explain
 from rvc_lightning.jobs.job import DEFAULT_DEVICE
 from rvc_lightning.training.trainer import TrainerSettings
 
@@ -304,7 +305,7 @@ class TrainTab:
                     lambda share, stage: progress(share, desc=self.text(f"convert.stages.{stage}")),
                 )
         except (RVCError, OSError) as error:
-            yield markup.error(str(error)), gr.skip()
+            yield markup.error(explain(error)), gr.skip()
             return
         commands = [
             format_command("export", format_override("checkpoint", run), "output=tried", "name=tried"),

@@ -17,6 +17,7 @@ from rvc_lightning.app.texts import Texts
 from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.data.manifest import MANIFEST_NAME
 from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.io.disk import explain
 from rvc_lightning.io.names import home_path
 from rvc_lightning.jobs.store import JobStore
 from rvc_lightning.voice.info import VoiceInfo, as_rows
@@ -89,7 +90,7 @@ def reporting(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             try:
                 return handler(self, *inputs)
             except (RVCError, OSError) as error:
-                return {getattr(self, name): markup.error(str(error))}
+                return {getattr(self, name): markup.error(explain(error))}
 
         return report
 
