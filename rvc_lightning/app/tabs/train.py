@@ -10,10 +10,17 @@ from typing import Any, NamedTuple
 import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
-from omegaconf import DictConfig
 
 from rvc_lightning.app import markup
-from rvc_lightning.app.commands import EXPERIMENTS, GROUPS, Setting, composed, settings_of, typed_override
+from rvc_lightning.app.commands import (
+    EXPERIMENTS,
+    GROUPS,
+    Setting,
+    checked_training,
+    composed,
+    settings_of,
+    typed_override,
+)
 from rvc_lightning.app.estimate import Estimate, estimate
 from rvc_lightning.app.folders import child
 from rvc_lightning.app.runs import PEAK_MEMORY, SECONDS_PER_STEP, RunReader, RunReaders, Sample, list_runs
@@ -27,7 +34,6 @@ from rvc_lightning.data.report import format_duration, read_report
 from rvc_lightning.errors import RVCError
 from rvc_lightning.io.disk import explain
 from rvc_lightning.jobs.job import DEFAULT_DEVICE
-from rvc_lightning.training.trainer import TrainerSettings
 
 _DEMO = ""
 """Choice of the recordings that ship with the package, for the quickstart."""
@@ -172,7 +178,7 @@ class TrainTab:
     def start_training(self, given: dict[Component, Any]) -> dict[Any, Any]:
         """Submit the training as a job."""
         overrides = self._overrides(given)
-        instantiate(_checked(overrides).data, "data")
+        instantiate(checked_training(overrides).data, "data")
         title = self.text("train.job", name=given[self.dataset] or "quickstart", experiment=given[self.experiment])
         submitted = self.jobs.submit("train", overrides, title)
         return submitted | {self.message: self._command("train", overrides)}
@@ -181,7 +187,7 @@ class TrainTab:
     def estimate_training(self, given: dict[Component, Any]) -> str:
         """Measure some steps, and show time and memory of the training."""
         overrides = self._overrides(given)
-        config = _checked(overrides)
+        config = checked_training(overrides)
         result = estimate(config, Path(config.paths.dataset))
         return markup.status(self._describe(result)) + self._command("train", overrides)
 
@@ -280,7 +286,7 @@ class TrainTab:
         overrides = [format_override("checkpoint", self._run(chosen)), *overrides]
         if command == "train":
             overrides += self.workplace.folders.overrides()
-            _checked(overrides)
+            checked_training(overrides)
         else:
             composed(command, overrides)
         submitted = self.jobs.submit(command, overrides, self.text(title, run=chosen), device=device)
@@ -324,10 +330,3 @@ class TrainTab:
 
     def _command(self, name: str, overrides: Sequence[str]) -> str:
         return markup.command(self.text("common.command"), format_command(name, *overrides))
-
-
-def _checked(overrides: Sequence[str]) -> DictConfig:
-    """Compose a training and check its trainer; the job checks the networks. Raises ConfigurationError."""
-    config = composed("train", overrides)
-    TrainerSettings.from_config(config.trainer)
-    return config
