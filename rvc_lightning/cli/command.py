@@ -59,6 +59,7 @@ _CONF = "rvc_lightning.conf"
 _VERSION_BASE = "1.3"
 _HELP_FLAGS = frozenset({"--help", "-h"})
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_INTERRUPTED = 130
 _NO_JOB = "HydraConfig was not set"
 _RESOLVER_ERROR = "raised while resolving interpolation: "
 
@@ -152,11 +153,12 @@ def errors_as_exit_status(*, logs: bool = True) -> Iterator[None]:
         _print_error(f"Error: {reason}", logs=logs)
         raise SystemExit(1) from None
     except (KeyboardInterrupt, SystemExit) as end:
-        # Lightning raises SystemExit on Ctrl-C.
-        if not isinstance(end, KeyboardInterrupt) and not isinstance(end.__context__, KeyboardInterrupt):
+        # Lightning raises SystemExit on Ctrl-C. An inner use of this context has printed the line.
+        is_ctrl_c = isinstance(end, KeyboardInterrupt) or isinstance(end.__context__, KeyboardInterrupt)
+        if not is_ctrl_c or (isinstance(end, SystemExit) and end.code == _INTERRUPTED):
             raise
         _print_error("Interrupted. Finished files are kept.", logs=logs)
-        raise SystemExit(130) from None
+        raise SystemExit(_INTERRUPTED) from None
 
 
 def _print_error(line: str, *, logs: bool) -> None:
