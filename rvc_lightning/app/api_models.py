@@ -7,7 +7,7 @@ file outside of the folders of the server.
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
@@ -128,7 +128,9 @@ class JobStatus(BaseModel):
 
 
 if TYPE_CHECKING:
-    _Content = _Pitch = _Generator = str
+    _Content: TypeAlias = str
+    _Pitch: TypeAlias = str
+    _Generator: TypeAlias = str
 else:
     # Encoders that need a folder of the server cannot be chosen.
     _Content = Literal[tuple(name for name in choices_of("content") if name != "hubert")]
