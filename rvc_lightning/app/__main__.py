@@ -78,6 +78,8 @@ def main(config: DictConfig) -> None:
         make_folder(Path(folders.voices))
     service = ConversionService(VoiceCatalog(folders.voices), make_converter, limits)
     jobs = JobStore(folders.jobs)
+    # A folder that cannot be used ends the command here.
+    jobs.wake()
     names = tuple(settings.host_names)
     site = Site(
         service,

@@ -33,6 +33,7 @@ from rvc_lightning.app.api_models import (
     Voice,
     VoiceFacts,
 )
+from rvc_lightning.app.commands import checked_training
 from rvc_lightning.app.deletion import delete_dataset
 from rvc_lightning.app.folders import Folders, subfolders
 from rvc_lightning.app.problems import API, add_problems, problems
@@ -157,6 +158,7 @@ class Api:
     def train(self, request: TrainRequest) -> JobStatus:
         """Train a voice, in the background."""
         overrides = commands.train_overrides(request, self._folders)
+        checked_training(overrides)
         return self._submit("train", overrides, request.name or request.audio or str(request.experiment))
 
     def jobs(self) -> list[JobStatus]:

@@ -7,11 +7,12 @@ file outside of the folders of the server.
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
+from rvc_lightning.cli.help_page import choices_of
 from rvc_lightning.config.options import OptionField, option_fields
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.jobs.job import Job, JobProgress, State
@@ -126,6 +127,17 @@ class JobStatus(BaseModel):
         )
 
 
+if TYPE_CHECKING:
+    _Content: TypeAlias = str
+    _Pitch: TypeAlias = str
+    _Generator: TypeAlias = str
+else:
+    # Encoders that need a folder of the server cannot be chosen.
+    _Content = Literal[tuple(name for name in choices_of("content") if name != "hubert")]
+    _Pitch = Literal[tuple(choices_of("pitch"))]
+    _Generator = Literal[tuple(choices_of("generator"))]
+
+
 class _Recordings(BaseModel):
     """Settings of the recordings, which `prepare` and `train` share."""
 
@@ -137,8 +149,8 @@ class _Recordings(BaseModel):
     name: Name | None = Field(None, description="Name of the dataset and the voice; by default that of the folder")
     speakers: Literal["numbered", "folders", "name_id_repeat", "one"] | None = None
     sample_rate: Literal["24k", "24k_light", "32k", "40k", "48k"] | None = None
-    content: Literal["contentvec", "phonetic", "spectral", "spin", "spin-v2"] | None = None
-    pitch: Literal["swift_f0", "rmvpe", "fcpe", "crepe", "crepe_tiny", "pyin", "pm", "harvest", "dio"] | None = None
+    content: _Content | None = None
+    pitch: _Pitch | None = None
     slicing: Literal["automatic", "simple", "skip"] | None = None
     noise_reduction: float | None = Field(None, alias="slicing.noise_reduction", ge=0, le=1)
 
@@ -167,7 +179,7 @@ class TrainRequest(_Recordings):
     accumulate_grad_batches: int | None = Field(None, alias="model.accumulate_grad_batches", ge=1, le=1024)
     learning_rate: float | None = Field(None, alias="optimizer.lr", gt=0, le=1)
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] | None = None
-    generator: Literal["hifigan_nsf", "mrf_hifigan", "refinegan", "hifigan", "source_filter"] | None = None
+    generator: _Generator | None = None
     pretrained: Literal["official", "base", "none"] | None = None
     overtraining: Literal["warn", "stop"] | None = Field(None, alias="callbacks.overtraining.action")
 

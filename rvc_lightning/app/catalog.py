@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.errors import ConfigurationError, UnknownVoiceError, VoiceError
+from rvc_lightning.io.disk import explain
 from rvc_lightning.io.kinds import VOICE_SUFFIXES
 from rvc_lightning.retrieval.discovery import find_index
 from rvc_lightning.voice.info import VoiceInfo, as_rows, read_voice_info
@@ -43,10 +44,12 @@ class VoiceCatalog:
 
         Raises:
             ConfigurationError: The folder does not exist.
+            OSError: The folder cannot be listed.
         """
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise ConfigurationError(f"voices={folder}: no such folder; create it, or choose one with voices (.pth)")
+        os.listdir(folder)
         self._paths: dict[str, Path] = {}
         self._skipped: dict[str, str] = {}
         self._examined: dict[str, tuple[Stamp, VoiceInfo | str]] = {}
@@ -56,12 +59,15 @@ class VoiceCatalog:
         """List the folder again."""
         paths: dict[str, Path] = {}
         skipped: dict[str, str] = {}
-        for path in _entries(self.folder):
+        unlisted: list[OSError] = []
+        for path in _entries(self.folder, unlisted.append):
             name = display_name(path.relative_to(self.folder))
             if reason := self._reason_to_skip(path):
                 skipped[name] = reason
             elif not path.is_dir():
                 paths[name] = path
+        for error in unlisted:
+            skipped[display_name(Path(error.filename).relative_to(self.folder))] = f"not accessible: {error.strerror}"
         self._paths, self._skipped = paths, skipped
         self._examined = {name: result for name, result in self._examined.items() if name in paths}
 
@@ -129,7 +135,7 @@ class VoiceCatalog:
             facts, index = read_voice_info(path), self.index(name)
             as_rows(facts)
         except (VoiceError, OSError) as error:
-            return str(error).replace(str(path), name)
+            return explain(error).replace(str(path), name)
         except Exception:
             # One malformed file must not hide the other voices.
             log.exception("Reading '%s' failed", path)
@@ -154,9 +160,9 @@ class VoiceCatalog:
         return path.resolve().is_relative_to(self.folder.resolve())
 
 
-def _entries(folder: Path) -> Iterator[Path]:
-    """Return files that may be voices, and links to folders, without hidden ones."""
-    for root, folders, files in os.walk(folder):
+def _entries(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
+    """Return files that may be voices, and links to folders, without hidden ones; folders may not be listable."""
+    for root, folders, files in os.walk(folder, onerror=on_error):
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (path for name in folders if (path := Path(root, name)).is_symlink())
         yield from (

@@ -20,6 +20,8 @@ from rvc_lightning.cli.command import explain_error
 from rvc_lightning.cli.help_page import choices_of, explanations
 from rvc_lightning.cli.overrides import format_override, is_number_like
 from rvc_lightning.conversion import options as conversion_options
+from rvc_lightning.training.networks import check_networks
+from rvc_lightning.training.trainer import TrainerSettings
 
 resolvers.register()
 conversion_options.register()
@@ -84,6 +86,14 @@ def composed(command: str, overrides: Sequence[str]) -> DictConfig:
             return compose(command, overrides=list(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise explain_error(error) from error
+
+
+def checked_training(overrides: Sequence[str]) -> DictConfig:
+    """Compose a training, and check what needs neither recordings nor weights. Raises ConfigurationError."""
+    config = composed("train", overrides)
+    TrainerSettings.from_config(config.trainer)
+    check_networks(config)
+    return config
 
 
 @cache

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from rvc_lightning.audio.discovery import display_name
@@ -20,6 +21,8 @@ from rvc_lightning.io.names import numbered_names, plain_name
 
 _SHARED = ("voices", "datasets", "runs")
 """Folders that commands find as `paths.NAME`."""
+_MAX_NAMES = 20
+"""Folders that an error lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,9 @@ def child(folder: str | Path, name: str) -> Path:
     except (OSError, ValueError):
         is_inside = False
     if not is_inside:
-        raise ConfigurationError(f"'{name}' not found in the folder of {Path(folder).name}")
+        names = ", ".join(islice(subfolders(folder), _MAX_NAMES))
+        choices = f"choose one of {names}" if names else "it has no folders"
+        raise ConfigurationError(f"'{name}' not found in the folder of {Path(folder).name}; {choices}")
     return path
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from textwrap import shorten
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -33,6 +35,8 @@ API = "/api/v1"
 MEDIA_TYPE = "application/problem+json"
 _POLICY_VIOLATION = 1008
 _RETRY_SECONDS = "2"
+_MAX_VALUE = 60
+"""Characters of a rejected value in a message."""
 
 _STATUSES: tuple[tuple[type[RVCError], int], ...] = (
     (UnknownJobError, 404),
@@ -86,8 +90,7 @@ def add_problems(app: FastAPI) -> None:
 
     def explain_request(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        parts = ((".".join(map(str, one["loc"][1:])), one["msg"]) for one in error.errors())
-        return ProblemResponse(422, "; ".join(f"{name}: {text}" if name else text for name, text in parts))
+        return ProblemResponse(422, "; ".join(map(_explain_field, error.errors())))
 
     def explain_write(request: Request, error: Exception) -> Response:
         if (reason := _no_space(error)) is None:
@@ -109,6 +112,21 @@ def add_problems(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, explain_status)
     app.add_exception_handler(OSError, explain_write)
     app.add_exception_handler(Exception, explain_defect)
+
+
+def _explain_field(error: Mapping[str, Any]) -> str:
+    """Return one line about a field of a request, from an error of pydantic."""
+    # In a union, the name of each type follows the name of the field.
+    field, *inner = error["loc"][1:] or ("",)
+    name = ".".join([str(field), *(str(part) for part in inner if isinstance(part, int))])
+    match error["type"]:
+        case "json_invalid":
+            return f"the body is not JSON: {error['ctx']['error']} at character {name}"
+        case "extra_forbidden":
+            return f"unknown field '{name}'; {API}/docs lists the fields"
+        case "missing":
+            return f"{name}: {error['msg']}"
+    return f"{name}={shorten(repr(error['input']), _MAX_VALUE)}: {error['msg']}"
 
 
 async def reject(

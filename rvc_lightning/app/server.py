@@ -38,6 +38,7 @@ from rvc_lightning.app.storage import VisitorFiles, visitor_files
 from rvc_lightning.app.tabs.workplace import Workplace
 from rvc_lightning.app.texts import Texts
 from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.io.disk import explain
 from rvc_lightning.io.locks import remove_deleted
 from rvc_lightning.jobs.store import JobStore
 
@@ -293,7 +294,7 @@ def _watched(site: Site) -> Iterator[None]:
                     action()
                 except (RVCError, OSError) as error:
                     # A full disk, or a client that removes the same job, must not end the thread.
-                    log.warning("%s", error)
+                    log.warning("%s", explain(error))
             if closed.wait(_WATCH_SECONDS):
                 return
 

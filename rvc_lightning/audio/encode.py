@@ -19,7 +19,7 @@ import soundfile
 from av.error import FFmpegError
 
 from rvc_lightning.audio.soundfile_reader import sound_path
-from rvc_lightning.errors import AudioError, ConfigurationError, unknown_choice
+from rvc_lightning.errors import AudioError, ConfigurationError
 from rvc_lightning.io.disk import has_room, out_of_space
 from rvc_lightning.io.files import atomic_path
 
@@ -57,7 +57,8 @@ def check_writable(path: Path, sample_rate: int | None = None) -> None:
     """
     extension = path.suffix.lower()
     if extension not in WRITE_SUBTYPES:
-        raise unknown_choice("output format", path.suffix, WRITE_SUBTYPES)
+        choices = ", ".join(sorted(WRITE_SUBTYPES))
+        raise ConfigurationError(f"'{path}': unknown output format '{path.suffix}'; choose one of: {choices}")
     if sample_rate is not None and sample_rate not in _RATES.get(extension, (sample_rate,)):
         rates = ", ".join(map(str, _RATES[extension]))
         raise ConfigurationError(

@@ -104,7 +104,7 @@ class MediaReader(AudioReader):
         if pending:
             yield np.concatenate(pending, axis=1).T
         if self._errors:
-            self.warnings.append(f"damaged: {self._errors} parts cannot be decoded and are left out")
+            self.warnings.append(f"damaged: parts that cannot be decoded are left out ({self._errors})")
         self.warnings += self._timeline.warnings
 
     def _open(self) -> InputContainer:

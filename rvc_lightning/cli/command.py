@@ -20,7 +20,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from rvc_lightning.cli.overrides import quote_text_settings
+from rvc_lightning.cli.overrides import flags_last, quote_text_settings
 from rvc_lightning.cli.sweeps import in_sweep, report_sweep
 from rvc_lightning.errors import ConfigurationError, RVCError, unknown_choice
 from rvc_lightning.io.disk import write_error
@@ -59,6 +59,7 @@ _CONF = "rvc_lightning.conf"
 _VERSION_BASE = "1.3"
 _HELP_FLAGS = frozenset({"--help", "-h"})
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_INTERRUPTED = 130
 _NO_JOB = "HydraConfig was not set"
 _RESOLVER_ERROR = "raised while resolving interpolation: "
 
@@ -89,11 +90,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callable[
             started = False
             escape_unprintable()
             raise_on_break()
-            # Hydra and the processes of other ranks read sys.argv.
-            sys.argv[1:] = arguments = quote_text_settings(sys.argv[1:])  # noqa: TID251
-            flags = {argument for argument in arguments if argument.startswith("-")}
             full_error = os.environ.get(_FULL_ERROR) == "1"
             with errors_as_exit_status(logs=False), report_sweep(), _raised_by_hydra():
+                # Hydra and the processes of other ranks read sys.argv.
+                sys.argv[1:] = arguments = quote_text_settings(flags_last(sys.argv[1:]))  # noqa: TID251
+                flags = {argument for argument in arguments if argument.startswith("-")}
                 try:
                     if flags and flags <= _HELP_FLAGS:
                         _print_help(config_name, [argument for argument in arguments if argument not in flags])
@@ -152,11 +153,12 @@ def errors_as_exit_status(*, logs: bool = True) -> Iterator[None]:
         _print_error(f"Error: {reason}", logs=logs)
         raise SystemExit(1) from None
     except (KeyboardInterrupt, SystemExit) as end:
-        # Lightning raises SystemExit on Ctrl-C.
-        if not isinstance(end, KeyboardInterrupt) and not isinstance(end.__context__, KeyboardInterrupt):
+        # Lightning raises SystemExit on Ctrl-C. An inner use of this context has printed the line.
+        is_ctrl_c = isinstance(end, KeyboardInterrupt) or isinstance(end.__context__, KeyboardInterrupt)
+        if not is_ctrl_c or (isinstance(end, SystemExit) and end.code == _INTERRUPTED):
             raise
         _print_error("Interrupted. Finished files are kept.", logs=logs)
-        raise SystemExit(130) from None
+        raise SystemExit(_INTERRUPTED) from None
 
 
 def _print_error(line: str, *, logs: bool) -> None:
@@ -194,6 +196,8 @@ def _raised_by_hydra() -> Iterator[None]:
 def explain_error(error: Exception) -> RVCError:
     """Convert an error of Hydra or OmegaConf to one with a single line, and the choices where known."""
     cause = error.__cause__
+    if isinstance(error, OSError) and (reason := write_error(error)) is not None:
+        return reason
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         return unknown_choice(group, choice, error.options)

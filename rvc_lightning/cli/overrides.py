@@ -13,6 +13,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
+from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.io.processes import quote_argument
 
 _PLAIN_TEXT = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_/.~][\w/.~:@%+-]*", re.IGNORECASE | re.ASCII)
@@ -69,6 +70,36 @@ TEXT_SETTINGS = re.compile(
 """Settings with a path, a name or a text as value, which is used as typed, not parsed as a number or a list."""
 
 _NOT_TEXT = re.compile(r"[+-]?[\d.][\d_.]*(e[+-]?\d+)?|null|true|false|nan|[+-]?inf", re.IGNORECASE)
+
+
+_FLAGS_WITH_VALUE = frozenset(
+    {
+        *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
+        *("--experimental-rerun", "--info", "-i"),
+    }
+)
+"""Flags of Hydra whose value may be the next argument."""
+_FLAGS = _FLAGS_WITH_VALUE | {
+    *("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"),
+    *("--shell-completion", "-sc"),
+}
+
+
+def flags_last(arguments: Sequence[str]) -> list[str]:
+    """Move the flags of Hydra behind the overrides, since `argparse` rejects overrides on both sides of a flag.
+
+    Raises:
+        ConfigurationError: Hydra has no such flag.
+    """
+    flags: list[str] = []
+    overrides: list[str] = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        flag = argument.partition("=")[0]
+        if flag.startswith("-") and flag not in _FLAGS:
+            setting = flag.lstrip("-").replace("-", "_")
+            raise ConfigurationError(f"unknown flag '{flag}'; settings are typed as {setting}=VALUE, see --help")
+        (flags if flag in _FLAGS or before in _FLAGS_WITH_VALUE else overrides).append(argument)
+    return overrides + flags
 
 
 def quote_text_settings(arguments: Sequence[str]) -> list[str]:

@@ -45,7 +45,8 @@ class ProgressFile(Callback):
         """Record a success. Interrupted and failed commands end without a call."""
         if _file.get() is self:
             _file.set(None)
-            self._values["finished"] = job_return.status is JobStatus.COMPLETED
+            if job_return.status is JobStatus.COMPLETED:
+                self._values |= {"finished": True, "share": 1.0, "seconds_left": 0.0}
             self._write()
 
     def report(self, stage: str, share: float | None, seconds_left: float | None) -> None:

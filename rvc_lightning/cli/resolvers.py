@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning.cli import help_page as pages
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.io.disk import write_error
 from rvc_lightning.io.names import is_file_name
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -80,12 +81,15 @@ def run_folder(checkpoint: str | float | None, new: str) -> str:
         checkpoint: A run folder or its checkpoints folder; a single file, or None, starts a new run.
         new: Folder of a new run.
     """
-    if checkpoint is not None and (path := Path(user_path(checkpoint))).is_dir():
-        if path.name == CHECKPOINT_FOLDER:
+    if checkpoint is None:
+        return new
+    path = Path(user_path(checkpoint))
+    try:
+        if path.name == CHECKPOINT_FOLDER and path.is_dir():
             return str(path.parent)
-        if (path / CHECKPOINT_FOLDER).is_dir():
-            return str(path)
-    return new
+        return str(path) if (path / CHECKPOINT_FOLDER).is_dir() else new
+    except OSError as error:
+        raise write_error(error) or error from error
 
 
 def cores() -> int:

@@ -81,8 +81,8 @@ def read_recording(source: Source, sample_rate: int | None, folder: Path) -> Rec
         AudioError: The source cannot be read, has more than one channel, or contains NaN; or `sample_rate` is missing
             for samples or given for a file.
     """
-    file_digest = digest(source) if isinstance(source, str | Path) and Path(source).is_file() else ""
     with _opened(source, sample_rate) as (blocks, rate):
+        file_digest = digest(source) if isinstance(source, str | Path) else ""
         resampled = SpillBuffer(folder)
         measured = _resample(blocks, rate, resampled)
     audio = SpillBuffer(folder)

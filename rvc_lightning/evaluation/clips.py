@@ -78,7 +78,11 @@ class ClipEvaluator:
     target_hz: float | None = None
 
     def set_reference(self, recordings: Recordings, report: Report) -> None:
-        """Set the target's embedding and median pitch from reference clips; add what is missing to `report`."""
+        """Set the target's embedding and median pitch from reference clips; add what is missing to `report`.
+
+        Raises:
+            AudioError: No recording of `reference` is usable.
+        """
         clips = self._reference_clips(recordings, report)
         self.target_hz = self.converter.voice.median_f0_hz
         if self.target_hz is None and self.settings.task == "conversion":
@@ -107,6 +111,8 @@ class ClipEvaluator:
                 # Files of `audio` are reported when they are evaluated.
                 if folder != recordings.audio:
                     report.skipped.append(SkippedFile(f"reference {display_name(name)}", str(error)))
+        if recordings.reference is not None and not clips:
+            raise AudioError(f"reference: no usable recording in '{recordings.reference}'; choose clips of the target")
         return clips
 
     def evaluate(self, recording: Path, name: str, counterpart: Path | None) -> ScoredClip:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rvc_lightning.audio.frames import SAMPLE_RATE
+from rvc_lightning.io.imports import import_compiled
 
 
 class OpinionScores(NamedTuple):
@@ -28,7 +29,8 @@ class OpinionEstimator:
     """Estimate mean opinion scores by DNSMOS."""
 
     def __init__(self) -> None:
-        # Imported here: an optional dependency.
+        # Imported here: an optional dependency. The first import is the part of librosa that it uses.
+        import_compiled("librosa.feature.spectral")
         from speechmos import dnsmos
 
         self._run: Any = dnsmos.run

@@ -43,7 +43,7 @@ def evaluate(
         The report; `voice` and `settings` are left to the caller.
 
     Raises:
-        AudioError: No recording is usable.
+        AudioError: No recording is usable, or none of the reference.
         ConfigurationError: No recording has a counterpart, a required metric is not installed, or an option changes
             the melody.
     """

@@ -17,6 +17,7 @@ import numpy as np
 
 from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.evaluation.compare import REFERENCE_RMS, match_level
+from rvc_lightning.io.imports import import_compiled
 
 _EMBEDDING_RMS = 10 ** (-30 / 20)
 """Level of the network's training data; embeddings depend on loudness."""
@@ -30,6 +31,9 @@ class SpeakerEncoder:
     def __init__(self) -> None:
         # Imported here: an optional dependency that is slow to import.
         from lightning import Fabric
+
+        # The part of librosa that resemblyzer uses.
+        import_compiled("librosa.feature.spectral")
         from resemblyzer import VoiceEncoder, preprocess_wav
 
         # resemblyzer requires a device; the metrics run on the CPU.

@@ -34,6 +34,11 @@ def write_error(error: OSError, path: Path | str | None = None) -> RVCError | No
     return NotWritableError(f"{problem}; choose another place, or change permissions")
 
 
+def explain(error: RVCError | OSError) -> str:
+    """Return the message of an error for a user, in place of 'Errno' of the operating system where possible."""
+    return str(error if isinstance(error, RVCError) else write_error(error) or error)
+
+
 def out_of_space(path: Path | str | None) -> OutOfSpaceError:
     """Return the error for a file that does not fit on its disk."""
     where = f"for '{path}'" if path else "on the disk"

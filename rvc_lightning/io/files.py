@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -116,6 +117,14 @@ def make_folder(folder: Path) -> None:
     """Create a folder and its parents if missing. Raises NotWritableError if they cannot be created."""
     with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise NotWritableError if no file can be created in a folder, or in the closest one above it that exists."""
+    with explain_write_errors(folder):
+        place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=place):
+            pass
 
 
 def protect_inputs(output: Path, inputs: Iterable[Path]) -> None:

@@ -51,7 +51,7 @@ def read_pickle(path: Path, kind: str) -> dict[str, Any]:
             import anything else.
     """
     if not path.is_file():
-        raise VoiceError(f"{kind} not found: '{path}'{_list_folder(path) if path.is_dir() else ''}")
+        raise VoiceError(f"{kind} not found: '{path}'{_list_place(path)}")
     content = None
     try:
         found = describe_kind(path)
@@ -65,13 +65,17 @@ def read_pickle(path: Path, kind: str) -> dict[str, Any]:
     return content
 
 
-def _list_folder(folder: Path) -> str:
-    """Return a hint for the path of a folder, with some of the voices in it."""
-    names = sorted(file.name for file in folder.glob("*.pth"))
+def _list_place(path: Path) -> str:
+    """Return a hint: some of the voices in a folder, or of the files beside a missing one with its suffix."""
+    folder, suffix = (path, ".pth") if path.is_dir() else (path.parent, path.suffix)
+    if not folder.is_dir():
+        return f" (there is no folder '{folder}')"
+    names = sorted(file.name for file in folder.glob(f"*{suffix}")) if suffix else []
     if not names:
-        return " (it is a folder)"
+        return " (it is a folder)" if folder == path else ""
     more = ", …" if len(names) > _MAX_NAMES else ""
-    return f" (it is a folder with {', '.join(names[:_MAX_NAMES])}{more})"
+    place = "it is a folder with" if folder == path else "its folder has"
+    return f" ({place} {', '.join(names[:_MAX_NAMES])}{more})"
 
 
 def _reason(error: Exception) -> str:

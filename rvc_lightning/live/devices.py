@@ -131,8 +131,9 @@ def choose(query: str | None, kind: str) -> Device:
     ]
     if len(fitting) != 1:
         found = f"fits {len(fitting)} devices" if fitting else "fits no device"
-        choices = "; ".join(device.name for device in fitting or able) or "none, connect one"
-        raise ConfigurationError(f"{kind}={query} {found}; choose a part of one name: {choices}")
+        names = "; ".join(device.name for device in fitting or able)
+        remedy = f"choose a part of one name: {names}" if names else "none is connected"
+        raise ConfigurationError(f"{kind}={query} {found}; {remedy}")
     return fitting[0]
 
 

@@ -26,6 +26,7 @@ from rvc_lightning.conversion.lengths import StreamLengths
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.streaming import StreamingConverter
 from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.io.disk import explain
 from rvc_lightning.io.threads import threads_per_operation
 from rvc_lightning.live.levels import Gate, InputDenoiser, Meter, Ramp, amplitude
 from rvc_lightning.live.options import Changes, LiveOptions
@@ -346,7 +347,7 @@ class Engine:
             plan = self._fastest_plan(converter, changes.conversion)
             stream = self._new_stream(converter, changes.conversion, plan.fabric)
         except (RVCError, OSError) as error:
-            self._message = str(error)
+            self._message = explain(error)
         else:
             self._prepared = _Prepared(converter, stream, plan, values)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from rvc_lightning.audio.encode import audio_writer
 from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.io.disk import explain
 
 _FORMATS = (".wav", ".flac", ".ogg")
 
@@ -57,4 +58,4 @@ class Recorder:
                 while (block := self._blocks.get()) is not None:
                     self._file.write(block)
         except (RVCError, OSError) as error:
-            self.error = str(error)
+            self.error = explain(error)

@@ -30,6 +30,10 @@ BEST = "best.ckpt"
 """The state with the best validation."""
 CHECKPOINT_SUFFIX = ".ckpt"
 
+_RUNS_BELOW = (f"*/{CHECKPOINT_FOLDER}", f"*/*/{CHECKPOINT_FOLDER}")
+"""Where runs are below the folder of a voice or of a sweep."""
+_MAX_RUNS = 8
+
 _ENTRIES: Mapping[str, type | tuple[type, ...]] = {
     "epoch": int,
     "global_step": int,
@@ -134,7 +138,9 @@ def open_checkpoint(path: Path) -> tuple[Path, dict[str, Any]]:
             return candidate, read_checkpoint(candidate)
         except VoiceError as error:
             log.warning("%s; using the previous one", error)
-    raise VoiceError(f"no readable checkpoint found in '{folder}'")
+    runs = sorted(str(found.parent) for pattern in _RUNS_BELOW for found in path.glob(pattern))
+    choices = f"one of {', '.join(runs[:_MAX_RUNS])}" if runs else "a run folder, runs/NAME/TIME, or a file .ckpt"
+    raise VoiceError(f"no readable checkpoint found in '{folder}'; choose {choices}")
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from rvc_lightning.audio.spectra import MultiScaleMel
+from rvc_lightning.config.options import Settings, option
 from rvc_lightning.config.values import instantiate, plain
 from rvc_lightning.data.dataset import read_feature
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_used_rows
@@ -24,6 +26,23 @@ from rvc_lightning.training.config import TrainingConfig
 from rvc_lightning.training.module import RVCModule
 
 _MAX_MEDIAN_ROWS = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSettings(Settings, group="optimizer"):
+    """Arguments of optimizers that torch checks with an unclear error or not at all; the defaults are torch's."""
+
+    lr: float = option(1e-3, min=1e-9, max=1)
+    betas: list[float] = option([0.9, 0.999])
+    eps: float = option(1e-8, min=0)
+    weight_decay: float = option(1e-2, min=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerSettings(Settings, group="scheduler"):
+    """Arguments of schedules that torch does not check; the defaults are torch's."""
+
+    gamma: float = option(0.1, min=0.01, max=1)
 
 
 class NetworkConfigs(NamedTuple):
@@ -63,6 +82,8 @@ def network_configs(config: DictConfig, **sizes: int) -> NetworkConfigs:
 def check_networks(config: DictConfig) -> None:
     """Check networks, optimizer and schedule before hours of preparation. Raises ConfigurationError."""
     _check_pitch(network_configs(config).synthesizer.generator, config.pitch.name)
+    OptimizerSettings.from_config(config.optimizer)
+    SchedulerSettings.from_config(config.scheduler)
     name = "optimizer"
     try:
         optimizer = instantiate(config.optimizer, name)([nn.Parameter(torch.zeros(1))])

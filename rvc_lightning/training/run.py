@@ -26,6 +26,7 @@ from rvc_lightning.data.datamodule import AUTO, RVCDataModule
 from rvc_lightning.data.manifest import DatasetHeader, read_header
 from rvc_lightning.errors import DatasetError, RVCError, VoiceError
 from rvc_lightning.evaluation.showcase import show
+from rvc_lightning.io.files import check_writable
 from rvc_lightning.io.locks import KILL_GRACE_SECONDS, LOCK_NAME, exclusive_lock
 from rvc_lightning.io.processes import quote_argument
 from rvc_lightning.models import SynthesizerConfig
@@ -98,6 +99,7 @@ def train(config: DictConfig) -> float | None:
     with _exclusive_run(config):
         start = read_start(config)
         check_settings(config)
+        check_writable(_voice_folder(config))
         trainer = build_trainer(config, start.step)
         datamodule = instantiate(config.data, "data")
         dataset = prepare_dataset(config, trainer)
@@ -262,7 +264,7 @@ def _exclusive_run(config: DictConfig) -> Iterator[None]:
     try:
         with exclusive_lock(run, timeout_seconds=KILL_GRACE_SECONDS), _log_to(run / _LOG_NAME):
             yield
-    except (RVCError, OmegaConfBaseException):
+    except (RVCError, OmegaConfBaseException, OSError):
         if is_new and not (run / ".hydra").exists():
             _remove_rejected(run, Path(config.paths.runs))
         raise

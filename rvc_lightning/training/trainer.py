@@ -224,8 +224,8 @@ def _check_ranks(config: DictConfig, trainer: Trainer) -> None:
         )
     elif ranks > 1 and config.trainer.strategy == "auto":
         problem = (
-            f"trainer.devices={config.trainer.devices} on {config.trainer.num_nodes} machines requires a strategy: add "
-            "strategy=ddp, ddp_spawn or fsdp"
+            f"trainer.devices={config.trainer.devices} trainer.num_nodes={config.trainer.num_nodes}: several devices "
+            "require a strategy, such as strategy=ddp"
         )
     elif ranks > 1 and is_sweep() and starts_ranks_by_command(trainer):
         problem = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from rvc_lightning.errors import ConfigurationError, VoiceError
-from rvc_lightning.io.disk import explain_write_errors
+from rvc_lightning.io.disk import explain, explain_write_errors
 from rvc_lightning.io.files import atomic_path, make_folder, replace_file
 from rvc_lightning.io.kinds import VOICE_SUFFIXES
 from rvc_lightning.io.pickles import read_pickle
@@ -52,14 +52,19 @@ def list_voices(library: Path) -> Iterator[tuple[Path, VoiceInfo | str]]:
 
     Raises:
         ConfigurationError: The folder does not exist.
+        OSError: The folder cannot be listed.
     """
     if not library.is_dir():
         raise ConfigurationError(f"'{library}' is not a folder; choose the folder of your voices")
-    for path in sorted(_voice_files(library), key=lambda path: path.with_suffix("")):
+    # Below, folders that cannot be listed do not end the list.
+    os.listdir(library)
+    unlisted: list[OSError] = []
+    for path in sorted(_voice_files(library, unlisted.append), key=lambda path: path.with_suffix("")):
         try:
             yield path, read_voice_info(path)
         except (VoiceError, OSError) as error:
-            yield path, str(error)
+            yield path, explain(error)
+    yield from ((Path(error.filename), explain(error)) for error in unlisted)
 
 
 def edit_voice(
@@ -172,8 +177,8 @@ def restore_voice(name: str, library: Path) -> Path:
     return deleted.voice
 
 
-def _voice_files(library: Path) -> Iterator[Path]:
-    for root, folders, files in os.walk(library):
+def _voice_files(library: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+    for root, folders, files in os.walk(library, onerror=on_error):
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (
             Path(root, name) for name in files if name.lower().endswith(VOICE_SUFFIXES) and not name.startswith(".")

@@ -7,7 +7,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from commanding import run_command
+from commanding import run_command, single_error
+from disks import unreadable
 from hydra import compose, initialize_config_module
 
 pytest.importorskip("gradio", reason="the extra 'app' is not installed")
@@ -35,6 +36,16 @@ def test_first_start_creates_the_folder_of_voices_but_no_other(started, tmp_path
     started_once = run_command("app", "trainer.accelerator=cpu", "port=0")
     assert started_once.status == 0, started_once.text
     assert len(started) == 1 and (tmp_path / "voices").is_dir()
+
+
+def test_folders_that_cannot_be_read_end_the_command(started, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("voices", "jobs"):
+        (tmp_path / name).mkdir()
+        with unreadable(tmp_path / name):
+            error = single_error(run_command("app", "trainer.accelerator=cpu", "port=0"))
+        assert re.search(rf"{name}.*' cannot be read or written: Permission denied; choose", error)
+    assert not started
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from disks import unreadable
 from systems import LINKS
 
 from rvc_lightning.app.catalog import VoiceCatalog
@@ -124,6 +125,16 @@ def test_index_beside_the_voice_is_found(folder):
     (folder / "anna.index").symlink_to(folder.parent / "away.index")
     assert catalog.index("anna.pth") is None
     assert VoiceCatalog(folder).facts("anna.pth").index_rows is None
+
+
+def test_what_cannot_be_read_is_listed_with_a_reason(folder):
+    with unreadable(folder / "deep"), unreadable(folder / "anna.pth"):
+        catalog = VoiceCatalog(folder)
+        with pytest.raises(VoiceError, match=r"'anna\.pth' cannot be read or written: Permission denied; choose"):
+            catalog.facts("anna.pth")
+        assert catalog.unusable["deep"] == "not accessible: Permission denied"
+    with unreadable(folder), pytest.raises(PermissionError):
+        VoiceCatalog(folder)
 
 
 def test_missing_folder_is_an_error(tmp_path):

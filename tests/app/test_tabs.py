@@ -431,6 +431,8 @@ def test_training_on_the_demo_passes_only_changed_settings(make_page):
         {"data.batch_size": "[", "seed": ""},
         {"precision": "8"},
         {"trainer.max_time": "2 minutes"},
+        {"optimizer.lr": "abc"},
+        {"optimizer.lr": "0"},
         {"trainer.max_epochs": "-5"},
     ],
 )

@@ -3,9 +3,11 @@
 import logging
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 import torch
+from commanding import run_command
 from lightning import LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -36,6 +38,15 @@ def test_ctrl_c_prints_one_line_and_exits_with_130(function, caplog):
     assert [record.message for record in caplog.records if record.name == "rvc_lightning.cli.command"] == [
         "Interrupted. Finished files are kept."
     ]
+
+
+def test_ctrl_c_in_a_job_prints_one_line(tmp_path):
+    def train(config):
+        raise KeyboardInterrupt
+
+    with mock.patch("rvc_lightning.training.run.train", train):
+        result = run_command("train", f"hydra.run.dir={tmp_path}")
+    assert (result.status, result.text) == (130, "Interrupted. Finished files are kept.\n")
 
 
 def test_other_exit_statuses_are_kept():

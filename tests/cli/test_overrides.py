@@ -6,7 +6,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from systems import POSIX_SHELL
 
-from rvc_lightning.cli.overrides import format_command, format_override, quote_text_settings
+from rvc_lightning.cli.overrides import flags_last, format_command, format_override, quote_text_settings
 
 NAMES = (
     "anna", "José", "声", "Anna B", "anna (1)", "a=b", "a,b", "it's", 'say "hi"', "R&B", "take #2", "2024_01_15", "1_2",
@@ -57,6 +57,20 @@ def test_home_folders_are_expanded(monkeypatch):
 )
 def test_other_arguments_keep_their_grammar(argument):
     assert quote_text_settings([argument]) == [argument]
+
+
+@pytest.mark.parametrize(
+    ("typed", "sorted_"),
+    [
+        ("a=1 -m b=1,2", "a=1 b=1,2 -m"),
+        ("--cfg job a=1 --resolve ~b", "a=1 ~b --cfg job --resolve"),
+        ("a=1 --config-dir c=1 +d=2", "a=1 +d=2 --config-dir c=1"),
+        ("a=1 --config-dir=c b=2", "a=1 b=2 --config-dir=c"),
+        ("a=1 --info", "a=1 --info"),
+    ],
+)
+def test_flags_can_be_anywhere(typed, sorted_):
+    assert flags_last(typed.split()) == sorted_.split()
 
 
 def test_lists_in_a_sweep_stay_lists():

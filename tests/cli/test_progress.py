@@ -84,7 +84,8 @@ def test_progress_file_has_stage_share_and_time_left(tmp_path, clock):
         work.update(0)
         assert json.loads(path.read_text(encoding="utf-8"))["share"] == 0.4
     file.on_job_end(CONFIG, JobReturn(status=JobStatus.COMPLETED))
-    assert json.loads(path.read_text(encoding="utf-8"))["finished"] is True
+    expected |= {"share": 1.0, "seconds_left": 0.0, "finished": True}
+    assert json.loads(path.read_text(encoding="utf-8")) == expected
     assert [name.name for name in tmp_path.iterdir()] == ["progress.json"]
 
 

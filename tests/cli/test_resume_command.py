@@ -1,7 +1,8 @@
 """A run resumes with the settings of its start."""
 
 import pytest
-from commanding import run_command
+from commanding import run_command, single_error
+from disks import unreadable
 from omegaconf import OmegaConf
 
 from rvc_lightning.cli.resume import read_saved_overrides, save_settings
@@ -63,6 +64,12 @@ def test_typed_overrides_take_precedence(run, resumed):
 )
 def test_other_runs_use_no_saved_settings(run, resumed, overrides):
     assert resumed(*overrides).optimizer.lr == 1e-4 and resumed(*overrides).audio != "recordings/anna"
+
+
+def test_folder_that_cannot_be_read_is_one_error(run, resumed):
+    with unreadable(run):
+        error = single_error(resumed("checkpoint=runs/anna/monday"))
+    assert "'runs/anna/monday/checkpoints' cannot be read or written: Permission denied; choose" in error
 
 
 def test_run_without_saved_settings_resumes_with_defaults(run, resumed):

@@ -61,7 +61,7 @@ def rows(folder):
 def quick_sweep(folder, train, *overrides):
     """Run the command with `train`, a function of the learning rate, in place of training, and return the result."""
     with mock.patch("rvc_lightning.training.run.train", lambda config: train(config.optimizer.lr)):
-        return run_command("train", "--multirun", "name=anna", f"paths.root={folder}", *overrides)
+        return run_command("train", "name=anna", "--multirun", f"paths.root={folder}", *overrides)
 
 
 def only_below_one(lr):

@@ -7,6 +7,7 @@ import golden_rule
 import numpy as np
 import pytest
 import torch
+from disks import unreadable
 from stubs import StubContent, StubPitch, cpu_trainer, make_voice, quick_config
 
 from rvc_lightning import ConversionOptions, VoiceConverter
@@ -112,6 +113,15 @@ def test_files_and_arrays(converter, tmp_path):
     assert np.array_equal(from_file, converter.convert(audio, sample_rate=22050)[0])
     with pytest.raises(AudioError, match="or a file without a rate"):
         converter.convert(tmp_path / "in.wav", sample_rate=22050)
+
+
+def test_recording_that_cannot_be_read_is_named(converter, tmp_path):
+    write_audio(tmp_path / "in.wav", np.zeros(16000, np.float32), 16000)
+    with (
+        unreadable(tmp_path / "in.wav"),
+        pytest.raises(AudioError, match=r"in\.wav' cannot be read: Permission denied"),
+    ):
+        converter.convert(tmp_path / "in.wav")
 
 
 @pytest.mark.parametrize(

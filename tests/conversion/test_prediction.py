@@ -27,6 +27,7 @@ from rvc_lightning.conversion.positional_noise import Position, PositionalNoise
 from rvc_lightning.conversion.tasks import Task, Throughput, fitting_count, padded_samples, share_tasks
 from rvc_lightning.errors import AudioError, OutOfMemoryError
 from rvc_lightning.models import Synthesizer, noise
+from rvc_lightning.models.generators import GENERATORS
 from rvc_lightning.models.noise import drawing_from
 from rvc_lightning.retrieval.index import RetrievalIndex, build_index
 
@@ -50,7 +51,7 @@ def sounds(n, shortest=0.3, step=0.41):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("generator", ["hifigan_nsf", "mrf_hifigan", "hifigan", "refinegan", "source_filter"])
+@pytest.mark.parametrize("generator", GENERATORS)
 def test_results_do_not_depend_on_the_batch(generator, tmp_path):
     """Includes HuBERT, an index, and random numbers."""
     content = build_content_encoder("contentvec", path=str(make_hubert(tmp_path, layers=2)))
@@ -68,7 +69,7 @@ def test_results_do_not_depend_on_the_batch(generator, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("generator", ["hifigan_nsf", "mrf_hifigan", "refinegan", "source_filter"])
+@pytest.mark.parametrize("generator", [name for name, kind in GENERATORS.items() if kind.pitch_guided])
 @pytest.mark.parametrize("kind", ["tone", "speech"])
 def test_chunk_borders_are_inaudible(generator, kind):
     """Phase and random numbers continue across cuts, also through sound.

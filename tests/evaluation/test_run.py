@@ -210,6 +210,12 @@ def test_untrusted_entries_of_a_voice_are_valid_json(tmp_path):
     assert run.describe_voice(voice, tmp_path)["digest"] is None
 
 
+def test_reference_without_recordings_is_an_error(songs, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AudioError, match=r"reference: no usable recording in '.*empty'; choose clips of the target"):
+        evaluate(SAME, songs, reference=tmp_path / "empty")
+
+
 def test_missing_reference_is_reported(songs, monkeypatch):
     monkeypatch.setattr(run, "build_metrics", lambda *_: MetricSuite(speaker=Loudness()))
     report = evaluate(SAME, songs)

@@ -226,9 +226,12 @@ def test_read_only_folder(tmp_path, caplog):
         assert "cannot be written: Read-only file system" in line or "Permission denied" in line
         with pytest.raises(NotWritableError, match=r"out.*cannot be written"):
             convert_files(Doubler(), folder / "in", folder / "out", OPTIONS)
+        overrides = (f"audio={folder}/in", f"paths.root={tmp_path}", f"paths.voices={folder}/voices")
+        with pytest.raises(NotWritableError, match=r"voices.*cannot be written"):
+            workflow.train(compose_config(*overrides, run=str(tmp_path / "run")))
         with pytest.raises(NotWritableError, match=r"run.*cannot be written"):
             workflow.train(compose_config(f"audio={folder}/in", f"paths.root={folder}", run=str(folder / "run")))
-    assert sorted(os.listdir(folder)) == ["in"]
+    assert sorted(os.listdir(folder)) == ["in"] and sorted(os.listdir(tmp_path)) == ["folder"]
 
 
 def test_file_in_place_of_a_folder(tmp_path):

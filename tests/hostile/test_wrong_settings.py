@@ -21,6 +21,8 @@ APP = "voices=. trainer.accelerator=cpu port=0"
 WRONG = [
     # Errors of Hydra.
     ("prepare", "audio", "'audio' is not a setting; settings are NAME=VALUE"),
+    ("prepare", "--audio in", "unknown flag '--audio'; settings are typed as audio=VALUE, see --help"),
+    ("convert", "--f0-file=in", "unknown flag '--f0-file'; settings are typed as f0_file=VALUE"),
     ("prepare", "include=[1", r"input '\[1'"),
     ("prepare", "audio='x", "audio='x"),
     ("prepare", "slicing=(a)", r"slicing=\(a\)"),
@@ -59,8 +61,11 @@ WRONG = [
     ("train", f"{TRAIN} trainer.max_steps=1.5", "trainer.max_steps=1.5: choose a whole number"),
     ("train", f"{TRAIN} trainer.max_time=5", "trainer.max_time=5: choose days:hours:minutes:seconds"),
     ("train", f"{TRAIN} trainer.max_time=10min", "trainer.max_time=10min: choose days:hours"),
-    ("train", f"{TRAIN} optimizer.lr=abc", "optimizer: .*; got {'lr': 'abc'"),
-    ("train", f"{TRAIN} optimizer.lr=-1", "optimizer: Invalid learning rate: -1; got {'lr': -1"),
+    ("train", f"{TRAIN} optimizer.lr=abc", "optimizer.lr='abc': choose a number from 1e-09 to 1"),
+    ("train", f"{TRAIN} optimizer.lr=0", "optimizer.lr=0.0: choose a number from 1e-09 to 1"),
+    ("train", f"{TRAIN} optimizer.betas=x", "optimizer.betas='x': choose a list"),
+    ("train", f"{TRAIN} optimizer.betas=[2,3]", r"optimizer: Invalid beta .* 2; got {'lr': 0.0001, 'betas': \[2, 3\]"),
+    ("train", f"{TRAIN} scheduler.gamma=0", "scheduler.gamma=0.0: choose a number from 0.01 to 1"),
     ("train", f"{TRAIN} callbacks.last.every_minutes=x", "callbacks.last.every_minutes='x': choose a number from 0.01"),
     (
         "train",

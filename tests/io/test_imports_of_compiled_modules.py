@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 MODULE = """
 import os, time
 with open(os.environ["EVENTS"], "a") as events:
@@ -25,3 +27,28 @@ def test_processes_import_one_after_the_other(tmp_path):
     lines = [line.split() for line in events.read_text(encoding="utf-8").splitlines()]
     assert [event for event, _ in lines] == 3 * ["start", "end"]
     assert all(first[1] == second[1] for first, second in zip(lines[::2], lines[1::2], strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("package", "metric"),
+    [("resemblyzer", "speaker import SpeakerEncoder"), ("speechmos", "mos import OpinionEstimator")],
+)
+def test_packages_import_librosa_in_their_turn(package, metric):
+    pytest.importorskip(package)
+    script = f"""
+import sys
+from rvc_lightning.evaluation.{metric} as Metric
+from rvc_lightning.io import imports
+
+def in_turn(name, original=imports.import_module):
+    assert "librosa.core" not in sys.modules
+    module = original(name)
+    print("imported in turn:", "librosa.core" in sys.modules)
+    return module
+
+imports.import_module = in_turn
+Metric()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "imported in turn: True" in done.stdout, done.stderr

@@ -231,6 +231,12 @@ def test_names_that_torch_does_not_map(tmp_path, name, legacy):
 def test_paths_without_a_file(tmp_path):
     with pytest.raises(VoiceError, match=r"voice not found: '.*none\.pth'$"):
         read_pickle(tmp_path / "none.pth", "voice")
+    with pytest.raises(VoiceError, match=r"voice not found: '.*' \(there is no folder '.*away'\)$"):
+        read_pickle(tmp_path / "away" / "none.pth", "voice")
     (tmp_path / "anna.pth").touch()
     with pytest.raises(VoiceError, match=r"\(it is a folder with anna\.pth\)$"):
         read_pickle(tmp_path, "voice")
+    with pytest.raises(VoiceError, match=r"voice not found: '.*ana\.pth' \(its folder has anna\.pth\)$"):
+        read_pickle(tmp_path / "ana.pth", "voice")
+    with pytest.raises(VoiceError, match=r"checkpoint not found: '.*last\.ckpt'$"):
+        read_pickle(tmp_path / "last.ckpt", "checkpoint")

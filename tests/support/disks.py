@@ -1,10 +1,11 @@
-"""Full disks and read-only folders; tests are skipped where these cannot be created."""
+"""Full disks, and read-only and unreadable folders; tests are skipped where these cannot be created."""
 
+import ctypes
 import os
 import stat
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from fnmatch import fnmatch
 from unittest import mock
 
@@ -83,3 +84,32 @@ def read_only(folder):
         yield
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@contextmanager
+def unreadable(path):
+    """Forbid this process to read a file or folder."""
+    if sys.platform == "win32":
+        pytest.skip("Windows has no permissions of this kind")
+    mode = path.stat().st_mode
+    path.chmod(0)
+    try:
+        with _without_privileges() if os.geteuid() == 0 else nullcontext():
+            yield
+    finally:
+        path.chmod(mode)
+
+
+@contextmanager
+def _without_privileges():
+    """Take the right to read every file from root, in this thread."""
+    if sys.platform != "linux":
+        pytest.skip("root can read everything")
+    libc, header, before = ctypes.CDLL(None), (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    libc.capget(header, before)
+    # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH of the effective set.
+    libc.capset(header, (ctypes.c_uint32 * 6)(before[0] & ~0b110, *before[1:]))
+    try:
+        yield
+    finally:
+        libc.capset(header, before)

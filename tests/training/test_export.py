@@ -62,4 +62,6 @@ def test_best_checkpoint_of_a_run_folder_is_exported(make_module, dataset, tmp_p
     assert result.status == 0 and "Checkpoint: run/checkpoints/best.ckpt" in result.text, result.text
     assert sorted(path.name for path in (tmp_path / "pair").iterdir()) == ["D.pth", "G.pth"]
     result = run_command("export", "checkpoint=voices")
-    assert result.status == 1 and "no readable checkpoint found in 'voices'" in result.text, result.text
+    assert result.status == 1 and "no readable checkpoint found in 'voices'; choose a run folder" in result.text
+    result = run_command("export", "checkpoint=.")
+    assert result.status == 1 and "no readable checkpoint found in '.'; choose one of run\n" in result.text

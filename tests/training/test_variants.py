@@ -48,7 +48,6 @@ REFINEGAN = ["generator=refinegan", "discriminator=v3", "loss=multi_scale", *SMA
         (REFINEGAN, "RefineGAN", 1),
         (["generator=source_filter"], "Source-Filter", 1),
     ],
-    ids=["no pitch", "MRF", "RefineGAN", "source-filter"],
 )
 def test_from_recordings_to_a_voice_that_converts(tmp_path, recordings, caplog, overrides, vocoder, pitch):
     caplog.set_level("INFO")

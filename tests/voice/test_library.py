@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from disks import limited_file_size
+from disks import limited_file_size, unreadable
 from stubs import make_voice, quick_config
 from systems import LINKS, POSIX
 from voices import read_entries
@@ -59,6 +59,16 @@ def test_voices_are_listed(library):
 def test_missing_library_is_an_error(tmp_path):
     with pytest.raises(ConfigurationError, match="is not a folder"):
         list(list_voices(tmp_path / "no"))
+
+
+def test_what_cannot_be_read_is_reported(library):
+    with unreadable(library), pytest.raises(PermissionError):
+        list(list_voices(library))
+    with unreadable(library / "flat"), unreadable(library / "ben" / "ben.pth"):
+        voices = {path.relative_to(library).as_posix(): info for path, info in list_voices(library)}
+    assert list(voices) == ["anna/anna.pth", "ben/ben.pth", "flat"]
+    assert "ben.pth' cannot be read or written: Permission denied; choose" in voices["ben/ben.pth"]
+    assert "flat' cannot be read or written: Permission denied; choose" in voices["flat"]
 
 
 def test_edit_changes_only_the_chosen_entries(library):

@@ -25,6 +25,7 @@ from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.presets import chosen
 from rvc_lightning.errors import RVCError
+from rvc_lightning.io.disk import explain
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +178,7 @@ class ConvertTab:
             facts = self.service.catalog.facts(name)
             presets = self.presets.of_voice(name, self.controls)
         except (RVCError, OSError) as error:
-            return hidden | {self.notice: _notice(str(error))}
+            return hidden | {self.notice: _notice(explain(error))}
         speakers = speakers_of(facts)
         return presets | {
             self.facts: facts_table(facts, self.text, _HIDDEN_FACTS),

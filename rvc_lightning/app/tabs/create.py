@@ -30,6 +30,7 @@ from rvc_lightning.conversion.options import FORMATS, ConversionOptions
 from rvc_lightning.conversion.presets import DEFAULT, list_presets
 from rvc_lightning.covers.settings import MixSettings, SongSettings
 from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.io.disk import explain
 from rvc_lightning.io.files import explain_write_errors
 from rvc_lightning.io.names import home_path, is_file_name, plain_name
 from rvc_lightning.jobs.job import INPUT, OUTPUT, State
@@ -168,7 +169,7 @@ class CreateTab:
         try:
             speakers, presets = speakers_of(catalog.facts(name)), list_presets(catalog.path(name))
         except (RVCError, OSError) as error:
-            return {self.message: markup.error(str(error))}
+            return {self.message: markup.error(explain(error))}
         choices = [(self.text("presets.none"), ""), *((preset, preset) for preset in presets)]
         return {
             self.speaker: gr.update(choices=speakers, value=speakers[0][1], visible=len(speakers) > 1),
@@ -225,7 +226,7 @@ class CreateTab:
             submitted = self.jobs.submit(command, overrides, title, job_id=job_id)
         except (RVCError, OSError) as error:
             shutil.rmtree(folder, ignore_errors=True)
-            return {self.message: markup.error(str(error))}
+            return {self.message: markup.error(explain(error))}
         return submitted | {
             self.message: markup.command(self.text("common.command"), format_command(command, *overrides))
         }

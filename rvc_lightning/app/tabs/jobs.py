@@ -13,6 +13,7 @@ from rvc_lightning.app import markup
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace
 from rvc_lightning.data.report import format_duration
 from rvc_lightning.errors import InUseError, RVCError
+from rvc_lightning.io.disk import explain
 from rvc_lightning.jobs.job import Job, JobProgress, State
 
 REFRESH_SECONDS = 2.0
@@ -114,7 +115,7 @@ class JobsView:
             except InUseError:
                 return markup.error(self._text("jobs.not_ended", title=self.title(self._jobs.job(chosen)))), gr.skip()
             except (RVCError, OSError) as error:
-                return markup.error(str(error)), gr.skip()
+                return markup.error(explain(error)), gr.skip()
             if action != "resume":
                 return "", gr.skip()
             is_known = result.id in known

@@ -21,6 +21,7 @@ from rvc_lightning.conversion.presets import (
     save_preset,
 )
 from rvc_lightning.errors import RVCError
+from rvc_lightning.io.disk import explain
 
 
 class Presets:
@@ -55,7 +56,7 @@ class Presets:
                 path = self._catalog.path(given[voice] or "")
                 saved = save_preset(path, given[name].strip(), controls.options(given))
             except (RVCError, OSError) as error:
-                return {result: markup.error(str(error))}
+                return {result: markup.error(explain(error))}
             return {
                 result: markup.status(text("presets.saved", file=saved)),
                 self.choice: gr.update(choices=self._choices(list_presets(path)), value=saved.stem),
@@ -66,7 +67,7 @@ class Presets:
                 path = self._catalog.path(chosen_voice or "")
                 delete_preset(path, preset or "")
             except (RVCError, OSError) as error:
-                return {result: markup.error(str(error))}
+                return {result: markup.error(explain(error))}
             return {
                 result: markup.status(text("presets.deleted", name=preset)),
                 self.choice: gr.update(choices=self._choices(list_presets(path)), value=""),

@@ -10,10 +10,17 @@ from typing import Any, NamedTuple
 import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
-from omegaconf import DictConfig
 
 from rvc_lightning.app import markup
-from rvc_lightning.app.commands import EXPERIMENTS, GROUPS, Setting, composed, settings_of, typed_override
+from rvc_lightning.app.commands import (
+    EXPERIMENTS,
+    GROUPS,
+    Setting,
+    checked_training,
+    composed,
+    settings_of,
+    typed_override,
+)
 from rvc_lightning.app.deletion import delete_run, unused_run
 from rvc_lightning.app.estimate import Estimate, estimate
 from rvc_lightning.app.folders import child, format_size
@@ -27,8 +34,8 @@ from rvc_lightning.config.values import instantiate
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.data.report import format_duration, read_report
 from rvc_lightning.errors import RVCError
+from rvc_lightning.io.disk import explain
 from rvc_lightning.jobs.job import DEFAULT_DEVICE
-from rvc_lightning.training.trainer import TrainerSettings
 
 _DEMO = ""
 """Choice of the recordings that ship with the package, for the quickstart."""
@@ -179,7 +186,7 @@ class TrainTab:
     def start_training(self, given: dict[Component, Any]) -> dict[Any, Any]:
         """Submit the training as a job."""
         overrides = self._overrides(given)
-        instantiate(_checked(overrides).data, "data")
+        instantiate(checked_training(overrides).data, "data")
         title = self.text("train.job", name=given[self.dataset] or "quickstart", experiment=given[self.experiment])
         submitted = self.jobs.submit("train", overrides, title)
         return submitted | {self.message: self._command("train", overrides)}
@@ -188,7 +195,7 @@ class TrainTab:
     def estimate_training(self, given: dict[Component, Any]) -> str:
         """Measure some steps, and show time and memory of the training."""
         overrides = self._overrides(given)
-        config = _checked(overrides)
+        config = checked_training(overrides)
         result = estimate(config, Path(config.paths.dataset))
         return markup.status(self._describe(result)) + self._command("train", overrides)
 
@@ -301,7 +308,7 @@ class TrainTab:
         overrides = [format_override("checkpoint", self._run(chosen)), *overrides]
         if command == "train":
             overrides += self.workplace.folders.overrides()
-            _checked(overrides)
+            checked_training(overrides)
         else:
             composed(command, overrides)
         submitted = self.jobs.submit(command, overrides, self.text(title, run=chosen), device=device)
@@ -326,7 +333,7 @@ class TrainTab:
                     lambda share, stage: progress(share, desc=self.text(f"convert.stages.{stage}")),
                 )
         except (RVCError, OSError) as error:
-            yield markup.error(str(error)), gr.skip()
+            yield markup.error(explain(error)), gr.skip()
             return
         commands = [
             format_command("export", format_override("checkpoint", run), "output=tried", "name=tried"),
@@ -345,10 +352,3 @@ class TrainTab:
 
     def _command(self, name: str, overrides: Sequence[str]) -> str:
         return markup.command(self.text("common.command"), format_command(name, *overrides))
-
-
-def _checked(overrides: Sequence[str]) -> DictConfig:
-    """Compose a training and check its trainer; the job checks the networks. Raises ConfigurationError."""
-    config = composed("train", overrides)
-    TrainerSettings.from_config(config.trainer)
-    return config

@@ -14,6 +14,7 @@ from rvc_lightning.app.service import explained
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace, facts_table
 from rvc_lightning.cli.overrides import format_command
 from rvc_lightning.errors import RVCError
+from rvc_lightning.io.disk import explain
 from rvc_lightning.io.links import LinkClient
 from rvc_lightning.io.names import is_portable
 from rvc_lightning.voice.blend import blend_files
@@ -154,7 +155,7 @@ class VoicesTab:
         try:
             facts = self.catalog.facts(name)
         except (RVCError, OSError) as error:
-            return "", "", "", markup.error(str(error))
+            return "", "", "", markup.error(explain(error))
         return facts.name, facts.author or "", ", ".join(facts.speaker_names), facts_table(facts, self.text)
 
     def import_voices(self, files: list[str] | None, link: str, name: str = "") -> str:
@@ -237,7 +238,7 @@ class VoicesTab:
             try:
                 return action(*inputs)
             except (RVCError, OSError) as error:
-                return markup.error(str(error))
+                return markup.error(explain(error))
 
         return run
 

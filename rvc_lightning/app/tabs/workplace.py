@@ -16,6 +16,7 @@ from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.texts import Texts
 from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.io.disk import explain
 from rvc_lightning.io.names import home_path
 from rvc_lightning.jobs.store import JobStore
 from rvc_lightning.voice.info import VoiceInfo, as_rows
@@ -87,7 +88,7 @@ def reporting(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             try:
                 return handler(self, *inputs)
             except (RVCError, OSError) as error:
-                return {getattr(self, name): markup.error(str(error))}
+                return {getattr(self, name): markup.error(explain(error))}
 
         return report
 
