@@ -113,7 +113,7 @@ class InputDenoiser:
 
 
 class Meter:
-    """Level of the last moments."""
+    """Level meter with exponential averaging."""
 
     def __init__(self, sample_rate: int, seconds: float = 0.2) -> None:
         self._samples = sample_rate * seconds
