@@ -124,7 +124,8 @@ class JobStore:
         """
         job = self.job(job_id)
         if not job.state.is_final:
-            # Before the mark, which makes a waiting job final: its process may run without a record, see `Supervisor`.
+            # Before the stop file, which makes a waiting job final: an unrecorded process of it may be running, see
+            # `Supervisor`, and `wake` ignores final jobs.
             self.wake()
             (job.folder / STOP).touch()
         return self.job(job_id)

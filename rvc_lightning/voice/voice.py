@@ -202,7 +202,7 @@ class Voice:
         Args:
             config: Sizes of the synthesizer.
             state: State dict of the synthesizer; the posterior encoder is omitted.
-            information: Entries of the file beside weights and configuration.
+            information: Entries of the file other than weights and configuration.
 
         Raises:
             VoiceError: A weight is not finite in half precision.
