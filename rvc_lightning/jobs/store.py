@@ -20,7 +20,7 @@ from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.errors import BusyError, InUseError, UnknownJobError
 from rvc_lightning.io.files import TEMPORARY_PREFIX, make_folder
 from rvc_lightning.io.locks import LOCK_NAME
-from rvc_lightning.io.processes import start_apart
+from rvc_lightning.io.processes import start_process_group
 from rvc_lightning.jobs.job import (
     DEFAULT_DEVICE,
     INPUT,
@@ -200,7 +200,9 @@ class JobStore:
             return
         command = [sys.executable, "-m", "rvc_lightning.jobs.supervisor", str(self.folder)]
         with (self.folder / _SUPERVISOR_LOG).open("ab") as log:
-            self._supervisor = start_apart(command, lasting=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._supervisor = start_process_group(
+                command, detached=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
 
     def _is_supervised(self) -> bool:
         try:

@@ -22,7 +22,7 @@ from rvc_lightning.cli.progress_file import PROGRESS_VARIABLE
 from rvc_lightning.errors import InUseError, OutOfSpaceError
 from rvc_lightning.io.files import remove_leftovers
 from rvc_lightning.io.locks import exclusive_lock
-from rvc_lightning.io.processes import interrupt, kill, start_apart
+from rvc_lightning.io.processes import interrupt, kill, start_process_group
 from rvc_lightning.jobs.job import LOG, PROGRESS, Job, ProcessState, State, read_progress
 from rvc_lightning.jobs.store import JobStore
 
@@ -84,7 +84,7 @@ class Supervisor:
         """Start a job; return whether it runs."""
         try:
             with (job.folder / LOG).open("ab") as output:
-                child = start_apart(
+                child = start_process_group(
                     command_line(job),
                     {PROGRESS_VARIABLE: str(job.folder / PROGRESS)},
                     cwd=job.working_folder,
