@@ -29,8 +29,8 @@ from rvc_lightning.io.files import sha256
 log = logging.getLogger(__name__)
 
 _TABLE = Path(__file__).parents[1] / "assets" / "hub_files.csv"
-# Errors of a failed download. The HTTP library of huggingface_hub, and with it the base class of its errors, depends on its
-# version, as does the transfer of large files.
+# Errors of a failed download. The base class of huggingface_hub's errors depends on its version, as does the transfer
+# of large files.
 _FAILURES: tuple[type[Exception], ...] = (
     OSError,
     ValueError,

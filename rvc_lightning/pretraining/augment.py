@@ -18,17 +18,17 @@ _ROOM_SAMPLES = SAMPLE_RATE // 2
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig(Settings, group="model.augment"):
-    """Ranges of the random changes of each example."""
+    """Ranges of the random changes of each example; the defaults are in `conf/pretraining_train.yaml`."""
 
-    speed: float = option(1.3, "largest factor of pace, pitch and formants together, up or down", min=1, max=4)
-    formants: float = option(1.25, "largest factor of only the formants, up or down", min=1, max=4)
-    level_db: float = option(35.0, "largest attenuation of the peak below full scale", unit="dB", min=0)
-    equalizer_db: float = option(5.0, "standard deviation of the gain across the band", unit="dB", min=0)
-    p_room: float = option(0.25, "share of examples with reverberation", min=0, max=1)
-    p_noise: float = option(0.4, "share of examples with noise", min=0, max=1)
-    min_snr_db: float = option(3.0, "lowest signal-to-noise ratio", unit="dB", min=-40, max=40)
-    p_band: float = option(0.2, "share of examples with a limited band", min=0, max=1)
-    p_mask: float = option(0.4, "share of examples with masked bands and times", min=0, max=1)
+    speed: float = option(help="largest factor of pace, pitch and formants together, up or down", min=1, max=4)
+    formants: float = option(help="largest factor of the formants alone, up or down", min=1, max=4)
+    level_db: float = option(help="largest attenuation of the peak below full scale", unit="dB", min=0)
+    equalizer_db: float = option(help="standard deviation of the gain across the band", unit="dB", min=0)
+    p_room: float = option(help="share of examples with reverberation", min=0, max=1)
+    p_noise: float = option(help="share of examples with noise", min=0, max=1)
+    min_snr_db: float = option(help="lowest signal-to-noise ratio", unit="dB", min=-40, max=40)
+    p_band: float = option(help="share of examples with a limited band", min=0, max=1)
+    p_mask: float = option(help="share of examples with masked bands and times", min=0, max=1)
 
 
 def augment_speech(
