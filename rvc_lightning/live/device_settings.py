@@ -25,7 +25,11 @@ class DeviceSettings(Settings):
         None, "sampling rate of the output; null for that of the device", unit="Hz", min=8000, max=192000
     )
     buffer_seconds: float | None = option(
-        None, "audio that waits for the output; null follows the time that a block takes", unit="s", min=0, max=0.5
+        None,
+        "audio buffered before the output; null derives it from the time that a block takes",
+        unit="s",
+        min=0,
+        max=0.5,
     )
     device_latency_seconds: float | None = option(
         0.03, "latency to request from each device; null for the lowest that it supports", unit="s", min=0, max=1
