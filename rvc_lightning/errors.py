@@ -30,7 +30,7 @@ class RVCError(Exception):
     def __str__(self) -> str:
         """Return the message, without the traceback that torch puts before the message of a worker's error."""
         text, name = super().__str__(), f"{type(self).__module__}.{type(self).__qualname__}: "
-        # Names and values in messages come from files of strangers.
+        # Names and values in messages may come from untrusted files.
         return printable(text.rpartition(name)[2].strip() if text.startswith("Caught ") else text, keep="\n")
 
 

@@ -31,7 +31,7 @@ from rvc_lightning.conversion.presets import chosen
 from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.evaluation.compare import log_mel
 from rvc_lightning.evaluation.pictures import draw, png
-from rvc_lightning.io.processes import interrupt, start_apart
+from rvc_lightning.io.processes import interrupt, start_process_group
 from rvc_lightning.pitch.swift_f0 import SwiftF0Extractor
 
 Sounds = Mapping[str, tuple[np.ndarray, int]]
@@ -57,8 +57,8 @@ def run(command: str, *arguments: str, **settings: Any) -> None:
         RVCError: The command failed.
     """
     overrides = [format_override(name, value) for name, value in settings.items() if value is not None]
-    # Apart, so that an interruption reaches it only from here.
-    process = start_apart(
+    # In its own process group, so that only this function interrupts it.
+    process = start_process_group(
         [sys.executable, "-m", f"rvc_lightning.{command}", *arguments, *overrides],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

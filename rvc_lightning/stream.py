@@ -69,7 +69,7 @@ def pump(engine: Engine, source: BinaryIO, sink: BinaryIO, encoding: np.dtype, s
         engine: A new engine; its recordings are complete afterwards, also after an error or Ctrl-C.
         source: Source of raw mono samples at `sample_rate` Hz.
         sink: Destination of raw mono samples at the rate of the engine's output.
-        encoding: Encoding of the samples of both.
+        encoding: Encoding of the samples of source and sink.
         sample_rate: Sampling rate of the source in Hz.
 
     Returns:

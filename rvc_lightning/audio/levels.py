@@ -18,6 +18,11 @@ LOWEST_DB = -120.0
 _CLIPPED_FROM = 0.999
 
 
+def rms(audio: np.ndarray) -> float:
+    """Return the root mean square of audio [N]; 0 if it is empty."""
+    return math.sqrt(float(np.square(audio, dtype=np.float64).mean())) if len(audio) else 0.0
+
+
 @dataclass(frozen=True)
 class Levels:
     """Levels of a recording before any filter.

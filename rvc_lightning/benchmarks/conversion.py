@@ -1,4 +1,4 @@
-"""Speed of conversion, one by one and together, with random weights of full size: their values do not affect it.
+"""Speed of conversion, recording by recording and batched, with full-size random weights: the values do not affect it.
 
 The baseline converts like other RVC tools: each clip with one second of padding on either side, each network once over
 all of it, in float32 and in the memory format of torch. It has the same networks, pitch extractor and index, but does
@@ -52,11 +52,11 @@ class Clips(Settings, group="conversion"):
     """Audio converted in one batch, in seconds."""
 
     def generate(self, seed: int) -> list[np.ndarray]:
-        """Return glides with noise, each with another pitch, float32 at 16 kHz."""
+        """Return frequency sweeps with noise, each with a different pitch, float32 at 16 kHz."""
         time = np.arange(round(self.seconds * SAMPLE_RATE)) / SAMPLE_RATE
         noise = np.random.default_rng(seed)
-        glides = [np.sin(2 * np.pi * (120 + 7 * step + 9 * time) * time) for step in range(self.clips)]
-        return [(0.3 * glide + 0.01 * noise.standard_normal(len(time))).astype(np.float32) for glide in glides]
+        sweeps = [np.sin(2 * np.pi * (120 + 7 * step + 9 * time) * time) for step in range(self.clips)]
+        return [(0.3 * sweep + 0.01 * noise.standard_normal(len(time))).astype(np.float32) for sweep in sweeps]
 
 
 def run(config: DictConfig) -> str:
@@ -69,15 +69,15 @@ def measure(config: DictConfig, clips: Clips) -> dict[str, list[float]]:
     """Return the seconds of each round for all clips: the baseline, one by one and together, in alternation."""
     set_up_torch(config)
     converter, recordings = _random_converter(config, clips), clips.generate(config.seed)
-    convert_plainly = _baseline(config, clips)
+    convert_baseline = _baseline(config, clips)
     ways: dict[str, Callable[[], Any]] = {
-        "plain": lambda: [convert_plainly(clip) for clip in recordings],
+        "plain": lambda: [convert_baseline(clip) for clip in recordings],
         "one by one": lambda: [converter.convert(clip, sample_rate=SAMPLE_RATE) for clip in recordings],
         "together": lambda: converter.convert_many(recordings, sample_rate=SAMPLE_RATE),
     }
     # Warm up: one-time work such as kernel selection is not measured.
     converter.convert(recordings[0], sample_rate=SAMPLE_RATE)
-    convert_plainly(recordings[0])
+    convert_baseline(recordings[0])
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(config.rounds):
         for name, convert in ways.items():
@@ -101,7 +101,7 @@ def as_table(seconds: Mapping[str, Sequence[float]], clips: Clips) -> str:
 
 
 def _baseline(config: DictConfig, clips: Clips) -> Callable[[np.ndarray], None]:
-    """Return a function that converts a clip at 16 kHz [N] like other RVC tools, see the head of this file."""
+    """Return a function that converts a clip at 16 kHz [N] like other RVC tools, see the top of this module."""
     converter = _random_converter(config, clips)
     if isinstance(generator := converter.voice.synthesizer.generator, HiFiGAN):
         generator.block_frames = None

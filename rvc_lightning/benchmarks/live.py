@@ -44,11 +44,11 @@ class LiveSettings(Settings, group="live"):
     compile: bool
 
 
-class Listening(NamedTuple):
-    """Listening figures of one clip, as in `evaluation`; None without the package of a metric."""
+class ClipScores(NamedTuple):
+    """Scores of a conversion by the optional metrics of `evaluation`; None if the package of a metric is missing."""
 
-    opinion: float | None
-    """Estimated opinion score, 1 to 5."""
+    mos: float | None
+    """Estimated mean opinion score, 1 to 5."""
     speaker: float | None
     """Speaker similarity to the conversion of the whole file, -1 to 1."""
     phone_error: float | None
@@ -62,7 +62,7 @@ class LiveFigures(NamedTuple):
     block_seconds: float
     compute_seconds: list[float]
     comparisons: list[Comparison]
-    listening: list[Listening]
+    scores: list[ClipScores]
 
 
 def run(config: DictConfig) -> str:
@@ -70,8 +70,8 @@ def run(config: DictConfig) -> str:
     return as_table(*measure(config))
 
 
-def measure(config: DictConfig) -> tuple[dict[str, LiveFigures], list[Listening]]:
-    """Return the figures of each preset, and the listening figures of whole files."""
+def measure(config: DictConfig) -> tuple[dict[str, LiveFigures], list[ClipScores]]:
+    """Return the figures of each preset, and the scores of the conversions of whole files."""
     set_up_torch(config)
     settings = LiveSettings.from_values(config.live)
     voice, index = Path(settings.voice), find_index(Path(settings.voice))
@@ -88,7 +88,7 @@ def measure(config: DictConfig) -> tuple[dict[str, LiveFigures], list[Listening]
     ]
     rate = converter.voice.sample_rate
     wholes = [converter.convert(audio, options, source_rate)[0] for audio, source_rate in clips]
-    judge = _Judge(build_metrics(tuple(OPTIONAL_METRICS)), clips, wholes, rate)
+    scorer = _Scorer(build_metrics(tuple(OPTIONAL_METRICS)), clips, wholes, rate)
     figures = {}
     for preset in settings.presets:
         if preset not in PRESETS:
@@ -104,13 +104,13 @@ def measure(config: DictConfig) -> tuple[dict[str, LiveFigures], list[Listening]
             engines[0].lengths.block_seconds,
             [seconds for engine in engines for seconds in engine.compute_seconds],
             [compare(live, whole, rate) for live, whole in zip(lives, wholes, strict=True)],
-            judge.listen(lives),
+            scorer.score(lives),
         )
-    return figures, judge.listen(wholes)
+    return figures, scorer.score(wholes)
 
 
 def _convert(make: partial[Engine], audio: np.ndarray, rate: int) -> tuple[Engine, np.ndarray]:
-    """Convert a clip as it would arrive; return the engine, and the output without the latency."""
+    """Convert a clip in steps, as it would arrive; return the engine, and the output without the latency."""
     engine = make(input_rate=rate)
     engine.warm_up()
     step = round(_STEP_SECONDS * rate)
@@ -119,8 +119,8 @@ def _convert(make: partial[Engine], audio: np.ndarray, rate: int) -> tuple[Engin
     return engine, output[round(engine.latency_seconds * engine.output_rate) :]
 
 
-class _Judge:
-    """Listening figures of conversions of the same clips."""
+class _Scorer:
+    """Scores conversions of the same clips."""
 
     def __init__(
         self,
@@ -136,13 +136,13 @@ class _Judge:
         ]
         self._embeddings = [speaker.embed(self._at_16k(whole)) if speaker else None for whole in wholes]
 
-    def listen(self, conversions: Sequence[np.ndarray]) -> list[Listening]:
-        """Return the figures of each conversion [N]."""
-        return [self._score(self._at_16k(audio), number) for number, audio in enumerate(conversions)]
+    def score(self, conversions: Sequence[np.ndarray]) -> list[ClipScores]:
+        """Return the scores of each conversion [N]."""
+        return [self._score_clip(self._at_16k(audio), number) for number, audio in enumerate(conversions)]
 
-    def _score(self, wav16k: np.ndarray, number: int) -> Listening:
+    def _score_clip(self, wav16k: np.ndarray, number: int) -> ClipScores:
         metrics, embedding = self._metrics, self._embeddings[number]
-        return Listening(
+        return ClipScores(
             metrics.quality.estimate(wav16k).overall if metrics.quality else None,
             float(metrics.speaker.embed(wav16k) @ embedding) if metrics.speaker and embedding is not None else None,
             phone_error_rate(metrics.words.transcribe(wav16k), self._phones[number]) if metrics.words else None,
@@ -152,7 +152,7 @@ class _Judge:
         return resample(audio, self._rate, SAMPLE_RATE)
 
 
-def as_table(figures: dict[str, LiveFigures], wholes: list[Listening]) -> str:
+def as_table(figures: dict[str, LiveFigures], wholes: list[ClipScores]) -> str:
     """Format the figures in Markdown."""
     lines = [
         "| preset | latency | block | compute, median | compute, 99 % | mel distance | pitch correlation | MOS "
@@ -165,14 +165,14 @@ def as_table(figures: dict[str, LiveFigures], wholes: list[Listening]) -> str:
         cells = [
             preset, f"{1000 * row.latency_seconds:.0f} ms", f"{1000 * row.block_seconds:.0f} ms",
             *(f"{share:.2f}" for share in shares), f"{mel:.1f} dB",
-            _mean(comparison.pitch_correlation for comparison in row.comparisons), *_listening_cells(row.listening),
+            _mean(comparison.pitch_correlation for comparison in row.comparisons), *_score_cells(row.scores),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
-    lines.append(f"| {' | '.join(['whole files', *['-'] * 6, *_listening_cells(wholes)])} |")
+    lines.append(f"| {' | '.join(['whole files', *['-'] * 6, *_score_cells(wholes)])} |")
     return "\n".join(lines)
 
 
-def _listening_cells(clips: list[Listening]) -> list[str]:
+def _score_cells(clips: list[ClipScores]) -> list[str]:
     return [_mean(values) for values in zip(*clips, strict=True)]
 
 

@@ -1,7 +1,7 @@
 """Time and memory of a training step: `python -m rvc_lightning.benchmark`.
 
-Batches and weights are random: their values do not affect the result. Every row of the table is measured in separate
-processes, to measure only its memory, and the rows alternate, so that other load on the machine affects all.
+Batches and weights are random: their values do not affect the result. Each round of a row runs in a separate process,
+which measures its own peak memory, and the rows alternate, so that other load on the machine affects all of them.
 
 The first row for each batch size is the baseline, the loop of RVC tools in float32: the discriminator accumulates
 gradients in the generator's pass, the real features are in the graph as well, every loss is copied to the host at
@@ -43,7 +43,7 @@ resolvers.register()
 
 
 class RandomSlices(Dataset[Example]):
-    """Noise with a pitch, `n_examples` examples."""
+    """Random examples: content, pitch and waveform are noise."""
 
     def __init__(self, n_examples: int, frames: int, hop_samples: int, content_dim: int) -> None:
         self.n_examples, self.frames, self.hop_samples, self.content_dim = n_examples, frames, hop_samples, content_dim
@@ -196,7 +196,7 @@ def measure(settings: Mapping[str, Any], setup: Setup) -> Measurement:
 
 
 def build(config: DictConfig, loop: str) -> RVCModule:
-    """Build the module of a loop; the baseline lacks our optimizations, see the head of this file."""
+    """Build the module of a loop; the baseline lacks our optimizations, see the top of this module."""
     header = DatasetHeader(config.model.synthesizer.sample_rate, {}, {"dim": config.content_dim})
     module = build_module(config, header, voice={}, kind=LOOPS[loop])
     if loop == "plain":

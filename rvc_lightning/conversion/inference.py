@@ -89,7 +89,7 @@ class VoiceInference(nn.Module):
 
         Returns:
             Audio of each window from `first_frame` on, float32 [(T - first_frame)·hop]. T follows from the content
-            frames, so the audio ends up to 35 ms before its window.
+            frames, so the audio ends 5 to 25 ms before its window (SPECIFICATION.md, section 10.4).
         """
         wav16k, lengths = self._batch([window.audio for window in windows], samples)
         f0_hz = self._pitch_batch(

@@ -70,7 +70,7 @@ class StreamingConverter(Stage):
     """Converts a stream: `push` takes a block of any length and returns as much of the output.
 
     The output is `latency_seconds` late: it starts with silence, and `finish` returns the remainder. Levels are not
-    adjusted, because the loudest place is not known yet; samples beyond ±1 are clipped.
+    adjusted, because the peak of the stream is not known in advance; samples beyond ±1 are clipped.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class StreamingConverter(Stage):
         lengths: StreamLengths | None = None,
         fabric: Fabric | None = None,
     ) -> None:
-        """Prepare for one stream.
+        """Initialize the converter for one stream.
 
         Args:
             converter: Converter with the voice.
@@ -118,7 +118,7 @@ class StreamingConverter(Stage):
         self._stretch = Stretch.by(options.formant_semitones)
         self._output, self._latency_samples = _Queue(), self._latency()
         self._output.append(np.zeros(self._latency_samples, np.float32))
-        self._taken, self._given, self._has_warned = 0, 0, False
+        self._pushed_samples, self._returned_samples, self._has_warned = 0, 0, False
         self.compute_seconds: deque[float] = deque(maxlen=_TIMED_BLOCKS)
         """Time that each of the last blocks with sound took."""
 
@@ -148,20 +148,20 @@ class StreamingConverter(Stage):
         """Continue the stream of `other`, of the same rates and lengths, with this voice from its next block on.
 
         Returns:
-            Number of samples from now on after which the output is that of this voice; until then, that of `other`, to
-            which the same input must be pushed, should be used.
+            Number of output samples from now until the output of this voice is complete. Until then, use the output of
+            `other`, to which the same input must be pushed.
         """
         self._resampler = copy.deepcopy(other._resampler)
         self._input, self._first, self._next = other._input, other._first, other._next
         self._context_f0_hz, self._cycles, self._stretch = other._context_f0_hz, other._cycles, other._stretch
-        self._taken, self._given = other._taken, other._given
+        self._pushed_samples, self._returned_samples = other._pushed_samples, other._returned_samples
         start = self._next // FRAME_SAMPLES
         self._joined.taken = start * self._hop_samples
         self._output = copy.deepcopy(other._output)
         place = self._latency_samples + round(start * self.sample_rate / FRAMES_PER_SECOND)
         self._output.append(np.zeros(place - len(self._output), np.float32))
         fade_seconds = self._lengths.fade_frames / FRAMES_PER_SECOND + _MIN_OUTPUT_DELAY_SECONDS
-        return len(self._output) - self._given + math.ceil(fade_seconds * self.sample_rate)
+        return len(self._output) - self._returned_samples + math.ceil(fade_seconds * self.sample_rate)
 
     @property
     def blocks(self) -> int:
@@ -197,13 +197,13 @@ class StreamingConverter(Stage):
         if peak_of(block) > _MAX_INPUT:
             block = np.clip(block, -_MAX_INPUT, _MAX_INPUT)
             if not self._has_warned:
-                log.warning("Samples exceed full scale by far and are clipped: is the encoding of the input right?")
+                log.warning("Samples far exceed full scale and are clipped; check the encoding of the input")
             self._has_warned = True
-        self._taken += len(block)
+        self._pushed_samples += len(block)
         self._append(self._resampler.push(block))
         while self._next + self._lengths.block_samples + self._lengths.lookahead_samples <= self._input_end:
             self._convert_block()
-        return self._take(self._taken * self.sample_rate // self._source_rate - self._given)
+        return self._take(self._pushed_samples * self.sample_rate // self._source_rate - self._returned_samples)
 
     def finish(self) -> np.ndarray:
         """End the stream and return the rest, so that the output is as long as the input and the latency."""
@@ -213,8 +213,8 @@ class StreamingConverter(Stage):
         while 0 < self._input_end > self._next - fading:
             self._convert_block()
         self._output.append(self._finishing.finish())
-        total = -(-self._taken * self.sample_rate // self._source_rate)
-        return self._take(total + self._latency_samples - self._given)
+        total = -(-self._pushed_samples * self.sample_rate // self._source_rate)
+        return self._take(total + self._latency_samples - self._returned_samples)
 
     @property
     def _first_frame(self) -> int:
@@ -294,11 +294,11 @@ class StreamingConverter(Stage):
 
     def _take(self, samples: int) -> np.ndarray:
         """Return the next samples of the output."""
-        self._given += samples
+        self._returned_samples += samples
         return np.clip(self._output.take(samples), -1, 1)
 
     def _latency(self) -> int:
-        """Return the delay in output samples with which the output never runs dry."""
+        """Return the smallest delay in output samples at which the output never runs out."""
         lengths = self._lengths
         seconds = (lengths.block_samples + lengths.lookahead_samples) / SAMPLE_RATE
         seconds += lengths.fade_frames / 2 / FRAMES_PER_SECOND

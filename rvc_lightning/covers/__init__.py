@@ -1,1 +1,1 @@
-"""Covers: the voice of a song is converted and mixed with its music."""
+"""Covers: convert the voice of a song and mix it with the music."""

@@ -31,7 +31,7 @@ from rvc_lightning.io.scratch import scratch_folder
 log = logging.getLogger(__name__)
 
 _PARTS = ("lead", "backing", "instrumental")
-_FIXED = "a cover has the length and the sampling rate of the song, and the format of its name: leave it out"
+_FIXED = "a cover has the length and the sampling rate of the song, and the format of its file name; leave it out"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def check_cover(
             file, or require a missing package.
     """
     options.reject(_FIXED, "tail_seconds", "output_sample_rate", "output_format", "write_f0")
-    converter.check(_in_key(options, settings))
+    converter.check(_transposed(options, settings))
     for path in (output, *part_files(output).values()):
         protect_inputs(path, sources)
     for number, path in enumerate(sources):
@@ -93,7 +93,7 @@ def make_cover(converter: VoiceConverter, song: Song, options: ConversionOptions
     Raises:
         AudioError, VoiceError, ConfigurationError, OutOfMemoryError: As `VoiceConverter.convert`.
     """
-    options = replace(_in_key(options, settings), output_sample_rate=song.sample_rate)
+    options = replace(_transposed(options, settings), output_sample_rate=song.sample_rate)
     log.info("Converting the lead")
     lead = _converted(converter, song.lead, song.sample_rate, options)
     if settings.convert_backing:
@@ -127,7 +127,7 @@ def write_cover(cover: Cover, song: Song, output: Path, *, keep_stems: bool) -> 
             log.info("Wrote %s", display_name(path))
 
 
-def _in_key(options: ConversionOptions, settings: MixSettings) -> ConversionOptions:
+def _transposed(options: ConversionOptions, settings: MixSettings) -> ConversionOptions:
     return replace(options, transpose_semitones=options.transpose_semitones + settings.key_semitones)
 
 

@@ -21,11 +21,12 @@ import numpy as np
 from rvc_lightning.audio.decode import decode_audio, resample
 from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_name
 from rvc_lightning.audio.frames import SAMPLE_RATE
+from rvc_lightning.audio.levels import rms
 from rvc_lightning.audio.loudness import peak_defect, peak_of
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import AudioError
-from rvc_lightning.evaluation.compare import log_mel, mel_distance, rms, warped_mel_distance
+from rvc_lightning.evaluation.compare import log_mel, mel_distance, warped_mel_distance
 from rvc_lightning.evaluation.metrics import MetricSuite
 from rvc_lightning.evaluation.page import mp3
 from rvc_lightning.evaluation.phones import phone_error_rate

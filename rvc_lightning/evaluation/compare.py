@@ -15,6 +15,7 @@ import numpy as np
 
 from rvc_lightning.audio.decode import resample
 from rvc_lightning.audio.frames import FRAME_SAMPLES, SAMPLE_RATE
+from rvc_lightning.audio.levels import rms
 from rvc_lightning.audio.loudness import peak_of
 from rvc_lightning.cli.columns import format_columns
 from rvc_lightning.errors import AudioError
@@ -130,11 +131,6 @@ def _to_16k(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 def match_level(audio: np.ndarray) -> np.ndarray:
     """Scale audio [N] to a root mean square of `REFERENCE_RMS`; silence stays silent."""
     return audio if peak_of(audio) == 0 else audio * np.float32(REFERENCE_RMS / rms(audio))
-
-
-def rms(audio: np.ndarray) -> float:
-    """Return the root mean square of audio [N], N >= 1."""
-    return float(np.sqrt(np.square(audio, dtype=np.float64).mean()))
 
 
 def _align(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:

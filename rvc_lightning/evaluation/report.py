@@ -69,7 +69,7 @@ METRICS = {
     ),
     "mos_overall": Metric("MOS", ".2f", "mean opinion score of the whole signal, estimated by DNSMOS, 1 to 5"),
     "mos_signal": Metric("MOS speech", ".2f", "the same of the speech"),
-    "mos_background": Metric("MOS silence", ".2f", "the same of the background"),
+    "mos_background": Metric("MOS background", ".2f", "the same of the background"),
     "counterpart_mel_distance_db": Metric(
         "mel dB to target", ".1f", "distance of the mel spectra to the same words by the target, at the same loudness "
         "and aligned by warping, in dB"

@@ -13,7 +13,7 @@ from rvc_lightning.audio.discovery import SkippedFile, discover_audio, display_n
 from rvc_lightning.cli.progress import Progress
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.options import ConversionOptions
-from rvc_lightning.errors import AudioError, ConfigurationError
+from rvc_lightning.errors import AudioError, ConfigurationError, printable
 from rvc_lightning.evaluation.clips import ClipEvaluator
 from rvc_lightning.evaluation.metrics import build_metrics
 from rvc_lightning.evaluation.report import Report
@@ -21,11 +21,12 @@ from rvc_lightning.evaluation.settings import UNSUPPORTED_OPTIONS, EvaluationSet
 from rvc_lightning.evaluation.speaker import spread
 from rvc_lightning.io.files import digest
 from rvc_lightning.pitch.swift_f0 import SwiftF0Extractor
+from rvc_lightning.voice.entries import as_count
 from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
 
-_MAX_TEXT = 200
+_MAX_CHARACTERS = 200
 
 
 def evaluate(
@@ -55,7 +56,7 @@ def evaluate(
     report = Report(settings.task, voice={}, settings={}, skipped=list(discovery.skipped))
     metrics = build_metrics(settings.metrics, settings.require_metrics)
     report.missing += metrics.missing
-    # One pitch extractor for all voices, so that their scores are comparable.
+    # The same pitch extractor for all voices, so that their scores are comparable.
     evaluator = ClipEvaluator(converter, metrics, settings, options, SwiftF0Extractor())
     evaluator.set_reference(recordings, report)
     chosen = spread(discovery.recordings, settings.n_clips)
@@ -95,23 +96,12 @@ def _counterparts(folder: Path | None, recordings: Sequence[Path], task: str) ->
 
 def describe_voice(voice: Voice, path: Path) -> dict[str, Any]:
     """Return the entries of a report that identify the voice."""
-    entries = voice.information
     return {
-        "name": _to_text(entries.get("model_name") or path.stem),
+        "name": (voice.name or printable(path.stem))[:_MAX_CHARACTERS],
         "file": display_name(path),
         "digest": digest(path) if path.is_file() else None,
         "sample_rate": voice.sample_rate,
-        "content": _to_text(voice.content_encoder),
-        "epoch": _to_json(entries.get("epoch")),
-        "step": _to_json(entries.get("step")),
+        "content": voice.content_encoder[:_MAX_CHARACTERS],
+        "epoch": as_count(voice.entries.get("epoch")),
+        "step": as_count(voice.entries.get("step")),
     }
-
-
-def _to_json(value: object) -> int | str | None:
-    """Convert an entry of an untrusted file for JSON."""
-    return value if value is None or isinstance(value, int) else _to_text(value)
-
-
-def _to_text(value: object) -> str:
-    """Convert an entry of an untrusted file to valid UTF-8; lone surrogates become question marks."""
-    return str(value)[:_MAX_TEXT].encode("utf-8", "replace").decode()

@@ -16,7 +16,7 @@ _PROBE_BYTES = 1 << 12
 
 
 def write_error(error: OSError, path: Path | str | None = None) -> RVCError | None:
-    """Return the error that explains to a user why a file cannot be used; None if `error` has another cause.
+    """Return the error that explains to a user why a file cannot be read or written; None for another cause.
 
     Args:
         error: Error of the operating system.

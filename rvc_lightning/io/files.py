@@ -25,7 +25,7 @@ TEMPORARY_PREFIX = ".writing-"
 _BLOCK_BYTES = 1 << 20
 _OPEN_ELSEWHERE = (5, 32)
 """Errors of Windows for a file that another program has open, such as a virus scanner or a reader."""
-_WAITS_SECONDS = (0.01, 0.05, 0.2, 0.5, 1.0)
+_RETRY_SECONDS = (0.01, 0.05, 0.2, 0.5, 1.0)
 
 R = TypeVar("R")
 
@@ -68,14 +68,14 @@ def replace_file(source: Path, target: Path) -> None:
     """Rename a file or folder, in place of an existing file, as `os.replace`.
 
     Raises:
-        OSError: It cannot be renamed, on Windows also because another program keeps it open.
+        OSError: It cannot be renamed; on Windows, another program may have it open.
     """
     _wait_for_others(lambda: os.replace(source, target))
 
 
 def _wait_for_others(action: Callable[[], R]) -> R:
-    """Return the result of `action`, repeated for a moment while Windows reports that a file is open elsewhere."""
-    for seconds in _WAITS_SECONDS:
+    """Return the result of `action`, retried for two seconds while Windows reports that a file is open elsewhere."""
+    for seconds in _RETRY_SECONDS:
         try:
             return action()
         except OSError as error:
@@ -99,7 +99,7 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Link a file to a second name atomically, so that the first name can be reused; copy it if links are unsupported.
+    """Create a hard link to a file atomically, so that its first name can be reused; copy it if that is unsupported.
 
     Raises:
         OutOfSpaceError: The disk is too full for a copy.

@@ -1,8 +1,7 @@
 """Pretrained files of public hub repositories (SPECIFICATION.md, section 15).
 
-huggingface_hub downloads them: it resumes after an interruption, shows progress, uses its own cache and its own
-environment variables (HF_HOME, HF_ENDPOINT for a mirror, HF_HUB_OFFLINE). Files that were downloaded by hand are found
-in `manual_folder()`, in the folders of their repository:
+huggingface_hub downloads them: it resumes after an interruption, shows progress, and uses its own cache and environment
+variables (HF_HOME, HF_ENDPOINT for a mirror, HF_HUB_OFFLINE). Files downloaded by hand are found in `manual_folder()`:
 
     FOLDER/OWNER/NAME/PATH/FILE
 """
@@ -30,8 +29,8 @@ from rvc_lightning.io.files import sha256
 log = logging.getLogger(__name__)
 
 _TABLE = Path(__file__).parents[1] / "assets" / "hub_files.csv"
-# Errors of a failed download. The HTTP library below huggingface_hub, and with it the base of its errors, depends on
-# its version; so does the transfer of large files.
+# Errors of a failed download. The base class of huggingface_hub's errors depends on its version, as does the transfer
+# of large files.
 _FAILURES: tuple[type[Exception], ...] = (
     OSError,
     ValueError,
@@ -45,10 +44,10 @@ class DownloadError(AssetError):
     """A file of a hub cannot be downloaded."""
 
     def __init__(self, problem: str, alternative: str = "") -> None:
-        """Join the problem and what a user can do without the file.
+        """Compose the message of the problem and the alternative.
 
         Args:
-            problem: What failed, and how to get the file; an attribute for callers with another alternative.
+            problem: What failed, and how to get the file; kept as an attribute for callers with another alternative.
             alternative: What to do without the file.
         """
         super().__init__(f"{problem} Or: {alternative}" if alternative else problem)
@@ -70,7 +69,7 @@ class HubFile:
 
     @property
     def url(self) -> str:
-        """Address for a browser."""
+        """Download link."""
         return f"https://huggingface.co/{self.repository}/resolve/main/{self.path}"
 
     @property
@@ -98,7 +97,8 @@ class HubFile:
 def known_files() -> dict[str, HubFile]:
     """Return the files that this project downloads, by name.
 
-    Names are `content/ENCODER/FILE`, `pitch/EXTRACTOR/FILE` or `pretrained/GENERATOR/VERSION/RATE/NETWORK`.
+    Names are `content/ENCODER/FILE`, `pitch/EXTRACTOR/FILE`, `separation/PART/FILE` or
+    `pretrained/GENERATOR/VERSION/RATE/NETWORK`.
     """
     with _TABLE.open(newline="", encoding="utf-8") as stream:
         return {
@@ -171,7 +171,7 @@ def fetch(file: HubFile, alternative: str, folder: Path | None = None) -> Path:
 def fetch_folder(files: Sequence[HubFile], alternative: str) -> Path:
     """Return the folder of files that belong together, after downloading those that are missing.
 
-    Files that complete a manual download are put beside it.
+    If some of them were downloaded by hand, the others are added to their folder.
 
     Args:
         files: Files of one folder of a repository.
@@ -245,7 +245,7 @@ def _offline_reason() -> str:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Silence huggingface_hub's warnings about retries, unless HF_HUB_VERBOSITY asks for more; keep its bars."""
+    """Silence huggingface_hub's warnings about retries at its default verbosity; its progress bars stay."""
     level = hub_logging.get_verbosity()
     hub_logging.set_verbosity(logging.ERROR if level == logging.WARNING else level)
     try:

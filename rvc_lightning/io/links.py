@@ -1,8 +1,8 @@
 """Downloads of links that a user enters: over https, from public addresses, and bounded in size and time.
 
-A server that downloads what a visitor names can be made to reach machines that only the server can reach. Therefore
-names are resolved here, the connection is made to the very address that was checked, and each redirect is checked in
-the same way. Proxies are not used, since they resolve names themselves.
+A server that downloads what a visitor names can be made to reach machines in its own network (server-side request
+forgery). Therefore names are resolved here, the connection is made to the very address that was checked, and each
+redirect is checked in the same way. Proxies are not used, since they resolve names themselves.
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ class LinkClient:
     timeout_seconds: float = 30.0
     """Longest wait for a connection, and for the next byte."""
     max_seconds: float = 3600.0
-    """Longest time for a file."""
+    """Longest duration of a download."""
     is_allowed: Callable[[Address], bool] = is_public
-    """Decides about the address of a connection."""
+    """Returns whether to connect to an address."""
     tls: ssl.SSLContext = field(default_factory=ssl.create_default_context)
     """Certificates to trust."""
 
@@ -113,7 +113,7 @@ class LinkClient:
                 yield Download(name, size_bytes, self._blocks(link, response, size_bytes, deadline))
 
     def _blocks(self, link: str, response: Any, size_bytes: int | None, deadline: _Deadline) -> Iterator[bytes]:
-        """Yield the content. Raises AssetError if it is too long, late, or shorter than declared."""
+        """Yield the content. Raises AssetError if it is too long, takes too long, or is shorter than declared."""
         with _explained(link):
             received = 0
             while block := response.read1(_BLOCK_BYTES):
@@ -287,7 +287,7 @@ def _address(socket_address: tuple[Any, ...]) -> Address:
 
 
 class _Deadline:
-    """Shuts connections down after a time, also while a server sends byte by byte. A context manager."""
+    """Context manager that shuts down connections after a time, even while a server sends byte by byte."""
 
     def __init__(self, seconds: float) -> None:
         self._end = monotonic() + seconds
@@ -302,7 +302,7 @@ class _Deadline:
 
     @property
     def has_passed(self) -> bool:
-        """Whether the time is over."""
+        """Whether the time has elapsed."""
         return monotonic() >= self._end
 
     def watch(self, connection: socket.socket) -> None:

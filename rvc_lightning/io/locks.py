@@ -38,7 +38,7 @@ def remove_if_unlocked(folder: Path, lock_name: str) -> None:
     with FileLock(folder / lock_name).acquire(blocking=False):
         shutil.rmtree(folder, ignore_errors=True)
     if IS_WINDOWS:
-        # There, open files such as the lock are not removed.
+        # There, the lock was still open and could not be removed.
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -121,7 +121,7 @@ def exclusive_lock(
         write_json(holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%c}"})
         yield
     finally:
-        # A waiting process may be reading it.
+        # With retries on Windows, where a waiting process may be reading it.
         remove_file(holder)
         if remove_after:
             # Windows does not remove open files; there the lock is removed when it is released.

@@ -58,12 +58,12 @@ def plain_name(text: str, default: str) -> str:
 
 
 def folded(name: str) -> str:
-    """Return a name or path in a form that is the same for names that a disk may not distinguish."""
+    """Return a form of a name or path that is equal for names that a file system may not distinguish."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def numbered_names(files: Sequence[Path]) -> list[str]:
-    """Return a name for each file, different on every disk: `a.wav` and `b/A.wav` become `a.wav` and `A (2).wav`."""
+    """Return names that differ on every file system: `a.wav` and `b/A.wav` become `a.wav` and `A (2).wav`."""
     names: dict[str, str] = {}
     for file in files:
         choices = chain([file.name], (f"{file.stem} ({number}){file.suffix}" for number in count(2)))

@@ -1,4 +1,4 @@
-"""Packages of extras, which are only required by some functions."""
+"""Packages of extras, which only some features require."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def import_extra(module: str, extra: str, user: str, package: str | None = None)
 
 
 def require_extra(packages: Sequence[str], extra: str, user: str) -> None:
-    """Check that packages of an extra are installed, without the time to import them.
+    """Check that packages of an extra are installed, without importing them.
 
     Args:
         packages: Names of the packages and of their modules.

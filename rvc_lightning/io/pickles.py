@@ -1,4 +1,4 @@
-"""Files of `torch.save`, read as files from strangers: tensors and plain values only, and no code is ever run.
+"""Untrusted files of `torch.save`: only tensors and plain values are read, and no code is ever run.
 
 A hostile file can also declare more than it contains: a few bytes may stand for terabytes. The returned values fit into
 the size of the file, are nested no deeper than any voice or checkpoint, and are copied, so the file can be deleted.
@@ -139,7 +139,7 @@ def _check_legacy(path: Path) -> None:
 
 
 class _Copier:
-    """Copy of the content of a mapped file; values that no file of this size can contain are rejected."""
+    """Copies the content of a mapped file, and rejects values that no file of this size can contain."""
 
     def __init__(self, file_bytes: int) -> None:
         # Copies of tensors that share storage take more bytes than the file.

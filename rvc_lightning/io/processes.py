@@ -1,4 +1,4 @@
-"""Processes: everything that differs between Windows, macOS and Linux. Only Linux was tried."""
+"""Processes: everything that differs between Windows, macOS and Linux. Tested only on Linux."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ _PLAIN_ARGUMENT = re.compile(r"[\w@+=:./\\-]+")
 """Argument that neither cmd nor PowerShell changes."""
 
 
-def start_apart(
-    command: Sequence[str], environment: Mapping[str, str] | None = None, *, lasting: bool = False, **options: Any
+def start_process_group(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, *, detached: bool = False, **options: Any
 ) -> subprocess.Popen[bytes]:
-    """Start a process that the Ctrl-C of this one does not reach.
+    """Start a process in its own process group, which Ctrl-C in this one does not reach.
 
     Args:
         command: Program and arguments.
         environment: Variables in addition to those of this process.
-        lasting: Whether it also outlives the terminal. On Windows, `interrupt` then only reaches it from itself and
-            from processes that it starts.
+        detached: Whether it also outlives the terminal. On Windows, only the process itself and those that it starts
+            can then `interrupt` it.
         options: Further arguments of `subprocess.Popen`.
     """
     # On Windows, the encoding of redirected output would be that of the system.
     variables = {**os.environ, "PYTHONIOENCODING": "utf-8", **(environment or {})}
-    # The constants only exist on Windows, where closing a console ends its processes: one without a window has its own.
-    apart = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
-    apart |= getattr(subprocess, "CREATE_NO_WINDOW", 0) if lasting else 0
-    return subprocess.Popen(command, env=variables, creationflags=apart, start_new_session=not IS_WINDOWS, **options)
+    # The constants exist only on Windows, where closing a console ends its processes; one without a window has its own.
+    flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+    flags |= getattr(subprocess, "CREATE_NO_WINDOW", 0) if detached else 0
+    return subprocess.Popen(command, env=variables, creationflags=flags, start_new_session=not IS_WINDOWS, **options)
 
 
 def interrupt(pid: int) -> None:
-    """Send Ctrl-C to a process of `start_apart` and to its children, if it still runs."""
+    """Send Ctrl-C to a process of `start_process_group` and to its children, if it is still running."""
     if IS_WINDOWS:
-        # Any other signal would terminate the process. An error is that of an ended process, or of another console.
+        # Any other signal would terminate the process. An error means that it has ended, or has another console.
         with contextlib.suppress(OSError):
             os.kill(pid, getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM))
         return
@@ -54,7 +54,7 @@ def interrupt(pid: int) -> None:
 
 
 def kill(pid: int) -> None:
-    """Kill a process of `start_apart` and its children, if it still runs."""
+    """Kill a process of `start_process_group` and its children, if it is still running."""
     if IS_WINDOWS:
         subprocess.run(["taskkill", "/T", "/F", "/PID", str(pid)], capture_output=True)
         return
@@ -71,8 +71,8 @@ def raise_on_break() -> None:
 def raise_priority() -> None:
     """Raise the priority of this process, and of those that it starts, if the system permits it.
 
-    Windows permits it to all users, Linux and macOS to administrators, and Linux also to users with a limit `nice` (man
-    limits.conf).
+    Windows permits it for all users, Linux and macOS for administrators, and Linux also for users with a limit `nice`
+    (man limits.conf).
     """
     import psutil
 
@@ -81,7 +81,7 @@ def raise_priority() -> None:
 
 
 def peak_memory_bytes() -> int:
-    """Return the peak of the memory of this process."""
+    """Return the peak resident memory of this process."""
     if IS_WINDOWS:
         import psutil
 
@@ -96,7 +96,8 @@ def peak_memory_bytes() -> int:
 def quote_argument(text: str) -> str:
     """Quote an argument for a shell of this system: a POSIX shell, or on Windows cmd and PowerShell.
 
-    The latter agree on double quotes only, not on those within them, for which Hydra accepts single quotes.
+    The latter two agree only on double quotes, and not on how to escape them within an argument; there, single quotes
+    replace them, which Hydra also accepts.
     """
     if not IS_WINDOWS:
         return shlex.quote(text)

@@ -1,4 +1,4 @@
-"""Safetensors files of strangers: tensors and texts, checked by the library before anything is allocated."""
+"""Untrusted safetensors files: tensors and texts, checked by the library before anything is allocated."""
 
 from __future__ import annotations
 

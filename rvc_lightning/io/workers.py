@@ -15,8 +15,8 @@ _POLL_SECONDS = 1.0
 def end_with_parent(worker_id: int) -> None:
     """Kill a worker soon after its parent process exits, for any reason; a `worker_init_fn`.
 
-    torch checks for that while a worker waits for work. A worker whose result exceeds the buffer of the pipe waits
-    forever for a reader instead, and keeps its memory and inherited locks.
+    torch detects that only in a worker that is waiting for work. A worker whose result exceeds the buffer of the pipe
+    waits forever for a reader, and keeps its memory and inherited locks.
     """
     parent = os.getppid()
 

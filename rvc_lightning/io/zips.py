@@ -1,4 +1,4 @@
-"""ZIP archives from strangers, with a bounded table of contents."""
+"""Untrusted ZIP archives, of which a bounded table of contents is read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 class _LimitedReads(io.FileIO):
-    """A file of which single reads are limited in size; errors instead of reading less."""
+    """A file that limits the size of a single read, and raises an error for a longer one."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MAX_READ_BYTES:

@@ -103,9 +103,9 @@ class ProcessState:
 
     Attributes:
         started: Time of the start.
-        pid: Number of the process, which leads a process group; None if it could not be started.
-        pid_created: Time of creation of that process, which distinguishes it from a later one with the same number.
-        interrupted: Time of the Ctrl-C; None if there was none.
+        pid: Process ID of the command, which leads a process group; None if it could not be started.
+        pid_created: Creation time of that process, which distinguishes it from a later one with the same ID.
+        interrupted: Time at which Ctrl-C was sent; None if it was not.
         ended: Time of the end; None before.
         exit_status: As in `Job`.
         error: As in `Job`.

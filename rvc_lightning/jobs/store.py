@@ -21,7 +21,7 @@ from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.errors import BusyError, InUseError, UnknownJobError
 from rvc_lightning.io.files import TEMPORARY_PREFIX, make_folder
 from rvc_lightning.io.locks import LOCK_NAME
-from rvc_lightning.io.processes import start_apart
+from rvc_lightning.io.processes import start_process_group
 from rvc_lightning.jobs.job import (
     DEFAULT_DEVICE,
     INPUT,
@@ -129,7 +129,8 @@ class JobStore:
         """
         job = self.job(job_id)
         if not job.state.is_final:
-            # Before the mark, which makes a waiting job final: its process may run without a record, see `Supervisor`.
+            # Before the stop file, which makes a waiting job final: an unrecorded process of it may be running, see
+            # `Supervisor`, and `wake` ignores final jobs.
             self.wake()
             (job.folder / STOP).touch()
         return self.job(job_id)
@@ -214,7 +215,9 @@ class JobStore:
             return
         command = [sys.executable, "-m", "rvc_lightning.jobs.supervisor", str(self.folder)]
         with (self.folder / _SUPERVISOR_LOG).open("ab") as log:
-            self._supervisor = start_apart(command, lasting=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._supervisor = start_process_group(
+                command, detached=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
 
     def _is_supervised(self) -> bool:
         try:

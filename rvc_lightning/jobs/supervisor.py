@@ -22,7 +22,7 @@ from rvc_lightning.cli.progress_file import PROGRESS_VARIABLE
 from rvc_lightning.errors import InUseError, OutOfSpaceError
 from rvc_lightning.io.files import remove_leftovers
 from rvc_lightning.io.locks import exclusive_lock
-from rvc_lightning.io.processes import interrupt, kill, start_apart
+from rvc_lightning.io.processes import interrupt, kill, start_process_group
 from rvc_lightning.jobs.job import LOG, PROGRESS, Job, ProcessState, State, read_progress
 from rvc_lightning.jobs.store import JobStore
 
@@ -39,7 +39,7 @@ class Supervisor:
     """Runs the waiting jobs, one at a time for each device, and records how they end."""
 
     def __init__(self, store: JobStore, grace_seconds: float = _GRACE_SECONDS) -> None:
-        """Watch the jobs that an earlier supervisor started, also unrecorded ones, and remove its unfinished files.
+        """Take over the jobs of an earlier supervisor, including unrecorded ones, and remove its unfinished files.
 
         Args:
             store: Jobs to run; this process must hold the lock of its folder.
@@ -60,7 +60,7 @@ class Supervisor:
             try:
                 is_running = self.step()
             except OutOfSpaceError as error:
-                # The next supervisor would not get the exit statuses of the jobs of this one.
+                # Do not exit: another supervisor could not read the exit statuses of the children of this one.
                 if str(error) != warning:
                     warning = str(error)
                     log.warning("%s", warning)
@@ -84,7 +84,7 @@ class Supervisor:
         """Start a job; return whether it runs."""
         try:
             with (job.folder / LOG).open("ab") as output:
-                child = start_apart(
+                child = start_process_group(
                     command_line(job),
                     {PROGRESS_VARIABLE: str(job.folder / PROGRESS)},
                     cwd=job.working_folder,
@@ -149,15 +149,15 @@ def _processes_of(jobs: Sequence[Job]) -> dict[str, ProcessState]:
     for process in psutil.process_iter() if ids else ():
         with contextlib.suppress(psutil.Error):
             job_id, created = ids.get(process.environ().get(PROGRESS_VARIABLE, "")), process.create_time()
-            # Its children, which are younger, have the variable as well.
+            # Its children, which are younger, inherit the variable.
             if job_id is not None and (job_id not in found or created < found[job_id].started):
                 found[job_id] = ProcessState(created, process.pid, created)
     return found
 
 
 def _is_alive(state: ProcessState) -> bool:
-    """Return whether the process of a job runs, and not another one with its number."""
-    # Another user's process, which has got the number, may be inaccessible.
+    """Return whether the process of a job is running, rather than another one with the same ID."""
+    # A process of another user that reuses the ID may be inaccessible.
     with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
         process = psutil.Process(state.pid)
         is_same = abs(process.create_time() - (state.pid_created or 0.0)) < 1.0

@@ -49,16 +49,16 @@ def main(config: DictConfig) -> None:
 
 
 def test_latency(settings: DeviceSettings) -> None:
-    """Print the round trip of output and input."""
+    """Measure and log the round-trip latency from the output to the input."""
     from rvc_lightning.live.devices import choose
     from rvc_lightning.live.latency import measure_round_trip
 
     source, sink = choose(settings.input, "input"), choose(settings.output, "output")
     rates = settings.input_sample_rate or source.sample_rate, settings.output_sample_rate or sink.sample_rate
-    log.info("Sweeps from '%s' to '%s'", sink.name, source.name)
+    log.info("Playing sweeps on '%s', recording them with '%s'", sink.name, source.name)
     delays = measure_round_trip(source, sink, rates, settings.device_latency_seconds)
     listed = ", ".join(f"{1000 * delay:.0f}" for delay in delays)
-    log.info("Round trip %.0f ms, the median of %s ms; the voice adds block, lookahead and computation",
+    log.info("Round trip %.0f ms, the median of %s ms; conversion adds the block, the lookahead and the computation",
              1000 * median(delays), listed)  # fmt: skip
 
 

@@ -4,9 +4,9 @@
                        ▲                                   │
                        └────────── fill, target ───────────┘
 
-Nothing is dropped for drift: a control loop holds the fill by the speed of the resampler. If a block is late, the last
-period of the voice is repeated and fades out (as in ITU-T G.711, appendix I), until the block arrives and fades in.
-Each late block raises the target, which then slowly returns to its initial value.
+Drift drops no samples: a control loop holds the fill at its target by adjusting the speed of the resampler. Late blocks
+are concealed like lost packets (ITU-T G.711, appendix I): the last pitch period is repeated and fades out, until the
+block arrives and fades in. Each late block raises the target, which then slowly returns to its initial value.
 
 Legend: N samples.
 """
@@ -22,12 +22,12 @@ from rvc_lightning.audio.variable_rate import VariableResampler
 _MAX_DRIFT = 0.005
 """Largest change of speed: 9 cents."""
 _PROPORTIONAL, _INTEGRAL = 0.1, 0.0025
-"""Change of speed per second of error, and per second squared: a critically damped loop of about ten seconds."""
+"""Gains of the loop in 1/s and 1/s²: critically damped, with a time constant of 20 seconds."""
 _SMOOTHING_SECONDS = 2.0
 _RELAXATION = 0.0005
 """Seconds per second by which the target returns to its initial value: 100 ms of latency in about three minutes."""
 _MAX_SURPLUS_SECONDS = 0.5
-"""Excess fill from which audio is skipped, for instance after the machine was suspended."""
+"""Excess fill beyond which audio is skipped, for instance after the machine was suspended."""
 _MAX_TARGET_SECONDS = 0.5
 _FADE_SECONDS = 0.005
 _HOLD_SECONDS = 0.1
@@ -63,7 +63,7 @@ class PlayBuffer:
 
     @property
     def fill_seconds(self) -> float:
-        """Mean time that samples wait."""
+        """Mean time that samples spend in the buffer."""
         return self._mean_fill
 
     @property
@@ -102,7 +102,7 @@ class PlayBuffer:
             return np.concatenate([ready, held, np.zeros(missing - len(held), np.float32)])
 
     def _joined(self, audio: np.ndarray) -> np.ndarray:
-        """Crossfade from the extrapolated audio to the next samples."""
+        """Crossfade from the extrapolated audio to the next samples, and raise the target."""
         held = self._hold[self._held : self._held + min(self._fade, len(audio))]
         ramp = (np.arange(min(self._fade, len(audio)), dtype=np.float32) + 0.5) / self._fade
         audio = audio.copy()
@@ -143,8 +143,8 @@ def extension(past: np.ndarray, sample_rate: int) -> np.ndarray:
     # Every fourth lag: enough for speech, and quick.
     lags = np.arange(shortest, longest, 4)
     candidates = np.lib.stride_tricks.sliding_window_view(past, shortest)[len(past) - shortest - lags]
-    likeness = candidates @ pattern / np.sqrt(np.einsum("lk,lk->l", candidates, candidates) + 1e-9)
-    period = past[-lags[int(likeness.argmax())] :]
+    correlation = candidates @ pattern / np.sqrt(np.einsum("lk,lk->l", candidates, candidates) + 1e-9)
+    period = past[-lags[int(correlation.argmax())] :]
     samples = round(_HOLD_SECONDS * sample_rate)
     repeated = np.tile(period, samples // len(period) + 1)[:samples]
     return (repeated * np.minimum(np.linspace(1.25, 0, samples), 1)).astype(np.float32)

@@ -42,7 +42,7 @@ class Device:
     outputs: int
     """Channels that can be played."""
     sample_rate: int
-    """Its own sampling rate in Hz."""
+    """Default sampling rate in Hz."""
 
 
 def sounddevice() -> ModuleType:
@@ -86,7 +86,7 @@ def devices() -> list[Device]:
 
 def listing() -> str:
     """Return a table of all devices, with the sampling rates that each supports."""
-    rows = [("device", "in", "out", "rates in Hz, its own first")]
+    rows = [("device", "in", "out", "rates in Hz, the default first")]
     for device in devices():
         kinds = [kind for kind, channels in (("input", device.inputs), ("output", device.outputs)) if channels]
         supported = {rate for kind in kinds for rate in supported_rates(device, kind)}
@@ -112,11 +112,11 @@ def choose(query: str | None, kind: str) -> Device:
     """Return the device whose name contains each word of `query`, or the default device for None.
 
     Args:
-        query: Part of a name that only one device has; its whole name always fits.
+        query: Words that only one device has in its name; a full name always matches.
         kind: 'input' or 'output'.
 
     Raises:
-        ConfigurationError: No device fits, or several do.
+        ConfigurationError: No device matches, or several do.
     """
     able = [device for device in devices() if (device.inputs if kind == "input" else device.outputs)]
     if query is None:
@@ -126,15 +126,15 @@ def choose(query: str | None, kind: str) -> Device:
             raise ConfigurationError(f"no {kind} device found: connect one, or list all devices with devices=true")
         return able[0]
     words = query.lower().split()
-    fitting = [device for device in able if device.name == query] or [
+    matching = [device for device in able if device.name == query] or [
         device for device in able if all(word in device.name.lower() for word in words)
     ]
-    if len(fitting) != 1:
-        found = f"fits {len(fitting)} devices" if fitting else "fits no device"
-        names = "; ".join(device.name for device in fitting or able)
+    if len(matching) != 1:
+        found = f"matches {len(matching)} devices" if matching else "matches no device"
+        names = "; ".join(device.name for device in matching or able)
         remedy = f"choose a part of one name: {names}" if names else "none is connected"
         raise ConfigurationError(f"{kind}={query} {found}; {remedy}")
-    return fitting[0]
+    return matching[0]
 
 
 class DeviceStream:
@@ -164,7 +164,7 @@ class DeviceStream:
         self._exchange = exchange
         self._last_call = time.monotonic()
         self.gaps = 0
-        """Number of times that the device lost sound because this process was late."""
+        """Number of overflows or underflows, in which the device lost sound because this process was late."""
         module = sounddevice()
         make = module.InputStream if kind == "input" else module.OutputStream
         with _explained(device, kind, sample_rate), contextlib.ExitStack() as undo:

@@ -38,13 +38,14 @@ def line(status: LiveStatus) -> str:
     """Return the state in one line."""
     engine = status.engine
     pitch = f"{engine.f0_hz:.0f} Hz" if engine.f0_hz else "unvoiced"
-    compute = (
-        f"{1000 * engine.compute_median:.0f}/{1000 * engine.compute_p99:.0f} of {1000 * engine.block_seconds:.0f} ms"
+    median, p99, block = (
+        f"{1000 * seconds:.0f}"
+        for seconds in (engine.compute_median_seconds, engine.compute_p99_seconds, engine.block_seconds)
     )
     parts = [
         f"in {engine.input_db:.0f} dB, out {engine.output_db:.0f} dB, {pitch}",
         f"latency {1000 * status.total_seconds:.0f} ms (algorithm {1000 * engine.latency_seconds:.0f} ms)",
-        f"block median/p99 {compute}",
+        f"block median/p99 {median}/{p99} of {block} ms",
         f"late {status.underruns}",
     ]
     if status.device_gaps:

@@ -3,8 +3,8 @@
     input ─▶ gain ─▶ noise reduction ─▶ gate ─┬─▶ voice ────────────┬─▶ bypass ─▶ gain, mute ─▶ output
                                               └─▶ delay (original) ─┘
 
-Everything can change while it runs. Gains move in 20 ms; options fade in with the next block; another voice or other
-effects are prepared in a thread, then convert one block together with those that they replace, and fade in.
+Everything can change while it runs. Gains change within 20 ms, and options fade in with the next block. Another voice
+or other effects are loaded in a thread, and convert one block alongside the current ones before they fade in.
 
 Legend: N samples of the input, M samples of the output.
 """
@@ -75,10 +75,10 @@ class Status:
     """Block, lookahead, half a fade, and resampling."""
     block_seconds: float
     """Length of a block."""
-    compute_median: float
-    """Time to convert a block, median of the last 1000, in seconds."""
-    compute_p99: float
-    """Time to convert a block, 99th percentile of the last 1000, in seconds."""
+    compute_median_seconds: float
+    """Time to convert a block, median of the last 1000."""
+    compute_p99_seconds: float
+    """Time to convert a block, 99th percentile of the last 1000."""
     blocks: int
     """Blocks converted so far."""
     message: str
@@ -121,9 +121,9 @@ class Engine:
         self._plans = [Plan(fabric, count) for fabric in fabrics for count in _thread_counts(fabric)]
         self._plan = self._fastest_plan(self._converter, changes.conversion)
         self._stream = self._new_stream(self._converter, changes.conversion, self._plan.fabric)
-        # The stream that is replaced, and the samples until it is.
+        # The stream that is being replaced, and the number of samples until its successor fades in.
         self._leaving: StreamingConverter | None = None
-        self._until_change = 0
+        self._samples_until_fade = 0
         self._prepared: _Prepared | None = None
         self._preparation: Thread | None = None
         self._message = ""
@@ -133,7 +133,7 @@ class Engine:
         self._record(changes)
 
     def _make_path(self) -> None:
-        """Build gains, gate, meters and the path of the original."""
+        """Build the gains, the gate, the meters and the path of the original audio."""
         ramp = round(_RAMP_SECONDS * self.output_rate)
         live = self._changes.live
         self._input_gain = Ramp(amplitude(live.input_gain_db), round(_RAMP_SECONDS * self.input_rate))
@@ -191,14 +191,14 @@ class Engine:
             f0_hz=self._stream.last_f0_hz,
             latency_seconds=self.latency_seconds,
             block_seconds=self.lengths.block_seconds,
-            compute_median=float(np.median(seconds)),
-            compute_p99=float(np.percentile(seconds, 99)),
+            compute_median_seconds=float(np.median(seconds)),
+            compute_p99_seconds=float(np.percentile(seconds, 99)),
             blocks=self._stream.blocks,
             message=self._message,
         )
 
     def warm_up(self) -> tuple[float, float]:
-        """Convert noise, so that the first word does not wait for what torch prepares on first use.
+        """Convert noise, so that one-time work of torch does not delay the first word.
 
         Returns:
             Median and maximum of the time per block, in seconds.
@@ -278,7 +278,7 @@ class Engine:
             return
         self._leaving, self._stream, self._changes = self._stream, stream, changes
         self._converter, self._plan = prepared.converter, prepared.plan
-        self._until_change = stream.continue_from(self._leaving)
+        self._samples_until_fade = stream.continue_from(self._leaving)
 
     def _resampled(self, audio: np.ndarray) -> np.ndarray:
         return audio if self._dry_resampler is None else self._dry_resampler.push(audio)
@@ -291,10 +291,11 @@ class Engine:
         output = self._stream.push(audio)
         if self._leaving is None:
             return output
-        share = np.clip((np.arange(len(output)) - self._until_change) / self._fade_samples, 0, 1).astype(np.float32)
+        position = np.arange(len(output)) - self._samples_until_fade
+        share = np.clip(position / self._fade_samples, 0, 1).astype(np.float32)
         output = output * share + self._leaving.push(audio) * (1 - share)
-        self._until_change -= len(output)
-        if self._until_change <= -self._fade_samples:
+        self._samples_until_fade -= len(output)
+        if self._samples_until_fade <= -self._fade_samples:
             self._leaving = None
         return output
 

@@ -1,6 +1,6 @@
-"""Measure the round trip of an output and an input: a sweep out of the one and back into the other.
+"""Measure the round-trip latency of an output and an input device with sine sweeps.
 
-The sound must be able to return: a loudspeaker beside the microphone, a cable, or a virtual one.
+The input must pick up the output: by a loudspeaker near the microphone, a cable, or a virtual cable.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PERIOD_SECONDS = 0.6
 _SWEEP_SECONDS = 0.05
 _LEAD_SECONDS = 0.5
 _MIN_SCORE = 8.0
-"""Peak of the correlation, relative to its root mean square, from which it is a sweep."""
+"""Smallest ratio of the peak of the correlation to its root mean square at which a sweep counts as detected."""
 
 
 def measure_round_trip(
@@ -87,7 +87,7 @@ def _starts(sample_rate: int) -> list[int]:
 
 
 def _delays(recorded: SimpleQueue[tuple[float, np.ndarray]], sample_rate: int, started_at: float) -> list[float]:
-    """Return the delays of the sweeps, from the time when the first sample was handed to the output."""
+    """Return the delays of the detected sweeps in seconds, counted from the first callback of the output."""
     pieces, arrived = [], 0.0
     while True:
         try:
@@ -106,7 +106,7 @@ def _delays(recorded: SimpleQueue[tuple[float, np.ndarray]], sample_rate: int, s
         window = audio[begin : begin + round(_PERIOD_SECONDS * sample_rate)]
         if len(window) < len(sweep):
             continue
-        likeness = np.abs(signal.correlate(window, sweep, "valid"))
-        if likeness.max() > _MIN_SCORE * np.sqrt(np.mean(likeness**2) + 1e-12):
-            delays.append(int(likeness.argmax()) / sample_rate)
+        correlation = np.abs(signal.correlate(window, sweep, "valid"))
+        if correlation.max() > _MIN_SCORE * np.sqrt(np.mean(correlation**2) + 1e-12):
+            delays.append(int(correlation.argmax()) / sample_rate)
     return delays

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from rvc_lightning.audio.levels import LOWEST_DB
+from rvc_lightning.audio.levels import LOWEST_DB, rms
 from rvc_lightning.audio.live_denoise import LiveDenoiser
 
 _HOP_SECONDS = 0.01
@@ -18,19 +18,14 @@ _RELEASE_SECONDS = 0.06
 _HOLD_SECONDS = 0.25
 
 
-def decibels(rms: float) -> float:
-    """Return a level in dB of full scale, at least -120."""
-    return max(20 * math.log10(max(rms, 1e-12)), LOWEST_DB)
+def decibels(level: float) -> float:
+    """Return a level relative to full scale in dB, at least -120."""
+    return max(20 * math.log10(max(level, 1e-12)), LOWEST_DB)
 
 
 def amplitude(db: float) -> float:
     """Return the factor of a gain in dB."""
     return 10 ** (db / 20)
-
-
-def rms(audio: np.ndarray) -> float:
-    """Return the root mean square of samples [N]; 0 for none."""
-    return math.sqrt(float(np.mean(np.square(audio, dtype=np.float64)))) if len(audio) else 0.0
 
 
 class Ramp:
@@ -113,7 +108,7 @@ class InputDenoiser:
 
 
 class Meter:
-    """Level of the last moments."""
+    """Level meter with exponential averaging."""
 
     def __init__(self, sample_rate: int, seconds: float = 0.2) -> None:
         self._samples = sample_rate * seconds

@@ -1,4 +1,4 @@
-"""Options of live conversion that can change while it runs, beside those of the conversion itself."""
+"""Options of live conversion that can change while it runs, in addition to those of the conversion itself."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LiveOptions(Settings):
         None, "level of the input below which it is silenced; null keeps everything", unit="dB", min=-120, max=0
     )
     bypass: bool = option(False, "whether to pass the original through, with the same latency")
-    mute: bool = option(False, "whether to be silent")
+    mute: bool = option(False, "whether to mute the output")
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,15 @@ def describe(started: Started) -> str:
     """Return the latency and, for a voice that is too slow, the remedies."""
     latency, block, median, most = (
         f"{1000 * seconds:.0f} ms"
-        for seconds in (started.latency_seconds, started.block_seconds, started.compute_median, started.compute_max)
+        for seconds in (
+            started.latency_seconds,
+            started.block_seconds,
+            started.compute_median_seconds,
+            started.compute_max_seconds,
+        )
     )
     text = f"Algorithmic latency {latency}; a block of {block} takes {median}, at most {most}"
-    if started.compute_max < _SLOW_SHARE * started.block_seconds:
+    if started.compute_max_seconds < _SLOW_SHARE * started.block_seconds:
         return text
     return (
         f"{text}: too slow for this machine. Choose preset=balanced or preset=quality, index_rate=0, a voice with the "

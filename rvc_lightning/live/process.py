@@ -45,10 +45,10 @@ class Started:
     """Delay of the output, not counting the time of the computation."""
     block_seconds: float
     """Length of a block."""
-    compute_median: float
-    """Median of the time per block, in seconds."""
-    compute_max: float
-    """Maximum of the time per block, in seconds."""
+    compute_median_seconds: float
+    """Median of the time per block."""
+    compute_max_seconds: float
+    """Maximum of the time per block."""
 
 
 class EngineProcess:
@@ -74,7 +74,7 @@ class EngineProcess:
         self.status: Status | None = None
         """Last state of the engine."""
         self.skipped_seconds = 0.0
-        """Input that was skipped because the engine was behind."""
+        """Input that was skipped because the engine had fallen behind."""
         self.error: RVCError | None = None
         """Reason why the engine has ended, if it has."""
         self.started = self._first_answer()
@@ -131,13 +131,13 @@ class EngineProcess:
 
 def _serve(make: Callable[[], Engine], connection: Connection) -> None:
     """Run the engine until the other end is closed."""
-    # Ctrl-C is for the process that started this one.
+    # The parent process handles Ctrl-C.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    # Without the permission, other programs make more blocks late.
+    # If the system does not permit it, other programs delay more blocks.
     raise_priority()
     try:
-        # Recordings are completed also after an error.
+        # Recordings are also completed after an error.
         with contextlib.closing(make()) as engine:
             median, worst = engine.warm_up()
             gc.collect()

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
 _SPARE_SECONDS = 0.02
-"""Part of the buffer beside the time that a block takes, for blocks of devices and for the scheduler."""
+"""Part of the buffer in addition to the time that a block takes: for blocks of devices, and for the scheduler."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class LiveStatus:
     total_seconds: float
     """Latency from the input to the output: devices, engine and buffer."""
     underruns: int
-    """Late blocks, which were bridged."""
+    """Late blocks, which were concealed."""
     device_gaps: int
-    """Times when a device lost sound, since it was opened: its latency is too low for this machine."""
+    """Overflows and underflows of devices since they were opened: their latency is too low for this machine."""
     skipped_seconds: float
     """Audio that was skipped after long stalls."""
     is_waiting: bool
@@ -74,7 +74,7 @@ class Session:
         self._buffers: list[PlayBuffer] = []
         # The output, the monitor if any, and the input.
         self._streams: list[DeviceStream] = []
-        # Devices that cannot be opened are reported before the voice is loaded.
+        # Opened once before the voice is loaded, to report devices that cannot be opened.
         self._open(source, sink, monitor, [lambda count: np.zeros(count, np.float32)] * 2, lambda audio: None)
         self._close_devices()
         self.process = EngineProcess(partial(make, input_rate=self._rates[0], output_rate=self._rates[1]), self._play)
@@ -83,7 +83,7 @@ class Session:
 
     def _make_buffers(self, started: Started) -> None:
         target = self._settings.buffer_seconds
-        target = 1.2 * started.compute_max + _SPARE_SECONDS if target is None else target
+        target = 1.2 * started.compute_max_seconds + _SPARE_SECONDS if target is None else target
         self._buffers = [PlayBuffer(self._rates[1], rate, min(target, 0.5)) for rate in self._rates[1:] if rate]
 
     def start(self) -> None:

@@ -43,15 +43,15 @@ _LOG_MEL_MEAN, LOG_MEL_DEVIATION = -3.0, 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhoneticConfig(Settings):
-    """Sizes of the network."""
+class PhoneticConfig(Settings, group="model.sizes"):
+    """Sizes of the network; the defaults are in `conf/pretraining_train.yaml`."""
 
-    n_mels: int = option(80, "Mel bands.", min=1)
-    channels: int = option(256, "Channels of the blocks.", min=1)
-    n_blocks: int = option(6, "Number of blocks.", min=1)
-    expansion: int = option(2, "Width of the inner layer of a block, as a multiple of its channels.", min=1)
-    n_phones: int = option(40, "Phone classes.", min=1)
-    bottleneck: int = option(216, "Width of the layer before the phone classifier.", min=1)
+    n_mels: int = option(help="Mel bands.", min=1)
+    channels: int = option(help="Channels of the blocks.", min=1)
+    n_blocks: int = option(help="Number of blocks.", min=1)
+    expansion: int = option(help="Width of the inner layer of a block, as a multiple of its channels.", min=1)
+    n_phones: int = option(help="Phone classes.", min=1)
+    bottleneck: int = option(help="Width of the layer before the phone classifier.", min=1)
 
     @property
     def content_dim(self) -> int:

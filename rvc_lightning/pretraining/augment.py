@@ -11,24 +11,26 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
 from rvc_lightning.audio.frames import SAMPLE_RATE
+from rvc_lightning.audio.levels import rms
 from rvc_lightning.config.options import Settings, option
 
 _ROOM_SAMPLES = SAMPLE_RATE // 2
+_SILENT_RMS = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig(Settings, group="model.augment"):
-    """Ranges of the random changes of each example."""
+    """Ranges of the random changes of each example; the defaults are in `conf/pretraining_train.yaml`."""
 
-    speed: float = option(1.3, "largest factor of pace, pitch and formants together, up or down", min=1, max=4)
-    formants: float = option(1.25, "largest factor of only the formants, up or down", min=1, max=4)
-    level_db: float = option(35.0, "largest attenuation of the peak below full scale", unit="dB", min=0)
-    equalizer_db: float = option(5.0, "standard deviation of the gain across the band", unit="dB", min=0)
-    p_room: float = option(0.25, "share of examples with reverberation", min=0, max=1)
-    p_noise: float = option(0.4, "share of examples with noise", min=0, max=1)
-    min_snr_db: float = option(3.0, "lowest signal-to-noise ratio", unit="dB", min=-40, max=40)
-    p_band: float = option(0.2, "share of examples with a limited band", min=0, max=1)
-    p_mask: float = option(0.4, "share of examples with masked bands and times", min=0, max=1)
+    speed: float = option(help="largest factor of pace, pitch and formants together, up or down", min=1, max=4)
+    formants: float = option(help="largest factor of the formants alone, up or down", min=1, max=4)
+    level_db: float = option(help="largest attenuation of the peak below full scale", unit="dB", min=0)
+    equalizer_db: float = option(help="standard deviation of the gain across the band", unit="dB", min=0)
+    p_room: float = option(help="share of examples with reverberation", min=0, max=1)
+    p_noise: float = option(help="share of examples with noise", min=0, max=1)
+    min_snr_db: float = option(help="lowest signal-to-noise ratio", unit="dB", min=-40, max=40)
+    p_band: float = option(help="share of examples with a limited band", min=0, max=1)
+    p_mask: float = option(help="share of examples with masked bands and times", min=0, max=1)
 
 
 def augment_speech(
@@ -38,7 +40,7 @@ def augment_speech(
 
     Args:
         speech: Float32 [T].
-        other: Other speech [T], for noise of people talking.
+        other: Other speech [T], for babble noise.
         config: Ranges of the changes.
         rng: Source of all random choices.
     """
@@ -55,7 +57,7 @@ def augment_speech(
     if rng.random() < config.p_noise:
         snr_db = rng.uniform(config.min_snr_db, 40)
         noise = _noise(len(speech), other, rng)
-        audio = audio + noise * _rms(audio) / _rms(noise) * 10 ** (-snr_db / 20)
+        audio = audio + noise * rms(audio) / max(rms(noise), _SILENT_RMS) * 10 ** (-snr_db / 20)
     if rng.random() < 0.1:
         # An overdriven input.
         audio = np.tanh(audio / np.abs(audio).max(initial=1e-6) * rng.uniform(1, 4))
@@ -71,7 +73,7 @@ def _equalizer(frequency: np.ndarray, config: AugmentConfig, rng: np.random.Gene
 
 
 def _room(rng: np.random.Generator) -> np.ndarray:
-    """Return an impulse response: the direct sound, and noise that decays by 60 dB in 0.1 to 0.7 s."""
+    """Return a room impulse response: the direct sound, and noise that decays by 60 dB in 0.1 to 0.7 s."""
     reverberation_s = rng.uniform(0.1, 0.7)
     time_s = np.arange(_ROOM_SAMPLES, dtype=np.float32) / SAMPLE_RATE
     tail = rng.standard_normal(_ROOM_SAMPLES, dtype=np.float32) * 10 ** (-3 * time_s / reverberation_s)
@@ -89,7 +91,7 @@ def _band(frequency: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _noise(samples: int, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return noise of a color from white to brown, people talking, or a hum."""
+    """Return babble, mains hum, or noise of a color between white and brown."""
     kind = rng.random()
     if kind < 0.25 and np.any(other):
         return np.roll(other, rng.integers(samples)) + np.roll(other[::-1], rng.integers(samples))
@@ -100,7 +102,3 @@ def _noise(samples: int, other: np.ndarray, rng: np.random.Generator) -> np.ndar
     spectrum = rfft(rng.standard_normal(samples, dtype=np.float32))
     slope = np.float32(rng.uniform(0, 1))
     return irfft(spectrum / np.maximum(np.arange(len(spectrum), dtype=np.float32), 10) ** slope, samples)
-
-
-def _rms(audio: np.ndarray) -> float:
-    return float(np.sqrt(np.square(audio).mean())) + 1e-8

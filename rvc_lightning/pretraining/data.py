@@ -54,7 +54,7 @@ class Pairs(NamedTuple):
 
 @dataclass(frozen=True)
 class Speech:
-    """An utterance in memory: int16 [T], indices of phones [P], and the seconds [P + 1] between them."""
+    """An utterance in memory: audio, int16 [T]; indices of phones, [P]; and their boundaries in seconds, [P + 1]."""
 
     speaker: str
     audio: np.ndarray
@@ -110,8 +110,8 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
             frames: F.
             examples: Number of examples in an epoch.
             augment: Ranges of augmentation; None for unchanged speech and the same examples in every epoch.
-            recorded_share: Share of examples with a recorded person, where there are recordings.
-            unlabeled_share: Share of examples without a transcript, where there are any: the same speech twice.
+            recorded_share: Share of examples with a recorded person, if there are recordings.
+            unlabeled_share: Share of examples without a transcript, if there are any: the same speech twice.
             speakers: Names of all speakers, in the order of their numbers.
             seed: Seed of the examples without augmentation.
         """

@@ -1,4 +1,4 @@
-"""Training of the phonetic encoder: recognize phones, encode all speakers alike, and keep the details of articulation.
+"""Training of the phonetic encoder: recognize phones, remove the speaker, and keep the details of articulation.
 
 Legend: N pairs, T samples, F frames, C channels, A anchors, S speakers, M mel bands.
 """
@@ -38,17 +38,17 @@ _DYNAMIC_RANGE = 14.0
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneticTrainingConfig(Settings, group="model.training"):
-    """Hyperparameters of the training."""
+    """Hyperparameters of the training; the defaults are in `conf/pretraining_train.yaml`."""
 
-    lr: float = option(2e-3, "highest learning rate", min=0)
-    weight_decay: float = option(0.02, "weight decay of AdamW", min=0)
-    warmup_steps: int = option(200, "steps until `lr` is reached; it then decays along a cosine", min=1)
-    agreement: float = option(0.5, "weight of the agreement loss; that of the phones is 1", min=0)
-    speaker: float = option(0.3, "weight of the speaker loss, which removes the speaker from the content", min=0)
-    envelope: float = option(3.0, "weight of the envelope loss, which keeps details of articulation", min=0)
-    temperature: float = option(0.1, "temperature of the agreement loss", min=1e-3)
-    anchors: int = option(512, "A, frames of a batch in the agreement loss", min=1)
-    label_smoothing: float = option(0.1, "label smoothing of the phones", min=0, max=1)
+    lr: float = option(help="highest learning rate", min=0)
+    weight_decay: float = option(help="weight decay of AdamW", min=0)
+    warmup_steps: int = option(help="steps until `lr` is reached; it then decays along a cosine", min=1)
+    agreement: float = option(help="weight of the agreement loss; that of the phones is 1", min=0)
+    speaker: float = option(help="weight of the speaker loss, which removes the speaker from the content", min=0)
+    envelope: float = option(help="weight of the envelope loss, which keeps details of articulation", min=0)
+    temperature: float = option(help="temperature of the agreement loss", min=1e-3)
+    anchors: int = option(help="A, frames of a batch in the agreement loss", min=1)
+    label_smoothing: float = option(help="label smoothing of the phones", min=0, max=1)
 
 
 class SpeakerClassifier(nn.Module):
@@ -89,15 +89,14 @@ class EnvelopeDecoder(nn.Module):
 
 
 class PhoneticTraining(LightningModule):
-    """Losses: the phone of each frame, its partner by another speaker, the speaker, reversed, and the envelope."""
+    """Train the phonetic encoder with four losses: phones, agreement, speaker (adversarial) and envelope."""
 
     speakers: Tensor
     smoothing: Tensor
 
     def __init__(
-        self, sizes: Mapping[str, Any] | None = None, training: Mapping[str, Any] | None = None,
-        augment: Mapping[str, Any] | None = None, n_speakers: int = 1,
-    ) -> None:  # fmt: skip
+        self, sizes: Mapping[str, Any], training: Mapping[str, Any], augment: Mapping[str, Any], n_speakers: int
+    ) -> None:
         """Build the networks.
 
         Args:
@@ -107,12 +106,12 @@ class PhoneticTraining(LightningModule):
             n_speakers: S, number of speakers in the corpus.
         """
         super().__init__()
-        self.network = PhoneticNetwork(PhoneticConfig.from_values(sizes or {}))
+        self.network = PhoneticNetwork(PhoneticConfig.from_values(sizes))
         content_dim, n_mels = self.network.config.content_dim, self.network.config.n_mels
         self.classifier = SpeakerClassifier(content_dim, n_speakers)
         self.decoder = EnvelopeDecoder(content_dim, n_mels)
-        self.training_config = PhoneticTrainingConfig.from_values(training or {})
-        self.augment = AugmentConfig.from_values(augment or {})
+        self.training_config = PhoneticTrainingConfig.from_values(training)
+        self.augment = AugmentConfig.from_values(augment)
         self.save_hyperparameters(
             {
                 "sizes": asdict(self.network.config),
@@ -218,11 +217,11 @@ class PhoneticTraining(LightningModule):
         return (predicted[:, : envelope.shape[1]].float() - envelope).abs().mean()
 
     def _agreement(self, first: Tensor, second: Tensor, batch: Pairs) -> Tensor:
-        """Return the cross-entropy of finding the partner of a frame (van den Oord et al. 2018), in both directions.
+        """Return the InfoNCE loss of finding the partner of a frame (van den Oord et al. 2018), in both directions.
 
-        Frames of the same utterance within three frames of each other do not count as mistakes. If both utterances of
-        a pair have the same speaker, its frames are only compared with each other, because frames of other people
-        would reward content that contains the speaker.
+        Frames within three frames of the partner are not negatives. If both utterances of a pair have the same speaker,
+        only frames of the pair are negatives, because those of other people would reward content that contains the
+        speaker.
         """
         partners = batch.partners
         item, frame = (partners != NO_FRAME).nonzero(as_tuple=True)

@@ -82,7 +82,7 @@ def _decoder() -> Any:
     Its built-in alignment of phones fails for words shorter than three frames per phone.
     """
     pocketsphinx = import_extra("pocketsphinx", "evaluate", "recordings=FILE")
-    # Wide beams: the words are known, and must not be pruned.
+    # Wide beams, so that the known words are not pruned.
     decoder = pocketsphinx.Decoder(loglevel="FATAL", beam=1e-80, wbeam=1e-80, pbeam=1e-80)
     for phone in PHONES:
         if phone != SILENCE:

@@ -35,11 +35,11 @@ _PREPOSITIONS = (
 
 
 def sentences(words: Sequence[str], seed: int) -> Iterator[str]:
-    """Yield sentences without end.
+    """Yield an endless sequence of random sentences.
 
     Args:
         words: Words to fill in.
-        seed: Seed of the choice.
+        seed: Seed of the random choices.
     """
     rng = random.Random(seed)
     while True:

@@ -13,7 +13,7 @@ resolvers.register()
 @command("pretraining_synthesize")
 def main(config: DictConfig) -> None:
     """Write the corpus."""
-    # Imported here, since --help must not wait seconds for torch.
+    # Imported here to keep --help fast.
     from rvc_lightning.pretraining.synthesis import synthesize
 
     synthesize(config)

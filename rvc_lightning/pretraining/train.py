@@ -41,7 +41,7 @@ def train(config: DictConfig) -> float:
         DatasetError: The corpus cannot be read.
         VoiceError: The checkpoint to resume cannot be read.
     """
-    # Imported here, since --help must not wait seconds for torch.
+    # Imported here to keep --help fast.
     import lightning
     import torch
 

@@ -1,7 +1,7 @@
 """Separation by the networks of pymss-core (MIT): BS-RoFormer, Mel-Band RoFormer, MDX23C and SCNet.
 
-Published models are a checkpoint and a YAML file with the sizes of the network. Checkpoints are read as files from
-strangers; the YAML file names one of the networks of the package.
+Published models are a checkpoint and a YAML file with the sizes of the network. Checkpoints are read as untrusted
+files; the YAML file names one of the networks of the package.
 
 Sources: Lu et al. 2023, "Music source separation with Band-Split RoPE Transformer"; Wang et al. 2023, "Mel-Band
 RoFormer for music source separation".
@@ -39,7 +39,7 @@ STEMS: Mapping[str, tuple[str, ...]] = {
     "lead": ("lead", "vocals", "karaoke"),
     "dry": ("dry", "noreverb", "no reverb"),
 }
-"""Names of each part in models, in upper or lower case."""
+"""Names of each part in models; case is ignored."""
 
 _LAYER_OF_MASKS = re.compile(r"mask_estimators\.0\.to_freqs\.0\.0\.\d+\.weight")
 _CHANNELS = 2

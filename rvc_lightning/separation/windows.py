@@ -1,4 +1,4 @@
-"""Apply a process for windows of fixed length to a recording of any length, block by block.
+"""Apply a function of fixed-length windows to a recording of any length, block by block.
 
     window 0  [--------|--------]
     window 1           [--------|--------]        step: here half a window

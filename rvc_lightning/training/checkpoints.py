@@ -1,4 +1,4 @@
-"""Checkpoints of training: written atomically, and read as files from strangers."""
+"""Checkpoints of training: written atomically, and read as untrusted files."""
 
 from __future__ import annotations
 

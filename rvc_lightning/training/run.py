@@ -204,7 +204,7 @@ def fit(
         typed = " ".join(typed_overrides())
         _log_once(f"Resuming from '{start.checkpoint}' at step {start.step}: {typed}".removesuffix(": "))
     with stopped_by_signals(format_command("train", format_override("checkpoint", run))):
-        # Checkpoints may come from strangers, so they are never unpickled.
+        # Checkpoints are untrusted files, so they are never unpickled.
         trainer.fit(module, datamodule, ckpt_path=start.checkpoint, weights_only=True)
     if start.checkpoint is not None and steps_done(trainer) == start.step:
         _log_once(

@@ -1,4 +1,4 @@
-"""The package edge-tts: the online voices of Microsoft Edge, which require the internet; the text is sent to them."""
+"""The package edge-tts: online voices of Microsoft Edge. The text is sent to this service."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class EdgeEngine(SpeechEngine):
     name = "edge"
 
     def __init__(self, **settings: Any) -> None:
-        """Check the settings; the service is not reached before `speak`.
+        """Check the settings; the service is not contacted before `speak`.
 
         Args:
             settings: Values of `EdgeSettings`.

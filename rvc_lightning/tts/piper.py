@@ -1,4 +1,4 @@
-"""The package piper-tts: VITS networks as ONNX, offline, with the quality of recordings.
+"""The package piper-tts: VITS networks in ONNX files, run offline.
 
 A voice is a file NAME.onnx with NAME.onnx.json beside it.
 """

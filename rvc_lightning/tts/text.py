@@ -14,7 +14,7 @@ _EXTENSION = ".txt"
 
 
 def read_text(text: str) -> str:
-    """Return a text, or the content of the file that it names by the extension .txt.
+    """Return `text`, or the content of the file that it names if it ends in .txt.
 
     Raises:
         ConfigurationError: The file cannot be read, is not UTF-8, or contains no words.
@@ -42,7 +42,7 @@ def record_text(engine: SpeechEngine, text: str, folder: Path, *, lines: bool) -
         engine: Engine that synthesizes the text.
         text: The text.
         folder: Folder to write to.
-        lines: Whether each line with words is a recording, 0001.wav and so on, numbered as in the text.
+        lines: Whether to write one recording per line with words: 0001.wav and so on, numbered as in the text.
 
     Returns:
         The recording, or with `lines` the folder of recordings.

@@ -91,7 +91,7 @@ def _add_library_parsers(commands: Any) -> None:
     importing = commands.add_parser(
         "import",
         parents=[library],
-        help="add voices of others from files, archives and links",
+        help="add published voices from files, archives and links",
         description="Add voices to a folder, with their indexes, as FOLDER/NAME/NAME.pth. Nothing in them is executed.",
     )
     importing.add_argument(
@@ -238,7 +238,7 @@ def _onnx(args: argparse.Namespace) -> None:
 
     difference = export_onnx(args.voice, args.output)
     inputs = "\n".join(format_columns([("input", "type", "shape"), *graph_inputs(args.output)], numbers=False))
-    log.info("graph: %s\nlargest difference to torch: %.1e\n%s", args.output, difference, inputs)
+    log.info("graph: %s\nlargest difference from torch: %.1e\n%s", args.output, difference, inputs)
     log.info("The inputs are described at the top of rvc_lightning/voice/onnx.py")
 
 

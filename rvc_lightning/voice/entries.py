@@ -1,4 +1,4 @@
-"""Entries of voice files beside the weights: tools disagree on types, and files of strangers may contain anything."""
+"""Entries of voice files other than the weights: tools disagree on types, and untrusted files may contain anything."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def as_text(value: Any) -> str | None:
 
 
 def as_count(value: Any) -> int | None:
-    """Return `value` if it is a whole number from 0 up, else None."""
+    """Return `value` if it is a non-negative integer, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 

@@ -1,9 +1,9 @@
-"""Import of voices of others into a library: `python -m rvc_lightning.voice import LINK_OR_FILE...`.
+"""Import published voices into a library: `python -m rvc_lightning.voice import LINK_OR_FILE...`.
 
     links, files ──▶ found files, archives unpacked ──▶ voices, indexes, the rest ──▶ LIBRARY/NAME/NAME.pth and .index
 
-Files are told apart by their content. Nothing in them is executed, and no name in them becomes a path. Everything is
-collected in a hidden folder of the library, and a voice appears there complete or not at all.
+The type of a file is recognized by its content. Nothing in it is executed, and no name in it becomes a path. Files are
+collected in a hidden folder of the library, in which a voice then appears complete or not at all.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _UNPACK_ERRORS = (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, zlib.e
 """Errors of members that are damaged, encrypted, or compressed by an unusual method."""
 _SIMILAR = 0.6
 """Smallest similarity of names at which an index is paired with one of several voices."""
-_NO_NAMES = ("model", "voice", "weights", "weight", "download", "file", "rvc", "g", "final")
+_GENERIC_NAMES = ("model", "voice", "weights", "weight", "download", "file", "rvc", "g", "final")
 """Names of files that do not identify a voice."""
 
 
@@ -142,7 +142,7 @@ def import_voices(
                 collector.add(_Found(Path(source), Path(source).name))
         voices, indexes = _sort(collector)
         if not voices:
-            raise VoiceError(f"there is no voice in {', '.join(map(str, sources))}{_list(collector.unused)}")
+            raise VoiceError(f"there is no voice in {', '.join(map(str, sources))}{_reasons(collector.unused)}")
         pairs = _pair(voices, indexes, collector.unused)
         names = _choose_names(voices, library, name)
         return ImportReport(_place(names, pairs, library, staging), collector.unused)
@@ -280,7 +280,7 @@ def _sort(collector: _Collector) -> tuple[list[_FoundVoice], list[_FoundIndex]]:
             else:
                 raise VoiceError(kind or "neither a voice nor an index")
         except (VoiceError, ConfigurationError) as error:
-            # ConfigurationError: a graph of ONNX, without the packages for it.
+            # ConfigurationError: an ONNX graph, without the packages to read it.
             collector.unused[found.name] = str(error).replace(str(found.path), found.name)
     return voices, indexes
 
@@ -310,7 +310,7 @@ def _pair(
             pairs[place] = index
     for index in indexes:
         if index not in pairs.values():
-            unused.setdefault(index.name, "an index that does not certainly belong to one of the voices")
+            unused.setdefault(index.name, "an index that cannot be assigned to one of the voices with certainty")
     return pairs
 
 
@@ -322,7 +322,7 @@ def _choose_names(voices: Sequence[_FoundVoice], library: Path, name: str | None
     names: dict[_FoundVoice, str] = {}
     used: set[str] = set()
     for voice in voices:
-        base = name or file_name(_natural_name(voice))
+        base = name or file_name(_default_name(voice))
         numbered = (base if number == 1 else f"{base} {number}" for number in range(1, len(voices) + 1))
         names[voice] = next(choice for choice in numbered if folded(choice) not in used)
         used.add(folded(names[voice]))
@@ -340,10 +340,10 @@ def _taken(name: str, library: Path) -> VoiceError:
     return VoiceError(f"the name '{name}' is taken in '{library}'; choose another name, or delete that voice first")
 
 
-def _natural_name(voice: _FoundVoice) -> str:
-    """Return the name of the file, or a better one if it is a name that many voices have."""
+def _default_name(voice: _FoundVoice) -> str:
+    """Return the name of the file, or if that is generic, the name in the file, of its folder or of its archive."""
     candidates = (voice.stem, voice.model_name, PurePosixPath(voice.folder).name, voice.archive)
-    usable = [name for name in candidates if name and name.casefold() not in _NO_NAMES]
+    usable = [name for name in candidates if name and name.casefold() not in _GENERIC_NAMES]
     return usable[0] if usable else voice.stem
 
 
@@ -370,7 +370,7 @@ def _place(
             try:
                 replace_file(staging / "complete" / name, target)
             except OSError as error:
-                # Another import was faster.
+                # A concurrent import has created the folder.
                 raise _taken(name, library) from error
             undo.callback(shutil.rmtree, target, ignore_errors=True)
             path = target / f"{name}{voice.suffix}"
@@ -389,7 +389,7 @@ def _put(source: Path, target: Path, staging: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
-def _list(unused: dict[str, str]) -> str:
-    """Return the reasons for a message."""
+def _reasons(unused: dict[str, str]) -> str:
+    """Return the reasons why files were not used, for a message."""
     lines = [f"{name}: {reason}" for name, reason in unused.items()]
     return f": {'; '.join(lines[:5])}{'; …' if len(lines) > 5 else ''}" if lines else ""

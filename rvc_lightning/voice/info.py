@@ -51,7 +51,7 @@ class VoiceInfo:
     creation_date: str | None
     dataset_length: str | None
     """Duration of the training recordings, HH:MM:SS."""
-    values: int
+    parameters: int
     """Number of values in the stored tensors."""
     size_bytes: int
     content_hash: str
@@ -96,7 +96,7 @@ def read_voice_info(path: Path) -> VoiceInfo:
         author=as_text(entries.get("author")),
         creation_date=as_text(entries.get("creation_date")),
         dataset_length=as_text(entries.get("dataset_length")),
-        values=sum(tensor.numel() for tensor in voice.weights.values()),
+        parameters=sum(tensor.numel() for tensor in voice.weights.values()),
         size_bytes=path.stat().st_size,
         content_hash=voice.digest,
         index=None if index is None else str(index),
@@ -159,7 +159,7 @@ def _is_rate(value: object, sample_rate: int) -> bool:
 
 
 def as_table(info: VoiceInfo) -> str:
-    """Format the facts for people, one per line."""
+    """Format the facts as text, one per line."""
     return "\n".join(f"{label:16}{printable(value)}" for label, value in as_rows(info))
 
 
@@ -184,7 +184,7 @@ def as_summary(info: VoiceInfo, path: str) -> tuple[str, ...]:
 
 
 def as_rows(info: VoiceInfo) -> list[tuple[str, str]]:
-    """Return the facts for people as label and text."""
+    """Return the facts as pairs of label and text."""
     pitch = "with pitch" if info.pitch_guided else "without pitch"
     rows = [
         ("file", info.file),
@@ -200,7 +200,7 @@ def as_rows(info: VoiceInfo) -> list[tuple[str, str]]:
         ("author", info.author),
         ("creation date", info.creation_date),
         ("dataset length", info.dataset_length),
-        ("values", f"{info.values:,}" if info.values else None),
+        ("parameters", f"{info.parameters:,}" if info.parameters else None),
         ("size", f"{info.size_bytes / 1e6:.1f} MB"),
         ("content hash", info.content_hash),
         ("index", info.index or "none beside it"),

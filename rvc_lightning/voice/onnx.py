@@ -48,7 +48,7 @@ from rvc_lightning.voice.voice import Voice
 CONTRACT = "1"
 """Version of the inputs and metadata."""
 TOLERANCE = 1e-4
-"""Largest difference to torch that is accepted."""
+"""Largest accepted difference from torch."""
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _TRACED_SIZES = (2, 40)
 _CHECKED_SIZES = ((1, 61), (3, 17))
@@ -56,14 +56,14 @@ _CHECKED_SIZES = ((1, 61), (3, 17))
 
 
 def export_onnx(path: Path, output: Path) -> float:
-    """Write the graph of a voice and compare it with torch, at other sizes than those traced.
+    """Write the graph of a voice and compare it with torch, at sizes other than those traced.
 
     Args:
         path: The voice.
         output: The `.onnx` file.
 
     Returns:
-        The largest difference of an output sample to torch.
+        The largest absolute difference between an output sample and that of torch.
 
     Raises:
         VoiceError: The voice cannot be read, or the graph differs from torch; nothing is written.

@@ -116,7 +116,7 @@ class Voice:
 
     @property
     def speaker_names(self) -> list[str]:
-        """Names of the speakers by row of the table; [] if the file has none.
+        """Names of the speakers by row of the speaker table; [] if the file has none.
 
         Speakers of numbered folders are stored in consecutive rows, with the number of the folder as their name, which
         `speaker=` accepts. Rows by folder number would store 225 untrained rows for one folder 225, more than the 109
@@ -202,7 +202,7 @@ class Voice:
         Args:
             config: Sizes of the synthesizer.
             state: State dict of the synthesizer; the posterior encoder is omitted.
-            information: Entries of the file beside weights and configuration.
+            information: Entries of the file other than weights and configuration.
 
         Raises:
             VoiceError: A weight is not finite in half precision.

@@ -15,6 +15,8 @@ from rvc_lightning.cli import resolvers
 from rvc_lightning.config.values import instantiate, plain
 from rvc_lightning.data.slicing import SlicingConfig
 from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.live.device_settings import DeviceSettings
+from rvc_lightning.live.options import LiveOptions
 from rvc_lightning.models import Discriminator, DiscriminatorConfig, Synthesizer, SynthesizerConfig
 from rvc_lightning.models.generators import GENERATORS
 from rvc_lightning.training.dataset import check_prepared
@@ -300,3 +302,20 @@ def test_automatic_precision_is_bf16_on_cpus_that_multiply_it(monkeypatch, accel
     for command in (["train", "+experiment=quickstart"], ["convert"]):
         config = compose_config(*command[1:], f"trainer.accelerator={accelerator}", command=command[0])
         assert config.trainer.precision == precision
+
+
+def test_sizes_have_the_same_defaults_in_code():
+    """Voice files of other tools do not store all sizes, so that the dataclasses need defaults as well."""
+    model = plain(compose_config().model)
+    rate_dependent = ("sample_rate", "n_fft", "upsample_rates", "upsample_kernel_sizes")
+    tables = {name: model["synthesizer"][name] for name in rate_dependent}
+    assert SynthesizerConfig(**tables) == SynthesizerConfig.from_values(model["synthesizer"])
+    assert DiscriminatorConfig() == DiscriminatorConfig.from_values(model["discriminator"])
+
+
+@pytest.mark.parametrize(
+    ("command", "settings"), [("live", DeviceSettings), ("live", LiveOptions), ("stream", LiveOptions)]
+)
+def test_live_settings_have_the_same_defaults_in_code(command, settings):
+    """The page and Python callers build the dataclasses without the YAML file."""
+    assert settings.from_config(plain(compose_config(command=command))) == settings()

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
+from phonetic import phonetic_network
 
 import rvc_lightning
 from rvc_lightning.content.phonetic import EDITION, SHIPPED, PhoneticEncoder
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.models.phonetic import PhoneticConfig, PhoneticNetwork, mel_filters, to_file
+from rvc_lightning.models.phonetic import mel_filters, to_file
 from rvc_lightning.pretraining.phones import PHONES
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 
@@ -20,7 +21,7 @@ MAX_BYTES = 8_000_000
 def encoder(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("phonetic") / "phonetic.pt"
-    torch.save(to_file(PhoneticNetwork(PhoneticConfig(channels=16))), path)
+    torch.save(to_file(phonetic_network(channels=16)), path)
     return PhoneticEncoder(path=str(path))
 
 

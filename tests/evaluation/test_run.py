@@ -205,7 +205,7 @@ def test_resynthesis_compares_each_recording_with_the_others(songs, monkeypatch)
 def test_untrusted_entries_of_a_voice_are_valid_json(tmp_path):
     voice = make_voice(quick_config(), model_name="\ud800" + "x" * 999, epoch=[1], step=7)
     facts = run.describe_voice(voice, voice.save(tmp_path / "v.pth"))
-    assert facts["name"] == "?" + "x" * 199 and facts["epoch"] == "[1]" and facts["step"] == 7
+    assert facts["name"] == r"\ud800" + "x" * 194 and facts["epoch"] is None and facts["step"] == 7
     json.dumps(facts).encode("utf-8")
     assert run.describe_voice(voice, tmp_path)["digest"] is None
 
@@ -214,6 +214,11 @@ def test_reference_without_recordings_is_an_error(songs, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(AudioError, match=r"reference: no usable recording in '.*empty'; choose clips of the target"):
         evaluate(SAME, songs, reference=tmp_path / "empty")
+
+
+def test_report_names_the_voices_of_every_tool(tmp_path):
+    """A fork of the WebUI writes the name as another entry."""
+    assert run.describe_voice(make_voice(quick_config(), name="Anna"), tmp_path / "v.pth")["name"] == "Anna"
 
 
 def test_missing_reference_is_reported(songs, monkeypatch):

@@ -1,4 +1,4 @@
-"""Processes apart from this one."""
+"""Processes and their groups."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ def interruptible():
 @pytest.mark.skipif(processes.IS_WINDOWS, reason="the exit statuses are those of POSIX")
 @pytest.mark.parametrize(("end", "number"), [(processes.interrupt, signal.SIGINT), (processes.kill, 9)])
 def test_processes_are_ended_with_their_children(interruptible, end, number):
-    process = processes.start_apart(["sh", "-c", "(echo started; exec sleep 60); true"], stdout=subprocess.PIPE)
+    process = processes.start_process_group(["sh", "-c", "(echo started; exec sleep 60); true"], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"started\n"
     end(process.pid)
     # The child has the other end of the pipe.
@@ -32,7 +32,7 @@ def test_processes_are_ended_with_their_children(interruptible, end, number):
 
 def test_output_of_a_process_is_utf8():
     script = "import os; print(os.environ['PYTHONIOENCODING'], os.environ['ADDED'])"
-    process = processes.start_apart([sys.executable, "-c", script], {"ADDED": "1"}, stdout=subprocess.PIPE)
+    process = processes.start_process_group([sys.executable, "-c", script], {"ADDED": "1"}, stdout=subprocess.PIPE)
     assert process.communicate()[0].split() == [b"utf-8", b"1"]
 
 

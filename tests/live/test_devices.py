@@ -115,9 +115,12 @@ def test_devices_are_listed_with_rates(server):
     [
         (
             ["input=kazoo"],
-            r"input=kazoo fits no device; choose a part of one name: ALSA: microphone; ALSA: loudspeaker",
+            r"input=kazoo matches no device; choose a part of one name: ALSA: microphone; ALSA: loudspeaker",
         ),
-        (["input=phone"], r"input=phone fits 2 devices; choose a part of one name: ALSA: microphone; ALSA: headphones"),
+        (
+            ["input=phone"],
+            r"input=phone matches 2 devices; choose a part of one name: ALSA: microphone; ALSA: headphones",
+        ),
         (
             ["input=micro", "output=loud", "output_sample_rate=9"],
             r"output_sample_rate=9: choose a whole number from 8000",

@@ -265,7 +265,7 @@ def test_status_and_warm_up():
     assert 0 < median <= worst
     process_blocks(engine, speech(1.0))
     status = engine.status
-    assert status.blocks == 12 and 0 < status.compute_median <= status.compute_p99 < 5
+    assert status.blocks == 12 and 0 < status.compute_median_seconds <= status.compute_p99_seconds < 5
     assert -40 < status.input_db < 0 and -120 < status.output_db < 0 and status.f0_hz > 100
 
 

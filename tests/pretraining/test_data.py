@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from corpora import make_corpus
+from phonetic import phonetic_settings
 
 from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.errors import DatasetError
@@ -25,13 +26,14 @@ from rvc_lightning.pretraining.phones import PHONES, SILENCE, UNKNOWN
 from rvc_lightning.pretraining.recordings import unlabeled_segments
 
 FRAMES = 24
+AUGMENT = AugmentConfig.from_values(phonetic_settings("augment"))
 
 
 def datamodule(folder, **changes):
     options = {"batch_size": 4, "frames": FRAMES, "examples": 40, "recorded_share": 0.5,
                "unlabeled_share": 0.0, "held_out_sentences": 0.2,
                "held_out_speakers": [], "num_workers": 0}  # fmt: skip
-    module = PairDataModule(folder, PairDataConfig(**options | changes), AugmentConfig(), seed=1)
+    module = PairDataModule(folder, PairDataConfig(**options | changes), AUGMENT, seed=1)
     module.setup("fit")
     return module
 
@@ -138,9 +140,9 @@ def test_phones_of_a_single_utterance_have_no_partner():
 def test_augmentation_keeps_length_and_peak():
     draw = np.random.default_rng(0)
     speech = np.sin(np.arange(8000) / 5).astype(np.float32)
-    versions = [augment_speech(speech, speech[::-1], AugmentConfig(), draw) for _ in range(40)]
+    versions = [augment_speech(speech, speech[::-1], AUGMENT, draw) for _ in range(40)]
     for version in versions:
         assert version.shape == speech.shape and version.dtype == np.float32
         assert 10 ** (-35 / 20) * 0.99 < np.abs(version).max() <= 1.001
-    silent = augment_speech(np.zeros_like(speech), speech, AugmentConfig(), draw)
+    silent = augment_speech(np.zeros_like(speech), speech, AUGMENT, draw)
     assert np.isfinite(silent).all()

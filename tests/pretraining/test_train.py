@@ -8,11 +8,12 @@ import pytest
 import torch
 from corpora import make_corpus
 from hydra import compose, initialize_config_module
+from phonetic import phonetic_settings
 
 from rvc_lightning.cli import resolvers
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.errors import ConfigurationError, VoiceError
-from rvc_lightning.models.phonetic import PhoneticConfig, to_file
+from rvc_lightning.models.phonetic import to_file
 from rvc_lightning.pretraining.data import NO_FRAME, Pairs
 from rvc_lightning.pretraining.module import PhoneticTraining, SpeakerClassifier, cepstral_smoothing
 from rvc_lightning.pretraining.train import train
@@ -33,6 +34,14 @@ def compose_config(folder, *overrides):
     ]
     with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
         return compose("pretraining_train", overrides=[*settings, *overrides])
+
+
+def small_training(n_speakers=1, sizes=None, **training):
+    """Build a small module with the configured settings."""
+    groups = {"sizes": SMALL | (sizes or {}), "training": training, "augment": {}}
+    return PhoneticTraining(
+        **{group: phonetic_settings(group, **changes) for group, changes in groups.items()}, n_speakers=n_speakers
+    )
 
 
 @pytest.mark.slow
@@ -71,22 +80,13 @@ def test_interrupted_run_is_saved(tmp_path, monkeypatch):
 
 
 def test_start_from_an_encoder(tmp_path):
-    donor, module = PhoneticTraining(SMALL).network, PhoneticTraining(SMALL)
+    donor, module = small_training().network, small_training()
     torch.save(to_file(donor), tmp_path / "donor.pt")
     module.start_from(tmp_path / "donor.pt")
     for name, weight in module.network.state_dict().items():
         torch.testing.assert_close(weight, donor.state_dict()[name], rtol=1e-3, atol=1e-4)
     with pytest.raises(ConfigurationError, match="other sizes"):
-        PhoneticTraining(SMALL | {"n_blocks": 1}).start_from(tmp_path / "donor.pt")
-
-
-def test_configured_settings_are_the_defaults():
-    with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
-        model = compose("pretraining_train", overrides=["paths.run=unused"]).model
-    assert dict(model.sizes) == vars(PhoneticConfig())
-    module = PhoneticTraining(dict(model.sizes), dict(model.training), dict(model.augment))
-    default = PhoneticTraining()
-    assert module.training_config == default.training_config and module.augment == default.augment
+        small_training(sizes={"n_blocks": 1}).start_from(tmp_path / "donor.pt")
 
 
 def pairs_of(partners, speakers=(0, 1)):
@@ -96,7 +96,7 @@ def pairs_of(partners, speakers=(0, 1)):
 
 
 def test_agreement_loss():
-    module = PhoneticTraining(SMALL, {"anchors": 100})
+    module = small_training(anchors=100)
     first = torch.nn.functional.one_hot(torch.arange(12), 12).float()[None]
     batch = pairs_of(torch.arange(12)[None])
     right = module._agreement(first, first, batch)
@@ -107,7 +107,7 @@ def test_agreement_loss():
 
 
 def test_speech_of_one_speaker_is_not_compared_with_other_people():
-    module = PhoneticTraining(SMALL, {"anchors": 100})
+    module = small_training(anchors=100)
     same = torch.nn.functional.one_hot(torch.arange(12), 12).float().expand(2, -1, -1)
     partners = torch.arange(12).expand(2, -1)
     assert module._agreement(same, same, pairs_of(partners, speakers=(3, 3))) < 0.01
@@ -121,7 +121,7 @@ def test_envelope_is_smooth_and_keeps_slow_changes_across_the_bands():
 
 
 def test_envelope_loss_is_the_distance_to_the_clean_speech():
-    module, samples = PhoneticTraining(SMALL), 23 * 320 + 400
+    module, samples = small_training(), 23 * 320 + 400
     batch = pairs_of(torch.full((1, 24), NO_FRAME))._replace(clean16k=torch.randn(1, 2, samples))
     envelopes = module.network.log_mel(batch.clean16k.flatten(0, 1))[:, ::2] * 4
     module.decoder.forward = lambda content, mean, deviation: envelopes + 0.5
@@ -130,7 +130,7 @@ def test_envelope_loss_is_the_distance_to_the_clean_speech():
 
 
 def test_every_parameter_has_a_gradient():
-    module = PhoneticTraining(SMALL, {"speaker": 0.3}, n_speakers=3)
+    module = small_training(n_speakers=3, speaker=0.3)
     samples = 23 * 320 + 400
     phones, speakers = torch.randint(40, (2, 2, 24)), torch.tensor([[0, 1], [2, 2]])
     speech = torch.randn(2, 2, samples)

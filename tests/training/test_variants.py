@@ -8,6 +8,7 @@ import pytest
 import torch
 from configurations import SMALL_DISCRIMINATOR, compose_config
 from defaults import make_data
+from phonetic import phonetic_network
 from runs import run_training, small_run
 from tiny import training_config
 
@@ -15,7 +16,7 @@ from rvc_lightning import Voice
 from rvc_lightning.cli.resolvers import DEMO_FOLDER
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
 from rvc_lightning.errors import ConfigurationError, DatasetError, VoiceError
-from rvc_lightning.models.phonetic import PhoneticConfig, PhoneticNetwork, to_file
+from rvc_lightning.models.phonetic import to_file
 from rvc_lightning.training import run as workflow
 from rvc_lightning.training.dataset import prepare_dataset
 from rvc_lightning.training.module import RVCModule
@@ -135,8 +136,7 @@ def test_validation_metric_does_not_depend_on_the_mel_loss(make_module):
 
 
 def test_features_that_no_voice_can_store_are_rejected_before_training(tmp_path, recordings):
-    network = PhoneticNetwork(PhoneticConfig(channels=8, n_blocks=1, bottleneck=60))
-    torch.save(to_file(network), tmp_path / "encoder.pt")
+    torch.save(to_file(phonetic_network(channels=8, n_blocks=1, bottleneck=60)), tmp_path / "encoder.pt")
     config = small_run(tmp_path, recordings, "content=phonetic", f"content.path={tmp_path}/encoder.pt")
     with pytest.raises(VoiceError, match="100 channels"):
         workflow.train(config)

@@ -1,4 +1,4 @@
-"""Import of voices of others: files are told apart by content, and nothing half-written remains."""
+"""Import of published voices: files are recognized by content, and nothing half-written remains."""
 
 import json
 import os
@@ -126,7 +126,7 @@ def test_indexes_are_paired_by_dimension_and_name(voice_file, v1_voice_file, lib
     expected = {"anna": index_bytes(rows=42), "benno": index_bytes(rows=41), "carl": index_bytes(256)}
     assert sizes == {name: len(content) for name, content in expected.items()}
     assert report.unused == {
-        "indexes/unknown.index": "an index that does not certainly belong to one of the voices",
+        "indexes/unknown.index": "an index that cannot be assigned to one of the voices with certainty",
         "indexes/odd.index": "an index of 100 channels, which fits none of the voices",
     }
 

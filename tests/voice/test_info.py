@@ -14,7 +14,7 @@ from rvc_lightning.voice.info import read_voice_info
 def test_info_of_golden_voices(path):
     info = read_voice_info(path)
     content = read_entries(path)
-    assert info.values == sum(tensor.numel() for tensor in content["weight"].values())
+    assert info.parameters == sum(tensor.numel() for tensor in content["weight"].values())
     assert (info.sample_rate, info.version) == (content["config"][-1], content.get("version", "v1"))
     assert (info.generator, info.pitch_guided) == (content.get("vocoder", "HiFi-GAN"), bool(content["f0"]))
     assert info.content_dim == (256 if info.version == "v1" else 768)

@@ -200,10 +200,10 @@ function report(message) {
   $("output_level").value = message.output_db;
   $("figures").textContent = text("live.figures", {
     pitch: message.f0_hz ? `${Math.round(message.f0_hz)} Hz` : text("live.unvoiced"),
-    latency: ms(message.total_seconds ?? message.latency_seconds + message.compute_median + extra),
+    latency: ms(message.total_seconds ?? message.latency_seconds + message.compute_median_seconds + extra),
     algorithm: ms(message.latency_seconds),
-    median: ms(message.compute_median),
-    p99: ms(message.compute_p99),
+    median: ms(message.compute_median_seconds),
+    p99: ms(message.compute_p99_seconds),
     block: ms(message.block_seconds),
     late: message.underruns ?? late,
   });

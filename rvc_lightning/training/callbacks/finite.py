@@ -1,4 +1,4 @@
-"""Stops a training when a loss or a weight is not finite, and reports the first one."""
+"""Stop a training when a loss or a weight is not finite, and report the first one."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _first_bad(trainer: Trainer, pending: Sequence[_Pending]) -> str:
 
 
 def _not_finite(weights: dict[str, Any]) -> list[str]:
-    """Return the names of tensors that are not finite; if all are, the device is waited for only once."""
+    """Return the names of tensors that are not finite; if all are finite, synchronize with the device only once."""
     tensors = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
     floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
     if not floating or bool(nn.utils.get_total_norm(list(floating.values())).isfinite()):

@@ -1,4 +1,4 @@
-"""Detects overtraining, and warns or stops the run."""
+"""Detect overtraining, and warn or stop the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ends all ranks when one of them is lost, with an error that names it.
+"""End all ranks when one of them is lost, with an error that names it.
 
     rank 1 ──┐
     rank 2 ──┼── one connection each ──▶ rank 0, which reports a lost rank to the others

@@ -48,7 +48,7 @@ class Samples(Callback):
         if batch_idx or trainer.sanity_checking or writer is None:
             return
         clips, config = batch.first(self.settings.n_clips), pl_module.synthesizer.config
-        # The step of Lightning's log.
+        # The step at which Lightning logs.
         step = steps_done(trainer) - 1
         for number, frames in enumerate(clips.lengths.tolist()):
             curves = {"target": clips.f0_hz[number, :frames].cpu().numpy()}

@@ -1,0 +1,17 @@
+"""Settings of the phonetic encoder, from `conf/pretraining_train.yaml`."""
+
+from configurations import compose_config
+
+from rvc_lightning.config.values import plain
+from rvc_lightning.models.phonetic import PhoneticConfig, PhoneticNetwork
+
+
+def phonetic_settings(group, **changes):
+    """Return the settings of a group below `model`: sizes, training or augment."""
+    model = compose_config("paths.run=unused", command="pretraining_train").model
+    return plain(model)[group] | changes
+
+
+def phonetic_network(**sizes):
+    """Build an untrained network."""
+    return PhoneticNetwork(PhoneticConfig.from_values(phonetic_settings("sizes", **sizes)))
