@@ -147,7 +147,8 @@ class LivePage:
             await socket.send_json({"ready": True})
             await self._exchange(socket, conversation)
         finally:
-            await asyncio.to_thread(conversation.close)
+            # A second cancellation must not prevent the closing of devices.
+            await asyncio.shield(asyncio.to_thread(conversation.close))
 
     async def _exchange(self, socket: WebSocket, conversation: _Conversation) -> None:
         """Pass messages in both directions until the browser leaves or the engine ends."""
