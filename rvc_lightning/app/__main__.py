@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,21 +51,47 @@ def main(config: DictConfig) -> None:
     from rvc_lightning.app.folders import Folders
     from rvc_lightning.app.server import Certificate, Site, serve
     from rvc_lightning.app.service import ConversionService, Limits
-    from rvc_lightning.conversion.converter import VoiceConverter
-    from rvc_lightning.conversion.prediction import Throughput
     from rvc_lightning.jobs.store import JobStore
-    from rvc_lightning.pitch import chosen_pitch
-    from rvc_lightning.training.export import load_voice
-    from rvc_lightning.training.trainer import build_converting_trainer, set_up_torch
+    from rvc_lightning.training.trainer import set_up_torch
 
     set_up_torch(config)
     settings, limits = AppSettings.from_config(config), Limits.from_values(config.limits)
     folders = Folders.from_config(config)
+    make_converter = _converter_factory(config, settings)
+    if folders.voices == _OWN_VOICES:
+        make_folder(Path(folders.voices))
+    service = ConversionService(VoiceCatalog(folders.voices), make_converter, limits)
+    jobs = JobStore(folders.jobs)
+    # A folder that cannot be used ends the command here.
+    jobs.wake()
+    site = Site(
+        service,
+        jobs,
+        folders,
+        plain(config),
+        token=settings.token,
+        host_names=tuple(settings.host_names),
+        language=settings.language,
+        links=settings.links,
+        config_dir=settings.config_dir,
+    )
+    certificate = Certificate(settings.ssl_certfile, settings.ssl_keyfile) if settings.ssl_certfile else None
+    serve(site, settings.host, settings.port, certificate)
+
+
+def _converter_factory(config: DictConfig, settings: AppSettings) -> Callable[[Path, Path | None], VoiceConverter]:
+    """Return a function that builds the converter of a voice and its index."""
+    from rvc_lightning.conversion.converter import VoiceConverter
+    from rvc_lightning.conversion.prediction import Throughput
+    from rvc_lightning.pitch import chosen_pitch
+    from rvc_lightning.training.export import load_voice
+    from rvc_lightning.training.trainer import build_converting_trainer
+
     pitch, trainer = chosen_pitch(config.get("pitch")), build_converting_trainer(config)
     # Without worker processes, which could outlive the server.
     throughput = Throughput.from_values({"batch_seconds": config.batch_seconds})
 
-    def make_converter(voice: Path, index: Path | None) -> VoiceConverter:
+    def build(voice: Path, index: Path | None) -> VoiceConverter:
         return VoiceConverter(
             load_voice(voice),
             index,
@@ -74,26 +101,7 @@ def main(config: DictConfig) -> None:
             throughput=throughput,
         )
 
-    if folders.voices == _OWN_VOICES:
-        make_folder(Path(folders.voices))
-    service = ConversionService(VoiceCatalog(folders.voices), make_converter, limits)
-    jobs = JobStore(folders.jobs)
-    # A folder that cannot be used ends the command here.
-    jobs.wake()
-    names = tuple(settings.host_names)
-    site = Site(
-        service,
-        jobs,
-        folders,
-        plain(config),
-        token=settings.token,
-        host_names=names,
-        language=settings.language,
-        links=settings.links,
-        config_dir=settings.config_dir,
-    )
-    certificate = Certificate(settings.ssl_certfile, settings.ssl_keyfile) if settings.ssl_certfile else None
-    serve(site, settings.host, settings.port, certificate)
+    return build
 
 
 if __name__ == "__main__":
