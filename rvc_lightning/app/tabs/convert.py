@@ -19,7 +19,7 @@ from rvc_lightning.app import clips, markup
 from rvc_lightning.app.controls import Controls
 from rvc_lightning.app.service import DEFAULT_FORMAT
 from rvc_lightning.app.tabs.presets import Presets
-from rvc_lightning.app.tabs.workplace import QUIET, Workplace, facts_table, speakers_of
+from rvc_lightning.app.tabs.workplace import QUIET, Workplace, facts_table, speakers_of, upload_field
 from rvc_lightning.audio.decode import AUDIO_EXTENSIONS
 from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.conversion.options import ConversionOptions
@@ -86,14 +86,7 @@ class ConvertTab:
             )
             self.presets = Presets(self.workplace)
         size = text("convert.limits", duration=_duration(limits.max_seconds), megabytes=f"{limits.max_megabytes:g}")
-        self.recordings = gr.File(
-            label=f"{text('convert.recordings')}, {size}",
-            file_count="multiple",
-            type="filepath",
-            file_types=sorted(AUDIO_EXTENSIONS),
-            height=150,
-            elem_id="recording",
-        )
+        self.recordings = upload_field(f"{text('convert.recordings')}, {size}", "recording", AUDIO_EXTENSIONS)
         self.microphone = gr.Audio(
             type="filepath", sources=["microphone"], label=text("convert.microphone"), buttons=[], elem_id="microphone"
         )

@@ -18,7 +18,7 @@ from rvc_lightning.app.deletion import delete_dataset, unused_dataset
 from rvc_lightning.app.folders import add_uploads, child, format_size, store_uploads, subfolders
 from rvc_lightning.app.tabs.deletion import Deletion
 from rvc_lightning.app.tabs.jobs import JobsView
-from rvc_lightning.app.tabs.workplace import QUIET, Workplace, reporting
+from rvc_lightning.app.tabs.workplace import QUIET, Workplace, reporting, upload_field
 from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.data.manifest import (
@@ -58,13 +58,7 @@ class DatasetsTab:
         gr.HTML(markup.hint(text("datasets.hint")), padding=False)
         with gr.Row():
             with gr.Column():
-                self.files = gr.File(
-                    label=text("datasets.files"),
-                    file_count="multiple",
-                    type="filepath",
-                    height=150,
-                    elem_id="dataset_files",
-                )
+                self.files = upload_field(text("datasets.files"), "dataset_files")
                 is_local = self.workplace.is_local
                 self.folder = gr.Dropdown(
                     [],
@@ -109,13 +103,7 @@ class DatasetsTab:
         """Names of the datasets at the last look."""
         with gr.Accordion(text("datasets.add"), open=False, visible=False, elem_id="dataset_add") as self.addition:
             gr.HTML(markup.hint(text("datasets.add_help")), padding=False)
-            self.more = gr.File(
-                label=text("datasets.files"),
-                file_count="multiple",
-                type="filepath",
-                height=150,
-                elem_id="dataset_more",
-            )
+            self.more = upload_field(text("datasets.files"), "dataset_more")
             self.add = gr.Button(text("datasets.add_button"), elem_id="dataset_add_button")
         self.shown = gr.State([])
         """Name and stamps of the report that is shown."""
@@ -255,7 +243,7 @@ class DatasetsTab:
         return submitted | {self.message: markup.status(message), self.more: None}
 
     def _origin(self, name: str) -> tuple[Path, str]:
-        """Return the folder of the recordings of a dataset, and the experiment that it is prepared for.
+        """Return the recordings folder of a dataset, and the experiment with whose settings it was prepared.
 
         Raises:
             RVCError: The page would not have stored its recordings there, or not have prepared it in this way.
@@ -294,7 +282,7 @@ class DatasetsTab:
 
     @reporting("report")
     def show_report(self, name: str | None, recording: str | None = None) -> dict[Any, Any]:
-        """Show report, picture, files left out and recordings of a dataset; the chosen recording is kept if it can."""
+        """Show the report of a dataset; keep the selected recording if it still exists."""
         hidden = gr.update(visible=False)
         if not name:
             hint = markup.hint(self.text("datasets.none"))

@@ -15,7 +15,7 @@ from rvc_lightning.app.commands import composed
 from rvc_lightning.app.folders import store_uploads, subfolders
 from rvc_lightning.app.reports import ROUTE, list_reports, report_time
 from rvc_lightning.app.tabs.jobs import JobsView
-from rvc_lightning.app.tabs.workplace import QUIET, Workplace, reporting, shortened
+from rvc_lightning.app.tabs.workplace import QUIET, Workplace, reporting, shortened, upload_field
 from rvc_lightning.audio.decode import AUDIO_EXTENSIONS
 from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.errors import RVCError
@@ -38,14 +38,7 @@ class JudgeTab:
                 [(text(f"judge.tasks.{task}"), task) for task in TASKS], value="conversion", label=text("judge.task"),
                 elem_id="judge_task",
             )  # fmt: skip
-        self.files = gr.File(
-            label=text("judge.files"),
-            file_count="multiple",
-            type="filepath",
-            file_types=sorted(AUDIO_EXTENSIONS),
-            height=150,
-            elem_id="judge_files",
-        )
+        self.files = upload_field(text("judge.files"), "judge_files", AUDIO_EXTENSIONS)
         folders = text("datasets.folder_any" if workplace.is_local else "datasets.folder_below")
         helps = {"audio": folders, "reference": f"{text('judge.reference_help')} {folders}"}
         with gr.Row():

@@ -11,7 +11,7 @@ import gradio as gr
 
 from rvc_lightning.app import markup
 from rvc_lightning.app.service import explained
-from rvc_lightning.app.tabs.workplace import QUIET, Workplace, facts_table
+from rvc_lightning.app.tabs.workplace import QUIET, Workplace, facts_table, upload_field
 from rvc_lightning.cli.overrides import format_command
 from rvc_lightning.errors import RVCError
 from rvc_lightning.io.disk import explain
@@ -50,13 +50,7 @@ class VoicesTab:
     def _add_import(self) -> None:
         text = self.text
         with gr.Accordion(text("voices.import"), open=False, elem_id="voices_import"), gr.Row():
-            self.files = gr.File(
-                label=text("voices.files"),
-                file_count="multiple",
-                type="filepath",
-                height=150,
-                elem_id="voices_files",
-            )
+            self.files = upload_field(text("voices.files"), "voices_files")
             with gr.Column():
                 self.link = gr.Textbox(
                     "",

@@ -95,6 +95,14 @@ def reporting(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return decorate
 
 
+def upload_field(label: str, elem_id: str, extensions: Collection[str] | None = None) -> gr.File:
+    """Create a field for uploads of several files, of any kind or with one of the extensions."""
+    file_types = None if extensions is None else sorted(extensions)
+    return gr.File(
+        label=label, file_count="multiple", type="filepath", file_types=file_types, height=150, elem_id=elem_id
+    )
+
+
 def shortened(text: str) -> str:
     """Return a text that fits into the title of a job."""
     return text if len(text) <= _MAX_TITLE else f"{text[:_MAX_TITLE]}…"
