@@ -119,7 +119,7 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def check_writable(folder: Path) -> None:
+def check_folder_writable(folder: Path) -> None:
     """Raise NotWritableError if no file can be created in a folder, or in the closest one above it that exists."""
     with explain_write_errors(folder):
         place = next(path for path in (folder, *folder.absolute().parents) if path.exists())

@@ -26,7 +26,7 @@ from rvc_lightning.data.datamodule import AUTO, RVCDataModule
 from rvc_lightning.data.manifest import DatasetHeader, read_header
 from rvc_lightning.errors import DatasetError, RVCError, VoiceError
 from rvc_lightning.evaluation.showcase import show
-from rvc_lightning.io.files import check_writable
+from rvc_lightning.io.files import check_folder_writable
 from rvc_lightning.io.locks import KILL_GRACE_SECONDS, LOCK_NAME, exclusive_lock
 from rvc_lightning.io.processes import quote_argument
 from rvc_lightning.models import SynthesizerConfig
@@ -99,7 +99,7 @@ def train(config: DictConfig) -> float | None:
     with _exclusive_run(config):
         start = read_start(config)
         check_settings(config)
-        check_writable(_voice_folder(config))
+        check_folder_writable(_voice_folder(config))
         trainer = build_trainer(config, start.step)
         datamodule = instantiate(config.data, "data")
         dataset = prepare_dataset(config, trainer)
