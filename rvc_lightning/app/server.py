@@ -282,7 +282,7 @@ def _reachable(host: str) -> str:
 
 @contextlib.contextmanager
 def _watched(site: Site) -> Iterator[None]:
-    """Start the supervisor of the jobs, also if it is killed, and remove old conversions and what was deleted."""
+    """Keep the supervisor of the jobs running; remove expired conversions, and complete interrupted deletions."""
     closed, api = threading.Event(), Api(site.service, site.jobs, site.folders)
 
     def watch() -> None:

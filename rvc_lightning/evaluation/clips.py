@@ -79,7 +79,7 @@ class ClipEvaluator:
     target_hz: float | None = None
 
     def set_reference(self, recordings: Recordings, report: Report) -> None:
-        """Set the target's embedding and median pitch from reference clips; add what is missing to `report`.
+        """Compute the speaker embedding and median pitch of the target; add unavailable metrics to `report`.
 
         Raises:
             AudioError: No recording of `reference` is usable.

@@ -66,10 +66,10 @@ def read_pickle(path: Path, kind: str) -> dict[str, Any]:
 
 
 def _list_place(path: Path) -> str:
-    """Return a hint: some of the voices in a folder, or of the files beside a missing one with its suffix."""
+    """Return a hint: some voices of a folder, or some files with the same suffix next to a missing one."""
     folder, suffix = (path, ".pth") if path.is_dir() else (path.parent, path.suffix)
     if not folder.is_dir():
-        return f" (there is no folder '{folder}')"
+        return f" (the folder '{folder}' does not exist)"
     names = sorted(file.name for file in folder.glob(f"*{suffix}")) if suffix else []
     if not names:
         return " (it is a folder)" if folder == path else ""

@@ -231,7 +231,7 @@ def test_names_that_torch_does_not_map(tmp_path, name, legacy):
 def test_paths_without_a_file(tmp_path):
     with pytest.raises(VoiceError, match=r"voice not found: '.*none\.pth'$"):
         read_pickle(tmp_path / "none.pth", "voice")
-    with pytest.raises(VoiceError, match=r"voice not found: '.*' \(there is no folder '.*away'\)$"):
+    with pytest.raises(VoiceError, match=r"voice not found: '.*' \(the folder '.*away' does not exist\)$"):
         read_pickle(tmp_path / "away" / "none.pth", "voice")
     (tmp_path / "anna.pth").touch()
     with pytest.raises(VoiceError, match=r"\(it is a folder with anna\.pth\)$"):

@@ -1,4 +1,4 @@
-"""The question before something is deleted for good, and the answer."""
+"""Confirmation of permanent deletions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rvc_lightning.app.texts import Texts
 
 
 class Deletion:
-    """A button that asks whether to delete what is chosen, and the hidden question with its answers."""
+    """Confirmation of a deletion: a question, hidden until a button is clicked, and the buttons to answer it."""
 
     def __init__(self, text: Texts, name: str, button: gr.Button, message: gr.HTML) -> None:
         """Create the question in the open block.
@@ -22,8 +22,8 @@ class Deletion:
         Args:
             text: Texts of the page.
             name: Prefix of the element ids.
-            button: Asks the question.
-            message: Shows the result.
+            button: Button that shows the question.
+            message: Field for the result.
         """
         self.button, self.message = button, message
         with gr.Column(visible=False, elem_id=f"{name}_question") as self.question:
@@ -32,7 +32,7 @@ class Deletion:
                 self.confirm = gr.Button(text("common.delete_now"), variant="stop", elem_id=f"{name}_delete_now")
                 self.keep = gr.Button(text("common.keep"), elem_id=f"{name}_keep")
         self.asked = gr.State(None)
-        """What the visible question is about, which may no longer be chosen."""
+        """Item of the visible question, which may no longer be selected."""
 
     def connect(
         self, chosen: gr.Dropdown, ask: Callable[[str | None], str], delete: Callable[[str], str]
@@ -40,9 +40,9 @@ class Deletion:
         """Connect the buttons.
 
         Args:
-            chosen: What is deleted; another choice hides the question.
-            ask: Returns the question about a choice, or raises RVCError if it cannot be deleted.
-            delete: Deletes it, and returns a message.
+            chosen: Dropdown of the items that can be deleted; a new selection hides the question.
+            ask: Function that returns the question for an item, or raises RVCError if the item cannot be deleted.
+            delete: Function that deletes an item and returns a message.
 
         Returns:
             The event of the deletion.
@@ -55,12 +55,12 @@ class Deletion:
 
     @reporting("message")
     def show_question(self, chosen: str | None) -> dict[Any, Any]:
-        """Show the question about what is chosen."""
+        """Ask whether to delete the selected item."""
         warning = markup.status(self._ask(chosen))
         return {self.message: "", self.warning: warning, self.question: gr.update(visible=True), self.asked: chosen}
 
     def delete_asked(self, asked: str | None) -> dict[Any, Any]:
-        """Delete what the question is about; after a second click, that is nothing."""
+        """Delete the item of the question; a second click has no effect."""
         return self._hide() | ({} if asked is None else self._answer(asked))
 
     @reporting("message")

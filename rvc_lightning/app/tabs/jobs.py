@@ -30,7 +30,7 @@ class JobsView:
 
         Args:
             workplace: Shared objects of the tabs.
-            tab: Its opening refreshes the list at once, before the first tick of the timer.
+            tab: Tab of the view; opening it refreshes the list before the first tick of the timer.
             name: Prefix of the element ids.
             commands: Commands whose jobs are listed.
         """
