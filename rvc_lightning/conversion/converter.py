@@ -47,6 +47,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """Precisions that keep content, pitch and phase in float32."""
 
 _DEFAULTS = ConversionOptions()
+_NO_NOISE = "the voice has no random features: leave it out"
 _NO_PITCH = "the voice has no pitch to change, to keep or to write: leave it out"
 
 
@@ -165,6 +166,8 @@ class VoiceConverter:
         if not self.voice.pitch_guided:
             # Transposition is allowed, so that one command can convert to many voices.
             options.reject(_NO_PITCH, "formant_semitones", "autotune", "proposed_pitch_hz", "f0_file", "write_f0")
+        if not self.voice.config.variational:
+            options.reject(_NO_NOISE, "noise_scale")
         check_installed(options.effects)
 
     def run(self, tasks: Sequence[Task], options: ConversionOptions, sink: ResultSink, folder: Path) -> None:

@@ -135,7 +135,8 @@ class VoiceInference(nn.Module):
         speaker = torch.full_like(lengths, int(options.speaker or 0))
         noise_scale = PRIOR_NOISE_SCALE if options.noise_scale is None else options.noise_scale
         positions = [Position(window.position.seed, stretch.start(window.position.frame)) for window in windows]
-        with drawing_from(PositionalNoise(positions, content.shape[1], first)):
+        whole_draws = int(self.synthesizer.config.variational)
+        with drawing_from(PositionalNoise(positions, content.shape[1], first, whole_draws)):
             return self.synthesizer.infer(content, lengths, coarse, f0_hz, speaker, noise_scale, first)
 
     @torch.inference_mode()

@@ -93,7 +93,8 @@ class ConversionOptions(Settings):
     noise_scale: float | None = option(
         None,
         "spread of the random features: 0 the most probable ones, 1 the full spread; null as the voice was trained, "
-        "which is 0.66666 for voices of other tools",
+        "which is 0.66666 for voices of other tools; only for voices with random features, not those of the "
+        "quickstart",
         min=0,
         max=1,
     )

@@ -39,15 +39,17 @@ class PositionalNoise:
     all windows of a recording.
     """
 
-    def __init__(self, positions: Sequence[Position], frames: int, first_frame: int = 0) -> None:
+    def __init__(self, positions: Sequence[Position], frames: int, first_frame: int = 0, whole_draws: int = 1) -> None:
         """Start counting draws.
 
         Args:
             positions: Positions of the B items.
             frames: T of the batch, including padding.
-            first_frame: First frame of all draws except the first, which is that of the prior; see `Synthesizer.infer`.
+            first_frame: First frame of the draws of the generator; see `Synthesizer.infer`.
+            whole_draws: Number of draws before those of the generator, which start at frame 0: one of the prior.
         """
-        self._positions, self._frames, self._first_frame, self._draws = positions, frames, first_frame, 0
+        self._positions, self._frames, self._first_frame = positions, frames, first_frame
+        self._whole_draws, self._draws = whole_draws, 0
 
     def randn(self, shape: torch.Size, like: Tensor) -> Tensor:
         """Draw normal numbers of shape [B, ...]."""
@@ -64,7 +66,7 @@ class PositionalNoise:
 
     def _draw_item(self, draw: Callable[..., Tensor], position: Position, shape: torch.Size, like: Tensor) -> Tensor:
         """Draw for one item, whose shape lacks B."""
-        skipped = self._first_frame if self._draws else 0
+        skipped = self._first_frame if self._draws >= self._whole_draws else 0
         frames, frame = self._frames - skipped, position.frame + skipped
         time_axes = [axis for axis, size in enumerate(shape) if size % frames == 0]
         if not time_axes:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rvc_lightning.config.options import Settings, option
 from rvc_lightning.data.batch import Batch, Example, collate
 from rvc_lightning.data.buckets import LengthBucketSampler
 from rvc_lightning.data.dataset import CACHES, CachedSlices, SilentClips, SliceDataset
+from rvc_lightning.data.layout import content_at_speed
 from rvc_lightning.data.loader import ResumableLoader
 from rvc_lightning.data.manifest import (
     EXCLUDED_NAME,
@@ -141,7 +142,13 @@ class RVCDataModule(LightningDataModule):
         if not usable:
             raise DatasetError(f"'{self.folder}' has no slice longer than {config.segment_frames * 10} ms to train on")
         training_rows, self.held_out_rows = split_held_out(usable, config.held_out, config.held_out_seconds)
-        self.training_rows = [row for row in training_rows for _ in range(row.repeats)]
+        speeds = (1.0, *read_header(self.folder).content_speeds)
+        self.training_rows = [
+            replace(row, content=content_at_speed(row.content, speed))
+            for row in training_rows
+            for _ in range(row.repeats)
+            for speed in speeds
+        ]
         if not self.held_out_rows:
             logger.warning("no recording is held out for validation: this requires two recordings and data.held_out>0")
 

@@ -26,7 +26,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from rvc_lightning.audio.decode import resample
-from rvc_lightning.audio.frames import SAMPLE_RATE, content_lengths, frame_count
+from rvc_lightning.audio.frames import CONTENT_SAMPLES, SAMPLE_RATE, WINDOW_SAMPLES, content_lengths, frame_count
 from rvc_lightning.audio.soundfile_reader import sound_path
 from rvc_lightning.cli.progress import Progress
 from rvc_lightning.config.options import Settings, option
@@ -67,22 +67,35 @@ class FeatureTask(NamedTuple):
     """File to write the pitch to; None if it exists."""
     content: str | None
     """File to write the content to; None if it exists."""
+    speed: float = 1.0
+    """Speed of playback for the content."""
 
 
-def missing_features(layout: Layout, folder: str, result: SlicingResult) -> Iterator[FeatureTask]:
-    """Yield the slices of a recording that lack features; `folder` is the name of the recording's folders."""
-    with_pitch, with_content = (
-        existing_slices(kind / recording_path(folder)) for kind in (layout.pitch, layout.content)
-    )
-    for entry in result.slices:
-        if entry.number not in with_pitch or entry.number not in with_content:
-            audio, f0, content = map(str, layout.slice_paths(folder, entry.number))
-            yield FeatureTask(
-                audio,
-                entry.samples / layout.sample_rate,
-                None if entry.number in with_pitch else f0,
-                None if entry.number in with_content else content,
-            )
+def missing_features(
+    layout: Layout, folder: str, result: SlicingResult, speeds: Sequence[float] = ()
+) -> Iterator[FeatureTask]:
+    """Yield the slices of a recording that lack features.
+
+    Args:
+        layout: Folders of the dataset.
+        folder: Name of the recording's folders.
+        result: Slices of the recording.
+        speeds: Other speeds of playback at which content is extracted.
+    """
+    with_pitch = existing_slices(layout.pitch / recording_path(folder))
+    for speed in (1.0, *speeds):
+        with_content = existing_slices(layout.content_folder(speed) / recording_path(folder))
+        for entry in result.slices:
+            needs_pitch, needs_content = speed == 1 and entry.number not in with_pitch, entry.number not in with_content
+            if needs_pitch or needs_content:
+                audio, f0, content = map(str, layout.slice_paths(folder, entry.number, speed))
+                yield FeatureTask(
+                    audio,
+                    entry.samples / layout.sample_rate,
+                    f0 if needs_pitch else None,
+                    content if needs_content else None,
+                    speed,
+                )
 
 
 @dataclass
@@ -166,7 +179,10 @@ class FeatureExtraction(lightning.LightningModule):
             _write([task.f0 for task in batch.tasks], f0_hz, np.float32)
         if any(task.content for task in batch.tasks):
             started_at = perf_counter()
-            content = self._by_slice(self.encoder, batch, content_lengths)
+            content = [
+                _at_original_times(values, task)
+                for values, task in zip(self._by_slice(self.encoder, batch, content_lengths), batch.tasks, strict=True)
+            ]
             self.timing[1] += torch.tensor([audio_seconds, perf_counter() - started_at])
             _write([task.content for task in batch.tasks], content, np.float16)
         self._progress.update(audio_seconds)
@@ -212,6 +228,18 @@ def _write(paths: list[str | None], values: list[Any], dtype: type) -> None:
             converted = array.astype(dtype)
         if np.isfinite(converted).all():
             write_npy(path, converted)
+
+
+def _at_original_times(content: np.ndarray, task: FeatureTask) -> np.ndarray:
+    """Interpolate the content of a slice, [frames, C], at the frames of the slice at its own speed."""
+    if task.speed == 1:
+        return content
+    frames = int(content_lengths(torch.tensor(round(task.seconds * SAMPLE_RATE))))
+    centers = (CONTENT_SAMPLES * np.arange(frames) + WINDOW_SAMPLES / 2) / task.speed
+    position = np.clip((centers - WINDOW_SAMPLES / 2) / CONTENT_SAMPLES, 0, len(content) - 1)
+    first = np.minimum(position.astype(int), len(content) - 2)
+    share = (position - first)[:, None]
+    return content[first] * (1 - share) + content[first + 1] * share
 
 
 def _unpad(values: Tensor, lengths: Tensor) -> list[np.ndarray]:
@@ -271,7 +299,7 @@ def _wav16k(task: FeatureTask) -> np.ndarray:
             f"the slice '{task.audio}' cannot be read ({error}). The folder of the dataset must be on a disk that all "
             "ranks share; if it is, prepare again"
         ) from error
-    return resample(audio, sample_rate, SAMPLE_RATE)
+    return resample(audio, round(sample_rate * task.speed), SAMPLE_RATE)
 
 
 def _unchanged(batch: Any) -> Any:

@@ -5,6 +5,7 @@
       slices-HASH/ab/c/RECORDING/recording.json  written last: marks the recording as complete
       pitch-NAME-HASH/ab/c/RECORDING/0000.npy    f0_hz float32 [F] at 100 Hz; HASH: pitch settings and slices
       content-NAME-HASH/ab/c/RECORDING/0000.npy  float16 [F / 2, C] at 50 Hz; HASH: content settings and slices
+      content-NAME-HASH-x1.19/...                the same of slices played 1.19 times as fast, at the original times
 
       slices-HASH/silence.wav content-NAME-HASH/silence.npy  three seconds of silence and its content
 
@@ -66,10 +67,26 @@ class Layout:
             content=output / f"content-{content['name']}-{content_hash}",
         )
 
-    def slice_paths(self, folder: str, number: int) -> tuple[Path, Path, Path]:
-        """Return the paths of audio, pitch and content of a slice; `folder` is that of a recording, or `SILENCE`."""
+    def content_folder(self, speed: float) -> Path:
+        """Return the folder of the content of slices played at a speed."""
+        return self.output / content_at_speed(self.content.name, speed)
+
+    def slice_paths(self, folder: str, number: int, speed: float = 1.0) -> tuple[Path, Path, Path]:
+        """Return the paths of audio, pitch and content of a slice.
+
+        Args:
+            folder: Folder of a recording, or `SILENCE`.
+            number: Number of the slice in its recording.
+            speed: Speed at which the slice is played for its content.
+        """
         name = SILENCE if folder == SILENCE else f"{recording_path(folder)}/{slice_path(number)}"
-        return self.slices / f"{name}.wav", self.pitch / f"{name}.npy", self.content / f"{name}.npy"
+        return self.slices / f"{name}.wav", self.pitch / f"{name}.npy", self.content_folder(speed) / f"{name}.npy"
+
+
+def content_at_speed(path: str, speed: float) -> str:
+    """Return the path of the content of a slice played at a speed, from its relative path at speed 1."""
+    kind, *rest = path.split("/")
+    return "/".join([kind if speed == 1 else f"{kind}-x{speed:g}", *rest])
 
 
 def _slicing_identity(recipe: Recipe) -> dict[str, Any]:

@@ -93,6 +93,7 @@ class DatasetHeader(Settings):
     pitch: dict[str, Any] = option(help='{"name": ..., "options": {...}}')
     content: dict[str, Any] = option(help='{"name": ..., "options": {...}, "dim": C}')
     slicing: dict[str, Any] = option({}, "The fields of `SlicingConfig`")
+    content_speeds: list[float] = option([], "Other speeds of playback at which the content was extracted")
     speakers: list[str] = option(["0"], "Name of each speaker, by its number")
     precision: str = option("32-true", "Precision of the networks for pitch and content, as Lightning names it")
     revision: int = option(0, "Revision of the layout; 0 for datasets of other tools")

@@ -129,8 +129,9 @@ def identify(listed: RecordingList, audio: Path, output: Path, update_cache: boo
 def is_prepared_by(header: DatasetHeader, recipe: Recipe) -> bool:
     """Return whether a dataset was prepared with the settings of a recipe, except for the selection of recordings."""
     content = {key: value for key, value in header.content.items() if key != "dim"}
-    prepared = header.sample_rate, header.pitch, content, header.slicing
-    wanted = recipe.sample_rate, _with_options(recipe.pitch), _with_options(recipe.content), asdict(recipe.slicing)
+    prepared = header.sample_rate, header.pitch, content, header.slicing, header.content_speeds
+    pitch, wanted_content = _with_options(recipe.pitch), _with_options(recipe.content)
+    wanted = recipe.sample_rate, pitch, wanted_content, asdict(recipe.slicing), list(recipe.content_speeds)
     return prepared == wanted
 
 
@@ -165,7 +166,7 @@ class _FirstRank:
         tasks = [
             task
             for recording, result in self.sliced
-            for task in missing_features(self.layout, recording.folder, result)
+            for task in missing_features(self.layout, recording.folder, result, self.recipe.content_speeds)
         ]
         if tasks:
             logger.info("extracting pitch and content of %s", pluralize(len(tasks), "slice"))
@@ -192,6 +193,7 @@ class _FirstRank:
             pitch=_with_options(self.recipe.pitch),
             content={**_with_options(self.recipe.content), "dim": content_dim},
             slicing=asdict(self.recipe.slicing),
+            content_speeds=list(self.recipe.content_speeds),
             speakers=list(speakers),
             silence=self._relative(silence) if silence.exists() else None,
             precision=precision,
@@ -216,7 +218,8 @@ class _FirstRank:
 
     def _rows(self, recording: Recording, result: SlicingResult, speaker: int) -> list[ManifestRow]:
         """Return a row for every slice that has both features."""
-        incomplete = {task.audio for task in missing_features(self.layout, recording.folder, result)}
+        missing = missing_features(self.layout, recording.folder, result, self.recipe.content_speeds)
+        incomplete = {task.audio for task in missing}
         rows: list[ManifestRow] = []
         for entry in result.slices:
             audio, f0, content = self.layout.slice_paths(recording.folder, entry.number)

@@ -151,7 +151,7 @@ def _plan(recording: Recording, layout: Layout, recipe: Recipe) -> PlannedRecord
     if not result.slices:
         return SkippedFile(recording.name, result.skip_reason)
     slice_seconds = sum(entry.samples for entry in result.slices) / recipe.sample_rate
-    is_done = not any(missing_features(layout, recording.folder, result))
+    is_done = not any(missing_features(layout, recording.folder, result, recipe.content_speeds))
     return PlannedRecording(
         recording.name, recording.speaker, result.seconds, len(result.slices), slice_seconds, is_done
     )

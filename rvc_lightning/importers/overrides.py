@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.config.values import plain
 from rvc_lightning.models import Discriminator, DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.models.layers import build_on_meta
@@ -32,7 +33,7 @@ def synthesizer_overrides(sizes: SynthesizerConfig) -> list[str]:
             break
     changed = {key: value for key, value in values.items() if key not in _NOT_IN_MODEL and key not in defaults}
     changed |= {key: values[key] for key, value in defaults.items() if values[key] != value}
-    return overrides + [f"model.synthesizer.{key}={value}".replace(" ", "") for key, value in changed.items()]
+    return overrides + [format_override(f"model.synthesizer.{key}", value) for key, value in changed.items()]
 
 
 def discriminator_choice(weights: Mapping[str, Tensor]) -> str | None:

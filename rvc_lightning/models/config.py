@@ -51,6 +51,11 @@ class SynthesizerConfig(_Sizes, group="model.synthesizer"):
     upsample_kernel_sizes: list[int] = option(help="Kernel size of each upsampling stage, in its output samples.")
     content_dim: int = option(768, "Channels of the content features: 768 (v2) or 256 (v1).", min=1)
     generator: str = option("hifigan_nsf", "Registered name of the generator, see `models.generators`.")
+    variational: bool = option(
+        True,
+        "Whether text encoder and flow predict a random latent, as in VITS; false replaces them by a content decoder, "
+        "for generator=source_filter only.",
+    )
     latent_channels: int = option(192, "Channels of the latent that the flow and the generator process.", min=2)
     hidden_channels: int = option(192, "Channels inside the text encoder, the posterior encoder and the flow.", min=1)
     filter_channels: int = option(768, "Channels inside the feed-forward layers of the text encoder.", min=1)
@@ -86,6 +91,8 @@ class SynthesizerConfig(_Sizes, group="model.synthesizer"):
                 f"kernel_size={self.kernel_size} resblock_kernel_sizes={self.resblock_kernel_sizes}: choose odd "
                 "numbers, with which convolutions keep the length"
             )
+        if not self.variational and self.generator != "source_filter":
+            yield f"variational=false: only generator=source_filter supports it, not {self.generator}"
         if self.latent_channels % 2:
             yield f"latent_channels={self.latent_channels}: choose an even number, since the flow halves them"
 

@@ -4,6 +4,10 @@
                                         │ flow ▲ flow⁻¹
     content, pitch ──▶ text encoder ──▶ z_p ────┘                                     conversion: flow⁻¹, generator
 
+With `variational=False` there are neither text encoder nor posterior encoder nor flow:
+
+    content, pitch, speaker ──▶ content decoder ──▶ latent ──▶ generator ──▶ waveform
+
 Legend: B batch, T frames, C content channels, S spectrogram bins, L latent channels, G speaker channels.
 """
 
@@ -15,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from rvc_lightning.models.config import SynthesizerConfig
+from rvc_lightning.models.content_decoder import ContentDecoder
 from rvc_lightning.models.flow import Flow
 from rvc_lightning.models.generators import build_generator
 from rvc_lightning.models.posterior_encoder import PosteriorEncoder
@@ -24,6 +29,19 @@ PRIOR_NOISE_SCALE = 0.66666
 """Scale of the prior's standard deviation in conversion, the default of all RVC tools."""
 
 
+class LatentOutput(NamedTuple):
+    """Random latent of the training pass."""
+
+    prior: Gaussian
+    """Distribution of the prior latent, from content and pitch."""
+    posterior: Gaussian
+    """Distribution of the latent, from the recording."""
+    sample: Tensor
+    """Sample of the posterior, [B, L, T]."""
+    prior_sample: Tensor
+    """The same sample mapped by the flow, [B, L, T]."""
+
+
 class SynthesizerOutput(NamedTuple):
     """Output of the training pass."""
 
@@ -31,14 +49,8 @@ class SynthesizerOutput(NamedTuple):
     """Generated segments, [B, 1, segment_frames·hop]."""
     start_frames: Tensor
     """First frame of each segment, [B]."""
-    prior: Gaussian
-    """Distribution of the prior latent, from content and pitch."""
-    posterior: Gaussian
-    """Distribution of the latent, from the recording."""
-    latent: Tensor
-    """Sample of the posterior, [B, L, T]."""
-    prior_latent: Tensor
-    """The same sample mapped by the flow, [B, L, T]."""
+    latent: LatentOutput | None
+    """Random latent; None with `variational=False`."""
 
 
 def slice_frames(x: Tensor, start_frames: Tensor, n_frames: int) -> Tensor:
@@ -61,9 +73,12 @@ class Synthesizer(nn.Module):
         super().__init__()
         self.config = config
         self.generator = build_generator(config)
-        self.text_encoder = TextEncoder(config, self.pitch_guided)
-        self.posterior_encoder: PosteriorEncoder | None = PosteriorEncoder(config)
-        self.flow = Flow(config)
+        if config.variational:
+            self.text_encoder = TextEncoder(config, self.pitch_guided)
+            self.posterior_encoder: PosteriorEncoder | None = PosteriorEncoder(config)
+            self.flow = Flow(config)
+        else:
+            self.content_decoder = ContentDecoder(config, self.pitch_guided)
         self.speaker_embedding = nn.Embedding(config.speaker_count, config.speaker_channels)
 
     @property
@@ -100,9 +115,13 @@ class Synthesizer(nn.Module):
         Raises:
             RuntimeError: The synthesizer was loaded from a voice and has no posterior encoder.
         """
+        speaker_code = self.speaker_code(speaker)
+        if not self.config.variational:
+            latent = self.content_decoder(content, coarse_pitch, lengths, speaker_code)
+            waveform, starts = self._generate(latent, lengths, f0_hz, speaker_code, segment_frames)
+            return SynthesizerOutput(waveform, starts, None)
         if self.posterior_encoder is None:
             raise RuntimeError("this synthesizer was loaded from a voice, which has no posterior encoder for training")
-        speaker_code = self.speaker_code(speaker)
         prior = self.text_encoder(content, coarse_pitch, lengths)
         posterior = self.posterior_encoder(spec, lengths, speaker_code)
         latent = sample(posterior)
@@ -111,11 +130,17 @@ class Synthesizer(nn.Module):
         if from_content is not None:
             expected = self.flow(sample(prior, noise_scale), prior.mask, speaker_code, reverse=True)
             decoded = torch.where(from_content[:, None, None], expected, latent)
+        waveform, starts = self._generate(decoded, lengths, f0_hz, speaker_code, segment_frames)
+        return SynthesizerOutput(waveform, starts, LatentOutput(prior, posterior, latent, prior_latent))
+
+    def _generate(
+        self, latent: Tensor, lengths: Tensor, f0_hz: Tensor | None, speaker_code: Tensor, segment_frames: int
+    ) -> tuple[Tensor, Tensor]:
+        """Generate a random segment of each item; return the waveforms and the first frames."""
         starts = random_starts(lengths, segment_frames)
-        segment = slice_frames(decoded, starts, segment_frames)
+        segment = slice_frames(latent, starts, segment_frames)
         segment_f0_hz = None if f0_hz is None else slice_frames(f0_hz, starts, segment_frames)
-        waveform = self.generator(segment, segment_f0_hz, speaker_code)
-        return SynthesizerOutput(waveform, starts, prior, posterior, latent, prior_latent)
+        return self.generator(segment, segment_f0_hz, speaker_code), starts
 
     @torch.no_grad()
     def infer(
@@ -148,8 +173,11 @@ class Synthesizer(nn.Module):
         if self.pitch_guided and (coarse_pitch is None or f0_hz is None):
             raise ValueError("this voice requires coarse_pitch and f0_hz")
         speaker_code = self.speaker_code(speaker)
-        prior = self.text_encoder(content, coarse_pitch, lengths)
-        latent = self.flow(sample(prior, noise_scale), prior.mask, speaker_code, reverse=True) * prior.mask
+        if self.config.variational:
+            prior = self.text_encoder(content, coarse_pitch, lengths)
+            latent = self.flow(sample(prior, noise_scale), prior.mask, speaker_code, reverse=True) * prior.mask
+        else:
+            latent = self.content_decoder(content, coarse_pitch, lengths, speaker_code)
         f0_hz = None if f0_hz is None else f0_hz[:, first_frame:]
         return self.generator(latent[:, :, first_frame:], f0_hz, speaker_code)
 

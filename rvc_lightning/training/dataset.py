@@ -128,6 +128,7 @@ def recipe_of(config: DictConfig) -> Recipe:
         pitch=plain(config.pitch),
         content=plain(config.content),
         slicing=SlicingConfig.from_values(config.slicing),
+        content_speeds=plain(config.preparation)["content_speeds"],
         separator=plain(config.separator),
         selection=SelectionConfig.from_values(plain(selection)),
     )

@@ -290,10 +290,11 @@ class RVCModule(LightningModule):
     def generator_losses(self, generated: Generated, *, adversarial: bool = True) -> dict[str, Tensor]:
         """Return the unweighted losses of the generator by name, with those of the discriminator if `adversarial`."""
         output = generated.output
-        terms = {
-            "mel": self.mel_loss(generated.real, generated.fake),
-            "kl": losses.kl_loss(output.prior_latent, output.posterior.log_std, output.prior),
-        }
+        terms = {"mel": self.mel_loss(generated.real, generated.fake)}
+        if output.latent is not None:
+            terms["kl"] = losses.kl_loss(
+                output.latent.prior_sample, output.latent.posterior.log_std, output.latent.prior
+            )
         if adversarial:
             # Both passes use the same weights: compute weight norm once, unless it is recomputed in the backward pass.
             recomputes = self.training_config.checkpoint_activations == "all"

@@ -68,6 +68,8 @@ def network_configs(config: DictConfig, **sizes: int) -> NetworkConfigs:
     check_generator(synthesizer)
     discriminator = DiscriminatorConfig.from_values(model.pop("discriminator"))
     training = TrainingConfig.from_values(model)
+    if not synthesizer.variational:
+        _check_without_latent(training)
     min_samples = discriminator.min_samples
     if training.mel_loss != "single":
         min_samples = max(min_samples, MultiScaleMel.MIN_SAMPLES)
@@ -77,6 +79,21 @@ def network_configs(config: DictConfig, **sizes: int) -> NetworkConfigs:
             f"{-(-min_samples // synthesizer.hop_samples)} frames or more"
         )
     return NetworkConfigs(synthesizer, discriminator, training)
+
+
+def _check_without_latent(training: TrainingConfig) -> None:
+    """Check that no setting requires a random latent. Raises ConfigurationError."""
+    without = "with model.synthesizer.variational=false, as in model=direct,"
+    if training.from_content_share:
+        raise ConfigurationError(
+            f"model.from_content_share={training.from_content_share}: {without} all segments are generated from "
+            "content; set it to 0"
+        )
+    if training.checkpoint_activations == "generator":
+        raise ConfigurationError(
+            f"model.checkpoint_activations=generator: {without} the generator has no activations worth recomputing; "
+            "choose none or all"
+        )
 
 
 def check_networks(config: DictConfig) -> None:

@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 _SOURCES = ("none", "official", "files")
 _POSTERIOR = "posterior_encoder."
 _GENERATOR = "generator."
-_SIZED_BY_MODEL = ("flow.", "text_encoder.transformer.", "posterior_encoder.wavenet.")
+_CONTENT_DECODER = "content_decoder."
+_SIZED_BY_MODEL = (_CONTENT_DECODER, "flow.", "text_encoder.transformer.", "posterior_encoder.wavenet.")
 """Prefixes of tensors whose shapes depend only on model=."""
 
 
@@ -92,7 +93,7 @@ class Pretrained:
             VoiceError: Names or shapes differ, or values are not finite; the message contains the setting to change.
         """
         weights = self.synthesizer
-        if not self._has_posterior:
+        if not self._has_posterior and module.synthesizer.config.variational:
             log.warning(
                 "'%s' is a voice without posterior encoder, which starts from random weights", self.synthesizer_path
             )
@@ -210,14 +211,17 @@ def _settings_of(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
     def differ_along(axis: int, prefix: str) -> bool:
         return any(name.startswith(prefix) and axis in differing for name, differing in axes.items())
 
-    other_generator = _generator_parts(expected) != _generator_parts(found)
     sized = differ(*_SIZED_BY_MODEL)
+    # Without a random latent, a generator has other parts.
+    other_latent = differ(_CONTENT_DECODER)
+    other_generator = not other_latent and _generator_parts(expected) != _generator_parts(found)
     # Stages and kernels of a generator depend on the sample rate, its channels on the model.
     rated = not other_generator and not sized and differ(_GENERATOR)
     settings = {
         "generator=": other_generator,
         "sample_rate=": rated or differ_along(1, "posterior_encoder.pre."),
-        "content= (256 channels are v1, 768 are v2)": differ_along(1, "text_encoder.content_projection."),
+        "content= (256 channels are v1, 768 are v2)": differ_along(1, "text_encoder.content_projection.")
+        or differ_along(1, f"{_CONTENT_DECODER}content_projection."),
         "model=": sized,
         "discriminator=": differ("discriminators."),
         "the number of speaker folders, at most the rows of the file's speaker table": differ_along(0, SPEAKER_TABLE),

@@ -8,16 +8,17 @@ Inputs, in this order; the ones in brackets exist only if the voice uses them:
     [coarse_pitch]  int64    [B, T]         pitch codes 1..255, computed from f0_hz by `pitch.scale.coarse_pitch`
     [f0_hz]         float32  [B, T]         pitch in Hz, 0 = unvoiced
     speaker         int64    [B]            speaker numbers
-    noise           float32  [B, L, T]      noise of the latent, standard normal; the graph applies the voice's scale
+    [noise]         float32  [B, L, T]      noise of the latent, standard normal; the graph applies the voice's scale
     [source_noise]  float32  [B, T, hop·K]  noise of the harmonic source, standard normal, by sample and harmonic
     [source_phase]  float32  [B, K]         initial phase of each harmonic in cycles, uniform in 0..1; only if K > 1
 
 Output: audio, float32 [B, 1, T·hop] in -1..1.
 
 All random numbers are inputs, so the graph is deterministic; with zeros it returns the most probable audio. Voices
-without pitch have neither coarse_pitch, f0_hz nor the inputs of the source. The noise between layers of RefineGAN is
-replaced by its mean. The metadata of the graph contain sample_rate, hop_samples, content_encoder, content_dim,
-latent_channels, speaker_count, harmonics, pitch_guided, noise_scale, name and the version of this contract.
+without pitch have neither coarse_pitch, f0_hz nor the inputs of the source; those without a random latent have no
+noise. The noise between layers of RefineGAN is replaced by its mean. The metadata of the graph contain sample_rate,
+hop_samples, content_encoder, content_dim, latent_channels, speaker_count, harmonics, pitch_guided, noise_scale, name
+and the version of this contract.
 
 Legend: B batch, T frames of 10 ms, C content channels, L latent channels, K harmonics with noise.
 """
@@ -103,14 +104,14 @@ class VoiceGraph(nn.Module):
         content: Tensor,
         lengths: Tensor,
         speaker: Tensor,
-        noise: Tensor,
+        noise: Tensor | None = None,
         coarse_pitch: Tensor | None = None,
         f0_hz: Tensor | None = None,
         source_noise: Tensor | None = None,
         source_phase: Tensor | None = None,
     ) -> Tensor:
         """Convert as `Synthesizer.infer`; see the top of the module for shapes."""
-        normal = [noise] if source_noise is None else [noise, source_noise]
+        normal = [values for values in (noise, source_noise) if values is not None]
         with _GivenNoise(normal, source_phase):
             return self.synthesizer.infer(content, lengths, coarse_pitch, f0_hz, speaker, self.noise_scale)
 
@@ -132,7 +133,7 @@ class VoiceGraph(nn.Module):
             "coarse_pitch": coarse_pitch(f0_hz) if self.harmonics else None,
             "f0_hz": f0_hz if self.harmonics else None,
             "speaker": torch.arange(batch) % config.speaker_count,
-            "noise": normal(batch, config.latent_channels, frames),
+            "noise": normal(batch, config.latent_channels, frames) if config.variational else None,
             "source_noise": source if self.harmonics else None,
             "source_phase": uniform(batch, self.harmonics) if self.harmonics > 1 else None,
         }
@@ -164,7 +165,8 @@ def _write(graph: VoiceGraph, metadata: Mapping[str, str], path: Path) -> None:
     inputs = graph.inputs(*_TRACED_SIZES)
     batch, frames = torch.export.Dim("batch"), torch.export.Dim("frames")
     axes = {name: {0: batch} if value.dim() == 1 else {0: batch, 1: frames} for name, value in inputs.items()}
-    axes["noise"] = {0: batch, 2: frames}
+    if "noise" in axes:
+        axes["noise"] = {0: batch, 2: frames}
     if "source_phase" in axes:
         axes["source_phase"] = {0: batch}
     with _silence_exporter():

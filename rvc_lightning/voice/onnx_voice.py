@@ -206,8 +206,10 @@ class OnnxSynthesizer(Synthesizer):
     def _noise(self, content: Tensor, noise_scale: float, first_frame: int) -> dict[str, Tensor]:
         """Draw the random numbers in the order of the networks."""
         batch, frames, hop = len(content), content.shape[1], self.config.hop_samples
-        scale = noise_scale / self.graph.noise_scale if self.graph.noise_scale else 1.0
-        noise = {"noise": scale * randn_like(content.new_empty(batch, self.config.latent_channels, frames))}
+        noise = {}
+        if self.config.variational:
+            scale = noise_scale / self.graph.noise_scale if self.graph.noise_scale else 1.0
+            noise["noise"] = scale * randn_like(content.new_empty(batch, self.config.latent_channels, frames))
         if "source_noise" in self.graph.inputs:
             harmonics = self.graph.size("source_noise", 2, hop) // hop
             noise["source_phase"] = rand(batch, 1, harmonics, like=content)[:, 0]
@@ -303,13 +305,15 @@ def _speaker_rows(graph: Any, speaker: str) -> int:
 
 def _config(graph: OnnxGraph) -> SynthesizerConfig:
     """Return the sizes that conversion needs; those inside the graph are not known."""
+    generator, variational = "hifigan_nsf" if graph.pitch_guided else "hifigan", "noise" in graph.inputs
     return SynthesizerConfig(
         sample_rate=FRAMES_PER_SECOND * graph.hop_samples,
         n_fft=2,
         upsample_rates=[graph.hop_samples],
         upsample_kernel_sizes=[graph.hop_samples],
         content_dim=graph.size("content", 2, rvc_format.CONTENT_DIMS["v2"]),
-        generator="hifigan_nsf" if graph.pitch_guided else "hifigan",
+        generator=generator if variational else "source_filter",
+        variational=variational,
         latent_channels=graph.size("noise", 1, _LATENT_CHANNELS),
         speaker_count=graph.speaker_count,
     )

@@ -40,6 +40,9 @@ SPEAKERS_ENTRY = "speaker_info"
 _POSTERIOR = "enc_q."
 """Part of the names of the posterior encoder, which only training needs; voices omit it."""
 
+_CONTENT_DECODER = "content_decoder."
+"""Part of the names of the content decoder, the same in files and here."""
+
 _RENAMES: tuple[tuple[str, str], ...] = (
     # (prefix in files, prefix here)
     ("emb_g.", "speaker_embedding."),
@@ -219,6 +222,11 @@ def without_posterior(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in weights.items() if _POSTERIOR not in name}
 
 
+def is_variational(weights: Mapping[str, Tensor]) -> bool:
+    """Return whether stored tensors are those of a synthesizer with a random latent."""
+    return not any(name.startswith(_CONTENT_DECODER) for name in weights)
+
+
 def parse_rate(value: object) -> int:
     """Parse a sample rate in Hz: 40000, '40000' or '40k' (SPECIFICATION.md, section 1.3).
 
@@ -285,7 +293,9 @@ KINDS = [VoiceKind(version, *generator) for version, generator in product(CONTEN
 """Kinds of voices that are supported."""
 
 
-def config_from_list(values: Sequence[Any], kind: VoiceKind, speaker_count: int) -> SynthesizerConfig:
+def config_from_list(
+    values: Sequence[Any], kind: VoiceKind, speaker_count: int, *, variational: bool = True
+) -> SynthesizerConfig:
     """Return the sizes of a stored voice.
 
     The kind of residual block is not read: the names of the tensors differ.
@@ -294,6 +304,7 @@ def config_from_list(values: Sequence[Any], kind: VoiceKind, speaker_count: int)
         values: The positional values of the file, 18 or 19. Further values, which some forks append, are ignored.
         kind: Version and generator.
         speaker_count: Rows of the speaker embedding, which override the stored count.
+        variational: See `is_variational`.
 
     Raises:
         ConfigurationError: The kind is not supported, or the sizes are invalid.
@@ -310,6 +321,7 @@ def config_from_list(values: Sequence[Any], kind: VoiceKind, speaker_count: int)
         "sample_rate": parse_rate(fields["sample_rate"]),
         "generator": GENERATORS[kind.vocoder, kind.pitch_guided],
         "speaker_count": speaker_count,
+        "variational": variational,
         "dropout": float(fields["dropout"]),
     }
     return SynthesizerConfig(**fields)

@@ -281,7 +281,8 @@ def fitting_kind(values: Any, weights: Any) -> VoiceKind | None:
 
 def _config_of(values: Any, weights: Mapping[str, Tensor], kind: VoiceKind) -> SynthesizerConfig:
     """Return the sizes in a file's entry `config`; errors as of `config_from_list`."""
-    return rvc_format.config_from_list(values, kind, len(weights[rvc_format.STORED_SPEAKER_TABLE]))
+    speaker_count, variational = len(weights[rvc_format.STORED_SPEAKER_TABLE]), rvc_format.is_variational(weights)
+    return rvc_format.config_from_list(values, kind, speaker_count, variational=variational)
 
 
 def _describe_other_file(path: Path, content: Mapping[str, Any]) -> str:

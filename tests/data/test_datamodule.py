@@ -78,6 +78,20 @@ def test_slices_are_repeated_in_training_only(tmp_path):
     assert len(batches[0].ids) == len(module.training_rows)
 
 
+def test_content_at_other_speeds_is_used_in_training_only(tmp_path):
+    rows = [replace(row(name), content=f"content/{name}.npy", repeats=2) for name in "abc"]
+    header = DatasetHeader(24000, {}, {"dim": 6}, content_speeds=[0.8, 1.25])
+    write_manifest(tmp_path, header, rows)
+    module = make_data(tmp_path, segment_frames=36, held_out=0.1)
+    module.setup()
+    (held_out,) = module.held_out_rows
+    assert held_out.content == f"content/{held_out.recording}.npy"
+    trained = Counter((r.recording, r.content.split("/")[0]) for r in module.training_rows)
+    folders = ("content", "content-x0.8", "content-x1.25")
+    names = {r.recording for r in rows} - {held_out.recording}
+    assert trained == {(name, folder): 2 for name in names for folder in folders}
+
+
 def test_only_short_slices_are_left_out(tmp_path, caplog):
     rows = [row("a", frames=100), row("b", frames=30), row("c", frames=120)]
     module = make_data(dataset(tmp_path, rows), segment_frames=36, num_workers=0, held_out=0.0)

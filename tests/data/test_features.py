@@ -3,16 +3,18 @@
 import os
 import sys
 
+import numpy as np
 import pytest
 import torch
 from defaults import make_extraction, make_slicing
-from preparation import run, speech_with_pauses, write
+from preparation import RATE, run, speech_with_pauses, write
 
 from rvc_lightning.audio.frames import content_frames
 from rvc_lightning.content import CONTENT_ENCODERS
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.data.dataset import SliceDataset
 from rvc_lightning.data.features import _LONG_SAMPLES, FeatureTask, batch_slices
+from rvc_lightning.data.layout import content_at_speed
 from rvc_lightning.data.manifest import read_manifest
 from rvc_lightning.errors import ConfigurationError
 
@@ -39,6 +41,32 @@ def test_features_do_not_depend_on_their_batch(tmp_path, monkeypatch):
         files = (tmp_path / name).rglob("*.npy")
         found.append({path.relative_to(tmp_path / name): path.read_bytes() for path in files})
     assert len(found[0]) > 6 and found[0] == found[1]
+
+
+class LoudnessEncoder(ContentEncoder):
+    """The content of a frame is its loudness."""
+
+    name = "loudness"
+    dim = 1
+
+    def forward(self, wav16k, lengths):
+        padded = torch.nn.functional.pad(wav16k, (0, 80))
+        return padded.unfold(1, 400, 320).square().mean(2, keepdim=True).sqrt()
+
+
+def test_content_at_another_speed_has_the_times_of_the_slice(tmp_path, monkeypatch):
+    monkeypatch.setitem(CONTENT_ENCODERS, "loudness", LoudnessEncoder)
+    time = np.arange(3 * RATE) / RATE
+    swell = 0.3 * (1 + 0.5 * np.sin(2 * np.pi * 2 * time)) * np.sin(2 * np.pi * 500 * time)
+    write(tmp_path / "in/a.wav", swell.astype(np.float32))
+    run(tmp_path / "in", tmp_path / "out", content={"name": "loudness"}, content_speeds=[0.8, 1.25])
+    (row,) = read_manifest(tmp_path / "out")
+    own = np.load(tmp_path / "out" / row.content).astype(float)
+    assert own.std() > 0.05
+    for speed in (0.8, 1.25):
+        other = np.load(tmp_path / "out" / content_at_speed(row.content, speed))
+        assert other.shape == own.shape
+        np.testing.assert_allclose(other[3:-3], own[3:-3], atol=0.01)
 
 
 @pytest.mark.slow

@@ -90,9 +90,13 @@ def test_change_redoes_only_dependent_files(recordings, tmp_path):
     assert before.items() <= after.items()
     assert {path.parts[0].split("-")[0] for path in after.keys() - before.keys()} == {"pitch"}
 
+    run(recordings, tmp_path / "out", content_speeds=[0.8])
+    faster = features(tmp_path / "out")
+    assert {path.parts[0].split("-")[-1] for path in faster.keys() - after.keys()} == {"x0.8"}
+
     write(recordings / "b.wav", speech(4.0, seed=7))
     run(recordings, tmp_path / "out")
-    assert {path.parts[3].split("-")[0] for path in features(tmp_path / "out").keys() - after.keys()} == {"b"}
+    assert {path.parts[3].split("-")[0] for path in features(tmp_path / "out").keys() - faster.keys()} == {"b"}
 
     run(recordings, tmp_path / "out", slicing=make_slicing(normalization="none"))
     assert len(list((tmp_path / "out").glob("slices-*"))) == 2

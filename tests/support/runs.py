@@ -90,10 +90,13 @@ SMALL_RUN = (
 
 def small_run(tmp_path, recordings, *overrides):
     """Compose a training of two epochs with a small model on the CPU."""
-    callbacks = () if any(override.startswith("callbacks=") for override in overrides) else ("callbacks=default",)
+    chosen = {override.partition("=")[0] for override in overrides}
+    defaults = [
+        f"{group}={name}" for group, name in (("callbacks", "default"), ("model", "small")) if group not in chosen
+    ]
     paths = (f'audio="{recordings}"', f"paths.root={tmp_path}")
     return compose_config(
-        "+experiment=quickstart", *paths, *SMALL_RUN, *callbacks, *overrides, run=str(tmp_path / "run")
+        "+experiment=quickstart", *paths, *SMALL_RUN, *defaults, *overrides, run=str(tmp_path / "run")
     )
 
 

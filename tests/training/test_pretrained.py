@@ -235,7 +235,7 @@ def test_run_can_be_exported_as_a_pair_for_other_runs(tmp_path, recordings):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["+experiment=quickstart"], "generator=source_filter model=small discriminator=small content=phonetic"),
+        (["+experiment=quickstart"], "generator=source_filter model=direct discriminator=small content=phonetic"),
         (["content=spin", "content.version=v1"], "discriminator=v2 content=spin content.version=v1"),
         (["model=small", "discriminator.periods=[2,3]"], "'model.discriminator.periods=[2,3]'"),
     ],
@@ -269,7 +269,12 @@ def test_diverged_pair_is_not_written(tmp_path, recordings):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "setting"),
-    [("model=full", "model="), ("content=spectral", "content="), ("sample_rate=40k", "sample_rate=")],
+    [
+        ("model=full", "model="),
+        ("model=small", "(?<=change )model="),
+        ("content=spectral", "content="),
+        ("sample_rate=40k", "sample_rate="),
+    ],
 )
 def test_mismatch_is_reported_before_preparation(tmp_path, override, setting):
     config = compose_config("+experiment=quickstart", override, f"paths.root={tmp_path}", run=str(tmp_path / "run"))

@@ -11,6 +11,7 @@ from stubs import StubPitch, cpu_trainer, make_voice, quick_config
 from rvc_lightning import ConversionOptions, Voice, VoiceConverter
 from rvc_lightning.conversion.streaming import StreamingConverter
 from rvc_lightning.errors import ConfigurationError, VoiceError
+from rvc_lightning.models import Synthesizer
 from rvc_lightning.models.noise import drawing_from
 from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.voice import onnx_voice
@@ -134,6 +135,20 @@ def test_graph_without_noise_input_is_run(folder, voice):
     with drawing_from(Zeros()):
         expected = voice.synthesizer.infer(**given)
     audio = open_voice(folder / "fork.onnx").synthesizer.infer(**given)
+    np.testing.assert_allclose(audio.numpy(), expected.numpy(), atol=1e-4)
+
+
+def test_graph_of_a_voice_without_random_latent(tmp_path):
+    path, config = tmp_path / "voice.onnx", quick_config(generator="source_filter", variational=False)
+    state = Synthesizer(config).state_dict()
+    state["generator.conv_post.weight"].normal_(std=0.1)
+    voice = Voice.from_synthesizer(config, state, {"embedder_model": "spectral"})
+    export_onnx(voice.save(tmp_path / "voice.pth"), path)
+    graph, given = open_voice(path), inputs()
+    assert not graph.config.variational and "noise" not in graph.graph.inputs
+    with drawing_from(Zeros()):
+        expected, audio = (each.synthesizer.infer(**given) for each in (voice, graph))
+    assert expected.std() > 1e-3
     np.testing.assert_allclose(audio.numpy(), expected.numpy(), atol=1e-4)
 
 

@@ -103,8 +103,8 @@ class CepstralFilter(nn.Module):
 class SourceFilter(Generator):
     """Pulses and noise through filters that change from frame to frame.
 
-    `initial_channels`, `resblock_kernel_sizes` and `resblock_dilations` describe the frame-rate network.
-    `upsample_rates` is unused.
+    `initial_channels`, `resblock_kernel_sizes` and `resblock_dilations` describe the frame-rate network. With
+    `variational=False`, the content decoder does its work. `upsample_rates` is unused.
     """
 
     window: Tensor
@@ -113,22 +113,28 @@ class SourceFilter(Generator):
         super().__init__(config)
         self.hop_samples, self.quefrencies = config.hop_samples, config.hop_samples // 2
         self.source = Pulses(config.sample_rate, config.hop_samples)
-        self.conv_pre = nn.Conv1d(config.latent_channels, config.initial_channels, 7, padding=3)
-        self.cond = nn.Conv1d(config.speaker_channels, config.initial_channels, 1)
-        self.blocks = ParallelBlocks(residual_blocks(config.initial_channels, config))
+        self.variational = config.variational
+        if config.variational:
+            self.conv_pre = nn.Conv1d(config.latent_channels, config.initial_channels, 7, padding=3)
+            self.cond = nn.Conv1d(config.speaker_channels, config.initial_channels, 1)
+            self.blocks = ParallelBlocks(residual_blocks(config.initial_channels, config))
+        channels = config.initial_channels if config.variational else config.latent_channels
         # Channels of the even and odd part of the pulse filter and of the even part of the noise filter.
         self._parts = (self.quefrencies + 1, self.quefrencies, self.quefrencies + 1)
-        self.conv_post = nn.Conv1d(config.initial_channels, sum(self._parts), 3, padding=1)
+        self.conv_post = nn.Conv1d(channels, sum(self._parts), 3, padding=1)
         self.filter = CepstralFilter(self.quefrencies, TRANSFORM_HOPS * config.hop_samples // 2 + 1)
         self.register_buffer("window", torch.hann_window(2 * config.hop_samples), persistent=False)
         bias = torch.zeros(sum(self._parts))
         bias[[0, self._parts[0] + self._parts[1]]] = INITIAL_LOG_GAIN
         self.conv_post.bias = nn.Parameter(bias)
+        if not config.variational:
+            # The cepstra of a deep network with random weights are far too large.
+            nn.init.zeros_(self.conv_post.weight)
 
     def forward(self, latent: Tensor, f0_hz: Tensor | None, speaker_code: Tensor) -> Tensor:
         """Latent [B, L, T], f0_hz [B, T] (0 = unvoiced), speaker_code [B, G, 1] -> waveform [B, 1, N]."""
         assert f0_hz is not None
-        x = self.blocks(self.conv_pre(latent) + self.cond(speaker_code))
+        x = self.blocks(self.conv_pre(latent) + self.cond(speaker_code)) if self.variational else latent
         cepstra = self.conv_post(F.leaky_relu(x, LEAKY_SLOPE)).mT
         # Half precision is not accurate enough for Fourier transforms.
         with torch.autocast(latent.device.type, enabled=False):
