@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from rvc_lightning.benchmarks.training import Measurement, Setup, measure
 from rvc_lightning.config.values import plain
 from rvc_lightning.data.datamodule import AUTO
-from rvc_lightning.data.manifest import read_used_rows
+from rvc_lightning.data.manifest import read_header, read_used_rows
 from rvc_lightning.errors import OutOfMemoryError
 from rvc_lightning.models.memory import is_out_of_memory
 from rvc_lightning.training.dataset import content_dim_of
@@ -78,12 +78,16 @@ def estimate(config: DictConfig, dataset: Path) -> Estimate:
     )
     measured = _measured(settings, setup)
     step_seconds = median(measured.seconds) * parts
-    epochs = config.trainer.max_epochs
-    steps = ceil(len(rows) / (batch_size * parts)) * epochs if rows and epochs is not None and epochs > 0 else None
+    epochs, limit = config.trainer.max_epochs, config.trainer.max_steps
+    limits = [limit] if limit >= 0 else []
+    if rows and epochs is not None and epochs > 0:
+        variants = 1 + len(read_header(dataset).content_speeds)
+        limits.append(ceil(len(rows) * variants / (batch_size * parts)) * epochs)
+    steps = min(limits, default=None)
     times = [] if steps is None else [steps * step_seconds]
     if config.trainer.max_time is not None:
-        limit = Timer(duration=config.trainer.max_time)
-        times.append(limit.time_remaining() or 0.0)
+        timer = Timer(duration=config.trainer.max_time)
+        times.append(timer.time_remaining() or 0.0)
     return Estimate(step_seconds, min(times, default=None), measured.peak_bytes, steps)
 
 

@@ -169,7 +169,7 @@ class _FirstRank:
             for task in missing_features(self.layout, recording.folder, result, self.recipe.content_speeds)
         ]
         if tasks:
-            logger.info("extracting pitch and content of %s", pluralize(len(tasks), "slice"))
+            logger.info("extracting pitch and content of %s", pluralize(len({task.audio for task in tasks}), "slice"))
         audio, _, content = self.layout.slice_paths(SILENCE, 0)
         if not content.exists():
             silence = np.zeros(round(_SILENCE_SECONDS * self.layout.sample_rate), np.float32)

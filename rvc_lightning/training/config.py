@@ -26,7 +26,9 @@ class TrainingConfig(Settings, group="model"):
     accumulate_grad_batches: int = option(help="Batches of one optimizer step", min=1)
     gradient_clip_val: float | None = option(help="Maximum gradient norm or value", min=0)
     gradient_clip_algorithm: str = option(help="How gradients are clipped", choices=CLIPPING)
-    adversarial_from_step: int = option(help="Steps before the adversarial losses are added", min=0)
+    adversarial_from_step: int | None = option(
+        help="Steps before the adversarial losses are added; null for training without them", min=0
+    )
     from_content_share: float = option(help="Share of segments generated from content and pitch", min=0, max=1)
     noise_scale: float = option(help="Scale of the prior's standard deviation in conversion", min=0, max=1)
     grad_norm_every_n_steps: int = option(help="Steps between logged gradient norms; 0 for never", min=0)

@@ -178,7 +178,8 @@ class RVCModule(LightningModule):
         """
         batches = [self.crop(batch) for batch in batches]
         shares = self.shares(batches)
-        adversarial = self.optimizer_steps >= self.training_config.adversarial_from_step
+        first_step = self.training_config.adversarial_from_step
+        adversarial = first_step is not None and self.optimizer_steps >= first_step
         generated = self._update_discriminator(batches, shares) if adversarial else None
         self._update_generator(batches, shares, generated, adversarial=adversarial)
         self.log_dict(self._grad_norms)

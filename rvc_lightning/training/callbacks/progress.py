@@ -27,7 +27,7 @@ class ProgressSettings(Settings, group="callbacks.progress"):
 
 
 class RunProgress(ProgressBar):
-    """Counts the seconds of a training with a time limit, else its steps.
+    """Counts the steps of a training with a limit of steps or epochs, else its seconds.
 
     The bar is shown on terminals only; the lines are always logged.
     """
@@ -39,8 +39,9 @@ class RunProgress(ProgressBar):
         self._bar: tqdm | None = None
         self._timer: Timer | None = None
         self._total: float | None = None
+        self._total_steps: int | None = None
         self._enabled = True
-        self._started_at, self._started_from = 0.0, 0.0
+        self._started_at, self._started_from = 0.0, 0
 
     def disable(self) -> None:
         """Disable the bar; Lightning calls this on all ranks but the first."""
@@ -54,8 +55,9 @@ class RunProgress(ProgressBar):
         """Log the length of the training, and show the bar, from the current position of a resumed run."""
         timers = callbacks_of(trainer, Timer)
         self._timer = next((timer for timer in timers if timer.time_remaining() is not None), None)
-        self._total = self._total_of(trainer)
-        self._started_at, self._started_from = perf_counter(), self._position(trainer)
+        self._total_steps = self._total_steps_of(trainer)
+        self._total = self._total_seconds() if self._counts_seconds else self._total_steps
+        self._started_at, self._started_from = perf_counter(), steps_done(trainer)
         if self._enabled:
             log.info("Training%s", self._describe_position(trainer))
         self._bar = tqdm(
@@ -63,7 +65,9 @@ class RunProgress(ProgressBar):
             initial=self._position(trainer),
             desc="Training",
             unit="step",
-            bar_format="{desc} {percentage:3.0f}% {bar} {n:.0f} of {total:.0f} s{postfix}" if self._timer else None,
+            bar_format="{desc} {percentage:3.0f}% {bar} {n:.0f} of {total:.0f} s{postfix}"
+            if self._counts_seconds
+            else None,
             disable=None if self._enabled else True,
             dynamic_ncols=True,
         )
@@ -110,31 +114,45 @@ class RunProgress(ProgressBar):
             self._bar.close()
             self._bar = None
 
-    def _total_of(self, trainer: Trainer) -> float | None:
-        """Return the seconds or steps of the whole training; None without a limit."""
-        if self._timer is not None:
-            return self._timer.time_elapsed() + (self._timer.time_remaining() or 0.0)
+    @property
+    def _counts_seconds(self) -> bool:
+        return self._timer is not None and self._total_steps is None
+
+    def _total_seconds(self) -> float | None:
+        """Return the seconds of the whole training; None without a time limit."""
+        return None if self._timer is None else self._timer.time_elapsed() + (self._timer.time_remaining() or 0.0)
+
+    def _total_steps_of(self, trainer: Trainer) -> int | None:
+        """Return the steps of the whole training; None without a limit of steps or epochs."""
         limits = [limit.max_steps for limit in callbacks_of(trainer, StepLimit) if limit.max_steps >= 0]
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             limits.append(int(trainer.max_epochs * trainer.num_training_batches))
         return min(limits, default=None)
 
     def _position(self, trainer: Trainer) -> float:
-        if self._timer is None:
+        if self._timer is None or not self._counts_seconds:
             return steps_done(trainer)
         elapsed = self._timer.time_elapsed()
         return elapsed if self._bar is None else min(elapsed, self._total or elapsed)
 
     def _share_and_seconds_left(self, trainer: Trainer) -> tuple[float | None, float | None]:
-        """Return the share of the training that is done and the time left; None without a limit."""
-        if not self._total:
+        """Return the share of the training that is done and the time left, by the limit that is reached first.
+
+        None without a limit.
+        """
+        limits: list[tuple[float, float]] = []
+        if self._timer is not None and (total := self._total_seconds()):
+            limits.append((self._timer.time_remaining() or 0.0, self._timer.time_elapsed() / total))
+        if self._total_steps and (steps := steps_done(trainer)) > self._started_from:
+            seconds_per_step = (perf_counter() - self._started_at) / (steps - self._started_from)
+            limits.append((max(self._total_steps - steps, 0) * seconds_per_step, steps / self._total_steps))
+        if not limits:
             return None, None
-        position = self._position(trainer)
-        pace = (position - self._started_from) / (perf_counter() - self._started_at)
-        return min(position / self._total, 1.0), max(self._total - position, 0.0) / pace if pace else None
+        seconds, share = min(limits)
+        return min(share, 1.0), seconds
 
     def _describe_position(self, trainer: Trainer) -> str:
         """Return ', 61 of 420 s' or ', 20 of 90 steps'; '' without a limit."""
         if self._total is None:
             return ""
-        return f", {self._position(trainer):.0f} of {self._total:.0f} {'s' if self._timer else 'steps'}"
+        return f", {self._position(trainer):.0f} of {self._total:.0f} {'s' if self._counts_seconds else 'steps'}"
