@@ -223,7 +223,7 @@ def export_run(config: DictConfig, trainer: Trainer, dataset: Path) -> ExportedV
 
 
 def checkpoint_to_export(trainer: Trainer) -> Path:
-    """Return the best checkpoint by validation, else the latest.
+    """Return the best checkpoint by validation, else the latest, as with `callbacks.best=null`.
 
     Raises:
         VoiceError: The run has saved no checkpoint.
@@ -232,14 +232,16 @@ def checkpoint_to_export(trainer: Trainer) -> Path:
         return Path(best.best_model_path)
     if not (latest := callbacks_of(trainer, LastCheckpoint)):
         raise VoiceError("this run has saved no checkpoint to export as a voice (callbacks=none?)")
-    log.warning("No validation took place: the voice is the last state of the training, not its best")
+    if "val/mel" not in trainer.callback_metrics:
+        log.warning("No validation took place: the voice is the last state of the training, not its best")
     return latest[0].path
 
 
 def best_score(trainer: Trainer) -> float | None:
-    """Return the score of the best checkpoint, lower is better; None without validation."""
+    """Return the score of the best checkpoint, else of the last validation, lower is better; None without validation."""
     if (best := _best_checkpoint(trainer)) is None:
-        return None
+        last = trainer.callback_metrics.get("val/mel")
+        return None if last is None else float(last)
     score = best.best_model_score
     if score is None:
         # Spawned ranks return only the path.

@@ -54,7 +54,7 @@ def test_page_shows_overridden_values():
     page = run_command("train", "+experiment=quickstart", "data.batch_size=3", "--help").output
     assert "\n  data.batch_size=3\n      Slices per batch" in page
     assert "\n  model=direct (direct, full, small, tiny)\n" in page and "\n  trainer.max_time=00:00:07:00\n" in page
-    assert "\n  model.crop_frames=64\n      Frames of the random crop" in page
+    assert "\n  model.crop_frames=80\n      Frames of the random crop" in page
     assert "\n  audio=… (required)\n" in page_of("prepare")
 
 

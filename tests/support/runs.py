@@ -68,36 +68,37 @@ class Repeated(torch.utils.data.Dataset):
 
 
 SMALL_RUN = (
+    "sample_rate=24k_light",
+    "discriminator=small",
+    "generator=source_filter",
+    "model=small",
+    "callbacks=default",
+    "pretrained=none",
     "model.synthesizer.initial_channels=16",
     "model.synthesizer.hidden_channels=8",
     "model.synthesizer.latent_channels=4",
     "model.synthesizer.filter_channels=8",
     "model.synthesizer.n_layers=1",
+    "model.segment_frames=32",
+    "model.crop_frames=64",
     "model.grad_norm_every_n_steps=2",
+    "optimizer.lr=5e-4",
     "trainer.accelerator=cpu",
     "trainer.max_epochs=2",
-    "trainer.max_time=null",
-    "trainer.val_check_interval=null",
     "trainer.check_val_every_n_epoch=1",
     "trainer.log_every_n_steps=1",
     "data.held_out=0.3",
     "data.num_workers=0",
-    "pretrained=none",
-    "showcase.n_clips=1",
+    "showcase={source:'${demo:source}',counterpart:'${counterpart_of:${audio}}',n_clips:1}",
     "prepare_workers=0",
 )
 
 
 def small_run(tmp_path, recordings, *overrides):
-    """Compose a training of two epochs with a small model on the CPU."""
-    chosen = {override.partition("=")[0] for override in overrides}
-    defaults = [
-        f"{group}={name}" for group, name in (("callbacks", "default"), ("model", "small")) if group not in chosen
-    ]
-    paths = (f'audio="{recordings}"', f"paths.root={tmp_path}")
-    return compose_config(
-        "+experiment=quickstart", *paths, *SMALL_RUN, *defaults, *overrides, run=str(tmp_path / "run")
-    )
+    """Compose a training of two epochs with a small model on the CPU; overrides replace those of `SMALL_RUN`."""
+    settings = dict(override.split("=", 1) for override in (*SMALL_RUN, *overrides))
+    chosen = [f"{name}={value}" for name, value in settings.items()]
+    return compose_config(f'audio="{recordings}"', f"paths.root={tmp_path}", *chosen, run=str(tmp_path / "run"))
 
 
 def run_training(config):
