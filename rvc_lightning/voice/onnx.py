@@ -128,7 +128,8 @@ class VoiceGraph(nn.Module):
         f0_hz = (uniform(batch, frames) * 500 - 100).clamp(min=0)
         source = normal(batch, frames, config.hop_samples * max(self.harmonics, 1))
         inputs = {
-            "content": normal(batch, frames, config.content_dim),
+            # Quieter than speech: without a random latent, networks turn content of random numbers into clipped noise.
+            "content": 0.3 * normal(batch, frames, config.content_dim),
             "lengths": torch.arange(frames, frames - batch, -1),
             "coarse_pitch": coarse_pitch(f0_hz) if self.harmonics else None,
             "f0_hz": f0_hz if self.harmonics else None,

@@ -212,7 +212,8 @@ class OnnxSynthesizer(Synthesizer):
             noise["noise"] = scale * randn_like(content.new_empty(batch, self.config.latent_channels, frames))
         if "source_noise" in self.graph.inputs:
             harmonics = self.graph.size("source_noise", 2, hop) // hop
-            noise["source_phase"] = rand(batch, 1, harmonics, like=content)[:, 0]
+            if self.config.generator != "source_filter":
+                noise["source_phase"] = rand(batch, 1, harmonics, like=content)[:, 0]
             drawn = randn_like(content.new_empty(batch, (frames - first_frame) * hop, harmonics))
             drawn = drawn.reshape(batch, frames - first_frame, hop * harmonics)
             noise["source_noise"] = nn.functional.pad(drawn, (0, 0, first_frame, 0))

@@ -6,7 +6,7 @@ import golden_rule
 import numpy as np
 import pytest
 import torch
-from stubs import StubPitch, cpu_trainer, make_voice, quick_config
+from stubs import StubContent, StubPitch, cpu_trainer, make_voice, quick_config
 
 from rvc_lightning import ConversionOptions, Voice, VoiceConverter
 from rvc_lightning.conversion.streaming import StreamingConverter
@@ -150,6 +150,13 @@ def test_graph_of_a_voice_without_random_latent(tmp_path):
         expected, audio = (each.synthesizer.infer(**given) for each in (voice, graph))
     assert expected.std() > 1e-3
     np.testing.assert_allclose(audio.numpy(), expected.numpy(), atol=1e-4)
+    # With the same random numbers.
+    source, converters = (
+        np.sin(np.arange(16000) * 0.06),
+        [VoiceConverter(each, content=StubContent()) for each in (voice, graph)],
+    )
+    expected, audio = (converter.convert(source, sample_rate=16000)[0] for converter in converters)
+    np.testing.assert_allclose(audio, expected, atol=1e-3)
 
 
 def test_first_frames_are_context(folder, voice):
