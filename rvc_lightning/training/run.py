@@ -238,7 +238,7 @@ def checkpoint_to_export(trainer: Trainer) -> Path:
 
 
 def best_score(trainer: Trainer) -> float | None:
-    """Return the score of the best checkpoint, else of the last validation, lower is better; None without validation."""
+    """Return the score of the best checkpoint, else of the last validation, lower is better; None without any."""
     if (best := _best_checkpoint(trainer)) is None:
         last = trainer.callback_metrics.get("val/mel")
         return None if last is None else float(last)
