@@ -93,11 +93,11 @@ class RunProgress(ProgressBar):
             return
         if self._bar is not None:
             self._bar.clear()
-        checkpoints = callbacks_of(trainer, ModelCheckpoint)
-        scores = [checkpoint.best_model_score for checkpoint in checkpoints if checkpoint.monitor == "val/mel"]
-        best = min([float(value), *(float(score) for score in scores if score is not None)])
+        keepers = [each for each in callbacks_of(trainer, ModelCheckpoint) if each.monitor == "val/mel"]
+        scores = [float(each.best_model_score) for each in keepers if each.best_model_score is not None]
+        best = f" (best {min([float(value), *scores]):.3f})" if keepers else ""
         where = f"epoch {trainer.current_epoch}, step {steps_done(trainer)}{self._describe_position(trainer)}"
-        log.info("%s: val/mel %.3f (best %.3f)", where, float(value), best)
+        log.info("%s: val/mel %.3f%s", where, float(value), best)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar, and log the last step."""
