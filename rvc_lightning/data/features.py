@@ -26,7 +26,14 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from rvc_lightning.audio.decode import resample
-from rvc_lightning.audio.frames import CONTENT_SAMPLES, SAMPLE_RATE, WINDOW_SAMPLES, content_lengths, frame_count
+from rvc_lightning.audio.frames import (
+    CONTENT_SAMPLES,
+    SAMPLE_RATE,
+    WINDOW_SAMPLES,
+    content_frames,
+    content_lengths,
+    frame_count,
+)
 from rvc_lightning.audio.soundfile_reader import sound_path
 from rvc_lightning.cli.progress import Progress
 from rvc_lightning.config.options import Settings, option
@@ -234,7 +241,7 @@ def _at_original_times(content: np.ndarray, task: FeatureTask) -> np.ndarray:
     """Interpolate the content of a slice, [frames, C], at the frames of the slice at its own speed."""
     if task.speed == 1:
         return content
-    frames = int(content_lengths(torch.tensor(round(task.seconds * SAMPLE_RATE))))
+    frames = content_frames(round(task.seconds * SAMPLE_RATE))
     centers = (CONTENT_SAMPLES * np.arange(frames) + WINDOW_SAMPLES / 2) / task.speed
     position = np.clip((centers - WINDOW_SAMPLES / 2) / CONTENT_SAMPLES, 0, len(content) - 1)
     first = np.minimum(position.astype(int), len(content) - 2)

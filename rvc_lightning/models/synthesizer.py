@@ -36,10 +36,8 @@ class LatentOutput(NamedTuple):
     """Distribution of the prior latent, from content and pitch."""
     posterior: Gaussian
     """Distribution of the latent, from the recording."""
-    sample: Tensor
-    """Sample of the posterior, [B, L, T]."""
     prior_sample: Tensor
-    """The same sample mapped by the flow, [B, L, T]."""
+    """Sample of the posterior, mapped by the flow, [B, L, T]."""
 
 
 class SynthesizerOutput(NamedTuple):
@@ -93,7 +91,7 @@ class Synthesizer(nn.Module):
         coarse_pitch: Tensor | None,
         f0_hz: Tensor | None,
         speaker: Tensor,
-        spec: Tensor,
+        spec: Tensor | None,
         segment_frames: int,
         from_content: Tensor | None = None,
         noise_scale: float = PRIOR_NOISE_SCALE,
@@ -106,7 +104,7 @@ class Synthesizer(nn.Module):
             coarse_pitch: Pitch codes, [B, T].
             f0_hz: Pitch in Hz, 0 = unvoiced, [B, T].
             speaker: Speaker ids, [B].
-            spec: Linear spectrogram, [B, S, T].
+            spec: Linear spectrogram, [B, S, T]; unused with `variational=False`.
             segment_frames: Length of the generated segments.
             from_content: Whether to generate each item from content and pitch, as in conversion, instead of the
                 recording, bool [B]; None for no item.
@@ -122,6 +120,7 @@ class Synthesizer(nn.Module):
             return SynthesizerOutput(waveform, starts, None)
         if self.posterior_encoder is None:
             raise RuntimeError("this synthesizer was loaded from a voice, which has no posterior encoder for training")
+        assert spec is not None
         prior = self.text_encoder(content, coarse_pitch, lengths)
         posterior = self.posterior_encoder(spec, lengths, speaker_code)
         latent = sample(posterior)
@@ -131,7 +130,7 @@ class Synthesizer(nn.Module):
             expected = self.flow(sample(prior, noise_scale), prior.mask, speaker_code, reverse=True)
             decoded = torch.where(from_content[:, None, None], expected, latent)
         waveform, starts = self._generate(decoded, lengths, f0_hz, speaker_code, segment_frames)
-        return SynthesizerOutput(waveform, starts, LatentOutput(prior, posterior, latent, prior_latent))
+        return SynthesizerOutput(waveform, starts, LatentOutput(prior, posterior, prior_latent))
 
     def _generate(
         self, latent: Tensor, lengths: Tensor, f0_hz: Tensor | None, speaker_code: Tensor, segment_frames: int

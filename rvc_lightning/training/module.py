@@ -256,13 +256,14 @@ class RVCModule(LightningModule):
         """Generate one random segment of every item, and cut the same segments from the recordings."""
         frames = batch.f0_hz.shape[1]
         hop_samples = self.synthesizer.config.hop_samples
+        is_variational = self.synthesizer.config.variational
         output = self.synthesizer(
             content_at_frame_rate(batch.content, frames),
             batch.lengths,
             coarse_pitch(batch.f0_hz),
             batch.f0_hz,
             batch.speaker,
-            self.spectrogram_of(batch).to(batch.content.dtype),
+            self.spectrogram_of(batch).to(batch.content.dtype) if is_variational else None,
             self.training_config.segment_frames,
             self._from_content(batch),
             self.training_config.noise_scale,

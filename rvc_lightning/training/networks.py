@@ -83,17 +83,14 @@ def network_configs(config: DictConfig, **sizes: int) -> NetworkConfigs:
 
 def _check_without_latent(training: TrainingConfig) -> None:
     """Check that no setting requires a random latent. Raises ConfigurationError."""
-    without = "with model.synthesizer.variational=false, as in model=direct,"
-    if training.from_content_share:
-        raise ConfigurationError(
-            f"model.from_content_share={training.from_content_share}: {without} all segments are generated from "
-            "content; set it to 0"
-        )
-    if training.checkpoint_activations == "generator":
-        raise ConfigurationError(
-            f"model.checkpoint_activations=generator: {without} the generator has no activations worth recomputing; "
-            "choose none or all"
-        )
+    if share := training.from_content_share:
+        setting, reason = f"from_content_share={share}", "all segments are generated from content; set it to 0"
+    elif training.checkpoint_activations == "generator":
+        setting = "checkpoint_activations=generator"
+        reason = "the generator has no activations worth recomputing; choose none or all"
+    else:
+        return
+    raise ConfigurationError(f"model.{setting}: with model.synthesizer.variational=false, as in model=direct, {reason}")
 
 
 def check_networks(config: DictConfig) -> None:

@@ -208,8 +208,8 @@ def _settings_of(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
     def differ(*prefixes: str) -> bool:
         return any(name.startswith(prefixes) and (name in missing or axes[name]) for name in {*axes, *missing})
 
-    def differ_along(axis: int, prefix: str) -> bool:
-        return any(name.startswith(prefix) and axis in differing for name, differing in axes.items())
+    def differ_along(axis: int, *prefixes: str) -> bool:
+        return any(name.startswith(prefixes) and axis in differing for name, differing in axes.items())
 
     sized = differ(*_SIZED_BY_MODEL)
     # Without a random latent, a generator has other parts.
@@ -220,8 +220,9 @@ def _settings_of(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
     settings = {
         "generator=": other_generator,
         "sample_rate=": rated or differ_along(1, "posterior_encoder.pre."),
-        "content= (256 channels are v1, 768 are v2)": differ_along(1, "text_encoder.content_projection.")
-        or differ_along(1, f"{_CONTENT_DECODER}content_projection."),
+        "content= (256 channels are v1, 768 are v2)": differ_along(
+            1, "text_encoder.content_projection.", f"{_CONTENT_DECODER}content_projection."
+        ),
         "model=": sized,
         "discriminator=": differ("discriminators."),
         "the number of speaker folders, at most the rows of the file's speaker table": differ_along(0, SPEAKER_TABLE),

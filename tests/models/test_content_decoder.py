@@ -49,8 +49,7 @@ def test_training_pass_updates_all_networks():
     assert all(parameter.grad is not None for parameter in synthesizer.parameters())
 
 
-def test_segment_is_part_of_the_whole(monkeypatch):
-    """A segment has the context of its item."""
+def test_training_pass_generates_as_conversion_does(monkeypatch):
     synthesizer = Synthesizer(CONFIG)
     torch.nn.init.normal_(synthesizer.generator.conv_post.weight, std=0.1)
     monkeypatch.setattr("rvc_lightning.models.generators.source_filter.randn_like", torch.zeros_like)

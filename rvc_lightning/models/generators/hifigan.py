@@ -145,7 +145,7 @@ class HiFiGAN(Generator):
         self.source_convs = nn.ModuleList()
         self.hop_samples, self.receptive_frames = config.hop_samples, receptive_frames(config)
         self.block_frames: int | None = BLOCK_FRAMES
-        """Frames per block on a CPU; None to generate the whole batch at once."""
+        """Frames per block on a CPU; None disables division into blocks."""
 
     def forward(self, latent: Tensor, f0_hz: Tensor | None, speaker_code: Tensor) -> Tensor:
         """Latent [B, L, T], speaker_code [B, G, 1] -> waveform [B, 1, N]; `f0_hz` is not used."""

@@ -113,12 +113,12 @@ class SourceFilter(Generator):
         super().__init__(config)
         self.hop_samples, self.quefrencies = config.hop_samples, config.hop_samples // 2
         self.source = Pulses(config.sample_rate, config.hop_samples)
-        self.variational = config.variational
+        self.variational, channels = config.variational, config.latent_channels
         if config.variational:
-            self.conv_pre = nn.Conv1d(config.latent_channels, config.initial_channels, 7, padding=3)
-            self.cond = nn.Conv1d(config.speaker_channels, config.initial_channels, 1)
-            self.blocks = ParallelBlocks(residual_blocks(config.initial_channels, config))
-        channels = config.initial_channels if config.variational else config.latent_channels
+            channels = config.initial_channels
+            self.conv_pre = nn.Conv1d(config.latent_channels, channels, 7, padding=3)
+            self.cond = nn.Conv1d(config.speaker_channels, channels, 1)
+            self.blocks = ParallelBlocks(residual_blocks(channels, config))
         # Channels of the even and odd part of the pulse filter and of the even part of the noise filter.
         self._parts = (self.quefrencies + 1, self.quefrencies, self.quefrencies + 1)
         self.conv_post = nn.Conv1d(channels, sum(self._parts), 3, padding=1)
