@@ -29,6 +29,7 @@ class TrainingConfig(Settings, group="model"):
     adversarial_from_step: int | None = option(
         help="Steps before the adversarial losses are added; null for training without them", min=0
     )
+    speaker_lr: float | None = option(None, "Learning rate of the speaker embedding; null for optimizer.lr", min=0)
     from_content_share: float = option(help="Share of segments generated from content and pitch", min=0, max=1)
     noise_scale: float = option(help="Scale of the prior's standard deviation in conversion", min=0, max=1)
     grad_norm_every_n_steps: int = option(help="Steps between logged gradient norms; 0 for never", min=0)

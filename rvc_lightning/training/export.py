@@ -190,9 +190,8 @@ def export_pair(checkpoint: Path, folder: Path) -> Pair:
     config = SynthesizerConfig.from_values(content[CHECKPOINT_KEY]["synthesizer"])
     generator = _synthesizer_weights(content)
     speakers = len(content[CHECKPOINT_KEY]["voice"]["speakers"])
-    table = generator[SPEAKER_TABLE]
-    rows = max(len(table), SynthesizerConfig.speaker_count)
-    generator[SPEAKER_TABLE] = table[:speakers].mean(0, keepdim=True).repeat(rows, 1)
+    mean = generator[SPEAKER_TABLE][:speakers].mean(0)
+    generator[SPEAKER_TABLE] = mean.repeat(SynthesizerConfig.speaker_count, 1)
     discriminator = _strip_prefix(_DISCRIMINATOR_PREFIX, content["state_dict"])
     pair = Pair(folder / "G.pth", folder / "D.pth")
     stored = rvc_format.weights_for_file(generator, config), rvc_format.weights_for_file(discriminator)

@@ -96,7 +96,7 @@ class RVCModule(LightningModule):
         discriminator: DiscriminatorConfig,
         training: TrainingConfig,
         *,
-        optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
+        optimizer: Callable[[Iterator[nn.Parameter] | list[dict[str, Any]]], Optimizer],
         scheduler: Callable[[Optimizer], LRScheduler],
         voice: Mapping[str, Any] | None = None,
         seed: int = 0,
@@ -107,7 +107,7 @@ class RVCModule(LightningModule):
             synthesizer: Sizes of the synthesizer.
             discriminator: Sizes of the discriminator.
             training: Settings of losses and steps.
-            optimizer: Factory of an optimizer from parameters, called for each network.
+            optimizer: Factory of an optimizer from parameters or groups of them, called for each network.
             scheduler: Factory of a schedule from an optimizer, stepped once per epoch.
             voice: Metadata of the voice as plain values: content encoder, pitch extractor, speaker names.
             seed: Seed of the random numbers of each step: segments, noise, dropout.
@@ -335,12 +335,20 @@ class RVCModule(LightningModule):
         return [self._optimizer_of(name) for name in ("discriminator", "synthesizer")]
 
     def _optimizer_of(self, network: str) -> OptimizerLRSchedulerConfig:
-        optimizer = self._make_optimizer(self.get_submodule(network).parameters())
+        optimizer = self._make_optimizer(self._parameters_of(network))
         scheduler: LRSchedulerConfigType = {
             "scheduler": self._make_scheduler(optimizer),
             "name": f"learning_rate/{network}",
         }
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def _parameters_of(self, network: str) -> Iterator[nn.Parameter] | list[dict[str, Any]]:
+        """Return the parameters of a network; with `speaker_lr`, the last, the speaker embedding, has its own group."""
+        parameters, speaker_lr = self.get_submodule(network).parameters(), self.training_config.speaker_lr
+        if network == "discriminator" or speaker_lr is None:
+            return parameters
+        *others, embedding = parameters
+        return [{"params": others}, {"params": [embedding], "lr": speaker_lr}]
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules, once per epoch (SPECIFICATION.md, section 8.2)."""

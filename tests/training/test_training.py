@@ -212,6 +212,23 @@ def test_learning_rate_decays_once_per_epoch_across_a_resume(make_module, datase
     assert module.optimizer_steps == 4 * per_epoch
 
 
+@pytest.mark.parametrize("speaker_lr", [0.0, 0.02])
+def test_speaker_embedding_has_its_own_learning_rate_also_after_a_resume(make_module, dataset, tmp_path, speaker_lr):
+    first = make_module(speaker_lr=speaker_lr)
+    before = {name: value.clone() for name, value in first.synthesizer.named_parameters()}
+    last_checkpoint = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    small_trainer(max_epochs=1, callbacks=[last_checkpoint]).fit(first, small_data(dataset))
+    changed = {name for name, value in first.synthesizer.named_parameters() if not torch.equal(value, before[name])}
+    assert ("speaker_embedding.weight" in changed) == (speaker_lr > 0)
+    assert changed | {"speaker_embedding.weight"} == before.keys()
+    module, trainer = make_module(speaker_lr=speaker_lr), small_trainer(max_epochs=2)
+    trainer.fit(module, small_data(dataset), ckpt_path=last_checkpoint.path, weights_only=True)
+    names = {value: name for name, value in module.synthesizer.named_parameters()}
+    rates = {names[value]: group["lr"] for group in trainer.optimizers[1].param_groups for value in group["params"]}
+    assert rates.pop("speaker_embedding.weight") == speaker_lr * 0.5**2
+    assert set(rates.values()) == {1e-3 * 0.5**2}
+
+
 @pytest.mark.parametrize("kill_at", [4, 6])
 @POSIX
 def test_run_stopped_by_a_signal_resumes_with_the_next_batch(make_module, dataset, tmp_path, kill_at):
