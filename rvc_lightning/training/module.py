@@ -139,6 +139,7 @@ class RVCModule(LightningModule):
         self.optimizer_steps, self._is_configured = 0, False
         self._grad_norms: dict[str, Tensor] = {}
         self._step_losses: list[StepLoss] = []
+        self._initial_rates: list[list[float]] = []
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
 
     def __reduce__(self) -> tuple[Callable[..., RVCModule], tuple[Any, ...]]:
@@ -332,7 +333,9 @@ class RVCModule(LightningModule):
 
     def configure_optimizers(self) -> list[OptimizerLRSchedulerConfig]:
         """Build an optimizer and a schedule for the discriminator and for the synthesizer, in this order."""
-        return [self._optimizer_of(name) for name in ("discriminator", "synthesizer")]
+        configured = [self._optimizer_of(name) for name in ("discriminator", "synthesizer")]
+        self._initial_rates = [[group["initial_lr"] for group in one["optimizer"].param_groups] for one in configured]
+        return configured
 
     def _optimizer_of(self, network: str) -> OptimizerLRSchedulerConfig:
         optimizer = self._make_optimizer(self._parameters_of(network))
@@ -349,6 +352,16 @@ class RVCModule(LightningModule):
             return parameters
         *others, embedding = parameters
         return [{"params": others}, {"params": [embedding], "lr": speaker_lr}]
+
+    def on_train_start(self) -> None:
+        """Apply learning rates of the settings that differ from those of a checkpoint, which restores its own."""
+        schedulers = self._schedulers()
+        for optimizer, scheduler, rates in zip(self._optimizers(), schedulers, self._initial_rates, strict=True):
+            for number, (group, rate) in enumerate(zip(optimizer.param_groups, rates, strict=True)):
+                saved = group["initial_lr"]
+                if rate != saved:
+                    group["lr"], group["initial_lr"] = rate * (group["lr"] / saved if saved else 1), rate
+                    scheduler.base_lrs[number] = rate
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules, once per epoch (SPECIFICATION.md, section 8.2)."""

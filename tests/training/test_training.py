@@ -5,6 +5,7 @@ import csv
 import os
 import shutil
 import signal
+from functools import partial
 
 import numpy as np
 import pytest
@@ -227,6 +228,24 @@ def test_speaker_embedding_has_its_own_learning_rate_also_after_a_resume(make_mo
     rates = {names[value]: group["lr"] for group in trainer.optimizers[1].param_groups for value in group["params"]}
     assert rates.pop("speaker_embedding.weight") == speaker_lr * 0.5**2
     assert set(rates.values()) == {1e-3 * 0.5**2}
+
+
+def test_resumed_run_uses_the_learning_rates_of_its_settings(make_module, dataset, tmp_path):
+    last_checkpoint = LastCheckpoint(str(tmp_path), every_n_epochs=1)
+    first = make_module(speaker_lr=0.02)
+    small_trainer(max_epochs=1, callbacks=[last_checkpoint]).fit(first, small_data(dataset))
+    rates = []
+
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            rates.append([group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups])
+
+    module = make_module(optimizer=partial(torch.optim.AdamW, lr=4e-3), speaker_lr=0.01)
+    small_trainer(max_epochs=3, callbacks=[Watch()]).fit(
+        module, small_data(dataset), ckpt_path=last_checkpoint.path, weights_only=True
+    )
+    assert np.allclose(rates[0], [2e-3, 2e-3, 5e-3], rtol=1e-12)
+    assert np.allclose(rates[-1], [1e-3, 1e-3, 2.5e-3], rtol=1e-12)
 
 
 @pytest.mark.parametrize("kill_at", [4, 6])
