@@ -45,7 +45,7 @@ def check_resumable(path: Path, content: Mapping[str, Any], module: RVCModule, t
     """
     problem = _other_sizes(content, module)
     problem = problem or state_difference(module.state_dict(), content["state_dict"], limit=3)
-    problem = problem or _altered(content, module, trainer)
+    problem = problem or _altered(content, module, trainer) or _other_groups(content, module)
     done, limit = content["epoch"], trainer.max_epochs
     if not problem and limit is not None and -1 < limit < done:
         problem = f"it has completed {done} epochs, and trainer.max_epochs={limit}: choose more, or -1 for no limit"
@@ -60,6 +60,16 @@ def _other_sizes(content: Mapping[str, Any], module: RVCModule) -> str:
         if changed := [f"{key} was {saved[key]}, is {current[key]}" for key in saved if saved[key] != current[key]]:
             return f"its {name} has other sizes: {', '.join(changed)}; resume with the same settings"
     return ""
+
+
+def _other_groups(content: Mapping[str, Any], module: RVCModule) -> str:
+    """Describe whether only one of checkpoint and settings has a learning rate of the speaker embedding."""
+    was_separate = len(content["optimizer_states"][1]["param_groups"]) > 1
+    if was_separate == (module.training_config.speaker_lr is not None):
+        return ""
+    if was_separate:
+        return "its speaker embedding has its own learning rate: add model.speaker_lr=0.02, or another number"
+    return "its speaker embedding has no learning rate of its own: add model.speaker_lr=null"
 
 
 def _altered(content: Mapping[str, Any], module: RVCModule, trainer: Trainer) -> str:

@@ -105,6 +105,17 @@ def test_fewer_epochs_than_completed_are_rejected(saved, make_module):
         check_resumable(saved, content, make_module(), small_trainer(max_epochs=1))
 
 
+@pytest.mark.parametrize("saved_lr, lr, remedy", [(None, 0.02, "null"), (0.02, None, r"0\.02")])
+def test_resume_with_or_without_a_learning_rate_of_the_speakers_is_rejected(
+    make_module, dataset, tmp_path, saved_lr, lr, remedy
+):
+    callbacks, path = [LastCheckpoint(str(tmp_path))], tmp_path / "last.ckpt"
+    small_trainer(callbacks=callbacks).fit(make_module(speaker_lr=saved_lr), small_data(dataset))
+    with pytest.raises(VoiceError, match=rf"add model\.speaker_lr={remedy}"):
+        check(path, read_checkpoint(path), make_module(speaker_lr=lr))
+    check(path, read_checkpoint(path), make_module(speaker_lr=saved_lr))
+
+
 def test_checkpoint_of_other_networks_is_rejected_with_the_difference(saved, make_module):
     content = read_checkpoint(saved)
     content[CHECKPOINT_KEY]["synthesizer"]["initial_channels"] = 99
