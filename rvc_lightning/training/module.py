@@ -139,7 +139,6 @@ class RVCModule(LightningModule):
         self.optimizer_steps, self._is_configured = 0, False
         self._grad_norms: dict[str, Tensor] = {}
         self._step_losses: list[StepLoss] = []
-        self._initial_rates: list[list[float]] = []
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
 
     def __reduce__(self) -> tuple[Callable[..., RVCModule], tuple[Any, ...]]:
@@ -346,7 +345,7 @@ class RVCModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def _parameters_of(self, network: str) -> Iterator[nn.Parameter] | list[dict[str, Any]]:
-        """Return the parameters of a network; with `speaker_lr`, the last, the speaker embedding, has its own group."""
+        """Return the parameters of a network, with `speaker_lr` in two groups: the speaker embedding is the last."""
         parameters, speaker_lr = self.get_submodule(network).parameters(), self.training_config.speaker_lr
         if network == "discriminator" or speaker_lr is None:
             return parameters
@@ -354,7 +353,7 @@ class RVCModule(LightningModule):
         return [{"params": others}, {"params": [embedding], "lr": speaker_lr}]
 
     def on_train_start(self) -> None:
-        """Apply learning rates of the settings that differ from those of a checkpoint, which restores its own."""
+        """Apply the learning rates of the settings where a checkpoint has restored others."""
         schedulers = self._schedulers()
         for optimizer, scheduler, rates in zip(self._optimizers(), schedulers, self._initial_rates, strict=True):
             for number, (group, rate) in enumerate(zip(optimizer.param_groups, rates, strict=True)):

@@ -63,13 +63,13 @@ def _other_sizes(content: Mapping[str, Any], module: RVCModule) -> str:
 
 
 def _other_groups(content: Mapping[str, Any], module: RVCModule) -> str:
-    """Describe whether only one of checkpoint and settings has a learning rate of the speaker embedding."""
+    """Describe a difference in `model.speaker_lr`, which divides the parameters into groups; '' if there is none."""
     was_separate = len(content["optimizer_states"][1]["param_groups"]) > 1
     if was_separate == (module.training_config.speaker_lr is not None):
         return ""
     if was_separate:
-        return "its speaker embedding has its own learning rate: add model.speaker_lr=0.02, or another number"
-    return "its speaker embedding has no learning rate of its own: add model.speaker_lr=null"
+        return "it was trained with model.speaker_lr: add model.speaker_lr=0.02, or another number"
+    return "it was trained without model.speaker_lr: add model.speaker_lr=null"
 
 
 def _altered(content: Mapping[str, Any], module: RVCModule, trainer: Trainer) -> str:

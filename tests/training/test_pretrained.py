@@ -22,7 +22,7 @@ from rvc_lightning.io.locks import LOCK_NAME
 from rvc_lightning.io.processes import quote_argument
 from rvc_lightning.models import DiscriminatorConfig, SynthesizerConfig
 from rvc_lightning.training import run as workflow
-from rvc_lightning.training.checkpoints import AVERAGED_KEY
+from rvc_lightning.training.checkpoints import AVERAGED_KEY, CHECKPOINT_KEY
 from rvc_lightning.training.export import Pair, export_pair, read_metadata
 from rvc_lightning.training.module import RVCModule
 from rvc_lightning.training.networks import build_module
@@ -251,6 +251,21 @@ def test_command_for_a_pair_uses_named_choices(tmp_path, overrides, expected):
     if os.name == "posix":
         assert f'pretrained.generator="{tmp_path}/my pair/G.pth"' in shlex.split(command)
     assert quote_argument(format_override("pretrained.generator", tmp_path / "my pair" / "G.pth")) in command
+
+
+@pytest.mark.slow
+def test_pair_of_many_speakers_has_as_many_rows_as_published_pairs(tmp_path, recordings):
+    run_training(small_run(tmp_path, recordings, "showcase=null", "trainer.max_epochs=1", "data.held_out=0"))
+    checkpoint = tmp_path / "run/checkpoints/last.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    name = f"synthesizer.{SPEAKER_TABLE}"
+    table = content["state_dict"][name] = torch.randn(150, content["state_dict"][name].shape[1])
+    content[CHECKPOINT_KEY]["voice"]["speakers"] = [str(number) for number in range(150)]
+    torch.save(content, checkpoint)
+    exported = torch.load(export_pair(checkpoint, tmp_path / "pair").generator, weights_only=True)["model"]
+    mean = exported["emb_g.weight"].float()
+    assert len(mean) == 109
+    torch.testing.assert_close(mean, table.mean(0).expand_as(mean), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
