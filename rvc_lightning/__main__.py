@@ -28,6 +28,7 @@ COMMANDS = (
     "pretraining.synthesize",
     "pretraining.train",
     "pretraining.augment_speakers",
+    "pretraining.speaker",
 )
 """Modules that are commands, in the order of the list."""
 

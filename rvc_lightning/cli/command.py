@@ -47,6 +47,8 @@ _LIBRARY_WARNINGS = (
     r"This DataLoader will create \d+ worker processes",
     # torchmetrics gathers these from all ranks.
     r"It is recommended to use `self\.log\('val/",
+    # The frozen networks of the losses of conversions.
+    r"Found \d+ module\(s\) in eval mode at the start of training",
     # Warns of in-place changes to the output of a sharded network, which this package does not make.
     r"FSDP2-wrapped module .* returned a view tensor",
 )

@@ -16,6 +16,8 @@ from rvc_lightning.errors import DatasetError
 from rvc_lightning.io.files import atomic_path
 
 MANIFEST = "manifest.jsonl"
+RECORDED = "recorded-"
+"""Start of the names of people, as opposed to synthesizers."""
 
 
 @dataclass
@@ -24,7 +26,7 @@ class Utterance:
 
     Attributes:
         audio: Path in the corpus.
-        speaker: Name of the speaker; `recorded-...` for people.
+        speaker: Name of the speaker, which starts with `RECORDED` for people.
         sentence: Number of the sentence; utterances of the same words share it.
         phones: Names from `phones.PHONES`, or `phones.UNKNOWN`.
         ends_s: End of each phone in seconds; the first phone starts at 0.

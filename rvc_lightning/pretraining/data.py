@@ -23,7 +23,7 @@ from rvc_lightning.cli.columns import pluralize
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.pretraining.augment import AugmentConfig, augment_speech
-from rvc_lightning.pretraining.corpus import Utterance, read_audio, read_manifest
+from rvc_lightning.pretraining.corpus import RECORDED, Utterance, read_audio, read_manifest
 from rvc_lightning.pretraining.phones import PHONES, SILENCE, UNKNOWN
 
 T = TypeVar("T")
@@ -254,7 +254,7 @@ class PairDataModule(lightning.LightningDataModule):
 
 def is_recorded(speech: Speech) -> bool:
     """Return whether the speaker is a person."""
-    return speech.speaker.startswith("recorded-")
+    return speech.speaker.startswith(RECORDED)
 
 
 def has_phones(speech: Speech) -> bool:

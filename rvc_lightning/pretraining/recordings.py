@@ -15,6 +15,7 @@ from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.io.packages import import_extra
+from rvc_lightning.pretraining.corpus import RECORDED
 from rvc_lightning.pretraining.phones import PHONES, SILENCE, UNKNOWN, Segment, from_arpabet
 from rvc_lightning.pretraining.synthesizers import AlignedSpeech
 
@@ -73,7 +74,7 @@ def align_recordings(
         segments = (
             _align(decoder, audio, _words(recording.transcript)) if recording.transcript else unlabeled_segments(audio)
         )
-        yield recording, AlignedSpeech(f"recorded-{recording.speaker}", audio, segments) if segments else None
+        yield recording, AlignedSpeech(RECORDED + recording.speaker, audio, segments) if segments else None
 
 
 def _decoder() -> Any:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.errors import ConfigurationError
 
+CONVERSION_LOSSES = ("content", "speaker")
+"""Losses of conversions of other people's speech, see `training.conversion_losses`."""
 MEL_LOSSES = ("single", "multi_scale")
 CHECKPOINTED = ("none", "generator", "all")
 CLIPPING = ("norm", "value")
-LOSSES = ("adversarial", "features", "mel", "kl", "content")
-"""Losses of the generator that have a weight; that of `content` is 0 if it is missing, as in runs of older versions."""
+LOSSES = ("adversarial", "features", "mel", "kl", *CONVERSION_LOSSES)
+"""Losses of the generator that have a weight; those of conversions are 0 if missing, as in runs of older versions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +38,18 @@ class TrainingConfig(Settings, group="model"):
     checkpoint_activations: str = option(help="Networks that recompute their activations", choices=CHECKPOINTED)
     compile: bool = option(help="Whether generator and discriminator are compiled")
 
+    @property
+    def uses_conversions(self) -> bool:
+        """Whether a loss of conversions has a weight."""
+        return any(self.loss_weights.get(name) for name in CONVERSION_LOSSES)
+
     def __post_init__(self) -> None:
         """Check all fields. Raises ConfigurationError."""
         super().__post_init__()
         crop = self.crop_frames
         if crop is not None and (crop <= self.segment_frames or crop % 2):
             problem = f"crop_frames={crop}: choose null, or an even number above segment_frames={self.segment_frames}"
-        elif {"content", *self.loss_weights} != set(LOSSES):
+        elif {*CONVERSION_LOSSES, *self.loss_weights} != set(LOSSES):
             problem = f"loss_weights={self.loss_weights}: choose a weight for each of {', '.join(LOSSES)}"
         else:
             return

@@ -39,7 +39,7 @@ from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.training import losses
 from rvc_lightning.training.checkpoints import CHECKPOINT_KEY
 from rvc_lightning.training.config import TrainingConfig
-from rvc_lightning.training.content_loss import ContentLoss
+from rvc_lightning.training.conversion_losses import ConversionLosses
 from rvc_lightning.training.memory import advise_out_of_memory, checkpoint_activations
 from rvc_lightning.training.strategies import full_tensor, shard
 
@@ -132,7 +132,7 @@ class RVCModule(LightningModule):
         self.spectrogram = LinearSpectrogram(synthesizer.n_fft, synthesizer.hop_samples)
         self.log_mel = LogMel(synthesizer.sample_rate, synthesizer.n_fft, training.n_mels)
         self.multi_scale_mel = MultiScaleMel(synthesizer.sample_rate) if training.mel_loss == "multi_scale" else None
-        self.content_loss = ContentLoss(synthesizer.sample_rate) if training.loss_weights.get("content") else None
+        self.conversion_losses = ConversionLosses(synthesizer.sample_rate) if training.uses_conversions else None
         self.val_mel = MeanMetric()
         # Updated by the callback that tracks pitch, see `callbacks.pitch_error`.
         self.val_pitch_cents, self.val_voicing_error = MeanMetric(), MeanMetric()
@@ -210,6 +210,8 @@ class RVCModule(LightningModule):
         with frozen(self.discriminator):
             for batch, share in zip(batches, shares, strict=True):
                 terms = self.generator_losses(generated or self.generate(batch), adversarial=adversarial)
+                if self.conversion_losses is not None:
+                    terms |= self.conversion_losses(self.synthesizer, batch)
                 part = {name: loss * (share.frames if name == "kl" else share.items) for name, loss in terms.items()}
                 self._backward(self.weighted_sum(part), is_last=batch is batches[-1])
                 self._log_losses(terms | {"generator": self.weighted_sum(terms)}, batch)
@@ -308,8 +310,6 @@ class RVCModule(LightningModule):
             terms["features"] = losses.feature_loss([r.features for r in real], [f.features for f in fake])
         else:
             terms["offset"] = losses.offset_loss(generated.fake)
-        if self.content_loss is not None:
-            terms["content"] = self.content_loss(generated.real, generated.fake)
         return terms
 
     def mel_loss(self, real: Tensor, fake: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import nn
 from rvc_lightning.audio.spectra import MultiScaleMel
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.config.values import instantiate, plain
+from rvc_lightning.content.phonetic import EDITION
 from rvc_lightning.data.dataset import read_feature
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_used_rows
 from rvc_lightning.errors import ConfigurationError
@@ -22,7 +23,7 @@ from rvc_lightning.models.generators import GENERATORS, check_generator, generat
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.pitch import PITCH_EXTRACTORS
 from rvc_lightning.pitch.scale import median_hz
-from rvc_lightning.training.config import TrainingConfig
+from rvc_lightning.training.config import CONVERSION_LOSSES, TrainingConfig
 from rvc_lightning.training.module import RVCModule
 
 _MAX_MEDIAN_ROWS = 500
@@ -70,6 +71,8 @@ def network_configs(config: DictConfig, **sizes: int) -> NetworkConfigs:
     training = TrainingConfig.from_values(model)
     if not synthesizer.variational:
         _check_without_latent(training)
+    if training.uses_conversions:
+        _check_conversions(training, synthesizer, plain(config.content))
     min_samples = discriminator.min_samples
     if training.mel_loss != "single":
         min_samples = max(min_samples, MultiScaleMel.MIN_SAMPLES)
@@ -91,6 +94,19 @@ def _check_without_latent(training: TrainingConfig) -> None:
     else:
         return
     raise ConfigurationError(f"model.{setting}: with model.synthesizer.variational=false, as in model=direct, {reason}")
+
+
+def _check_conversions(training: TrainingConfig, synthesizer: SynthesizerConfig, content: Mapping[str, Any]) -> None:
+    """Check that the networks can convert the included speech of other people. Raises ConfigurationError."""
+    if synthesizer.variational:
+        requirement = "model.synthesizer.variational=false, as in model=direct"
+    elif (content["name"], content.get("edition")) != ("phonetic", EDITION):
+        requirement = f"content=phonetic content.edition={EDITION}"
+    else:
+        return
+    weights = {name: weight for name in CONVERSION_LOSSES if (weight := training.loss_weights.get(name))}
+    settings = " ".join(f"model.loss_weights.{name}={weight}" for name, weight in weights.items())
+    raise ConfigurationError(f"{settings}: these losses require {requirement}; set their weights to 0")
 
 
 def check_networks(config: DictConfig) -> None:

@@ -1,0 +1,78 @@
+"""`python -m rvc_lightning.pretraining.speaker corpus=FOLDER`: train the network of `model.loss_weights.speaker`."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from rvc_lightning.cli import resolvers
+from rvc_lightning.cli.command import command
+from rvc_lightning.config.options import Settings, option
+
+log = logging.getLogger(__name__)
+
+resolvers.register()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeakerFiles(Settings):
+    """Files of `conf/pretraining_speaker.yaml`."""
+
+    corpus: str = option(help="speech of many people: python -m rvc_lightning.pretraining.synthesize corpus=FOLDER")
+    output: str = option(help="file of the network")
+    checkpoint: str | None
+
+
+@command("pretraining_speaker")
+def main(config: DictConfig) -> float:
+    """Train, and return the share of wrongly classified excerpts to sweeps."""
+    SpeakerFiles.from_config(config)
+    return train(config)
+
+
+def train(config: DictConfig) -> float:
+    """Train a network as `conf/pretraining_speaker.yaml` describes, write it, and return `train/error`.
+
+    Raises:
+        ConfigurationError: A setting is out of range.
+        DatasetError: The corpus cannot be read, or has fewer than two people.
+        VoiceError: The checkpoint to resume cannot be read.
+    """
+    # Imported here to keep --help fast.
+    import lightning
+    import torch
+
+    from rvc_lightning.config.values import plain
+    from rvc_lightning.io.files import atomic_path
+    from rvc_lightning.io.pickles import read_pickle
+    from rvc_lightning.models.speaker import to_file
+    from rvc_lightning.pretraining.speaker_data import SpeakerDataConfig, SpeakerDataModule
+    from rvc_lightning.pretraining.speaker_module import SpeakerTraining
+    from rvc_lightning.training.callbacks.last_checkpoint import stopped_by_signals
+    from rvc_lightning.training.trainer import build_trainer, set_up_torch
+
+    set_up_torch(config)
+    lightning.seed_everything(config.seed, workers=True)
+    data = SpeakerDataModule(Path(config.corpus), SpeakerDataConfig.from_values(config.data))
+    module = SpeakerTraining(**plain(config.model), n_speakers=len(data.speakers))
+    if config.checkpoint is not None:
+        # Checked before the corpus is read.
+        read_pickle(Path(config.checkpoint), "checkpoint")
+    trainer = build_trainer(config)
+    with stopped_by_signals(f"the same command and checkpoint={config.paths.run}/checkpoints/last.ckpt"):
+        trainer.fit(module, data, ckpt_path=config.checkpoint, weights_only=True)
+    error = float(trainer.callback_metrics["train/error"])
+    if trainer.is_global_zero:
+        with atomic_path(Path(config.output)) as path, path.open("wb") as stream:
+            torch.save(to_file(module.network), stream)
+        log.info(
+            "%s: %d speakers, %.1f %% of excerpts classified wrongly", config.output, len(data.speakers), 100 * error
+        )
+    return error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Training of the speaker network."""
+
+import pytest
+import torch
+from corpora import make_corpus
+from hydra import compose, initialize_config_module
+
+from rvc_lightning.cli import resolvers
+from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.models.speaker import from_file
+from rvc_lightning.pretraining.corpus import write_manifest
+from rvc_lightning.pretraining.speaker import train
+from rvc_lightning.pretraining.speaker_data import ExcerptDataset
+
+resolvers.register()
+
+
+def compose_config(folder, *overrides):
+    """Compose a small run in a folder, on its corpus."""
+    settings = [
+        *("model.sizes.channels=8", "model.sizes.embedding=4", "data.batch_size=8", "data.spectra=40"),
+        *("data.examples=80", "trainer.max_epochs=3", "trainer.accelerator=cpu", "logger=none", "~callbacks.progress"),
+        *(f"corpus={folder / 'corpus'}", f"paths.run={folder}"),
+    ]
+    with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
+        return compose("pretraining_speaker", overrides=[*settings, *overrides])
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Write two people with different noise, and a synthesizer."""
+    utterances = make_corpus(tmp_path / "corpus", speakers=("recorded-anna", "recorded-ben", "tone-a"))
+    for utterance in utterances:
+        utterance.ends_s[-1] = 2.0
+    write_manifest(tmp_path / "corpus", utterances)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_train_and_resume(corpus):
+    assert train(compose_config(corpus)) < 0.5
+    network = from_file(torch.load(corpus / "speaker.pt", weights_only=True))
+    assert network(torch.randn(2, 50, 80)).shape == (2, 4)
+    last = corpus / "checkpoints" / "last.ckpt"
+    train(compose_config(corpus, f"checkpoint={last}", "trainer.max_epochs=4"))
+    assert torch.load(last, weights_only=True)["epoch"] == 3
+
+
+def test_two_people_are_required(corpus):
+    with pytest.raises(DatasetError, match="has 1 speaker with recordings"):
+        train(compose_config(corpus, "data.excluded=[ben]"))
+    with pytest.raises(DatasetError, match="is not a corpus"):
+        train(compose_config(corpus, f"corpus={corpus / 'none'}"))
+    with pytest.raises(ConfigurationError, match="margin"):
+        train(compose_config(corpus, "model.training.margin=2"))
+
+
+def test_short_utterances_are_padded():
+    dataset = ExcerptDataset([[torch.ones(10, 4)], [torch.zeros(60, 4)]], spectra=40, examples=20)
+    for excerpt, speaker in (dataset[n] for n in range(20)):
+        assert excerpt.shape == (40, 4) and torch.equal(excerpt, torch.full((40, 4), 1.0 - speaker))
