@@ -71,8 +71,8 @@ def network_configs(config: DictConfig, **sizes: int) -> NetworkConfigs:
     training = TrainingConfig.from_values(model)
     if not synthesizer.variational:
         _check_without_latent(training)
-    if training.uses_conversions:
-        _check_conversions(training, synthesizer, plain(config.content))
+    elif training.uses_conversions:
+        raise ConfigurationError(_conversion_error(training, "model.synthesizer.variational=false, as in model=direct"))
     min_samples = discriminator.min_samples
     if training.mel_loss != "single":
         min_samples = max(min_samples, MultiScaleMel.MIN_SAMPLES)
@@ -96,22 +96,23 @@ def _check_without_latent(training: TrainingConfig) -> None:
     raise ConfigurationError(f"model.{setting}: with model.synthesizer.variational=false, as in model=direct, {reason}")
 
 
-def _check_conversions(training: TrainingConfig, synthesizer: SynthesizerConfig, content: Mapping[str, Any]) -> None:
-    """Check that the networks can convert the included speech of other people. Raises ConfigurationError."""
-    if synthesizer.variational:
-        requirement = "model.synthesizer.variational=false, as in model=direct"
-    elif (content["name"], content.get("edition")) != ("phonetic", EDITION):
-        requirement = f"content=phonetic content.edition={EDITION}"
-    else:
-        return
+def _check_content(training: TrainingConfig, name: str, edition: int | None) -> None:
+    """Check that the included speech of other people has the same content. Raises ConfigurationError."""
+    if training.uses_conversions and (name, edition) != ("phonetic", EDITION):
+        raise ConfigurationError(_conversion_error(training, f"content=phonetic content.edition={EDITION}"))
+
+
+def _conversion_error(training: TrainingConfig, requirement: str) -> str:
     weights = {name: weight for name in CONVERSION_LOSSES if (weight := training.loss_weights.get(name))}
     settings = " ".join(f"model.loss_weights.{name}={weight}" for name, weight in weights.items())
-    raise ConfigurationError(f"{settings}: these losses require {requirement}; set their weights to 0")
+    return f"{settings}: losses of conversions require {requirement}; otherwise, choose loss=rvc"
 
 
 def check_networks(config: DictConfig) -> None:
     """Check networks, optimizer and schedule before hours of preparation. Raises ConfigurationError."""
-    _check_pitch(network_configs(config).synthesizer.generator, config.pitch.name)
+    synthesizer, _, training = network_configs(config)
+    _check_pitch(synthesizer.generator, config.pitch.name)
+    _check_content(training, config.content.name, config.content.get("edition"))
     OptimizerSettings.from_config(config.optimizer)
     SchedulerSettings.from_config(config.scheduler)
     name = "optimizer"
@@ -147,6 +148,9 @@ def build_module(
         config, content_dim=header.content["dim"], speaker_count=max(len(header.speakers), min_speaker_rows)
     )
     _check_pitch(synthesizer.generator, header.pitch.get("name"))
+    # The header of a measurement has no names.
+    if name := header.content.get("name"):
+        _check_content(training, name, (header.content.get("options") or {}).get("edition"))
     return kind(
         synthesizer,
         discriminator,

@@ -90,7 +90,7 @@ def test_refinegan_trains_in_other_precisions(tmp_path, recordings, prepared, pr
         (["model=direct", "generator=hifigan_nsf"], "only generator=source_filter supports it, not hifigan_nsf"),
         ([*DIRECT, "model.from_content_share=0.5"], "from_content_share=0.5: with .*model=direct"),
         ([*DIRECT, "model.checkpoint_activations=generator"], "choose none or all"),
-        (["model.loss_weights.speaker=3"], "speaker=3.0: these losses require model.synthesizer.variational=false"),
+        (["model.loss_weights.speaker=3"], "speaker=3.0: losses of conversions require model.synthesizer.variational"),
         (
             [*DIRECT, "content=spectral", "model.loss_weights.content=3"],
             "content=3.0: .* require content=phonetic content.edition=4",
