@@ -378,7 +378,10 @@ class RVCModule(LightningModule):
             # Logged by `training_step`: Lightning drops the values of one hook when another one logs in a first batch.
             self._grad_norms[f"grad_norm/{name}"] = full_tensor(nn.utils.get_total_norm(gradients))
         if config.gradient_clip_val is not None:
-            self.clip_gradients(optimizer, config.gradient_clip_val, config.gradient_clip_algorithm)
+            # Lightning rejects fused optimizers here in bf16-mixed too, which does not scale gradients.
+            norm = config.gradient_clip_algorithm == "norm"
+            clip = nn.utils.clip_grad_norm_ if norm else nn.utils.clip_grad_value_
+            clip(parameters, config.gradient_clip_val)
 
     def _step(self, optimizer: LightningOptimizer) -> None:
         optimizer.step()

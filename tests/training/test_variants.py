@@ -80,6 +80,19 @@ def test_refinegan_trains_in_other_precisions(tmp_path, recordings, prepared, pr
     assert float(trainer.callback_metrics["val/mel"]) > 0
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_losses_of_conversions_in_other_precisions(tmp_path, recordings, prepared, precision):
+    limits = ["trainer.max_epochs=1", "+trainer.limit_train_batches=1"]
+    config = small_run(
+        tmp_path, recordings, *limits, *DIRECT, "loss=conversion", f"precision={precision}", "logger=none"
+    )
+    trainer = run_training(config)
+    assert all(parameter.isfinite().all() for parameter in trainer.lightning_module.parameters())
+    assert (
+        0 < float(trainer.callback_metrics["loss/speaker"]) < 2 and float(trainer.callback_metrics["loss/content"]) > 0
+    )
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

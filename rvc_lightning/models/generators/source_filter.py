@@ -138,8 +138,9 @@ class SourceFilter(Generator):
         cepstra = self.conv_post(F.leaky_relu(x, LEAKY_SLOPE)).mT
         # Half precision is not accurate enough for Fourier transforms.
         with torch.autocast(latent.device.type, enabled=False):
-            pulses = self.source(f0_hz)
-            return self._filter_sources(pulses, randn_like(pulses), cepstra.float()).unsqueeze(1).clamp(-1, 1)
+            pulses = self.source(f0_hz).to(self.window.dtype)
+            cepstra = cepstra.to(self.window.dtype)
+            return self._filter_sources(pulses, randn_like(pulses), cepstra).unsqueeze(1).clamp(-1, 1)
 
     def _filter_sources(self, pulses: Tensor, noise: Tensor, cepstra: Tensor) -> Tensor:
         """Filter pulses and noise [B, N] by cepstra [B, T, 3Q + 2] and add them: [B, N]."""
