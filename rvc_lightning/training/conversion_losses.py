@@ -14,7 +14,7 @@ a speaker embedding.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -64,6 +64,10 @@ class ConversionLosses(nn.Module):
         excerpts = read_excerpts(_FOLDER / "speech.npz")
         self.register_buffer("content", excerpts.content, persistent=False)
         self.register_buffer("f0_hz", excerpts.f0_hz, persistent=False)
+
+    def state_dict(self, *, destination: dict[str, Any], **_: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Save nothing: neither networks nor excerpts change, and a resume may choose other losses."""
+        return destination
 
     def train(self, mode: bool = True) -> ConversionLosses:
         """Keep the networks in evaluation mode."""

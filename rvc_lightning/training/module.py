@@ -83,6 +83,11 @@ def frozen(module: nn.Module) -> Iterator[None]:
         module.requires_grad_(True)
 
 
+def _ignore_conversion_losses(_: nn.Module, keys: Any) -> None:
+    """Accept a state without the frozen networks of `ConversionLosses`, which are never saved."""
+    keys.missing_keys[:] = [key for key in keys.missing_keys if not key.startswith("conversion_losses.")]
+
+
 class RVCModule(LightningModule):
     """Trains a synthesizer against a discriminator (SPECIFICATION.md, section 8).
 
@@ -133,6 +138,7 @@ class RVCModule(LightningModule):
         self.log_mel = LogMel(synthesizer.sample_rate, synthesizer.n_fft, training.n_mels)
         self.multi_scale_mel = MultiScaleMel(synthesizer.sample_rate) if training.mel_loss == "multi_scale" else None
         self.conversion_losses = ConversionLosses(synthesizer.sample_rate) if training.uses_conversions else None
+        self.register_load_state_dict_post_hook(_ignore_conversion_losses)
         self.val_mel = MeanMetric()
         # Updated by the callback that tracks pitch, see `callbacks.pitch_error`.
         self.val_pitch_cents, self.val_voicing_error = MeanMetric(), MeanMetric()

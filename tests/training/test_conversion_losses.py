@@ -89,17 +89,32 @@ def test_training_step_with_both_losses():
     module = tiny_module(synthesizer=DIRECT, segment_frames=40, adversarial_from_step=None, loss_weights=CONVERTING)
     module.train()
     batch = batch_of(0.1 * torch.randn(2, 160 * 240))
-    before = {name: value.clone() for name, value in module.conversion_losses.state_dict().items()}
-    terms = module.conversion_losses(module.synthesizer, batch)
+    losses = module.conversion_losses
+    before = {name: value.clone() for name, value in losses.named_buffers()}
+    terms = losses(module.synthesizer, batch)
     assert all(0 < loss < 2 for loss in terms.values())
     module.weighted_sum({"mel": torch.tensor(1.0)} | terms).backward()
     decoder, generator = module.synthesizer.content_decoder, module.synthesizer.generator
     for network in (decoder, generator):
         assert all(parameter.grad is not None for parameter in network.parameters())
-    assert all(parameter.grad is None for parameter in module.conversion_losses.parameters())
+    assert all(parameter.grad is None for parameter in losses.parameters())
     # Batch norm does not update its statistics either.
-    for name, value in module.conversion_losses.state_dict().items():
+    for name, value in losses.named_buffers():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("loads", [CONVERTING, WEIGHTS])
+@pytest.mark.parametrize("saves", [CONVERTING, WEIGHTS])
+def test_state_of_a_run_with_other_losses(saves, loads):
+    saved, loaded = (tiny_module(synthesizer=DIRECT, loss_weights=weights) for weights in (saves, loads))
+    torch.nn.init.normal_(saved.synthesizer.speaker_embedding.weight)
+    state = saved.state_dict()
+    assert not any(name.startswith("conversion_losses") for name in state)
+    loaded.load_state_dict(state)
+    torch.testing.assert_close(loaded.synthesizer.speaker_embedding.weight, saved.synthesizer.speaker_embedding.weight)
+    del state["synthesizer.speaker_embedding.weight"]
+    with pytest.raises(RuntimeError, match=r"Missing key.*speaker_embedding"):
+        loaded.load_state_dict(state)
 
 
 def test_no_networks_without_these_losses():
