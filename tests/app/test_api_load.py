@@ -153,13 +153,14 @@ def test_fifty_conversions_at_once_are_bounded_and_none_is_lost(tmp_path):
     soundfile.write(recording, golden_rule.stub_audio("load", 0.5), 16000)
     with started(tmp_path, "limits.max_requests=16") as (pid, address):
         expected = convert(address, recording).content
-        for _ in range(2):
+        # Allocators reach their final size within the first two rounds.
+        for _ in range(3):
             with ThreadPoolExecutor(50) as threads:
                 answers = list(threads.map(lambda _: convert(address, recording), range(50)))
             assert {answer.status_code for answer in answers} == {200}
             assert {answer.content for answer in answers} == {expected}
             memory.append(psutil.Process(pid).memory_info().rss)
-    assert memory[1] - memory[0] < GROWTH_BYTES
+    assert memory[2] - memory[1] < GROWTH_BYTES
 
 
 TOKEN = "a-token-of-the-test"

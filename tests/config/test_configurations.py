@@ -100,7 +100,8 @@ def test_rates_generators_and_sizes_combine(generator, rate, model):
 @pytest.mark.parametrize("loss", choices("loss"))
 @pytest.mark.parametrize("discriminator", choices("discriminator"))
 def test_discriminators_and_losses_combine(discriminator, loss):
-    config = compose_config(f"discriminator={discriminator}", f"loss={loss}")
+    required = ["model=direct", "generator=source_filter", "content=phonetic"] if loss == "conversion" else []
+    config = compose_config(f"discriminator={discriminator}", f"loss={loss}", *required)
     check_networks(config)
     values = plain(config.model.discriminator)
     assert vars(DiscriminatorConfig.from_values(values)) == values
