@@ -182,14 +182,8 @@ def _to_mel(hz: float) -> float:
     return 2595 * math.log10(1 + hz / 700)
 
 
-def to_file(network: PhoneticNetwork) -> dict[str, Any]:
-    """Return sizes and weights as plain values, with weights in half precision."""
-    weights = {name: weight.half().cpu().contiguous() for name, weight in network.state_dict().items()}
-    return {"config": vars(network.config), "weights": weights}
-
-
 def from_file(stored: Mapping[str, Any]) -> PhoneticNetwork:
-    """Build the network from the output of `to_file`, in float32 and evaluation mode."""
+    """Build the network from the output of `network_file.to_file`, in float32 and evaluation mode."""
     network = PhoneticNetwork(PhoneticConfig.from_values(stored["config"]))
     network.load_state_dict(stored["weights"])
     return network.eval()

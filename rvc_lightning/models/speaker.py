@@ -60,17 +60,8 @@ class SpeakerNetwork(nn.Module):
         return functional.normalize(self.embedding(statistics), dim=1)
 
 
-def to_file(network: SpeakerNetwork) -> dict[str, Any]:
-    """Return sizes and weights as plain values, with weights in half precision."""
-    weights = {
-        name: (weight.half() if weight.is_floating_point() else weight).cpu().contiguous()
-        for name, weight in network.state_dict().items()
-    }
-    return {"config": vars(network.config), "weights": weights}
-
-
 def from_file(stored: Mapping[str, Any]) -> SpeakerNetwork:
-    """Build the network from the output of `to_file`, in float32 and evaluation mode."""
+    """Build the network from the output of `network_file.to_file`, in float32 and evaluation mode."""
     network = SpeakerNetwork(SpeakerConfig.from_values(stored["config"]))
     network.load_state_dict(stored["weights"])
     return network.eval()

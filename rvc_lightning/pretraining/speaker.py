@@ -43,31 +43,20 @@ def train(config: DictConfig) -> float:
     """
     # Imported here to keep --help fast.
     import lightning
-    import torch
 
     from rvc_lightning.config.values import plain
-    from rvc_lightning.io.files import atomic_path
-    from rvc_lightning.io.pickles import read_pickle
-    from rvc_lightning.models.speaker import to_file
+    from rvc_lightning.pretraining.fitting import fit
     from rvc_lightning.pretraining.speaker_data import SpeakerDataConfig, SpeakerDataModule
     from rvc_lightning.pretraining.speaker_module import SpeakerTraining
-    from rvc_lightning.training.callbacks.last_checkpoint import stopped_by_signals
-    from rvc_lightning.training.trainer import build_trainer, set_up_torch
+    from rvc_lightning.training.trainer import set_up_torch
 
     set_up_torch(config)
     lightning.seed_everything(config.seed, workers=True)
     data = SpeakerDataModule(Path(config.corpus), SpeakerDataConfig.from_values(config.data))
     module = SpeakerTraining(**plain(config.model), n_speakers=len(data.speakers))
-    if config.checkpoint is not None:
-        # Checked before the corpus is read.
-        read_pickle(Path(config.checkpoint), "checkpoint")
-    trainer = build_trainer(config)
-    with stopped_by_signals(f"the same command and checkpoint={config.paths.run}/checkpoints/last.ckpt"):
-        trainer.fit(module, data, ckpt_path=config.checkpoint, weights_only=True)
+    trainer = fit(config, module, data)
     error = float(trainer.callback_metrics["train/error"])
     if trainer.is_global_zero:
-        with atomic_path(Path(config.output)) as path, path.open("wb") as stream:
-            torch.save(to_file(module.network), stream)
         log.info(
             "%s: %d speakers, %.1f %% of excerpts classified wrongly", config.output, len(data.speakers), 100 * error
         )

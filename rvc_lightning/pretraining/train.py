@@ -43,17 +43,13 @@ def train(config: DictConfig) -> float:
     """
     # Imported here to keep --help fast.
     import lightning
-    import torch
 
     from rvc_lightning.config.values import plain
-    from rvc_lightning.io.files import atomic_path
-    from rvc_lightning.io.pickles import read_pickle
-    from rvc_lightning.models.phonetic import to_file
     from rvc_lightning.pretraining.augment import AugmentConfig
     from rvc_lightning.pretraining.data import PairDataConfig, PairDataModule
+    from rvc_lightning.pretraining.fitting import fit
     from rvc_lightning.pretraining.module import PhoneticTraining
-    from rvc_lightning.training.callbacks.last_checkpoint import stopped_by_signals
-    from rvc_lightning.training.trainer import build_trainer, set_up_torch
+    from rvc_lightning.training.trainer import set_up_torch
 
     set_up_torch(config)
     lightning.seed_everything(config.seed, workers=True)
@@ -63,15 +59,8 @@ def train(config: DictConfig) -> float:
     module = PhoneticTraining(**model, n_speakers=len(data.speakers))
     if config.start_from is not None:
         module.start_from(Path(config.start_from))
-    if config.checkpoint is not None:
-        # Checked before the corpus is read.
-        read_pickle(Path(config.checkpoint), "checkpoint")
-    trainer = build_trainer(config)
-    with stopped_by_signals(f"the same command and checkpoint={config.paths.run}/checkpoints/last.ckpt"):
-        trainer.fit(module, data, ckpt_path=config.checkpoint, weights_only=True)
+    trainer = fit(config, module, data)
     if trainer.is_global_zero:
-        with atomic_path(Path(config.output)) as path, path.open("wb") as stream:
-            torch.save(to_file(module.network), stream)
         log.info(
             "%s: %.1f %% of frames have a wrong phone", config.output, 100 * trainer.callback_metrics["val/frame_error"]
         )

@@ -10,7 +10,8 @@ from phonetic import phonetic_network
 import rvc_lightning
 from rvc_lightning.content.phonetic import EDITION, SHIPPED, PhoneticEncoder
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.models.phonetic import mel_filters, to_file
+from rvc_lightning.models.network_file import to_file
+from rvc_lightning.models.phonetic import mel_filters
 from rvc_lightning.pretraining.phones import PHONES
 from rvc_lightning.voice.rvc_format import CONTENT_DIMS
 

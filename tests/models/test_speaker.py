@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from rvc_lightning.models.speaker import MIN_SPECTRA, SpeakerConfig, SpeakerNetwork, from_file, to_file
+from rvc_lightning.models.network_file import to_file
+from rvc_lightning.models.speaker import MIN_SPECTRA, SpeakerConfig, SpeakerNetwork, from_file
 
 CONFIG = SpeakerConfig(n_mels=16, channels=8, embedding=4)
 

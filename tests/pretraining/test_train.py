@@ -13,7 +13,7 @@ from phonetic import phonetic_settings
 from rvc_lightning.cli import resolvers
 from rvc_lightning.content import build_content_encoder
 from rvc_lightning.errors import ConfigurationError, VoiceError
-from rvc_lightning.models.phonetic import to_file
+from rvc_lightning.models.network_file import to_file
 from rvc_lightning.pretraining.data import NO_FRAME, Pairs
 from rvc_lightning.pretraining.module import PhoneticTraining, SpeakerClassifier, cepstral_smoothing
 from rvc_lightning.pretraining.train import train

@@ -16,7 +16,7 @@ from rvc_lightning import Voice
 from rvc_lightning.cli.resolvers import DEMO_FOLDER
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, write_manifest
 from rvc_lightning.errors import ConfigurationError, DatasetError, VoiceError
-from rvc_lightning.models.phonetic import to_file
+from rvc_lightning.models.network_file import to_file
 from rvc_lightning.training import run as workflow
 from rvc_lightning.training.dataset import prepare_dataset
 from rvc_lightning.training.module import RVCModule
