@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rvc_lightning.audio.frames import CONTENT_REPEAT
+from rvc_lightning.data.dataset import read_feature
 from rvc_lightning.data.manifest import ManifestRow, read_header, read_manifest
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.io.files import atomic_path
@@ -51,7 +52,7 @@ def write_excerpts(dataset: Path, prefix: str, output: Path, max_speakers: int =
 def _first_voiced(dataset: Path, slices: Iterable[ManifestRow]) -> tuple[np.ndarray, np.ndarray] | None:
     """Return content and pitch of the middle of the first slice that is long enough and mostly voiced."""
     for row in slices:
-        content, f0_hz = np.load(dataset / row.content), np.load(dataset / row.f0)
+        content, f0_hz = read_feature(dataset / row.content, 2), read_feature(dataset / row.f0, 1)
         start = (len(content) - _CONTENT_FRAMES) // 2
         pitch = f0_hz[max(start, 0) * CONTENT_REPEAT :][:_FRAMES]
         if start >= 0 and len(pitch) == _FRAMES and (pitch > 0).mean() >= _MIN_VOICED:
