@@ -130,8 +130,7 @@ class RVCModule(LightningModule):
         )
         self.automatic_optimization = False
         self.training_config = training
-        self.voice = dict(voice or {})
-        self.seed = seed
+        self.voice, self.seed = dict(voice or {}), seed
         self.synthesizer = Synthesizer(synthesizer)
         self.discriminator = Discriminator(discriminator)
         self.spectrogram = LinearSpectrogram(synthesizer.n_fft, synthesizer.hop_samples)
