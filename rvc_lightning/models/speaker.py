@@ -1,4 +1,4 @@
-"""Network of speaker embeddings: convolutions over log-mel spectra, and statistics over time.
+"""Network of speaker embeddings: convolutions over mel spectra, and statistics over time.
 
 Source: D. Snyder et al., "X-Vectors: Robust DNN Embeddings for Speaker Recognition", 2018.
 
@@ -16,12 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rvc_lightning.config.options import Settings, option
+from rvc_lightning.models.phonetic import LOG_MEL_DEVIATION
 
 _FIRST_KERNEL, _STRIDE = 5, 2
 _DILATIONS = (1, 2, 3)
 MIN_SPECTRA = _FIRST_KERNEL + _STRIDE * 2 * sum(_DILATIONS) + _STRIDE
 """Fewest spectra of an item: two frames after all convolutions."""
 _EPSILON = 1e-4
+_MAX_MAGNITUDE = 20.0
+"""Largest magnitude of a band, relative to the RMS of the item."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,10 @@ class SpeakerNetwork(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """[B, J, M], J >= `MIN_SPECTRA` -> [B, E]; the level of an item has no effect."""
-        x = (log_mel - log_mel.mean((1, 2), keepdim=True)).mT
+        # Not the logarithm, in which pauses and noise weigh as much as voiced speech.
+        magnitude = (0.5 * LOG_MEL_DEVIATION * log_mel).exp()
+        x = (magnitude / magnitude.square().mean((1, 2), keepdim=True).sqrt()).clamp(max=_MAX_MAGNITUDE)
+        x = (x - x.mean((1, 2), keepdim=True)).mT
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = norm(functional.relu(convolution(x)))
         statistics = torch.cat([x.mean(2), (x.var(2) + _EPSILON).sqrt()], dim=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import groupby
 from pathlib import Path
 
@@ -13,22 +13,23 @@ from rvc_lightning.data.dataset import read_feature
 from rvc_lightning.data.manifest import ManifestRow, read_header, read_manifest
 from rvc_lightning.errors import DatasetError
 from rvc_lightning.io.files import atomic_path
+from rvc_lightning.training.conversion_losses import CONTENT_STEP
 
 _CONTENT_FRAMES = 80
 _FRAMES = CONTENT_REPEAT * _CONTENT_FRAMES
 _MIN_VOICED = 0.4
 
 
-def write_excerpts(dataset: Path, prefix: str, output: Path, max_speakers: int = 60) -> int:
-    """Write an excerpt of 1.6 s of each speaker: its content [F, C] and pitch [T], and return their number.
+def write_excerpts(dataset: Path, speakers: Collection[str], output: Path) -> int:
+    """Write an excerpt of 1.6 s of each speaker: its content [C, F] and pitch [T], and return their number.
 
-    It comes from the middle of the speaker's first slice that is mostly voiced.
+    It comes from the middle of the speaker's first slice that is mostly voiced. The content is stored in steps of
+    `CONTENT_STEP`, and the time of a channel at a stretch, which halves the file.
 
     Args:
         dataset: A dataset that was prepared with `content=phonetic`.
-        prefix: Start of the names of the speakers to use.
+        speakers: Names of the speakers to use.
         output: File to write, npz.
-        max_speakers: Largest number of speakers, evenly spaced in their order.
 
     Raises:
         DatasetError: The dataset cannot be read, or contains no such excerpt.
@@ -38,15 +39,15 @@ def write_excerpts(dataset: Path, prefix: str, output: Path, max_speakers: int =
     found = [
         excerpt
         for speaker, slices in groupby(rows, key=lambda row: row.speaker)
-        if names[speaker].startswith(prefix) and (excerpt := _first_voiced(dataset, slices))
+        if names[speaker] in speakers and (excerpt := _first_voiced(dataset, slices))
     ]
     if not found:
-        raise DatasetError(f"'{dataset}' has no voiced slices of 1.6 s of speakers whose names start with '{prefix}'")
-    chosen = [found[n] for n in np.linspace(0, len(found) - 1, min(max_speakers, len(found))).astype(int)]
-    content, f0_hz = (np.stack(part).astype(np.float16) for part in zip(*chosen, strict=True))
+        raise DatasetError(f"'{dataset}' has no voiced slices of 1.6 s of these speakers")
+    content, f0_hz = (np.stack(part) for part in zip(*found, strict=True))
+    steps = (content.swapaxes(1, 2).astype(np.float32) / CONTENT_STEP).round().clip(-127, 127).astype(np.int8)
     with atomic_path(output) as path, path.open("wb") as stream:
-        np.savez_compressed(stream, content=content, f0_hz=f0_hz)
-    return len(chosen)
+        np.savez_compressed(stream, content=steps, f0_hz=f0_hz.astype(np.float16))
+    return len(found)
 
 
 def _first_voiced(dataset: Path, slices: Iterable[ManifestRow]) -> tuple[np.ndarray, np.ndarray] | None:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rvc_lightning.audio.frames import CONTENT_REPEAT, SAMPLE_RATE
+from rvc_lightning.audio.frames import CONTENT_REPEAT, SAMPLE_RATE, hop_samples
 from rvc_lightning.content.phonetic import PhoneticEncoder
 from rvc_lightning.data.batch import Batch
 from rvc_lightning.io.pickles import read_pickle
@@ -30,6 +30,10 @@ from rvc_lightning.models.speaker import from_file
 from rvc_lightning.pitch.scale import coarse_pitch
 
 _FOLDER = Path(__file__).parents[1] / "assets" / "conversion"
+CONTENT_STEP = 0.3
+"""Resolution of the stored content, whose channels have a standard deviation of about 1."""
+_SPEAKER_NETWORKS = ("speaker-1.pt", "speaker-2.pt")
+"""Two networks: conversions that deceive one of them rarely deceive the other."""
 _CONVERSIONS = 6
 """Conversions of a batch."""
 _EDGE_FRAMES = (8, 10)
@@ -60,7 +64,9 @@ class ConversionLosses(nn.Module):
         super().__init__()
         self.sample_rate = sample_rate
         self.encoder = PhoneticEncoder()
-        self.speaker_network = from_file(read_pickle(_FOLDER / "speaker.pt", "speaker network")).requires_grad_(False)
+        self.speaker_networks = nn.ModuleList(
+            from_file(read_pickle(_FOLDER / name, "speaker network")) for name in _SPEAKER_NETWORKS
+        ).requires_grad_(False)
         excerpts = read_excerpts(_FOLDER / "speech.npz")
         self.register_buffer("content", excerpts.content, persistent=False)
         self.register_buffer("f0_hz", excerpts.f0_hz, persistent=False)
@@ -78,7 +84,7 @@ class ConversionLosses(nn.Module):
 
         Args:
             synthesizer: Networks without a random latent.
-            batch: Recordings of the speakers to convert to.
+            batch: Recordings of the speakers to convert to, not cropped.
 
         Returns:
             `content`, 1.6 times the mean squared Hellinger distance of the phones in a frame; `speaker`, 1 minus the
@@ -110,13 +116,16 @@ class ConversionLosses(nn.Module):
     def _speakers_of(self, batch: Batch) -> Tensor:
         """Return the mean embedding of the recordings of each item's speaker in the batch, unit vectors [B, E]."""
         with torch.no_grad():
-            embeddings = self._embed(self._to_16k(batch.waveform.float()))
+            samples = self.f0_hz.shape[1] * hop_samples(self.sample_rate)
+            excerpts = random_excerpts(batch.waveform.float(), batch.waveform_lengths, samples)
+            embeddings = self._embed(self._to_16k(excerpts))
             same = (batch.speaker[:, None] == batch.speaker).to(embeddings.dtype)
             return functional.normalize(same @ embeddings, dim=1)
 
     def _embed(self, wav16k: Tensor) -> Tensor:
-        """[B, N] -> [B, E]."""
-        return self.speaker_network(self.encoder.network.log_mel(wav16k))
+        """Return the embeddings of all networks as one unit vector: [B, N] -> [B, E]."""
+        log_mel = self.encoder.network.log_mel(wav16k)
+        return functional.normalize(torch.cat([network(log_mel) for network in self.speaker_networks], dim=1), dim=1)
 
     def _to_16k(self, waveform: Tensor) -> Tensor:
         """Resample to 16 kHz by cutting the spectrum: [B, N] -> [B, N · 16000 / sample_rate]."""
@@ -128,7 +137,17 @@ class ConversionLosses(nn.Module):
 def read_excerpts(path: Path) -> Excerpts:
     """Read a file of `pretraining.excerpts.write_excerpts`."""
     with np.load(path, allow_pickle=False) as stored:
-        return Excerpts(torch.from_numpy(stored["content"]).float(), torch.from_numpy(stored["f0_hz"]).float())
+        content, f0_hz = (torch.from_numpy(stored[name]).float() for name in ("content", "f0_hz"))
+        return Excerpts(content.mT.contiguous() * CONTENT_STEP, f0_hz)
+
+
+def random_excerpts(waveform: Tensor, lengths: Tensor, samples: int) -> Tensor:
+    """Cut a random excerpt [B, samples] of each item [B, N], of `lengths` samples [B]; shorter items are repeated.
+
+    An embedding would also represent the zeros of the padding.
+    """
+    starts = (torch.rand(len(lengths), device=lengths.device) * (lengths - samples + 1).clamp(min=1)).long()
+    return waveform.gather(1, (starts[:, None] + torch.arange(samples, device=lengths.device)) % lengths[:, None])
 
 
 def move_pitch(f0_hz: Tensor, target_hz: Tensor) -> Tensor:

@@ -181,12 +181,12 @@ class RVCModule(LightningModule):
         Returns:
             `losses`: all losses of the step in the order of their computation.
         """
-        batches = [self.crop(batch) for batch in batches]
+        recordings, batches = batches, [self.crop(batch) for batch in batches]
         shares = self.shares(batches)
         first_step = self.training_config.adversarial_from_step
         adversarial = first_step is not None and self.optimizer_steps >= first_step
         generated = self._update_discriminator(batches, shares) if adversarial else None
-        self._update_generator(batches, shares, generated, adversarial=adversarial)
+        self._update_generator(batches, recordings, shares, generated, adversarial=adversarial)
         self.log_dict(self._grad_norms)
         self._grad_norms = {}
         self.optimizer_steps += 1
@@ -208,15 +208,29 @@ class RVCModule(LightningModule):
         return generated if keeps_graph else None
 
     def _update_generator(
-        self, batches: Sequence[Batch], shares: Sequence[Share], generated: Generated | None, *, adversarial: bool
+        self,
+        batches: Sequence[Batch],
+        recordings: Sequence[Batch],
+        shares: Sequence[Share],
+        generated: Generated | None,
+        *,
+        adversarial: bool,
     ) -> None:
-        """Step the generator; `generated` are the segments of a single batch, if they are generated already."""
+        """Step the generator.
+
+        Args:
+            batches: Cropped batches.
+            recordings: The same batches as loaded.
+            shares: Share of each batch.
+            generated: The segments of a single batch, if they are generated already.
+            adversarial: Whether to compute the losses of the discriminator.
+        """
         _, optimizer = self._optimizers()
         with frozen(self.discriminator):
-            for batch, share in zip(batches, shares, strict=True):
+            for batch, whole, share in zip(batches, recordings, shares, strict=True):
                 terms = self.generator_losses(generated or self.generate(batch), adversarial=adversarial)
                 if self.conversion_losses is not None:
-                    terms |= self.conversion_losses(self.synthesizer, batch)
+                    terms |= self.conversion_losses(self.synthesizer, whole)
                 part = {name: loss * (share.frames if name == "kl" else share.items) for name, loss in terms.items()}
                 self._backward(self.weighted_sum(part), is_last=batch is batches[-1])
                 self._log_losses(terms | {"generator": self.weighted_sum(terms)}, batch)

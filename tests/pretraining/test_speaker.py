@@ -1,5 +1,7 @@
 """Training of the speaker network."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from corpora import make_corpus
@@ -55,7 +57,31 @@ def test_two_people_are_required(corpus):
         train(compose_config(corpus, "model.training.margin=2"))
 
 
+def test_unknown_people_are_rejected(corpus):
+    with pytest.raises(ConfigurationError, match=r"data.excluded=\['carl'\]: .* no recordings of 1.5 s"):
+        train(compose_config(corpus, "data.excluded=[ben,carl]"))
+    make_corpus(corpus / "converted", speakers=("recorded-carl",))
+    with pytest.raises(ConfigurationError, match=r"converted.*: no conversions of the people"):
+        train(compose_config(corpus, f"data.conversions=[{corpus / 'converted'}]"))
+
+
+@pytest.mark.slow
+def test_train_with_conversions(corpus):
+    utterances = make_corpus(corpus / "converted", speakers=("recorded-ben",))
+    write_manifest(corpus / "converted", [replace(one, ends_s=[*one.ends_s[:-1], 2.0]) for one in utterances])
+    assert train(compose_config(corpus, f"data.conversions=[{corpus / 'converted'}]")) <= 1
+
+
+def test_share_of_conversions():
+    spectra = {0: [torch.zeros(40, 4)], 1: [torch.zeros(40, 4)]}
+    dataset = ExcerptDataset(spectra, {1: [torch.ones(40, 4)]}, spectra=40, examples=1)
+    torch.manual_seed(0)
+    excerpts = [dataset[0] for _ in range(400)]
+    converted = [speaker for excerpt, speaker in excerpts if excerpt.mean() == 1]
+    assert 60 < len(converted) < 140 and set(converted) == {1}
+
+
 def test_short_utterances_are_padded():
-    dataset = ExcerptDataset([[torch.ones(10, 4)], [torch.zeros(60, 4)]], spectra=40, examples=20)
+    dataset = ExcerptDataset({0: [torch.ones(10, 4)], 1: [torch.zeros(60, 4)]}, {}, spectra=40, examples=20)
     for excerpt, speaker in (dataset[n] for n in range(20)):
         assert excerpt.shape == (40, 4) and torch.equal(excerpt, torch.full((40, 4), 1.0 - speaker))

@@ -12,7 +12,7 @@ from tiny import SYNTHESIZER, WEIGHTS, tiny_module
 from rvc_lightning.audio.decode import load_audio
 from rvc_lightning.cli.resolvers import DEMO_FOLDER
 from rvc_lightning.data.batch import collate
-from rvc_lightning.training.conversion_losses import ConversionLosses, move_pitch, read_excerpts
+from rvc_lightning.training.conversion_losses import ConversionLosses, move_pitch, random_excerpts, read_excerpts
 
 RATE, SECONDS = 24000, 1.6
 DIRECT = replace(SYNTHESIZER, variational=False, generator="source_filter", content_dim=256)
@@ -28,7 +28,9 @@ def speech(name, start_s=0.3, sample_rate=RATE):
 def batch_of(waveforms, speakers=None):
     count = len(waveforms)
     return collate(noise_batch(count, frames=160))._replace(
-        waveform=waveforms, speaker=torch.zeros(count, dtype=torch.long) if speakers is None else speakers
+        waveform=waveforms,
+        waveform_lengths=torch.full((count,), waveforms.shape[1]),
+        speaker=torch.zeros(count, dtype=torch.long) if speakers is None else speakers,
     )
 
 
@@ -68,6 +70,21 @@ def test_recordings_of_a_batch_are_averaged_by_speaker():
     torch.testing.assert_close(means.norm(dim=1), torch.ones(3))
 
 
+def test_excerpts_start_at_random_and_short_items_are_repeated():
+    waveform, lengths = torch.tensor([[1, 2, 3, 4, 5, 6], [7, 8, 9, 0, 0, 0]]), torch.tensor([6, 3])
+    torch.manual_seed(0)
+    excerpts = [random_excerpts(waveform, lengths, 4).tolist() for _ in range(50)]
+    assert {tuple(first) for first, _ in excerpts} == {(1, 2, 3, 4), (2, 3, 4, 5), (3, 4, 5, 6)}
+    assert all(second == [7, 8, 9, 7] for _, second in excerpts)
+
+
+def test_padding_does_not_change_the_speaker():
+    losses, recording = ConversionLosses(RATE), speech("target/09.flac")
+    padded = batch_of(torch.nn.functional.pad(recording, (0, recording.shape[1])))
+    padded = padded._replace(waveform_lengths=torch.tensor([recording.shape[1]]))
+    torch.testing.assert_close(losses._speakers_of(padded), losses._speakers_of(batch_of(recording)))
+
+
 def test_pitch_moves_to_the_median_of_the_recording():
     f0_hz = torch.tensor([[100.0, 0.0, 110.0, 120.0], [0.0, 0.0, 0.0, 0.0], [100.0, 100.0, 0.0, 0.0]])
     target_hz = torch.tensor([[0.0, 220.0, 220.0], [150.0, 150.0, 150.0], [0.0, 0.0, 0.0]])
@@ -77,12 +94,12 @@ def test_pitch_moves_to_the_median_of_the_recording():
 
 def test_included_excerpts():
     excerpts = read_excerpts(files("rvc_lightning") / "assets/conversion/speech.npz")
-    assert excerpts.content.shape == (60, 80, 256) and excerpts.f0_hz.shape == (60, 160)
+    assert excerpts.content.shape == (306, 80, 256) and excerpts.f0_hz.shape == (306, 160)
     assert excerpts.content.isfinite().all()
     # A frame of the phonetic encoder has a norm of the root of its channels.
-    torch.testing.assert_close(excerpts.content.norm(dim=2), torch.full((60, 80), 16.0), rtol=0.01, atol=0)
+    torch.testing.assert_close(excerpts.content.norm(dim=2), torch.full((306, 80), 16.0), rtol=0.05, atol=0)
     voiced = excerpts.f0_hz[excerpts.f0_hz > 0]
-    assert voiced.min() >= 50 and voiced.max() <= 1000 and (excerpts.f0_hz > 0).float().mean(1).min() > 0.3
+    assert voiced.min() >= 50 and voiced.max() <= 2000 and (excerpts.f0_hz > 0).float().mean(1).min() > 0.3
 
 
 def test_training_step_with_both_losses():
@@ -101,6 +118,11 @@ def test_training_step_with_both_losses():
     # Batch norm does not update its statistics either.
     for name, value in losses.named_buffers():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_shortest_recording():
+    losses = ConversionLosses(RATE)
+    assert losses._speakers_of(batch_of(torch.randn(2, RATE // 100))).isfinite().all()
 
 
 @pytest.mark.parametrize("loads", [CONVERTING, WEIGHTS])
