@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from rvc_lightning.audio.frames import CONTENT_SAMPLES, SAMPLE_RATE, WINDOW_SAMPLES
 from rvc_lightning.cli.columns import pluralize
 from rvc_lightning.config.options import Settings, option
-from rvc_lightning.errors import DatasetError
+from rvc_lightning.errors import ConfigurationError, DatasetError
 from rvc_lightning.pretraining.augment import AugmentConfig, augment_speech
 from rvc_lightning.pretraining.corpus import RECORDED, Utterance, read_audio, read_manifest
 from rvc_lightning.pretraining.phones import PHONES, SILENCE, UNKNOWN
@@ -191,11 +191,18 @@ class PairDataModule(lightning.LightningDataModule):
     """Pairs from a corpus; some sentences, and optionally some speakers, are held out for validation."""
 
     def __init__(self, folder: Path, config: PairDataConfig, augment: AugmentConfig, seed: int) -> None:
-        """Read the manifest. Raises DatasetError if the folder is not a corpus."""
+        """Read the manifest.
+
+        Raises:
+            DatasetError: The folder is not a corpus.
+            ConfigurationError: A speaker that is held out is not in the corpus.
+        """
         super().__init__()
         self.folder, self.config, self.augment, self.seed = folder, config, augment, seed
         self.utterances = read_manifest(folder)
         self.speakers = sorted({utterance.speaker for utterance in self.utterances})
+        if unknown := sorted(set(config.held_out_speakers) - set(self.speakers)):
+            raise ConfigurationError(f"data.held_out_speakers={unknown}: '{folder}' has no such speakers")
 
     def setup(self, stage: str) -> None:
         """Read the corpus into memory. Raises DatasetError if it lacks sentences with known phones."""

@@ -9,7 +9,7 @@ from corpora import make_corpus
 from phonetic import phonetic_settings
 
 from rvc_lightning.audio.frames import SAMPLE_RATE
-from rvc_lightning.errors import DatasetError
+from rvc_lightning.errors import ConfigurationError, DatasetError
 from rvc_lightning.pretraining.augment import AugmentConfig, augment_speech
 from rvc_lightning.pretraining.corpus import Utterance, read_manifest, write_manifest
 from rvc_lightning.pretraining.data import (
@@ -110,6 +110,11 @@ def test_validation_is_repeatable_and_held_out(corpus):
     trained = [speech.speaker for sentence in module.training.sentences for speech in sentence]
     assert Counter(trained) == {"tone-a": 5, "tone-b": 5}
     assert [speech.speaker for speech in module.validation.sentences[0]] == ["recorded-anna", "tone-a", "tone-b"]
+
+
+def test_unknown_held_out_speaker(corpus):
+    with pytest.raises(ConfigurationError, match=r"held_out_speakers=\['recorded-carl'\]: .* no such speakers"):
+        datamodule(corpus, held_out_speakers=["recorded-anna", "recorded-carl"])
 
 
 def test_partners_are_at_the_same_position_in_a_phone():
