@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rvc_lightning.audio.encode import write_audio
 from rvc_lightning.audio.frames import SAMPLE_RATE
+from rvc_lightning.cli.progress import Progress
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.data.manifest import read_manifest as read_dataset
@@ -42,13 +43,15 @@ def write_conversions(
             for speaker in draw.sample(speakers, per_utterance):
                 sources[speaker].append(utterance)
     written = []
-    for speaker in speakers:
-        pitch_hz = median_f0_hz(dataset, [row for row in rows if row.speaker == speaker])
-        options = ConversionOptions(speaker=speaker, proposed_pitch_hz=pitch_hz, output_sample_rate=SAMPLE_RATE)
-        results = converter.convert_many([corpus / source.audio for source in sources[speaker]], options)
-        for source, result in zip(sources[speaker], results, strict=True):
-            audio = f"audio/{Path(source.audio).stem}-{speaker}.flac"
-            write_audio(output / audio, result.audio, SAMPLE_RATE)
-            written.append(dataclasses.replace(source, audio=audio))
+    with Progress("converting to speakers", len(speakers), "speakers") as progress:
+        for speaker in speakers:
+            pitch_hz = median_f0_hz(dataset, [row for row in rows if row.speaker == speaker])
+            options = ConversionOptions(speaker=speaker, proposed_pitch_hz=pitch_hz, output_sample_rate=SAMPLE_RATE)
+            results = converter.convert_many([corpus / source.audio for source in sources[speaker]], options)
+            for source, result in zip(sources[speaker], results, strict=True):
+                audio = f"audio/{Path(source.audio).stem}-{speaker}.flac"
+                write_audio(output / audio, result.audio, SAMPLE_RATE)
+                written.append(dataclasses.replace(source, audio=audio))
+            progress.update(1)
     write_manifest(output, written)
     return len(written)

@@ -18,6 +18,7 @@ from rvc_lightning.cli.columns import pluralize
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.content.phonetic import PhoneticEncoder
 from rvc_lightning.errors import ConfigurationError, DatasetError
+from rvc_lightning.models.phonetic import PhoneticNetwork
 from rvc_lightning.pretraining.corpus import RECORDED, read_audio, read_manifest
 
 _MIN_SECONDS = 1.5
@@ -55,7 +56,7 @@ class ExcerptDataset(Dataset[tuple[Tensor, int]]):
             spectra: J.
             examples: Number of excerpts in an epoch.
         """
-        self.recordings, self.conversions = recordings, conversions
+        self.recordings, self.conversions = list(recordings.items()), list(conversions.items())
         self.spectra, self.examples = spectra, examples
 
     def __len__(self) -> int:
@@ -65,8 +66,7 @@ class ExcerptDataset(Dataset[tuple[Tensor, int]]):
         """Return an excerpt [J, M], padded with its mean, and the number of its speaker."""
         is_converted = self.conversions and torch.rand(()) < _CONVERSIONS_SHARE
         speakers = self.conversions if is_converted else self.recordings
-        speaker = list(speakers)[int(torch.randint(len(speakers), ()))]
-        utterances = speakers[speaker]
+        speaker, utterances = speakers[int(torch.randint(len(speakers), ()))]
         whole = utterances[int(torch.randint(len(utterances), ()))]
         start = int(torch.randint(max(len(whole) - self.spectra, 0) + 1, ()))
         excerpt = whole[start : start + self.spectra].float()
@@ -105,16 +105,16 @@ class SpeakerDataModule(lightning.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Compute the spectra of all utterances."""
+        network = PhoneticEncoder().network
         self.training = ExcerptDataset(
-            self._spectra_of(self.recordings),
-            self._spectra_of(self.conversions),
+            self._spectra_of(self.recordings, network),
+            self._spectra_of(self.conversions, network),
             spectra=self.config.spectra,
             examples=self.config.examples,
         )
 
-    def _spectra_of(self, files: dict[str, list[Path]]) -> dict[int, list[Tensor]]:
+    def _spectra_of(self, files: dict[str, list[Path]], network: PhoneticNetwork) -> dict[int, list[Tensor]]:
         """Return the log-mel spectra of the files of each speaker that is used, by the number of the speaker."""
-        network = PhoneticEncoder().network
         with torch.no_grad():
             return {
                 number: [network.log_mel(torch.from_numpy(read_audio(path))[None] / 2**15)[0].half() for path in paths]

@@ -33,7 +33,7 @@ _FOLDER = Path(__file__).parents[1] / "assets" / "conversion"
 CONTENT_STEP = 0.3
 """Resolution of the stored content, whose channels have a standard deviation of about 1."""
 _SPEAKER_NETWORKS = ("speaker-1.pt", "speaker-2.pt")
-"""Two networks: conversions that deceive one of them rarely deceive the other."""
+"""Two networks: conversions that are trained with one of them alone are less similar for the other one."""
 _CONVERSIONS = 6
 """Conversions of a batch."""
 _EDGE_FRAMES = (8, 10)

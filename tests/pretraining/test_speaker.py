@@ -12,7 +12,7 @@ from rvc_lightning.errors import ConfigurationError, DatasetError
 from rvc_lightning.models.speaker import from_file
 from rvc_lightning.pretraining.corpus import write_manifest
 from rvc_lightning.pretraining.speaker import train
-from rvc_lightning.pretraining.speaker_data import ExcerptDataset
+from rvc_lightning.pretraining.speaker_data import ExcerptDataset, SpeakerDataConfig, SpeakerDataModule
 
 resolvers.register()
 
@@ -67,9 +67,15 @@ def test_unknown_people_are_rejected(corpus):
 
 @pytest.mark.slow
 def test_train_with_conversions(corpus):
-    utterances = make_corpus(corpus / "converted", speakers=("recorded-ben",))
+    # Ben's pace is that of the second speaker of a corpus; Carl is not in the corpus.
+    utterances = make_corpus(corpus / "converted", speakers=("recorded-carl", "recorded-ben"))
     write_manifest(corpus / "converted", [replace(one, ends_s=[*one.ends_s[:-1], 2.0]) for one in utterances])
-    assert train(compose_config(corpus, f"data.conversions=[{corpus / 'converted'}]")) <= 1
+    config = compose_config(corpus, f"data.conversions=[{corpus / 'converted'}]")
+    data = SpeakerDataModule(corpus / "corpus", SpeakerDataConfig.from_values(config.data))
+    data.setup("fit")
+    ((speaker, conversions),) = data.training.conversions
+    assert data.speakers[speaker] == "ben" and len(conversions) == 6
+    assert train(config) < 0.5
 
 
 def test_share_of_conversions():
