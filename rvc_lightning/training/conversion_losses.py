@@ -70,10 +70,7 @@ class ConversionLosses(nn.Module):
         excerpts = read_excerpts(_FOLDER / "speech.npz")
         self.register_buffer("content", excerpts.content, persistent=False)
         self.register_buffer("f0_hz", excerpts.f0_hz, persistent=False)
-
-    def state_dict(self, *, destination: dict[str, Any], **_: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Save nothing: neither networks nor excerpts change, and a resume may choose other losses."""
-        return destination
+        self.register_state_dict_post_hook(_save_nothing)
 
     def train(self, mode: bool = True) -> ConversionLosses:
         """Keep the networks in evaluation mode."""
@@ -132,6 +129,12 @@ class ConversionLosses(nn.Module):
         samples = waveform.shape[1] * SAMPLE_RATE // self.sample_rate
         spectrum = torch.fft.rfft(waveform)[:, : samples // 2 + 1]
         return torch.fft.irfft(spectrum, samples) * (samples / waveform.shape[1])
+
+
+def _save_nothing(_: nn.Module, state: dict[str, Any], prefix: str, __: Any) -> None:
+    """Remove the networks from a saved state: they never change, and a resumed run may choose other losses."""
+    for name in [name for name in state if name.startswith(prefix)]:
+        del state[name]
 
 
 def read_excerpts(path: Path) -> Excerpts:

@@ -10,6 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
@@ -67,7 +68,7 @@ class Pretrained:
 
     @property
     def speaker_count(self) -> int:
-        """Rows of the speaker table; that of the run must have as many."""
+        """Rows of the speaker table; that of the run must have at least as many."""
         return self.synthesizer[SPEAKER_TABLE].shape[0]
 
     def check_fits(self, sizes: SynthesizerConfig) -> None:
@@ -86,13 +87,18 @@ class Pretrained:
     def _has_posterior(self) -> bool:
         return any(name.startswith(_POSTERIOR) for name in self.synthesizer)
 
+    def _speaker_table(self, rows: int) -> Tensor:
+        """Return the speaker table; rows for further speakers are the mean of the others."""
+        table = self.synthesizer[SPEAKER_TABLE]
+        return torch.cat([table, table.mean(0, keepdim=True).expand(max(0, rows - len(table)), -1)])
+
     def load_into(self, module: RVCModule) -> None:
         """Load the weights into `module`.
 
         Raises:
             VoiceError: Names or shapes differ, or values are not finite; the message contains the setting to change.
         """
-        weights = self.synthesizer
+        weights = self.synthesizer | {SPEAKER_TABLE: self._speaker_table(module.synthesizer.config.speaker_count)}
         if not self._has_posterior and module.synthesizer.config.variational:
             log.warning(
                 "'%s' is a voice without posterior encoder, which starts from random weights", self.synthesizer_path
@@ -225,7 +231,6 @@ def _settings_of(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
         ),
         "model=": sized,
         "discriminator=": differ("discriminators."),
-        "the number of speaker folders, at most the rows of the file's speaker table": differ_along(0, SPEAKER_TABLE),
     }
     return [setting for setting, differs in settings.items() if differs] or ["model="]
 

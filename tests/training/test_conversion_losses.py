@@ -142,3 +142,7 @@ def test_state_of_a_run_with_other_losses(saves, loads):
 def test_no_networks_without_these_losses():
     assert tiny_module().conversion_losses is None
     assert tiny_module(loss_weights=CONVERTING | {"content": 0.0, "speaker": 0.0}).conversion_losses is None
+
+
+def test_state_is_empty():
+    assert not ConversionLosses(RATE).state_dict()
