@@ -16,15 +16,20 @@ Output: audio, float32 [B, 1, T·hop] in -1..1.
 
 All random numbers are inputs, so the graph is deterministic; with zeros it returns the most probable audio. Voices
 without pitch have neither coarse_pitch, f0_hz nor the inputs of the source; those without a random latent have no
-noise. The noise between layers of RefineGAN is replaced by its mean. The metadata of the graph contain sample_rate,
-hop_samples, content_encoder, content_dim, latent_channels, speaker_count, harmonics, pitch_guided, noise_scale, name
-and the version of this contract.
+noise. The noise between layers of RefineGAN is replaced by its mean.
+
+The metadata of the graph contain sample_rate, hop_samples, content_encoder, content_dim, latent_channels,
+speaker_count, harmonics, pitch_guided, noise_scale, name and the version of this contract. Since version 2,
+training_info is the entry `rvc_lightning` of the voice as JSON (SPECIFICATION.md, section 1.1), with the names of the
+speakers if the voice has any, and content_layer is the layer of the content encoder, if the voice requires another than
+that of its version.
 
 Legend: B batch, T frames of 10 ms, C content channels, L latent channels, K harmonics with noise.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,9 +49,10 @@ from rvc_lightning.models import Synthesizer
 from rvc_lightning.models.source import HarmonicSource
 from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.pitch.scale import coarse_pitch
+from rvc_lightning.voice.entries import as_json
 from rvc_lightning.voice.voice import Voice
 
-CONTRACT = "1"
+CONTRACT = "2"
 """Version of the inputs and metadata."""
 TOLERANCE = 1e-4
 """Largest accepted difference from torch."""
@@ -187,7 +193,8 @@ def _write(graph: VoiceGraph, metadata: Mapping[str, str], path: Path) -> None:
 
 
 def _metadata(voice: Voice, graph: VoiceGraph, name: str) -> dict[str, str]:
-    config = voice.config
+    config, names = voice.config, voice.speaker_names
+    training_info = {**voice.training_info, **({"speakers": names} if names else {})}
     values = {
         "contract": CONTRACT,
         "name": voice.name or name,
@@ -200,7 +207,10 @@ def _metadata(voice: Voice, graph: VoiceGraph, name: str) -> dict[str, str]:
         "harmonics": graph.harmonics,
         "pitch_guided": int(voice.pitch_guided),
         "noise_scale": graph.noise_scale,
+        "training_info": json.dumps(as_json(training_info)),
     }
+    if voice.content_layer is not None:
+        values["content_layer"] = voice.content_layer
     return {f"rvc_lightning.{key}": str(value) for key, value in values.items()}
 
 

@@ -21,6 +21,7 @@ Legend: B batch, T frames of 10 ms, C content channels, L latent channels, K har
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -255,7 +256,7 @@ class OnnxVoice(Voice):
         return "ONNX graph"
 
     def save(self, path: str | Path) -> Path:
-        """Raise VoiceError: a graph is no voice of the format."""
+        """Raise VoiceError: an ONNX graph cannot be saved as a voice file."""
         raise VoiceError(f"'{path}' cannot be written: the voice is an ONNX graph; use the .pth that it was made from")
 
     def _build(self) -> Synthesizer:
@@ -321,9 +322,14 @@ def _config(graph: OnnxGraph) -> SynthesizerConfig:
 
 
 def _information(graph: OnnxGraph) -> dict[str, Any]:
-    names = {"name": "model_name", "content_encoder": "embedder_model"}
-    entries = {entry: graph.facts[fact] for fact, entry in names.items() if fact in graph.facts}
-    return entries | {rvc_format.PROJECT_ENTRY: {"noise_scale": graph.noise_scale}} if graph.facts else entries
+    facts, names = graph.facts, {"name": "model_name", "content_encoder": "embedder_model"}
+    if not facts:
+        return {}
+    entries: dict[str, Any] = {entry: facts[fact] for fact, entry in names.items() if fact in facts}
+    if "content_layer" in facts:
+        entries[rvc_format.LAYER_ENTRY] = int(facts["content_layer"])
+    training_info = json.loads(facts.get("training_info", "{}"))
+    return entries | {rvc_format.PROJECT_ENTRY: {**training_info, "noise_scale": graph.noise_scale}}
 
 
 def _of_item(name: str, value: Tensor, number: int, count: int) -> Tensor:

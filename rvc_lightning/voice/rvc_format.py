@@ -34,6 +34,9 @@ PROJECT_ENTRY = "rvc_lightning"
 NAME_ENTRIES = ("model_name", "name")
 """Entries with the name of a voice: of most tools, and of a fork of the WebUI."""
 
+LAYER_ENTRY = "embedder_output_layer"
+"""Entry of a fork of the WebUI with the transformer layer of the content encoder."""
+
 SPEAKERS_ENTRY = "speaker_info"
 """Entry of the WebUI with the names of the speakers (SPECIFICATION.md, section 1.1)."""
 
@@ -368,4 +371,5 @@ def version_of(config: SynthesizerConfig) -> str:
     for version, dim in CONTENT_DIMS.items():
         if config.content_dim == dim:
             return version
-    raise VoiceError(f"no version of the format has content features of {config.content_dim} channels: {CONTENT_DIMS}")
+    supported = " and ".join(f"{dim} ({version})" for version, dim in CONTENT_DIMS.items())
+    raise VoiceError(f"content features have {config.content_dim} channels; the format supports {supported}")

@@ -102,7 +102,7 @@ class Voice:
     @property
     def content_layer(self) -> int | None:
         """Transformer layer of the content encoder that the voice requires; None for that of its version."""
-        layer = as_count(self.entries.get("embedder_output_layer"))
+        layer = as_count(self.entries.get(rvc_format.LAYER_ENTRY))
         return None if layer in (0, _LAYERS.get(self.config.content_dim)) else layer
 
     @property

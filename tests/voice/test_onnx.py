@@ -50,9 +50,9 @@ def test_exported_graph_matches_torch(generator, tmp_path):
         assert audio.shape == (batch, 1, 80 * frames) and audio.std() > 1e-3
         np.testing.assert_allclose(audio, graph(**inputs).numpy(), atol=1e-4)
     facts = session.get_modelmeta().custom_metadata_map
-    expected = {"contract": "1", "sample_rate": "8000", "content_encoder": "spectral", "content_dim": "768",
+    expected = {"contract": "2", "sample_rate": "8000", "content_encoder": "spectral", "content_dim": "768",
                 "speaker_count": "2", "hop_samples": "80", "harmonics": "1", "latent_channels": "8",
-                "pitch_guided": "1", "noise_scale": "0.66666", "name": "anna"}  # fmt: skip
+                "pitch_guided": "1", "noise_scale": "0.66666", "name": "anna", "training_info": "{}"}  # fmt: skip
     assert facts == {f"rvc_lightning.{key}": value for key, value in expected.items()}
 
 

@@ -30,6 +30,8 @@ pytest.importorskip("onnxruntime")
 WEBUI = {"content": "phone", "lengths": "phone_lengths", "coarse_pitch": "pitch", "f0_hz": "pitchf", "speaker": "ds"}
 FORK = {"content": "feats", "lengths": "p_len", "coarse_pitch": "pitch", "f0_hz": "pitchf", "speaker": "sid"}
 SIZES = {"source_noise": 80, "noise": 8}
+NEW = ("training_info", "content_layer")
+"""Metadata that version 1 of the contract lacks."""
 
 
 def write_other(source, path, names, takes_noise):
@@ -68,7 +70,15 @@ def write_other(source, path, names, takes_noise):
 
 @pytest.fixture(scope="module")
 def voice():
-    return make_voice(quick_config(speaker_count=3), model_name="anna")
+    training_info = {
+        "content": {"name": "spectral", "options": {}},
+        "pitch": {"name": "swift_f0", "options": {}},
+        "speakers": ["anna", "ben", "zoë"],
+        "median_f0_hz": 180.5,
+    }
+    return make_voice(
+        quick_config(speaker_count=3), model_name="anna", embedder_output_layer=7, rvc_lightning=training_info
+    )
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +224,27 @@ def test_facts_of_graphs(folder, capsys):
     assert ours.content_hash != other.content_hash
     main(["info", str(folder / "ours.onnx")])
     assert "generator       ONNX graph, with pitch" in capsys.readouterr().out
+
+
+def test_graph_keeps_what_conversion_needs(folder, tmp_path, voice):
+    graph = open_voice(folder / "ours.onnx")
+    assert graph.training_info == {**voice.training_info, "noise_scale": voice.noise_scale}
+    assert (graph.content_layer, graph.speaker_names) == (7, ["anna", "ben", "zoë"])
+
+    def drop(model):
+        kept = [entry for entry in model.metadata_props if entry.key.rpartition(".")[2] not in NEW]
+        del model.metadata_props[:]
+        model.metadata_props.extend(kept)
+
+    older = open_voice(changed(folder / "ours.onnx", tmp_path / "older.onnx", drop))
+    assert (older.name, older.content_layer, older.speaker_names) == ("anna", None, [])
+
+    def damage(model):
+        for entry in model.metadata_props:
+            entry.value = "{" if entry.key.endswith("training_info") else entry.value
+
+    with pytest.raises(VoiceError, match=r"broken\.onnx' cannot be used as a voice"):
+        open_voice(changed(folder / "ours.onnx", tmp_path / "broken.onnx", damage))
 
 
 def test_graph_is_imported_listed_and_deleted(folder, tmp_path):
