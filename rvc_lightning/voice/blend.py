@@ -77,10 +77,12 @@ def _differences(first: Voice, second: Voice) -> list[str]:
 
 
 def _encoder(voice: Voice) -> str:
-    """Return the content encoder with its options."""
-    content = voice.training_info.get("content")
+    """Return the content encoder with its options and layer."""
+    content, layer = voice.training_info.get("content"), voice.content_layer
     options = content.get("options") if isinstance(content, dict) else None
-    return f"{voice.content_encoder} {options}" if options else voice.content_encoder
+    return " ".join(
+        [voice.content_encoder, *([str(options)] if options else []), *([f"layer {layer}"] if layer else [])]
+    )
 
 
 def _entries(first: Voice, weights: dict[str, Tensor], ratio: float, name: str) -> dict[str, Any]:
@@ -96,4 +98,5 @@ def _entries(first: Voice, weights: dict[str, Tensor], ratio: float, name: str) 
         "model_name": name,
         "content_hash": content_hash(weights),
     }
-    return entries | ({rvc_format.PROJECT_ENTRY: first.training_info} if first.training_info else {})
+    kept = (rvc_format.PROJECT_ENTRY, rvc_format.LAYER_ENTRY, rvc_format.SPEAKERS_ENTRY)
+    return entries | {key: first.entries[key] for key in kept if first.entries.get(key)}

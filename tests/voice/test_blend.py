@@ -35,6 +35,14 @@ def test_blend_truncates_the_speaker_table(voices, tmp_path):
     assert mixed.content_encoder == "spectral"
 
 
+def test_blend_keeps_layer_and_names_of_the_first_voice():
+    names = [{"id": 0, "name": "anna"}, {"id": 1, "name": "ben"}]
+    first = make_voice(quick_config(), embedder_output_layer=7, speaker_info=names)
+    second = make_voice(quick_config(), embedder_output_layer=7)
+    mixed = blend(first, second, 0.5, "a")
+    assert (mixed.content_layer, mixed.speaker_names) == (7, ["anna", "ben"])
+
+
 def test_blend_accepts_both_spellings_of_weight_norm(voices):
     first, second = (Voice.load(path) for path in voices)
     renamed = with_parametrizations(second.weights)
@@ -56,6 +64,7 @@ def test_blend_accepts_both_spellings_of_weight_norm(voices):
             {"rvc_lightning": {"content": {"name": "spectral", "options": {"bands": 3}}}},
             "content encoder spectral and spectral {'bands': 3}",
         ),
+        ({}, {"embedder_output_layer": 7}, "content encoder spectral and spectral layer 7"),
     ],
 )  # fmt: skip
 def test_incompatible_voices_are_rejected(changes, information, message):
