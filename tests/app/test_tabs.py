@@ -570,6 +570,16 @@ def test_failed_import_names_the_upload_without_its_folder(make_page, tmp_path):
     assert "no voice in song.pth" in message and "uploads" not in message
 
 
+@pytest.mark.parametrize("link", ["uploads/ben.pth", "/etc/passwd", "https://example.com/ben.pth"])
+def test_files_of_the_server_and_links_without_permission_are_not_imported(make_page, write_voice, tmp_path, link):
+    write_voice(tmp_path / "uploads" / "ben.pth")
+    tab = make_page()[0].voices
+    tab.workplace = replace(tab.workplace, links=False)
+    message = html.unescape(tab._reporting(tab.import_voices)(None, link))
+    assert "is not a link" in message or "links are switched off" in message.lower()
+    assert tab.list_voices("", None)[1]["choices"] == ["anna.pth"]
+
+
 def test_new_job_is_listed_beside_the_earlier_ones(make_page):
     view = make_page()[0].judge.jobs
     view.submit("evaluate", ["voice=anna"], "first")

@@ -285,8 +285,8 @@ class ConvertTab:
             return answer
         results = [result for _, result in converted]
         whole = results[0] if len(results) == 1 else clips.archive(results, Path(tempfile.mkdtemp(), "converted.zip"))
-        added = [clip for pair in converted for clip in self._clips_of(order, *pair, known)]
-        merged = [*known, *(clip for clip in added if clip not in known)][-_MAX_CLIPS:]
+        added = [clip for pair in converted for clip in self._clips_of(order, *pair)][:_MAX_CLIPS]
+        merged = [*(clip for clip in known if clip not in added), *added][-_MAX_CLIPS:]
         titles = [(clip.title, number) for number, clip in enumerate(merged)]
         label = self.text("common.download_file", name=whole.name)
         return answer | {
@@ -297,7 +297,7 @@ class ConvertTab:
             self.choice_b: gr.update(choices=titles, value=merged.index(added[1])),
         }
 
-    def _clips_of(self, order: Order, source: Path, result: Path, known: list[Clip]) -> tuple[Clip, Clip]:
+    def _clips_of(self, order: Order, source: Path, result: Path) -> tuple[Clip, Clip]:
         changes = ", ".join(format_override(name, value) for name, value in chosen(order.options).items())
         title = f"{source.stem} → {Path(order.voice).stem}" + (f" ({changes})" if changes else "")
         return Clip(source.name, str(source)), Clip(title, str(result))

@@ -15,7 +15,7 @@ from rvc_lightning.app.tabs.workplace import QUIET, Workplace, facts_table, uplo
 from rvc_lightning.cli.overrides import format_command
 from rvc_lightning.errors import RVCError
 from rvc_lightning.io.disk import explain
-from rvc_lightning.io.links import LinkClient
+from rvc_lightning.io.links import LinkClient, is_link
 from rvc_lightning.io.names import is_portable
 from rvc_lightning.voice.blend import blend_files
 from rvc_lightning.voice.importing import import_voices
@@ -154,9 +154,13 @@ class VoicesTab:
 
     def import_voices(self, files: list[str] | None, link: str, name: str = "") -> str:
         """Import uploads and a link, under another name if one is given; return a message."""
-        sources: list[str] = [*(files or []), *filter(None, [link.strip()])]
+        link = link.strip()
+        sources: list[str] = [*(files or []), *filter(None, [link])]
         if not sources:
             raise RVCError(self.text("voices.choose_files"))
+        # `import_voices` would read any other text as a path on the server.
+        if link and not is_link(link):
+            raise RVCError(self.text("voices.not_link", link=link))
         with explained({Path(file): Path(file).name for file in files or []}):
             client = LinkClient() if self.workplace.links else None
             report = import_voices(sources, self.library, name.strip() or None, client)
