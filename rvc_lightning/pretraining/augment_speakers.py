@@ -75,7 +75,8 @@ def write_augmented_speakers(settings: AugmentSettings) -> None:
     if problems:
         raise ConfigurationError("; ".join(problems))
     rng = random.Random(settings.seed)
-    texts = sorted({recording.transcript for recording in itertools.chain(*by_speaker.values())})
+    everything = itertools.chain(*by_speaker.values())
+    texts = sorted({recording.transcript for recording in everything if recording.transcript})
     # Synthesizers first, since one may be missing.
     for voice in settings.synthesizers:
         clips = _synthesized(voice, rng.sample(texts, len(texts)), rng)

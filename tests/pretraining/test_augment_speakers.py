@@ -10,7 +10,9 @@ from hydra import compose, initialize_config_module
 
 from rvc_lightning.cli import resolvers
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.pretraining import augment_speakers
 from rvc_lightning.pretraining.augment_speakers import AugmentSettings, write_augmented_speakers
+from rvc_lightning.pretraining.synthesizers import AlignedSpeech
 
 resolvers.register()
 
@@ -63,6 +65,20 @@ def test_synthesizers_read_the_transcripts(augment):
     folder = augment("synthesizers=[slt]", "paces=[]")
     clips = sorted((folder / "flite_slt").iterdir())
     assert len(clips) == 3 and all(soundfile.info(clip).samplerate == 24000 for clip in clips)
+
+
+def test_empty_transcripts_are_not_read(augment, tmp_path, monkeypatch):
+    table = tmp_path / "table.csv"
+    table.write_text(table.read_text().replace("Number 2.", ""))
+    read = []
+
+    def synthesize(voice, text, rng):
+        read.append(text)
+        return AlignedSpeech("flite-slt", np.zeros(160, np.float32), [])
+
+    monkeypatch.setattr(augment_speakers, "synthesize_flite", synthesize)
+    augment("synthesizers=[slt]", "paces=[]")
+    assert sorted(read) == ["Number 1.", "Number 3."]
 
 
 @pytest.mark.parametrize(
