@@ -79,11 +79,12 @@ def is_epoch_end(trainer: Trainer) -> bool:
 
 def is_validation_due(trainer: Trainer) -> bool:
     """Return whether a validation follows the current step; False for validation by the clock."""
-    interval = trainer.val_check_batch
-    if interval is None or not trainer.enable_validation:
+    interval, epochs = trainer.val_check_batch, trainer.check_val_every_n_epoch
+    skips_epoch = epochs is not None and (trainer.current_epoch + 1) % epochs != 0
+    if interval is None or skips_epoch or not trainer.enable_validation:
         return False
     loop = trainer.fit_loop.epoch_loop
-    steps = loop.total_batch_idx if trainer.check_val_every_n_epoch is None else loop.batch_idx
+    steps = loop.total_batch_idx if epochs is None else loop.batch_idx
     return (steps + 1) % interval == 0
 
 

@@ -117,6 +117,7 @@ def uninterrupted(tmp_path_factory):
         ("on_train_epoch_end", 4, {}),  # the epoch has ended, but is not saved
         ("on_train_end", 8, {}),  # everything is done and saved
         ("on_train_batch_start", 6, {"check_val_every_n_epoch": 2, "val_check_interval": None}),
+        ("on_train_batch_start", 3, {"check_val_every_n_epoch": 2, "val_check_interval": 1}),
     ],
 )
 def test_killed_run_ends_like_an_uninterrupted_one(make_module, dataset, tmp_path, uninterrupted, hook, steps, changes):
@@ -307,6 +308,22 @@ def test_newest_checkpoint_of_a_run_folder_is_used(make_module, dataset, tmp_pat
     (folder / "best.ckpt").unlink()
     with pytest.raises(VoiceError, match="no readable checkpoint"):
         find_checkpoint(tmp_path / "run")
+
+
+def test_saves_in_epochs_that_are_not_validated(make_module, dataset, tmp_path):
+    saved = []
+
+    class Recording(LastCheckpoint):
+        def _save(self, trainer):
+            saved.append(trainer.lightning_module.optimizer_steps)
+            super()._save(trainer)
+
+    callbacks = [Recording(str(tmp_path), every_n_steps=1)]
+    trainer = small_trainer(callbacks=callbacks, max_epochs=2, check_val_every_n_epoch=2, val_check_interval=1)
+    trainer.fit(make_module(), small_data(dataset, batch_size=2))
+    # In the second epoch, after the validation that follows each step.
+    n_steps = trainer.num_training_batches
+    assert n_steps > 1 and saved == list(range(1, 2 * n_steps + 1))
 
 
 @pytest.mark.parametrize("interval", ["every_n_epochs", "every_n_steps", "every_minutes"])
