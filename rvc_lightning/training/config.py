@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from rvc_lightning.config.options import Settings, option
@@ -26,7 +27,7 @@ class TrainingConfig(Settings, group="model"):
     loss_weights: dict[str, float] = option(help="Weight of each loss of the generator")
     crop_frames: int | None = option(help="Frames of the random crop of each slice that a step uses", min=2)
     accumulate_grad_batches: int = option(help="Batches of one optimizer step", min=1)
-    gradient_clip_val: float | None = option(help="Maximum gradient norm or value", min=0)
+    gradient_clip_val: float | None = option(help="Maximum gradient norm or value; 0 for no clipping", min=0)
     gradient_clip_algorithm: str = option(help="How gradients are clipped", choices=CLIPPING)
     adversarial_from_step: int | None = option(
         help="Steps before the adversarial losses are added; null for training without them", min=0
@@ -51,6 +52,8 @@ class TrainingConfig(Settings, group="model"):
             problem = f"crop_frames={crop}: choose null, or an even number above segment_frames={self.segment_frames}"
         elif {*CONVERSION_LOSSES, *self.loss_weights} != set(LOSSES):
             problem = f"loss_weights={self.loss_weights}: choose a weight for each of {', '.join(LOSSES)}"
+        elif not all(math.isfinite(weight) and weight >= 0 for weight in self.loss_weights.values()):
+            problem = f"loss_weights={self.loss_weights}: choose finite numbers from 0 up"
         else:
             return
         raise ConfigurationError(f"model.{problem}")

@@ -44,9 +44,9 @@ def feature_loss(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tenso
 
 
 def offset_loss(waveform: Tensor) -> Tensor:
-    """Mean absolute offset of waveforms: [B, 1, N] -> scalar.
+    """Mean absolute DC offset of waveforms: [B, 1, N] -> scalar.
 
-    Mel spectra ignore a constant offset. Without a discriminator, an untrained generator drifts to where its tanh
+    Mel spectra ignore a DC offset. Without a discriminator, an untrained generator drifts to where its tanh
     saturates.
     """
     return waveform.float().mean(dim=-1).abs().mean()

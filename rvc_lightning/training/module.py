@@ -70,7 +70,7 @@ class Share(NamedTuple):
     items: float
     """Share of the slices of this rank."""
     frames: Tensor
-    """Share of the frames of a rank; ranks have different numbers of frames, and the divisor is their mean."""
+    """Frames of the batch divided by the mean number of frames per rank, since ranks have different numbers of frames."""
 
 
 @contextmanager
@@ -396,7 +396,7 @@ class RVCModule(LightningModule):
             name = "discriminator" if parameters[0] is next(self.discriminator.parameters()) else "generator"
             # Logged by `training_step`: Lightning drops the values of one hook when another one logs in a first batch.
             self._grad_norms[f"grad_norm/{name}"] = full_tensor(nn.utils.get_total_norm(gradients))
-        if config.gradient_clip_val is not None:
+        if config.gradient_clip_val:
             # Lightning rejects fused optimizers here in bf16-mixed too, which does not scale gradients.
             norm = config.gradient_clip_algorithm == "norm"
             clip = nn.utils.clip_grad_norm_ if norm else nn.utils.clip_grad_value_

@@ -208,5 +208,5 @@ def _without_path(component: Mapping[str, Any]) -> dict[str, Any]:
 
 def median_f0_hz(dataset: Path, rows: Sequence[ManifestRow]) -> float:
     """Return the median pitch of voiced frames in Hz, over slices spread evenly; 0 if no frame is voiced."""
-    tracks = [read_feature(dataset / row.f0, 1) for row in rows[:: max(1, len(rows) // _MAX_MEDIAN_ROWS)]]
+    tracks = [read_feature(dataset / row.f0, 1) for row in rows[:: max(1, -(-len(rows) // _MAX_MEDIAN_ROWS))]]
     return median_hz(tracks) or 0.0

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import torch
 from defaults import make_index_config
 from lightning import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.loggers import CSVLogger
 from runs import HOP, METADATA, Repeated, run_training, small_data, small_run, small_trainer
 from systems import POSIX
@@ -29,6 +31,7 @@ from rvc_lightning.errors import ConfigurationError, DatasetError, RVCError, Voi
 from rvc_lightning.pitch.scale import coarse_pitch
 from rvc_lightning.retrieval import index_file
 from rvc_lightning.retrieval.pairing import FEATURES_KEY, IndexOrigin
+from rvc_lightning.training import networks
 from rvc_lightning.training import run as workflow
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
 from rvc_lightning.training.callbacks.step_limit import StepLimit
@@ -67,6 +70,12 @@ def test_step_limit_includes_steps_before_a_resume(make_module, dataset, tmp_pat
         assert module.optimizer_steps == expected
 
 
+def test_step_limit_applies_to_modules_of_one_network():
+    module, trainer = BoringModel(), small_trainer(callbacks=[StepLimit(3)], limit_val_batches=0)
+    trainer.fit(module)
+    assert trainer.global_step == 3
+
+
 def random_batch(n_items, frames=20):
     examples = [
         Example(
@@ -97,8 +106,8 @@ def test_step_updates_both_networks_and_clears_the_gradients(make_module):
     assert module.optimizer_steps == 1
 
 
-@pytest.mark.parametrize(("algorithm", "limit"), [("norm", 1e-3), ("value", 1e-5)])
-def test_gradients_are_clipped(make_module, algorithm, limit):
+def gradient_sizes(make_module, algorithm, limit):
+    """Return the norm or the largest value of the gradients of both networks in a step."""
     seen = []
     module = make_module(gradient_clip_val=limit, gradient_clip_algorithm=algorithm)
 
@@ -110,8 +119,19 @@ def test_gradients_are_clipped(make_module, algorithm, limit):
         optimizer.zero_grad(set_to_none=True)
 
     module._step = step
+    torch.manual_seed(0)
     run_steps(module, [[collate(random_batch(2))]])
-    assert len(seen) == 2 and max(seen) <= limit * 1.001
+    assert len(seen) == 2
+    return seen
+
+
+@pytest.mark.parametrize(("algorithm", "limit"), [("norm", 1e-3), ("value", 1e-5)])
+def test_gradients_are_clipped(make_module, algorithm, limit):
+    assert max(gradient_sizes(make_module, algorithm, limit)) <= limit * 1.001
+
+
+def test_limit_of_zero_clips_nothing(make_module):
+    assert gradient_sizes(make_module, "norm", 0) == gradient_sizes(make_module, "norm", None)
 
 
 def test_discriminator_can_start_later(make_module):
@@ -160,6 +180,19 @@ def test_each_item_is_generated_from_its_recording_or_from_content(make_module):
 def test_share_above_one_is_rejected():
     with pytest.raises(ConfigurationError, match=r"from_content_share=1\.5"):
         training_config(from_content_share=1.5)
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_loss_weight_out_of_range_is_rejected(weight):
+    with pytest.raises(ConfigurationError, match=r"model\.loss_weights=.*: choose finite numbers from 0 up"):
+        training_config(loss_weights={"adversarial": 1.0, "features": 1.0, "mel": weight, "kl": 1.0})
+
+
+def test_median_pitch_reads_at_most_five_hundred_slices(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(networks, "read_feature", lambda path, dims: read.append(path) or np.full(3, 120.0))
+    assert networks.median_f0_hz(tmp_path, [SimpleNamespace(f0=f"{number}.npy") for number in range(999)]) == 120
+    assert len(read) == 500 and read[-1].name == "998.npy"
 
 
 def test_training_on_silence_stays_finite(make_module):
