@@ -1,8 +1,8 @@
 """Choice of the largest batch that fits the device, for `data.batch_size=auto`.
 
 The candidates are the divisors of `data.step_slices`, so that an optimizer step has the same slices on every device.
-Each candidate, smallest first, takes two steps on the longest slices: the second one also has the state of the
-optimizers. A copy of the module takes them.
+A copy of the module takes two steps on the longest slices with each candidate, smallest first; in the second step, the
+optimizer states also exist.
 """
 
 from __future__ import annotations

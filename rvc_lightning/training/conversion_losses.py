@@ -1,8 +1,8 @@
-"""Losses of conversions: the words of other people's speech should stay, and the speaker should be that of the voice.
+"""Losses of conversions: keep the words of other people's speech, and match the speaker of the voice.
 
-Recordings of one speaker only teach the networks to resynthesize that speaker. They then also use what the content
-reveals about the speaker, which is another one in a conversion. These losses train the conversion itself, with
-excerpts of other people's content and pitch that ship with the package.
+Recordings of one speaker only teach the networks to resynthesize that speaker. The networks also learn to use speaker
+cues in the content, but in a conversion these belong to a different speaker. These losses train the conversion itself,
+with excerpts of other people's content and pitch that ship with the package.
 
     content, pitch at that of the voice ──▶ synthesizer ──▶ conversion ─┬─▶ phones, as in the source        content
                                                                         └─▶ speaker, as in the recordings   speaker
@@ -37,7 +37,7 @@ _SPEAKER_NETWORKS = ("speaker-1.pt", "speaker-2.pt")
 _CONVERSIONS = 6
 """Conversions of a batch."""
 _EDGE_FRAMES = (8, 10)
-"""Content frames at the start and the end of a conversion that lack too much context to be compared."""
+"""Content frames at the start and the end of a conversion that have too little context to be compared."""
 
 
 class Excerpts(NamedTuple):

@@ -27,6 +27,7 @@ from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.rvc_format import SPEAKER_TABLE
 
 log = logging.getLogger(__name__)
+_log_once, _warn_once = rank_zero_only(log.info), rank_zero_only(log.warning)
 
 _SOURCES = ("none", "official", "files")
 _POSTERIOR = "posterior_encoder."
@@ -100,7 +101,7 @@ class Pretrained:
         """
         weights = self.synthesizer | {SPEAKER_TABLE: self._speaker_table(module.synthesizer.config.speaker_count)}
         if not self._has_posterior and module.synthesizer.config.variational:
-            log.warning(
+            _warn_once(
                 "'%s' is a voice without posterior encoder, which starts from random weights", self.synthesizer_path
             )
             fresh = module.synthesizer.state_dict()
@@ -108,11 +109,11 @@ class Pretrained:
         _check_match(module.synthesizer.state_dict(), weights, self.synthesizer_path)
         module.synthesizer.load_state_dict(weights)
         if self.discriminator is None or self.discriminator_path is None:
-            log.warning("pretrained.discriminator is null: the discriminator starts from random weights")
+            _warn_once("pretrained.discriminator is null: the discriminator starts from random weights")
         else:
             _check_match(module.discriminator.state_dict(), self.discriminator, self.discriminator_path)
             module.discriminator.load_state_dict(self.discriminator)
-        rank_zero_only(log.info)("Starting from '%s'", self.synthesizer_path)
+        _log_once("Starting from '%s'", self.synthesizer_path)
 
 
 def read_pretrained(config: PretrainedConfig, sizes: SynthesizerConfig) -> Pretrained | None:

@@ -9,12 +9,13 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
 
 from rvc_lightning.errors import VoiceError
 from rvc_lightning.io.files import atomic_path
 from rvc_lightning.training.checkpoints import read_checkpoint
 
-log = logging.getLogger(__name__)
+_warn_once = rank_zero_only(logging.getLogger(__name__).warning)
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -25,7 +26,7 @@ class BestCheckpoint(ModelCheckpoint):
     """
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Copy the best file so far, and change the state that Lightning restores next to refer to the copy."""
+        """Copy the best file so far, and make the state that Lightning is about to restore refer to the copy."""
         state = checkpoint["callbacks"].get(self.state_key)
         if state is None or self.dirpath is None or state["dirpath"] == self.dirpath or not state["best_model_path"]:
             return
@@ -36,7 +37,7 @@ class BestCheckpoint(ModelCheckpoint):
             best = {"best_model_path": str(copied), "kth_best_model_path": str(copied)}
             state |= best | {"dirpath": self.dirpath, "best_k_models": {str(copied): state["best_model_score"]}}
         else:
-            log.warning("The best checkpoint so far, '%s', was not found: a new one will be chosen", stored)
+            _warn_once("The best checkpoint so far, '%s', was not found: a new one will be chosen", stored)
             del checkpoint["callbacks"][self.state_key]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from lightning import Callback, Trainer
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -15,7 +16,7 @@ from rvc_lightning.models import Synthesizer
 from rvc_lightning.training.checkpoints import AVERAGED_KEY
 from rvc_lightning.training.module import RVCModule
 
-log = logging.getLogger(__name__)
+_warn_once = rank_zero_only(logging.getLogger(__name__).warning)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +50,8 @@ class AveragedWeights(Callback):
         if self._loaded is not None:
             self._average.load_state_dict(self._loaded)
             self._loaded = None
-        elif pl_module.optimizer_steps:
-            log.warning("The checkpoint has no averaged weights: averaging starts from the trained ones")
+        elif trainer.ckpt_path is not None:
+            _warn_once("The checkpoint has no averaged weights: averaging starts from the trained ones")
 
     def _update(self, averaged: Any, trained: Any, n_averaged: Tensor | int) -> None:
         assert self._average is not None

@@ -58,10 +58,10 @@ def stopped_by_signals(resume: str) -> Iterator[None]:
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps the last two states of a run, `last.ckpt` and `previous.ckpt`; a kill at any moment leaves one of them.
+    """Keeps the last two states of a run, `last.ckpt` and `previous.ckpt`; at least one of them survives a kill at any moment.
 
-    It saves only where a resume is exact: Lightning restores neither a pending validation nor the rest of the end of an
-    epoch, so a save that is due waits until both are done.
+    It saves only where a resume is exact: Lightning restores neither a pending validation nor the remaining hooks at the
+    end of an epoch, so a due save waits for both.
 
         step ─▶ step ─▶ step ─▶ validation ─▶ step ─▶ last step ─▶ validation ─▶ epoch end ─▶ step
               ▲       ▲                     ▲                                              ▲
@@ -112,7 +112,7 @@ class LastCheckpoint(Checkpoint):
         self._received = number
         # Loading processes inherit the handler, and Ctrl-C reaches them as well.
         if os.getpid() == self._pid:
-            rank_zero_only(log.info)("Stopping after this step, which is saved. Press Ctrl-C again to abort")
+            rank_zero_only(log.info)("Saving after this step, then stopping. Press Ctrl-C again to abort")
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -10,12 +10,15 @@ from typing import Any
 
 import torch
 from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from rvc_lightning.config.options import Settings, option
+from rvc_lightning.training.lightning_adapter import callbacks_of
 from rvc_lightning.training.module import RVCModule, StepLoss
 
-log = logging.getLogger(__name__)
+_warn_once = rank_zero_only(logging.getLogger(__name__).warning)
 
 RULES, ACTIONS = ("held_out", "classic"), ("warn", "stop")
 
@@ -61,11 +64,12 @@ class Overtraining(Callback):
     The rule `classic` is that of other RVC tools: it checks the generator's loss on training data after each epoch, as
     the mean over its batches.
 
-    An improvement is a new minimum of the smoothed value, or of the value itself: the smoothed value lags behind, and
-    further after outliers. No action is taken while the values of the last `patience` checks fall. Values that are not
+    An improvement is a new minimum of the smoothed value, or of the value itself: the smoothed value lags behind,
+    especially after outliers. No action is taken while the values of the last `patience` checks fall. Values that are not
     finite are ignored.
 
-    The exported voice does not depend on this callback: it is the checkpoint with the best validation.
+    The exported voice does not depend on this callback: it is that of the best checkpoint, or of the last one
+    with `callbacks.best=null`.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -131,9 +135,10 @@ class Overtraining(Callback):
     def _act(self, trainer: Trainer, name: str) -> None:
         history, stops = self._history, self.settings.action == "stop"
         trainer.should_stop = trainer.should_stop or stops
-        log.warning(
+        monitors = [callback.monitor for callback in callbacks_of(trainer, ModelCheckpoint) if callback.monitor]
+        _warn_once(
             "Overtraining? %s has not improved for %d %s since epoch %d (step %d): the best smoothed value was %.4f, "
-            "the last one is %.4f. Training %s; the checkpoint with the best validation is kept",
+            "the last one is %.4f. Training %s%s",
             name,
             history.since_best,
             "validations" if self.settings.rule == "held_out" else "epochs",
@@ -142,6 +147,7 @@ class Overtraining(Callback):
             history.best,
             history.smoothed,
             "stops" if stops else "continues",
+            f"; the checkpoint with the best {monitors[0]} is kept" if monitors else "",
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -5,8 +5,8 @@
     rank 3 ──┘
 
 torch and Lightning detect a lost rank only by timeouts, which must be long because ranks may be slow, and never name
-it. The operating system closes the connections of any process that ends within moments, and by keepalive those to a
-machine that is gone.
+it. The operating system closes the connections of a process as soon as it ends; TCP keepalive closes those to a machine
+that is unreachable.
 """
 
 from __future__ import annotations

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 from lightning import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.utilities import rank_zero_only
 from runs import small_data, small_trainer
 
 from rvc_lightning.data import dataset as slices
@@ -101,9 +103,10 @@ def overtraining(rule="held_out", **changes):
     return Overtraining(rule=rule, **(DEFAULTS | changes))
 
 
-def stops_at(callback, values):
+def stops_at(callback, values, checkpoints=()):
     """Validate with these values; return the number of the validation at which the run is stopped, or None."""
     trainer, module = FakeTrainer(), FakeModule()
+    trainer.callbacks = checkpoints
     for number, value in enumerate(values):
         trainer.callback_metrics["val/mel"] = torch.tensor(value)
         trainer.current_epoch, module.optimizer_steps = number, 10 * number
@@ -165,6 +168,27 @@ def test_warns_repeatedly_and_continues(caplog):
     assert stops_at(overtraining(action="warn"), [1.0] * 6) is None
     warned = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warned) == 2 and "Training continues" in warned[0].getMessage()
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "expected"),
+    [
+        (
+            [ModelCheckpoint(monitor="val/pitch_cents")],
+            "continues; the checkpoint with the best val/pitch_cents is kept",
+        ),
+        ([ModelCheckpoint()], "continues"),
+    ],
+)
+def test_warning_names_the_checkpoint_that_is_kept(caplog, checkpoints, expected):
+    assert stops_at(overtraining(action="warn"), [1.0] * 3, checkpoints) is None
+    assert caplog.messages[0].endswith(f"Training {expected}")
+
+
+def test_other_ranks_do_not_repeat_warnings(caplog, monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    assert stops_at(overtraining(action="warn"), [1.0] * 6) is None
+    assert caplog.messages == []
 
 
 def test_classic_rule_compares_means_over_the_batches_of_an_epoch():
