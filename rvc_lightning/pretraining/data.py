@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
+from textwrap import shorten
 from typing import NamedTuple, TypeVar
 
 import lightning
@@ -129,8 +130,10 @@ class PairDataset(Dataset[tuple[np.ndarray, ...]]):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         """Return one example of each field of `Pairs`."""
-        # Lightning seeds torch's generator in each worker.
-        rng = np.random.default_rng((self.seed, index) if self.augment is None else int(torch.randint(2**62, ())))
+        # Lightning seeds torch's generator in each worker; without workers, all ranks have the same one, but different
+        # indices.
+        seed = self.seed if self.augment is None else int(torch.randint(2**62, ()))
+        rng = np.random.default_rng((seed, index))
         views = self._views(*self._speakers(rng), rng)
         if rng.random() < 0.5:
             views = views[::-1]
@@ -176,7 +179,7 @@ class PairDataConfig(Settings, group="data"):
     """Examples and their loading."""
 
     batch_size: int = option(help="N, pairs of utterances in a batch", min=1)
-    frames: int = option(help="F, frames of each utterance", min=1)
+    frames: int = option(help="F, frames of each utterance", min=2)
     examples: int = option(help="pairs in an epoch", min=1)
     recorded_share: float = option(help="share of pairs with a recorded person, if there are recordings", min=0, max=1)
     unlabeled_share: float = option(
@@ -194,19 +197,26 @@ class PairDataModule(lightning.LightningDataModule):
         """Read the manifest.
 
         Raises:
-            DatasetError: The folder is not a corpus.
-            ConfigurationError: A speaker that is held out is not in the corpus.
+            DatasetError: The folder is not a corpus, or has fewer than two sentences with known phones.
+            ConfigurationError: A speaker that is held out is not in the corpus, or nothing is left to train on.
         """
         super().__init__()
         self.folder, self.config, self.augment, self.seed = folder, config, augment, seed
         self.utterances = read_manifest(folder)
         self.speakers = sorted({utterance.speaker for utterance in self.utterances})
         if unknown := sorted(set(config.held_out_speakers) - set(self.speakers)):
-            raise ConfigurationError(f"data.held_out_speakers={unknown}: '{folder}' has no such speakers")
+            raise ConfigurationError(
+                f"data.held_out_speakers={unknown}: '{folder}' has no such speakers; choose from "
+                f"{shorten(', '.join(self.speakers), 300, placeholder=' …')}"
+            )
+        self._training, self._validation = self._split()
 
     def setup(self, stage: str) -> None:
-        """Read the corpus into memory. Raises DatasetError if it lacks sentences with known phones."""
-        training, validation = self._split()
+        """Read the corpus into memory."""
+        training, validation = (
+            [[_speech(self.folder, utterance) for utterance in sentence] for sentence in sentences]
+            for sentences in (self._training, self._validation)
+        )
         frames, config = self.config.frames, self.config
         self.training = PairDataset(
             training, frames, config.examples, self.augment,
@@ -217,8 +227,8 @@ class PairDataModule(lightning.LightningDataModule):
             recorded_share=1.0, unlabeled_share=0.0, speakers=self.speakers, seed=self.seed,
         )  # fmt: skip
 
-    def _split(self) -> tuple[list[list[Speech]], list[list[Speech]]]:
-        """Return the sentences for training, and those for validation, by held-out speakers if there are any."""
+    def _split(self) -> tuple[list[list[Utterance]], list[list[Utterance]]]:
+        """Return the sentences for training, and those for validation, with held-out speakers if there are any."""
         numbers = sorted({one.sentence for one in self.utterances if UNKNOWN not in one.phones})
         if len(numbers) < 2:
             raise DatasetError(
@@ -229,13 +239,19 @@ class PairDataModule(lightning.LightningDataModule):
         held_out = set(
             rng.permutation(numbers)[: max(1, round(len(numbers) * self.config.held_out_sentences))].tolist()
         )
-        training: dict[int, list[Speech]] = defaultdict(list)
-        validation: dict[int, list[Speech]] = defaultdict(list)
+        training: dict[int, list[Utterance]] = defaultdict(list)
+        validation: dict[int, list[Utterance]] = defaultdict(list)
         for utterance in self.utterances:
             validates = utterance.sentence in held_out
             if validates or utterance.speaker not in self.config.held_out_speakers:
                 sentences = validation if validates else training
-                sentences[utterance.sentence].append(_speech(self.folder, utterance))
+                sentences[utterance.sentence].append(utterance)
+        if not training.keys() & set(numbers):
+            raise ConfigurationError(
+                f"data.held_out_sentences={self.config.held_out_sentences} "
+                f"data.held_out_speakers={self.config.held_out_speakers}: no sentence with known phones is left to "
+                "train on; hold out fewer"
+            )
         held_out_speakers = set(self.config.held_out_speakers)
         unseen = [sentence for sentence in validation.values() if any(s.speaker in held_out_speakers for s in sentence)]
         return list(training.values()), unseen or list(validation.values())
@@ -255,7 +271,7 @@ class PairDataModule(lightning.LightningDataModule):
             num_workers=self.config.num_workers,
             persistent_workers=self.config.num_workers > 0,
             collate_fn=_collate,
-            drop_last=len(dataset) > self.config.batch_size,
+            drop_last=dataset is self.training,
         )
 
 

@@ -24,8 +24,10 @@ from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models.phonetic import LOG_MEL_DEVIATION, PhoneticConfig, PhoneticNetwork, mel_filters
 from rvc_lightning.pretraining.augment import AugmentConfig
 from rvc_lightning.pretraining.data import NO_FRAME, Pairs
+from rvc_lightning.pretraining.phones import PHONES
 
-_SPEAKERS = 25
+_WARPS = 25
+"""Number of different vocal tract lengths."""
 _NEIGHBOURS = 3
 _SEGMENT_FRAMES = 50
 _HIDDEN = 256
@@ -69,7 +71,7 @@ class SpeakerClassifier(nn.Module):
 class EnvelopeDecoder(nn.Module):
     """Predict spectral envelopes of speech from its content and its speaker.
 
-    What the content lacks, a voice trained on it cannot articulate. Mean and deviation of the envelopes represent
+    A voice cannot articulate details that its content features lack. Mean and deviation of the envelopes represent
     speaker and microphone, so that the content need not contain them (Huang and Belongie 2017).
     """
 
@@ -91,7 +93,7 @@ class EnvelopeDecoder(nn.Module):
 class PhoneticTraining(LightningModule):
     """Train the phonetic encoder with four losses: phones, agreement, speaker (adversarial) and envelope."""
 
-    speakers: Tensor
+    warped_filters: Tensor
     smoothing: Tensor
 
     def __init__(
@@ -100,13 +102,13 @@ class PhoneticTraining(LightningModule):
         """Build the networks.
 
         Args:
-            sizes: Fields of `PhoneticConfig`.
+            sizes: See `phonetic_config`.
             training: Fields of `PhoneticTrainingConfig`.
             augment: Fields of `AugmentConfig`.
             n_speakers: S, number of speakers in the corpus.
         """
         super().__init__()
-        self.network = PhoneticNetwork(PhoneticConfig.from_values(sizes))
+        self.network = PhoneticNetwork(phonetic_config(sizes))
         content_dim, n_mels = self.network.config.content_dim, self.network.config.n_mels
         self.classifier = SpeakerClassifier(content_dim, n_speakers)
         self.decoder = EnvelopeDecoder(content_dim, n_mels)
@@ -119,9 +121,9 @@ class PhoneticTraining(LightningModule):
                 "augment": asdict(self.augment),
             }
         )
-        ratios = torch.logspace(-1, 1, _SPEAKERS, self.augment.formants).tolist()
+        ratios = torch.logspace(-1, 1, _WARPS, self.augment.formants).tolist()
         filters = torch.stack([mel_filters(n_mels, ratio) for ratio in ratios])
-        self.register_buffer("speakers", filters, persistent=False)
+        self.register_buffer("warped_filters", filters, persistent=False)
         self.register_buffer("smoothing", cepstral_smoothing(n_mels), persistent=False)
 
     def start_from(self, path: Path) -> None:
@@ -138,8 +140,8 @@ class PhoneticTraining(LightningModule):
     def training_step(self, batch: Pairs, _: int) -> Tensor:
         """Return the weighted sum of the losses."""
         wav16k = batch.wav16k.flatten(0, 1)
-        speakers = self.speakers[torch.randint(_SPEAKERS, (len(wav16k),), device=wav16k.device)]
-        log_mel = self._mask(self.network.log_mel(wav16k, speakers))
+        filters = self.warped_filters[torch.randint(_WARPS, (len(wav16k),), device=wav16k.device)]
+        log_mel = self._mask(self.network.log_mel(wav16k, filters))
         bottleneck, log_phones = self._encode(log_mel, wav16k)
         content = self.network.content(bottleneck, log_phones)
         phones, agreement = self._losses(content, log_phones, batch)
@@ -241,6 +243,11 @@ class PhoneticTraining(LightningModule):
         similarity = similarity.masked_fill(near | others, -math.inf)
         target = torch.arange(len(item), device=item.device)
         return (functional.cross_entropy(similarity, target) + functional.cross_entropy(similarity.T, target)) / 2
+
+
+def phonetic_config(sizes: Mapping[str, Any]) -> PhoneticConfig:
+    """Return the sizes of the encoder, the fields of `PhoneticConfig` other than the phones, which are `PHONES`."""
+    return PhoneticConfig.from_values({**sizes, "n_phones": len(PHONES)})
 
 
 def cepstral_smoothing(n_mels: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,18 +11,17 @@ from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import Settings, option
 
-log = logging.getLogger(__name__)
-
 resolvers.register()
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeakerFiles(Settings):
-    """Files of `conf/pretraining_speaker.yaml`."""
+    """Files and seed of `conf/pretraining_speaker.yaml`."""
 
     corpus: str = option(help="speech of many people: python -m rvc_lightning.pretraining.synthesize corpus=FOLDER")
     output: str = option(help="file of the network")
     checkpoint: str | None
+    seed: int = option(min=0, max=2**32 - 1)
 
 
 @command("pretraining_speaker")
@@ -35,6 +33,8 @@ def main(config: DictConfig) -> float:
 
 def train(config: DictConfig) -> float:
     """Train a network as `conf/pretraining_speaker.yaml` describes, write it, and return `train/error`.
+
+    The result is NaN if the run ended before its first epoch.
 
     Raises:
         ConfigurationError: A setting is out of range.
@@ -54,13 +54,7 @@ def train(config: DictConfig) -> float:
     lightning.seed_everything(config.seed, workers=True)
     data = SpeakerDataModule(Path(config.corpus), SpeakerDataConfig.from_values(config.data))
     module = SpeakerTraining(**plain(config.model), n_speakers=len(data.speakers))
-    trainer = fit(config, module, data)
-    error = float(trainer.callback_metrics["train/error"])
-    if trainer.is_global_zero:
-        log.info(
-            "%s: %d speakers, %.1f %% of excerpts classified wrongly", config.output, len(data.speakers), 100 * error
-        )
-    return error
+    return fit(config, module, data, "train/error", f"of excerpts of {len(data.speakers)} speakers are misclassified")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -62,13 +63,15 @@ class ExcerptDataset(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return self.examples
 
-    def __getitem__(self, _: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Return an excerpt [J, M], padded with its mean, and the number of its speaker."""
-        is_converted = self.conversions and torch.rand(()) < _CONVERSIONS_SHARE
+        # All ranks have the same generator, but different indices.
+        rng = np.random.default_rng((int(torch.randint(2**62, ())), index))
+        is_converted = self.conversions and rng.random() < _CONVERSIONS_SHARE
         speakers = self.conversions if is_converted else self.recordings
-        speaker, utterances = speakers[int(torch.randint(len(speakers), ()))]
-        whole = utterances[int(torch.randint(len(utterances), ()))]
-        start = int(torch.randint(max(len(whole) - self.spectra, 0) + 1, ()))
+        speaker, utterances = speakers[int(rng.integers(len(speakers)))]
+        whole = utterances[int(rng.integers(len(utterances)))]
+        start = int(rng.integers(max(len(whole) - self.spectra, 0) + 1))
         excerpt = whole[start : start + self.spectra].float()
         missing = self.spectra - len(excerpt)
         return torch.cat([excerpt, excerpt.mean(0).expand(missing, -1)]), speaker

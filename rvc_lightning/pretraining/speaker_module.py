@@ -7,6 +7,7 @@ Legend: B excerpts, J spectra of 10 ms, M mel bands, S speakers, E channels of a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rvc_lightning.config.options import Settings, option
+from rvc_lightning.content.phonetic import PhoneticEncoder
+from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.models.speaker import SpeakerConfig, SpeakerNetwork
 
 _EQUALIZER_NODES = 6
@@ -41,12 +44,13 @@ class SpeakerTraining(LightningModule):
         """Build the network.
 
         Args:
-            sizes: Fields of `SpeakerConfig`.
+            sizes: Fields of `SpeakerConfig`, except for the mel bands, which are those of the phonetic encoder.
             training: Fields of `SpeakerTrainingConfig`.
             n_speakers: S.
         """
         super().__init__()
-        self.network = SpeakerNetwork(SpeakerConfig.from_values(sizes))
+        n_mels = PhoneticEncoder().network.config.n_mels
+        self.network = SpeakerNetwork(SpeakerConfig.from_values({**sizes, "n_mels": n_mels}))
         self.training_config = SpeakerTrainingConfig.from_values(training)
         self.speakers = nn.Parameter(0.1 * torch.randn(n_speakers, self.network.config.embedding))
 
@@ -65,9 +69,12 @@ class SpeakerTraining(LightningModule):
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW with a cosine decay over all steps."""
-        config = self.training_config
+        """Return AdamW with a cosine decay over all steps. Raises ConfigurationError without a number of steps."""
+        config, steps = self.training_config, self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise ConfigurationError(
+                "trainer.max_epochs=-1: choose a number of epochs, over which the learning rate decays"
+            )
         optimizer = torch.optim.AdamW(self.parameters(), config.lr, weight_decay=config.weight_decay)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, int(steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

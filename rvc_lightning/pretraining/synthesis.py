@@ -28,11 +28,14 @@ _SAVE_EVERY = 100
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusSettings(Settings):
-    """Place and size of the corpus."""
+    """Settings of `conf/pretraining_synthesize.yaml`."""
 
     corpus: str = option(help="the folder to write speech with known phones to")
     sentences: int = option(help="number of random sentences", min=0)
-    readers: int = option(help="number of synthesizers for each sentence", min=1)
+    words: str = option(help="a list of words, one per line")
+    readers: int = option(help="number of synthesizers for each sentence", min=1, max=len(all_synthesizers()))
+    recordings: str | None
+    seed: int = option(help="seed of the sentences and of the choice of synthesizers", min=0)
 
 
 def synthesize(config: DictConfig) -> None:
@@ -44,12 +47,12 @@ def synthesize(config: DictConfig) -> None:
     """
     settings = CorpusSettings.from_config(config)
     folder = Path(settings.corpus)
-    recordings = read_recordings(Path(config.recordings)) if config.recordings else []
+    recordings = read_recordings(Path(settings.recordings)) if settings.recordings else []
     texts = [*dict.fromkeys(recording.transcript for recording in recordings if recording.transcript)]
-    texts += itertools.islice(sentences(_read_words(Path(config.words)), config.seed), settings.sentences)
+    texts += itertools.islice(sentences(_read_words(Path(settings.words)), settings.seed), settings.sentences)
     numbers = {text: number for number, text in enumerate(texts)}
     utterances: list[Utterance] = []
-    for text, speech in itertools.chain(_aligned(recordings), _synthesized(texts, settings.readers, config.seed)):
+    for text, speech in itertools.chain(_aligned(recordings), _synthesized(texts, settings.readers, settings.seed)):
         audio = f"audio/{len(utterances):06}.flac"
         write_audio(folder / audio, speech.audio, SAMPLE_RATE)
         phones, ends_s = zip(*speech.segments, strict=True)

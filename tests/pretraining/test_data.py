@@ -113,8 +113,35 @@ def test_validation_is_repeatable_and_held_out(corpus):
 
 
 def test_unknown_held_out_speaker(corpus):
-    with pytest.raises(ConfigurationError, match=r"held_out_speakers=\['recorded-carl'\]: .* no such speakers"):
+    with pytest.raises(
+        ConfigurationError, match=r"held_out_speakers=\['recorded-carl'\]: .* choose from recorded-anna, tone-a"
+    ):
         datamodule(corpus, held_out_speakers=["recorded-anna", "recorded-carl"])
+
+
+def test_ranks_have_different_examples(corpus):
+    dataset = datamodule(corpus).training
+    examples = []
+    for rank in range(2):
+        torch.manual_seed(1)
+        examples.append([dataset[index][0] for index in range(rank, 8, 2)])
+    assert not any(np.array_equal(a, b) for a, b in zip(*examples, strict=True))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"held_out_sentences": 1.0}, {"held_out_speakers": ["recorded-anna", "tone-a", "tone-b"]}]
+)
+def test_something_must_be_left_to_train_on(corpus, changes):
+    with pytest.raises(ConfigurationError, match=r"held_out_sentences=.* no sentence with known phones is left"):
+        datamodule(corpus, **changes)
+
+
+def test_one_frame_is_too_short():
+    with pytest.raises(ConfigurationError, match=r"data\.frames=1: choose a whole number from 2 up"):
+        PairDataConfig(
+            batch_size=1, frames=1, examples=1, recorded_share=0, unlabeled_share=0, held_out_sentences=0,
+            held_out_speakers=[], num_workers=0,
+        )  # fmt: skip
 
 
 def test_partners_are_at_the_same_position_in_a_phone():

@@ -1,5 +1,6 @@
 """Training of the speaker network."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -21,7 +22,7 @@ def compose_config(folder, *overrides):
     """Compose a small run in a folder, on its corpus."""
     settings = [
         *("model.sizes.channels=8", "model.sizes.embedding=4", "data.batch_size=8", "data.spectra=40"),
-        *("data.examples=80", "trainer.max_epochs=3", "trainer.accelerator=cpu", "logger=none", "~callbacks.progress"),
+        *("data.examples=240", "trainer.max_epochs=3", "trainer.accelerator=cpu", "logger=none", "~callbacks.progress"),
         *(f"corpus={folder / 'corpus'}", f"paths.run={folder}"),
     ]
     with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
@@ -46,6 +47,10 @@ def test_train_and_resume(corpus):
     last = corpus / "checkpoints" / "last.ckpt"
     train(compose_config(corpus, f"checkpoint={last}", "trainer.max_epochs=4"))
     assert torch.load(last, weights_only=True)["epoch"] == 3
+    # A complete run is not continued; its network is written again.
+    (corpus / "speaker.pt").unlink()
+    assert math.isnan(train(compose_config(corpus, f"checkpoint={last}", "trainer.max_epochs=4")))
+    assert (corpus / "speaker.pt").exists()
 
 
 def test_two_people_are_required(corpus):
@@ -85,6 +90,27 @@ def test_share_of_conversions():
     excerpts = [dataset[0] for _ in range(400)]
     converted = [speaker for excerpt, speaker in excerpts if excerpt.mean() == 1]
     assert 60 < len(converted) < 140 and set(converted) == {1}
+
+
+def test_ranks_have_different_excerpts():
+    dataset = ExcerptDataset({n: [torch.randn(400, 4)] for n in range(2)}, {}, spectra=40, examples=8)
+    excerpts = []
+    for rank in range(2):
+        torch.manual_seed(1)
+        excerpts.append([dataset[index][0] for index in range(rank, 8, 2)])
+    assert not any(torch.equal(a, b) for a, b in zip(*excerpts, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.examples=7"], r"data.examples=7: choose at least 8, a batch \(data.batch_size=8\)"),
+        (["trainer.max_epochs=-1"], "trainer.max_epochs=-1: choose a number of epochs"),
+    ],
+)
+def test_settings_without_a_schedule(corpus, overrides, message):
+    with pytest.raises(ConfigurationError, match=message):
+        train(compose_config(corpus, *overrides))
 
 
 def test_short_utterances_are_padded():

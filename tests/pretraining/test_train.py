@@ -1,5 +1,6 @@
 """Training of the phonetic encoder."""
 
+import math
 import os
 import signal
 from pathlib import Path
@@ -53,6 +54,19 @@ def test_train_and_resume(tmp_path):
     last = tmp_path / "checkpoints" / "last.ckpt"
     train(compose_config(tmp_path, f"checkpoint={last}", "trainer.max_epochs=3"))
     assert torch.load(last, weights_only=True)["epoch"] == 2
+
+
+@pytest.mark.slow
+def test_run_that_ends_before_its_first_validation(tmp_path):
+    make_corpus(tmp_path / "corpus")
+    assert math.isnan(train(compose_config(tmp_path, "trainer.check_val_every_n_epoch=5", "data.examples=8")))
+    assert (tmp_path / "phonetic.pt").exists()
+
+
+def test_sizes_are_checked_before_the_corpus(tmp_path):
+    for override in ("model.sizes.channels=0", "model.training.lr=-1", "model.augment.speed=0"):
+        with pytest.raises(ConfigurationError, match=override.partition("=")[0]):
+            train(compose_config(tmp_path, override))
 
 
 @pytest.mark.slow

@@ -3,7 +3,8 @@
 from configurations import compose_config
 
 from rvc_lightning.config.values import plain
-from rvc_lightning.models.phonetic import PhoneticConfig, PhoneticNetwork
+from rvc_lightning.models.phonetic import PhoneticNetwork
+from rvc_lightning.pretraining.module import phonetic_config
 
 
 def phonetic_settings(group, **changes):
@@ -14,4 +15,4 @@ def phonetic_settings(group, **changes):
 
 def phonetic_network(**sizes):
     """Build an untrained network."""
-    return PhoneticNetwork(PhoneticConfig.from_values(phonetic_settings("sizes", **sizes)))
+    return PhoneticNetwork(phonetic_config(phonetic_settings("sizes", **sizes)))
