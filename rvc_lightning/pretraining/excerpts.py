@@ -23,8 +23,8 @@ _MIN_VOICED = 0.4
 def write_excerpts(dataset: Path, speakers: Collection[str], output: Path) -> int:
     """Write an excerpt of 1.6 s of each speaker: its content [C, F] and pitch [T], and return their number.
 
-    It comes from the middle of the speaker's first slice that is mostly voiced. The content is stored in steps of
-    `CONTENT_STEP`, and the time of a channel at a stretch, which halves the file.
+    It comes from the middle of the speaker's first slice that is mostly voiced. The content is quantized to multiples
+    of `CONTENT_STEP` and stored channel by channel, which halves the file.
 
     Args:
         dataset: A dataset that was prepared with `content=phonetic`.
