@@ -26,8 +26,8 @@ from rvc_lightning.conversion.lengths import StreamLengths
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.streaming import StreamingConverter
 from rvc_lightning.errors import ConfigurationError, RVCError
-from rvc_lightning.io.disk import explain
 from rvc_lightning.io.threads import threads_per_operation
+from rvc_lightning.live.failures import user_errors
 from rvc_lightning.live.levels import Gate, InputDenoiser, Meter, Ramp, amplitude
 from rvc_lightning.live.options import Changes, LiveOptions
 from rvc_lightning.live.recorder import Recorder
@@ -344,11 +344,12 @@ class Engine:
     def _load_other(self, changes: Changes, values: Mapping[str, Any]) -> None:
         assert changes.voice is not None
         try:
-            converter = self._converter if changes.voice == self._changes.voice else self._load(changes.voice)
-            plan = self._fastest_plan(converter, changes.conversion)
-            stream = self._new_stream(converter, changes.conversion, plan.fabric)
-        except (RVCError, OSError) as error:
-            self._message = explain(error)
+            with user_errors():
+                converter = self._converter if changes.voice == self._changes.voice else self._load(changes.voice)
+                plan = self._fastest_plan(converter, changes.conversion)
+                stream = self._new_stream(converter, changes.conversion, plan.fabric)
+        except RVCError as error:
+            self._message = str(error)
         else:
             self._prepared = _Prepared(converter, stream, plan, values)
 

@@ -26,6 +26,7 @@ import numpy as np
 from rvc_lightning.errors import RVCError
 from rvc_lightning.io.processes import raise_priority
 from rvc_lightning.live.engine import Engine, Status
+from rvc_lightning.live.failures import user_errors
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def _serve(make: Callable[[], Engine], connection: Connection) -> None:
     raise_priority()
     try:
         # Recordings are also completed after an error.
-        with contextlib.closing(make()) as engine:
+        with user_errors(), contextlib.closing(make()) as engine:
             median, worst = engine.warm_up()
             gc.collect()
             gc.freeze()

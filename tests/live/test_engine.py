@@ -204,6 +204,18 @@ def test_voice_that_cannot_be_loaded_is_reported_and_the_old_one_stays():
     assert engine.status.message == "'none.pth' does not exist" and engine.status.voice == "anna.pth"
 
 
+def test_memory_that_runs_out_for_another_voice_is_reported():
+    def load(path):
+        if path == "large.pth":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return load_converter(path)
+
+    engine = make_engine(load=load)
+    engine.change({"voice": "large.pth"})
+    wait_for_voice(engine)
+    assert "out of memory: end other programs" in engine.status.message and engine.status.voice == "anna.pth"
+
+
 def test_options_changed_while_a_voice_loads_apply_to_it():
     engine = make_engine()
     engine.change({"voice": "benjamin.pth"})

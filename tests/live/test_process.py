@@ -8,6 +8,7 @@ import pytest
 import soundfile
 from live import make_engine, speech
 
+from rvc_lightning.errors import RVCError
 from rvc_lightning.live import process as process_module
 from rvc_lightning.live.process import EngineProcess
 
@@ -39,6 +40,23 @@ def test_recording_is_complete_after_an_error(tmp_path):
     process.close()
     assert "NaN" in str(process.error)
     assert soundfile.info(tmp_path / "out.wav").frames == sum(map(len, received))
+
+
+def fail_to_make_engine(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "out of memory"),
+        (OSError("gone"), "gone"),
+        (KeyError("x"), "failed: .x.; see the log"),
+    ],
+)
+def test_any_error_of_the_engine_is_reported(error, message):
+    with pytest.raises(RVCError, match=message):
+        EngineProcess(partial(fail_to_make_engine, error), lambda audio: None)
 
 
 def make_stuck_engine():
