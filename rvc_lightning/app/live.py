@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -37,11 +38,12 @@ from rvc_lightning.conversion.streaming import UNSUPPORTED_OPTIONS
 from rvc_lightning.errors import BusyError, ConfigurationError, RVCError, unknown_choice
 from rvc_lightning.live.build import build_engine
 from rvc_lightning.live.device_settings import DeviceSettings
-from rvc_lightning.live.devices import devices
+from rvc_lightning.live.devices import Device, devices, refresh
 from rvc_lightning.live.engine import Status
 from rvc_lightning.live.options import LiveOptions
 from rvc_lightning.live.process import EngineProcess
 from rvc_lightning.live.session import Session
+from rvc_lightning.voice.onnx_voice import open_voice
 
 _FULL_SCALE = 32767
 _STATUS_SECONDS = 0.2
@@ -55,11 +57,16 @@ _PROMINENT = ("transpose_semitones", "formant_semitones", "index_rate", "gate_db
 """Options that are always visible on the page; the others are in a collapsed section."""
 
 
+_NEED_PITCH = ("transpose_semitones", "formant_semitones", "autotune", "protect")
+_NEED_INDEX = ("index_rate", "protect")
+_NEED_RANDOM_FEATURES = ("noise_scale",)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request(Settings):
     """First message of a browser, without the options."""
 
-    voice: str = option(help="a voice of the page")
+    voice: str = option("", "a voice of the page")
     preset: str = option("balanced", choices=tuple(PRESETS))
     sample_rate: int | None = option(None, "rate of the browser's audio", unit="Hz", min=8000, max=192000)
     input: str | None = None
@@ -84,15 +91,24 @@ class LivePage:
     def add_to(self, app: FastAPI) -> None:
         """Add the routes to an application."""
         app.add_api_route("/live/choices", self._choices, include_in_schema=False)
+        app.add_api_route("/live/voice", self._describe_voice, include_in_schema=False)
         app.add_api_websocket_route("/live/stream", self.converse)
         app.mount("/live", StaticFiles(directory=ASSETS / "live", html=True))
 
-    def _choices(self) -> dict[str, Any]:
+    async def _choices(self) -> dict[str, Any]:
+        return await asyncio.to_thread(self._describe, await self._devices())
+
+    async def _devices(self) -> list[Device]:
+        """List the devices of this machine, including new ones unless a visitor is live."""
+        if not self._local:
+            return []
+        if self._busy.locked():
+            return await asyncio.to_thread(_list_devices)
+        async with self._busy:
+            return await asyncio.to_thread(_list_devices, with_new=True)
+
+    def _describe(self, found: list[Device]) -> dict[str, Any]:
         self._catalog.refresh()
-        found = []
-        if self._local:
-            with contextlib.suppress(ConfigurationError):
-                found = devices()
         return {
             "voices": self._catalog.names,
             "presets": [{"value": name, "label": self._text(f"live.presets.{name}")} for name in PRESETS],
@@ -104,6 +120,16 @@ class LivePage:
             "outputs": [device.name for device in found if device.outputs],
         }
 
+    def _describe_voice(self, name: str) -> dict[str, Any]:
+        """List the controls without effect on a voice; none for a voice that cannot be read."""
+        names: set[str] = set()
+        with contextlib.suppress(RVCError, OSError):
+            voice = open_voice(self._catalog.path(name))
+            names.update(() if voice.pitch_guided else _NEED_PITCH)
+            names.update(() if voice.config.variational else _NEED_RANDOM_FEATURES)
+            names.update(() if self._catalog.index(name) else _NEED_INDEX)
+        return {"without_effect": sorted(names)}
+
     async def converse(self, socket: WebSocket) -> None:
         """Convert for one browser until it leaves."""
         await socket.accept()
@@ -113,7 +139,7 @@ class LivePage:
                 await self._converse(socket, first)
         except (RVCError, ValueError, KeyError) as error:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-                await socket.send_json({"error": str(error)})
+                await socket.send_json({"error": self._without_folder(str(error))})
                 await socket.close()
         except WebSocketDisconnect:
             pass
@@ -131,9 +157,11 @@ class LivePage:
             self._busy.release()
 
     async def _converse(self, socket: WebSocket, first: dict[str, Any]) -> None:
-        request = Request.from_config(first)
-        others = {name: value for name, value in first.items() if name not in vars(request)}
-        make = partial(build_engine, self._engine_settings(request))
+        # Not from_config, which would resolve '${oc.env:…}' in the texts of a visitor.
+        names = [field.name for field in option_fields(Request)]
+        request = Request(**{name: value for name, value in first.items() if name in names})
+        values = self._changes({name: value for name, value in first.items() if name not in names})
+        make = partial(build_engine, self._engine_settings(request), values=values)
         build: Callable[[], _Conversation]
         if request.sample_rate is not None:
             build = partial(_BrowserConversation, socket, asyncio.get_running_loop(), make, request.sample_rate)
@@ -143,7 +171,6 @@ class LivePage:
             raise ConfigurationError("the devices of this machine are for its own browsers only")
         conversation = await asyncio.to_thread(build)
         try:
-            conversation.change(self._changes(others))
             await socket.send_json({"ready": True})
             await self._exchange(socket, conversation)
         finally:
@@ -152,19 +179,23 @@ class LivePage:
 
     async def _exchange(self, socket: WebSocket, conversation: _Conversation) -> None:
         """Pass messages in both directions until the browser leaves or the engine ends."""
+        problem = ""
 
         async def report() -> None:
             while True:
                 # It may open devices.
-                await socket.send_json(await asyncio.to_thread(conversation.report))
+                status = await asyncio.to_thread(conversation.report)
+                message = self._without_folder(problem or status.get("message", ""))
+                await socket.send_json(status | {"message": message})
                 await asyncio.sleep(_STATUS_SECONDS)
 
         async def listen() -> None:
+            nonlocal problem
             while (message := await socket.receive())["type"] != "websocket.disconnect":
                 if message.get("bytes"):
                     conversation.push(np.frombuffer(message["bytes"], "<i2").astype(np.float32) / _FULL_SCALE)
                 elif message.get("text"):
-                    conversation.change(self._changes(json.loads(message["text"])))
+                    problem = self._try_change(conversation, json.loads(message["text"]))
 
         tasks = [asyncio.ensure_future(work) for work in (report(), listen(), conversation.play())]
         try:
@@ -175,6 +206,18 @@ class LivePage:
             await asyncio.gather(*tasks, return_exceptions=True)
         for task in done:
             task.result()
+
+    def _try_change(self, conversation: _Conversation, values: dict[str, Any]) -> str:
+        """Change options; return the error, or an empty text."""
+        try:
+            conversation.change(self._changes(values))
+        except RVCError as error:
+            return str(error)
+        return ""
+
+    def _without_folder(self, message: str) -> str:
+        """Return a message with the names of voices in place of their paths."""
+        return message.replace(f"{self._catalog.folder}{os.sep}", "")
 
     def _engine_settings(self, request: Request) -> dict[str, Any]:
         voice = {"voice": self._voice(request.voice), "index": None, "record_input": None, "record_output": None}
@@ -239,8 +282,7 @@ class _BrowserConversation(_Conversation):
         self._process.push(audio)
 
     def change(self, values: dict[str, Any]) -> None:
-        if values:
-            self._process.change(values)
+        self._process.change(values)
 
     def report(self) -> dict[str, Any]:
         if self._process.error:
@@ -289,6 +331,15 @@ class _DeviceConversation(_Conversation):
         with self._lock:
             self._is_closed = True
             self._session.close()
+
+
+def _list_devices(*, with_new: bool = False) -> list[Device]:
+    """List the devices, with those connected since the last listing; none without PortAudio."""
+    with contextlib.suppress(ConfigurationError):
+        if with_new:
+            refresh()
+        return devices()
+    return []
 
 
 def _controlled() -> list[OptionField]:

@@ -42,13 +42,19 @@ def changes_from(config: Mapping[str, Any]) -> Changes:
     )
 
 
-def build_engine(settings: Mapping[str, Any], input_rate: int, output_rate: int | None = None) -> Engine:
+def build_engine(
+    settings: Mapping[str, Any],
+    input_rate: int,
+    output_rate: int | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> Engine:
     """Build the engine in the process that runs it.
 
     Args:
         settings: Settings of a command, as plain values.
         input_rate: Sampling rate of the input in Hz.
         output_rate: Sampling rate of the output in Hz; None for that of the voice.
+        values: Options that replace those of the settings, as in `Engine.change`.
 
     Raises:
         RVCError: A setting is invalid, or the voice cannot be loaded.
@@ -70,7 +76,7 @@ def build_engine(settings: Mapping[str, Any], input_rate: int, output_rate: int 
 
     return Engine(
         load,
-        changes_from(settings),
+        changes_from(settings).merged(values or {}),
         input_rate=input_rate,
         output_rate=output_rate,
         lengths=BlockSettings.from_config(settings).lengths(),

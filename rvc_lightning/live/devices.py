@@ -67,9 +67,11 @@ def refresh() -> None:
 def devices() -> list[Device]:
     """Return all devices of all host APIs."""
     module = sounddevice()
-    apis = module.query_hostapis()
+    # It waits for a refresh in another thread.
+    with _quiet():
+        apis, entries = module.query_hostapis(), module.query_devices()
     found, seen = [], Counter[str]()
-    for entry in module.query_devices():
+    for entry in entries:
         name = f"{apis[entry['hostapi']]['name']}: {entry['name']}"
         seen[name] += 1
         found.append(

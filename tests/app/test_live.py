@@ -16,6 +16,10 @@ from rvc_lightning.app import live
 from rvc_lightning.app.catalog import VoiceCatalog
 from rvc_lightning.app.texts import Texts
 from rvc_lightning.errors import ConfigurationError
+from rvc_lightning.live import build
+from rvc_lightning.live.devices import Device
+from rvc_lightning.live.engine import Status
+from rvc_lightning.live.options import Changes
 
 BROWSER = {"voice": "anna.pth", "sample_rate": 48000}
 DEVICES = {"voice": "anna.pth", "input": "microphone", "output": "loudspeaker"}
@@ -26,10 +30,12 @@ class StubProcess:
     """Process of an engine that needs a moment to end."""
 
     def __init__(self, make, receive):
-        self.status, self.error = None, None
+        self.status, self.error, self.changes = None, None, []
+        self.values = make.keywords["values"]
+        StubProcess.last = self
 
     def change(self, values):
-        pass
+        self.changes.append(values)
 
     def push(self, audio):
         pass
@@ -66,6 +72,7 @@ def app(tmp_path, monkeypatch):
     monkeypatch.setattr(live, "EngineProcess", StubProcess)
     monkeypatch.setattr(live, "Session", StubSession)
     monkeypatch.setattr(live, "devices", list)
+    monkeypatch.setattr(live, "refresh", list)
     make_voice(quick_config()).save(tmp_path / "anna.pth")
     app = FastAPI()
     live.LivePage(VoiceCatalog(tmp_path), {}, True, Texts()).add_to(app)
@@ -150,3 +157,92 @@ def test_a_connection_leaves_no_task_when_the_server_ends(app):
         return asyncio.all_tasks() - {asyncio.current_task()}
 
     assert asyncio.run(run()) == set()
+
+
+def status_of(voice, message=""):
+    return Status(voice, -20.0, -20.0, 200.0, 0.1, 0.1, 0.01, 0.02, 5, message)
+
+
+def wait_for_status(socket, condition):
+    ends = time.monotonic() + SECONDS
+    while not condition(status := socket.receive_json()):
+        assert time.monotonic() < ends, status
+    return status
+
+
+def test_engine_starts_with_the_options_of_the_page(client):
+    with connect(client) as socket:
+        socket.send_json(BROWSER | {"mute": True, "transpose_semitones": 3})
+        assert socket.receive_json() == {"ready": True}
+        assert StubProcess.last.values == {"mute": True, "transpose_semitones": 3}
+        assert not StubProcess.last.changes
+
+
+def test_invalid_option_of_the_start_is_an_error_before_sound(monkeypatch, tmp_path):
+    started = []
+    monkeypatch.setattr(build, "set_up_torch", lambda config: None)
+    monkeypatch.setattr(build, "Engine", lambda load, changes, **others: started.append(changes))
+    monkeypatch.setattr(build, "stream_fabrics", lambda config: ())
+    settings = {"voice": "anna.pth", "index": None, "content_path": None, "record_input": None, "record_output": None}
+    settings |= {"compile": False, "preset": "balanced", "stream": {}}
+    build.build_engine(settings, 48000, values={"mute": True})
+    assert isinstance(started[0], Changes) and started[0].live.mute
+    with pytest.raises(ConfigurationError, match="gate_db=3"):
+        build.build_engine(settings, 48000, values={"gate_db": 3})
+
+
+def test_voice_deleted_meanwhile_is_a_message_and_the_session_goes_on(client, tmp_path):
+    with connect(client) as socket:
+        socket.send_json(BROWSER)
+        assert socket.receive_json() == {"ready": True}
+        StubProcess.last.status = status_of("anna.pth")
+        (tmp_path / "anna.pth").unlink()
+        socket.send_json({"voice": "anna.pth"})
+        assert "unknown voice" in wait_for_status(socket, lambda status: status["message"])["message"]
+        socket.send_json({"mute": True})
+        wait_for_status(socket, lambda status: not status["message"])
+        assert StubProcess.last.changes == [{"mute": True}]
+
+
+def test_messages_name_voices_without_their_folder(client, tmp_path):
+    with connect(client) as socket:
+        socket.send_json(BROWSER)
+        assert socket.receive_json() == {"ready": True}
+        StubProcess.last.status = status_of("anna.pth", f"'{tmp_path / 'ben.pth'}' is damaged")
+        assert wait_for_status(socket, lambda status: status["message"])["message"] == "'ben.pth' is damaged"
+        StubProcess.last.error = ConfigurationError(f"'{tmp_path / 'ben.pth'}' has ended it")
+        assert wait_for_status(socket, lambda status: "error" in status)["error"] == "'ben.pth' has ended it"
+
+
+@pytest.mark.parametrize("name", ["voice", "preset", "speaker"])
+def test_texts_of_visitors_are_not_resolved(client, monkeypatch, name):
+    monkeypatch.setenv("SECRET", "hidden")
+    with connect(client) as socket:
+        socket.send_json(BROWSER | {name: "${oc.env:SECRET}"})
+        assert "hidden" not in str(socket.receive_json()) and "hidden" not in str(StubProcess.last.values)
+
+
+def test_new_devices_are_listed_unless_a_visitor_is_live(client, monkeypatch):
+    found = []
+    monkeypatch.setattr(live, "refresh", lambda: found.append(Device(0, f"headset {len(found)}", 1, 1, 48000)))
+    monkeypatch.setattr(live, "devices", lambda: found)
+    assert client.get("/live/choices").json()["inputs"] == ["headset 0"]
+    with connect(client) as socket:
+        socket.send_json(BROWSER)
+        assert socket.receive_json() == {"ready": True}
+        assert client.get("/live/choices").json()["inputs"] == ["headset 0"]
+
+
+def test_controls_without_effect_on_a_voice_are_listed(client, tmp_path):
+    make_voice(quick_config(generator="hifigan")).save(tmp_path / "flat.pth")
+    make_voice(quick_config(generator="source_filter", variational=False)).save(tmp_path / "quick.pth")
+    (tmp_path / "broken.pth").write_bytes(b"no voice")
+    client.get("/live/choices")
+
+    def names(voice):
+        return client.get("/live/voice", params={"name": voice}).json()["without_effect"]
+
+    assert names("anna.pth") == ["index_rate", "protect"]
+    assert names("flat.pth") == ["autotune", "formant_semitones", "index_rate", "protect", "transpose_semitones"]
+    assert names("quick.pth") == ["index_rate", "noise_scale", "protect"]
+    assert names("broken.pth") == names("../anna.pth") == []
