@@ -94,6 +94,44 @@ def test_the_tab_holds_the_live_page(driver, address):
     driver.switch_to.default_content()
 
 
+def test_controls_fit_the_voice_and_lists_are_updated(driver, address, folder):
+    visitor = Visitor(driver, f"{address}/live/")
+    visitor.wait(lambda: visitor.first("#index_rate").get_attribute("disabled"))
+    assert visitor.first("#formant_semitones").is_enabled()
+    make_voice(quick_config(generator="hifigan")).save(folder / "voices" / "flat.pth")
+    driver.execute_script("voice.focus()")
+    visitor.wait_for_text("#voice", "flat.pth")
+    assert visitor.value("#voice") == "anna.pth"
+    driver.execute_script("speaker.value = '1'; voice.value = 'flat.pth'; voice.onchange()")
+    visitor.wait(lambda: visitor.first("#formant_semitones").get_attribute("disabled"))
+    assert visitor.value("#speaker") == ""
+    (folder / "voices" / "flat.pth").unlink()
+    driver.execute_script("voice.blur(); voice.focus()")
+    visitor.wait(lambda: "flat.pth" not in visitor.text("#voice"))
+    visitor.wait(lambda: visitor.first("#formant_semitones").is_enabled())
+
+
+def test_recordings_have_a_limit_and_the_last_one_is_kept(driver, address):
+    visitor = Visitor(driver, f"{address}/live/")
+    visitor.wait(lambda: "anna.pth" in visitor.text("#voice"))
+    script = """
+    startRecording();
+    recorded.rate = 1;
+    record.checked = true;
+    keep("output", new Int16Array(4));
+    keep("input", new Int16Array(arguments[0]));
+    return [record.checked, recorded === null];
+    """
+    assert driver.execute_script(script, 1800) == [False, True]
+    assert "ended after 30 minutes" in visitor.text("#files")
+    (before,) = {link.get_attribute("href") for link in visitor.find_all("#files a[download='live_input.wav']")}
+    assert driver.execute_script(script, 10) == [True, False]
+    driver.execute_script("saveRecording()")
+    assert "minutes" not in visitor.text("#files") and len(visitor.find_all("#files a")) == 2
+    fetched = "const done = arguments[1]; fetch(arguments[0]).then(() => done(true), () => done(false))"
+    assert not driver.execute_async_script(fetched, before)
+
+
 @pytest.mark.long
 def test_speech_is_converted_and_changes_apply(driver, address, folder):
     visitor = Visitor(driver, f"{address}/live/")
@@ -102,6 +140,8 @@ def test_speech_is_converted_and_changes_apply(driver, address, folder):
     visitor.click("#start")
     visitor.wait_for_text("#status", "Live.", SECONDS)
     visitor.wait_for_text("#figures", "algorithm 36", 60)
+    fixed = ("preset", "source", "input", "output")
+    assert not any(visitor.first(f"#{name}").is_enabled() for name in fixed)
     rate = driver.execute_script(RECORD)
     visitor.click("#record")
     heard = hear(driver)
@@ -134,6 +174,7 @@ def test_speech_is_converted_and_changes_apply(driver, address, folder):
     visitor.wait_for_text("#status", "Live.", 60)
     visitor.click("#start")
     visitor.wait_for_text("#status", "Stopped.")
+    assert all(visitor.first(f"#{name}").is_enabled() for name in fixed)
 
 
 def test_one_visitor_at_a_time_and_none_of_other_sites(driver, address):

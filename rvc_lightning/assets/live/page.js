@@ -1,6 +1,9 @@
 // The live page: microphone -> WebSocket -> speakers, and controls that act while it runs.
 
 const WAIT_SECONDS = 0.06;
+const MAX_RECORDING_SECONDS = 1800;
+// Controls of choices that a running engine cannot change.
+const FIXED = ["preset", "source", "input", "output"];
 const $ = (id) => document.getElementById(id);
 let socket = null, context = null, stream = null;
 let controls = [], effects = [], texts = {};
@@ -20,8 +23,15 @@ function send(values) {
   if (socket && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(values));
 }
 
+// List choices, and keep the chosen one if it is still there, or in use.
 function fill(select, names) {
-  select.replaceChildren(...names.map((name) => new Option(name.label || name, name.value ?? name)));
+  const before = [...select.options].map((option) => option.value), chosen = select.value;
+  const options = names.map((name) => new Option(name.label || name, name.value ?? name));
+  if (socket && !options.some(({ value }) => value === chosen)) options.push(new Option(chosen));
+  // A change would disturb an open list.
+  if (JSON.stringify(options.map(({ value }) => value)) === JSON.stringify(before)) return;
+  select.replaceChildren(...options);
+  if (options.some(({ value }) => value === chosen)) select.value = chosen;
 }
 
 // A slider for a range, a number field where the range is open or empty means "off", or a checkbox.
@@ -71,13 +81,30 @@ function build(choices) {
   choices.effects.forEach(addEffect);
   for (const name of ["mute", "bypass"]) $(name).onchange = () => send({ [name]: $(name).checked });
   $("speaker").onchange = () => send({ speaker: speaker() });
-  $("voice").onchange = () => send({ voice: $("voice").value });
+  $("voice").onchange = changeVoice;
   $("record").onchange = () => ($("record").checked ? startRecording() : saveRecording());
   $("start").onclick = () => (socket ? stop(text("live.stopped")) : start());
 }
 
+// Disable the controls without effect on the chosen voice, and return the values of those that this changes.
+async function describeVoice() {
+  const response = await fetch(`voice?name=${encodeURIComponent($("voice").value)}`);
+  const names = response.ok ? (await response.json()).without_effect : [];
+  const changed = controls.filter(({ name }) => $(name).disabled !== names.includes(name));
+  for (const { name } of changed) $(name).disabled = !$(name).disabled;
+  return Object.fromEntries(changed.map((control) => [control.name, valueOf(control)]));
+}
+
+async function changeVoice() {
+  // Speakers belong to a voice.
+  $("speaker").value = "";
+  const values = await describeVoice();
+  send({ ...values, voice: $("voice").value, speaker: null });
+}
+
 function valueOf(control) {
   const input = $(control.name);
+  if (input.disabled) return control.default;
   if (input.type === "checkbox") return input.checked;
   return input.value === "" ? null : Number(input.value);
 }
@@ -92,10 +119,15 @@ function options() {
   return { ...values, effects, speaker: speaker(), mute: $("mute").checked, bypass: $("bypass").checked };
 }
 
+function lock(isLocked) {
+  for (const id of FIXED) $(id).disabled = isLocked;
+}
+
 async function start() {
   const first = { voice: $("voice").value, preset: $("preset").value, ...options() };
   const onDevices = $("source").value === "machine";
   $("start").textContent = text("live.stop");
+  lock(true);
   // A second click before the microphone is permitted would open it twice.
   $("start").disabled = true;
   try {
@@ -124,7 +156,7 @@ async function start() {
   socket.onclose = ({ target }) => target === socket && stop(text("live.disconnected"), true);
 }
 
-let ready = false, player = null, late = 0;
+let ready = false, player = null, late = 0, waitSeconds = WAIT_SECONDS;
 
 async function openAudio() {
   if (!window.isSecureContext) throw new Error(text("live.insecure"));
@@ -135,18 +167,20 @@ async function openAudio() {
   const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
   capture.port.onmessage = ({ data }) => {
     if (!ready) return;
-    if (recorded) recorded.input.push(data.slice());
+    keep("input", data.slice());
     if (socket.bufferedAmount < 1 << 18) socket.send(data.buffer);
   };
   context.createMediaStreamSource(stream).connect(capture);
   player = new AudioWorkletNode(context, "playback", { processorOptions: { waitSeconds: WAIT_SECONDS } });
-  player.port.onmessage = ({ data }) => (late = data.late);
+  late = 0;
+  waitSeconds = WAIT_SECONDS;
+  player.port.onmessage = ({ data }) => ({ late, waitSeconds } = data);
   player.connect(context.destination);
   window.livePlayer = player;
 }
 
 function play(data) {
-  if (recorded) recorded.output.push(new Int16Array(data));
+  keep("output", new Int16Array(data));
   if (player) player.port.postMessage(new Int16Array(data));
 }
 
@@ -154,13 +188,26 @@ function play(data) {
 let recorded = null;
 
 function startRecording() {
-  recorded = { input: [], output: [], rate: context ? context.sampleRate : 0 };
+  recorded = { input: [], output: [], samples: 0, rate: context ? context.sampleRate : 0 };
 }
 
-function saveRecording() {
+function keep(name, piece) {
+  if (!recorded) return;
+  recorded[name].push(piece);
+  if (name === "input") recorded.samples += piece.length;
+  if (recorded.samples < MAX_RECORDING_SECONDS * recorded.rate) return;
+  // Recordings are in memory.
+  $("record").checked = false;
+  saveRecording(text("live.record_limit", { minutes: MAX_RECORDING_SECONDS / 60 }));
+}
+
+// Show links to the recording in place of those to the one before.
+function saveRecording(note = "") {
   const { input, output, rate } = recorded ?? { input: [], output: [] };
   recorded = null;
-  $("files").replaceChildren(text("live.download"), " ");
+  if (!input.length && !output.length) return;
+  for (const link of $("files").querySelectorAll("a")) URL.revokeObjectURL(link.href);
+  $("files").replaceChildren(note, " ", text("live.download"), " ");
   for (const [name, pieces] of Object.entries({ input, output })) {
     if (!pieces.length) continue;
     const link = Object.assign(document.createElement("a"), { download: `live_${name}.wav`, textContent: `live_${name}.wav` });
@@ -195,7 +242,7 @@ function report(message) {
   }
   if (message.blocks === undefined) return;
   const ms = (seconds) => Math.round(1000 * seconds);
-  const extra = player ? WAIT_SECONDS + (context.baseLatency || 0) + (context.outputLatency || 0) : 0;
+  const extra = player ? waitSeconds + (context.baseLatency || 0) + (context.outputLatency || 0) : 0;
   $("input_level").value = message.input_db;
   $("output_level").value = message.output_db;
   $("figures").textContent = text("live.figures", {
@@ -220,27 +267,48 @@ function stop(message, isError = false) {
   $("record").checked = false;
   if (context) context.close();
   context = stream = player = null;
+  lock(false);
   $("start").textContent = text("live.start");
   show(message, isError);
 }
 
+function list({ voices, inputs, outputs }) {
+  fill($("voice"), voices);
+  fill($("input"), inputs);
+  fill($("output"), outputs);
+  $("source").querySelector("[value=machine]").hidden = !inputs.length;
+}
+
+async function fetchChoices() {
+  return (await fetch("choices")).json();
+}
+
+async function refresh() {
+  const before = $("voice").value;
+  list(await fetchChoices());
+  if ($("voice").value === before) return;
+  if (!before) show(text("live.headphones"));
+  await changeVoice();
+}
+
 async function load() {
-  const choices = await (await fetch("choices")).json();
+  const choices = await fetchChoices();
   texts = choices.texts;
   document.documentElement.lang = choices.language;
   for (const element of document.querySelectorAll("[data-text]")) element.textContent = text(element.dataset.text);
   build(choices);
-  fill($("voice"), choices.voices);
+  list(choices);
   fill($("preset"), choices.presets);
   $("preset").value = "balanced";
-  fill($("input"), choices.inputs);
-  fill($("output"), choices.outputs);
-  if (!choices.inputs.length) $("source").querySelector("[value=machine]").remove();
   $("source").onchange = () => {
     $("devices").hidden = $("source").value !== "machine";
     $("recording").hidden = !$("devices").hidden;
   };
   if (!choices.voices.length) show(text("live.no_voices"));
+  // Voices and devices come and go.
+  for (const id of ["voice", "input", "output"]) $(id).onfocus = refresh;
+  new IntersectionObserver(([page]) => page.isIntersecting && refresh()).observe(document.body);
+  await describeVoice();
 }
 
 load();

@@ -47,7 +47,7 @@ class Playback extends AudioWorkletProcessor {
         this.playing = false;
         this.late++;
         this.wait = Math.round(Math.min(this.wait * 1.25, sampleRate / 2));
-        this.port.postMessage({ late: this.late });
+        this.port.postMessage({ late: this.late, waitSeconds: this.wait / sampleRate });
       } else if (!this.playing && waiting >= this.wait) {
         this.playing = true;
       }
