@@ -33,6 +33,9 @@ OVERRIDES = Path(".hydra") / "overrides.yaml"
 CONFIGURATION = Path(".hydra") / "config.yaml"
 """The whole configuration of a run, in its folder, for people and for the page."""
 
+SEARCH_PATH = "hydra.searchpath="
+"""Start of the override for folders with further configuration files."""
+
 _ADDED_GROUPS = ("experiment", "debug")
 """Groups that a command line adds by '+', whose choices are names of files."""
 
@@ -58,7 +61,7 @@ def with_saved_settings(config: DictConfig, config_name: str = "train") -> DictC
         saved = read_saved_overrides(path)
         parsed = parse_overrides(typed)
         remaining = [override.input_line for key, override in saved.items() if key not in parsed]
-        return compose(config_name, overrides=[*filter(None, remaining), *typed])
+        return compose(config_name, overrides=[*_search_path(), *filter(None, remaining), *typed])
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigurationError(
@@ -74,6 +77,11 @@ def typed_overrides() -> list[str]:
     overrides = OmegaConf.to_container(HydraConfig.get().overrides, resolve=False)
     assert isinstance(overrides, dict)
     return overrides["task"]
+
+
+def _search_path() -> list[str]:
+    """Return the override of this command line that makes Hydra search further folders, for experiments in them."""
+    return [text for text in HydraConfig.get().overrides.hydra if text.startswith(SEARCH_PATH)]
 
 
 def is_sweep() -> bool:
@@ -117,7 +125,7 @@ def _is_data(key: str, override: Override) -> bool:
     if any(name.startswith(("_", "hydra")) for name in re.split("[./@]", key)):
         return False
     if override.is_add() and key in _ADDED_GROUPS:
-        return str(override.value()).replace("_", "").isalnum()
+        return re.fullmatch(r"[\w-]+", str(override.value())) is not None
     return not (override.is_add() or override.is_force_add() or override.is_delete())
 
 

@@ -77,6 +77,15 @@ def test_run_without_saved_settings_resumes_with_defaults(run, resumed):
     assert resumed("checkpoint=runs/anna/monday").audio is None
 
 
+def test_experiment_of_the_user_is_found_in_the_search_path(run, resumed, tmp_path):
+    experiment = tmp_path / "mine" / "experiment" / "my-voice.yaml"
+    experiment.parent.mkdir(parents=True)
+    experiment.write_text("# @package _global_\ndefaults:\n  - quickstart\nseed: 77\n")
+    write_saved(run, ["+experiment=my-voice", "audio=recordings/anna"])
+    assert resumed("checkpoint=runs/anna/monday", f"hydra.searchpath=[file://{tmp_path}/mine]").seed == 77
+    assert "my-voice" in resumed("checkpoint=runs/anna/monday").text
+
+
 HOSTILE = [
     "+callbacks.x={_target_: os.system, command: touch hacked}",
     "trainer.plugins=[{_target_: os.system, command: touch hacked}]",

@@ -286,7 +286,7 @@ class TrainTab:
     @reporting("run_message")
     def export_run(self, chosen: str | None) -> dict[Any, Any]:
         """Submit the export of the best checkpoint."""
-        name = Path(chosen).parent.name if chosen else ""
+        name = Path(chosen).parts[0] if chosen else ""
         output = [format_override("output", Path(self.workplace.folders.voices, name))]
         return self._submit_for(chosen, "export", output, "train.export_job", _EXPORT_DEVICE)
 
@@ -307,7 +307,7 @@ class TrainTab:
     ) -> dict[Any, Any]:
         overrides = [format_override("checkpoint", self._run(chosen)), *overrides]
         if command == "train":
-            overrides += self.workplace.folders.overrides()
+            overrides = [*self.workplace.search_path(), *overrides, *self.workplace.folders.overrides()]
             checked_training(overrides)
         else:
             composed(command, overrides)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -15,6 +15,7 @@ from rvc_lightning.app.folders import Folders, child, prepared_datasets
 from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.texts import Texts
 from rvc_lightning.cli.overrides import format_override
+from rvc_lightning.cli.resume import SEARCH_PATH
 from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.io.disk import explain
 from rvc_lightning.io.names import home_path
@@ -72,11 +73,11 @@ class Workplace:
         """Return the names of the experiments of the user."""
         return sorted(path.stem for path in Path(self.config_dir or "", "experiment").glob("*.yaml") if self.config_dir)
 
-    def search_path(self, experiment: str) -> tuple[str, ...]:
-        """Return the override that lets Hydra find an experiment; none for those of the package."""
-        if self.config_dir is None or experiment not in self.own_experiments():
+    def search_path(self, experiment: str | None = None) -> tuple[str, ...]:
+        """Return the override that lets Hydra find an experiment, None for any; none for those of the package."""
+        if self.config_dir is None or (experiment is not None and experiment not in self.own_experiments()):
             return ()
-        return (f"hydra.searchpath=[{format_override('', f'file://{Path(self.config_dir).absolute()}')[1:]}]",)
+        return (f"{SEARCH_PATH}[{format_override('', f'file://{Path(self.config_dir).absolute()}')[1:]}]",)
 
 
 def reporting(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -120,3 +121,12 @@ def speakers_of(facts: VoiceInfo) -> list[tuple[str, int | str]]:
     unique = {number: name for number, name in enumerate(names) if name and names.count(name) == 1}
     values = unique if facts.speakers > 1 else {}
     return [(unique.get(number, str(number)), values.get(number, number)) for number in range(max(facts.speakers, 1))]
+
+
+def speaker_choice(speakers: Sequence[tuple[str, int | str]], speaker: int | str | None) -> int | str:
+    """Return the value, among those of `speakers_of`, of a name or number in options; the first if there is none."""
+    values = [value for _, value in speakers]
+    named = next((value for value in values if str(value) == str(speaker)), None)
+    if named is not None:
+        return named
+    return values[speaker] if isinstance(speaker, int) and speaker < len(values) else values[0]
