@@ -62,10 +62,11 @@ def format_command(name: str, *overrides: str) -> str:
 
 
 TEXT_SETTINGS = re.compile(
-    r"audio|author|backing|checkpoint|content_path|content\.path|corpus|counterpart|dataset|f0_file|folder|host|index|"
-    r"input|instrumental|name|options\.f0_file|output|pair|paths\.\w+|pretrained\.(repository|generator|discriminator)|"
-    r"reference|recordings|separator\.\w+\.(path|stem)|song|(options\.)?speaker|start_from|text|tts\.(path|voice)|vocals|"
-    r"voice|voices"
+    r"audio|author|backing|checkpoint|config_dir|content_path|content\.path|corpus|counterpart|datasets?|f0_file|folder|"
+    r"host|index|input|instrumental|jobs|live\.(audio|voice)|monitor|name|options\.f0_file|output|pair|paths\.\w+|preset|"
+    r"pretrained\.(repository|generator|discriminator)|record_(input|output)|recordings|reference|runs|"
+    r"separator\.\w+\.(path|stem)|song|(options\.)?speaker|ssl_(cert|key)file|start_from|text|token|tts\.(path|voice)|"
+    r"vocals|voices?|words"
 )
 """Settings with a path, a name or a text as value, which is used as typed, not parsed as a number or a list."""
 

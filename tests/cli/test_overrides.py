@@ -1,17 +1,55 @@
 """Text settings are taken as typed, and printed commands can be pasted into a shell."""
 
+import importlib
+import re
 import shlex
+from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from systems import POSIX_SHELL
 
-from rvc_lightning.cli.overrides import flags_last, format_command, format_override, quote_text_settings
+import rvc_lightning
+from rvc_lightning.cli.overrides import TEXT_SETTINGS, flags_last, format_command, format_override, quote_text_settings
+from rvc_lightning.config.options import Settings, option_fields
 
 NAMES = (
     "anna", "José", "声", "Anna B", "anna (1)", "a=b", "a,b", "it's", 'say "hi"', "R&B", "take #2", "2024_01_15", "1_2",
     "1e3", "1.50", "007", "null2", "true", "[x]", "{x}", "back\\slash", "end\\", "-3", ".5", "a;b", "$HOME", "*",
 )  # fmt: skip
+
+NOT_TEXT = {
+    "precision": "of a manifest, which is no setting",
+    "silence": "of a manifest, which is no setting",
+    "model.synthesizer.generator": "a name of the group generator",
+    "callbacks.overtraining.monitor": "a name such as val/mel",
+    "path": "typed as separator.PART.path",
+    "stem": "typed as separator.PART.stem",
+    "tts.speaker": "a number or a name, which differ",
+}
+"""Fields for text that need no quotes, or are typed under another name."""
+
+
+def settings_of_the_package():
+    package = Path(rvc_lightning.__file__).parent
+    for path in package.rglob("*.py"):
+        if re.search(r"^class \w+\(Settings\b|^class \w+\(\w+Settings\b", path.read_text("utf-8"), re.MULTILINE):
+            name = ".".join(path.relative_to(package.parent).with_suffix("").parts)
+            module = pytest.importorskip(name) if ".app." in name else importlib.import_module(name)
+            yield from (
+                value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Settings)
+            )
+
+
+def test_every_text_of_the_commands_is_a_text_setting():
+    names = {
+        f"{owner.group}.{field.name}" if owner.group else field.name
+        for owner in settings_of_the_package()
+        for field in option_fields(owner)
+        if str in field.kinds and not field.choices
+    }
+    assert len(names) > 40
+    assert {name for name in names if not TEXT_SETTINGS.fullmatch(name)} == NOT_TEXT.keys()
 
 
 def value_of(override):
@@ -19,7 +57,9 @@ def value_of(override):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("key", ["output", "speaker", "audio", "name", "voice", "checkpoint", "paths.root"])
+@pytest.mark.parametrize(
+    "key", ["output", "speaker", "audio", "voice", "monitor", "preset", "jobs", "token", "paths.root"]
+)
 def test_text_settings_are_taken_as_typed(key, name):
     (quoted,) = quote_text_settings([f"{key}={name}"])
     assert value_of(quoted) == name
