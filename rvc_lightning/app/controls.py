@@ -21,6 +21,11 @@ EXCLUDED = ("write_f0", "speaker")
 PROMINENT = ("transpose_semitones",)
 """Options that are shown beside the button instead of among the others."""
 
+_PITCH_ONLY = ("formant_semitones", "autotune", "proposed_pitch_hz", "f0_file")
+"""Options that voices without pitch reject."""
+_INDEX_ONLY = ("index_rate", "protect")
+"""Options without effect on a voice without an index."""
+
 _EFFECTS = "effects"
 _FILE_ENDING = "_file"
 _SPELLED_UNITS = {"s": "seconds"}
@@ -88,6 +93,27 @@ class Controls:
         for effect in options.effects:
             for name, value in vars(effect).items():
                 updates[self._parameters[effect.name][name]] = value
+        return updates
+
+    def for_voice(
+        self, values: Mapping[Component, Any], *, pitch_guided: bool, has_index: bool
+    ) -> dict[Component, Any]:
+        """Return the updates when a voice is chosen.
+
+        Args:
+            values: Values of components, which may include others.
+            pitch_guided: Whether the voice has pitch; otherwise, options of the pitch are disabled, and those that the
+                voice rejects are reset.
+            has_index: Whether the voice has an index; otherwise, options of the index are disabled.
+        """
+        pitch = dict.fromkeys(("transpose_semitones", *_PITCH_ONLY), pitch_guided)
+        updates = dict(values)
+        for name, is_used in (pitch | dict.fromkeys(_INDEX_ONLY, has_index)).items():
+            control = self._options[name]
+            update = {"value": values[control]} if control in values else {}
+            if not is_used and name in _PITCH_ONLY:
+                update["value"] = control.value  # type: ignore[attr-defined]
+            updates[control] = gr.update(**update, interactive=is_used)
         return updates
 
     def _group_of(self, effect: str) -> gr.Column:

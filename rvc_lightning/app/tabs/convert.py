@@ -17,7 +17,7 @@ from gradio.components import Component
 
 from rvc_lightning.app import clips, markup
 from rvc_lightning.app.controls import Controls
-from rvc_lightning.app.service import DEFAULT_FORMAT
+from rvc_lightning.app.service import DEFAULT_FORMAT, explained
 from rvc_lightning.app.tabs.presets import Presets
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace, facts_table, speakers_of, upload_field
 from rvc_lightning.audio.decode import AUDIO_EXTENSIONS
@@ -59,7 +59,8 @@ class ConvertTab:
     def __init__(self, workplace: Workplace, tab: gr.Tab) -> None:
         """Create the components in the open block, and refresh lists when `tab` is opened."""
         self.workplace, self.service, self.text = workplace, workplace.service, workplace.text
-        self._stops: dict[str, threading.Event] = {}
+        self._stops: dict[threading.Event, str] = {}
+        """Sessions of the conversions that run or wait."""
         with gr.Row():
             with gr.Column():
                 self._add_inputs()
@@ -68,7 +69,7 @@ class ConvertTab:
         self._add_comparison()
         with gr.Accordion(self.text("convert.options"), open=False, elem_id="options"):
             self.controls.add_others()
-            self.presets.add_editor(self.voice, self.controls)
+            self.presets.add_editor(self.controls)
         with gr.Accordion(self.text("convert.about_voice"), open=False, elem_id="about"):
             self.facts = gr.HTML(elem_id="facts", elem_classes="facts")
         with gr.Accordion("", open=False, visible=False, elem_id="unusable") as self.unusable:
@@ -84,7 +85,7 @@ class ConvertTab:
             self.speaker = gr.Dropdown(
                 [("0", 0)], value=0, label=text("convert.speaker"), visible=False, elem_id="speaker"
             )
-            self.presets = Presets(self.workplace)
+            self.presets = Presets(self.workplace, self.voice, self.speaker)
         size = text("convert.limits", duration=_duration(limits.max_seconds), megabytes=f"{limits.max_megabytes:g}")
         self.recordings = upload_field(f"{text('convert.recordings')}, {size}", "recording", AUDIO_EXTENSIONS)
         self.microphone = gr.Audio(
@@ -121,8 +122,9 @@ class ConvertTab:
         listed = [self.voice, self.notice, self.unusable, self.unusable_list]
         events = [self.workplace.blocks.load, tab.select, self.refresh.click]
         gr.on(events, self.list_voices, self.voice, listed, **QUIET)
-        described = [self.facts, self.notice, self.speaker, self.presets.choice, *self.controls.components]
-        self.voice.change(self.describe, self.voice, described, **QUIET)
+        presets = [self.presets.choice, self.presets.name]
+        described = [self.facts, self.notice, self.speaker, *presets, *self.controls.components]
+        self.voice.change(self.describe, [self.voice, self.presets.choice], described, **QUIET)
         inputs: set[Block] = {
             self.voice, self.speaker, self.recordings, self.microphone, self.clips, *self.controls.components
         }  # fmt: skip
@@ -138,6 +140,7 @@ class ConvertTab:
                 api_visibility="private",
             ).then(self.compare, [self.clips, self.choice_a, self.choice_b], compared, **QUIET)
         self.stop.click(self.stop_conversion, None, self.status, **QUIET)
+        self.workplace.blocks.unload(self.stop_session)
         for choice in (self.choice_a, self.choice_b):
             choice.input(self.compare, [self.clips, self.choice_a, self.choice_b], compared, **QUIET)
 
@@ -162,21 +165,23 @@ class ConvertTab:
             self.unusable_list: markup.table(unusable.items()),
         }
 
-    def describe(self, name: str | None) -> dict[Any, Any]:
-        """Show the facts about a voice, its speakers and presets, and apply its default preset."""
+    def describe(self, name: str | None, preset: str | None = None) -> dict[Any, Any]:
+        """Show the facts about a voice, its speakers and presets, and apply its default preset in place of `preset`."""
         hidden = {self.facts: "", self.speaker: gr.update(visible=False, value=0)}
         if not name:
             return hidden
         try:
-            facts = self.service.catalog.facts(name)
-            presets = self.presets.of_voice(name, self.controls)
+            facts, index = self.service.catalog.facts(name), self.service.catalog.index(name)
+            presets = self.presets.of_voice(name, preset)
         except (RVCError, OSError) as error:
             return hidden | {self.notice: _notice(explain(error))}
         speakers = speakers_of(facts)
-        return presets | {
+        speaker = presets.pop(self.speaker, {"value": speakers[0][1]})["value"]
+        options = self.controls.for_voice(presets, pitch_guided=facts.pitch_guided, has_index=index is not None)
+        return options | {
             self.facts: facts_table(facts, self.text, _HIDDEN_FACTS),
             self.notice: _notice(None),
-            self.speaker: gr.update(choices=speakers, value=speakers[0][1], visible=len(speakers) > 1),
+            self.speaker: gr.update(choices=speakers, value=speaker, visible=len(speakers) > 1),
         }
 
     def convert_recordings(
@@ -192,12 +197,16 @@ class ConvertTab:
         yield from self._run(given, request, progress, is_preview=True)
 
     def stop_conversion(self, request: gr.Request) -> str:
-        """Stop the conversion of this visitor, also one that waits."""
-        stop = self._stops.get(str(request.session_hash))
-        if stop is None:
-            return markup.status(self.text("convert.nothing_runs"))
-        stop.set()
-        return markup.status(self.text("convert.stopping"))
+        """Stop the conversions of this visitor, also those that wait."""
+        is_running = str(request.session_hash) in self._stops.values()
+        self.stop_session(request)
+        return markup.status(self.text("convert.stopping" if is_running else "convert.nothing_runs"))
+
+    def stop_session(self, request: gr.Request) -> None:
+        """Stop the conversions of a page, such as one that is closed."""
+        for stop, session in list(self._stops.items()):
+            if session == str(request.session_hash):
+                stop.set()
 
     def compare(self, known: list[Clip], first: int | None, second: int | None) -> dict[Any, Any]:
         """Show players and spectra of the two clips."""
@@ -219,7 +228,8 @@ class ConvertTab:
     def _run(
         self, given: Mapping[Component, Any], request: gr.Request, progress: gr.Progress, *, is_preview: bool
     ) -> Iterator[dict[Any, Any]]:
-        stop = self._stops[str(request.session_hash)] = threading.Event()
+        stop = threading.Event()
+        self._stops[stop] = str(request.session_hash)
         try:
             order = self._order(given, is_preview)
             with self.service.line.ticket() as turn:
@@ -233,7 +243,7 @@ class ConvertTab:
         except RVCError as error:
             yield {self.status: markup.error(str(error))}
         finally:
-            self._stops.pop(str(request.session_hash), None)
+            del self._stops[stop]
 
     def _order(self, given: Mapping[Component, Any], is_preview: bool) -> Order:
         recordings = [*(given[self.recordings] or []), *filter(None, [given[self.microphone]])]
@@ -260,7 +270,7 @@ class ConvertTab:
                 progress((number + share) / total, desc=f"{self.text(f'convert.stages.{stage}')}{place}")
 
             try:
-                source = clips.cut(recording, PREVIEW_SECONDS, folder) if order.is_preview else recording
+                source = _beginning(recording, folder) if order.is_preview else recording
                 result = self.service.convert(order.voice, source, order.options, folder, report)
                 converted.append((source, result))
             except RVCError as error:
@@ -317,6 +327,12 @@ class ConvertTab:
             )
             for recording in order.recordings
         ]
+
+
+def _beginning(recording: Path, folder: Path) -> Path:
+    """Write the beginning of a recording. Raises RVCError with its name instead of its path."""
+    with explained({recording: recording.name}):
+        return clips.cut(recording, PREVIEW_SECONDS, folder)
 
 
 def _notice(text: str | None, kind: str = "error") -> dict[str, Any]:

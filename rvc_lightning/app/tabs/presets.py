@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -9,7 +10,7 @@ from gradio.components import Component
 
 from rvc_lightning.app import markup
 from rvc_lightning.app.controls import Controls
-from rvc_lightning.app.tabs.workplace import QUIET, Workplace
+from rvc_lightning.app.tabs.workplace import QUIET, Workplace, reporting, speaker_choice, speakers_of
 from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.presets import (
@@ -21,76 +22,71 @@ from rvc_lightning.conversion.presets import (
     save_preset,
 )
 from rvc_lightning.errors import RVCError
-from rvc_lightning.io.disk import explain
 
 
 class Presets:
     """Choice of a preset, and an editor among the options."""
 
-    def __init__(self, workplace: Workplace) -> None:
+    def __init__(self, workplace: Workplace, voice: Component, speaker: Component) -> None:
         """Create the choice in the open block; `add_editor` creates the rest."""
         self._catalog, self._text = workplace.service.catalog, workplace.text
+        self._voice, self._speaker = voice, speaker
         self.choice = gr.Dropdown([], label=self._text("presets.preset"), elem_id="preset", min_width=160)
 
-    def add_editor(self, voice: Component, controls: Controls) -> None:
+    def add_editor(self, controls: Controls) -> None:
         """Create the editor in the open block, and connect all to the controls of the options."""
-        text = self._text
+        self._controls, text = controls, self._text
         with gr.Row(elem_classes="actions"):
-            name = gr.Textbox(
+            self.name = gr.Textbox(
                 "", label=text("presets.name"), info=text("presets.help"), elem_id="preset_name", max_lines=1, scale=2
             )
             with gr.Column(min_width=160):
                 save = gr.Button(text("presets.save"), elem_id="preset_save")
                 delete = gr.Button(text("presets.delete"), elem_id="preset_delete")
-        result = gr.HTML(elem_id="preset_status", padding=False)
+        self.status = gr.HTML(elem_id="preset_status", padding=False)
+        selected, listed = [self._voice, self.choice], [self.status, self.choice]
+        applied = [self.name, self.status, self._speaker, *controls.components]
+        self.choice.input(self.apply, selected, applied, **QUIET)
+        save.click(self.save, {self._voice, self._speaker, self.name, *controls.components}, listed, **QUIET)
+        delete.click(self.delete, selected, listed, **QUIET)
 
-        def apply(chosen_voice: str | None, preset: str | None) -> dict[Any, Any]:
-            try:
-                values = read_preset(self._catalog.path(chosen_voice or ""), preset) if preset else {}
-                return {name: preset or "", **controls.updates(ConversionOptions.from_values(values))}
-            except RVCError as error:
-                return {result: markup.error(str(error))}
+    @reporting("status")
+    def apply(self, voice: str | None, preset: str | None) -> dict[Any, Any]:
+        """Show the options of a preset, or the defaults if none is chosen."""
+        values = read_preset(self._path(voice), preset) if preset else {}
+        return {self.name: preset or "", **self._updates(voice or "", ConversionOptions.from_values(values))}
 
-        def save_options(given: dict[Component, Any]) -> dict[Any, Any]:
-            try:
-                path = self._catalog.path(given[voice] or "")
-                saved = save_preset(path, given[name].strip(), controls.options(given))
-            except (RVCError, OSError) as error:
-                return {result: markup.error(explain(error))}
-            return {
-                result: markup.status(text("presets.saved", file=saved)),
-                self.choice: gr.update(choices=self._choices(list_presets(path)), value=saved.stem),
-            }
+    @reporting("status")
+    def save(self, given: dict[Component, Any]) -> dict[Any, Any]:
+        """Save the options as a preset."""
+        path = self._path(given[self._voice])
+        options = self._controls.options(given, speaker=given[self._speaker] or None)
+        saved = save_preset(path, given[self.name].strip(), options)
+        message = self._text("presets.saved", file=saved)
+        return {self.status: markup.status(message), self.choice: self._list(path, saved.stem)}
 
-        def delete_chosen(chosen_voice: str | None, preset: str | None) -> dict[Any, Any]:
-            try:
-                path = self._catalog.path(chosen_voice or "")
-                delete_preset(path, preset or "")
-            except (RVCError, OSError) as error:
-                return {result: markup.error(explain(error))}
-            return {
-                result: markup.status(text("presets.deleted", name=preset)),
-                self.choice: gr.update(choices=self._choices(list_presets(path)), value=""),
-            }
+    @reporting("status")
+    def delete(self, voice: str | None, preset: str | None) -> dict[Any, Any]:
+        """Delete a preset; the options stay as they are."""
+        path = self._path(voice)
+        delete_preset(path, preset or "")
+        message = self._text("presets.deleted", name=preset)
+        return {self.status: markup.status(message), self.choice: self._list(path, "")}
 
-        self.choice.input(apply, [voice, self.choice], [name, result, *controls.components], **QUIET)
-        save.click(save_options, {voice, name, *controls.components}, [result, self.choice], **QUIET)
-        delete.click(delete_chosen, [voice, self.choice], [result, self.choice], **QUIET)
-
-    def of_voice(self, voice: str, controls: Controls) -> dict[Any, Any]:
+    def of_voice(self, voice: str, applied: str | None) -> dict[Any, Any]:
         """Return the updates when a voice is chosen: its presets, and the options of the default one.
+
+        Without a default preset, options are kept unless they are those of `applied`, a preset of the previous voice.
 
         Raises:
             ConfigurationError: The default preset is damaged.
         """
-        path = self._catalog.path(voice)
-        names = list_presets(path)
-        has_default = DEFAULT in names
-        updates: dict[Any, Any] = {
-            self.choice: gr.update(choices=self._choices(names), value=DEFAULT if has_default else "")
-        }
-        if has_default:
-            updates |= controls.updates(ConversionOptions.from_values(read_preset(path, DEFAULT)))
+        path = self._path(voice)
+        name = DEFAULT if DEFAULT in list_presets(path) else ""
+        updates: dict[Any, Any] = {self.choice: self._list(path, name)}
+        if name or applied:
+            values = read_preset(path, name) if name else {}
+            updates |= {self.name: name, **self._updates(voice, ConversionOptions.from_values(values))}
         return updates
 
     def overrides(self, voice: Any, options: ConversionOptions) -> list[str]:
@@ -104,5 +100,14 @@ class Presets:
                 continue
         return [format_override(name, value) for name, value in values.items()]
 
-    def _choices(self, names: list[str]) -> list[tuple[str, str]]:
-        return [(self._text("presets.none"), ""), *((name, name) for name in names)]
+    def _path(self, voice: str | None) -> Path:
+        return self._catalog.path(voice or "")
+
+    def _updates(self, voice: str, options: ConversionOptions) -> dict[Any, Any]:
+        """Return the updates that show options, with their speaker."""
+        speaker = speaker_choice(speakers_of(self._catalog.facts(voice)), options.speaker)
+        return {self._speaker: gr.update(value=speaker), **self._controls.updates(options)}
+
+    def _list(self, voice: Path, value: str) -> Any:
+        choices = [(self._text("presets.none"), ""), *((name, name) for name in list_presets(voice))]
+        return gr.update(choices=choices, value=value)
