@@ -14,6 +14,7 @@ from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.config.values import plain
+from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.io.files import make_folder
 from rvc_lightning.io.packages import require_extra
 
@@ -40,6 +41,16 @@ class AppSettings(Settings):
     language: str = option(choices=LANGUAGES)
     links: bool
     config_dir: str | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ssl_keyfile and not self.ssl_certfile:
+            raise ConfigurationError(f"ssl_keyfile={self.ssl_keyfile}: name its certificate as well, ssl_certfile=FILE")
+        if self.config_dir is not None and not Path(self.config_dir, "experiment").is_dir():
+            raise ConfigurationError(
+                f"config_dir={self.config_dir}: it has no folder 'experiment'; choose the folder that contains it, or "
+                "null"
+            )
 
 
 @command("app")

@@ -50,8 +50,6 @@ from rvc_lightning.version import __version__
 
 _EVENT_SECONDS = 0.5
 _KEEP_ALIVE_SECONDS = 15.0
-_MAX_UPLOAD_SECONDS = 3600.0
-"""Age at which the files of a job that was never submitted are those of a killed server."""
 
 _Responses: TypeAlias = dict[int | str, dict[str, Any]]
 _FORM = Form(media_type="multipart/form-data")
@@ -125,12 +123,16 @@ class Api:
         folder = Path(self._folders.recordings, form.name)
         if folder.is_symlink():
             raise InUseError(f"'{form.name}' is a link; choose another name")
-        for upload in form.files:
-            target = folder / _name_of(upload)
-            if target.exists():
+        targets = [folder / _name_of(upload) for upload in form.files]
+        for number, target in enumerate(targets):
+            if target.exists() or target in targets[:number]:
                 raise InUseError(f"'{form.name}' has a file '{target.name}' already; choose another name")
-            with atomic_path(target) as temporary, temporary.open("wb") as stream:
-                shutil.copyfileobj(upload.file, stream)
+        with ExitStack() as undo:
+            for upload, target in zip(form.files, targets, strict=True):
+                with atomic_path(target) as temporary, temporary.open("wb") as stream:
+                    shutil.copyfileobj(upload.file, stream)
+                undo.callback(target.unlink)
+            undo.pop_all()
         return Recordings(name=form.name, files=_files(folder))
 
     def datasets(self) -> list[Dataset]:
@@ -201,14 +203,6 @@ class Api:
             raise UnknownJobError(f"job '{job_id}' has no result to download")
         return _audio_response(files[0])
 
-    def sweep(self) -> None:
-        """Remove old conversions, and old uploads that killed servers left."""
-        oldest = time.time() - 60 * self._service.limits.keep_minutes
-        self._jobs.remove_unsubmitted(min(oldest, time.time() - _MAX_UPLOAD_SECONDS))
-        for job in self._jobs.jobs():
-            if (job.folder / INPUT).is_dir() and job.ended is not None and job.ended < oldest:
-                self._jobs.remove(job.id)
-
     def _check_voice(self, name: str) -> None:
         catalog = self._service.catalog
         if name not in catalog.names:
@@ -275,7 +269,9 @@ class Api:
             target = folder / OUTPUT / f"{stem}.{options.output_format or DEFAULT_FORMAT}"
             overrides = commands.convert_overrides(form, self._service.catalog.path(form.voice), recording, target)
             if form.f0_file is not None:
-                overrides.append(commands.format_override("f0_file", _save(form.f0_file, folder / "f0")))
+                # With the recording, whose name never begins with a dot, so that `JobStore.resume` copies both.
+                curve = _save(form.f0_file, folder / INPUT / ".f0")
+                overrides.append(commands.format_override("f0_file", curve))
             status = self._status(self._jobs.submit("convert", overrides, recording.name, job_id=job_id))
             undo.pop_all()
         return status

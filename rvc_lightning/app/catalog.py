@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 from rvc_lightning.audio.discovery import display_name
@@ -53,6 +54,8 @@ class VoiceCatalog:
         self._paths: dict[str, Path] = {}
         self._skipped: dict[str, str] = {}
         self._examined: dict[str, tuple[Stamp, VoiceInfo | str]] = {}
+        # Visitors refresh and read the list at the same time.
+        self._lock = Lock()
         self.refresh()
 
     def refresh(self) -> None:
@@ -69,7 +72,9 @@ class VoiceCatalog:
         for error in unlisted:
             skipped[display_name(Path(error.filename).relative_to(self.folder))] = f"not accessible: {error.strerror}"
         self._paths, self._skipped = paths, skipped
-        self._examined = {name: result for name, result in self._examined.items() if name in paths}
+        with self._lock:
+            for name in self._examined.keys() - paths.keys():
+                del self._examined[name]
 
     @property
     def names(self) -> list[str]:
@@ -80,7 +85,8 @@ class VoiceCatalog:
     @property
     def unusable(self) -> dict[str, str]:
         """Files and links that are not usable, as far as examined, with the reason, sorted by name."""
-        broken = {name: result for name, (_, result) in self._examined.items() if isinstance(result, str)}
+        with self._lock:
+            broken = {name: result for name, (_, result) in self._examined.items() if isinstance(result, str)}
         return dict(sorted((broken | self._skipped).items()))
 
     def path(self, name: str) -> Path:
@@ -107,9 +113,10 @@ class VoiceCatalog:
         """
         path = self.path(name)
         stamp = Stamp.of(path)
-        if name not in self._examined or self._examined[name][0] != stamp:
-            self._examined[name] = stamp, self._examine(name, path)
-        result = self._examined[name][1]
+        known, result = self._examined.get(name, (None, ""))
+        if known != stamp:
+            result = self._examine(name, path)
+            self._remember(name, stamp, result)
         if isinstance(result, str):
             raise VoiceError(result)
         return result
@@ -127,7 +134,11 @@ class VoiceCatalog:
         for name, path in sorted(self._paths.items()):
             if name not in self._examined and path.is_file():
                 yield name
-                self._examined[name] = Stamp.of(path), self._examine(name, path)
+                self._remember(name, Stamp.of(path), self._examine(name, path))
+
+    def _remember(self, name: str, stamp: Stamp, result: VoiceInfo | str) -> None:
+        with self._lock:
+            self._examined[name] = stamp, result
 
     def _examine(self, name: str, path: Path) -> VoiceInfo | str:
         """Return the facts with names relative to the folder, or the reason why the file is not usable."""

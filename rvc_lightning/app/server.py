@@ -65,7 +65,8 @@ def serve(site: Site, host: str, port: int, certificate: Certificate | None) -> 
             is too short.
     """
     limits = site.service.limits
-    storage = visitor_files(round(limits.max_stored_megabytes * _MEGABYTE), 60 * limits.keep_minutes)
+    max_bytes, keep_seconds = round(limits.max_stored_megabytes * _MEGABYTE), 60 * limits.keep_minutes
+    storage = visitor_files(max_bytes, keep_seconds, site.jobs.folder)
     with listening(host, port) as listener, storage as files:
         port = listener.getsockname()[1]
         access = Access.of(host, port, site.token, site.host_names, certificate is not None)
@@ -259,7 +260,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
     """Open a listening socket. Raises ConfigurationError if that fails; the message contains the reason."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family, dualstack_ipv6=_is_dual_stack(host))
     except OSError as error:
         reason = "another program uses the port" if error.errno == errno.EADDRINUSE else error.strerror
         raise ConfigurationError(
@@ -269,32 +270,42 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
+def _is_dual_stack(host: str) -> bool:
+    """Return whether a socket for an address of IPv6 takes connections to addresses of IPv4 as well."""
+    return host == "::" and socket.has_dualstack_ipv6()
+
+
 def _reachable(host: str) -> str:
     """Return the name of the server in its link: its address on the network if it listens on all."""
-    if host in ("0.0.0.0", "::"):
-        # Chooses a route, and sends nothing.
-        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
-            route.connect(("192.0.2.1", 1))
-            return str(route.getsockname()[0])
-        return "127.0.0.1"
+    if host == "0.0.0.0" or _is_dual_stack(host):
+        host = _own_address(socket.AF_INET, "192.0.2.1") or "127.0.0.1"
+    elif host == "::":
+        host = _own_address(socket.AF_INET6, "2001:db8::1") or "::1"
     return f"[{host}]" if ":" in host else host
+
+
+def _own_address(family: socket.AddressFamily, other: str) -> str | None:
+    """Return the address from which this machine would send to another one; None without a route."""
+    # Chooses a route, and sends nothing.
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as route:
+        route.connect((other, 1))
+        return str(route.getsockname()[0])
+    return None
 
 
 @contextlib.contextmanager
 def _watched(site: Site) -> Iterator[None]:
-    """Keep the supervisor of the jobs running; remove expired conversions, and complete interrupted deletions."""
-    closed, api = threading.Event(), Api(site.service, site.jobs, site.folders)
+    """Keep the supervisor of the jobs running, remove expired uploads, at the end all, and complete deletions."""
+    closed, keep_seconds = threading.Event(), 60 * site.service.limits.keep_minutes
 
     def watch() -> None:
         for folder in (site.folders.datasets, site.folders.runs):
             remove_deleted(Path(folder))
         while True:
-            for action in (api.sweep, site.jobs.wake):
-                try:
-                    action()
-                except (RVCError, OSError) as error:
-                    # A full disk, or a client that removes the same job, must not end the thread.
-                    log.warning("%s", explain(error))
+            with _errors_logged():
+                site.jobs.sweep(keep_seconds)
+            with _errors_logged():
+                site.jobs.wake()
             if closed.wait(_WATCH_SECONDS):
                 return
 
@@ -305,6 +316,17 @@ def _watched(site: Site) -> Iterator[None]:
     finally:
         closed.set()
         watcher.join()
+        with _errors_logged():
+            site.jobs.sweep(keep_seconds=0)
+
+
+@contextlib.contextmanager
+def _errors_logged() -> Iterator[None]:
+    """Log errors such as a full disk, or a client that removes the same job, instead of raising them."""
+    try:
+        yield
+    except (RVCError, OSError) as error:
+        log.warning("%s", explain(error))
 
 
 @contextlib.contextmanager

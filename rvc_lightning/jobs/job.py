@@ -142,10 +142,13 @@ def write_job(job: Job) -> None:
 
 def read_job(folder: Path) -> Job:
     """Read a job. Raises OSError if `folder` contains none, and ValueError if it is damaged."""
-    values = read_json(folder / JOB)
-    values |= {"overrides": tuple(values["overrides"]), "working_folder": Path(values["working_folder"])}
-    state, is_stopped = ProcessState.read(folder), (folder / STOP).exists()
-    job = Job(id=folder.name, folder=folder, state=_state(state, is_stopped), **values)
+    values, is_stopped = read_json(folder / JOB), (folder / STOP).exists()
+    try:
+        values |= {"overrides": tuple(values["overrides"]), "working_folder": Path(values["working_folder"])}
+        state = ProcessState.read(folder)
+        job = Job(id=folder.name, folder=folder, state=_state(state, is_stopped), **values)
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"it has unknown or missing entries: {error}") from error
     if state is None:
         return job
     begun = replace(job, started=state.started)
@@ -156,9 +159,9 @@ def read_progress(folder: Path) -> JobProgress:
     """Read the progress of a job."""
     try:
         values = read_json(folder / PROGRESS)
-    except (OSError, ValueError):
+        return JobProgress(**values | {"output_folder": Path(values["output_folder"])})
+    except (OSError, ValueError, TypeError, KeyError):
         return JobProgress()
-    return JobProgress(**values | {"output_folder": Path(values["output_folder"])})
 
 
 def _state(state: ProcessState | None, is_stopped: bool) -> State:

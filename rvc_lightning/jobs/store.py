@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import secrets
@@ -11,13 +12,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from rvc_lightning.cli.overrides import format_command, format_override
+from rvc_lightning.cli.resolvers import CHECKPOINT_FOLDER
+from rvc_lightning.cli.resume import SEARCH_PATH
 from rvc_lightning.errors import BusyError, InUseError, UnknownJobError
 from rvc_lightning.io.files import TEMPORARY_PREFIX, make_folder
 from rvc_lightning.io.locks import LOCK_NAME
@@ -36,9 +39,13 @@ from rvc_lightning.jobs.job import (
     write_job,
 )
 
+log = logging.getLogger(__name__)
+
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 _SUPERVISOR_LOG = "supervisor.log"
 _LOG_BYTES = 1 << 18
+_MAX_UPLOAD_SECONDS = 3600.0
+"""Age at which the files of a job that was never submitted are those of a killed server."""
 
 
 class JobStore:
@@ -54,6 +61,7 @@ class JobStore:
         make_folder(self.folder)
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._resuming = threading.Lock()
+        self._damaged: set[Path] = set()
 
     def new_id(self) -> str:
         """Return an unused id; files of a job can be put into the folder of this name before it is submitted."""
@@ -105,14 +113,24 @@ class JobStore:
         for folder in self.folder.iterdir():
             # Others may submit and remove jobs meanwhile.
             if _ID.fullmatch(folder.name) and (folder / JOB).is_file():
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError), self._damage_reported(folder):
                     found.append(read_job(folder))
         return sorted(found, key=lambda job: (job.created, job.id))
 
+    @contextlib.contextmanager
+    def _damage_reported(self, folder: Path) -> Iterator[None]:
+        """Log once that a job is damaged, instead of raising ValueError."""
+        try:
+            yield
+        except ValueError as error:
+            if folder not in self._damaged:
+                log.warning("Ignoring a damaged job, '%s' (%s): remove the folder", folder, error)
+            self._damaged.add(folder)
+
     def job(self, job_id: str) -> Job:
-        """Return a job. Raises UnknownJobError if there is none of this id."""
+        """Return a job. Raises UnknownJobError if there is none of this id, or it is damaged."""
         if _ID.fullmatch(job_id):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, ValueError):
                 return read_job(self.folder / job_id)
         raise _unknown(job_id)
 
@@ -154,8 +172,10 @@ class JobStore:
     def _submit_again(self, job: Job, first: str) -> Job:
         """Submit an ended job again, as the same work as the job `first`."""
         run, overrides = read_progress(job.folder).output_folder, job.overrides
-        if job.command == "train" and run is not None and any((run / "checkpoints").glob("*.ckpt")):
-            overrides = (format_override("checkpoint", run),)
+        if job.command == "train" and run is not None and any((run / CHECKPOINT_FOLDER).glob("*.ckpt")):
+            # The saved settings of the run do not include where Hydra finds its experiment.
+            search_path = (override for override in overrides if override.startswith(SEARCH_PATH))
+            overrides = (*search_path, format_override("checkpoint", run))
         new_id = self.new_id()
         if (job.folder / INPUT).is_dir():
             # The job with the files may be removed before the new one starts.
@@ -178,7 +198,15 @@ class JobStore:
             raise _unknown(job_id) from error
         shutil.rmtree(removed)
 
-    def remove_unsubmitted(self, before: float) -> None:
+    def sweep(self, keep_seconds: float) -> None:
+        """Remove jobs with uploads that ended more than `keep_seconds` ago, and uploads that killed servers left."""
+        now = time.time()
+        self._remove_unsubmitted(now - max(keep_seconds, _MAX_UPLOAD_SECONDS))
+        for job in self.jobs():
+            if (job.folder / INPUT).is_dir() and job.ended is not None and job.ended < now - keep_seconds:
+                self.remove(job.id)
+
+    def _remove_unsubmitted(self, before: float) -> None:
         """Remove the files of jobs whose submission began before a time, in seconds since 1970, and never ended."""
         for folder in self.folder.iterdir():
             with contextlib.suppress(FileNotFoundError):

@@ -24,13 +24,11 @@ from systems import LINKS
 
 from rvc_lightning import Voice, VoiceConverter
 from rvc_lightning.app import api as api_module
-from rvc_lightning.app.api import Api
 from rvc_lightning.app.catalog import VoiceCatalog
-from rvc_lightning.app.folders import Folders
 from rvc_lightning.app.problems import API
 from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.storage import visitor_files
-from rvc_lightning.cli.overrides import format_override
+from rvc_lightning.cli.overrides import format_override, parse_overrides
 from rvc_lightning.data.manifest import DatasetHeader, write_manifest
 from rvc_lightning.io.names import is_device
 from rvc_lightning.io.processes import quote_argument
@@ -217,6 +215,17 @@ def test_conversion_as_a_job_keeps_its_files_with_the_job(client, store, folder)
     assert not job.folder.exists()
 
 
+def test_conversion_with_a_pitch_curve_is_resumed_with_its_files(client, store):
+    files = {"recording": ("song.wav", audio()), "f0_file": ("curve.csv", b"0,100")}
+    form = {"voice": "anna.pth", "as_job": True}
+    job = store.job(client.post(f"{API}/convert", data=form, files=files).json()["id"])
+    store.stop(job.id)
+    again = store.resume(job.id)
+    store.remove(job.id)
+    paths = {name: Path(one.value()) for name, one in parse_overrides(again.overrides).items()}
+    assert paths["input"].read_bytes() == audio() and paths["f0_file"].read_bytes() == b"0,100"
+
+
 def test_old_conversions_are_removed_and_other_jobs_kept(client, store, service, folder):
     convert(client, as_job=True)
     store.submit("train", [], "")
@@ -227,8 +236,7 @@ def test_old_conversions_are_removed_and_other_jobs_kept(client, store, service,
     for unsubmitted in (interrupted, uploading):
         (unsubmitted / "input").mkdir(parents=True)
     os.utime(interrupted, (1, 1))
-    names = ("voices", "recordings", "datasets", "runs", "jobs")
-    Api(service, store, Folders(**{name: str(folder / name) for name in names})).sweep()
+    store.sweep(60)
     assert [job.command for job in store.jobs()] == ["train"]
     assert uploading.is_dir() and not interrupted.exists()
 
@@ -248,6 +256,15 @@ def test_recordings_are_added_to_a_folder_of_their_name(client, folder):
 
 
 @LINKS
+@pytest.mark.parametrize("names", [("new.wav", "old.wav"), ("new.wav", "new.wav")])
+def test_rejected_recordings_are_not_stored_in_part(client, folder, names):
+    (folder / "recordings" / "ben").mkdir()
+    (folder / "recordings" / "ben" / "old.wav").touch()
+    files = [("files", (name, b"abc")) for name in names]
+    assert "already" in problem(client.post(f"{API}/recordings", data={"name": "ben"}, files=files), 409)
+    assert [path.name for path in (folder / "recordings" / "ben").iterdir()] == ["old.wav"]
+
+
 def test_links_are_neither_listed_nor_written_to(client):
     form = {"data": {"name": "link"}, "files": {"files": ("1.wav", b"x")}}
     assert "is a link" in problem(client.post(f"{API}/recordings", **form), 409)

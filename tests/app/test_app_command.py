@@ -49,13 +49,14 @@ def test_folders_that_cannot_be_read_end_the_command(started, tmp_path, monkeypa
 
 
 @pytest.fixture
-def site():
+def site(tmp_path):
     """A site whose service only has limits and a stop."""
     stopped = []
     limits = SimpleNamespace(max_stored_megabytes=1, keep_minutes=1)
     service = SimpleNamespace(limits=limits, stop=lambda: stopped.append(True), stopped=stopped)
-    jobs = SimpleNamespace(wake=lambda: None, jobs=list, remove_unsubmitted=lambda before: None)
-    return Site(service, jobs, folders=None, settings={})
+    jobs = SimpleNamespace(wake=lambda: None, sweep=lambda keep_seconds: None, folder=tmp_path / "jobs")
+    folders = SimpleNamespace(datasets=tmp_path / "datasets", runs=tmp_path / "runs")
+    return Site(service, jobs, folders, settings={})
 
 
 @pytest.fixture
@@ -92,6 +93,17 @@ def test_short_tokens_and_missing_certificates_are_errors(site, started):
         server.serve(replace(site, token="short"), "127.0.0.1", 0, None)
     with pytest.raises(ConfigurationError, match=r"ssl_certfile=missing\.pem ssl_keyfile=None: No such file"):
         server.serve(site, "127.0.0.1", 0, server.Certificate("missing.pem", None))
+
+
+def test_options_that_would_be_ignored_are_errors(started, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for option, message in (
+        ("ssl_keyfile=a.pem", "name its certificate"),
+        ("config_dir=mine", "no folder 'experiment'"),
+    ):
+        error = single_error(run_command("app", "trainer.accelerator=cpu", "port=0", option))
+        assert option in error and message in error
+    assert not started
 
 
 def test_ctrl_c_right_after_the_address_stops_the_page(caplog, monkeypatch, site):

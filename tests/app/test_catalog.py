@@ -137,6 +137,20 @@ def test_what_cannot_be_read_is_listed_with_a_reason(folder):
         VoiceCatalog(folder)
 
 
+def test_list_may_change_while_it_is_read(folder, write_voice, monkeypatch):
+    catalog = VoiceCatalog(folder)
+    examine = VoiceCatalog._examine
+
+    def examine_and_refresh(self, name, path):
+        result = examine(self, name, path)
+        os.rename(path, path.with_suffix(".moved"))
+        self.refresh()
+        return result
+
+    monkeypatch.setattr(VoiceCatalog, "_examine", examine_and_refresh)
+    assert catalog.facts(catalog.names[0]).sample_rate == 8000
+
+
 def test_missing_folder_is_an_error(tmp_path):
     with pytest.raises(ConfigurationError, match=r"voices=.*nowhere: no such folder"):
         VoiceCatalog(tmp_path / "nowhere")

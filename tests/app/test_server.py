@@ -7,6 +7,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -31,14 +32,17 @@ from rvc_lightning.app.middleware import UploadOnlyMiddleware
 from rvc_lightning.app.server import listening, page_of
 from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.storage import VisitorFiles, visitor_files
+from rvc_lightning.app.tabs.convert import Order
 from rvc_lightning.app.texts import Texts
 from rvc_lightning.config.options import OptionField, option_fields
 from rvc_lightning.conversion.effects import EFFECTS
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.errors import ConfigurationError, UnknownJobError
 from rvc_lightning.io.locks import delete_folder
+from rvc_lightning.jobs.job import INPUT, ProcessState
 from rvc_lightning.jobs.store import JobStore
 from rvc_lightning.voice.info import read_voice_info
+from rvc_lightning.voice.library import edit_voice
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +180,18 @@ def test_deletions_of_a_killed_server_are_completed(service, tmp_path, monkeypat
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["anna"]
 
 
+def test_uploads_of_ended_jobs_are_deleted_at_exit(service, tmp_path, monkeypatch):
+    monkeypatch.setattr(JobStore, "wake", lambda self: None)
+    jobs = make_site(service, tmp_path).jobs
+    ended, waiting = (jobs.submit("cover", [], "") for _ in range(2))
+    for job in (ended, waiting):
+        (job.folder / INPUT).mkdir()
+    ProcessState(started=1.0).write(ended.folder, ended=time.time(), exit_status=0)
+    with server._watched(make_site(service, tmp_path)):
+        pass
+    assert [job.id for job in jobs.jobs()] == [waiting.id]
+
+
 def test_unknown_host_is_an_error(monkeypatch):
     def unknown(*arguments, **more):
         raise socket.gaierror(-2, "Name or service not known")
@@ -286,6 +302,81 @@ def test_stop_ends_a_waiting_conversion(service):
         page.stop_conversion(VISITOR)
         assert [markup.status("Stopped.", "error")] == [update[page.status] for update in waiting]
     assert "No conversion of yours is running." in page.stop_conversion(VISITOR)
+
+
+def test_stop_ends_all_conversions_of_a_visitor_and_no_other(service):
+    page, other = convert_tab(service), SimpleNamespace(session_hash="other")
+    with service.line.ticket():
+        runs = [
+            page.convert_recordings(given(page, "anna.pth", "/nowhere.wav"), VISITOR),
+            page.convert_beginnings(given(page, "anna.pth", "/nowhere.wav"), VISITOR),
+        ]
+        for run in runs:
+            next(run)
+        assert "No conversion of yours is running." in page.stop_conversion(other)
+        page.stop_conversion(VISITOR)
+        for run in runs:
+            assert [update[page.status] for update in run] == [markup.status("Stopped.", "error")]
+    assert any(function.fn == page.stop_session for function in page.workplace.blocks.fns.values())
+
+
+def test_results_of_many_recordings_are_all_kept(service, tmp_path):
+    page, converted = convert_tab(service), []
+    for number in range(30):
+        pair = tmp_path / f"{number}.wav", tmp_path / f"{number}_anna.wav"
+        for path in pair:
+            path.touch()
+        converted.append(pair)
+    order = Order("anna.pth", [source for source, _ in converted], ConversionOptions(), is_preview=False)
+    shown = page._answer(order, converted, [], "1.0", [])
+    assert len(shown[page.clips]) == 40 and shown[page.choice_a]["value"] == 0
+    again = page._answer(order, converted[:1], [], "1.0", shown[page.clips])
+    assert [again[page.clips][again[choice]["value"]].title for choice in (page.choice_a, page.choice_b)] == [
+        "0.wav",
+        "0 → anna",
+    ]
+
+
+def test_damaged_recording_of_a_preview_is_named_without_its_folder(service, tmp_path):
+    page = convert_tab(service)
+    (tmp_path / "song.wav").write_bytes(b"no audio")
+    *_, last = page.convert_beginnings(given(page, "anna.pth", str(tmp_path / "song.wav")), VISITOR)
+    assert "song.wav" in last[page.status] and str(tmp_path) not in last[page.status]
+
+
+def test_options_without_effect_on_a_voice_are_disabled():
+    controls = new_controls()
+    by_id = {component.elem_id: component for component in controls.components}
+    values = {by_id["option-transpose_semitones"]: 12, by_id["option-formant_semitones"]: 3}
+    shown = controls.for_voice(values, pitch_guided=False, has_index=False)
+    assert shown[by_id["option-transpose_semitones"]] == gr.update(value=12, interactive=False)
+    assert shown[by_id["option-formant_semitones"]] == gr.update(value=0, interactive=False)
+    assert shown[by_id["option-index_rate"]] == gr.update(interactive=False)
+    shown = controls.for_voice(values, pitch_guided=True, has_index=True)
+    assert shown[by_id["option-formant_semitones"]] == gr.update(value=3, interactive=True)
+
+
+def test_options_of_a_preset_end_with_its_voice(tmp_path, write_voice):
+    for name in ("anna", "ben"):
+        write_voice(tmp_path / f"{name}.pth")
+    (tmp_path / "anna.presets").mkdir()
+    (tmp_path / "anna.presets" / "default.yaml").write_text("transpose_semitones: 12\nspeaker: 1\n")
+    page = convert_tab(ConversionService(VoiceCatalog(tmp_path), lambda voice, index: None, LIMITS))
+    transpose = next(one for one in page.controls.components if one.elem_id == "option-transpose_semitones")
+    anna, ben = page.describe("anna.pth", ""), page.describe("ben.pth", "default")
+    assert (anna[transpose]["value"], anna[page.speaker]["value"]) == (12, 1)
+    assert (ben[transpose]["value"], ben[page.presets.name], ben[page.presets.choice]["value"]) == (0, "", "")
+    assert "value" not in page.describe("ben.pth", "")[transpose]
+
+
+def test_preset_is_saved_and_applied_with_its_speaker(tmp_path, write_voice):
+    edit_voice(write_voice(tmp_path / "anna.pth"), speakers=["Anna", "Ben"])
+    page = convert_tab(ConversionService(VoiceCatalog(tmp_path), lambda voice, index: None, LIMITS))
+    inputs = given(page, "anna.pth") | {page.speaker: "Ben", page.presets.name: "song"}
+    assert "Saved" in page.presets.save(inputs)[page.presets.status]
+    assert (tmp_path / "anna.presets" / "song.yaml").read_text() == "speaker: Ben\n"
+    assert page.presets.apply("anna.pth", "song")[page.speaker]["value"] == "Ben"
+    assert page.presets.apply("anna.pth", "")[page.speaker]["value"] == page.describe("anna.pth")[page.speaker]["value"]
 
 
 def test_controls_show_the_options_of_a_preset():

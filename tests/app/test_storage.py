@@ -34,6 +34,25 @@ def test_sweep_deletes_old_files_in_any_folder(tmp_path):
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["new.wav"]
 
 
+def test_sweep_deletes_old_empty_folders(tmp_path):
+    for name in ("old", "new", "full"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full" / "a.wav").touch()
+    for name in ("old", "full"):
+        os.utime(tmp_path / name, (1, 1))
+    VisitorFiles(tmp_path, 1000, keep_seconds=60).sweep()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "new"]
+
+
+def test_files_of_jobs_count(tmp_path):
+    for name in ("input", "output", "other"):
+        (tmp_path / "jobs" / "1" / name).mkdir(parents=True)
+        (tmp_path / "jobs" / "1" / name / "a.wav").write_bytes(bytes(30))
+    files = VisitorFiles(tmp_path / "files", max_bytes=100, keep_seconds=60, jobs=tmp_path / "jobs")
+    with files.reserve(40) as first, files.reserve(1) as second:
+        assert (first, second) == (True, False)
+
+
 def test_files_are_swept_while_the_page_runs():
     with visitor_files(1000, keep_seconds=0.05) as files:
         path = files.folder / "a.wav"

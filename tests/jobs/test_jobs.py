@@ -308,16 +308,27 @@ def test_only_ended_jobs_are_removed_and_resumed(store):
 
 def test_training_resumes_from_its_run_and_other_jobs_run_again(store, tmp_path):
     for command, overrides in (
-        ("prepare", ("name=7",)),
-        ("train", (format_override("checkpoint", tmp_path / "runs" / "anna" / "1"),)),
+        ("prepare", ("hydra.searchpath=[a]", "name=7")),
+        ("train", ("hydra.searchpath=[a]", format_override("checkpoint", tmp_path / "runs" / "anna" / "1"))),
     ):
-        job = store.submit(command, ["name=7"], "Anna", "gpu")
+        job = store.submit(command, ["hydra.searchpath=[a]", "name=7"], "Anna", "gpu")
         (tmp_path / "runs/anna/1/checkpoints").mkdir(parents=True, exist_ok=True)
         (tmp_path / "runs/anna/1/checkpoints/last.ckpt").touch()
         (job.folder / PROGRESS).write_text(json.dumps({"output_folder": f"{tmp_path}/runs/anna/1"}))
         store.stop(job.id)
         again = store.resume(job.id)
         assert (again.command, again.overrides, again.title, again.device) == (command, overrides, "Anna", "gpu")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"command": "train"}', '{"unknown": 1}'])
+@pytest.mark.parametrize("name", ["job.json", STATE])
+def test_damaged_job_is_left_out_and_reported_once(store, caplog, name, content):
+    damaged, whole = store.submit("prepare", [], "Anna"), store.submit("prepare", [], "Ben")
+    (damaged.folder / name).write_text(content)
+    assert [job.id for job in store.jobs()] == [job.id for job in store.jobs()] == [whole.id]
+    assert caplog.text.count(str(damaged.folder)) == 1
+    with pytest.raises(UnknownJobError):
+        store.job(damaged.id)
 
 
 def test_job_that_is_run_again_twice_is_submitted_once(store):
@@ -355,8 +366,9 @@ def test_log_returns_the_end_of_a_long_output(store):
 def test_progress_without_a_file_is_unknown(store):
     job = store.submit("train", [], "")
     assert store.progress(job.id).share is None
-    (job.folder / PROGRESS).write_text('{"stage"')
-    assert store.progress(job.id).stage == ""
+    for content in ('{"stage"', "{}", '{"unknown": 1, "output_folder": "a"}'):
+        (job.folder / PROGRESS).write_text(content)
+        assert store.progress(job.id).stage == ""
 
 
 SUBMIT = """
