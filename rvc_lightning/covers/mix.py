@@ -25,12 +25,16 @@ from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.covers.settings import MixSettings
 from rvc_lightning.covers.song import Song
+from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.io.files import protect_inputs
 from rvc_lightning.io.scratch import scratch_folder
 
 log = logging.getLogger(__name__)
 
 _PARTS = ("lead", "backing", "instrumental")
+_NO_PITCH = (
+    "the voice has no pitch to transpose, as the music is; leave it out, or choose a voice with pitch"
+)
 _FIXED = "a cover has the length and the sampling rate of the song, and the format of its file name; leave it out"
 
 
@@ -71,6 +75,8 @@ def check_cover(
     """
     options.reject(_FIXED, "tail_seconds", "output_sample_rate", "output_format", "write_f0")
     converter.check(_transposed(options, settings))
+    if settings.key_semitones and not converter.voice.pitch_guided:
+        raise ConfigurationError(f"key_semitones={settings.key_semitones:g}: {_NO_PITCH}")
     for path in (output, *part_files(output).values()):
         protect_inputs(path, sources)
     for number, path in enumerate(sources):

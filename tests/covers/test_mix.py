@@ -30,8 +30,8 @@ GAINS = {"lead": 0.0, "backing": 0.0, "instrumental": 0.0}
 class Echo:
     """Stub of a converter: returns its input with another level, and keeps the options."""
 
-    def __init__(self):
-        self.options = []
+    def __init__(self, *, pitch_guided=True):
+        self.options, self.voice = [], SimpleNamespace(pitch_guided=pitch_guided)
 
     def check(self, options):
         self.checked = options
@@ -222,6 +222,15 @@ def test_settings_are_checked_before_the_song_is_separated(tmp_path):
         check_cover(Echo(), OPTIONS, settings(), tmp_path / "in.flac", [tmp_path / "in.lead.wav"])
     with pytest.raises(AudioError, match=r"gone.wav' cannot be read"):
         check_cover(Echo(), OPTIONS, settings(), tmp_path / "out.wav", [tmp_path / "gone.wav"])
+
+
+def test_key_of_a_song_needs_a_voice_with_pitch(tmp_path):
+    source = tmp_path / "in.wav"
+    write_audio(source, np.zeros(100, np.float32), RATE)
+    voice, output = Echo(pitch_guided=False), tmp_path / "out.wav"
+    check_cover(voice, OPTIONS, settings(), output, [source])
+    with pytest.raises(ConfigurationError, match="key_semitones=2: the voice has no pitch"):
+        check_cover(voice, OPTIONS, settings(key_semitones=2.0), output, [source])
 
 
 def test_missing_packages_are_named(tmp_path, monkeypatch):
