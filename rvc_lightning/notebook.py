@@ -103,7 +103,7 @@ def tensorboard_program() -> str:
     return shutil.which("tensorboard") or str(Path(sys.executable).with_name("tensorboard"))
 
 
-def plot_training(folder: str | Path, prefixes: Collection[str] = ("train/", "val/")) -> None:
+def plot_training(folder: str | Path, prefixes: Collection[str] = ("loss/", "val/")) -> None:
     """Plot the curves that TensorBoard shows of the newest run below `folder`.
 
     Args:

@@ -95,11 +95,12 @@ def test_curves_of_the_newest_run(monkeypatch, tmp_path):
     with SummaryWriter(tmp_path / "run" / "tensorboard") as writer:
         for step in range(3):
             writer.add_scalar("val/mel", 1 / (step + 1), step)
+        writer.add_scalar("loss/mel", 0.5, 2)
         writer.add_scalar("other", 1, 0)
     drawn = []
     monkeypatch.setattr(notebook, "_curves", lambda curves: drawn.append(curves) or notebook.Figure())
     notebook.plot_training(tmp_path)
-    assert drawn == [{"val/mel": [(0, 1.0), (1, 0.5), (2, pytest.approx(1 / 3))]}]
+    assert drawn == [{"val/mel": [(0, 1.0), (1, 0.5), (2, pytest.approx(1 / 3))], "loss/mel": [(2, 0.5)]}]
     assert type(found[0]).__name__ == "Image"
 
 
