@@ -54,7 +54,7 @@ _LIBRARY_WARNINGS = (
 )
 """Warnings of libraries that do not concern the user."""
 
-_COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError, OSError)
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError, OSError)
 """Exceptions that Hydra was seen to raise for wrong overrides before the job starts."""
 
 _CONF = "rvc_lightning.conf"
@@ -94,15 +94,9 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callable[
             raise_on_break()
             full_error = os.environ.get(_FULL_ERROR) == "1"
             with errors_as_exit_status(logs=False), report_sweep(), _raised_by_hydra():
-                # Hydra and the processes of other ranks read sys.argv.
-                sys.argv[1:] = arguments = quote_text_settings(flags_last(sys.argv[1:]))  # noqa: TID251
-                flags = {argument for argument in arguments if argument.startswith("-")}
                 try:
-                    if flags and flags <= _HELP_FLAGS:
-                        _print_help(config_name, [argument for argument in arguments if argument not in flags])
-                    else:
-                        run()
-                except _COMPOSITION_ERRORS as error:
+                    _run_or_print_help(config_name, run)
+                except COMPOSITION_ERRORS as error:
                     # The job itself raises these only because of defects, which keep their traceback.
                     by_job = started and not in_sweep.get()
                     if full_error or by_job or isinstance(error, BrokenPipeError):
@@ -112,6 +106,17 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callable[
         return main
 
     return decorate
+
+
+def _run_or_print_help(config_name: str, run: Callable[[], None]) -> None:
+    """Run a command with the arguments of this process, or print its help page."""
+    # Hydra and the processes of other ranks read sys.argv.
+    sys.argv[1:] = arguments = quote_text_settings(flags_last(sys.argv[1:]))  # noqa: TID251
+    flags = {argument for argument in arguments if argument.startswith("-")}
+    if flags and flags <= _HELP_FLAGS:
+        _print_help(config_name, [argument for argument in arguments if argument not in flags])
+    else:
+        run()
 
 
 def _print_help(config_name: str, overrides: Sequence[str]) -> None:

@@ -116,8 +116,8 @@ class Clipping(Effect, description="hard clipping of peaks"):
 
 
 @dataclass(frozen=True)
-class Bitcrush(Effect, description="quantizes samples to few levels, as in early samplers"):
-    """Quantization to few levels."""
+class Bitcrush(Effect, description="quantizes samples to a few levels, as in early samplers"):
+    """Quantization to a few levels."""
 
     bit_depth: float = option(8.0, "bits per sample", unit="bits", min=1, max=32)
 

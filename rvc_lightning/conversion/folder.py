@@ -30,6 +30,9 @@ from rvc_lightning.pitch.curve import write_curve
 
 log = logging.getLogger(__name__)
 
+DEFAULT_FORMAT = "wav"
+"""Format of the files of a folder."""
+
 
 @dataclass
 class ConversionReport:
@@ -101,7 +104,7 @@ def _plan(source: Path, output: Path, output_format: str | None) -> tuple[dict[P
     """Return the file to write for each recording, and the files that are skipped; raises as `convert_files`."""
     if not source.exists():
         raise AudioError(f"no such file or folder: '{source}'")
-    discovery, extension = discover_audio(source, exclude=[output]), f".{output_format or 'wav'}"
+    discovery, extension = discover_audio(source, exclude=[output]), f".{output_format or DEFAULT_FORMAT}"
     if source.is_file():
         targets = {source: _target_of_file(source, output, output_format, extension)}
     else:
