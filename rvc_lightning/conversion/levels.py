@@ -20,14 +20,14 @@ _MIN_RMS = 1e-6
 _HOPS_PER_BLOCK = 64
 
 
-def leveled_blocks(joined: Samples, sample_rate: int, source: Samples, mix: float) -> Iterator[np.ndarray]:
+def leveled_blocks(joined: Samples, sample_rate: int, source: Samples, mix: float | None) -> Iterator[np.ndarray]:
     """Apply the volume envelope, and reduce the level where it exceeds the limit.
 
     Args:
         joined: Output of the voice, [N].
         sample_rate: Sampling rate of `joined` in Hz.
         source: Recording that was converted, at 16 kHz, [M].
-        mix: Share of the loudness of `joined` that is kept, as in `VolumeEnvelope`.
+        mix: Share of the loudness of `joined` that is kept, or None, as in `VolumeEnvelope`.
 
     Returns:
         Iterator over blocks of the result, float32 [N] in total, within ±0.99.
@@ -52,22 +52,27 @@ def check_finite(output: np.ndarray | float) -> None:
 class VolumeEnvelope:
     """Gains that give a converted recording the loudness of its source, partly or fully."""
 
-    def __init__(self, converted: Samples, sample_rate: int, source: Samples, source_rate: int, mix: float) -> None:
+    def __init__(
+        self, converted: Samples, sample_rate: int, source: Samples, source_rate: int, mix: float | None
+    ) -> None:
         """Measure `converted` [N] and `source` [M], at their rates in Hz.
 
         `mix` is the share of the loudness of `converted` that is kept: 1 keeps all of it, 0 imposes that of `source`.
+        None imposes it only where `converted` is louder, so that noise that the voice has removed stays removed.
         """
-        self._samples, self._power = len(converted), 1 - mix
+        self._samples, self._power = len(converted), 1 - (mix or 0.0)
+        self._max_gain = np.inf if mix is not None else 1.0
         if self._power:
             self._source = rms_envelope(source, source_rate)
             self._converted = rms_envelope(converted, sample_rate)
 
     def gain(self, span: slice) -> np.ndarray | np.float32:
-        """Return the gains of the samples of a span, float32; 0 where the source is silent and `mix` below 1."""
+        """Return the gains of the samples of a span, float32; 0 where the source is silent, unless `mix` is 1."""
         if not self._power:
             return np.float32(1)
         source, converted = (self._interpolate(envelope, span) for envelope in (self._source, self._converted))
-        return ((source / np.maximum(converted, _MIN_RMS)) ** self._power).astype(np.float32)
+        gain = (source / np.maximum(converted, _MIN_RMS)) ** self._power
+        return np.minimum(gain, self._max_gain).astype(np.float32)
 
     def _interpolate(self, envelope: np.ndarray, span: slice) -> np.ndarray:
         """Stretch an envelope [K] over all N samples linearly, and return those of a span."""

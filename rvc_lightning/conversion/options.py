@@ -54,7 +54,7 @@ class ConversionOptions(Settings):
         max=12,
     )
     autotune: float = option(
-        0.0, "strength of the pull to the nearest note: 0 none, 1 exactly onto the note", min=0, max=1
+        0.0, "strength of the pitch correction: 0 is off, 1 puts the pitch exactly on the nearest note", min=0, max=1
     )
     proposed_pitch_hz: float | None = option(
         None,
@@ -77,12 +77,16 @@ class ConversionOptions(Settings):
     )
     protect: float = option(
         0.5,
-        "share of those features in consonants and breaths: 0 keeps them closest to the source, 0.5 is no protection",
+        "share of those features in consonants and breaths: 0 keeps them closest to the source, 0.5 turns this off",
         min=0,
         max=0.5,
     )
-    volume_envelope: float = option(
-        1.0, "loudness over time: 1 as the voice gives it, 0 that of the source", min=0, max=1
+    volume_envelope: float | None = option(
+        None,
+        "loudness over time: 1 as the voice gives it, 0 that of the source; null as the voice gives it, but at no time "
+        "louder than the source",
+        min=0,
+        max=1,
     )
     speaker: int | str | None = option(
         None,
@@ -92,8 +96,8 @@ class ConversionOptions(Settings):
     )
     noise_scale: float | None = option(
         None,
-        "spread of the random features: 0 the most probable ones, 1 the full spread; null as the voice was trained, "
-        "which is 0.66666 for voices of other tools; only for voices with random features, not those of the "
+        "spread of the random features: 0 uses the most probable ones, 1 the full spread; null uses the value stored in "
+        "the voice, or 0.66666 for voices of other tools; only for voices with random features, not those of the "
         "quickstart",
         min=0,
         max=1,
@@ -112,7 +116,8 @@ class ConversionOptions(Settings):
     )
     output_sample_rate: int | None = option(
         None,
-        "sampling rate of the result; null is that of the voice, or in files the next one that the format supports",
+        "sampling rate of the result; null keeps that of the voice, or for files uses the next one that the format "
+        "supports",
         min=8000,
         max=192000,
         unit="Hz",

@@ -24,7 +24,7 @@ def test_reference_data(golden, mix):
     np.testing.assert_allclose(result, data[f"rate_{mix}"], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("mix", [0.0, 0.5])
+@pytest.mark.parametrize("mix", [0.0, 0.5, None])
 def test_silence_makes_silence(mix):
     silence, tone = np.zeros(20000, np.float32), np.sin(np.arange(40000, dtype=np.float32) / 10)
     assert not mixed(tone, 40000, silence, 16000, mix).any()
@@ -37,6 +37,16 @@ def test_loudness_follows_the_source():
     result = mixed(np.ones(240000, np.float32), 40000, source, 16000, 0.0)
     assert result[60000] == pytest.approx(0.1, abs=0.01)
     assert result[-60000] == pytest.approx(0.5, abs=0.01)
+
+
+def test_never_louder_than_the_source():
+    loud, quiet = (np.full(240000, level, np.float32) for level in (0.5, 1e-4))
+    converted = np.concatenate([loud, quiet])
+    source = np.full(2 * 96000, 0.1, np.float32)
+    result = mixed(converted, 40000, source, 16000, None)
+    assert result[60000] == pytest.approx(0.1, abs=0.01)
+    # What the voice has removed is not amplified.
+    assert np.array_equal(result[-60000:], converted[-60000:])
 
 
 @pytest.mark.parametrize("samples", [1, 7999, 8000, 23999, 24000, 24001, 8000 * 130 + 5])

@@ -34,7 +34,6 @@ OWNERS = [ConversionOptions, *EFFECTS.values()]
         ("protect", 0.6),
         ("protect", -0.1),
         ("volume_envelope", 2),
-        ("volume_envelope", None),
         ("speaker", -1),
         ("speaker", 0.5),
         ("speaker", [1]),
