@@ -96,8 +96,8 @@ class ConversionOptions(Settings):
     )
     noise_scale: float | None = option(
         None,
-        "spread of the random features: 0 uses the most probable ones, 1 the full spread; null uses the value stored in "
-        "the voice, or 0.66666 for voices of other tools; only for voices with random features, not those of the "
+        "spread of the random features: 0 uses the most probable ones, 1 the full spread; null uses the value stored "
+        "in the voice, or 0.66666 for voices of other tools; only for voices with random features, not those of the "
         "quickstart",
         min=0,
         max=1,
