@@ -33,6 +33,7 @@ from rvc_lightning.conversion.source import Source
 from rvc_lightning.conversion.speakers import resolve_options, speaker_number
 from rvc_lightning.conversion.tasks import ConvertedBlocks, ResultSink, Task, Throughput
 from rvc_lightning.errors import ConfigurationError, RVCError, VoiceError, unknown_choice
+from rvc_lightning.io.ranks import errors_of_ranks
 from rvc_lightning.io.scratch import scratch_folder
 from rvc_lightning.pitch.base import PitchExtractor, PitchNetwork, PitchTracker
 from rvc_lightning.retrieval.discovery import speaker_indexes
@@ -198,7 +199,8 @@ class VoiceConverter:
             lengths=self.lengths,
             throughput=self.throughput,
         )
-        self.trainer.predict(module, return_predictions=False)
+        with errors_of_ranks():
+            self.trainer.predict(module, return_predictions=False)
 
     def index_for(self, options: ConversionOptions) -> RetrievalIndex | None:
         """Return the index for the speaker of resolved options; None without an index or with `index_rate` 0."""

@@ -42,6 +42,7 @@ from rvc_lightning.data.layout import Layout, existing_slices, recording_path
 from rvc_lightning.data.slice_files import SlicingResult
 from rvc_lightning.errors import DatasetError, OutOfMemoryError
 from rvc_lightning.io.files import write_npy
+from rvc_lightning.io.ranks import errors_of_ranks
 from rvc_lightning.io.threads import threads_per_operation
 from rvc_lightning.io.workers import end_with_parent
 from rvc_lightning.models.memory import is_out_of_memory
@@ -336,7 +337,8 @@ def extract_features(
         DatasetError: A slice cannot be read.
     """
     extraction = FeatureExtraction(tasks, encoder, pitch, config)
-    trainer.predict(extraction, return_predictions=False)
+    with errors_of_ranks():
+        trainer.predict(extraction, return_predictions=False)
     trainer.strategy.barrier("features")
     speeds = zip(("pitch", "content"), extraction.timing.tolist(), strict=True)
     return {stage: audio / max(seconds, 1e-9) for stage, (audio, seconds) in speeds if audio > 0}
