@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from tiny import write_tiny_dataset
 
-from rvc_lightning.errors import DatasetError, LostRankError
+from rvc_lightning.errors import DatasetError, DivergenceError, LostRankError
 from rvc_lightning.training.callbacks import rank_watch
 from rvc_lightning.training.callbacks.last_checkpoint import TrainingStopped
 from rvc_lightning.training.callbacks.rank_watch import RankWatch
@@ -23,14 +24,14 @@ SCRIPT = Path(__file__).parents[1] / "support/lost_ranks.py"
 class Ranks:
     """The watches of several ranks, in threads of this process."""
 
-    def __init__(self, count):
+    def __init__(self, count, n_absent=0):
         self.address, self.sent, self.watches = None, threading.Event(), [RankWatch() for _ in range(count)]
-        threads = [threading.Thread(target=self.connect, args=(rank,)) for rank in range(count)]
+        threads = [threading.Thread(target=self.connect, args=(rank,)) for rank in range(count - n_absent)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(20)
-        assert all(watch._peers is not None for watch in self.watches)
+        assert n_absent or all(watch._peers is not None for watch in self.watches)
 
     def connect(self, rank):
         environment = SimpleNamespace(main_address="127.0.0.1")
@@ -77,14 +78,31 @@ def test_all_other_ranks_raise_an_error_with_the_lost_rank(victim, caplog):
     assert f"Lost: rank {victim}" in caplog.text
 
 
-def test_finished_and_stopped_ranks_are_not_lost(caplog):
+@pytest.mark.parametrize("stop", [TrainingStopped(15, Path("last.ckpt")), DivergenceError("a loss became nan")])
+def test_finished_and_stopped_ranks_are_not_lost(caplog, stop):
     ranks = Ranks(3)
     ranks.watches[1].teardown(None, None, "fit")
-    ranks.report_error(2, TrainingStopped(15, Path("last.ckpt")))
+    ranks.report_error(2, stop)
     time.sleep(0.2)
     ranks.watches[0].on_train_batch_start()
     ranks.watches[0].teardown(None, None, "fit")
     assert "Lost" not in caplog.text
+
+
+def test_rank_that_cannot_connect_ends_no_other(monkeypatch, caplog):
+    monkeypatch.setattr(rank_watch, "_CONNECT_SECONDS", 0.2)
+    ranks = Ranks(3, n_absent=1)
+    assert ranks.watches[0]._peers is None and "The ranks cannot watch each other" in caplog.text
+    time.sleep(0.2)
+    ranks.watches[1].on_train_batch_start()
+    assert "Lost" not in caplog.text
+
+
+def test_silent_client_does_not_block_the_ranks(monkeypatch):
+    monkeypatch.setattr(rank_watch, "_CONNECT_SECONDS", 0.2)
+    server = socket.create_server(("127.0.0.1", 0))
+    with server, socket.create_connection(server.getsockname()), pytest.raises(TimeoutError):
+        rank_watch._accept(server, "token", 1)
 
 
 def test_error_of_a_rank_itself_is_not_replaced(monkeypatch):

@@ -16,6 +16,7 @@ import os
 import secrets
 import signal
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from threading import Event, Thread
@@ -23,7 +24,7 @@ from threading import Event, Thread
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import ParallelStrategy
 
-from rvc_lightning.errors import LostRankError
+from rvc_lightning.errors import DivergenceError, LostRankError
 from rvc_lightning.training.callbacks.last_checkpoint import TrainingStopped
 
 log = logging.getLogger(__name__)
@@ -75,8 +76,9 @@ class RankWatch(Callback):
         if peers is None:
             return
         lost = peers.lost_rank(_DETECT_SECONDS) if isinstance(exception, RuntimeError) else None
-        # Ctrl-C and signals reach all ranks. Any other error is this rank's own, and must end the others.
-        peers.close(finished=lost is not None or isinstance(exception, KeyboardInterrupt | TrainingStopped))
+        # Ctrl-C and signals reach all ranks, which also diverge together. Any other error must end the other ranks.
+        together = isinstance(exception, KeyboardInterrupt | TrainingStopped | DivergenceError)
+        peers.close(finished=lost is not None or together)
         if lost is not None:
             raise _error(lost) from exception
 
@@ -111,11 +113,7 @@ class _Peers:
         """Close the connections; the other ranks count this one as lost unless it has `finished`."""
         self._closing.set()
         self._thread.join()
-        for connection in self._connections:
-            with suppress(OSError):
-                if finished:
-                    connection.send_bytes(_FINISHED)
-                connection.close()
+        _close(self._connections, finished=finished)
 
     def _watch(self) -> None:
         watched = dict(self._connections)
@@ -167,14 +165,29 @@ def _accept(server: socket.socket, token: str, count: int) -> dict[Connection, s
     """Accept connections of `count` ranks with this token, and return them with the names of the ranks."""
     server.settimeout(_CONNECT_SECONDS)
     connections: dict[Connection, str] = {}
-    while len(connections) < count:
-        connection = _keep_alive(server.accept()[0])
-        received_token, _, name = _receive(connection).decode(errors="replace").partition(" ")
-        if received_token == token:
-            connections[connection] = name
-        else:
-            connection.close()
+    try:
+        while len(connections) < count:
+            connection = _keep_alive(server.accept()[0])
+            message = _receive(connection) if connection.poll(_CONNECT_SECONDS) else b""
+            received_token, _, name = message.decode(errors="replace").partition(" ")
+            if received_token == token:
+                connections[connection] = name
+            else:
+                connection.close()
+    except OSError:
+        # Otherwise the connected ranks would count this one as lost.
+        _close(connections, finished=True)
+        raise
     return connections
+
+
+def _close(connections: Iterable[Connection], *, finished: bool) -> None:
+    """Close connections; the other ends count this rank as lost unless it has `finished`."""
+    for connection in connections:
+        with suppress(OSError):
+            if finished:
+                connection.send_bytes(_FINISHED)
+            connection.close()
 
 
 def _keep_alive(connected: socket.socket) -> Connection:
