@@ -52,9 +52,9 @@ class ResumableLoader(DataLoader):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Return the number of batches used of this epoch; 0 at its end."""
+        """Return the number of batches used of this epoch; 0 after all."""
         return {"taken": self.taken % len(self)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Skip the batches that are used already, in the next epoch to be iterated."""
-        self.batch_sampler.skip = state["taken"]
+        self.taken = self.batch_sampler.skip = state["taken"]

@@ -89,17 +89,21 @@ def is_validation_due(trainer: Trainer) -> bool:
 
 
 def make_resumable(checkpoint: dict[str, Any], trainer: Trainer) -> None:
-    """Change a checkpoint that is saved during a validation so that Lightning resumes after this validation.
+    """Change a checkpoint so that Lightning resumes exactly from it.
 
-    Within an epoch, the state becomes that of a step that has just ended. With validation by the clock, Lightning would
-    otherwise train on one more batch after the end of the epoch.
+    At the end of an epoch, the loader must not skip batches of the next one, even if `limit_train_batches` left some.
+
+    During a validation, the state becomes that after the validation. Within an epoch, it is that of a step that has
+    just ended. At its end, with validation by the clock, Lightning would otherwise train on one more batch.
     """
     loops = checkpoint["loops"]["fit_loop"]
     progress = loops["epoch_loop.batch_progress"]
-    if not progress["is_last_batch"]:
+    by_clock = trainer.validating and trainer.val_check_batch is None
+    if is_epoch_end(trainer):
+        for state in loops["state_dict"].get("combined_loader", ()):
+            state["taken"] = len(trainer.train_dataloader) if by_clock else 0
+        if by_clock:
+            loops["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
+    elif trainer.validating:
         progress["total"]["completed"] -= 1
         progress["current"]["completed"] -= 1
-    elif trainer.val_check_batch is None:
-        loops["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
-        for state in loops["state_dict"].get("combined_loader", ()):
-            state["taken"] = progress["current"]["ready"]

@@ -28,3 +28,7 @@ def test_restored_loader_continues_with_the_next_batch(workers):
     assert taken + list(restored) == whole
     assert restored.state_dict() == {"taken": 0}
     assert len(list(restored)) == len(whole)
+
+
+def test_state_of_a_restored_loader_is_kept_before_its_first_batch():
+    assert make_loader(taken=5).state_dict() == {"taken": 5}

@@ -58,10 +58,10 @@ def stopped_by_signals(resume: str) -> Iterator[None]:
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps the last two states of a run, `last.ckpt` and `previous.ckpt`; at least one of them survives a kill at any moment.
+    """Keeps the last two states of a run; at least one of them survives a kill at any moment.
 
-    It saves only where a resume is exact: Lightning restores neither a pending validation nor the remaining hooks at the
-    end of an epoch, so a due save waits for both.
+    They are `last.ckpt` and `previous.ckpt`. It saves only where a resume is exact: Lightning restores neither a
+    pending validation nor the remaining hooks at the end of an epoch, so a due save waits for both.
 
         step ─▶ step ─▶ step ─▶ validation ─▶ step ─▶ last step ─▶ validation ─▶ epoch end ─▶ step
               ▲       ▲                     ▲                                              ▲
@@ -116,10 +116,11 @@ class LastCheckpoint(Checkpoint):
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end of the training, unless it ended within an epoch and was saved there."""
+        """Save the end of the training, unless it ended within an epoch and was saved there; stop upon a signal."""
         if not self._just_saved(trainer):
             self._save(trainer)
         self._restore_handlers()
+        self._stop_if_received(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Restore the previous signal handlers."""
@@ -154,9 +155,8 @@ class LastCheckpoint(Checkpoint):
             self._save_if_due(trainer, force=epochs is not None and (trainer.current_epoch + 1) % epochs == 0)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Let Lightning resume exactly from states that are saved during a validation."""
-        if trainer.validating:
-            make_resumable(checkpoint, trainer)
+        """Let Lightning resume exactly."""
+        make_resumable(checkpoint, trainer)
 
     def _save_if_due(self, trainer: Trainer, *, force: bool) -> None:
         """Save, and stop upon a signal, on all ranks together."""
@@ -167,6 +167,10 @@ class LastCheckpoint(Checkpoint):
         if not trainer.strategy.reduce_boolean_decision(due, all=False):
             return
         self._save(trainer)
+        self._stop_if_received(trainer)
+
+    def _stop_if_received(self, trainer: Trainer) -> None:
+        """Raise TrainingStopped on all ranks together if one has received a signal."""
         if trainer.strategy.reduce_boolean_decision(self._received is not None, all=False):
             raise TrainingStopped(self._received or signal.SIGTERM, self.path)
 
