@@ -14,11 +14,12 @@ from typing import Any
 
 import psutil
 from lightning import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from rvc_lightning.config.values import instantiate
 from rvc_lightning.data.batch import Batch
 from rvc_lightning.data.datamodule import RVCDataModule
-from rvc_lightning.errors import ConfigurationError, OutOfMemoryError
+from rvc_lightning.errors import OutOfMemoryError
 from rvc_lightning.training.module import RVCModule
 from rvc_lightning.training.trainer import build_probing_trainer
 
@@ -41,7 +42,6 @@ def choose_batch_size(config: DictConfig, module: RVCModule, datamodule: RVCData
         `data.batch_size` and `model.accumulate_grad_batches`; their product is `data.step_slices`.
 
     Raises:
-        ConfigurationError: The run has several devices.
         OutOfMemoryError: A single slice does not fit.
     """
     n_slices = datamodule.config.step_slices
@@ -66,13 +66,12 @@ def choose_batch_size(config: DictConfig, module: RVCModule, datamodule: RVCData
 
 def _take_steps(config: DictConfig, module: RVCModule, batches: list[Batch]) -> int:
     """Train a copy of the module, and return the largest memory of the process in bytes, 0 on an accelerator."""
-    watch = _PeakMemory()
-    trainer = build_probing_trainer(config, watch)
-    if trainer.world_size > 1:
-        raise ConfigurationError(
-            f"data.batch_size=auto with {trainer.world_size} devices: find the size with trainer.devices=1, and type it"
-        )
-    trainer.fit(deepcopy(module), repeat(batches, _STEPS))
+    watch, averaged = _PeakMemory(), OmegaConf.select(config, "callbacks.ema")
+    trainer = build_probing_trainer(config, [*([instantiate(averaged, "callbacks.ema")] if averaged else []), watch])
+    copy = deepcopy(module)
+    # A step uses most memory once it includes the discriminator.
+    copy.optimizer_steps = copy.training_config.adversarial_from_step or 0
+    trainer.fit(copy, repeat(batches, _STEPS))
     return watch.peak_bytes if trainer.strategy.root_device.type == "cpu" else 0
 
 

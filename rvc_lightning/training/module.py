@@ -70,7 +70,7 @@ class Share(NamedTuple):
     items: float
     """Share of the slices of this rank."""
     frames: Tensor
-    """Frames of the batch divided by the mean number of frames per rank, since ranks have different numbers of frames."""
+    """Frames of the batch divided by the mean number of frames per rank; ranks have different numbers of frames."""
 
 
 @contextmanager

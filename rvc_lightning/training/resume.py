@@ -18,6 +18,8 @@ from rvc_lightning.training.checkpoints import CHECKPOINT_KEY
 from rvc_lightning.training.lightning_adapter import callbacks_of, loop_state
 from rvc_lightning.training.module import RVCModule
 
+_RESTORED = ("optimizer.betas", "optimizer.eps", "optimizer.weight_decay", "scheduler.gamma")
+"""Settings that are restored from a checkpoint."""
 _ALTERED = (KeyError, IndexError, TypeError, AttributeError, ValueError)
 
 
@@ -51,6 +53,28 @@ def check_resumable(path: Path, content: Mapping[str, Any], module: RVCModule, t
         problem = f"it has completed {done} epochs, and trainer.max_epochs={limit}: choose more, or -1 for no limit"
     if problem:
         raise VoiceError(f"training cannot resume from '{path}': {problem}")
+
+
+def ignored_settings(content: Mapping[str, Any], module: RVCModule) -> str:
+    """Describe settings of optimizer and schedule in place of which Lightning restores those of a checkpoint.
+
+    Args:
+        content: Content of the checkpoint, see `check_resumable`.
+        module: Module that is to be trained.
+
+    Returns:
+        Such as 'optimizer.weight_decay was 0.01, is 0.05'; '' if none differ.
+    """
+    configured = module.configure_optimizers()[-1]
+    group, schedule = configured["optimizer"].param_groups[0], configured["lr_scheduler"]["scheduler"].state_dict()
+    # Their names are unique; lists replace tuples, as in `content`.
+    current = without_values({**schedule, **group})
+    saved = {**content["lr_schedulers"][-1], **content["optimizer_states"][-1]["param_groups"][0]}
+    return ", ".join(
+        f"{name} was {saved.get(key)}, is {current.get(key)}"
+        for name, key in ((name, name.partition(".")[2]) for name in _RESTORED)
+        if current.get(key) != saved.get(key)
+    )
 
 
 def _other_sizes(content: Mapping[str, Any], module: RVCModule) -> str:

@@ -24,11 +24,12 @@ from rvc_lightning.config.values import instantiate, plain
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.data.datamodule import AUTO, RVCDataModule
 from rvc_lightning.data.manifest import DatasetHeader, read_header
-from rvc_lightning.errors import DatasetError, RVCError, VoiceError
+from rvc_lightning.errors import ConfigurationError, DatasetError, InUseError, RVCError, VoiceError
 from rvc_lightning.evaluation.showcase import show
 from rvc_lightning.io.files import check_folder_writable
 from rvc_lightning.io.locks import KILL_GRACE_SECONDS, LOCK_NAME, exclusive_lock
 from rvc_lightning.io.processes import quote_argument
+from rvc_lightning.io.ranks import errors_of_ranks
 from rvc_lightning.models import SynthesizerConfig
 from rvc_lightning.retrieval.index import IndexConfig
 from rvc_lightning.training.batch_size import choose_batch_size
@@ -40,13 +41,13 @@ from rvc_lightning.training.lightning_adapter import callbacks_of, is_first_rank
 from rvc_lightning.training.module import RVCModule
 from rvc_lightning.training.networks import build_module, check_networks, voice_metadata
 from rvc_lightning.training.pretrained import Pretrained, PretrainedConfig, read_pretrained
-from rvc_lightning.training.resume import check_resumable, without_values
+from rvc_lightning.training.resume import check_resumable, ignored_settings, without_values
 from rvc_lightning.training.trainer import build_trainer, set_up_torch
 from rvc_lightning.voice.rvc_format import version_of
 from rvc_lightning.voice.voice import Voice
 
 log = logging.getLogger(__name__)
-_log_once = rank_zero_only(log.info)
+_log_once, _warn_once = rank_zero_only(log.info), rank_zero_only(log.warning)
 
 _LOG_NAME = "train.log"
 
@@ -90,7 +91,8 @@ def train(config: DictConfig) -> float | None:
     """Prepare recordings, train on them, and export the voice.
 
     Returns:
-        The best `val/mel`, which sweeps minimize; None if nothing was held out.
+        The score of the best checkpoint, by default its `val/mel`, which sweeps minimize; that of the last validation
+        with `callbacks.best=null`; None if nothing was held out.
 
     Raises:
         InUseError: Another run uses the same run folder.
@@ -142,7 +144,17 @@ def check_settings(config: DictConfig) -> None:
     """
     set_up_torch(config)
     check_networks(config)
+    _check_manual_optimization(config)
     IndexConfig.from_values(config.index)
+
+
+def _check_manual_optimization(config: DictConfig) -> None:
+    """Reject settings of the trainer in place of which steps of two networks have their own."""
+    for name in ("accumulate_grad_batches", "gradient_clip_algorithm", "gradient_clip_val"):
+        if (value := config.trainer.get(name)) is not None:
+            raise ConfigurationError(
+                f"trainer.{name}={value}: Lightning supports this for one network only; use model.{name}={value}"
+            )
 
 
 def build_module_from(start: Start, config: DictConfig, dataset: Path) -> RVCModule:
@@ -196,6 +208,10 @@ def fit(
     settings = _logged_settings(config, header)
     if start.checkpoint is not None:
         check_resumable(start.checkpoint, start.content, module, trainer)
+        if ignored := ignored_settings(start.content, module):
+            _warn_once(
+                "A resumed run keeps these settings of its checkpoint, start a new run to change them: %s", ignored
+            )
     if trainer.is_global_zero:
         save_settings(config, run, found)
     for logger in trainer.loggers:
@@ -203,7 +219,7 @@ def fit(
     if start.checkpoint is not None:
         typed = " ".join(typed_overrides())
         _log_once(f"Resuming from '{start.checkpoint}' at step {start.step}: {typed}".removesuffix(": "))
-    with stopped_by_signals(format_command("train", format_override("checkpoint", run))):
+    with stopped_by_signals(format_command("train", format_override("checkpoint", run))), errors_of_ranks():
         # Checkpoints are untrusted files, so they are never unpickled.
         trainer.fit(module, datamodule, ckpt_path=start.checkpoint, weights_only=True)
     if start.checkpoint is not None and steps_done(trainer) == start.step:
@@ -238,7 +254,7 @@ def checkpoint_to_export(trainer: Trainer) -> Path:
 
 
 def best_score(trainer: Trainer) -> float | None:
-    """Return the score of the best checkpoint, else of the last validation, lower is better; None without any."""
+    """Return the score of the best checkpoint, else the `val/mel` of the last validation; None without any."""
     if (best := _best_checkpoint(trainer)) is None:
         last = trainer.callback_metrics.get("val/mel")
         return None if last is None else float(last)
@@ -266,6 +282,9 @@ def _exclusive_run(config: DictConfig) -> Iterator[None]:
     try:
         with exclusive_lock(run, timeout_seconds=KILL_GRACE_SECONDS), _log_to(run / _LOG_NAME):
             yield
+    except InUseError:
+        # The files of the folder are those of the other run.
+        raise
     except (RVCError, OmegaConfBaseException, OSError):
         if is_new and not (run / ".hydra").exists():
             _remove_rejected(run, Path(config.paths.runs))
@@ -336,8 +355,8 @@ def _log_result(trainer: Trainer, settings: Mapping[str, Any]) -> None:
     figures = {
         f"final/{key}": float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")
     }
-    if (score := best_score(trainer)) is not None:
-        figures["best/val/mel"] = score
+    if (best := _best_checkpoint(trainer)) is not None and (score := best_score(trainer)) is not None:
+        figures[f"best/{best.monitor}"] = score
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(dict(settings), figures, steps_done(trainer) - 1)

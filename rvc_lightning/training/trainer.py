@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from rvc_lightning.cli.resume import is_sweep
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.config.values import instantiate, plain
+from rvc_lightning.data.datamodule import AUTO
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.training.callbacks.ema import AveragedWeights
 from rvc_lightning.training.callbacks.rank_watch import RankWatch
@@ -165,10 +167,10 @@ def build_converting_trainer(config: DictConfig) -> Trainer:
     return trainer if trainer.world_size == 1 else _copying_trainer(config, trainer, config.trainer.precision)
 
 
-def build_probing_trainer(config: DictConfig, callback: Callback) -> Trainer:
+def build_probing_trainer(config: DictConfig, callbacks: Sequence[Callback]) -> Trainer:
     """Build a trainer that takes steps to measure them, on the devices of the run. Raises ConfigurationError."""
     limits = {"max_epochs": 1, "max_steps": -1, "limit_train_batches": 1.0, "limit_val_batches": 0}
-    return _trainer(config, **_BARE | limits | {"callbacks": [callback]})
+    return _trainer(config, **_BARE | limits | {"callbacks": callbacks})
 
 
 def build_fabric(config: DictConfig, **changes: Any) -> Fabric:
@@ -232,6 +234,8 @@ def _check_ranks(config: DictConfig, trainer: Trainer) -> None:
             "a sweep cannot start several ranks per run by the command line, which its runs share. Use "
             "strategy=ddp_spawn, hydra/launcher=submitit_slurm, which starts the ranks itself, or trainer.devices=1"
         )
+    elif ranks > 1 and OmegaConf.select(config, "data.batch_size") == AUTO:
+        problem = f"data.batch_size=auto with {ranks} devices: find the size with trainer.devices=1, and type it"
     elif sharded and OmegaConf.select(config, "data.max_batch_frames") is not None:
         problem = (
             "data.max_batch_frames may split the steps of two ranks into different numbers of batches, for which "

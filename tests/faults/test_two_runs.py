@@ -53,6 +53,7 @@ def test_second_training_is_an_error(tmp_path, lock_in_other_process, monkeypatc
     with pytest.raises(InUseError, match=in_use_message(process)):
         workflow.train(config)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert (tmp_path / "run" / LOCK_NAME).exists()
 
 
 def test_second_conversion_is_an_error(tmp_path, lock_in_other_process, monkeypatch):

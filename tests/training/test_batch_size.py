@@ -10,6 +10,8 @@ from tiny import tiny_data, tiny_module, write_tiny_dataset
 from rvc_lightning.errors import ConfigurationError, OutOfMemoryError
 from rvc_lightning.training import batch_size
 from rvc_lightning.training.batch_size import choose_batch_size
+from rvc_lightning.training.callbacks.ema import AveragedWeights
+from rvc_lightning.training.module import RVCModule
 
 
 @pytest.fixture
@@ -71,6 +73,23 @@ def test_probe_leaves_the_module_unchanged_and_measures_memory(tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert module.optimizer_steps == 0
     assert batch_size._take_steps(config, module, [data.longest_batch(1)]) > 10**6
+
+
+@pytest.mark.slow
+def test_probe_includes_the_discriminator_and_the_averaged_weights(tmp_path, monkeypatch):
+    write_tiny_dataset(tmp_path)
+    config = compose_config("trainer.accelerator=cpu", "data.batch_size=auto", "callbacks=ema", run=str(tmp_path))
+    data, seen = tiny_data(tmp_path, batch_size="auto", step_slices=2), []
+    discriminator_loss = RVCModule.discriminator_loss
+
+    def loss(module, generated):
+        seen.append([type(callback) for callback in module.trainer.callbacks])
+        return discriminator_loss(module, generated)
+
+    monkeypatch.setattr(RVCModule, "discriminator_loss", loss)
+    data.setup()
+    batch_size._take_steps(config, tiny_module(adversarial_from_step=14000), [data.longest_batch(1)])
+    assert len(seen) == 2 and AveragedWeights in seen[0]
 
 
 def test_unknown_word_is_an_error(tmp_path):

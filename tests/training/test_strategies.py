@@ -119,6 +119,7 @@ def test_one_device_starts_no_process_group(tmp_path):
     [
         ([], "strategy=ddp"),
         (["strategy=fsdp", "data.max_batch_frames=900"], "max_batch_frames"),
+        (["strategy=ddp", "data.batch_size=auto"], r"data\.batch_size=auto with 2 devices: find the size with"),
         (["strategy=fsdp", "precision=16-mixed"], "bf16-mixed"),
     ],
 )

@@ -40,6 +40,7 @@ from rvc_lightning.training.checkpoints import AVERAGED_KEY, CHECKPOINT_KEY
 from rvc_lightning.training.dataset import prepare_dataset
 from rvc_lightning.training.export import export_checkpoint, export_index, load_voice, read_metadata
 from rvc_lightning.training.module import RVCModule
+from rvc_lightning.training.resume import ignored_settings, without_values
 from rvc_lightning.voice.voice import Voice
 
 pytestmark = pytest.mark.slow
@@ -314,6 +315,54 @@ def test_run_stopped_by_a_signal_resumes_with_the_next_batch(make_module, datase
     assert seen == whole
     assert module.optimizer_steps == 12
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_limited_epochs_resume_with_the_first_batch_of_the_next(make_module, dataset, tmp_path):
+    seen = []
+
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            seen.append((trainer.current_epoch, batch[0].ids))
+
+    def train(max_epochs, ckpt_path=None):
+        trainer = small_trainer(
+            max_epochs=max_epochs, callbacks=[Watch(), LastCheckpoint(str(tmp_path))], limit_train_batches=2
+        )
+        data = small_data(dataset, batch_size=2, held_out=0.0)
+        trainer.fit(make_module(), data, ckpt_path=ckpt_path, weights_only=True)
+
+    train(2)
+    whole, seen[:] = list(seen), []
+    train(1)
+    train(2, tmp_path / "last.ckpt")
+    assert len(whole) == 4 and seen == whole
+
+
+@POSIX
+def test_signal_during_the_last_save_stops_the_run(make_module, dataset, tmp_path):
+    class Interrupted(LastCheckpoint):
+        def _save(self, trainer):
+            super()._save(trainer)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(TrainingStopped, match=r"SIGTERM.*last\.ckpt"):
+        small_trainer(callbacks=[Interrupted(str(tmp_path))]).fit(make_module(), small_data(dataset))
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("setting", ["accumulate_grad_batches=2", "gradient_clip_val=1"])
+def test_settings_of_automatic_optimization_are_rejected(tmp_path, recordings, setting):
+    with pytest.raises(ConfigurationError, match=rf"trainer\.{setting}: .* use model\.{setting}"):
+        workflow.check_settings(small_run(tmp_path, recordings, f"+trainer.{setting}"))
+
+
+def test_settings_that_a_resumed_run_ignores_are_described(make_module, dataset, tmp_path):
+    small_trainer(callbacks=[LastCheckpoint(str(tmp_path))]).fit(make_module(), small_data(dataset))
+    content = without_values(torch.load(tmp_path / "last.ckpt", weights_only=True))
+    assert ignored_settings(content, make_module(optimizer=partial(torch.optim.AdamW, lr=4e-3))) == ""
+    changed = partial(torch.optim.AdamW, betas=[0.8, 0.99], weight_decay=0.05)
+    description = "optimizer.betas was [0.9, 0.999], is [0.8, 0.99], optimizer.weight_decay was 0.01, is 0.05"
+    assert ignored_settings(content, make_module(optimizer=changed)) == description
 
 
 def test_checkpoint_becomes_a_voice(make_module, dataset, tmp_path):

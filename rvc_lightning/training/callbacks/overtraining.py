@@ -65,8 +65,8 @@ class Overtraining(Callback):
     the mean over its batches.
 
     An improvement is a new minimum of the smoothed value, or of the value itself: the smoothed value lags behind,
-    especially after outliers. No action is taken while the values of the last `patience` checks fall. Values that are not
-    finite are ignored.
+    especially after outliers. No action is taken while the values of the last `patience` checks fall. Values that are
+    not finite are ignored.
 
     The exported voice does not depend on this callback: it is that of the best checkpoint, or of the last one
     with `callbacks.best=null`.
