@@ -35,11 +35,11 @@ from rvc_lightning.app.api_models import (
 )
 from rvc_lightning.app.commands import checked_training
 from rvc_lightning.app.deletion import delete_dataset
-from rvc_lightning.app.folders import Folders, subfolders
+from rvc_lightning.app.folders import Folders, prepared_datasets, subfolders
 from rvc_lightning.app.problems import API, add_problems, problems
 from rvc_lightning.app.service import DEFAULT_FORMAT, ConversionService
 from rvc_lightning.audio.discovery import display_name
-from rvc_lightning.data.manifest import HEADER_NAME, read_header
+from rvc_lightning.data.manifest import read_header
 from rvc_lightning.errors import BusyError, DatasetError, InUseError, UnknownJobError, UnknownVoiceError
 from rvc_lightning.io.disk import explain_write_errors
 from rvc_lightning.io.files import atomic_path
@@ -137,7 +137,7 @@ class Api:
 
     def datasets(self) -> list[Dataset]:
         """List the prepared datasets."""
-        return list(filter(None, map(self._dataset, subfolders(self._folders.datasets))))
+        return list(filter(None, map(self._dataset, prepared_datasets(self._folders.datasets))))
 
     def delete_dataset(self, name: str) -> None:
         """Delete a prepared dataset that nothing uses; the recordings that it was prepared from are kept."""
@@ -211,12 +211,9 @@ class Api:
             raise UnknownVoiceError(f"unknown voice '{name}'; {API}/voices lists them")
 
     def _dataset(self, name: str) -> Dataset | None:
-        """Return a dataset; None if the folder contains none, or a damaged one."""
-        folder = Path(self._folders.datasets, name)
-        if not (folder / HEADER_NAME).is_file():
-            return None
+        """Return a dataset; None if it is damaged."""
         try:
-            header = read_header(folder)
+            header = read_header(Path(self._folders.datasets, name))
         except DatasetError:
             return None
         return Dataset(name=name, sample_rate=header.sample_rate, slices=header.slices, speakers=header.speakers)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
-from rvc_lightning.cli.help_page import choices_of
+from rvc_lightning.app.commands import EXPERIMENTS, group_choices
 from rvc_lightning.config.options import OptionField, option_fields
 from rvc_lightning.conversion.options import ConversionOptions
+from rvc_lightning.data.selection import SPEAKER_RULES
 from rvc_lightning.jobs.job import Job, JobProgress, State
 
 NOT_IN_FORM = ("effects", "f0_file", "write_f0")
@@ -129,13 +130,24 @@ class JobStatus(BaseModel):
 
 if TYPE_CHECKING:
     _Content: TypeAlias = str
-    _Pitch: TypeAlias = str
+    _Experiment: TypeAlias = str
     _Generator: TypeAlias = str
+    _Pitch: TypeAlias = str
+    _Precision: TypeAlias = str
+    _Pretrained: TypeAlias = str
+    _SampleRate: TypeAlias = str
+    _Slicing: TypeAlias = str
+    _Speakers: TypeAlias = str
 else:
-    # Encoders that need a folder of the server cannot be chosen.
-    _Content = Literal[tuple(name for name in choices_of("content") if name != "hubert")]
-    _Pitch = Literal[tuple(choices_of("pitch"))]
-    _Generator = Literal[tuple(choices_of("generator"))]
+    _Content = Literal[group_choices("content")]
+    _Experiment = Literal[EXPERIMENTS]
+    _Generator = Literal[group_choices("generator")]
+    _Pitch = Literal[group_choices("pitch")]
+    _Precision = Literal[group_choices("precision")]
+    _Pretrained = Literal[group_choices("pretrained")]
+    _SampleRate = Literal[group_choices("sample_rate")]
+    _Slicing = Literal[group_choices("slicing")]
+    _Speakers = Literal[SPEAKER_RULES]
 
 
 class _Recordings(BaseModel):
@@ -147,11 +159,11 @@ class _Recordings(BaseModel):
         None, description="Folder or file below the folder of the recordings"
     )
     name: Name | None = Field(None, description="Name of the dataset and the voice; by default that of the folder")
-    speakers: Literal["numbered", "folders", "name_id_repeat", "one"] | None = None
-    sample_rate: Literal["24k", "24k_light", "32k", "40k", "48k"] | None = None
+    speakers: _Speakers | None = None
+    sample_rate: _SampleRate | None = None
     content: _Content | None = None
     pitch: _Pitch | None = None
-    slicing: Literal["automatic", "simple", "skip"] | None = None
+    slicing: _Slicing | None = None
     noise_reduction: float | None = Field(None, alias="slicing.noise_reduction", ge=0, le=1)
 
 
@@ -166,7 +178,7 @@ class PrepareRequest(_Recordings):
 class TrainRequest(_Recordings):
     """Settings of `train`, with recordings or the name of a prepared dataset."""
 
-    experiment: Literal["quickstart", "voice", "refinegan"] | None = None
+    experiment: _Experiment | None = None
     author: Text | None = None
     seed: int | None = Field(None, ge=0, le=2**31)
     max_epochs: int | None = Field(None, alias="trainer.max_epochs", ge=1, le=10**6)
@@ -178,9 +190,9 @@ class TrainRequest(_Recordings):
     step_slices: int | None = Field(None, alias="data.step_slices", ge=1, le=2**20)
     accumulate_grad_batches: int | None = Field(None, alias="model.accumulate_grad_batches", ge=1, le=1024)
     learning_rate: float | None = Field(None, alias="optimizer.lr", gt=0, le=1)
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] | None = None
+    precision: _Precision | None = None
     generator: _Generator | None = None
-    pretrained: Literal["official", "base", "none"] | None = None
+    pretrained: _Pretrained | None = None
     overtraining: Literal["warn", "stop"] | None = Field(None, alias="callbacks.overtraining.action")
 
 

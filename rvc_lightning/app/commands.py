@@ -51,6 +51,9 @@ SETTINGS = (
 )
 """Settings that the page offers for a training."""
 
+_WITH_FILES = (("pretrained", "files"), ("content", "hubert"))
+"""Choices that require the path of a file or folder."""
+
 # Hydra composes with state of the process.
 _lock = Lock()
 
@@ -107,9 +110,14 @@ def settings_of(experiment: str, search_path: tuple[str, ...] = ()) -> dict[str,
     config = composed("train", [*search_path, f"+experiment={experiment}", "audio=recordings"])
     choices = config.hydra.runtime.choices
     helps = explanations("train", SETTINGS, choices)
-    groups = {name: Setting(name, str(choices[name]), helps.get(name, ""), tuple(choices_of(name))) for name in GROUPS}
+    groups = {name: Setting(name, str(choices[name]), helps.get(name, ""), group_choices(name)) for name in GROUPS}
     values = {name: Setting(name, _shown(OmegaConf.select(config, name)), helps.get(name, "")) for name in SETTINGS}
     return groups | values
+
+
+def group_choices(group: str) -> tuple[str, ...]:
+    """Return the choices of a group without those that require a file of the server."""
+    return tuple(name for name in choices_of(group) if (group, name) not in _WITH_FILES)
 
 
 def dataset_overrides(experiment: str) -> list[str]:

@@ -112,7 +112,7 @@ class Controls:
             control = self._options[name]
             update = {"value": values[control]} if control in values else {}
             if not is_used and name in _PITCH_ONLY:
-                update["value"] = control.value  # type: ignore[attr-defined]
+                update["value"] = control.value
             updates[control] = gr.update(**update, interactive=is_used)
         return updates
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from rvc_lightning.app.commands import composed
-from rvc_lightning.app.folders import Folders, prepared_datasets
+from rvc_lightning.app.folders import Folders, prepared_datasets, unfinished_datasets
 from rvc_lightning.app.runs import list_runs
 from rvc_lightning.cli.overrides import parse_overrides
 from rvc_lightning.cli.resume import CONFIGURATION
@@ -20,7 +20,7 @@ from rvc_lightning.jobs.store import JobStore
 
 
 def delete_dataset(name: str, folders: Folders, jobs: JobStore) -> None:
-    """Delete a prepared dataset. The recordings that it was prepared from are kept.
+    """Delete a dataset, prepared or not completely. The recordings that it was prepared from are kept.
 
     Raises:
         UnknownDatasetError: It does not exist.
@@ -32,7 +32,7 @@ def delete_dataset(name: str, folders: Folders, jobs: JobStore) -> None:
 
 def unused_dataset(name: str, folders: Folders, jobs: JobStore) -> Path:
     """Return the folder of a dataset that can be deleted; errors as in `delete_dataset`."""
-    if name not in prepared_datasets(folders.datasets):
+    if name not in [*prepared_datasets(folders.datasets), *unfinished_datasets(folders.datasets)]:
         raise UnknownDatasetError(f"unknown dataset '{name}'; it may have been deleted")
     folder = Path(folders.datasets, name)
     for user, used in _used_datasets(folders, jobs):

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rvc_lightning.benchmarks.training import Measurement, Setup, measure
 from rvc_lightning.config.values import plain
-from rvc_lightning.data.datamodule import AUTO
+from rvc_lightning.data.datamodule import AUTO, split_held_out
 from rvc_lightning.data.manifest import read_header, read_used_rows
 from rvc_lightning.errors import OutOfMemoryError
 from rvc_lightning.models.memory import is_out_of_memory
@@ -82,13 +82,22 @@ def estimate(config: DictConfig, dataset: Path) -> Estimate:
     limits = [limit] if limit >= 0 else []
     if rows and epochs is not None and epochs > 0:
         variants = 1 + len(read_header(dataset).content_speeds)
-        limits.append(ceil(len(rows) * variants / (batch_size * parts)) * epochs)
+        training, _ = split_held_out(rows, config.data.held_out, config.data.held_out_seconds)
+        slices = sum(row.repeats for row in training) * variants
+        limits.append(ceil(slices / (batch_size * parts * _devices(config.trainer))) * epochs)
     steps = min(limits, default=None)
     times = [] if steps is None else [steps * step_seconds]
     if config.trainer.max_time is not None:
         timer = Timer(duration=config.trainer.max_time)
         times.append(timer.time_remaining() or 0.0)
     return Estimate(step_seconds, min(times, default=None), measured.peak_bytes, steps)
+
+
+def _devices(trainer: DictConfig) -> int:
+    """Return the number of devices that share an epoch; 1 if Lightning chooses it."""
+    devices = trainer.devices
+    number = devices if isinstance(devices, int) else len(devices) if OmegaConf.is_list(devices) else 1
+    return max(number, 1) * trainer.num_nodes
 
 
 def _measured(settings: dict[str, Any], setup: Setup) -> Measurement:

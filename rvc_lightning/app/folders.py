@@ -17,6 +17,7 @@ from rvc_lightning.config.options import Settings, option
 from rvc_lightning.data.manifest import MANIFEST_NAME
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.io.files import atomic_path, explain_write_errors
+from rvc_lightning.io.locks import LOCK_NAME
 from rvc_lightning.io.names import numbered_names, plain_name
 
 _SHARED = ("voices", "datasets", "runs")
@@ -75,6 +76,12 @@ def prepared_datasets(folder: str | Path) -> list[str]:
     return [name for name in subfolders(folder) if Path(folder, name, MANIFEST_NAME).exists()]
 
 
+def unfinished_datasets(folder: str | Path) -> list[str]:
+    """Return the names of the datasets in a folder whose preparation runs, or was stopped, before the manifest."""
+    names = [name for name in subfolders(folder) if Path(folder, name, LOCK_NAME).exists()]
+    return [name for name in names if not Path(folder, name, MANIFEST_NAME).exists()]
+
+
 def format_size(folder: Path) -> str:
     """Return the size of the files of a folder in MB or GB."""
     total = 0
@@ -113,6 +120,14 @@ def add_uploads(files: Sequence[str], folder: Path) -> list[Path]:
             undo.callback(copy.unlink)
         undo.pop_all()
     return copies
+
+
+def have_same_files(first: Path, second: Path) -> bool:
+    """Return whether two folders contain the same files, with the same names below them."""
+    names, others = (
+        sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file()) for root in (first, second)
+    )
+    return names == others and all(filecmp.cmp(first / name, second / name, shallow=False) for name in names)
 
 
 def _plain_names(files: Sequence[str]) -> list[Path]:

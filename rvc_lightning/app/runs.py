@@ -28,9 +28,16 @@ _LOGS = "tensorboard"
 
 
 def list_runs(folder: str | Path) -> list[Path]:
-    """Return the run folders NAME/TIME below a folder, the newest first."""
-    runs = [path for path in Path(folder).glob("*/*") if (path / _LOGS).is_dir() or (path / CHECKPOINT_FOLDER).is_dir()]
-    return sorted(runs, key=lambda path: path.name, reverse=True)
+    """Return the run folders NAME/TIME and NAME/sweep_TIME/NUMBER below a folder, the newest first."""
+    found = [path for pattern in ("*/*", "*/sweep_*/*") for path in Path(folder).glob(pattern)]
+    runs = [path for path in found if (path / _LOGS).is_dir() or (path / CHECKPOINT_FOLDER).is_dir()]
+    return sorted(runs, key=lambda path: _time_of(path.relative_to(folder)), reverse=True)
+
+
+def _time_of(run: Path) -> tuple[str, int]:
+    """Return time and number of a run."""
+    time, number = run.parts[1].removeprefix("sweep_"), run.name
+    return time, int(number) if number.isdecimal() else 0
 
 
 @dataclass(frozen=True)
