@@ -42,24 +42,25 @@ class ExportSettings(Settings):
 def main(config: DictConfig) -> None:
     """Export the checkpoint as a voice, or its networks as a pair."""
     from rvc_lightning.retrieval.index import IndexConfig
-    from rvc_lightning.training.checkpoints import best_checkpoint
-    from rvc_lightning.training.export import export_checkpoint, export_index, export_pair, read_metadata
+    from rvc_lightning.training.checkpoints import CHECKPOINT_KEY, best_checkpoint, read_checkpoint
+    from rvc_lightning.training.export import export_index, export_pair, export_voice, read_voice
 
     settings, index = ExportSettings.from_config(config), IndexConfig.from_values(config.index)
     checkpoint = best_checkpoint(Path(settings.checkpoint))
     if settings.pair:
-        pair = export_pair(checkpoint, Path(settings.pair))
-        log.info("Train another voice from it:\n%s", pair_command(pair, read_metadata(checkpoint)))
+        content = read_checkpoint(checkpoint)
+        pair = export_pair(content, Path(settings.pair))
+        log.info("Train another voice from it:\n%s", pair_command(pair, content[CHECKPOINT_KEY]))
         return
-    facts = read_metadata(checkpoint)["voice"]
-    name = settings.name or facts["name"]
+    voice, dataset = read_voice(checkpoint, settings.name)
+    name = voice.information["model_name"]
     if not is_file_name(name):
         raise VoiceError(f"'{checkpoint}' has the voice name '{name}', which is not a file name: add name=NAME")
-    folder, dataset = Path(settings.output or f"voices/{name}"), Path(settings.dataset or facts["dataset"])
+    folder, dataset = Path(settings.output or f"voices/{name}"), Path(settings.dataset or dataset)
     if settings.index_only:
-        log.info("index: %s", export_index(checkpoint, folder, name, dataset, settings.seed, index))
+        log.info("index: %s", export_index(voice, folder, dataset, settings.seed, index))
         return
-    exported = export_checkpoint(checkpoint, folder, name, dataset, settings.seed, index)
+    exported = export_voice(voice, folder, dataset, settings.seed, index)
     log.info("voice: %s\nindex: %s", exported.voice, exported.index or "none")
 
 

@@ -57,6 +57,14 @@ class ExportedVoice:
     """None if the dataset was not found."""
 
 
+class SavedVoice(NamedTuple):
+    """Content of a checkpoint that a voice is exported from."""
+
+    voice: Voice
+    dataset: Path
+    """Dataset of the training, which may have been moved."""
+
+
 class Pair(NamedTuple):
     """Files of pretrained networks."""
 
@@ -72,26 +80,35 @@ def export_checkpoint(
     seed: int = 0,
     index: IndexConfig | None = None,
 ) -> ExportedVoice:
-    """Write `folder/name.pth`, and `folder/name.index` from the features of the dataset, unless it exists.
+    """Export the voice of a checkpoint; arguments and errors as in `read_voice` and `export_voice`."""
+    return export_voice(read_voice(checkpoint, name).voice, folder, dataset, seed, index)
 
-    Another voice of this name is kept with its index as `name.previous.pth`, in place of an earlier one.
+
+def export_voice(
+    voice: Voice, folder: Path, dataset: Path | None, seed: int = 0, index: IndexConfig | None = None
+) -> ExportedVoice:
+    """Write `folder/NAME.pth`, and `folder/NAME.index` from the features of the dataset, unless it exists.
+
+    Another voice of this name is kept with its index as `NAME.previous.pth`, in place of an earlier one.
 
     Args:
-        checkpoint: A Lightning checkpoint of this project.
+        voice: Voice of a checkpoint.
         folder: Folder of the voice.
-        name: Name of the voice.
         dataset: Prepared dataset; with None or a missing folder, the voice has no index.
         seed: Seed of the index.
         index: Settings of the index; None stores all features.
 
     Raises:
-        VoiceError: The checkpoint cannot be read, or contains weights that are not finite.
+        VoiceError: The voice contains weights that are not finite.
         DatasetError: The features of the dataset are missing, damaged, or do not match the voice.
     """
-    voice = voice_from_checkpoint(checkpoint, name)
     # Voice and index must come from the same run.
     with exclusive_lock(folder, remove_after=True):
-        return _export(voice, folder / f"{name}.pth", dataset, seed, index)
+        return _export(voice, folder / f"{_name(voice)}.pth", dataset, seed, index)
+
+
+def _name(voice: Voice) -> str:
+    return str(voice.information["model_name"])
 
 
 def _export(voice: Voice, path: Path, dataset: Path | None, seed: int, index: IndexConfig | None) -> ExportedVoice:
@@ -103,7 +120,7 @@ def _export(voice: Voice, path: Path, dataset: Path | None, seed: int, index: In
         remove_index(index_path)
         log.warning("The voice has no index: its dataset was not found (%s)", dataset)
         return ExportedVoice(path, None)
-    features = _features(dataset, voice.content_encoder, voice.config.content_dim)
+    features = _features(dataset, voice)
     voice.information[rvc_format.PROJECT_ENTRY] = {**voice.training_info, FEATURES_KEY: features.fingerprint}
     voice.save(path)
     return ExportedVoice(path, update_index(index_path, features, seed, index))
@@ -138,33 +155,21 @@ def _describe(information: Mapping[str, Any]) -> str:
     return f"a voice of {', '.join(known)}" if known else "a voice of unknown age"
 
 
-def export_index(
-    checkpoint: Path, folder: Path, name: str, dataset: Path, seed: int = 0, index: IndexConfig | None = None
-) -> Path:
-    """Write only `folder/name.index`, unless it exists; arguments as in `export_checkpoint`.
+def export_index(voice: Voice, folder: Path, dataset: Path, seed: int = 0, index: IndexConfig | None = None) -> Path:
+    """Write only `folder/NAME.index`, unless it exists; arguments as in `export_voice`.
 
     Raises:
-        VoiceError: The checkpoint cannot be read.
         DatasetError: The features of the dataset are missing, damaged, or do not match the voice.
     """
-    saved = read_checkpoint(checkpoint)[CHECKPOINT_KEY]
-    features = _features(dataset, saved["voice"]["content"]["name"], saved["synthesizer"]["content_dim"])
-    return update_index(folder / f"{name}{INDEX_SUFFIX}", features, seed, index)
+    return update_index(folder / f"{_name(voice)}{INDEX_SUFFIX}", _features(dataset, voice), seed, index)
 
 
-def read_metadata(checkpoint: Path) -> dict[str, Any]:
-    """Read the metadata of a checkpoint: sizes of `synthesizer` and `discriminator`, and those of the `voice`.
+def read_voice(checkpoint: Path, name: str | None = None) -> SavedVoice:
+    """Read the voice of a checkpoint, with averaged weights if it has them.
 
-    The voice has a name, content, pitch, speakers, seconds and dataset.
-
-    Raises:
-        VoiceError: The file is not a checkpoint of this project.
-    """
-    return dict(read_checkpoint(checkpoint)[CHECKPOINT_KEY])
-
-
-def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
-    """Return the voice of a checkpoint, with averaged weights if it has them.
+    Args:
+        checkpoint: A Lightning checkpoint of this project.
+        name: Name of the voice; None for that in the checkpoint.
 
     Raises:
         VoiceError: The file is not a checkpoint of this project.
@@ -173,20 +178,24 @@ def voice_from_checkpoint(checkpoint: Path, name: str) -> Voice:
     saved = content[CHECKPOINT_KEY]
     config = SynthesizerConfig.from_values(saved["synthesizer"])
     check_generator(config)
-    information = _information(name, config, saved, epoch=int(content["epoch"]))
-    return Voice.from_synthesizer(config, _synthesizer_weights(content), information)
+    information = _information(name or saved["voice"]["name"], config, saved, epoch=int(content["epoch"]))
+    voice = Voice.from_synthesizer(config, _synthesizer_weights(content), information)
+    return SavedVoice(voice, Path(saved["voice"]["dataset"]))
 
 
-def export_pair(checkpoint: Path, folder: Path) -> Pair:
+def export_pair(content: Mapping[str, Any], folder: Path) -> Pair:
     """Write `folder/G.pth` and `folder/D.pth` in half precision, to start other voices from with `pretrained=files`.
 
     In the pretrained files of RVC tools, a new speaker replaces one of the trained ones. Here each row of the speaker
     table contains the mean of all speakers, and there are as many rows as in those files.
 
+    Args:
+        content: Content of a checkpoint, see `read_checkpoint`.
+        folder: Folder of the pair.
+
     Raises:
-        VoiceError: The checkpoint cannot be read, or its weights exceed half precision.
+        VoiceError: The weights exceed half precision.
     """
-    content = read_checkpoint(checkpoint)
     config = SynthesizerConfig.from_values(content[CHECKPOINT_KEY]["synthesizer"])
     generator = _synthesizer_weights(content)
     speakers = len(content[CHECKPOINT_KEY]["voice"]["speakers"])
@@ -200,6 +209,13 @@ def export_pair(checkpoint: Path, folder: Path) -> Pair:
     for path, weights in zip(pair, halves, strict=True):
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
             torch.save({"model": weights}, stream)
+    match content.get("optimizer_states"):
+        case [{"state": state}, *_] if not state:
+            log.warning(
+                "The discriminator was never trained (model.adversarial_from_step): '%s' has the weights that the run "
+                "started with, which are random without pretrained.discriminator",
+                pair.discriminator,
+            )
     return pair
 
 
@@ -226,7 +242,7 @@ def load_voice(path: Path) -> Voice:
     path = best_checkpoint(path)
     if path.suffix != CHECKPOINT_SUFFIX:
         return open_voice(path)
-    return voice_from_checkpoint(path, str(read_metadata(path)["voice"]["name"]))
+    return read_voice(path).voice
 
 
 def _information(name: str, config: SynthesizerConfig, saved: Mapping[str, Any], epoch: int) -> dict[str, Any]:
@@ -253,9 +269,9 @@ def _information(name: str, config: SynthesizerConfig, saved: Mapping[str, Any],
     }
 
 
-def _features(dataset: Path, encoder: str, content_dim: int) -> StoredFeatures:
-    """Return the features of a dataset. Raises DatasetError if they are of another encoder."""
-    features = StoredFeatures(dataset)
+def _features(dataset: Path, voice: Voice) -> StoredFeatures:
+    """Return the features of a dataset. Raises DatasetError if they are of another encoder than those of the voice."""
+    features, encoder, content_dim = StoredFeatures(dataset), voice.content_encoder, voice.config.content_dim
     stored_encoder, dim = features.header.content["name"], features.content_dim
     if (stored_encoder, dim) != (encoder, content_dim):
         raise DatasetError(

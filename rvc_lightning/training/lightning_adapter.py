@@ -101,7 +101,7 @@ def make_resumable(checkpoint: dict[str, Any], trainer: Trainer) -> None:
     by_clock = trainer.validating and trainer.val_check_batch is None
     if is_epoch_end(trainer):
         for state in loops["state_dict"].get("combined_loader", ()):
-            state["taken"] = len(trainer.train_dataloader) if by_clock else 0
+            state["taken"] = len(trainer.train_dataloader or ()) if by_clock else 0
         if by_clock:
             loops["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
     elif trainer.validating:

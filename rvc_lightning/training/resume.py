@@ -65,7 +65,7 @@ def ignored_settings(content: Mapping[str, Any], module: RVCModule) -> str:
     Returns:
         Such as 'optimizer.weight_decay was 0.01, is 0.05'; '' if none differ.
     """
-    configured = module.configure_optimizers()[-1]
+    configured: Any = module.configure_optimizers()[-1]
     group, schedule = configured["optimizer"].param_groups[0], configured["lr_scheduler"]["scheduler"].state_dict()
     # Their names are unique; lists replace tuples, as in `content`.
     current = without_values({**schedule, **group})

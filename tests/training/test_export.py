@@ -12,7 +12,8 @@ from runs import small_data, small_trainer
 from rvc_lightning import Voice
 from rvc_lightning.retrieval.discovery import find_index
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
-from rvc_lightning.training.export import export_checkpoint
+from rvc_lightning.training.checkpoints import read_checkpoint
+from rvc_lightning.training.export import export_checkpoint, export_pair
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +49,13 @@ def test_replaced_voice_is_reported_and_kept(make_module, dataset, tmp_path, cap
     assert "a file that cannot be read as a voice, by a voice of" in export()[1][0]
     assert (tmp_path / "voice/anna.previous.pth").read_bytes() == b"broken"
     Voice.load(path)
+
+
+def test_pair_with_an_untrained_discriminator_is_reported(make_module, dataset, tmp_path, caplog):
+    module = make_module(adversarial_from_step=None)
+    small_trainer(callbacks=[LastCheckpoint(str(tmp_path))]).fit(module, small_data(dataset))
+    export_pair(read_checkpoint(tmp_path / "last.ckpt"), tmp_path / "pair")
+    assert re.search(r"The discriminator was never trained .*: '.*D\.pth' has the weights", caplog.text)
 
 
 def test_best_checkpoint_of_a_run_folder_is_exported(make_module, dataset, tmp_path, monkeypatch):

@@ -36,9 +36,9 @@ from rvc_lightning.training import run as workflow
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint, TrainingStopped
 from rvc_lightning.training.callbacks.step_limit import StepLimit
 from rvc_lightning.training.callbacks.throughput import Throughput
-from rvc_lightning.training.checkpoints import AVERAGED_KEY, CHECKPOINT_KEY
+from rvc_lightning.training.checkpoints import AVERAGED_KEY, CHECKPOINT_KEY, read_checkpoint
 from rvc_lightning.training.dataset import prepare_dataset
-from rvc_lightning.training.export import export_checkpoint, export_index, load_voice, read_metadata
+from rvc_lightning.training.export import export_checkpoint, export_index, export_voice, load_voice, read_voice
 from rvc_lightning.training.module import RVCModule
 from rvc_lightning.training.resume import ignored_settings, without_values
 from rvc_lightning.voice.voice import Voice
@@ -410,14 +410,15 @@ def test_index_is_exported_once_and_separately(make_module, dataset, tmp_path):
     written = exported.index.stat().st_ino
     assert export_checkpoint(last_checkpoint.path, tmp_path / "voice", "anna", dataset).index.stat().st_ino == written
     voice = exported.voice.read_bytes()
-    flat = export_index(last_checkpoint.path, tmp_path / "voice", "anna", dataset, index=make_index_config(kind="flat"))
+    voice_of_checkpoint = read_voice(last_checkpoint.path, "anna").voice
+    flat = export_index(voice_of_checkpoint, tmp_path / "voice", dataset, index=make_index_config(kind="flat"))
     assert index_file.read_header(flat).lists is None and exported.voice.read_bytes() == voice
     other = tmp_path / "other"
     shutil.copytree(dataset, other)
     write_manifest(other, DatasetHeader(24000, METADATA["pitch"], {"name": "spin", "dim": 768}), read_manifest(dataset))
-    for export in (export_checkpoint, export_index):
+    for export in (export_voice, export_index):
         with pytest.raises(DatasetError, match="features of content=spin with 768 channels, but"):
-            export(last_checkpoint.path, tmp_path / "again", "anna", other)
+            export(voice_of_checkpoint, tmp_path / "again", other)
     assert not (tmp_path / "again").exists()
 
 
@@ -530,7 +531,7 @@ def test_resumed_run_keeps_its_speakers(tmp_path, recordings):
     changes = ["speakers=folders", "data.held_out=0", "trainer.max_epochs=1", "name=duo", "data.silent_clips=1"]
     config = small_run(tmp_path, recordings, *changes)
     run_training(config)
-    metadata = read_metadata(tmp_path / "run" / "checkpoints" / "last.ckpt")["voice"]
+    metadata = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")[CHECKPOINT_KEY]["voice"]
     assert metadata["speakers"] == ["ben", "carla"]
 
     (recordings / "anna").mkdir()
