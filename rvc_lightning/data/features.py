@@ -133,8 +133,6 @@ class FeatureExtraction(lightning.LightningModule):
     ) -> None:
         """Store the networks; a pitch extractor that is not a network runs in the workers."""
         super().__init__()
-        # With few slices, a rank may have no batch.
-        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.tasks, self.config = tasks, config
         self.encoder = encoder
         self.pitch_network = pitch if isinstance(pitch, PitchNetwork) else None
@@ -149,6 +147,8 @@ class FeatureExtraction(lightning.LightningModule):
     def predict_dataloader(self) -> DataLoader:
         """Return the batches of this rank, `FeatureBatch`."""
         batches = batch_slices(self.tasks, self.config)[self.trainer.global_rank :: self.trainer.world_size]
+        # Lightning skips `on_predict_end` on a rank without batches, for which the others would wait there.
+        batches = batches or [[]]
         seconds = sum(task.seconds for batch in batches for task in batch)
         self._progress = Progress("pitch and content", seconds, "s", enabled=self.trainer.is_global_zero)
         return DataLoader(
@@ -292,7 +292,9 @@ class _BatchDataset(Dataset):
         return FeatureBatch(
             tasks=tasks,
             f0_hz=f0_hz,
-            wav16k=pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True),
+            wav16k=pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True)
+            if waves
+            else torch.empty(0),
             lengths=torch.tensor([len(wave) for wave in waves]),
             pitch_seconds=perf_counter() - started_at,
         )

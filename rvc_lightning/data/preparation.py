@@ -96,10 +96,17 @@ def prepare(
             # The other ranks wait for this one in `extract`, even if no slice lacks features.
             if tasks or trainer.world_size > 1:
                 work.speeds |= extract(tasks)
-            report = work.write(encoder.dim, trainer.precision)
+            # The others wait for the result: no RankWatch ends them after the extraction.
+            try:
+                report = work.write(encoder.dim, trainer.precision)
+            except Exception as error:
+                trainer.strategy.broadcast(error)
+                raise
+            trainer.strategy.broadcast(None)
     else:
         extract([])
-    trainer.strategy.barrier("manifest")
+        if error_of_first := trainer.strategy.broadcast(None):
+            raise error_of_first
     return report
 
 

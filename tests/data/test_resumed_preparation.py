@@ -52,19 +52,30 @@ def test_killed_run_resumes_to_the_same_manifest(tmp_path):
     assert killed == whole
 
 
+def run_on_two_ranks(*arguments):
+    """Run the worker; Lightning starts the second rank."""
+    paths = os.pathsep.join([str(WORKER.parent), str(WORKER.parent.parent)])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    command = [sys.executable, str(WORKER), *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def test_two_ranks_share_the_slices(tmp_path):
     for seed in range(3):
         write(tmp_path / f"in/{seed}.wav", speech_with_pauses(6.0, seed))
     run(tmp_path / "in", tmp_path / "one")
-    # Lightning starts the second rank.
-    command = [sys.executable, str(WORKER), str(tmp_path / "in"), str(tmp_path / "two")]
-    paths = os.pathsep.join([str(WORKER.parent), str(WORKER.parent.parent)])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_on_two_ranks(tmp_path / "in", tmp_path / "two")
     assert (tmp_path / "one/manifest.jsonl").read_bytes() == (tmp_path / "two/manifest.jsonl").read_bytes()
     written = [(tmp_path / f"two/by-rank-{rank}").read_text(encoding="utf-8").split() for rank in (0, 1)]
     assert all(written) and not set(written[0]) & set(written[1])
     assert len(written[0]) + len(written[1]) == len(list(read_manifest(tmp_path / "two"))) + 1
     report = json.loads((tmp_path / "two/report.json").read_text(encoding="utf-8"))
     assert set(report["speeds"]) == {"slicing", "pitch", "content"} and min(report["speeds"].values()) > 0
+
+
+def test_failure_to_write_the_manifest_ends_both_ranks(tmp_path):
+    write(tmp_path / "in/a.wav", speech_with_pauses(3.0))
+    run_on_two_ranks(tmp_path / "in", tmp_path / "two", "--fail")
+    for rank in (0, 1):
+        assert (tmp_path / f"two/error-of-rank-{rank}").read_text(encoding="utf-8") == "no space left on device"

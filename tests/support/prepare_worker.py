@@ -1,4 +1,4 @@
-"""Prepare a dataset on two ranks, and record which rank wrote which file: prepare_worker.py INPUT OUTPUT."""
+"""Prepare a dataset on two ranks, and record which rank wrote which file: prepare_worker.py INPUT OUTPUT [--fail]."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -7,14 +7,14 @@ import torch
 from defaults import make_extraction, make_recipe
 from tiny import tiny_trainer
 
-from rvc_lightning.data import features
-from rvc_lightning.data.preparation import prepare
+from rvc_lightning.data import features, preparation
 
 
 def main():
     parser = ArgumentParser()
     parser.add_argument("audio", type=Path)
     parser.add_argument("output", type=Path)
+    parser.add_argument("--fail", action="store_true")
     arguments = parser.parse_args()
     output, trainer = arguments.output, tiny_trainer(devices=2, strategy="ddp")
     write_npy = features.write_npy
@@ -26,7 +26,18 @@ def main():
                 stream.write(f"{Path(path).relative_to(output)}\n")
 
     features.write_npy = write_and_record
-    prepare(arguments.audio, output, make_recipe(), trainer=trainer, extraction=make_extraction(batch_slices=2))
+    if arguments.fail:
+        preparation.write_manifest = fail
+    try:
+        preparation.prepare(
+            arguments.audio, output, make_recipe(), trainer=trainer, extraction=make_extraction(batch_slices=2)
+        )
+    except OSError as error:
+        (output / f"error-of-rank-{trainer.global_rank}").write_text(str(error), encoding="utf-8")
+
+
+def fail(*args):
+    raise OSError("no space left on device")
 
 
 if __name__ == "__main__":
