@@ -1,4 +1,4 @@
-"""The voices of a folder: list, edit, delete and restore.
+"""The voices of a folder: list, edit, delete and restore; the trash.
 
 LIBRARY/.trash/TIME NAME/PATH     deleted files, at their paths relative to the library
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -175,6 +176,13 @@ def restore_voice(name: str, library: Path) -> Path:
     _move(dict(sorted(moves.items(), key=lambda move: move[1] == deleted.voice)))
     _remove_empty(deleted.folder)
     return deleted.voice
+
+
+def empty_trash(library: Path) -> None:
+    """Delete the voices in the trash of a library for good. Raises NotWritableError if one cannot be deleted."""
+    for folder in (library / TRASH).glob("*"):
+        with explain_write_errors(folder):
+            shutil.rmtree(folder)
 
 
 def _voice_files(library: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:

@@ -191,5 +191,24 @@ def test_speakers_and_presets_of_a_voice_are_listed(tab):
     shown = tab.describe("anna.pth")
     assert shown[tab.preset]["value"] == "default"
     assert len(shown[tab.speaker]["choices"]) > 1
-    _, overrides = press(tab, "speak", speech="Hello", preset="default")
+    assert shown[tab.transpose] == 12
+    _, overrides = press(tab, "speak", speech="Hello", preset="default", transpose=12)
     assert overrides["preset"] == "default"
+
+
+def test_values_of_a_preset_are_shown_and_can_be_replaced(tab):
+    presets = Path("voices/anna.presets")
+    presets.mkdir()
+    (presets / "song.yaml").write_text("transpose_semitones: 12\nspeaker: 1\n")
+    shown = tab.show_preset("anna.pth", "song")
+    assert (shown[tab.transpose], shown[tab.speaker]["value"]) == (12, 1)
+    _, overrides = press(tab, "speak", speech="Hello", preset="song", speaker=0, transpose=0)
+    assert (overrides["preset"], overrides["speaker"], overrides["transpose_semitones"]) == ("song", "0", "0")
+
+
+def test_unchanged_values_of_a_preset_are_not_repeated(tab):
+    presets = Path("voices/anna.presets")
+    presets.mkdir()
+    (presets / "song.yaml").write_text("transpose_semitones: 12\n")
+    _, overrides = press(tab, "speak", speech="Hello", preset="song", transpose=12)
+    assert "transpose_semitones" not in overrides

@@ -4,6 +4,7 @@ import errno
 import html
 import json
 import os
+import re
 import shutil
 import signal
 from dataclasses import asdict, replace
@@ -30,8 +31,9 @@ from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.tabs.train import Seen
 from rvc_lightning.app.tabs.workplace import Workplace
 from rvc_lightning.audio.encode import write_audio
-from rvc_lightning.data.manifest import MANIFEST_NAME, DatasetHeader, read_header, write_manifest
+from rvc_lightning.data.manifest import MANIFEST_NAME, DatasetHeader, ManifestRow, read_header, write_manifest
 from rvc_lightning.errors import ConfigurationError, OutOfSpaceError, RVCError
+from rvc_lightning.evaluation.output import PAGE_NAME, REPORTS_FOLDER
 from rvc_lightning.io.files import write_json
 from rvc_lightning.jobs.job import State
 from rvc_lightning.jobs.store import JobStore
@@ -43,13 +45,14 @@ pytestmark = pytest.mark.slow
 class Jobs:
     """Records submitted jobs."""
 
-    def __init__(self):
-        self.submitted, self.listed = [], []
+    def __init__(self, folder):
+        self.folder, self.submitted, self.listed = folder, [], []
 
     def submit(self, command, overrides, title, device="default", job_id=None):
         self.submitted.append((command, list(overrides)))
         job = SimpleNamespace(
-            id=str(len(self.submitted)), command=command, overrides=tuple(overrides), title=title, state=State.WAITING,
+            id=job_id or str(len(self.submitted)), folder=self.folder / (job_id or ""), command=command,
+            overrides=tuple(overrides), title=title, state=State.WAITING, device=device,
             created=946728000.0 + len(self.submitted),
         )  # fmt: skip
         self.listed.append(job)
@@ -71,7 +74,7 @@ def make_page(tmp_path, write_voice, monkeypatch):
     def make(is_local=True):
         service = ConversionService(VoiceCatalog("voices"), lambda voice, index: None, LIMITS)
         page = page_of(make_site(service, tmp_path), is_local)
-        jobs = Jobs()
+        jobs = Jobs(tmp_path / "jobs")
         for name in ("datasets", "train", "judge"):
             getattr(page, name).jobs._jobs = jobs
         return page, jobs
@@ -161,6 +164,33 @@ def test_dataset_that_has_just_been_prepared_is_chosen(make_page):
         chosen = listed["value"]
         assert chosen == name
     assert tab.list_all("ben", known)[1]["value"] == "ben"
+
+
+def test_deleted_uploads_are_explained(make_page, uploads):
+    page, jobs = make_page()
+    for file in uploads:
+        Path(file).unlink()
+    deleted = "The uploads were deleted after 1 minutes: drop the files again."
+    assert deleted in prepare(page, uploads, name="anna")
+    add_dataset()
+    assert deleted in add(page, uploads)
+    shown = page.judge.start_evaluation("anna.pth", "conversion", None, None, uploads)
+    assert deleted in html.unescape(shown[page.judge.message])
+    assert deleted in html.unescape(page.voices._reporting(page.voices.import_voices)(uploads, ""))
+    assert jobs.submitted == []
+
+
+def test_unfinished_dataset_is_listed_explained_and_deleted(make_page):
+    page, _ = make_page()
+    folder = Path("datasets/anna")
+    folder.mkdir(parents=True)
+    (folder / ".lock").touch()
+    tab = page.datasets
+    _, shown, known = tab.list_all(None, [])
+    assert shown["choices"] == [("anna (unfinished)", "anna")] and shown["value"] == "anna" and known == []
+    assert "prepare the same recordings" in tab.show_report("anna")[tab.report]
+    assert ask_and_delete(tab.deletion, "anna")
+    assert not folder.exists()
 
 
 def test_recordings_of_a_job_that_is_not_submitted_are_removed(make_page, uploads, monkeypatch):
@@ -466,6 +496,50 @@ def test_second_click_does_not_train_twice(make_page):
     assert len(jobs.submitted) == 2
 
 
+def test_same_files_are_not_evaluated_twice_and_others_are(make_page, uploads):
+    page, jobs = make_page()
+
+    def evaluate():
+        shown = page.judge.start_evaluation("anna.pth", "conversion", None, None, uploads[:1])
+        return html.unescape(str(shown[page.judge.message]))
+
+    assert "submitted already" not in evaluate() and "submitted already" in evaluate()
+    write_audio(uploads[0], np.ones(8000, dtype=np.float32), 8000)
+    assert "submitted already" not in evaluate() and len(jobs.submitted) == 2
+
+
+def test_jobs_ahead_of_a_new_one_are_named(make_page):
+    page, _ = make_page()
+    assert "Before it" not in page.train.jobs.submit("train", [], "Anna")[page.train.jobs.message]
+    assert "Before it" not in page.train.jobs.submit("export", [], "Export", device="export")[page.train.jobs.message]
+    assert "Before it: Anna." in page.judge.jobs.submit("evaluate", [], "Ben")[page.judge.jobs.message]
+
+
+def test_resumed_training_finds_the_experiments_of_the_user(make_page, tmp_path):
+    page, jobs = make_page()
+    (tmp_path / "runs" / "anna" / "1" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    page.train.workplace = replace(page.train.workplace, config_dir=str(tmp_path / "mine"))
+    page.train.resume_run("anna/1", "")
+    assert jobs.submitted[0][1][0] == f"hydra.searchpath=[file://{tmp_path}/mine]"
+
+
+def test_estimate_counts_repeats_and_neither_held_out_slices_nor_steps_of_other_devices(tmp_path, monkeypatch):
+    rows = [
+        ManifestRow(f"{number}/{part}", f"{number}.wav", 0, 8000, "a.wav", "f0.npy", "c.npy", 8000, 100, 1.0, 2)
+        for number in range(4)
+        for part in range(5)
+    ]
+    write_manifest(
+        tmp_path, DatasetHeader(sample_rate=8000, pitch={"name": "pyin"}, content={"name": "spectral"}), rows
+    )
+    monkeypatch.setattr(estimate_module, "_measured", lambda *_: SimpleNamespace(seconds=[1.0], peak_bytes=1))
+    overrides = ["+experiment=quickstart", "data.batch_size=1", "trainer.max_epochs=10", "trainer.max_time=null"]
+    for devices, steps in ((1, 300), (2, 150)):
+        config = composed("train", [*overrides, f"trainer.devices={devices}"])
+        assert estimate_module.estimate(config, tmp_path).steps == steps
+
+
 def test_errors_of_runs_are_explained(make_page, tmp_path):
     page, jobs = make_page()
     (tmp_path / "runs" / "anna" / "1" / "checkpoints").mkdir(parents=True)
@@ -497,6 +571,8 @@ def test_settings_have_the_values_of_the_experiment_and_help():
     assert settings["trainer.max_time"].value == "00:00:07:00"
     assert all(setting.help for setting in settings.values())
     assert dataset_overrides("voice") == ["content=contentvec"]
+    # The page has no fields for its files.
+    assert "files" not in settings["pretrained"].choices
 
 
 def test_experiments_of_the_user_are_found_in_their_folder(tmp_path):
@@ -538,6 +614,16 @@ def test_no_other_voice_is_chosen_after_one_is_deleted(make_page, write_voice, t
     tab = make_page()[0].voices
     tab.delete_voice("anna.pth")
     assert tab.list_voices("", "anna.pth")[1]["value"] is None
+
+
+def test_trash_is_emptied_after_a_question_with_its_size(make_page):
+    tab = make_page()[0].voices
+    with pytest.raises(RVCError, match="the trash is empty"):
+        tab.ask_to_empty("")
+    tab.delete_voice("anna.pth")
+    assert re.match(r"Delete the voices in the trash \(1, \d+\.\d MB\)", tab.ask_to_empty(""))
+    tab.empty_trash("")
+    assert tab.list_voices("", None)[-1]["choices"] == []
 
 
 def test_imported_voice_gets_another_name(make_page, write_voice, tmp_path):
@@ -597,6 +683,18 @@ def test_evaluation_is_submitted(make_page, tmp_path):
         assert "error" in page.judge.start_evaluation(voice, "conversion", audio, None)[page.judge.message]
 
 
+def test_new_report_is_chosen(make_page, tmp_path):
+    tab, seen = make_page()[0].judge, ""
+    for number, name in enumerate(("anna", "ben")):
+        page = tmp_path / REPORTS_FOLDER / name / PAGE_NAME
+        page.parent.mkdir(parents=True)
+        page.touch()
+        os.utime(page, (number + 1, number + 1))
+        *_, report, seen = tab.list_all(None, "anna", seen)
+        assert report["value"] == name
+    assert tab.list_all(None, "anna", seen)[-2]["value"] == "anna"
+
+
 def test_dropped_recordings_are_evaluated(make_page, uploads):
     page, jobs = make_page()
     assert "error" not in page.judge.start_evaluation("anna.pth", "conversion", None, None, uploads)[page.judge.message]
@@ -622,6 +720,10 @@ def test_curves_and_samples_of_a_run_grow(tmp_path):
     assert reader.samples()[0].rebuilt.startswith(b"RIFF")
     assert reader.draw().startswith(b"\x89PNG")
     assert list_runs(tmp_path / "runs") == [run]
+    sweep = tmp_path / "runs" / "anna" / "sweep_2000-01-02_00-00-00"
+    for number in ("2", "10"):
+        (sweep / number / "checkpoints").mkdir(parents=True)
+    assert list_runs(tmp_path / "runs") == [sweep / "10", sweep / "2", run]
 
 
 def test_new_run_is_chosen_and_unchanged_runs_are_not_sent_again(make_page, tmp_path):

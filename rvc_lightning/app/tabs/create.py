@@ -18,7 +18,7 @@ from rvc_lightning.app.folders import child
 from rvc_lightning.app.problems import API
 from rvc_lightning.app.service import DEFAULT_FORMAT
 from rvc_lightning.app.tabs.jobs import JobsView
-from rvc_lightning.app.tabs.workplace import QUIET, Workplace, shortened, speakers_of
+from rvc_lightning.app.tabs.workplace import QUIET, Workplace, reporting, shortened, speaker_choice, speakers_of
 from rvc_lightning.audio.decode import AUDIO_EXTENSIONS
 from rvc_lightning.audio.discovery import display_name
 from rvc_lightning.audio.mastering import import_pyloudnorm
@@ -27,7 +27,7 @@ from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.config.options import option_fields
 from rvc_lightning.config.values import plain
 from rvc_lightning.conversion.options import FORMATS, ConversionOptions
-from rvc_lightning.conversion.presets import DEFAULT, list_presets
+from rvc_lightning.conversion.presets import DEFAULT, list_presets, read_preset
 from rvc_lightning.covers.settings import MixSettings, SongSettings
 from rvc_lightning.errors import ConfigurationError, RVCError
 from rvc_lightning.io.disk import explain
@@ -129,7 +129,10 @@ class CreateTab:
             *(self.speech_missing, self.engine, self.speak),
         ]
         gr.on([tab.select, self.refresh.click], self.list_all, [self.voice, self.engine], listed, **QUIET)
-        self.voice.change(self.describe, self.voice, [self.speaker, self.preset, self.message], **QUIET)
+        described = [self.speaker, self.preset, self.transpose, self.message]
+        self.voice.change(self.describe, [self.voice, self.preset], described, **QUIET)
+        preset = [self.voice, self.preset]
+        self.preset.input(self.show_preset, preset, [self.speaker, self.transpose, self.message], **QUIET)
         self.engine.change(self.list_speech_voices, self.engine, self.speech_voice, **QUIET)
         shared: set[Block] = {self.voice, self.speaker, self.preset, self.format, self.transpose}
         cover = {*self.uploads.values(), self.separation, self.key, self.loudness}
@@ -161,21 +164,34 @@ class CreateTab:
             self.speak: gr.update(interactive=bool(engines)),
         }
 
-    def describe(self, name: str | None) -> dict[Any, Any]:
-        """List speakers and presets of a voice."""
+    @reporting("message")
+    def describe(self, name: str | None, applied: str | None = None) -> dict[Any, Any]:
+        """List speakers and presets of a voice, and show the default preset in place of `applied`."""
         if not name:
             return {self.speaker: gr.update(visible=False, value=0)}
         catalog = self.workplace.service.catalog
-        try:
-            speakers, presets = speakers_of(catalog.facts(name)), list_presets(catalog.path(name))
-        except (RVCError, OSError) as error:
-            return {self.message: markup.error(explain(error))}
+        speakers, presets = speakers_of(catalog.facts(name)), list_presets(catalog.path(name))
         choices = [(self.text("presets.none"), ""), *((preset, preset) for preset in presets)]
+        preset = DEFAULT if DEFAULT in presets else ""
+        speaker, transpose = self._preset_values(name, preset)
         return {
-            self.speaker: gr.update(choices=speakers, value=speakers[0][1], visible=len(speakers) > 1),
-            self.preset: gr.update(choices=choices, value=DEFAULT if DEFAULT in presets else ""),
+            self.speaker: gr.update(choices=speakers, value=speaker, visible=len(speakers) > 1),
+            self.preset: gr.update(choices=choices, value=preset),
+            self.transpose: transpose if preset or applied else gr.skip(),
             self.message: "",
         }
+
+    @reporting("message")
+    def show_preset(self, name: str | None, preset: str | None) -> dict[Any, Any]:
+        """Show speaker and transposition of a preset; the others are not on this tab."""
+        speaker, transpose = self._preset_values(name or "", preset)
+        return {self.speaker: gr.update(value=speaker), self.transpose: transpose, self.message: ""}
+
+    def _preset_values(self, name: str, preset: str | None) -> tuple[int | str, float]:
+        """Return speaker and transposition of a preset of a voice; the defaults without one."""
+        catalog = self.workplace.service.catalog
+        options = ConversionOptions.from_values(read_preset(catalog.path(name), preset) if preset else {})
+        return speaker_choice(speakers_of(catalog.facts(name)), options.speaker), options.transpose_semitones
 
     def list_speech_voices(self, engine: str | None) -> Any:
         """List the files of an engine whose voices are files, those in the folder of the voices."""
@@ -232,18 +248,17 @@ class CreateTab:
         }
 
     def _options(self, given: dict[Component, Any]) -> list[str]:
-        """Return the overrides that differ from the defaults, among those of both commands."""
-        values = {
-            "speaker": given[self.speaker],
-            "preset": given[self.preset],
-            "transpose_semitones": given[self.transpose],
-        }
-        return [format_override(name, value) for name, value in values.items() if value]
+        """Return the preset, and the overrides that differ from it, or from the defaults without one."""
+        speaker, transpose = self._preset_values(given[self.voice], given[self.preset])
+        values = [("speaker", given[self.speaker], speaker), ("transpose_semitones", given[self.transpose], transpose)]
+        overrides = [format_override("preset", given[self.preset])] if given[self.preset] else []
+        return overrides + [format_override(name, value) for name, value, known in values if value != known]
 
     def _cover(self, given: dict[Component, Any], folder: Path, voice: Path) -> tuple[str, list[str]]:
         uploads = {name: Path(file) for name, upload in self.uploads.items() if (file := given[upload])}
         if set(uploads) not in ({"song"}, {"vocals", "instrumental"}):
             raise RVCError(self.text("create.choose_song"))
+        self.workplace.check_uploads(map(str, uploads.values()))
         files = {name: folder / INPUT / name / plain_name(path.name, "recording") for name, path in uploads.items()}
         for name, path in uploads.items():
             with explain_write_errors(files[name]):

@@ -15,7 +15,14 @@ from rvc_lightning.app import markup
 from rvc_lightning.app.catalog import Stamp
 from rvc_lightning.app.commands import EXPERIMENTS, composed, dataset_overrides
 from rvc_lightning.app.deletion import delete_dataset, unused_dataset
-from rvc_lightning.app.folders import add_uploads, child, format_size, store_uploads, subfolders
+from rvc_lightning.app.folders import (
+    add_uploads,
+    child,
+    format_size,
+    store_uploads,
+    subfolders,
+    unfinished_datasets,
+)
 from rvc_lightning.app.tabs.deletion import Deletion
 from rvc_lightning.app.tabs.jobs import JobsView
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace, reporting, upload_field
@@ -154,11 +161,16 @@ class DatasetsTab:
 
     def list_all(self, chosen: str | None, known: list[str]) -> tuple[Any, Any, list[str]]:
         """List folders of recordings and datasets; the chosen dataset is kept, unless another one has been prepared."""
-        datasets = self.workplace.datasets()
+        datasets, folders = self.workplace.datasets(), self.workplace.folders
+        unfinished = [
+            (self.text("datasets.unfinished", name=name), name) for name in unfinished_datasets(folders.datasets)
+        ]
+        choices = [*((name, name) for name in datasets), *unfinished]
         new = [name for name in datasets if known and name not in known]
-        chosen = next(iter(new), chosen if chosen in datasets else next(iter(datasets), None))
-        recordings = list(subfolders(self.workplace.folders.recordings))
-        return gr.update(choices=recordings), gr.update(choices=datasets, value=chosen), datasets
+        names = [name for _, name in choices]
+        chosen = next(iter(new), chosen if chosen in names else next(iter(names), None))
+        recordings = list(subfolders(folders.recordings))
+        return gr.update(choices=recordings), gr.update(choices=choices, value=chosen), datasets
 
     @reporting("plan")
     def preview_dataset(
@@ -169,6 +181,7 @@ class DatasetsTab:
         with tempfile.TemporaryDirectory() as temporary:
             source = audio
             if files and not audio.exists():
+                self.workplace.check_uploads(files)
                 source = Path(temporary, audio.name)
                 store_uploads(files, source)
             config = composed("prepare", self._overrides(source, name, experiment, speakers))
@@ -187,6 +200,7 @@ class DatasetsTab:
         composed("prepare", overrides)
         with contextlib.ExitStack() as undo:
             if files and not audio.exists():
+                self.workplace.check_uploads(files)
                 store_uploads(files, audio)
                 undo.callback(shutil.rmtree, audio, ignore_errors=True)
             title = self.text("datasets.job", name=name.strip() or audio.name)
@@ -230,6 +244,7 @@ class DatasetsTab:
             raise RVCError(self.text("datasets.choose_dataset"))
         if not files:
             raise RVCError(self.text("datasets.choose_more"))
+        self.workplace.check_uploads(files)
         audio, experiment = self._origin(name)
         overrides = self._overrides(audio, name, experiment, SPEAKER_RULES[0])
         with contextlib.ExitStack() as undo:
@@ -288,6 +303,9 @@ class DatasetsTab:
             hint = markup.hint(self.text("datasets.none"))
             return {self.report: hint, self.slices: hidden, self.addition: hidden, self.shown: []}
         folder = child(self.workplace.folders.datasets, name)
+        if name in unfinished_datasets(self.workplace.folders.datasets):
+            hint = markup.hint(self.text("datasets.unfinished_help", name=name))
+            return {self.report: hint, self.slices: hidden, self.addition: hidden, self.shown: [name]}
         stamps = _stamps(folder)
         report, rows = read_report(folder), read_manifest(folder)
         recordings = list(dict.fromkeys(row.recording for row in rows))

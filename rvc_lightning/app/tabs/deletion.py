@@ -35,12 +35,12 @@ class Deletion:
         """Item of the visible question, which may no longer be selected."""
 
     def connect(
-        self, chosen: gr.Dropdown, ask: Callable[[str | None], str], delete: Callable[[str], str]
+        self, chosen: gr.Dropdown | gr.State, ask: Callable[[str | None], str], delete: Callable[[str], str]
     ) -> Dependency:
         """Connect the buttons.
 
         Args:
-            chosen: Dropdown of the items that can be deleted; a new selection hides the question.
+            chosen: The item to delete: a dropdown, whose new selection hides the question, or a constant.
             ask: Function that returns the question for an item, or raises RVCError if the item cannot be deleted.
             delete: Function that deletes an item and returns a message.
 

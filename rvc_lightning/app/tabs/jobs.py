@@ -10,11 +10,12 @@ from typing import Any
 import gradio as gr
 
 from rvc_lightning.app import markup
+from rvc_lightning.app.folders import have_same_files
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace
 from rvc_lightning.data.report import format_duration
 from rvc_lightning.errors import InUseError, RVCError
 from rvc_lightning.io.disk import explain
-from rvc_lightning.jobs.job import Job, JobProgress, State
+from rvc_lightning.jobs.job import INPUT, Job, JobProgress, State
 
 REFRESH_SECONDS = 2.0
 
@@ -61,10 +62,11 @@ class JobsView:
 
     def refresh(self, chosen: str | None, shown: str) -> tuple[Any, Any, Any, Any]:
         """Return list, choices and details, as far as they have changed since the state in `shown`."""
-        jobs = self._listed()
+        every = self._jobs.jobs()
+        jobs = self._listed(every)
         if chosen not in {job.id for job in jobs}:
             chosen = jobs[0].id if jobs else None
-        rows = "".join(map(self._row, jobs[:_MAX_SHOWN]))
+        rows = "".join(self._row(job, every) for job in jobs[:_MAX_SHOWN])
         table = f'<table class="list">{rows}</table>' if jobs else markup.hint(self._text("jobs.none"))
         details = self._details(chosen) if chosen else ""
         signature = f"{chosen}{[(job.id, job.state) for job in jobs]}{details}"
@@ -81,14 +83,31 @@ class JobsView:
         """
         self._jobs.check_waiting(self._max_waiting)
         for job in self._jobs.jobs():
-            if (job.command, tuple(job.overrides)) == (command, tuple(overrides)) and not job.state.is_final:
+            if not job.state.is_final and self._is_same(job, command, overrides, others.get("job_id")):
                 raise InUseError(self._text("jobs.is_submitted", title=self.title(job)))
         job = self._jobs.submit(command, overrides, title, **others)
+        message = f"{self._text('jobs.submitted', title=title)} {self._ahead(job, self._jobs.jobs())}"
         return {
             self.choice: self._choose(job.id),
-            self.message: markup.status(self._text("jobs.submitted", title=title)),
+            self.message: markup.status(message.strip()),
             self.timer: gr.update(active=True),
         }
+
+    def _is_same(self, job: Job, command: str, overrides: Sequence[str], job_id: str | None) -> bool:
+        """Return whether a job is the same work as a new one, whose files are in the folder `job_id` if it has any."""
+        if job_id is None:
+            return (job.command, job.overrides) == (command, tuple(overrides))
+        known, new = (
+            [one.replace(own, "") for one in texts] for own, texts in ((job.id, job.overrides), (job_id, overrides))
+        )
+        is_same = (job.command, known) == (command, new)
+        return is_same and have_same_files(job.folder / INPUT, self._jobs.folder / job_id / INPUT)
+
+    def _ahead(self, job: Job, jobs: Sequence[Job]) -> str:
+        """Return a sentence with the jobs that run before a waiting one; an empty text if there are none."""
+        others = [other for other in jobs if other.device == job.device and not other.state.is_final]
+        titles = [other.title for other in others if (other.created, other.id) < (job.created, job.id)]
+        return self._text("jobs.ahead", titles=", ".join(titles)) if titles else ""
 
     def title(self, job: Job) -> str:
         """Return title, time of submission and state of a job."""
@@ -98,12 +117,13 @@ class JobsView:
         """Return the title with the time, which distinguishes jobs with the same title."""
         return f"{job.title}, {datetime.fromtimestamp(job.created):%H:%M:%S}"
 
-    def _listed(self) -> list[Job]:
-        return [job for job in reversed(self._jobs.jobs()) if job.command in self._commands]
+    def _listed(self, jobs: Sequence[Job]) -> list[Job]:
+        return [job for job in reversed(jobs) if job.command in self._commands]
 
     def _choose(self, job_id: str | None) -> Any:
         """Return the update that selects a job. It lists all jobs: Gradio rejects a selected job that is not listed."""
-        return gr.update(choices=[(self.title(job), job.id) for job in self._listed()], value=job_id)
+        jobs = self._listed(self._jobs.jobs())
+        return gr.update(choices=[(self.title(job), job.id) for job in jobs], value=job_id)
 
     def _acting(self, action: str) -> Any:
         def act(chosen: str | None) -> tuple[Any, Any]:
@@ -124,13 +144,13 @@ class JobsView:
 
         return act
 
-    def _row(self, job: Job) -> str:
+    def _row(self, job: Job, jobs: Sequence[Job]) -> str:
         progress = self._jobs.progress(job.id) if job.state in (State.RUNNING, State.STOPPING) else JobProgress()
         cells = [self._text(f"jobs.states.{job.state.value}"), self._duration(job)]
         plain = "".join(f"<td>{markup.escaped(cell)}</td>" for cell in cells)
-        return (
-            f'<tr><th scope="row">{markup.escaped(self._name(job))}</th>{plain}<td>{self._bar(job, progress)}</td></tr>'
-        )
+        is_waiting = job.state is State.WAITING
+        last = markup.escaped(self._ahead(job, jobs)) if is_waiting else self._bar(job, progress)
+        return f'<tr><th scope="row">{markup.escaped(self._name(job))}</th>{plain}<td>{last}</td></tr>'
 
     def _duration(self, job: Job) -> str:
         return "" if job.started is None else format_duration((job.ended or time.time()) - job.started)

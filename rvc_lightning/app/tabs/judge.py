@@ -57,12 +57,14 @@ class JudgeTab:
         self.jobs = JobsView(workplace, tab, "judge", ("evaluate",))
         gr.Markdown(f"## {text('judge.reports')}")
         self.report = gr.Dropdown([], label=text("judge.report"), elem_id="report_choice")
+        self.newest = gr.State("")
+        """Name and time of the newest report at the last look."""
         self.frame = gr.HTML(elem_id="report", elem_classes="report", padding=False)
         self._connect(tab)
 
     def _connect(self, tab: gr.Tab) -> None:
-        listed = [self.voice, self.audio, self.reference, self.report]
-        inputs = [self.voice, self.report]
+        listed = [self.voice, self.audio, self.reference, self.report, self.newest]
+        inputs = [self.voice, self.report, self.newest]
         gr.on([tab.select, self.refresh.click, self.jobs.shown.change], self.list_all, inputs, listed, **QUIET)
         self.start.click(
             self.start_evaluation,
@@ -73,17 +75,20 @@ class JudgeTab:
         # A second evaluation of a voice replaces its report.
         gr.on([self.report.change, self.jobs.shown.change], self.show_report, self.report, self.frame, **QUIET)
 
-    def list_all(self, voice: str | None, report: str | None) -> tuple[Any, ...]:
-        """List voices, folders of recordings and reports."""
+    def list_all(self, voice: str | None, report: str | None, seen: str) -> tuple[Any, ...]:
+        """List voices, folders of recordings and reports; a new report is chosen."""
         catalog = self.workplace.service.catalog
         catalog.refresh()
         names, reports = catalog.names, list_reports()
+        newest = f"{reports[0]} {report_time(reports[0])}" if reports else ""
+        is_kept = report in reports and seen in ("", newest)
         recordings = list(subfolders(self.workplace.folders.recordings))
         return (
             gr.update(choices=names, value=voice if voice in names else next(iter(names), None)),
             gr.update(choices=recordings),
             gr.update(choices=recordings),
-            gr.update(choices=reports, value=report if report in reports else next(iter(reports), None)),
+            gr.update(choices=reports, value=report if is_kept else next(iter(reports), None)),
+            newest,
         )
 
     @reporting("message")
@@ -110,6 +115,7 @@ class JudgeTab:
         with contextlib.ExitStack() as undo:
             undo.callback(shutil.rmtree, folder, ignore_errors=True)
             if files:
+                self.workplace.check_uploads(files)
                 store_uploads(files, recordings)
             submitted = self.jobs.submit("evaluate", overrides, title, job_id=job_id)
             undo.pop_all()

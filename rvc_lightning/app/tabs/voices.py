@@ -10,7 +10,9 @@ from typing import Any
 import gradio as gr
 
 from rvc_lightning.app import markup
+from rvc_lightning.app.folders import format_size
 from rvc_lightning.app.service import explained
+from rvc_lightning.app.tabs.deletion import Deletion
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace, facts_table, upload_field
 from rvc_lightning.cli.overrides import format_command
 from rvc_lightning.errors import RVCError
@@ -20,7 +22,7 @@ from rvc_lightning.io.names import is_portable
 from rvc_lightning.voice.blend import blend_files
 from rvc_lightning.voice.importing import import_voices
 from rvc_lightning.voice.info import SUMMARY, as_summary
-from rvc_lightning.voice.library import delete_voice, edit_voice, list_trash, restore_voice
+from rvc_lightning.voice.library import TRASH, delete_voice, edit_voice, empty_trash, list_trash, restore_voice
 
 
 class VoicesTab:
@@ -93,15 +95,21 @@ class VoicesTab:
                     "", label=text("voices.blend_name"), max_lines=1, elem_id="voices_blend_name"
                 )
                 self.blend = gr.Button(text("voices.blend_button"), elem_id="voices_blend_button")
-        with gr.Accordion(text("voices.trash"), open=False, elem_id="voices_trash"), gr.Row(elem_classes="actions"):
-            self.deleted = gr.Dropdown([], label=text("voices.deleted"), elem_id="voices_deleted")
-            self.restore = gr.Button(text("voices.restore"), elem_id="voices_restore")
+        with gr.Accordion(text("voices.trash"), open=False, elem_id="voices_trash"):
+            with gr.Row(elem_classes="actions"):
+                self.deleted = gr.Dropdown([], label=text("voices.deleted"), elem_id="voices_deleted")
+                self.restore = gr.Button(text("voices.restore"), elem_id="voices_restore")
+                empty = gr.Button(text("voices.trash_delete"), elem_id="voices_empty_trash")
+            self.deletion = Deletion(text, "trash", empty, self.message)
 
     def _connect(self, tab: gr.Tab) -> None:
         listed = [self.list, self.voice, self.first, self.second, self.deleted]
         gr.on([tab.select, self.search.change], self.list_voices, [self.search, self.voice], listed, **QUIET)
         described = [self.name, self.author, self.speakers, self.facts]
         self.voice.change(self.describe, self.voice, described, **QUIET)
+        self.deletion.connect(gr.State(TRASH), self.ask_to_empty, self.empty_trash).then(
+            self.list_voices, [self.search, self.voice], listed, **QUIET
+        )
         actions: list[tuple[gr.Button, Callable[..., str], list[Any]]] = [
             (self.import_button, self.import_voices, [self.files, self.link, self.import_name]),
             (self.save, self.save_information, [self.voice, self.name, self.author, self.speakers]),
@@ -161,6 +169,7 @@ class VoicesTab:
         # `import_voices` would read any other text as a path on the server.
         if link and not is_link(link):
             raise RVCError(self.text("voices.not_link", link=link))
+        self.workplace.check_uploads(files or [])
         with explained({Path(file): Path(file).name for file in files or []}):
             client = LinkClient() if self.workplace.links else None
             report = import_voices(sources, self.library, name.strip() or None, client)
@@ -201,6 +210,18 @@ class VoicesTab:
             raise RVCError(self.text("voices.choose_deleted"))
         path = restore_voice(folder, self.library)
         return markup.status(self.text("voices.restored", file=path)) + self._command("restore", path.stem)
+
+    def ask_to_empty(self, trash: str | None) -> str:
+        """Return the question before the trash is emptied. Raises RVCError if it is empty."""
+        folder = self.library / TRASH
+        if not (number := len(list(folder.glob("*")))):
+            raise RVCError(self.text("voices.trash_is_empty"))
+        return self.text("voices.trash_question", number=number, size=format_size(folder))
+
+    def empty_trash(self, trash: str) -> str:
+        """Delete the voices in the trash for good; return a message."""
+        empty_trash(self.library)
+        return self.text("voices.trash_emptied")
 
     def blend_voices(self, first: str | None, second: str | None, ratio: float, name: str) -> str:
         """Write a blend of two voices; return a message."""

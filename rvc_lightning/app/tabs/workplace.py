@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -55,6 +55,11 @@ class Workplace:
     def datasets(self) -> list[str]:
         """Return the names of the prepared datasets."""
         return prepared_datasets(self.folders.datasets)
+
+    def check_uploads(self, files: Iterable[str | None]) -> None:
+        """Raise RVCError if an upload was deleted in the meantime."""
+        if not all(Path(file).is_file() for file in files if file):
+            raise RVCError(self.text("common.uploads_deleted", minutes=f"{self.service.limits.keep_minutes:g}"))
 
     def recordings_folder(self, name: str) -> Path:
         """Return a folder of recordings by its name; on this machine, visitors may also enter a path.
