@@ -38,6 +38,13 @@ class _Sizes(Settings):
         """Return a message for each contradiction between fields; none by default."""
         return iter(())
 
+    def _invalid_lists(self, *names: str) -> Iterator[str]:
+        """Return a message for each of these lists that is empty or contains a number below 1."""
+        for name in names:
+            numbers = getattr(self, name)
+            if not numbers or min(numbers) < 1:
+                yield f"{name}={numbers}: choose at least one number, each from 1 up"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesizerConfig(_Sizes, group="model.synthesizer"):
@@ -75,15 +82,24 @@ class SynthesizerConfig(_Sizes, group="model.synthesizer"):
     def _contradictions(self) -> Iterator[str]:
         if self.sample_rate % FRAMES_PER_SECOND:
             yield f"sample_rate={self.sample_rate}: choose a multiple of {FRAMES_PER_SECOND}, since a frame is 10 ms"
+        yield from self._invalid_lists("upsample_rates", "upsample_kernel_sizes", "resblock_kernel_sizes")
+        if not all(dilations and min(dilations) >= 1 for dilations in self.resblock_dilations):
+            yield f"resblock_dilations={self.resblock_dilations}: choose lists of numbers from 1 up"
         if prod(self.upsample_rates) != self.hop_samples:
             yield (
                 f"upsample_rates={self.upsample_rates} multiply to {prod(self.upsample_rates)}, but one frame at "
                 f"{self.sample_rate} Hz has {self.hop_samples} samples; set sample_rate= and its tables together"
             )
         if len(self.upsample_rates) != len(self.upsample_kernel_sizes):
-            yield "upsample_rates and upsample_kernel_sizes differ in length"
+            yield (
+                f"upsample_rates={self.upsample_rates} and upsample_kernel_sizes={self.upsample_kernel_sizes}: give "
+                "both the same number of entries"
+            )
         if len(self.resblock_kernel_sizes) != len(self.resblock_dilations):
-            yield "resblock_kernel_sizes and resblock_dilations differ in length"
+            yield (
+                f"resblock_kernel_sizes={self.resblock_kernel_sizes} and resblock_dilations={self.resblock_dilations}: "
+                "give both the same number of entries"
+            )
         if self.hidden_channels % self.n_heads:
             yield f"hidden_channels={self.hidden_channels} is not a multiple of n_heads={self.n_heads}"
         if any(kernel % 2 == 0 for kernel in (self.kernel_size, *self.resblock_kernel_sizes)):
@@ -127,12 +143,16 @@ class DiscriminatorConfig(_Sizes, group="model.discriminator"):
     )
 
     def _contradictions(self) -> Iterator[str]:
+        yield from self._invalid_lists("period_channels", "scale_channels", "scale_groups", "resolution_channels")
+        if any(period < 1 for period in self.periods):
+            yield f"periods={self.periods}: choose numbers from 1 up"
+        scale = f"scale_channels={self.scale_channels} and scale_groups={self.scale_groups}"
         if not len(self.scale_channels) == len(self.scale_groups) == 6:
-            yield "scale_channels and scale_groups need six entries each"
+            yield f"{scale}: give both six entries"
         if any(channels % groups for channels, groups in zip(self.scale_channels, self.scale_groups, strict=True)):
-            yield "each of scale_channels must be a multiple of its entry of scale_groups"
+            yield f"{scale}: choose channels that are multiples of their groups"
         if len(self.resolution_channels) != 5:
-            yield "resolution_channels needs five entries"
+            yield f"resolution_channels={self.resolution_channels}: give it five entries"
         for resolution in self.resolutions:
             if len(resolution) != 3 or not 0 < resolution[1] <= resolution[0] >= resolution[2] > 0:
                 yield (

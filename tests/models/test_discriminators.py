@@ -48,7 +48,12 @@ def test_min_samples(discriminator):
         ({"resolutions": [[64, 80, 40]]}, r"\[64, 80, 40\] is not a triple"),
         ({"resolutions": [[64, 16]]}, r"\[64, 16\] is not a triple"),
         ({"resolutions": [[64, 16, 100]]}, "from 1 to n_fft"),
-        ({"resolution_channels": [32, 32]}, "five entries"),
+        ({"resolution_channels": [32, 32]}, r"resolution_channels=\[32, 32\]: .*five entries"),
+        ({"periods": [2, 0]}, r"periods=\[2, 0\]: choose numbers from 1 up"),
+        ({"period_channels": []}, r"period_channels=\[\]: choose at least one number"),
+        ({"scale_groups": [0, 4, 16, 64, 256, 1]}, r"scale_groups=\[0, .*each from 1 up"),
+        ({"scale_groups": [1, 4]}, r"scale_groups=\[1, 4\]: give both six entries"),
+        ({"scale_groups": [3, 4, 16, 64, 256, 1]}, "multiples of their groups"),
     ],
 )
 def test_contradictory_sizes_raise(changes, message):

@@ -83,6 +83,9 @@ def test_bfloat16_is_close_to_float32(config, inputs, no_noise):
         ({"generator": "mrf_hifigan", "upsample_kernel_sizes": (8, 16)}, "8 does not fit rate 10"),
         ({"generator": "hifigan", "upsample_kernel_sizes": (21, 16)}, "21 does not fit rate 10"),
         ({"generator": "refinegann"}, "refinegan"),
+        ({"resblock_kernel_sizes": (), "resblock_dilations": ()}, r"resblock_kernel_sizes=\[\]: choose at least one"),
+        ({"resblock_dilations": ((1,), ()), "resblock_kernel_sizes": (3, 5)}, "choose lists of numbers from 1 up"),
+        ({"upsample_kernel_sizes": (16,)}, r"upsample_kernel_sizes=\[16\]: give both the same number"),
     ],
 )
 def test_unsupported_sizes_raise(changes, message):
