@@ -12,6 +12,7 @@ from typing import Any
 
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import ConcatDataset, DataLoader
 
 from rvc_lightning.audio.frames import CONTENT_REPEAT
@@ -30,10 +31,11 @@ from rvc_lightning.data.manifest import (
     read_manifest,
     read_used_rows,
 )
-from rvc_lightning.errors import DatasetError
+from rvc_lightning.errors import ConfigurationError, DatasetError
 from rvc_lightning.io.workers import leave_interrupts_to_parent
 
 logger = logging.getLogger(__name__)
+_warn = rank_zero_only(logger.warning)
 
 AUTO = "auto"
 """The `batch_size` that is found before the training, see `rvc_lightning.training.batch_size`."""
@@ -65,13 +67,13 @@ def split_held_out(
 ) -> tuple[list[ManifestRow], list[ManifestRow]]:
     """Split slices into training and validation by whole recordings.
 
-    The choice depends on the names of the recordings only, so it is the same after others are added. With two or
-    more recordings at least one is held out, but never half of the audio or more.
+    The choice depends on the names of the recordings only, so it is the same after others are added. Recordings are
+    added until both limits are reached; one with half of the audio or more is never held out.
 
     Args:
         rows: All slices.
         share: Share of the audio to hold out, 0 to 1; 0 holds out nothing.
-        max_seconds: Maximum length of the held-out audio.
+        max_seconds: Length of held-out audio from which on no further recording is held out.
 
     Returns:
         Slices for training, slices for validation.
@@ -102,7 +104,9 @@ class DataConfig(Settings, group="data"):
     accumulate_grad_batches: int = option(help="Batches of one optimizer step", min=1)
     num_workers: int = option(help="Worker processes; 0 loads in the training process", min=0)
     held_out: float = option(help="Share of the audio held out for validation", min=0, max=1)
-    held_out_seconds: float = option(help="Maximum length of the held-out audio", unit="s", min=0)
+    held_out_seconds: float = option(
+        help="Length of held-out audio from which on no further recording is held out", unit="s", min=0
+    )
     bucket_boundaries: list[int] = option(help="Inner boundaries of the length buckets in frames")
     max_frames: int = option(help="Maximum length of a slice; longer ones are truncated", unit="frames", min=1)
     max_batch_frames: int | None = option(
@@ -112,6 +116,13 @@ class DataConfig(Settings, group="data"):
     cache: str = option(help="none: read slices from disk each time; memory: read them once", choices=CACHES)
     prefetch_factor: int = option(help="Steps that each worker loads in advance", min=1)
     seed: int = option(help="Seed of the shuffling", min=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_frames < self.segment_frames:
+            raise ConfigurationError(
+                f"data.max_frames={self.max_frames}: choose at least model.segment_frames={self.segment_frames}"
+            )
 
 
 class RVCDataModule(LightningDataModule):
@@ -138,7 +149,7 @@ class RVCDataModule(LightningDataModule):
         needed = -(-config.segment_frames // CONTENT_REPEAT) * CONTENT_REPEAT
         usable = [row for row in rows if row.frames > needed]
         if short := len(rows) - len(usable):
-            logger.warning("%d of %d slices are shorter than a training segment and are not used", short, len(rows))
+            _warn("%d of %d slices are shorter than a training segment and are not used", short, len(rows))
         if not usable:
             raise DatasetError(f"'{self.folder}' has no slice longer than {config.segment_frames * 10} ms to train on")
         training_rows, self.held_out_rows = split_held_out(usable, config.held_out, config.held_out_seconds)
@@ -150,14 +161,17 @@ class RVCDataModule(LightningDataModule):
             for speed in speeds
         ]
         if not self.held_out_rows:
-            logger.warning("no recording is held out for validation: this requires two recordings and data.held_out>0")
+            _warn(
+                "no recording is held out for validation: this requires data.held_out>0 and a recording with less than "
+                "half of the audio"
+            )
 
     def _report_excluded(self, excluded: set[str]) -> None:
         """Log how many slices are excluded, and warn about lines without a slice, as after a change of the slicing."""
         path, found = self.folder / EXCLUDED_NAME, excluded & {row.audio for row in read_manifest(self.folder)}
-        logger.info("'%s' excludes %s", path, pluralize(len(found), "slice"))
+        rank_zero_only(logger.info)("'%s' excludes %s", path, pluralize(len(found), "slice"))
         if unknown := sorted(excluded - found):
-            logger.warning("'%s' contains paths without a slice, %d in all: '%s'", path, len(unknown), unknown[0])
+            _warn("'%s' contains paths without a slice, %d in all: '%s'", path, len(unknown), unknown[0])
 
     def longest_batch(self, n_items: int) -> Batch:
         """Return the batch of the longest training slices, repeated if there are fewer than `n_items`."""
@@ -200,19 +214,25 @@ class RVCDataModule(LightningDataModule):
         return self.config.batch_size
 
     def _silent_clips(self) -> SilentClips:
-        header = read_header(self.folder)
+        config, header = self.config, read_header(self.folder)
         if header.silence is None:
             raise DatasetError(
                 f"'{self.folder}' contains no silence, since another tool or an earlier version prepared it: prepare "
                 "the recordings again, or set data.silent_clips=0"
             )
-        return SilentClips(
+        clips = SilentClips(
             self.folder / header.silence,
             range(len(header.speakers)),
-            self.config.silent_clips,
+            config.silent_clips,
             header.sample_rate,
-            self.config.max_frames,
+            config.max_frames,
         )
+        if clips.frames < config.segment_frames:
+            raise ConfigurationError(
+                f"model.segment_frames={config.segment_frames}: choose at most {clips.frames}, the frames of a silent "
+                "clip, or data.silent_clips=0"
+            )
+        return clips
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Return a loader of the held-out slices, longest first; no loader if nothing is held out."""

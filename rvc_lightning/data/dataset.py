@@ -112,16 +112,22 @@ class CachedSlices(Dataset[Example]):
     """All slices of a dataset, cached in memory.
 
     They are stored in a few long tensors in shared memory, so that all workers use the same copy, whether they are
-    forked or spawned. A cache on the device would gain little, since batches are copied there during the previous step.
+    forked or spawned. A slice that is used several times, with content at other speeds, shares pitch and waveform. A
+    cache on the device would gain little, since batches are copied there during the previous step.
     """
 
     def __init__(self, slices: SliceDataset | ConcatDataset[Example]) -> None:
         """Read all of `slices`. Raises DatasetError if a file is missing or damaged."""
-        examples = [slices[index] for index in range(len(slices))]
-        self.rows = [(example.id, example.frames, example.speaker) for example in examples]
-        self.content = _ConcatTensors([_compact(example.content) for example in examples])
-        self.f0_hz = _ConcatTensors([example.f0_hz for example in examples])
-        self.waveform = _ConcatTensors([example.waveform for example in examples])
+        self.rows, contents, originals = [], [], dict[str, Example]()
+        for index in range(len(slices)):
+            example = slices[index]
+            self.rows.append((example.id, example.frames, example.speaker))
+            contents.append(_compact(example.content))
+            originals.setdefault(example.id, example)
+        self.positions = {name: position for position, name in enumerate(originals)}
+        self.content = _ConcatTensors(contents)
+        self.f0_hz = _ConcatTensors([example.f0_hz for example in originals.values()])
+        self.waveform = _ConcatTensors([example.waveform for example in originals.values()])
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -129,8 +135,9 @@ class CachedSlices(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         """Return a slice."""
         name, frames, speaker = self.rows[index]
-        content, f0_hz, waveform = self.content[index].float(), self.f0_hz[index], self.waveform[index]
-        return Example(name, content, f0_hz, waveform, frames, speaker)
+        position = self.positions[name]
+        f0_hz, waveform = self.f0_hz[position], self.waveform[position]
+        return Example(name, self.content[index].float(), f0_hz, waveform, frames, speaker)
 
 
 def _compact(values: Tensor) -> Tensor:

@@ -9,9 +9,11 @@ import pytest
 import soundfile
 import torch
 from defaults import make_data
+from lightning.pytorch.utilities import rank_zero_only
 
 from rvc_lightning.data.batch import Example
 from rvc_lightning.data.datamodule import StepCollator, split_held_out
+from rvc_lightning.data.dataset import CachedSlices, SliceDataset
 from rvc_lightning.data.manifest import DatasetHeader, ManifestRow, read_manifest, write_manifest
 from rvc_lightning.errors import ConfigurationError, DatasetError
 
@@ -64,6 +66,43 @@ def dataset(folder, rows):
         np.save(folder / r.content, np.ones((r.frames // 2 - 1, 6), dtype=np.float16))
     write_manifest(folder, DatasetHeader(24000, {}, {"dim": 6}), rows)
     return folder
+
+
+def test_limits_of_the_held_out_audio():
+    # The limit of 120 s is exceeded by the recording that reaches it; of two equal recordings, none has less than half.
+    assert len(split_held_out([row(name, seconds=600.0) for name in "abcdef"], 0.05, 120)[1]) == 1
+    assert split_held_out([row("a"), row("b")], 0.5, 100)[1] == []
+
+
+def test_slices_are_shorter_than_a_segment_by_settings(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"max_frames=30: choose at least model\.segment_frames=36"):
+        make_data(tmp_path, segment_frames=36, max_frames=30)
+    folder = dataset(tmp_path, [row("a", frames=400)])
+    np.save(folder / "silence.npy", np.zeros((149, 6), dtype=np.float16))
+    write_manifest(folder, DatasetHeader(24000, {}, {"dim": 6}, silence="silence.npy"), read_manifest(folder))
+    module = make_data(folder, segment_frames=300, silent_clips=1, num_workers=0)
+    module.setup()
+    with pytest.raises(ConfigurationError, match="segment_frames=300: choose at most 298"):
+        module.train_dataloader()
+
+
+def test_only_the_first_rank_warns(tmp_path, caplog, monkeypatch):
+    module = make_data(dataset(tmp_path, [row("a", frames=100)]), segment_frames=36)
+    for rank, warnings in ((1, 0), (0, 1)):
+        monkeypatch.setattr(rank_zero_only, "rank", rank)
+        module.setup()
+        assert len(caplog.records) == warnings
+
+
+def test_cached_slices_at_several_speeds_share_their_waveform(tmp_path):
+    dataset(tmp_path, [row("a", frames=100), row("b", frames=120)])
+    rows = [replace(r, content=content) for r in read_manifest(tmp_path) for content in (r.content, "a0_c.npy")]
+    slices = SliceDataset(tmp_path, rows, 900)
+    cached = CachedSlices(slices)
+    assert cached.waveform.values.numel() == (100 + 120) * 240
+    for example, original in zip(cached, slices, strict=False):
+        assert example.id == original.id and torch.equal(example.waveform, original.waveform)
+        assert torch.equal(example.content, original.content) and torch.equal(example.f0_hz, original.f0_hz)
 
 
 def test_slices_are_repeated_in_training_only(tmp_path):
