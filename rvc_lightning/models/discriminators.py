@@ -63,10 +63,11 @@ class ScaleDiscriminator(SubDiscriminator):
 
 
 class PeriodDiscriminator(SubDiscriminator):
-    """Convolutions over the waveform folded to [B, 1, N / period, period], so that each sees every `period`-th sample.
+    """Convolutions over the waveform folded to [B, 1, N / period, period].
 
-    The kernels are one column wide, so both orientations of the folded waveform give the same result. On a CPU, time
-    along the rows is faster for short periods: half the time for period 2, no gain from about 17.
+    The kernels are one column wide, so that a kernel covers every `period`-th sample, and both orientations of the
+    folded waveform give the same result. On a CPU, time along the rows is faster for short periods: it takes half the
+    time for period 2, and gains nothing from about 17.
     """
 
     _MAX_TRANSPOSED = 11

@@ -125,11 +125,11 @@ class Synthesizer(nn.Module):
         posterior = self.posterior_encoder(spec, lengths, speaker_code)
         latent = sample(posterior)
         prior_latent = self.flow(latent, posterior.mask, speaker_code)
-        decoded = latent
+        generator_latent = latent
         if from_content is not None:
             expected = self.flow(sample(prior, noise_scale), prior.mask, speaker_code, reverse=True)
-            decoded = torch.where(from_content[:, None, None], expected, latent)
-        waveform, starts = self._generate(decoded, lengths, f0_hz, speaker_code, segment_frames)
+            generator_latent = torch.where(from_content[:, None, None], expected, latent)
+        waveform, starts = self._generate(generator_latent, lengths, f0_hz, speaker_code, segment_frames)
         return SynthesizerOutput(waveform, starts, LatentOutput(prior, posterior, prior_latent))
 
     def _generate(
