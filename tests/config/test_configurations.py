@@ -19,8 +19,10 @@ from rvc_lightning.live.device_settings import DeviceSettings
 from rvc_lightning.live.options import LiveOptions
 from rvc_lightning.models import Discriminator, DiscriminatorConfig, Synthesizer, SynthesizerConfig
 from rvc_lightning.models.generators import GENERATORS
+from rvc_lightning.models.synthesizer import PRIOR_NOISE_SCALE
 from rvc_lightning.training.dataset import check_prepared
 from rvc_lightning.training.networks import build_module, check_networks
+from rvc_lightning.training.pretrained import PretrainedConfig
 from rvc_lightning.training.trainer import build_trainer
 from rvc_lightning.voice.rvc_format import (
     CONTENT_DIMS,
@@ -312,6 +314,8 @@ def test_sizes_have_the_same_defaults_in_code():
     tables = {name: model["synthesizer"][name] for name in rate_dependent}
     assert SynthesizerConfig(**tables) == SynthesizerConfig.from_values(model["synthesizer"])
     assert DiscriminatorConfig() == DiscriminatorConfig.from_values(model["discriminator"])
+    assert model["noise_scale"] == PRIOR_NOISE_SCALE
+    assert PretrainedConfig() == PretrainedConfig.from_values(plain(compose_config("pretrained=none").pretrained))
 
 
 @pytest.mark.parametrize(
