@@ -153,6 +153,17 @@ def test_port_in_use_is_an_error():
             pass
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this system has no sockets for both protocols")
+def test_all_addresses_include_those_of_the_link():
+    with listening("::", 0) as listener, socket.create_connection(("127.0.0.1", listener.getsockname()[1]), 5):
+        assert ":" not in server._reachable("::")
+
+
+def test_link_is_an_address_of_ipv6_where_no_other_is_listened_on(monkeypatch):
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    assert server._reachable("::").startswith("[")
+
+
 def test_jobs_are_watched_after_an_error(service, tmp_path, monkeypatch):
     errors, woken = [OSError(28, "No space left on device"), UnknownJobError("unknown job")], threading.Event()
 

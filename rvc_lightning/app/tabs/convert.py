@@ -122,9 +122,9 @@ class ConvertTab:
         listed = [self.voice, self.notice, self.unusable, self.unusable_list]
         events = [self.workplace.blocks.load, tab.select, self.refresh.click]
         gr.on(events, self.list_voices, self.voice, listed, **QUIET)
-        presets = [self.presets.choice, self.presets.name]
+        presets = [self.presets.choice, self.presets.name, self.presets.applied]
         described = [self.facts, self.notice, self.speaker, *presets, *self.controls.components]
-        self.voice.change(self.describe, [self.voice, self.presets.choice], described, **QUIET)
+        self.voice.change(self.describe, [self.voice, self.presets.applied], described, **QUIET)
         inputs: set[Block] = {
             self.voice, self.speaker, self.recordings, self.microphone, self.clips, *self.controls.components
         }  # fmt: skip

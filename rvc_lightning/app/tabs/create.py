@@ -70,6 +70,8 @@ class CreateTab:
                 [("0", 0)], value=0, label=text("convert.speaker"), visible=False, elem_id="create_speaker"
             )
             self.preset = gr.Dropdown([], label=text("presets.preset"), elem_id="create_preset")
+            self.applied = gr.State("")
+            """Name of the preset whose values are shown."""
             self.format = gr.Dropdown(
                 list(FORMATS), value=DEFAULT_FORMAT, label=text("create.format"), elem_id="create_format"
             )
@@ -129,10 +131,9 @@ class CreateTab:
             *(self.speech_missing, self.engine, self.speak),
         ]
         gr.on([tab.select, self.refresh.click], self.list_all, [self.voice, self.engine], listed, **QUIET)
-        described = [self.speaker, self.preset, self.transpose, self.message]
-        self.voice.change(self.describe, [self.voice, self.preset], described, **QUIET)
-        preset = [self.voice, self.preset]
-        self.preset.input(self.show_preset, preset, [self.speaker, self.transpose, self.message], **QUIET)
+        shown = [self.speaker, self.transpose, self.applied, self.message]
+        self.voice.change(self.describe, [self.voice, self.applied], [self.preset, *shown], **QUIET)
+        self.preset.input(self.show_preset, [self.voice, self.preset], shown, **QUIET)
         self.engine.change(self.list_speech_voices, self.engine, self.speech_voice, **QUIET)
         shared: set[Block] = {self.voice, self.speaker, self.preset, self.format, self.transpose}
         cover = {*self.uploads.values(), self.separation, self.key, self.loudness}
@@ -178,6 +179,7 @@ class CreateTab:
             self.speaker: gr.update(choices=speakers, value=speaker, visible=len(speakers) > 1),
             self.preset: gr.update(choices=choices, value=preset),
             self.transpose: transpose if preset or applied else gr.skip(),
+            self.applied: preset,
             self.message: "",
         }
 
@@ -185,7 +187,8 @@ class CreateTab:
     def show_preset(self, name: str | None, preset: str | None) -> dict[Any, Any]:
         """Show speaker and transposition of a preset; the others are not on this tab."""
         speaker, transpose = self._preset_values(name or "", preset)
-        return {self.speaker: gr.update(value=speaker), self.transpose: transpose, self.message: ""}
+        shown = {self.speaker: gr.update(value=speaker), self.transpose: transpose}
+        return shown | {self.applied: preset or "", self.message: ""}
 
     def _preset_values(self, name: str, preset: str | None) -> tuple[int | str, float]:
         """Return speaker and transposition of a preset of a voice; the defaults without one."""

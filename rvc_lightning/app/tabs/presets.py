@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ class Presets:
         self._catalog, self._text = workplace.service.catalog, workplace.text
         self._voice, self._speaker = voice, speaker
         self.choice = gr.Dropdown([], label=self._text("presets.preset"), elem_id="preset", min_width=160)
+        self.applied = gr.State("")
+        """Name of the preset whose options are shown; the choice may already be that of the next voice."""
 
     def add_editor(self, controls: Controls) -> None:
         """Create the editor in the open block, and connect all to the controls of the options."""
@@ -44,8 +47,8 @@ class Presets:
                 save = gr.Button(text("presets.save"), elem_id="preset_save")
                 delete = gr.Button(text("presets.delete"), elem_id="preset_delete")
         self.status = gr.HTML(elem_id="preset_status", padding=False)
-        selected, listed = [self._voice, self.choice], [self.status, self.choice]
-        applied = [self.name, self.status, self._speaker, *controls.components]
+        selected, listed = [self._voice, self.choice], [self.status, self.choice, self.applied]
+        applied = [self.name, self.status, self.applied, self._speaker, *controls.components]
         self.choice.input(self.apply, selected, applied, **QUIET)
         save.click(self.save, {self._voice, self._speaker, self.name, *controls.components}, listed, **QUIET)
         delete.click(self.delete, selected, listed, **QUIET)
@@ -54,7 +57,7 @@ class Presets:
     def apply(self, voice: str | None, preset: str | None) -> dict[Any, Any]:
         """Show the options of a preset, or the defaults if none is chosen."""
         values = read_preset(self._path(voice), preset) if preset else {}
-        return {self.name: preset or "", **self._updates(voice or "", ConversionOptions.from_values(values))}
+        return self._updates(voice or "", preset or "", values)
 
     @reporting("status")
     def save(self, given: dict[Component, Any]) -> dict[Any, Any]:
@@ -63,7 +66,8 @@ class Presets:
         options = self._controls.options(given, speaker=given[self._speaker] or None)
         saved = save_preset(path, given[self.name].strip(), options)
         message = self._text("presets.saved", file=saved)
-        return {self.status: markup.status(message), self.choice: self._list(path, saved.stem)}
+        chosen_preset = {self.choice: self._list(path, saved.stem), self.applied: saved.stem}
+        return {self.status: markup.status(message), **chosen_preset}
 
     @reporting("status")
     def delete(self, voice: str | None, preset: str | None) -> dict[Any, Any]:
@@ -85,8 +89,7 @@ class Presets:
         name = DEFAULT if DEFAULT in list_presets(path) else ""
         updates: dict[Any, Any] = {self.choice: self._list(path, name)}
         if name or applied:
-            values = read_preset(path, name) if name else {}
-            updates |= {self.name: name, **self._updates(voice, ConversionOptions.from_values(values))}
+            updates |= self._updates(voice, name, read_preset(path, name) if name else {})
         return updates
 
     def overrides(self, voice: Any, options: ConversionOptions) -> list[str]:
@@ -103,10 +106,12 @@ class Presets:
     def _path(self, voice: str | None) -> Path:
         return self._catalog.path(voice or "")
 
-    def _updates(self, voice: str, options: ConversionOptions) -> dict[Any, Any]:
-        """Return the updates that show options, with their speaker."""
+    def _updates(self, voice: str, preset: str, values: Mapping[str, Any]) -> dict[Any, Any]:
+        """Return the updates that show the values of a preset, with its speaker."""
+        options = ConversionOptions.from_values(values)
         speaker = speaker_choice(speakers_of(self._catalog.facts(voice)), options.speaker)
-        return {self._speaker: gr.update(value=speaker), **self._controls.updates(options)}
+        shown = {self.name: preset, self.applied: preset, self._speaker: gr.update(value=speaker)}
+        return shown | self._controls.updates(options)
 
     def _list(self, voice: Path, value: str) -> Any:
         choices = [(self._text("presets.none"), ""), *((name, name) for name in list_presets(voice))]
