@@ -17,8 +17,15 @@ from rvc_lightning.io.disk import explain
 from rvc_lightning.io.kinds import VOICE_SUFFIXES
 from rvc_lightning.retrieval.discovery import find_index
 from rvc_lightning.voice.info import VoiceInfo, as_rows, read_voice_info
+from rvc_lightning.voice.onnx_voice import open_voice
 
 log = logging.getLogger(__name__)
+
+_NEED_PITCH = ("transpose_semitones", "formant_semitones", "autotune", "proposed_pitch_hz", "f0_file", "protect")
+_NEED_INDEX = ("index_rate", "protect")
+_NEED_RANDOM_FEATURES = ("noise_scale",)
+OPTIONS_OF_VOICES = tuple(dict.fromkeys((*_NEED_PITCH, *_NEED_INDEX, *_NEED_RANDOM_FEATURES)))
+"""Options that some voices do not use."""
 
 
 class Stamp(NamedTuple):
@@ -120,6 +127,15 @@ class VoiceCatalog:
         if isinstance(result, str):
             raise VoiceError(result)
         return result
+
+    def unused_options(self, name: str) -> set[str]:
+        """Return the options of a conversion that a voice does not use. Raises VoiceError if it cannot be read."""
+        voice = open_voice(self.path(name))
+        return {
+            *(() if voice.pitch_guided else _NEED_PITCH),
+            *(() if voice.config.variational else _NEED_RANDOM_FEATURES),
+            *(() if self.index(name) else _NEED_INDEX),
+        }
 
     def is_usable(self, name: str) -> bool:
         """Return whether a voice can be read."""

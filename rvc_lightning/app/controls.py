@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from rvc_lightning.app.catalog import OPTIONS_OF_VOICES
 from rvc_lightning.app.texts import Texts
 from rvc_lightning.config.options import OptionField, option_fields
 from rvc_lightning.conversion.effects import EFFECTS
@@ -21,10 +22,8 @@ EXCLUDED = ("write_f0", "speaker")
 PROMINENT = ("transpose_semitones",)
 """Options that are shown beside the button instead of among the others."""
 
-_PITCH_ONLY = ("formant_semitones", "autotune", "proposed_pitch_hz", "f0_file")
-"""Options that voices without pitch reject."""
-_INDEX_ONLY = ("index_rate", "protect")
-"""Options without effect on a voice without an index."""
+_IGNORED = ("transpose_semitones", "index_rate", "protect")
+"""Options that voices ignore if they do not use them; they reject the others."""
 
 _EFFECTS = "effects"
 _FILE_ENDING = "_file"
@@ -95,25 +94,21 @@ class Controls:
                 updates[self._parameters[effect.name][name]] = value
         return updates
 
-    def for_voice(
-        self, values: Mapping[Component, Any], *, pitch_guided: bool, has_index: bool
-    ) -> dict[Component, Any]:
+    def for_voice(self, values: Mapping[Component, Any], unused: Collection[str]) -> dict[Component, Any]:
         """Return the updates when a voice is chosen.
 
         Args:
             values: Values of components, which may include others.
-            pitch_guided: Whether the voice has pitch; otherwise, options of the pitch are disabled, and those that the
-                voice rejects are reset.
-            has_index: Whether the voice has an index; otherwise, options of the index are disabled.
+            unused: Options that the voice does not use, see `VoiceCatalog.unused_options`. They are disabled, and reset
+                if the voice rejects other values.
         """
-        pitch = dict.fromkeys(("transpose_semitones", *_PITCH_ONLY), pitch_guided)
         updates = dict(values)
-        for name, is_used in (pitch | dict.fromkeys(_INDEX_ONLY, has_index)).items():
+        for name in OPTIONS_OF_VOICES:
             control = self._options[name]
             update = {"value": values[control]} if control in values else {}
-            if not is_used and name in _PITCH_ONLY:
+            if name in unused and name not in _IGNORED:
                 update["value"] = control.value
-            updates[control] = gr.update(**update, interactive=is_used)
+            updates[control] = gr.update(**update, interactive=name not in unused)
         return updates
 
     def _group_of(self, effect: str) -> gr.Column:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from disks import unreadable
+from stubs import make_voice, quick_config
 from systems import LINKS
 
 from rvc_lightning.app.catalog import VoiceCatalog
@@ -125,6 +126,17 @@ def test_index_beside_the_voice_is_found(folder):
     (folder / "anna.index").symlink_to(folder.parent / "away.index")
     assert catalog.index("anna.pth") is None
     assert VoiceCatalog(folder).facts("anna.pth").index_rows is None
+
+
+def test_options_that_a_voice_does_not_use(folder):
+    catalog, index = VoiceCatalog(folder), {"index_rate", "protect"}
+    assert catalog.unused_options("anna.pth") == index
+    make_voice(quick_config(generator="hifigan")).save(folder / "plain.pth")
+    make_voice(quick_config(generator="source_filter", variational=False)).save(folder / "direct.pth")
+    catalog.refresh()
+    pitch = {"transpose_semitones", "formant_semitones", "autotune", "proposed_pitch_hz", "f0_file"}
+    assert catalog.unused_options("plain.pth") == {*index, *pitch}
+    assert catalog.unused_options("direct.pth") == {*index, "noise_scale"}
 
 
 def test_what_cannot_be_read_is_listed_with_a_reason(folder):

@@ -359,11 +359,11 @@ def test_options_without_effect_on_a_voice_are_disabled():
     controls = new_controls()
     by_id = {component.elem_id: component for component in controls.components}
     values = {by_id["option-transpose_semitones"]: 12, by_id["option-formant_semitones"]: 3}
-    shown = controls.for_voice(values, pitch_guided=False, has_index=False)
+    shown = controls.for_voice(values, {"transpose_semitones", "formant_semitones", "index_rate"})
     assert shown[by_id["option-transpose_semitones"]] == gr.update(value=12, interactive=False)
     assert shown[by_id["option-formant_semitones"]] == gr.update(value=0, interactive=False)
     assert shown[by_id["option-index_rate"]] == gr.update(interactive=False)
-    shown = controls.for_voice(values, pitch_guided=True, has_index=True)
+    shown = controls.for_voice(values, set())
     assert shown[by_id["option-formant_semitones"]] == gr.update(value=3, interactive=True)
 
 

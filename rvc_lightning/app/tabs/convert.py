@@ -171,14 +171,13 @@ class ConvertTab:
         if not name:
             return hidden
         try:
-            facts, index = self.service.catalog.facts(name), self.service.catalog.index(name)
+            facts, unused = self.service.catalog.facts(name), self.service.catalog.unused_options(name)
             presets = self.presets.of_voice(name, preset)
         except (RVCError, OSError) as error:
             return hidden | {self.notice: _notice(explain(error))}
         speakers = speakers_of(facts)
         speaker = presets.pop(self.speaker, {"value": speakers[0][1]})["value"]
-        options = self.controls.for_voice(presets, pitch_guided=facts.pitch_guided, has_index=index is not None)
-        return options | {
+        return self.controls.for_voice(presets, unused) | {
             self.facts: facts_table(facts, self.text, _HIDDEN_FACTS),
             self.notice: _notice(None),
             self.speaker: gr.update(choices=speakers, value=speaker, visible=len(speakers) > 1),
