@@ -7,6 +7,7 @@ import shutil
 import signal
 from functools import partial
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from defaults import make_index_config
 from lightning import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from runs import HOP, METADATA, Repeated, run_training, small_data, small_run, small_trainer
 from systems import POSIX
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -497,6 +498,22 @@ def assert_everything_is_logged(folder, config, score):
     tags = {metric.name.tag for metric in HParamsPluginData.FromString(metrics).experiment.metric_infos}
     assert {"best/val/mel", "final/val/mel", "final/val/voicing_error"} <= tags
     assert events.Scalars("best/val/mel")[0].value == pytest.approx(score)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "expected"),
+    [("val/pitch_cents", {"final/val/mel": 0.5, "best/val/pitch_cents": 20.0}), (None, {"final/val/mel": 0.5})],
+)
+def test_result_is_logged_by_the_name_of_its_metric(monitor, expected):
+    best = ModelCheckpoint(monitor=monitor)
+    best.best_model_path, best.best_model_score = "best.ckpt", torch.tensor(20.0)
+    logger = mock.create_autospec(TensorBoardLogger, instance=True)
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(total_batch_idx=3))
+    metrics = {"val/mel": torch.tensor(0.5), "loss/mel": torch.tensor(9.0)}
+    workflow._log_result(
+        SimpleNamespace(callbacks=[best], callback_metrics=metrics, loggers=[logger], fit_loop=loop), {}
+    )
+    logger.log_hyperparams.assert_called_once_with({}, expected, 3)
 
 
 def test_run_resumes_in_its_folder(tmp_path, recordings, caplog):
