@@ -1,4 +1,4 @@
-"""The HTTP API, /api/v1: voices, conversions, datasets, trainings and jobs."""
+"""The HTTP API, /api/v1: voices, conversions, datasets, training runs and jobs."""
 
 from __future__ import annotations
 

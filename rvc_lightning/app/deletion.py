@@ -1,4 +1,4 @@
-"""Deletion of prepared datasets and trainings that nothing uses."""
+"""Deletion of prepared datasets and training runs that nothing uses."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def delete_run(name: str, folders: Folders, jobs: JobStore) -> None:
     """Delete a training: its checkpoints, curves and settings. Exported voices are kept.
 
     Args:
-        name: Path of the run folder below the folder of the trainings.
+        name: Path of the run folder below the folder of the runs.
         folders: Folders of the server.
         jobs: Jobs of the server.
 
@@ -59,7 +59,7 @@ def delete_run(name: str, folders: Folders, jobs: JobStore) -> None:
     run = unused_run(name, folders, jobs)
     delete_folder(run, Path(folders.runs))
     with contextlib.suppress(OSError):
-        # Other trainings of the voice may be in it.
+        # Other runs of the voice may be in it.
         run.parent.rmdir()
 
 

@@ -33,7 +33,7 @@ class Folders(Settings):
     voices: str = option(help="the folder of the voices")
     recordings: str = option(help="the folder of the recordings to train on")
     datasets: str = option(help="the folder of the prepared datasets")
-    runs: str = option(help="the folder of the trainings")
+    runs: str = option(help="the folder of the training runs")
     jobs: str = option(help="the folder of the jobs")
 
     def overrides(self) -> list[str]:

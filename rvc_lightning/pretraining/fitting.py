@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.io.files import atomic_path
 from rvc_lightning.io.pickles import read_pickle
+from rvc_lightning.io.ranks import errors_of_ranks
 from rvc_lightning.models.network_file import to_file
 from rvc_lightning.training.callbacks.last_checkpoint import stopped_by_signals
 from rvc_lightning.training.trainer import build_trainer
@@ -43,7 +44,8 @@ def fit(config: DictConfig, module: LightningModule, data: LightningDataModule, 
         read_pickle(Path(config.checkpoint), "checkpoint")
     trainer = build_trainer(config)
     _check_examples(config.data.examples, config.data.batch_size, trainer.world_size)
-    with stopped_by_signals(f"the same command and checkpoint={config.paths.run}/checkpoints/last.ckpt"):
+    resume = f"the same command and checkpoint={config.paths.run}/checkpoints/last.ckpt"
+    with stopped_by_signals(resume), errors_of_ranks():
         trainer.fit(module, data, ckpt_path=config.checkpoint, weights_only=True)
     if trainer.is_global_zero:
         with atomic_path(Path(config.output)) as path, path.open("wb") as stream:

@@ -1,4 +1,4 @@
-"""Tools for voices: `python -m rvc_lightning.voice list|info|import|edit|delete|restore|blend|convert-format|onnx`."""
+"""Tools for voices: `python -m rvc_lightning.voice list|info|import|edit|delete|restore|…`."""
 
 from __future__ import annotations
 
@@ -134,6 +134,14 @@ def _add_trash_parsers(commands: Any, library: argparse.ArgumentParser) -> None:
     )
     restore.set_defaults(run=_restore)
 
+    empty = commands.add_parser(
+        "empty-trash",
+        parents=[library],
+        help="delete the voices in the trash for good",
+        description="Delete the voices in FOLDER/.trash for good.",
+    )
+    empty.set_defaults(run=_empty_trash)
+
 
 def _list(args: argparse.Namespace) -> None:
     from rvc_lightning.cli.columns import format_columns
@@ -196,6 +204,14 @@ def _restore(args: argparse.Namespace) -> None:
     from rvc_lightning.voice.library import restore_voice
 
     log.info("voice: %s", restore_voice(args.name, args.voices))
+
+
+def _empty_trash(args: argparse.Namespace) -> None:
+    from rvc_lightning.voice.library import empty_trash, list_trash
+
+    names = [voice.name for voice in list_trash(args.voices)]
+    empty_trash(args.voices)
+    log.info("deleted for good: %s", ", ".join(map(printable, names)) or "nothing")
 
 
 def _info(args: argparse.Namespace) -> None:

@@ -143,6 +143,13 @@ def test_deleted_voice_is_restored(library):
     assert not any((library / ".trash").iterdir())
 
 
+def test_empty_trash(library, caplog):
+    delete_voice(library / "anna" / "anna.pth", library)
+    main(["empty-trash", "--voices", str(library)])
+    assert list_trash(library) == [] and "deleted for good: anna" in caplog.text
+    assert (library / "ben" / "ben.pth").is_file()
+
+
 def test_other_voices_of_the_folder_stay(library):
     delete_voice(library / "flat" / "c.pth", library)
     assert listing(library / "flat") == ["d.index", "d.pth"]
