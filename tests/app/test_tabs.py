@@ -116,7 +116,7 @@ def test_dropped_recordings_are_stored_and_prepared_as_the_command_does(make_pag
         ("con", "choose another, such as '_con'"),
         ("a:b?", "choose another, such as 'a_b_'"),
         ("x" * 300, "cannot be the name of a folder"),
-        ("taken", "There are recordings named 'taken' already"),
+        ("taken", "Recordings named 'taken' already exist"),
     ],
 )
 def test_invalid_names_of_datasets_are_explained(make_page, uploads, name, message):
@@ -148,10 +148,10 @@ def test_same_files_are_prepared_again_and_others_do_not_vanish(make_page, uploa
     page, jobs = make_page()
     shown = page.datasets.prepare_dataset(uploads[:1], "", "anna", "quickstart", "numbered", [])
     stored = shown[page.datasets.stored]
-    assert "submitted already" in prepare(page, uploads[:1], name="anna", stored=stored)
+    assert "already been submitted" in prepare(page, uploads[:1], name="anna", stored=stored)
     jobs.listed[0].state = State.DONE
     assert prepare(page, uploads[:1], name="anna", stored=stored) == "" and len(jobs.submitted) == 2
-    assert "There are recordings named 'anna' already" in prepare(page, uploads, name="anna", stored=stored)
+    assert "Recordings named 'anna' already exist" in prepare(page, uploads, name="anna", stored=stored)
 
 
 def test_dataset_that_has_just_been_prepared_is_chosen(make_page):
@@ -247,7 +247,7 @@ def test_recordings_are_added_once_and_keep_their_names(make_page, uploads):
     assert "'recordings/anna': 1. Already there: 1." in add(page, uploads)
     assert stored.read_bytes() == before
     assert Path("recordings/anna/é (2).wav").read_bytes() == Path(uploads[1]).read_bytes()
-    assert "submitted already" in add(page, uploads)
+    assert "already been submitted" in add(page, uploads)
     jobs.listed[0].state = State.DONE
     # Again after a job that failed.
     assert "'recordings/anna': 0. Already there: 2." in add(page, uploads)
@@ -491,7 +491,7 @@ def test_dataset_of_another_tool_is_trained_by_name(make_page):
 def test_second_click_does_not_train_twice(make_page):
     page, jobs = make_page()
     train(page)
-    assert "This is submitted already" in train(page) and len(jobs.submitted) == 1
+    assert "This job has already been submitted" in train(page) and len(jobs.submitted) == 1
     train(page, seed="7")
     assert len(jobs.submitted) == 2
 
@@ -503,9 +503,9 @@ def test_same_files_are_not_evaluated_twice_and_others_are(make_page, uploads):
         shown = page.judge.start_evaluation("anna.pth", "conversion", None, None, uploads[:1])
         return html.unescape(str(shown[page.judge.message]))
 
-    assert "submitted already" not in evaluate() and "submitted already" in evaluate()
+    assert "already been submitted" not in evaluate() and "already been submitted" in evaluate()
     write_audio(uploads[0], np.ones(8000, dtype=np.float32), 8000)
-    assert "submitted already" not in evaluate() and len(jobs.submitted) == 2
+    assert "already been submitted" not in evaluate() and len(jobs.submitted) == 2
 
 
 def test_jobs_ahead_of_a_new_one_are_named(make_page):
@@ -750,5 +750,5 @@ def test_job_that_is_run_again_twice_is_queued_once(make_page, tmp_path, monkeyp
     run_again = view._acting("resume")
     assert run_again(job.id)[0] == ""
     message, chosen = run_again(job.id)
-    assert "This is submitted already: Anna" in message
+    assert "This job has already been submitted: Anna" in message
     assert chosen["value"] == store.jobs()[-1].id and len(store.jobs()) == 2

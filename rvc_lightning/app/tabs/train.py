@@ -201,7 +201,9 @@ class TrainTab:
 
     def _describe(self, result: Estimate) -> str:
         text = self.text
-        total = text("train.no_limit") if result.total_seconds is None else format_duration(result.total_seconds)
+        total = text("train.no_limit")
+        if result.total_seconds is not None:
+            total = text("train.total", duration=format_duration(result.total_seconds))
         return text(
             "train.estimated",
             step=f"{result.step_seconds:.2f}",
