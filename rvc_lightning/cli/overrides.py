@@ -13,6 +13,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
+from rvc_lightning.config.interpolation import escape_interpolations
 from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.io.processes import quote_argument
 
@@ -53,7 +54,7 @@ def _format_text(text: str) -> str:
         return text
     # Backslashes are literal in quotes, except before a quote and at the end.
     escaped = re.sub(r'(\\*)("|$)', lambda match: match[1] * 2 + ('\\"' if match[2] else ""), text)
-    return f'"{escaped}"'.replace("${", "\\${")
+    return f'"{escape_interpolations(escaped)}"'
 
 
 def format_command(name: str, *overrides: str) -> str:

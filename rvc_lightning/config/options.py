@@ -182,6 +182,8 @@ class Settings:
     def from_values(cls: type[S], values: Mapping[str, Any]) -> S:
         """Build the dataclass from names and values of YAML, JSON or widgets; defaults fill the rest.
 
+        Only interpolations of a configuration are resolved. Python values are literal, since they may be a visitor's.
+
         Raises:
             ConfigurationError: A name is unknown, a value is missing, of the wrong type or out of range.
         """
@@ -189,11 +191,13 @@ class Settings:
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
 
+        from rvc_lightning.config.interpolation import literal
+
         if not isinstance(values, Mapping):
             setting = f"{cls.group}={values}" if cls.group else str(values)
             raise ConfigurationError(f"{setting}: choose a table of settings, such as {{name:value}}")
         try:
-            merged = OmegaConf.merge(OmegaConf.structured(cls), values)
+            merged = OmegaConf.merge(OmegaConf.structured(cls), literal(values))
             arguments: Any = OmegaConf.to_container(merged, resolve=True, throw_on_missing=True)
         except OmegaConfBaseException as error:
             raise cls._explain(error, values) from error
