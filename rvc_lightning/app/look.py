@@ -45,7 +45,8 @@ button input[type=file] { display: none !important; }
 .hint { margin: 6px 2px; }
 .scroll, .facts { overflow-x: auto; }
 .list { width: auto; font-size: 0.9em; border-collapse: collapse; border: none !important; }
-.actions { align-items: end; } .actions button { min-height: 42px; }
+.actions { align-items: end; } .actions > button { min-height: 42px; }
+.options :is(input, textarea, select):disabled { opacity: 0.5; cursor: not-allowed; }
 .prose :is(h1, h2) { margin: 8px 0 0; }
 .list :is(tr, td, th) { border: none !important; }
 .list :is(td, th) { padding: 3px 20px 3px 0 !important; vertical-align: top; text-align: left;
