@@ -83,8 +83,8 @@ class ConversionOptions(Settings):
     )
     volume_envelope: float | None = option(
         None,
-        "loudness over time: 1 as the voice gives it, 0 that of the source; null as the voice gives it, but at no time "
-        "louder than the source",
+        "loudness over time, measured over a second: 1 as the voice gives it, 0 that of the source; null as the voice "
+        "gives it, but not louder than the source",
         min=0,
         max=1,
     )
