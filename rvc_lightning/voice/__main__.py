@@ -34,8 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         args.run(args)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser, also of subcommands, that does not take a misspelled option for an abbreviation."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m rvc_lightning.voice", description="Tools for voices.")
+    parser = _Parser(prog="python -m rvc_lightning.voice", description="Tools for voices.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     _add_library_parsers(commands)

@@ -116,3 +116,9 @@ def test_help_does_not_import_torch():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0 and "usage: python -m rvc_lightning.voice info" in done.stdout
+
+
+def test_misspelled_option_is_rejected(voices, capsys):
+    with pytest.raises(SystemExit):
+        main(["edit", str(voices[0]), "--nam", "x"])
+    assert "--nam" in capsys.readouterr().err
