@@ -32,9 +32,7 @@ from rvc_lightning.io.scratch import scratch_folder
 log = logging.getLogger(__name__)
 
 _PARTS = ("lead", "backing", "instrumental")
-_NO_PITCH = (
-    "the voice has no pitch to transpose, as the music is; leave it out, or choose a voice with pitch"
-)
+_NO_PITCH = "the voice has no pitch to transpose, as the music is; leave it out, or choose a voice with pitch"
 _FIXED = "a cover has the length and the sampling rate of the song, and the format of its file name; leave it out"
 
 
