@@ -37,8 +37,9 @@ from rvc_lightning.app.commands import checked_training
 from rvc_lightning.app.deletion import delete_dataset
 from rvc_lightning.app.folders import Folders, prepared_datasets, subfolders
 from rvc_lightning.app.problems import API, add_problems, problems
-from rvc_lightning.app.service import DEFAULT_FORMAT, ConversionService
+from rvc_lightning.app.service import ConversionService
 from rvc_lightning.audio.discovery import display_name
+from rvc_lightning.conversion.options import DEFAULT_FORMAT
 from rvc_lightning.data.manifest import read_header
 from rvc_lightning.errors import BusyError, DatasetError, InUseError, UnknownJobError, UnknownVoiceError
 from rvc_lightning.io.disk import explain_write_errors

@@ -43,7 +43,6 @@ from rvc_lightning.live.engine import Status
 from rvc_lightning.live.options import LiveOptions
 from rvc_lightning.live.process import EngineProcess
 from rvc_lightning.live.session import Session
-from rvc_lightning.voice.onnx_voice import open_voice
 
 _FULL_SCALE = 32767
 _STATUS_SECONDS = 0.2
@@ -57,16 +56,11 @@ _PROMINENT = ("transpose_semitones", "formant_semitones", "index_rate", "gate_db
 """Options that are always visible on the page; the others are in a collapsed section."""
 
 
-_NEED_PITCH = ("transpose_semitones", "formant_semitones", "autotune", "protect")
-_NEED_INDEX = ("index_rate", "protect")
-_NEED_RANDOM_FEATURES = ("noise_scale",)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Request(Settings):
     """First message of a browser, without the options."""
 
-    voice: str = option("", "a voice of the page")
+    voice: str = option(help="a voice of the page")
     preset: str = option("balanced", choices=tuple(PRESETS))
     sample_rate: int | None = option(None, "rate of the browser's audio", unit="Hz", min=8000, max=192000)
     input: str | None = None
@@ -122,13 +116,10 @@ class LivePage:
 
     def _describe_voice(self, name: str) -> dict[str, Any]:
         """List the controls without effect on a voice; none for a voice that cannot be read."""
-        names: set[str] = set()
+        unused: set[str] = set()
         with contextlib.suppress(RVCError, OSError):
-            voice = open_voice(self._catalog.path(name))
-            names.update(() if voice.pitch_guided else _NEED_PITCH)
-            names.update(() if voice.config.variational else _NEED_RANDOM_FEATURES)
-            names.update(() if self._catalog.index(name) else _NEED_INDEX)
-        return {"without_effect": sorted(names)}
+            unused = self._catalog.unused_options(name)
+        return {"without_effect": sorted(unused & {field.name for field in _controlled()})}
 
     async def converse(self, socket: WebSocket) -> None:
         """Convert for one browser until it leaves."""
@@ -157,10 +148,8 @@ class LivePage:
             self._busy.release()
 
     async def _converse(self, socket: WebSocket, first: dict[str, Any]) -> None:
-        # Not from_config, which would resolve '${oc.env:…}' in the texts of a visitor.
-        names = [field.name for field in option_fields(Request)]
-        request = Request(**{name: value for name, value in first.items() if name in names})
-        values = self._changes({name: value for name, value in first.items() if name not in names})
+        request = Request.from_config(first)
+        values = self._changes({name: value for name, value in first.items() if name not in vars(request)})
         make = partial(build_engine, self._engine_settings(request), values=values)
         build: Callable[[], _Conversation]
         if request.sample_rate is not None:

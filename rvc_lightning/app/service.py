@@ -19,11 +19,9 @@ from rvc_lightning.audio.encode import check_writable, fitting_rate, write_audio
 from rvc_lightning.audio.frames import FRAMES_PER_SECOND
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.conversion.converter import VoiceConverter
-from rvc_lightning.conversion.options import ConversionOptions
+from rvc_lightning.conversion.options import DEFAULT_FORMAT, ConversionOptions
 from rvc_lightning.errors import BusyError, OutOfMemoryError, RVCError, TooLongError
 from rvc_lightning.models.memory import is_out_of_memory
-
-DEFAULT_FORMAT = "wav"
 
 MakeConverter: TypeAlias = Callable[[Path, Path | None], VoiceConverter]
 """Builds a converter from the files of a voice and its index."""

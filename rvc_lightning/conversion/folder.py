@@ -20,7 +20,7 @@ from rvc_lightning.cli.columns import pluralize
 from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.conversion.curves import curve_path, match_curves, unique_stems
 from rvc_lightning.conversion.journal import JOURNAL_NAME, Entry, Journal
-from rvc_lightning.conversion.options import ConversionOptions
+from rvc_lightning.conversion.options import DEFAULT_FORMAT, ConversionOptions
 from rvc_lightning.conversion.tasks import ConvertedBlocks, Task
 from rvc_lightning.errors import AudioError, ConfigurationError, NotWritableError, OutOfSpaceError, RVCError
 from rvc_lightning.io.files import digest, protect_inputs, remove_leftovers
@@ -29,9 +29,6 @@ from rvc_lightning.io.scratch import scratch_folder
 from rvc_lightning.pitch.curve import write_curve
 
 log = logging.getLogger(__name__)
-
-DEFAULT_FORMAT = "wav"
-"""Format of the files of a folder."""
 
 
 @dataclass

@@ -24,6 +24,8 @@ from rvc_lightning.conversion.lengths import ChunkLengths, StreamLengths
 from rvc_lightning.errors import ConfigurationError
 
 FORMATS = ("wav", "flac", "mp3", "ogg", "m4a")
+DEFAULT_FORMAT = "wav"
+"""Format of results unless a file name or an option sets another."""
 """Audio formats that can be written."""
 
 _HELP_WIDTH = 110

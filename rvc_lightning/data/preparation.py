@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -85,29 +86,35 @@ def prepare(
     listed = list_recordings(audio, output, recipe.selection)
     extractor, encoder = build_pitch_extractor(**recipe.pitch), build_content_encoder(**recipe.content)
     extract = partial(extract_features, pitch=extractor, encoder=encoder, trainer=trainer, config=extraction)
-    report = None
-    if trainer.is_global_zero:
-        with exclusive_lock(output):
-            for folder in {path.parent for path in output.rglob(f"{TEMPORARY_PREFIX}*")}:
-                remove_leftovers(folder)
-            work = _FirstRank(audio, recipe, Layout.of(output, recipe, trainer.precision))
-            work.slice(identify(listed, audio, output), extraction.num_workers, parts)
-            tasks = work.tasks()
-            # The other ranks wait for this one in `extract`, even if no slice lacks features.
-            if tasks or trainer.world_size > 1:
-                work.speeds |= extract(tasks)
-            # The others wait for the result: no RankWatch ends them after the extraction.
-            try:
-                report = work.write(encoder.dim, trainer.precision)
-            except Exception as error:
-                trainer.strategy.broadcast(error)
-                raise
-            trainer.strategy.broadcast(None)
-    else:
+    if not trainer.is_global_zero:
         extract([])
         if error_of_first := trainer.strategy.broadcast(None):
             raise error_of_first
-    return report
+        return None
+    with exclusive_lock(output):
+        for folder in {path.parent for path in output.rglob(f"{TEMPORARY_PREFIX}*")}:
+            remove_leftovers(folder)
+        work = _FirstRank(audio, recipe, Layout.of(output, recipe, trainer.precision))
+        work.slice(identify(listed, audio, output), extraction.num_workers, parts)
+        tasks = work.tasks()
+        # The other ranks wait for this one in `extract`, even if no slice lacks features.
+        if tasks or trainer.world_size > 1:
+            work.speeds |= extract(tasks)
+        with _failure_on_all_ranks(trainer):
+            return work.write(encoder.dim, trainer.precision)
+
+
+@contextmanager
+def _failure_on_all_ranks(trainer: lightning.Trainer) -> Iterator[None]:
+    """Broadcast the error of the block, or None, to the ranks that wait: no RankWatch ends them after `extract`."""
+    failure = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+        raise
+    finally:
+        trainer.strategy.broadcast(failure)
 
 
 def identify(listed: RecordingList, audio: Path, output: Path, update_cache: bool = True) -> RecordingList:

@@ -19,8 +19,8 @@ NAMES = (
 )  # fmt: skip
 
 NOT_TEXT = {
-    "precision": "of a manifest, which is no setting",
-    "silence": "of a manifest, which is no setting",
+    "precision": "a field of the manifest, not a setting",
+    "silence": "a field of the manifest, not a setting",
     "model.synthesizer.generator": "a name of the group generator",
     "callbacks.overtraining.monitor": "a name such as val/mel",
     "path": "typed as separator.PART.path",

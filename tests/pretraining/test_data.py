@@ -7,6 +7,7 @@ import pytest
 import torch
 from corpora import make_corpus
 from phonetic import phonetic_settings
+from rank_examples import examples_of_ranks
 
 from rvc_lightning.audio.frames import SAMPLE_RATE
 from rvc_lightning.errors import ConfigurationError, DatasetError
@@ -120,11 +121,7 @@ def test_unknown_held_out_speaker(corpus):
 
 
 def test_ranks_have_different_examples(corpus):
-    dataset = datamodule(corpus).training
-    examples = []
-    for rank in range(2):
-        torch.manual_seed(1)
-        examples.append([dataset[index][0] for index in range(rank, 8, 2)])
+    examples = examples_of_ranks(datamodule(corpus).training)
     assert not any(np.array_equal(a, b) for a, b in zip(*examples, strict=True))
 
 

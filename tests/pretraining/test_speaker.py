@@ -7,6 +7,7 @@ import pytest
 import torch
 from corpora import make_corpus
 from hydra import compose, initialize_config_module
+from rank_examples import examples_of_ranks
 
 from rvc_lightning.cli import resolvers
 from rvc_lightning.errors import ConfigurationError, DatasetError
@@ -94,10 +95,7 @@ def test_share_of_conversions():
 
 def test_ranks_have_different_excerpts():
     dataset = ExcerptDataset({n: [torch.randn(400, 4)] for n in range(2)}, {}, spectra=40, examples=8)
-    excerpts = []
-    for rank in range(2):
-        torch.manual_seed(1)
-        excerpts.append([dataset[index][0] for index in range(rank, 8, 2)])
+    excerpts = examples_of_ranks(dataset)
     assert not any(torch.equal(a, b) for a, b in zip(*excerpts, strict=True))
 
 

@@ -17,12 +17,12 @@ from gradio.components import Component
 
 from rvc_lightning.app import clips, markup
 from rvc_lightning.app.controls import Controls
-from rvc_lightning.app.service import DEFAULT_FORMAT, explained
+from rvc_lightning.app.service import explained
 from rvc_lightning.app.tabs.presets import Presets
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace, facts_table, speakers_of, upload_field
 from rvc_lightning.audio.decode import AUDIO_EXTENSIONS
 from rvc_lightning.cli.overrides import format_command, format_override
-from rvc_lightning.conversion.options import ConversionOptions
+from rvc_lightning.conversion.options import DEFAULT_FORMAT, ConversionOptions
 from rvc_lightning.conversion.presets import chosen
 from rvc_lightning.errors import RVCError
 from rvc_lightning.io.disk import explain

@@ -16,7 +16,6 @@ from rvc_lightning.app.commands import composed, typed_override
 from rvc_lightning.app.controls import control
 from rvc_lightning.app.folders import child
 from rvc_lightning.app.problems import API
-from rvc_lightning.app.service import DEFAULT_FORMAT
 from rvc_lightning.app.tabs.jobs import JobsView
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace, reporting, shortened, speaker_choice, speakers_of
 from rvc_lightning.audio.decode import AUDIO_EXTENSIONS
@@ -26,7 +25,7 @@ from rvc_lightning.audio.pitch_shift import import_stretch
 from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.config.options import option_fields
 from rvc_lightning.config.values import plain
-from rvc_lightning.conversion.options import FORMATS, ConversionOptions
+from rvc_lightning.conversion.options import DEFAULT_FORMAT, FORMATS, ConversionOptions
 from rvc_lightning.conversion.presets import DEFAULT, list_presets, read_preset
 from rvc_lightning.covers.settings import MixSettings, SongSettings
 from rvc_lightning.errors import ConfigurationError, RVCError
