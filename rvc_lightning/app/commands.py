@@ -10,13 +10,11 @@ from typing import Any
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
 from hydra.initialize import initialize_config_module
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from rvc_lightning.cli import resolvers
-from rvc_lightning.cli.command import explain_error
+from rvc_lightning.cli.command import COMPOSITION_ERRORS, explain_error
 from rvc_lightning.cli.help_page import choices_of, explanations
 from rvc_lightning.cli.overrides import format_override, is_number_like
 from rvc_lightning.conversion import options as conversion_options
@@ -87,7 +85,7 @@ def composed(command: str, overrides: Sequence[str]) -> DictConfig:
                 with initialize_config_module("rvc_lightning.conf", version_base="1.3"):
                     return compose(command, overrides=list(overrides), return_hydra_config=True)
             return compose(command, overrides=list(overrides), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+    except COMPOSITION_ERRORS as error:
         raise explain_error(error) from error
 
 
