@@ -81,7 +81,7 @@ def test_voice_is_made_and_used_in_the_browser(folder, servers, driver):
     visitor = Visitor(driver, address)
     visitor.wait(lambda: visitor.text("#notice"), PATIENCE)
     visitor.open_tab("train")
-    visitor.wait_for_text("#train_jobs", "runs", PATIENCE)
+    visitor.wait_for_text("#train_jobs", "running", PATIENCE)
     visitor.click("#train_stop")
     visitor.wait_for_text("#train_jobs", "stopped", PATIENCE)
     (run,) = (folder / "runs" / "anna").iterdir()
