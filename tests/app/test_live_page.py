@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import soxr
-from spectral_distance import distance, mels
+from spectral_distance import correlation, distance, mels
 from stubs import make_voice, quick_config
 
 from rvc_lightning import ConversionOptions, Voice, VoiceConverter
@@ -159,8 +159,9 @@ def test_speech_is_converted_and_changes_apply(driver, address, folder):
     converter = VoiceConverter(Voice.load(folder / "voices" / "anna.pth"))
     expected, voice_rate = converter.convert(SPEECH, options)
     other, _ = converter.convert(DEMO_FOLDER / "source" / "02.flac", options)
-    near, far = (distance(mels(heard, rate), mels(audio, voice_rate)) for audio in (expected, other))
-    assert near < 0.95 * far
+    # The untrained voice hums: only changes over time depend on the sentence.
+    near, far = (correlation(mels(heard, rate), mels(audio, voice_rate)) for audio in (expected, other))
+    assert near > 1.3 * far
     driver.execute_script("bypass.checked = true; bypass.onchange()")
     time.sleep(1.0)
     original = mels(hear(driver), rate)

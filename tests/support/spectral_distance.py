@@ -1,4 +1,4 @@
-"""Distance of played audio from a conversion, for which the two need not be aligned."""
+"""Distance and correlation of played audio and a conversion, which need not be aligned."""
 
 import librosa
 import numpy as np
@@ -14,5 +14,18 @@ def mels(audio, rate):
 
 def distance(played, expected):
     """Return the mean distance of two spectra at the shift where it is smallest."""
-    shifts = range(max(len(played) - len(expected), 1))
-    return min(float(np.abs(played[shift : shift + len(expected)] - expected).mean()) for shift in shifts)
+    return min(float(np.abs(part - expected).mean()) for part in _parts(played, len(expected)))
+
+
+def correlation(played, expected):
+    """Return the mean correlation of the bands of two spectra at the shift where it is largest."""
+    parts = _parts(_standardized(played), len(expected))
+    return max(float((part * _standardized(expected)).mean()) for part in parts)
+
+
+def _parts(mels, frames):
+    return [mels[shift : shift + frames] for shift in range(max(len(mels) - frames, 1))]
+
+
+def _standardized(mels):
+    return (mels - mels.mean(0)) / mels.std(0)
