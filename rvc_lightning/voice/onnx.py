@@ -21,8 +21,8 @@ noise. The noise between layers of RefineGAN is replaced by its mean.
 The metadata of the graph contain sample_rate, hop_samples, content_encoder, content_dim, latent_channels,
 speaker_count, harmonics, pitch_guided, noise_scale, name and the version of this contract. Since version 2,
 training_info is the entry `rvc_lightning` of the voice as JSON (SPECIFICATION.md, section 1.1), with the names of the
-speakers if the voice has any, and content_layer is the layer of the content encoder, if the voice requires another than
-that of its version.
+speakers if the voice has any, content_layer is the layer of the content encoder, if the voice requires another than
+that of its version, and generator is the name of the generator.
 
 Legend: B batch, T frames of 10 ms, C content channels, L latent channels, K harmonics with noise.
 """
@@ -204,6 +204,7 @@ def _metadata(voice: Voice, graph: VoiceGraph, name: str) -> dict[str, str]:
         "content_dim": config.content_dim,
         "latent_channels": config.latent_channels,
         "speaker_count": config.speaker_count,
+        "generator": config.generator,
         "harmonics": graph.harmonics,
         "pitch_guided": int(voice.pitch_guided),
         "noise_scale": graph.noise_scale,

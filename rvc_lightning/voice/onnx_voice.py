@@ -252,7 +252,7 @@ class OnnxVoice(Voice):
 
     @property
     def generator_name(self) -> str:
-        """The kind of generator is not stored in a graph."""
+        """The graph contains the generator, of any kind."""
         return "ONNX graph"
 
     def save(self, path: str | Path) -> Path:
@@ -307,14 +307,14 @@ def _speaker_rows(graph: Any, speaker: str) -> int:
 
 def _config(graph: OnnxGraph) -> SynthesizerConfig:
     """Return the sizes that conversion needs; those inside the graph are not known."""
-    generator, variational = "hifigan_nsf" if graph.pitch_guided else "hifigan", "noise" in graph.inputs
+    variational, assumed = "noise" in graph.inputs, "hifigan_nsf" if graph.pitch_guided else "hifigan"
     return SynthesizerConfig(
         sample_rate=FRAMES_PER_SECOND * graph.hop_samples,
         n_fft=2,
         upsample_rates=[graph.hop_samples],
         upsample_kernel_sizes=[graph.hop_samples],
         content_dim=graph.size("content", 2, rvc_format.CONTENT_DIMS["v2"]),
-        generator=generator if variational else "source_filter",
+        generator=graph.facts.get("generator", assumed if variational else "source_filter"),
         variational=variational,
         latent_channels=graph.size("noise", 1, _LATENT_CHANNELS),
         speaker_count=graph.speaker_count,

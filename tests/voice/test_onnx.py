@@ -52,7 +52,8 @@ def test_exported_graph_matches_torch(generator, tmp_path):
     facts = session.get_modelmeta().custom_metadata_map
     expected = {"contract": "2", "sample_rate": "8000", "content_encoder": "spectral", "content_dim": "768",
                 "speaker_count": "2", "hop_samples": "80", "harmonics": "1", "latent_channels": "8",
-                "pitch_guided": "1", "noise_scale": "0.66666", "name": "anna", "training_info": "{}"}  # fmt: skip
+                "generator": generator, "pitch_guided": "1", "noise_scale": "0.66666", "name": "anna",
+                "training_info": "{}"}  # fmt: skip
     assert facts == {f"rvc_lightning.{key}": value for key, value in expected.items()}
 
 

@@ -30,7 +30,7 @@ pytest.importorskip("onnxruntime")
 WEBUI = {"content": "phone", "lengths": "phone_lengths", "coarse_pitch": "pitch", "f0_hz": "pitchf", "speaker": "ds"}
 FORK = {"content": "feats", "lengths": "p_len", "coarse_pitch": "pitch", "f0_hz": "pitchf", "speaker": "sid"}
 SIZES = {"source_noise": 80, "noise": 8}
-NEW = ("training_info", "content_layer")
+NEW = ("training_info", "content_layer", "generator")
 """Metadata that version 1 of the contract lacks."""
 
 
@@ -148,14 +148,15 @@ def test_graph_without_noise_input_is_run(folder, voice):
     np.testing.assert_allclose(audio.numpy(), expected.numpy(), atol=1e-4)
 
 
-def test_graph_of_a_voice_without_random_latent(tmp_path):
-    path, config = tmp_path / "voice.onnx", quick_config(generator="source_filter", variational=False)
+@pytest.mark.parametrize("variational", [False, True])
+def test_graph_of_the_source_filter(variational, tmp_path):
+    path, config = tmp_path / "voice.onnx", quick_config(generator="source_filter", variational=variational)
     state = Synthesizer(config).state_dict()
     state["generator.conv_post.weight"].normal_(std=0.1)
     voice = Voice.from_synthesizer(config, state, {"embedder_model": "spectral"})
     export_onnx(voice.save(tmp_path / "voice.pth"), path)
     graph, given = open_voice(path), inputs()
-    assert not graph.config.variational and "noise" not in graph.graph.inputs
+    assert graph.config.variational == variational == ("noise" in graph.graph.inputs)
     with drawing_from(Zeros()):
         expected, audio = (each.synthesizer.infer(**given) for each in (voice, graph))
     assert expected.std() > 1e-3
