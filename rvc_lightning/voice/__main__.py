@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 # Modules that need torch are imported where they are used, so that --help and usage errors are fast.
 from rvc_lightning.errors import VoiceError, printable
@@ -35,10 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser, also of subcommands, that does not take a misspelled option for an abbreviation."""
+    """A parser, also of subcommands, with the errors of the other commands and without abbreviated options."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with status 1."""
+        self.exit(1, f"Error: {printable(message)}; see {self.prog} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:

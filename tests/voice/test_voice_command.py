@@ -98,14 +98,20 @@ def test_blend_and_convert_format_commands(voices, tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [[], ["inof", "a.pth"], ["info"], ["info", "a.pth", "--jsno"], ["convert-format", "a", "b", "--to", "x"]],
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND; see python -m rvc_lightning.voice --help"),
+        (["inof", "a.pth"], "argument COMMAND: invalid choice: 'inof' (choose from "),
+        (["info"], "the following arguments are required: FILE; see python -m rvc_lightning.voice info --help"),
+        (["info", "a.pth", "--js\x1b"], "unrecognized arguments: --js\\x1b; see "),
+        (["convert-format", "a", "b", "--to", "x"], "argument --to: invalid choice: 'x' (choose from "),
+    ],
 )
-def test_usage_errors_exit_with_status_2(arguments, capsys):
+def test_usage_errors_are_one_line(arguments, message, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
-    assert stopped.value.code == 2
-    assert "usage: python -m rvc_lightning.voice" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert stopped.value.code == 1 and error.startswith(f"Error: {message}") and error.count("\n") == 1
 
 
 @pytest.mark.slow
