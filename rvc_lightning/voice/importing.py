@@ -30,7 +30,13 @@ from rvc_lightning.io.kinds import ARCHIVE, INDEX, ONNX, PYTORCH, SAFETENSORS, V
 from rvc_lightning.io.links import LinkClient, RemoteFile, is_link, resolve_link
 from rvc_lightning.io.names import file_name, folded, is_portable
 from rvc_lightning.io.zips import open_zip
-from rvc_lightning.retrieval.discovery import find_index, name_similarity, speaker_of
+from rvc_lightning.retrieval.discovery import (
+    find_index,
+    list_candidates,
+    name_similarity,
+    speaker_indexes,
+    speaker_of,
+)
 from rvc_lightning.retrieval.index_file import INDEX_SUFFIX, read_header
 from rvc_lightning.voice.onnx_voice import open_voice
 from rvc_lightning.voice.voice import Voice
@@ -110,7 +116,8 @@ def import_voices(
 
     Args:
         sources: Voices, indexes and ZIP archives: paths, or links to a file, or to a file, folder or repository of the
-            hub. An index of any source is paired with a voice of any source.
+            hub. An index of any source is paired with a voice of any source. Without an index in the sources, those
+            beside the voices are used.
         library: Folder of the voices.
         name: Name for the only voice; by default that of its file.
         client: Client for links; None rejects them.
@@ -140,6 +147,7 @@ def import_voices(
                 _download(str(source), collector, client)
             else:
                 collector.add(_Found(Path(source), Path(source).name))
+        collector.add_indexes_beside()
         voices, indexes = _sort(collector)
         if not voices:
             raise VoiceError(f"there is no voice in {', '.join(map(str, sources))}{_reasons(collector.unused)}")
@@ -174,6 +182,20 @@ class _Collector:
                 self._unpack(found, depth)
             except _UNPACK_ERRORS as error:
                 self.unused[found.name] = f"the archive is damaged: {error}"
+
+    def add_indexes_beside(self) -> None:
+        """Add the indexes that a conversion finds beside the voices, unless the files contain an index."""
+        if any(describe_kind(found.path) == INDEX for found in self.files):
+            return
+        given = [found.path for found in self.files if not found.path.is_relative_to(self._staging)]
+        voices = {path: find_index(path) for path in given if path.suffix.lower() in VOICE_SUFFIXES}
+        for voice, index in voices.items():
+            for path in list_candidates(voice) if index is None else ():
+                self.unused[path.name] = f"an index that may belong to '{voice.name}'; if it does, import both together"
+        for index in dict.fromkeys(filter(None, voices.values())):
+            for path in speaker_indexes(index).values() or [index]:
+                log.info("Index beside the voice: %s", path)
+                self.add(_Found(path, path.name))
 
     def _unpack(self, found: _Found, depth: int) -> None:
         with open_zip(found.path) as archive:

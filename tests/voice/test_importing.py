@@ -72,6 +72,22 @@ def test_voice_and_index_of_two_files(voice_file, library, tmp_path):
     assert find_index(voice.voice) == voice.index and voice.index.read_bytes() == index_bytes()
 
 
+def test_index_beside_a_voice_is_imported_if_it_belongs_to_it(voice_file, library, tmp_path, caplog):
+    caplog.set_level("INFO")
+    for name in ("anna.pth", "ben.pth"):
+        shutil.copy(voice_file, tmp_path / name)
+    for name in ("added_IVF1_Flat_nprobe_1_anna_v2.index", "other.index"):
+        (tmp_path / name).write_bytes(index_bytes())
+    report = import_voices([tmp_path / "anna.pth"], library)
+    assert report.voices[0].index == library / "anna" / "anna.index" and report.unused == {}
+    assert f"Index beside the voice: {tmp_path / 'added_IVF1_Flat_nprobe_1_anna_v2.index'}" in caplog.text
+    report = import_voices([tmp_path / "ben.pth"], library)
+    assert report.voices[0].index is None
+    assert report.unused == {"other.index": "an index that may belong to 'ben.pth'; if it does, import both together"}
+    report = import_voices([tmp_path / "anna.pth", tmp_path / "other.index"], library, "carl")
+    assert report.voices[0].index == library / "carl" / "carl.index" and report.unused == {}
+
+
 def test_archive_with_other_files(voice_file, library, tmp_path):
     members = {
         "anna/model.pth": voice_file,
