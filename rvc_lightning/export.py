@@ -14,7 +14,7 @@ from rvc_lightning.cli import resolvers
 from rvc_lightning.cli.command import command
 from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.config.options import Settings, option
-from rvc_lightning.errors import VoiceError
+from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.io.names import is_file_name
 
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ class ExportSettings(Settings):
     index_only: bool
     pair: str | None
     seed: int = option(min=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unused = [f"{name}=" for name in ("name", "output", "dataset", "index_only") if getattr(self, name)]
+        if self.pair and unused:
+            raise ConfigurationError(f"pair={self.pair} writes no voice: leave out {', '.join(unused)}")
 
 
 @command("export")

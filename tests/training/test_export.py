@@ -69,6 +69,9 @@ def test_best_checkpoint_of_a_run_folder_is_exported(make_module, dataset, tmp_p
     result = run_command("export", "checkpoint=run", "pair=pair")
     assert result.status == 0 and "Checkpoint: run/checkpoints/best.ckpt" in result.text, result.text
     assert sorted(path.name for path in (tmp_path / "pair").iterdir()) == ["D.pth", "G.pth"]
+    result = run_command("export", "checkpoint=run", "pair=other", "name=ben", "index_only=true")
+    assert result.status == 1 and not (tmp_path / "other").exists()
+    assert "pair=other writes no voice: leave out name=, index_only=\n" in result.text
     result = run_command("export", "checkpoint=voices")
     assert result.status == 1 and "no readable checkpoint found in 'voices'; choose a run folder" in result.text
     result = run_command("export", "checkpoint=.")
