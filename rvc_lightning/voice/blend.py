@@ -9,8 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rvc_lightning.errors import VoiceError
-from rvc_lightning.io.files import protect_inputs
+from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.voice import rvc_format
 from rvc_lightning.voice.rvc_format import STORED_SPEAKER_TABLE
 from rvc_lightning.voice.voice import Voice, content_hash, to_half
@@ -30,9 +29,10 @@ def blend_files(first: Path, second: Path, ratio: float, output: Path, name: str
 
     Raises:
         VoiceError: A voice cannot be read, or they cannot be blended.
-        ConfigurationError: The output is one of the inputs.
+        ConfigurationError: The output exists.
     """
-    protect_inputs(output, (first, second))
+    if output.exists():
+        raise ConfigurationError(f"output: '{output}' exists; choose another name, or delete that voice first")
     voice = blend(Voice.load(first), Voice.load(second), ratio, name or output.stem)
     log.info("The blend has no index; try that of either voice with index=FILE")
     return voice.save(output)

@@ -83,7 +83,7 @@ def test_ratio_out_of_range_is_rejected(voices, ratio):
 def test_inputs_are_never_overwritten(voices):
     before = [path.read_bytes() for path in voices]
     for path in voices:
-        with pytest.raises(ConfigurationError, match="is the same file as"):
+        with pytest.raises(ConfigurationError, match="exists; choose another name, or delete that voice"):
             blend_files(*voices, 0.5, path.parent / "." / path.name)
     with pytest.raises(ConfigurationError, match="is the same file as"):
         convert_layout(voices[0], voices[0], "webui")
