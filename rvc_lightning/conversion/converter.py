@@ -147,6 +147,8 @@ class VoiceConverter:
 
         The first error ends the conversion.
         """
+        if not isinstance(options, ConversionOptions):
+            raise TypeError(f"options={options!r} is not a ConversionOptions; give a sampling rate as sample_rate=RATE")
         if self.trainer.world_size > 1:
             raise ConfigurationError(
                 f"devices={self.trainer.world_size}: recordings in memory are converted on one device; "

@@ -139,6 +139,11 @@ def test_invalid_arrays_are_rejected(converter, audio, sample_rate, message):
         converter.convert(audio, sample_rate=sample_rate)
 
 
+def test_rate_in_place_of_the_options_is_explained(converter):
+    with pytest.raises(TypeError, match=r"options=48000 is not a ConversionOptions; .* sample_rate=RATE"):
+        converter.convert(np.zeros(9, np.float32), 48000)
+
+
 def test_encoder_and_pitch_default_to_those_of_the_voice():
     own = {"content": {"name": "spectral", "options": {}}, "pitch": {"name": "pyin", "options": {"fmin_hz": 70.0}}}
     converter = VoiceConverter(make_voice(quick_config(), rvc_lightning=own), trainer=cpu_trainer())
