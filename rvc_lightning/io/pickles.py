@@ -66,7 +66,9 @@ def read_pickle(path: Path, kind: str) -> dict[str, Any]:
 
 
 def _list_place(path: Path) -> str:
-    """Return a hint: some voices of a folder, or some files with the same suffix next to a missing one."""
+    """Return a hint: a voice of this name, some voices of a folder, or some files with the suffix of a missing one."""
+    if (voice := Path("voices", path.stem, f"{path.stem}.pth")).is_file():
+        return f" (did you mean '{voice}'?)"
     folder, suffix = (path, ".pth") if path.is_dir() else (path.parent, path.suffix)
     if not folder.is_dir():
         return f" (the folder '{folder}' does not exist)"

@@ -3,9 +3,11 @@
 import collections
 import os
 import pickle
+import re
 import struct
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -226,6 +228,16 @@ def test_names_that_torch_does_not_map(tmp_path, name, legacy):
     link = tmp_path / "link.safetensors"
     link.symlink_to(path.relative_to(tmp_path))
     assert read_pickle(link, "voice")["a"].tolist() == [0, 1, 2]
+
+
+def test_voice_of_the_same_name_is_proposed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "voices" / "anna").mkdir(parents=True)
+    (tmp_path / "voices" / "anna" / "anna.pth").touch()
+    for missing in ("anna", "anna.pth", "voices/anna.pth", "voices/anna"):
+        proposed = re.escape(f"(did you mean '{Path('voices/anna/anna.pth')}'?)")
+        with pytest.raises(VoiceError, match=rf"voice not found: '.*' {proposed}$"):
+            read_pickle(Path(missing), "voice")
 
 
 def test_paths_without_a_file(tmp_path):
