@@ -91,10 +91,10 @@ def pump(engine: Engine, source: BinaryIO, sink: BinaryIO, encoding: np.dtype, s
             busy_seconds += perf_counter() - started
             samples += len(block)
             _write(sink, _encoded(converted, encoding))
+        if not samples:
+            log.warning("The input is empty")
+            return 0.0
         _write(sink, _encoded(engine.finish(), encoding))
-    if not samples:
-        log.warning("The input is empty")
-        return 0.0
     seconds = samples / sample_rate
     factor = busy_seconds / seconds
     log.info("Converted %.1f s, real-time factor %.2f, latency %.2f s", seconds, factor, engine.latency_seconds)

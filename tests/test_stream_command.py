@@ -30,9 +30,8 @@ def test_raw_samples(encoding):
 
 def test_empty_input(caplog):
     sink = io.BytesIO()
-    engine = make_engine()
-    assert pump(engine, io.BytesIO(), sink, ENCODINGS["s16le"], 16000) == 0
-    assert len(sink.getvalue()) == 2 * round(engine.latency_seconds * RATE)
+    assert pump(make_engine(), io.BytesIO(), sink, ENCODINGS["s16le"], 16000) == 0
+    assert sink.getvalue() == b""
     assert "The input is empty" in caplog.text and "factor" not in caplog.text
 
 
