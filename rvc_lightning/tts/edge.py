@@ -56,7 +56,7 @@ class EdgeEngine(SpeechEngine):
         except (aiohttp.ClientError, OSError, ValueError, self._edge.exceptions.EdgeTTSException) as error:
             raise AssetError(
                 f"tts=edge: the service cannot be used ({str(error) or type(error).__name__}); check the network and "
-                f"tts.voice={self._settings.voice}, or use tts=piper or tts=espeak"
+                f"tts.voice={self._settings.voice}, or use tts=piper or tts=espeak, which work offline"
             ) from error
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "speech.mp3"
