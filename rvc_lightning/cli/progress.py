@@ -13,6 +13,7 @@ from rvc_lightning.cli.progress_file import report_progress
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 60.0
+_ROWS = 20
 
 
 class Progress:
@@ -32,7 +33,13 @@ class Progress:
         self._started_at = self._last_line = perf_counter()
         layout = "{desc} {percentage:3.0f}% {bar} {elapsed}, {remaining} left"
         self._bar = tqdm(
-            total=total, desc=description, bar_format=layout, disable=None if enabled else True, leave=False
+            total=total,
+            desc=description,
+            bar_format=layout,
+            disable=None if enabled else True,
+            leave=False,
+            # Terminals of unknown size report 0 rows, in which tqdm prints no bar.
+            nrows=_ROWS,
         )
 
     def __enter__(self) -> Progress:

@@ -41,6 +41,15 @@ def test_terminal_shows_a_bar_that_ends_at_100_percent(monkeypatch, caplog):
     assert caplog.text == ""
 
 
+def test_terminal_of_unknown_size_shows_the_progress(monkeypatch):
+    monkeypatch.setattr("sys.stderr", stream := Terminal())
+    for name in ("COLUMNS", "LINES"):
+        # tqdm subtracts one.
+        monkeypatch.setenv(name, "1")
+    with Progress("converting", 3, "s"):
+        assert "converting   0% " in stream.getvalue()
+
+
 def test_log_gets_one_line_per_minute(capsys, caplog, clock):
     caplog.set_level("INFO")
     with Progress("converting", 400, "s") as work:
