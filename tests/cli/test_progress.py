@@ -43,11 +43,10 @@ def test_terminal_shows_a_bar_that_ends_at_100_percent(monkeypatch, caplog):
 
 def test_terminal_of_unknown_size_shows_the_progress(monkeypatch):
     controller, terminal = pytest.importorskip("pty").openpty()
-    with open(terminal, "w") as stream:
+    with open(terminal, "w") as stream, open(controller, "rb", buffering=0) as screen:
         monkeypatch.setattr("sys.stderr", stream)
         Progress("converting", 3, "s").close()
-        stream.write("end")
-    with open(controller, "rb", buffering=0) as screen:
+        print("end", file=stream, flush=True)
         assert b"converting   0% " in screen.read(1000)
 
 
