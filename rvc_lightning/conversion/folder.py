@@ -187,8 +187,10 @@ def _conclude(report: ConversionReport, sink: _FileSink, done: Sequence[Entry], 
     kept = f"; kept {len(report.kept)} of an earlier run" if report.kept else ""
     log.info("Converted %d of %s to '%s'%s", len(report.converted), pluralize(total, "recording"), output, kept)
     if report.failed:
-        reasons = "\n".join(f"  {failure.path}: {failure.reason}" for failure in report.failed)
-        raise AudioError(f"{len(report.failed)} of {pluralize(total, 'recording')} failed:\n{reasons}")
+        reasons = [f"{failure.path}: {failure.reason}" for failure in report.failed]
+        if total == 1:
+            raise AudioError(reasons[0])
+        raise AudioError("\n  ".join([f"{len(reasons)} of {total} recordings failed:", *reasons]))
 
 
 class _FileSink:
@@ -216,9 +218,10 @@ class _FileSink:
         log.info("Wrote %s", display_name(task.target))
 
     def fail(self, task: Task, error: RVCError | OSError) -> None:
-        """Log a failure. Raises the error if all other tasks would fail as well."""
+        """Note a failure for the end. Raises the error if all other tasks would fail as well."""
         if isinstance(error, OutOfSpaceError | NotWritableError):
             raise error
         assert isinstance(task.source, Path)
-        log.warning("Failed: %s: %s", display_name(task.source), error)
-        self.journal.add(Entry(self.run, display_name(task.source), str(task.target), str(error)))
+        log.warning("Failed: %s", display_name(task.source))
+        reason = str(error).removeprefix(f"'{task.source}' ")
+        self.journal.add(Entry(self.run, display_name(task.source), str(task.target), reason))
