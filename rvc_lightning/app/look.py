@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import gradio as gr
+
+from rvc_lightning.app.texts import FOLDER, Texts
 
 THEME = gr.themes.Default(
     primary_hue=gr.themes.colors.teal,
@@ -46,7 +51,9 @@ button input[type=file] { display: none !important; }
 .scroll, .facts { overflow-x: auto; }
 .list { width: auto; font-size: 0.9em; border-collapse: collapse; border: none !important; }
 .actions { align-items: end; } .actions > button { min-height: 42px; }
-.options :is(input, textarea, select):disabled { opacity: 0.5; cursor: not-allowed; }
+[id^=option-]:has(> .empty, :is(input, textarea):disabled) { filter: grayscale(1);
+  background: var(--background-fill-secondary) !important; }
+[id^=option-] :is(input, textarea):disabled { opacity: 0.5; cursor: not-allowed; }
 .prose :is(h1, h2) { margin: 8px 0 0; }
 .list :is(tr, td, th) { border: none !important; }
 .list :is(td, th) { padding: 3px 20px 3px 0 !important; vertical-align: top; text-align: left;
@@ -78,26 +85,12 @@ iframe { width: 100%; border: none; border-radius: var(--radius-md); }
   border-radius: var(--radius-md); border: 1px solid var(--border-color-primary); }
 .status.error { border-color: var(--error-border-color); background: var(--error-background-fill);
   color: var(--error-text-color); }
+#server { position: fixed; bottom: 16px; left: 16px; right: 16px; max-width: 720px; margin: auto; z-index: 1000; }
+#server button { margin-left: 8px; text-decoration: underline; }
 """
 
-_SCRIPT = """
-<script>
-document.documentElement.lang = "LANGUAGE";
-// For screen readers: Gradio nests buttons, and leaves open lists without a name.
-new MutationObserver(() => {
-  for (const outer of document.querySelectorAll("button.icon-button:not([role]):has(button)")) {
-    outer.setAttribute("role", "group");
-    outer.tabIndex = -1;
-  }
-  for (const list of document.querySelectorAll("ul[role=listbox]:not([aria-label])")) {
-    const owner = document.querySelector(`[aria-controls="${list.id}"]`);
-    list.setAttribute("aria-label", owner?.getAttribute("aria-label") || document.title);
-  }
-}).observe(document, { childList: true, subtree: true });
-</script>
-"""
-
-
-def head(language: str) -> str:
-    """Return the elements of the head of the page, which is in `language`."""
-    return _SCRIPT.replace("LANGUAGE", language)
+def head(text: Texts) -> str:
+    """Return the elements of the head of the page."""
+    script = Path(FOLDER, "page.js").read_text(encoding="utf-8")
+    values = {"language": text.language, "texts": text.of_group("server")}
+    return f"<script>const page = {json.dumps(values)};\n{script}</script>"
