@@ -340,12 +340,13 @@ def test_results_of_many_recordings_are_all_kept(service, tmp_path):
         converted.append(pair)
     order = Order("anna.pth", [source for source, _ in converted], ConversionOptions(), is_preview=False)
     shown = page._answer(order, converted, [], "1.0", [])
-    assert len(shown[page.clips]) == 40 and shown[page.choice_a]["value"] == 0
+    assert len(shown[page.choice_a]["choices"]) == 60 and shown[page.choice_a]["value"] == 0
     again = page._answer(order, converted[:1], [], "1.0", shown[page.clips])
     assert [again[page.clips][again[choice]["value"]].title for choice in (page.choice_a, page.choice_b)] == [
         "0.wav",
         "0 → anna",
     ]
+    assert len(again[page.clips]) == 42
 
 
 def test_damaged_recording_of_a_preview_is_named_without_its_folder(service, tmp_path):

@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 PREVIEW_SECONDS = 10.0
 
 _HIDDEN_FACTS = ("file", "values", "content hash")
-_MAX_CLIPS = 40
+_MAX_EARLIER_CLIPS = 40
+"""Clips of earlier conversions that can be compared with all those of the last one."""
 _PROGRESS = gr.Progress()
 
 
@@ -294,8 +295,8 @@ class ConvertTab:
             return answer
         results = [result for _, result in converted]
         whole = results[0] if len(results) == 1 else clips.archive(results, Path(tempfile.mkdtemp(), "converted.zip"))
-        added = [clip for pair in converted for clip in self._clips_of(order, *pair)][:_MAX_CLIPS]
-        merged = [*(clip for clip in known if clip not in added), *added][-_MAX_CLIPS:]
+        added = [clip for pair in converted for clip in self._clips_of(order, *pair)]
+        merged = [*[clip for clip in known if clip not in added][-_MAX_EARLIER_CLIPS:], *added]
         titles = [(clip.title, number) for number, clip in enumerate(merged)]
         label = self.text("common.download_file", name=whole.name)
         return answer | {
