@@ -13,11 +13,11 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rvc_lightning.app.problems import API, reject
+from rvc_lightning.app.problems import API, JOIN, reject
 from rvc_lightning.app.storage import VisitorFiles
 
 _UPLOAD = "/gradio_api/upload"
-_JSON_ROUTES = {f"/gradio_api/{name}" for name in ("queue/join", "cancel", "reset")}
+_JSON_ROUTES = {JOIN, "/gradio_api/cancel", "/gradio_api/reset"}
 """Routes that the page calls beside uploads."""
 _MAX_JSON_BYTES = 1 << 20
 _MAX_FORM_BYTES = 1 << 16

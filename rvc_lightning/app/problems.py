@@ -32,6 +32,8 @@ from rvc_lightning.errors import (
 from rvc_lightning.io.disk import write_error
 
 API = "/api/v1"
+JOIN = "/gradio_api/queue/join"
+"""Route of the events of the page, which shows the detail of a problem."""
 MEDIA_TYPE = "application/problem+json"
 _POLICY_VIOLATION = 1008
 _RETRY_SECONDS = "2"
@@ -135,7 +137,7 @@ async def reject(
     """Answer a request with a status and a reason, and close a WebSocket."""
     if scope["type"] == "websocket":
         await WebSocket(scope, receive, send).close(_POLICY_VIOLATION, reason)
-    elif scope["path"].startswith(API):
+    elif scope["path"].startswith((API, JOIN)):
         await ProblemResponse(status, reason, headers)(scope, receive, send)
     else:
         await PlainTextResponse(reason, status, headers)(scope, receive, send)

@@ -206,7 +206,7 @@ def application(site: Site, files: VisitorFiles, access: Access) -> FastAPI:
         enable_monitoring=False,
         theme=THEME,
         css=STYLE,
-        head=head(site.language),
+        head=head(Texts(site.language)),
     )
 
 

@@ -155,3 +155,30 @@ def test_ctrl_c_stops_the_server_and_deletes_its_files(visitor, folder, server):
     assert lines.get(timeout=5) == "Stopped.\n"
     assert lines.empty()
     assert [path.name for path in (folder / "tmp").iterdir() if path.name.startswith("rvc-app-")] == []
+
+
+def test_page_continues_after_a_restart_of_the_server(driver, folder):
+    process, address, _ = start_page(folder)
+
+    def restart():
+        visitor.wait_until_quiet()
+        process.kill()
+        process.wait()
+        return start_page(folder, f"port={address.rpartition(':')[2]}")[0]
+
+    try:
+        visitor = Visitor(driver, address)
+        visitor.open_tab("voices")
+        visitor.wait_for_text("#voices_list", "anna.pth")
+        process = restart()
+        visitor.wait(lambda: "anna.pth" in visitor.text("#voices_tab #voices_list") and not visitor.text("#server"))
+        visitor.type("#voices_search :is(input, textarea)", "ann")
+        process = restart()
+        visitor.wait_for_text("#server", "The server has been started again")
+        assert visitor.value("#voices_search :is(input, textarea)") == "ann"
+        visitor.click("#server button")
+        visitor.wait(lambda: "anna.pth" in visitor.text("#voices_list") and not visitor.text("#server"))
+        assert visitor.value("#voices_search :is(input, textarea)") == ""
+    finally:
+        process.kill()
+        process.wait()

@@ -97,7 +97,7 @@ def file_data(path, **more):
 def test_only_uploaded_files_can_be_converted(client, path, more):
     response = join(client, "anna.pth", file_data(path, **more))
     assert response.status_code == 403
-    assert "was not uploaded" in response.text
+    assert "was not uploaded" in response.json()["detail"]
 
 
 def test_paths_outside_the_uploads_are_rejected(client):

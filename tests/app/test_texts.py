@@ -8,7 +8,7 @@ import pytest
 import rvc_lightning.app
 from rvc_lightning.app.commands import EXPERIMENTS, GROUPS, SETTINGS
 from rvc_lightning.app.controls import EXCLUDED, label_and_help
-from rvc_lightning.app.texts import LANGUAGES, Texts
+from rvc_lightning.app.texts import FOLDER, LANGUAGES, Texts
 from rvc_lightning.cli.resolvers import ASSETS
 from rvc_lightning.config.options import option_fields
 from rvc_lightning.conversion.effects import EFFECTS
@@ -22,7 +22,7 @@ from rvc_lightning.separation.base import PARTS
 from rvc_lightning.tts import SPEECH_ENGINES
 from rvc_lightning.voice.info import SUMMARY
 
-SOURCES = [*Path(rvc_lightning.app.__file__).parent.rglob("*.py"), *(ASSETS / "live").iterdir()]
+SOURCES = [*Path(rvc_lightning.app.__file__).parent.rglob("*.py"), *(ASSETS / "live").iterdir(), FOLDER / "page.js"]
 USED = set(re.findall(r"""\b_?text(?:\(\s*f?|=)["']([^"']+)["']""", "\n".join(map(Path.read_text, SOURCES))))
 PREFIXES = tuple(name.partition("{")[0] for name in USED if "{" in name)
 
