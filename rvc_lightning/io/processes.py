@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ from typing import Any
 IS_WINDOWS = os.name == "nt"
 INTERRUPTS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGBREAK") if hasattr(signal, name))
 """Signals of Ctrl-C, and on Windows of Ctrl-Break, the only one that a process can send to another."""
+HANGUPS = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
+"""Signal of a terminal that is closed; Windows has none."""
 
 _RAISED_NICENESS = -10
 _PLAIN_ARGUMENT = re.compile(r"[\w@+=:./\\-]+")
@@ -66,6 +69,14 @@ def raise_on_break() -> None:
     """Raise KeyboardInterrupt on Ctrl-Break, which would otherwise terminate the process."""
     for number in INTERRUPTS[1:]:
         signal.signal(number, signal.default_int_handler)
+
+
+def discard_terminal_output() -> None:
+    """Discard what this process prints on a terminal that has been closed, which would otherwise be errors."""
+    for number in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(number).st_mode):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def raise_priority() -> None:

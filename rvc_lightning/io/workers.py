@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 
-from rvc_lightning.io.processes import INTERRUPTS
+from rvc_lightning.io.processes import HANGUPS, INTERRUPTS
 
 _POLL_SECONDS = 1.0
 
@@ -29,11 +29,11 @@ def end_with_parent(worker_id: int) -> None:
 
 
 def leave_interrupts_to_parent(worker_id: int) -> None:
-    """Ignore Ctrl-C, then call `end_with_parent`; a `worker_init_fn`.
+    """Ignore Ctrl-C and a closed terminal, then call `end_with_parent`; a `worker_init_fn`.
 
-    A training needs its workers until it has saved its state, and Ctrl-C reaches them as well. Forked workers inherit
-    the handler of the training; spawned workers would end.
+    A training needs its workers until it has saved its state, and these signals reach them as well. Forked workers
+    inherit the handler of the training; spawned workers would end.
     """
-    for number in INTERRUPTS:
+    for number in (*INTERRUPTS, *HANGUPS):
         signal.signal(number, signal.SIG_IGN)
     end_with_parent(worker_id)

@@ -10,7 +10,7 @@ from rvc_lightning.io.workers import leave_interrupts_to_parent
 
 
 class Interrupted(Dataset):
-    """Sends Ctrl-C to the process that reads the first item."""
+    """Sends the signals of Ctrl-C and of a closed terminal to the process that reads the first item."""
 
     def __len__(self):
         return 3
@@ -18,13 +18,14 @@ class Interrupted(Dataset):
     def __getitem__(self, index):
         if index == 0:
             os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGHUP)
         return index
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="os.kill sends no signals on Windows")
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_workers_of_a_training_survive_ctrl_c(start_method):
+def test_workers_of_a_training_survive_its_signals(start_method):
     loader = DataLoader(
         Interrupted(),
         batch_size=None,

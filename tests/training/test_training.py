@@ -283,10 +283,14 @@ def test_resumed_run_uses_the_learning_rates_of_its_settings(make_module, datase
     assert np.allclose(rates[-1], [1e-3, 1e-3, 2.5e-3], rtol=1e-12)
 
 
-@pytest.mark.parametrize("kill_at", [4, 6])
+@pytest.mark.parametrize(("kill_at", "name"), [(4, "SIGTERM"), (6, "SIGTERM"), (4, "SIGHUP")])
 @POSIX
-def test_run_stopped_by_a_signal_resumes_with_the_next_batch(make_module, dataset, tmp_path, kill_at):
-    """Also in the last step of an epoch, whose end lowers the learning rate."""
+def test_run_stopped_by_a_signal_resumes_with_the_next_batch(
+    make_module, dataset, tmp_path, monkeypatch, kill_at, name
+):
+    """Also in the last step of an epoch, whose end lowers the learning rate; a closed terminal sends two signals."""
+    monkeypatch.setattr("rvc_lightning.training.callbacks.last_checkpoint.discard_terminal_output", lambda: None)
+    number, times = getattr(signal, name), 2 if name == "SIGHUP" else 1
     seen = []
 
     class Watch(Callback):
@@ -296,7 +300,8 @@ def test_run_stopped_by_a_signal_resumes_with_the_next_batch(make_module, datase
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             seen.append((trainer.current_epoch, batch[0].ids, trainer.optimizers[0].param_groups[0]["lr"]))
             if len(seen) == self.kill_at:
-                os.kill(os.getpid(), signal.SIGTERM)
+                for _ in range(times):
+                    os.kill(os.getpid(), number)
 
     settings = {"batch_size": 2, "held_out": 0.0}
     small_trainer(max_epochs=2, callbacks=[Watch()]).fit(make_module(), small_data(dataset, **settings))
@@ -304,7 +309,7 @@ def test_run_stopped_by_a_signal_resumes_with_the_next_batch(make_module, datase
     assert len(whole) == 12
 
     last_checkpoint = LastCheckpoint(str(tmp_path), every_n_epochs=10)
-    with pytest.raises(TrainingStopped, match=r"SIGTERM.*last\.ckpt"):
+    with pytest.raises(TrainingStopped, match=rf"{name}.*last\.ckpt"):
         small_trainer(max_epochs=2, callbacks=[Watch(kill_at), last_checkpoint]).fit(
             make_module(), small_data(dataset, **settings)
         )
@@ -315,7 +320,23 @@ def test_run_stopped_by_a_signal_resumes_with_the_next_batch(make_module, datase
     )
     assert seen == whole
     assert module.optimizer_steps == 12
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+@POSIX
+def test_run_that_ignores_a_closed_terminal_continues(make_module, dataset, tmp_path):
+    """As with nohup."""
+
+    class HangUp(Callback):
+        def on_train_batch_start(self, *args):
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        callbacks = [HangUp(), LastCheckpoint(str(tmp_path))]
+        small_trainer(max_epochs=1, callbacks=callbacks).fit(make_module(), small_data(dataset))
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_limited_epochs_resume_with_the_first_batch_of_the_next(make_module, dataset, tmp_path):

@@ -19,7 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.io.files import remove_leftovers, replace_file
-from rvc_lightning.io.processes import INTERRUPTS
+from rvc_lightning.io.processes import HANGUPS, INTERRUPTS, discard_terminal_output
 from rvc_lightning.training.checkpoints import LAST, NEXT, PREVIOUS
 from rvc_lightning.training.lightning_adapter import is_epoch_end, is_validation_due, make_resumable, steps_done
 
@@ -66,8 +66,9 @@ class LastCheckpoint(Checkpoint):
         step ─▶ step ─▶ step ─▶ validation ─▶ step ─▶ last step ─▶ validation ─▶ epoch end ─▶ step
               ▲       ▲                     ▲                                              ▲
 
-    After SIGINT or SIGTERM the run stops at the next such place; a second signal aborts the program. Lightning calls
-    callbacks of this base class last, so that the changes of other callbacks are saved.
+    After SIGINT, SIGTERM or SIGHUP (a closed terminal) the run stops at the next such place; a second SIGINT or SIGTERM
+    aborts the program. Lightning calls callbacks of this base class last, so that the changes of other callbacks are
+    saved.
     """
 
     def __init__(self, dirpath: str, **intervals: Any) -> None:
@@ -105,15 +106,22 @@ class LastCheckpoint(Checkpoint):
             replace_file(previous, self.path)
         self._received, self._pid = None, os.getpid()
         self._since_step, self._since, self._saved_step = steps_done(trainer), monotonic(), -1
-        for number in (*INTERRUPTS, signal.SIGTERM):
+        # nohup ignores a closed terminal.
+        hangups = [number for number in HANGUPS if signal.getsignal(number) != signal.SIG_IGN]
+        for number in (*INTERRUPTS, *hangups, signal.SIGTERM):
             self._previous_handlers[number] = signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received = number
+        if number in HANGUPS:
+            # Before the log, whose errors interfere with the bar.
+            discard_terminal_output()
         # Loading processes inherit the handler, and Ctrl-C reaches them as well.
         if os.getpid() == self._pid:
             rank_zero_only(log.info)("Saving after this step, then stopping. Press Ctrl-C again to abort")
-        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+        # The shell and the system may both report a closed terminal.
+        again = signal.SIG_IGN if number in HANGUPS else signal.default_int_handler
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else again)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the end of the training, unless it ended within an epoch and was saved there; stop upon a signal."""
