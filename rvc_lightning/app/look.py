@@ -54,6 +54,8 @@ button input[type=file] { display: none !important; }
 [id^=option-]:has(> .empty, :is(input, textarea):disabled) { filter: grayscale(1);
   background: var(--background-fill-secondary) !important; }
 [id^=option-] :is(input, textarea):disabled { opacity: 0.5; cursor: not-allowed; }
+/* The earlier message, below the progress. */
+.html-container.pending { visibility: hidden; }
 .prose :is(h1, h2) { margin: 8px 0 0; }
 .list :is(tr, td, th) { border: none !important; }
 .list :is(td, th) { padding: 3px 20px 3px 0 !important; vertical-align: top; text-align: left;

@@ -82,6 +82,9 @@ def test_recording_is_converted_and_downloaded(visitor, folder, server):
     assert visitor.convert().startswith("Done in")
     visitor.wait(lambda: visitor.find_all("#audio_b #waveform") and visitor.find_all("#picture img"))
     visitor.screenshot(folder / "page.png")
+    # As Gradio does below the progress.
+    visitor.driver.execute_script("document.querySelector('#status .html-container').classList.add('pending')")
+    visitor.wait(lambda: not visitor.text("#status"))
     written = visitor.download(folder / "downloads")
     assert written.name == "a song_anna.flac"
     info = soundfile.info(written)
