@@ -132,6 +132,18 @@ def test_recordings_have_a_limit_and_the_last_one_is_kept(driver, address):
     assert not driver.execute_async_script(fetched, before)
 
 
+def test_missing_devices_are_explained_and_the_figures_end(driver, address):
+    visitor = Visitor(driver, f"{address}/live/")
+    visitor.wait(lambda: "anna.pth" in visitor.text("#voice"))
+    driver.execute_script("input.replaceChildren(); source.value = 'machine'; source.onchange(); start()")
+    assert visitor.text("#status").startswith("No microphone or no output was found on this machine")
+    assert "connect one" in driver.execute_script("return microphoneProblem(new DOMException('', 'NotFoundError'))")
+    driver.execute_script("report({blocks: 1, input_db: -10, output_db: -10, f0_hz: 100, latency_seconds: 0.1})")
+    assert "100 Hz" in visitor.text("#figures") and float(visitor.value("#input_level")) == -10
+    driver.execute_script("stop('')")
+    assert visitor.text("#figures") == "" and float(visitor.value("#input_level")) == -60
+
+
 @pytest.mark.long
 def test_speech_is_converted_and_changes_apply(driver, address, folder):
     visitor = Visitor(driver, f"{address}/live/")

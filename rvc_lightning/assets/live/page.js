@@ -126,6 +126,7 @@ function lock(isLocked) {
 async function start() {
   const first = { voice: $("voice").value, preset: $("preset").value, ...options() };
   const onDevices = $("source").value === "machine";
+  if (onDevices && !($("input").value && $("output").value)) return show(text("live.no_devices"), true);
   $("start").textContent = text("live.stop");
   lock(true);
   // A second click before the microphone is permitted would open it twice.
@@ -139,7 +140,7 @@ async function start() {
       first.output = $("output").value;
     }
   } catch (error) {
-    stop(text("live.microphone_failed", { reason: error.message }), true);
+    stop(microphoneProblem(error), true);
     return;
   } finally {
     $("start").disabled = false;
@@ -154,6 +155,12 @@ async function start() {
     if (target === socket) typeof data === "string" ? report(JSON.parse(data)) : play(data);
   };
   socket.onclose = ({ target }) => target === socket && stop(text("live.disconnected"), true);
+}
+
+function microphoneProblem({ name, message }) {
+  if (name === "NotFoundError") return text("live.no_microphone");
+  if (name === "NotAllowedError") return text("live.not_permitted");
+  return text("live.microphone_failed", { reason: message });
 }
 
 let ready = false, player = null, late = 0, waitSeconds = WAIT_SECONDS;
@@ -268,6 +275,8 @@ function stop(message, isError = false) {
   if (context) context.close();
   context = stream = player = null;
   lock(false);
+  for (const id of ["input_level", "output_level"]) $(id).value = $(id).min;
+  $("figures").textContent = "";
   $("start").textContent = text("live.start");
   show(message, isError);
 }
@@ -276,7 +285,7 @@ function list({ voices, inputs, outputs }) {
   fill($("voice"), voices);
   fill($("input"), inputs);
   fill($("output"), outputs);
-  $("source").querySelector("[value=machine]").hidden = !inputs.length;
+  $("source").querySelector("[value=machine]").hidden = !(inputs.length && outputs.length);
 }
 
 async function fetchChoices() {
