@@ -20,6 +20,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from rvc_lightning.cli.grammar import explain_composition, explain_syntax
 from rvc_lightning.cli.overrides import flags_last, quote_text_settings
 from rvc_lightning.cli.sweeps import in_sweep, report_sweep
 from rvc_lightning.errors import ConfigurationError, RVCError, unknown_choice
@@ -208,11 +209,13 @@ def explain_error(error: Exception) -> RVCError:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         return unknown_choice(group, choice, error.options)
-    if isinstance(error, OverrideParseException) and "=" not in error.override:
-        return ConfigurationError(f"{error.override!r} is not a setting; settings are NAME=VALUE, see --help")
+    if isinstance(error, OverrideParseException):
+        return ConfigurationError(explain_syntax(error.override))
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
         return _unknown_setting(cause)
     text = _first_lines(error)
+    if explained := explain_composition(text):
+        return ConfigurationError(explained)
     if _NO_JOB in text:
         return ConfigurationError(
             "${hydra:…} has no value before the jobs of a sweep start, and the folder of the sweep contains name= and "

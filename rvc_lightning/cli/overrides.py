@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -74,6 +75,9 @@ TEXT_SETTINGS = re.compile(
 _NOT_TEXT = re.compile(r"[+-]?[\d.][\d_.]*(e[+-]?\d+)?|null|true|false|nan|[+-]?inf", re.IGNORECASE)
 
 
+_FOREIGN = re.compile(r"(?![\w\s/+.%*@?|:\\-]*$)[^\[\](){}'\"$,]+", re.ASCII)
+"""Value without brackets, quotes, commas and interpolations, but with characters that Hydra rejects, such as 'ö'."""
+
 _FLAGS_WITH_VALUE = frozenset(
     {
         *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
@@ -91,7 +95,7 @@ def flags_last(arguments: Sequence[str]) -> list[str]:
     """Move the flags of Hydra behind the overrides, since `argparse` rejects overrides on both sides of a flag.
 
     Raises:
-        ConfigurationError: Hydra has no such flag.
+        ConfigurationError: Hydra has no such flag, or an argument is not an override.
     """
     flags: list[str] = []
     overrides: list[str] = []
@@ -101,14 +105,37 @@ def flags_last(arguments: Sequence[str]) -> list[str]:
             setting = flag.lstrip("-").replace("-", "_")
             raise ConfigurationError(f"unknown flag '{flag}'; settings are typed as {setting}=VALUE, see --help")
         (flags if flag in _FLAGS or before in _FLAGS_WITH_VALUE else overrides).append(argument)
+    _check_overrides(overrides)
     return overrides + flags
+
+
+def _check_overrides(arguments: Sequence[str]) -> None:
+    """Raise ConfigurationError for an argument that is not an override, with the one that it is probably a part of."""
+    for number, argument in enumerate(arguments):
+        if _is_override(argument):
+            continue
+        text = " ".join(itertools.takewhile(lambda other: not _is_override(other), arguments[number:]))
+        if "=" not in text and number > 0:
+            text = f"{arguments[number - 1]} {text}"
+        meant = quote_argument(re.sub(r"\s*=\s*", "=", text, count=1))
+        remedy = "settings are NAME=VALUE, see --help"
+        if re.search(r"\w\s+=|\w=\s", text):
+            remedy = f"type {meant}, without spaces around '='"
+        elif re.search(r"\w=", text):
+            remedy = f"settings are NAME=VALUE, and values with spaces need quotes: {meant}"
+        raise ConfigurationError(f"'{argument}' is not a setting; {remedy}")
+
+
+def _is_override(argument: str) -> bool:
+    return argument.startswith("~") or "=" in argument[1:]
 
 
 def quote_text_settings(arguments: Sequence[str]) -> list[str]:
     """Quote the values of text settings for Hydra, and expand a leading `~`.
 
     Hydra reads `name=007` as a number, and rejects `audio=José` and `audio='a, b'` unless the value itself is quoted.
-    Values with quotes or interpolations, and lists in a sweep, are unchanged.
+    Values with quotes or interpolations, and lists in a sweep, are unchanged. Values of other settings are quoted if
+    they contain characters that Hydra rejects, so that the error names the choices of the setting.
     """
     is_sweep = any(argument in ("-m", "--multirun") for argument in arguments)
     return [_quoted(argument, is_sweep=is_sweep) for argument in arguments]
@@ -118,7 +145,9 @@ def _quoted(argument: str, *, is_sweep: bool) -> str:
     key, _, value = argument.partition("=")
     is_text = TEXT_SETTINGS.fullmatch(key) is not None
     # For a number or null as the choice of a group, Hydra's error does not list the choices.
-    if not is_text and not (is_number_like(value) and key.lstrip("+") in group_names()):
+    is_choice = is_number_like(value) and key.lstrip("+") in group_names()
+    is_foreign = not key.startswith("-") and _FOREIGN.fullmatch(value) is not None
+    if not is_text and not is_choice and not is_foreign:
         return argument
     if is_text and value[:2] in ("'~", '"~'):
         return f"{key}={value[0]}{os.path.expanduser(value[1:])}"

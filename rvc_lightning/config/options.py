@@ -64,8 +64,8 @@ class OptionField:
             float: f"a number{bounds}",
             int: f"a whole number{bounds}",
             str: f"one of: {', '.join(self.choices)}" if self.choices else "text",
-            tuple: "a list",
-            list: "a list",
+            tuple: "a list in brackets",
+            list: "a list in brackets",
             dict: "a table",
             NoneType: "null",
         }
@@ -84,7 +84,7 @@ class OptionField:
     def check(self, value: Any, prefix: str = "") -> None:
         """Raise ConfigurationError if `value` is not allowed; `prefix` precedes the name in the message."""
         if not (self.optional if value is None else self._accepts(value)):
-            raise ConfigurationError(f"{prefix}{self.name}={value!r}: choose {self.allowed}")
+            raise ConfigurationError(f"{prefix}{self.name}={value_text(value)}: choose {self.allowed}")
 
     def _accepts(self, value: Any) -> bool:
         if not self.kinds:
@@ -107,6 +107,11 @@ class OptionField:
         if self.max is None:
             return f" from {_number_text(self.min)} {self.unit}".rstrip() + " up"
         return f" from {_number_text(self.min)} to {_number_text(self.max)} {self.unit}".rstrip()
+
+
+def value_text(value: object) -> str:
+    """Return a rejected value for messages; a whole number that was converted to `float` as it was typed."""
+    return repr(value).removesuffix(".0")
 
 
 def _number_text(value: float) -> str:
@@ -224,4 +229,4 @@ class Settings:
             help_text = f": {option_field.help}" if option_field.help else ""
             return ConfigurationError(f"{setting}=... is missing{help_text}")
         reason = f"choose {option_field.allowed}" if option_field.kinds else str(error).splitlines()[0]
-        return ConfigurationError(f"{setting}={values.get(name)!r}: {reason}")
+        return ConfigurationError(f"{setting}={value_text(values.get(name))}: {reason}")

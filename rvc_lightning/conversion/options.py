@@ -18,7 +18,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from rvc_lightning.config.options import OptionField, Settings, option, option_fields
+from rvc_lightning.config.options import OptionField, Settings, option, option_fields, value_text
 from rvc_lightning.conversion.effects import EFFECTS, effect_from
 from rvc_lightning.conversion.lengths import ChunkLengths, StreamLengths
 from rvc_lightning.errors import ConfigurationError
@@ -147,7 +147,9 @@ class ConversionOptions(Settings):
 
     def _chosen(self, *names: str) -> list[str]:
         values = {name: getattr(self, name) for name in names}
-        return [f"{name}={value}" for name, value in values.items() if value != getattr(ConversionOptions, name)]
+        return [
+            f"{name}={value_text(value)}" for name, value in values.items() if value != getattr(ConversionOptions, name)
+        ]
 
 
 _NODES: dict[str, type[Settings]] = {

@@ -61,7 +61,7 @@ def test_missing_preset_lists_candidates(voice):
     ("text", "message"),
     [
         ("transpose: 3", "unknown option 'transpose'"),
-        ("index_rate: 2", "index_rate=2.0: choose a number"),
+        ("index_rate: 2", "index_rate=2: choose a number"),
         ("- 1", "table"),
         ("", "(?<!=)None: choose a table"),
         ("a: [", "expected"),

@@ -127,7 +127,7 @@ def test_devices_are_listed_with_rates(server):
         ),
         (["voice=null"], r"voice=\.\.\. is missing: the voice, a \.pth file"),
         (["voice=none.pth", "input=micro", "output=loud"], r"none\.pth"),
-        (["input=micro", "output=loud", "gate_db=3"], r"gate_db=3.0: choose a number from -120 to 0 dB or null"),
+        (["input=micro", "output=loud", "gate_db=3"], r"gate_db=3: choose a number from -120 to 0 dB or null"),
     ],
 )
 def test_invalid_settings_are_one_line(server, voice, arguments, message):
