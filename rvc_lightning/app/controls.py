@@ -19,7 +19,7 @@ from rvc_lightning.conversion.options import ConversionOptions
 
 EXCLUDED = ("write_f0", "speaker")
 """Options without a control here: a file beside the result, and the speaker, which depends on the voice."""
-PROMINENT = ("transpose_semitones",)
+PROMINENT = ("transpose_semitones", "proposed_pitch_hz")
 """Options that are shown beside the button instead of among the others."""
 
 _IGNORED = ("transpose_semitones", "index_rate", "protect")
@@ -58,6 +58,10 @@ class Controls:
         """All controls, the inputs of `options`."""
         parameters = (control for effect in self._parameters.values() for control in effect.values())
         return {*self._options.values(), *parameters}
+
+    def __getitem__(self, name: str) -> Component:
+        """Return the control of an option."""
+        return self._options[name]
 
     def options(self, values: Mapping[Component, Any], **extra: Any) -> ConversionOptions:
         """Return the chosen options.

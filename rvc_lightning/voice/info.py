@@ -65,6 +65,11 @@ class VoiceInfo:
     entries: dict[str, Any]
     """All entries of the file except the tensors, as JSON values."""
 
+    @property
+    def own_pitch_hz(self) -> float | None:
+        """Pitch that suits speech in this voice; None if unknown, or for several speakers, whose median fits none."""
+        return self.median_f0_hz if self.pitch_guided and self.speakers == 1 else None
+
 
 def read_voice_info(path: Path) -> VoiceInfo:
     """Read a voice and look for its index.
@@ -226,9 +231,7 @@ def _speakers(info: VoiceInfo) -> str:
 def _median_pitch(info: VoiceInfo) -> str | None:
     if info.median_f0_hz is None:
         return None
-    # The median over several speakers is the pitch of none of them.
-    applies = info.pitch_guided and info.speakers == 1
-    option = f"; proposed_pitch_hz={info.median_f0_hz:.0f} shifts recordings to it" if applies else ""
+    option = f"; proposed_pitch_hz={info.own_pitch_hz:.0f} shifts recordings to it" if info.own_pitch_hz else ""
     return f"{info.median_f0_hz:.0f} Hz{option}"
 
 

@@ -167,6 +167,13 @@ def test_only_installed_engines_are_offered(tab, monkeypatch):
     assert "apt install espeak-ng" in shown[tab.speech_missing]
 
 
+def test_proposed_pitch_changes_with_the_voice(tab, write_voice):
+    write_voice("voices/ben.pth", rvc_lightning={"speakers": ["ben"], "median_f0_hz": 110})
+    tab.workplace.service.catalog.refresh()
+    assert tab.describe("ben.pth", "", "172", "172")[tab.pitch] == "110"
+    assert tab.pitch not in tab.describe("ben.pth", "", "172", "")
+
+
 def test_waiting_jobs_are_limited(tab):
     for _ in range(LIMITS.max_waiting):
         tab.workplace.jobs.submit("speak", [], "")

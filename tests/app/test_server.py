@@ -23,6 +23,7 @@ from gradio.components import Component
 from sites import LIMITS, make_application, make_site
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
+from stubs import make_voice, quick_config
 
 import rvc_lightning
 from rvc_lightning.app import markup, server
@@ -379,6 +380,20 @@ def test_options_of_a_preset_end_with_its_voice(tmp_path, write_voice):
     assert (anna[transpose]["value"], anna[page.speaker]["value"]) == (12, 1)
     assert (ben[transpose]["value"], ben[page.presets.name], ben[page.presets.choice]["value"]) == (0, "", "")
     assert "value" not in page.describe("ben.pth", "")[transpose]
+
+
+def test_proposed_pitch_of_a_voice_changes_with_the_voice(tmp_path):
+    for name, pitch_hz in (("anna", 171.6), ("ben", 110.0), ("flat", None)):
+        config = quick_config(speaker_count=1)
+        make_voice(config, rvc_lightning={"median_f0_hz": pitch_hz}).save(tmp_path / f"{name}.pth")
+    page = convert_tab(ConversionService(VoiceCatalog(tmp_path), lambda voice, index: None, LIMITS))
+    own, proposed = page.pitch, page.pitch.proposed
+    shown = page.describe("anna.pth")
+    assert shown[own.pitch] == "172" and "172 Hz" in shown[own.button]["value"] and "value" not in shown[proposed]
+    assert page.describe("ben.pth", "", "172", "172")[proposed]["value"] == "110"
+    assert "value" not in page.describe("ben.pth", "", "172", "150")[proposed]
+    shown = page.describe("flat.pth", "", "172", "172")
+    assert shown[proposed]["value"] == "" and not shown[own.button]["visible"]
 
 
 def test_preset_is_saved_and_applied_with_its_speaker(tmp_path, write_voice):

@@ -18,6 +18,7 @@ from gradio.components import Component
 from rvc_lightning.app import clips, markup
 from rvc_lightning.app.controls import Controls
 from rvc_lightning.app.service import explained
+from rvc_lightning.app.tabs.pitch import OwnPitch
 from rvc_lightning.app.tabs.presets import Presets
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace, facts_table, speakers_of, upload_field
 from rvc_lightning.audio.decode import AUDIO_EXTENSIONS
@@ -96,6 +97,7 @@ class ConvertTab:
     def _add_conversion(self) -> None:
         text = self.text
         self.controls = Controls(text)
+        self.pitch = OwnPitch(text, "convert", self.controls["proposed_pitch_hz"])
         with gr.Row():
             self.convert = gr.Button(text("convert.convert"), variant="primary", elem_id="convert", min_width=120)
             label = text("convert.preview", seconds=f"{PREVIEW_SECONDS:g}")
@@ -124,8 +126,10 @@ class ConvertTab:
         events = [self.workplace.blocks.load, tab.select, self.refresh.click]
         gr.on(events, self.list_voices, self.voice, listed, **QUIET)
         presets = [self.presets.choice, self.presets.name, self.presets.applied]
-        described = [self.facts, self.notice, self.speaker, *presets, *self.controls.components]
-        self.voice.change(self.describe, [self.voice, self.presets.applied], described, **QUIET)
+        described = [self.facts, self.notice, self.speaker, *presets]
+        described += [*self.pitch.components, *self.controls.components]
+        before = [self.presets.applied, self.pitch.pitch, self.pitch.proposed]
+        self.voice.change(self.describe, [self.voice, *before], described, **QUIET)
         inputs: set[Block] = {
             self.voice, self.speaker, self.recordings, self.microphone, self.clips, *self.controls.components
         }  # fmt: skip
@@ -166,9 +170,18 @@ class ConvertTab:
             self.unusable_list: markup.table(unusable.items()),
         }
 
-    def describe(self, name: str | None, preset: str | None = None) -> dict[Any, Any]:
-        """Show the facts about a voice, its speakers and presets, and apply its default preset in place of `preset`."""
-        hidden = {self.facts: "", self.speaker: gr.update(visible=False, value=0)}
+    def describe(
+        self, name: str | None, preset: str | None = None, pitch: str = "", proposed: str = ""
+    ) -> dict[Any, Any]:
+        """Show the facts about a voice, its speakers, presets and pitch, and apply its default preset.
+
+        Args:
+            name: The voice.
+            preset: Preset of the voice before, whose options are replaced.
+            pitch: Pitch of the voice before, which is replaced if it is the proposed one.
+            proposed: Proposed pitch.
+        """
+        hidden = {self.facts: "", self.speaker: gr.update(visible=False, value=0)} | self.pitch.of_voice(None)
         if not name:
             return hidden
         try:
@@ -178,7 +191,8 @@ class ConvertTab:
             return hidden | {self.notice: _notice(explain(error))}
         speakers = speakers_of(facts)
         speaker = presets.pop(self.speaker, {"value": speakers[0][1]})["value"]
-        return self.controls.for_voice(presets, unused) | {
+        values = self.pitch.of_voice(facts.own_pitch_hz, pitch, proposed) | presets
+        return self.controls.for_voice(values, unused) | {
             self.facts: facts_table(facts, self.text, _HIDDEN_FACTS),
             self.notice: _notice(None),
             self.speaker: gr.update(choices=speakers, value=speaker, visible=len(speakers) > 1),

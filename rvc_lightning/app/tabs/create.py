@@ -17,6 +17,8 @@ from rvc_lightning.app.controls import control
 from rvc_lightning.app.folders import child
 from rvc_lightning.app.problems import API
 from rvc_lightning.app.tabs.jobs import JobsView
+from rvc_lightning.app.tabs.pitch import OwnPitch
+from rvc_lightning.app.tabs.presets import first_preset, preset_choices
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace, reporting, shortened, speaker_choice, speakers_of
 from rvc_lightning.audio.decode import AUDIO_EXTENSIONS
 from rvc_lightning.audio.discovery import display_name
@@ -26,10 +28,10 @@ from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.config.options import option_fields
 from rvc_lightning.config.values import plain
 from rvc_lightning.conversion.options import DEFAULT_FORMAT, FORMATS, ConversionOptions
-from rvc_lightning.conversion.presets import DEFAULT, list_presets, read_preset
+from rvc_lightning.conversion.presets import read_preset
+from rvc_lightning.io.disk import explain
 from rvc_lightning.covers.settings import MixSettings, SongSettings
 from rvc_lightning.errors import ConfigurationError, RVCError
-from rvc_lightning.io.disk import explain
 from rvc_lightning.io.files import explain_write_errors
 from rvc_lightning.io.names import home_path, is_file_name, plain_name
 from rvc_lightning.jobs.job import INPUT, OUTPUT, State
@@ -122,6 +124,7 @@ class CreateTab:
             elem_id="speech_voice",
         )
         self.pitch = self._option("proposed_pitch_hz")
+        self.own_pitch = OwnPitch(text, "create", self.pitch)
         self.speak = gr.Button(text("create.speak"), variant="primary", elem_id="speech_start")
 
     def _connect(self, tab: gr.Tab) -> None:
@@ -131,7 +134,9 @@ class CreateTab:
         ]
         gr.on([tab.select, self.refresh.click], self.list_all, [self.voice, self.engine], listed, **QUIET)
         shown = [self.speaker, self.transpose, self.applied, self.message]
-        self.voice.change(self.describe, [self.voice, self.applied], [self.preset, *shown], **QUIET)
+        described = [self.preset, *shown, self.pitch, *self.own_pitch.components]
+        before = [self.applied, self.own_pitch.pitch, self.pitch]
+        self.voice.change(self.describe, [self.voice, *before], described, **QUIET)
         self.preset.input(self.show_preset, [self.voice, self.preset], shown, **QUIET)
         self.engine.change(self.list_speech_voices, self.engine, self.speech_voice, **QUIET)
         shared: set[Block] = {self.voice, self.speaker, self.preset, self.format, self.transpose}
@@ -165,18 +170,19 @@ class CreateTab:
         }
 
     @reporting("message")
-    def describe(self, name: str | None, applied: str | None = None) -> dict[Any, Any]:
-        """List speakers and presets of a voice, and show the default preset in place of `applied`."""
+    def describe(
+        self, name: str | None, applied: str | None = None, pitch: str = "", proposed: str = ""
+    ) -> dict[Any, Any]:
+        """List speakers and presets of a voice, show its pitch, and show the default preset in place of `applied`."""
         if not name:
-            return {self.speaker: gr.update(visible=False, value=0)}
+            return {self.speaker: gr.update(visible=False, value=0)} | self.own_pitch.of_voice(None)
         catalog = self.workplace.service.catalog
-        speakers, presets = speakers_of(catalog.facts(name)), list_presets(catalog.path(name))
-        choices = [(self.text("presets.none"), ""), *((preset, preset) for preset in presets)]
-        preset = DEFAULT if DEFAULT in presets else ""
+        facts, path = catalog.facts(name), catalog.path(name)
+        speakers, preset = speakers_of(facts), first_preset(path)
         speaker, transpose = self._preset_values(name, preset)
-        return {
+        return self.own_pitch.of_voice(facts.own_pitch_hz, pitch, proposed) | {
             self.speaker: gr.update(choices=speakers, value=speaker, visible=len(speakers) > 1),
-            self.preset: gr.update(choices=choices, value=preset),
+            self.preset: gr.update(choices=preset_choices(path, self.text), value=preset),
             self.transpose: transpose if preset or applied else gr.skip(),
             self.applied: preset,
             self.message: "",

@@ -12,6 +12,7 @@ from gradio.components import Component
 from rvc_lightning.app import markup
 from rvc_lightning.app.controls import Controls
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace, reporting, speaker_choice, speakers_of
+from rvc_lightning.app.texts import Texts
 from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.conversion.presets import (
@@ -25,20 +26,30 @@ from rvc_lightning.conversion.presets import (
 from rvc_lightning.errors import RVCError
 
 
+def preset_choices(voice: Path, text: Texts) -> list[tuple[str, str]]:
+    """Return label and name of each preset of a voice, the first for none."""
+    return [(text("presets.none"), ""), *((name, name) for name in list_presets(voice))]
+
+
+def first_preset(voice: Path) -> str:
+    """Return the name of the preset to apply when a voice is chosen; empty for none."""
+    return DEFAULT if DEFAULT in list_presets(voice) else ""
+
+
 class Presets:
     """Choice of a preset, and an editor among the options."""
 
     def __init__(self, workplace: Workplace, voice: Component, speaker: Component) -> None:
         """Create the choice in the open block; `add_editor` creates the rest."""
-        self._catalog, self._text = workplace.service.catalog, workplace.text
+        self._catalog, self.text = workplace.service.catalog, workplace.text
         self._voice, self._speaker = voice, speaker
-        self.choice = gr.Dropdown([], label=self._text("presets.preset"), elem_id="preset", min_width=160)
+        self.choice = gr.Dropdown([], label=self.text("presets.preset"), elem_id="preset", min_width=160)
         self.applied = gr.State("")
         """Name of the preset whose options are shown; the choice may already be that of the next voice."""
 
     def add_editor(self, controls: Controls) -> None:
         """Create the editor in the open block, and connect all to the controls of the options."""
-        self._controls, text = controls, self._text
+        self._controls, text = controls, self.text
         with gr.Row(elem_classes="actions"):
             self.name = gr.Textbox(
                 "", label=text("presets.name"), info=text("presets.help"), elem_id="preset_name", max_lines=1, scale=2
@@ -65,7 +76,7 @@ class Presets:
         path = self._path(given[self._voice])
         options = self._controls.options(given, speaker=given[self._speaker] or None)
         saved = save_preset(path, given[self.name].strip(), options)
-        message = self._text("presets.saved", file=saved)
+        message = self.text("presets.saved", file=saved)
         chosen_preset = {self.choice: self._list(path, saved.stem), self.applied: saved.stem}
         return {self.status: markup.status(message), **chosen_preset}
 
@@ -74,7 +85,7 @@ class Presets:
         """Delete a preset; the options stay as they are."""
         path = self._path(voice)
         delete_preset(path, preset or "")
-        message = self._text("presets.deleted", name=preset)
+        message = self.text("presets.deleted", name=preset)
         return {self.status: markup.status(message), self.choice: self._list(path, "")}
 
     def of_voice(self, voice: str, applied: str | None) -> dict[Any, Any]:
@@ -86,7 +97,7 @@ class Presets:
             ConfigurationError: The default preset is damaged.
         """
         path = self._path(voice)
-        name = DEFAULT if DEFAULT in list_presets(path) else ""
+        name = first_preset(path)
         updates: dict[Any, Any] = {self.choice: self._list(path, name)}
         if name or applied:
             updates |= self._updates(voice, name, read_preset(path, name) if name else {})
@@ -114,5 +125,4 @@ class Presets:
         return shown | self._controls.updates(options)
 
     def _list(self, voice: Path, value: str) -> Any:
-        choices = [(self._text("presets.none"), ""), *((name, name) for name in list_presets(voice))]
-        return gr.update(choices=choices, value=value)
+        return gr.update(choices=preset_choices(voice, self.text), value=value)
