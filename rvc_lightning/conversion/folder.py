@@ -23,12 +23,15 @@ from rvc_lightning.conversion.journal import JOURNAL_NAME, Entry, Journal
 from rvc_lightning.conversion.options import DEFAULT_FORMAT, ConversionOptions
 from rvc_lightning.conversion.tasks import ConvertedBlocks, Task
 from rvc_lightning.errors import AudioError, ConfigurationError, NotWritableError, OutOfSpaceError, RVCError
-from rvc_lightning.io.files import digest, protect_inputs, remove_leftovers
+from rvc_lightning.io.files import check_folder_writable, digest, protect_inputs, remove_leftovers
 from rvc_lightning.io.locks import KILL_GRACE_SECONDS, exclusive_lock
 from rvc_lightning.io.scratch import scratch_folder
 from rvc_lightning.pitch.curve import write_curve
 
 log = logging.getLogger(__name__)
+
+_FILE_EXTENSIONS = AUDIO_EXTENSIONS | set(WRITE_SUBTYPES)
+_OR_FOLDER = "or append a slash for a folder of this name"
 
 
 @dataclass
@@ -62,26 +65,29 @@ def convert_files(
         converter: Converter with the voice.
         source: File or folder.
         output: For a file, the file to write, or the folder to write `NAME.wav` to; for a folder, the folder that gets
-            the same sub-folders. Existing files are replaced, except those of the source.
+            the same sub-folders. A new folder with an extension ends with a slash. Existing files are replaced, except
+            those of the source.
         options: Options; `f0_file` may be a folder with a curve for each recording.
         redo: Whether to convert again what an earlier run has converted.
 
     Raises:
         AudioError: The source does not exist or contains no recordings; or, at the end, a recording failed, which the
             first rank raises for all.
-        ConfigurationError: The output would replace an input, or its format cannot be written or contradicts
-            `output_format`; or the pitch curves do not match the recordings.
+        ConfigurationError: The output would replace an input, is a file name for a folder, or its format cannot be
+            written or contradicts `output_format`; or the pitch curves do not match the recordings.
         VoiceError: The voice has no such speaker or no pitch to change.
         InUseError: Another run writes to the same folder.
         OutOfSpaceError, NotWritableError: The disk cannot store the results.
     """
+    as_folder = f"{output}".endswith(("/", os.sep))
     source, output = Path(source), Path(output)
-    targets, skipped = _plan(source, output, options.output_format)
+    targets, skipped = _plan(source, output, options.output_format, as_folder=as_folder or output.is_dir())
     converter.check(options)
     tasks = _tasks(converter, source, targets, options)
     _log_skipped(skipped)
-    is_folder = source.is_dir()
-    folder = output if is_folder else next(iter(targets.values())).parent
+    is_folder, target = source.is_dir(), next(iter(targets.values()))
+    folder = output if is_folder else target.parent
+    check_folder_writable(folder, name=output)
     with _exclusive(converter, output if is_folder else None, targets), scratch_folder(folder) as scratch:
         journal = Journal((output if is_folder else scratch) / JOURNAL_NAME)
         # Leftovers of a killed run are removed from a folder that is locked, and with the scratch folder elsewhere.
@@ -97,15 +103,25 @@ def convert_files(
     return report
 
 
-def _plan(source: Path, output: Path, output_format: str | None) -> tuple[dict[Path, Path], list[SkippedFile]]:
-    """Return the file to write for each recording, and the files that are skipped; raises as `convert_files`."""
+def _plan(
+    source: Path, output: Path, output_format: str | None, *, as_folder: bool
+) -> tuple[dict[Path, Path], list[SkippedFile]]:
+    """Return the file to write for each recording, and the files that are skipped; raises as `convert_files`.
+
+    `as_folder` is whether the output is a folder regardless of its extension.
+    """
     if not source.exists():
         raise AudioError(f"no such file or folder: '{source}'")
-    discovery, extension = discover_audio(source, exclude=[output]), f".{output_format or DEFAULT_FORMAT}"
+    discovery = discover_audio(source, exclude=[output])
     if source.is_file():
-        targets = {source: _target_of_file(source, output, output_format, extension)}
+        targets = {source: _target_of_file(source, output, output_format, as_folder=as_folder)}
     else:
-        stems = unique_stems(discovery.recordings)
+        if not as_folder and output.suffix.lower() in _FILE_EXTENSIONS:
+            raise ConfigurationError(
+                f"output={output} is the name of a file, but input={source} is a folder; choose a folder such as "
+                f"{output.with_suffix('')}, {_OR_FOLDER}"
+            )
+        stems, extension = unique_stems(discovery.recordings), _extension(output_format)
         targets = {source / path: output / stem.with_name(stem.name + extension) for path, stem in stems.items()}
     inputs = {os.path.realpath(path) for path in (source, *targets)}
     for path in (output, *targets.values()):
@@ -117,13 +133,23 @@ def _plan(source: Path, output: Path, output_format: str | None) -> tuple[dict[P
     return targets, discovery.skipped
 
 
-def _target_of_file(source: Path, output: Path, output_format: str | None, extension: str) -> Path:
-    suffix = output.suffix.lower()
-    if output.is_dir() or suffix not in AUDIO_EXTENSIONS | set(WRITE_SUBTYPES):
+def _target_of_file(source: Path, output: Path, output_format: str | None, *, as_folder: bool) -> Path:
+    suffix, extension = output.suffix.lower(), _extension(output_format)
+    # A suffix such as '.0' is the end of a name.
+    if as_folder or not (suffix in _FILE_EXTENSIONS or suffix[1:2].isalpha()):
         return output / f"{source.stem}{extension}"
+    if suffix not in _FILE_EXTENSIONS:
+        choices = ", ".join(sorted(WRITE_SUBTYPES))
+        raise ConfigurationError(
+            f"output={output}: unknown output format '{suffix}'; choose one of: {choices}, {_OR_FOLDER}"
+        )
     if output_format and suffix != extension:
         raise ConfigurationError(f"output={output} and output_format={output_format} contradict each other")
     return output
+
+
+def _extension(output_format: str | None) -> str:
+    return f".{output_format or DEFAULT_FORMAT}"
 
 
 def _tasks(

@@ -26,7 +26,7 @@ from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.covers.settings import MixSettings
 from rvc_lightning.covers.song import Song
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.io.files import protect_inputs
+from rvc_lightning.io.files import check_folder_writable, protect_inputs
 from rvc_lightning.io.scratch import scratch_folder
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,7 @@ def check_cover(
 
     Raises:
         AudioError: A recording cannot be read.
+        NotWritableError: The file cannot be created.
         ConfigurationError, VoiceError: The settings contradict each other, cannot be used with the voice or for the
             file, or require a missing package.
     """
@@ -80,6 +81,7 @@ def check_cover(
     for number, path in enumerate(sources):
         with open_audio(path) as stream:
             check_writable(output, None if number else stream.sample_rate)
+    check_folder_writable(output.parent, name=output)
     import_pyloudnorm()
     if settings.key_semitones:
         import_stretch()

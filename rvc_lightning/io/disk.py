@@ -12,6 +12,7 @@ from rvc_lightning.errors import NotWritableError, OutOfSpaceError, RVCError
 
 _FULL = [getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)]
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG)
+_NO_FOLDER = (errno.EEXIST, errno.ENOTDIR)
 _PROBE_BYTES = 1 << 12
 
 
@@ -26,12 +27,17 @@ def write_error(error: OSError, path: Path | str | None = None) -> RVCError | No
         return out_of_space(path or error.filename)
     if error.errno not in _NOT_WRITABLE:
         return None
-    file = f"'{error.filename}'" if error.filename else ""
-    if path is None:
-        problem = f"{file or 'a file'} cannot be read or written: {error.strerror}"
-    else:
-        problem = f"'{path}' cannot be written: {error.strerror}{file and f' ({file})'}"
-    return NotWritableError(f"{problem}; choose another place, or change permissions")
+    file = f"'{path or error.filename}'" if path or error.filename else "a file"
+    problem = f"{file} cannot be {'read or written' if path is None else 'written'}"
+    if error.errno in _NO_FOLDER and (obstacle := _file_among(path or error.filename)) is not None:
+        return NotWritableError(f"{problem}: '{obstacle}' is a file, not a folder; choose another name")
+    return NotWritableError(f"{problem}: {error.strerror}; choose another place, or change permissions")
+
+
+def _file_among(path: Path | str | None) -> Path | None:
+    """Return the file which a path has in place of a folder."""
+    path = Path(path or "")
+    return next((place for place in (path, *path.parents) if place.is_file()), None)
 
 
 def explain(error: RVCError | OSError) -> str:
@@ -80,7 +86,7 @@ def explain_write_errors(path: Path, written: Path | None = None) -> Iterator[No
         reason = write_error(error, path) if isinstance(error, OSError) else None
         if reason is None and written is None and isinstance(error, FileNotFoundError):
             # File systems that hold no ordinary files, such as /proc, raise this.
-            reason = NotWritableError(f"'{path}' cannot be created: {error.strerror}; choose another place")
+            reason = NotWritableError(f"'{path}' cannot be created in this place; choose another")
         if reason is None and written is not None and written.exists() and not has_room(written):
             reason = out_of_space(path)
         if reason is None:

@@ -119,9 +119,14 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def check_folder_writable(folder: Path) -> None:
-    """Raise NotWritableError if no file can be created in a folder, or in the closest one above it that exists."""
-    with explain_write_errors(folder):
+def check_folder_writable(folder: Path, name: Path | None = None) -> None:
+    """Raise NotWritableError if no file can be created in a folder, or in the closest one above it that exists.
+
+    Args:
+        folder: Folder to check.
+        name: File or folder to name in the message, as the user typed it; None names `folder`.
+    """
+    with explain_write_errors(name or folder):
         place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=place):
             pass

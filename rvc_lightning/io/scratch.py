@@ -11,6 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from rvc_lightning.io.disk import explain_write_errors
 from rvc_lightning.io.files import make_folder
 from rvc_lightning.io.locks import remove_if_unlocked
 
@@ -26,12 +27,16 @@ def scratch_folder(parent: Path | None) -> Iterator[Path]:
 
     Args:
         parent: Parent folder, on a disk with room for the files; None is the system's folder for temporary files.
+
+    Raises:
+        NotWritableError: The folder cannot be created.
     """
     parent = Path(tempfile.gettempdir()) if parent is None else parent
     make_folder(parent)
     for leftover in parent.glob(f"{FOLDER_PREFIX}*"):
         _remove_if_unused(leftover)
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent))
+    with explain_write_errors(parent):
+        folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent))
     lock = FileLock(folder / _LOCK_NAME)
     lock.acquire()
     try:

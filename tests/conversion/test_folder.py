@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import golden_rule
@@ -224,9 +225,43 @@ def test_sources_without_recordings_are_rejected(tmp_path):
 
 
 def test_file_as_output_of_a_folder_is_rejected(source, tmp_path):
-    recording(tmp_path / "out.wav")
-    with pytest.raises(NotWritableError, match=r"out.wav' cannot be written: File exists"):
-        convert(source, tmp_path / "out.wav")
+    (tmp_path / "out").touch()
+    for output, obstacle in ((tmp_path / "out", source), (tmp_path / "out/x.wav", source / "b.wav")):
+        with pytest.raises(
+            NotWritableError, match=f"{output}' cannot be written: '.*out' is a file, not a folder; choose"
+        ):
+            convert(obstacle, output)
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "message"),
+    [
+        (
+            ".",
+            "out.wav",
+            r"output=.*out.wav is the name of a file, but .* choose a folder such as .*out, or append a sl",
+        ),
+        ("b.wav", "out.xyz", r"output=.*out.xyz: unknown output format '.xyz'; choose one of: .*, or append a slash"),
+    ],
+)
+def test_new_folder_with_an_extension_ends_with_a_slash(source, tmp_path, name, output, message):
+    with pytest.raises(ConfigurationError, match=message):
+        convert(source / name, tmp_path / output)
+    assert not (tmp_path / output).exists()
+    (converted,) = convert(source / "b.wav", f"{tmp_path / output}/").converted
+    assert converted == tmp_path / output / "b.wav"
+    # The folder exists now.
+    assert converted in convert(source / name, tmp_path / output, redo=True).converted
+
+
+def test_extension_of_digits_is_part_of_a_name(source, tmp_path):
+    assert convert(source / "b.wav", tmp_path / "v1.0").converted == [tmp_path / "v1.0/b.wav"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which nobody can make files")
+def test_output_that_cannot_be_created_is_named_as_typed(source):
+    with pytest.raises(NotWritableError, match=r"^'/proc/x.wav' cannot be created in this place; choose another"):
+        convert(source / "b.wav", "/proc/x.wav")
 
 
 def test_results_of_an_earlier_run_are_kept(source, tmp_path, caplog):
