@@ -91,6 +91,7 @@ iframe { width: 100%; border: none; border-radius: var(--radius-md); }
 #server button { margin-left: 8px; text-decoration: underline; }
 """
 
+
 def head(text: Texts) -> str:
     """Return the elements of the head of the page."""
     script = Path(FOLDER, "page.js").read_text(encoding="utf-8")

@@ -86,12 +86,28 @@ def test_recording_is_converted_and_downloaded(visitor, folder, server):
     visitor.driver.execute_script("document.querySelector('#status .html-container').classList.add('pending')")
     visitor.wait(lambda: not visitor.text("#status"))
     written = visitor.download(folder / "downloads")
-    assert written.name == "a song_anna.flac"
+    assert written.name == "a song_anna.flac" and not visitor.first("#stop").is_enabled()
     info = soundfile.info(written)
     assert (info.samplerate, info.frames, info.format) == (11025, 5513, "FLAC")
     assert np.abs(soundfile.read(written)[0]).max() > 1e-4
     foreign = {url for url in visitor.requests() if not url.startswith((server[1], "data:", "blob:"))}
     assert foreign == set()
+
+
+def test_changed_preset_is_no_longer_chosen(visitor, folder):
+    presets = folder / "voices" / "anna.presets"
+    presets.mkdir()
+    (presets / "high.yaml").write_text("transpose_semitones: 12\n")
+    visitor.choose("#voice", "ben.pth")
+    visitor.wait(lambda: not visitor.find_all("#speaker input"))
+    visitor.choose("#voice", "anna.pth")
+    visitor.choose("#preset", "high")
+    transpose = "#option-transpose_semitones input[type=number]"
+    visitor.wait(lambda: visitor.value(transpose) == "12")
+    assert visitor.value("#preset input") == "high"
+    visitor.type(transpose, "7")
+    visitor.wait(lambda: visitor.value("#preset input") == "none")
+    assert visitor.value(transpose) == "7"
 
 
 def test_errors_are_shown_as_status(visitor, folder):

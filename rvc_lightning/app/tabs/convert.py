@@ -35,6 +35,8 @@ PREVIEW_SECONDS = 10.0
 _HIDDEN_FACTS = ("file", "values", "content hash")
 _MAX_EARLIER_CLIPS = 40
 """Clips of earlier conversions that can be compared with all those of the last one."""
+_ENABLE = "() => ({ __type__: 'update', interactive: true })"
+"""Enable a button in the browser: a conversion may end before the server would have answered."""
 _PROGRESS = gr.Progress()
 
 
@@ -71,7 +73,7 @@ class ConvertTab:
         self._add_comparison()
         with gr.Accordion(self.text("convert.options"), open=False, elem_id="options"):
             self.controls.add_others()
-            self.presets.add_editor(self.controls)
+            self.presets.add_editor(self.controls, self.pitch.button.click)
         with gr.Accordion(self.text("convert.about_voice"), open=False, elem_id="about"):
             self.facts = gr.HTML(elem_id="facts", elem_classes="facts")
         with gr.Accordion("", open=False, visible=False, elem_id="unusable") as self.unusable:
@@ -102,7 +104,7 @@ class ConvertTab:
             self.convert = gr.Button(text("convert.convert"), variant="primary", elem_id="convert", min_width=120)
             label = text("convert.preview", seconds=f"{PREVIEW_SECONDS:g}")
             self.preview = gr.Button(label, elem_id="preview", min_width=120)
-            self.stop = gr.Button(text("common.stop"), elem_id="stop", min_width=80)
+            self.stop = gr.Button(text("common.stop"), elem_id="stop", min_width=80, interactive=False)
         self.status = gr.HTML(elem_id="status", min_height=60, padding=False)
         self.download = gr.DownloadButton(text("common.download"), visible=False, elem_id="download")
         self.command = gr.HTML(elem_id="command", padding=False)
@@ -135,6 +137,7 @@ class ConvertTab:
         }  # fmt: skip
         compared = [self.audio_a, self.audio_b, self.picture]
         for button, handler in ((self.convert, self.convert_recordings), (self.preview, self.convert_beginnings)):
+            button.click(None, None, self.stop, js=_ENABLE)
             button.click(
                 handler,
                 inputs,
@@ -143,7 +146,9 @@ class ConvertTab:
                 concurrency_limit=None,
                 show_progress_on=self.status,
                 api_visibility="private",
-            ).then(self.compare, [self.clips, self.choice_a, self.choice_b], compared, **QUIET)
+            ).then(self.offer_stop, None, self.stop, **QUIET).then(
+                self.compare, [self.clips, self.choice_a, self.choice_b], compared, **QUIET
+            )
         self.stop.click(self.stop_conversion, None, self.status, **QUIET)
         self.workplace.blocks.unload(self.stop_session)
         for choice in (self.choice_a, self.choice_b):
@@ -215,6 +220,10 @@ class ConvertTab:
         is_running = str(request.session_hash) in self._stops.values()
         self.stop_session(request)
         return markup.status(self.text("convert.stopping" if is_running else "convert.nothing_runs"))
+
+    def offer_stop(self, request: gr.Request) -> dict[str, Any]:
+        """Enable Stop if a conversion of this visitor runs or waits."""
+        return gr.update(interactive=str(request.session_hash) in self._stops.values())
 
     def stop_session(self, request: gr.Request) -> None:
         """Stop the conversions of a page, such as one that is closed."""

@@ -47,8 +47,13 @@ class Presets:
         self.applied = gr.State("")
         """Name of the preset whose options are shown; the choice may already be that of the next voice."""
 
-    def add_editor(self, controls: Controls) -> None:
-        """Create the editor in the open block, and connect all to the controls of the options."""
+    def add_editor(self, controls: Controls, *changes: Any) -> None:
+        """Create the editor in the open block, and connect all to the controls of the options.
+
+        Args:
+            controls: The controls.
+            *changes: Events that change options other than by input; the preset is then no longer chosen.
+        """
         self._controls, text = controls, self.text
         with gr.Row(elem_classes="actions"):
             self.name = gr.Textbox(
@@ -61,6 +66,8 @@ class Presets:
         selected, listed = [self._voice, self.choice], [self.status, self.choice, self.applied]
         applied = [self.name, self.status, self.applied, self._speaker, *controls.components]
         self.choice.input(self.apply, selected, applied, **QUIET)
+        inputs = [one.input for one in (self._speaker, *controls.components) if hasattr(one, "input")]
+        gr.on([*inputs, *changes], None, None, self.choice, js="() => ''")
         save.click(self.save, {self._voice, self._speaker, self.name, *controls.components}, listed, **QUIET)
         delete.click(self.delete, selected, listed, **QUIET)
 
