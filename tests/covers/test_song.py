@@ -57,6 +57,15 @@ def test_stems_are_joined_at_the_rate_and_channels_of_the_music(tmp_path):
     assert not song.lead[16_000:].any() and not song.backing.any()
 
 
+@pytest.mark.parametrize(("seconds", "warned"), [(2.0, False), (2.1, True)])
+def test_stems_of_different_lengths_are_reported(tmp_path, caplog, seconds, warned):
+    write_audio(tmp_path / "vocals.wav", np.zeros(8000, np.float32), 8000)
+    write_audio(tmp_path / "music.wav", np.zeros(round(seconds * 16000), np.float32), 16000)
+    join_stems(tmp_path / "vocals.wav", tmp_path / "music.wav")
+    assert ("The stems differ in length" in caplog.text) is warned
+    assert ("music.wav' 2.1 s, '" in caplog.text and "vocals.wav' 1.0 s" in caplog.text) is warned
+
+
 def test_backing_vocals_are_a_stem_of_their_own(tmp_path):
     for name, level in (("vocals", 0.1), ("music", 0.2), ("backing", 0.3)):
         write_audio(tmp_path / f"{name}.wav", np.full((100, 1), level, np.float32), 8000, "FLOAT")
