@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from rvc_lightning.cli.columns import pluralize
 from rvc_lightning.errors import ConfigurationError, VoiceError
 from rvc_lightning.io.disk import explain, explain_write_errors
 from rvc_lightning.io.files import atomic_path, make_folder, replace_file
@@ -103,10 +104,12 @@ def _check_speakers(voice: Voice, names: Sequence[str]) -> None:
     known = len(voice.speaker_names)
     if known and len(names) != known:
         raise VoiceError(
-            f"{len(names)} names for {known} speakers ({', '.join(voice.speaker_names)}): name all of them"
+            f"{pluralize(len(names), 'name')} for {pluralize(known, 'speaker')} ({', '.join(voice.speaker_names)}): "
+            "name all of them"
         )
     if len(names) > voice.config.speaker_count:
-        raise VoiceError(f"{len(names)} names, but the speaker table has {voice.config.speaker_count} rows")
+        rows = pluralize(voice.config.speaker_count, "row")
+        raise VoiceError(f"{pluralize(len(names), 'name')}, but the speaker table has {rows}")
     if not all(names) or len(set(names)) != len(names):
         raise ConfigurationError("names of speakers are empty or repeated")
 

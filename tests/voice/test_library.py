@@ -104,7 +104,7 @@ def test_edit_keeps_weights_of_other_tools(tmp_path):
     ("changes", "error", "message"),
     [
         ({}, ConfigurationError, "nothing is to be changed"),
-        ({"speakers": ["x"]}, VoiceError, r"1 names for 2 speakers \(anna, ben\): name all of them"),
+        ({"speakers": ["x"]}, VoiceError, r"1 name for 2 speakers \(anna, ben\): name all of them"),
         ({"speakers": ["x", "x"]}, ConfigurationError, "empty or repeated"),
         ({"speakers": ["x", ""]}, ConfigurationError, "empty or repeated"),
     ],
