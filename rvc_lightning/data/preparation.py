@@ -84,6 +84,8 @@ def prepare(
     """
     audio, output = Path(audio), Path(output)
     listed = list_recordings(audio, output, recipe.selection)
+    if not listed.recordings:
+        raise DatasetError(_nothing_usable(display_name(audio), listed.skipped))
     extractor, encoder = build_pitch_extractor(**recipe.pitch), build_content_encoder(**recipe.content)
     extract = partial(extract_features, pitch=extractor, encoder=encoder, trainer=trainer, config=extraction)
     if not trainer.is_global_zero:
@@ -200,7 +202,8 @@ class _FirstRank:
         report = self._report(rows, used, list(speakers))
         write_json(output / REPORT_NAME, report.to_dict())
         if not rows:
-            raise DatasetError(_nothing_usable(report))
+            listed = f"'{output / REPORT_NAME}' lists every file. "
+            raise DatasetError(_nothing_usable(report.audio, report.skipped, listed))
         silence = self.layout.slice_paths(SILENCE, 0)[2]
         header = DatasetHeader(
             sample_rate=self.recipe.sample_rate,
@@ -312,14 +315,13 @@ def _used(recording: Recording, result: SlicingResult, rows: Sequence[ManifestRo
     )
 
 
-def _nothing_usable(report: PreparationReport) -> str:
-    examples = [f"{file.path}: {file.reason}" for file in report.skipped[:5]]
-    if more := len(report.skipped) - len(examples):
+def _nothing_usable(audio: str, skipped: Sequence[SkippedFile], where_listed: str = "") -> str:
+    examples = [f"{file.path}: {file.reason}" for file in skipped[:5]]
+    if more := len(skipped) - len(examples):
         examples.append(f"and {more} more")
     return (
-        f"'{report.audio}' contains nothing to train on; found: {'; '.join(examples) or 'no files'}. "
-        f"'{Path(report.output) / REPORT_NAME}' lists every file. Choose a folder with recordings of speech (wav, "
-        "flac, mp3, m4a, ...)"
+        f"'{audio}' contains nothing to train on; found: {'; '.join(examples) or 'no files'}. {where_listed}"
+        "Choose a folder with recordings of speech (wav, flac, mp3, m4a, ...)"
     )
 
 

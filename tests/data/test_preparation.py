@@ -258,6 +258,7 @@ def test_nothing_usable_is_one_error(tmp_path):
     (tmp_path / "in").mkdir()
     with pytest.raises(DatasetError, match=r"in' contains nothing to train on; found: no files"):
         run(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     (tmp_path / "in" / "notes.txt").touch()
     write(tmp_path / "in" / "silent.wav", np.zeros(RATE, np.float32))
     with pytest.raises(DatasetError, match=r"notes\.txt: not audio.*silent\.wav: nothing usable: silent.*report\.json"):
