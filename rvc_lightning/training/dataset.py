@@ -18,7 +18,7 @@ from rvc_lightning.cli.resume import typed_overrides
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.config.values import plain
 from rvc_lightning.data.features import ExtractionConfig
-from rvc_lightning.data.manifest import DatasetHeader
+from rvc_lightning.data.manifest import HEADER_NAME, DatasetHeader
 from rvc_lightning.data.preparation import prepare
 from rvc_lightning.data.preview import Preview, preview
 from rvc_lightning.data.recipe import Recipe
@@ -64,6 +64,11 @@ def prepare_dataset(config: DictConfig, trainer: Trainer | None = None) -> Path:
     folder = Path(DatasetPaths.from_config(config.paths).dataset)
     audio = SourceSettings.from_config(config).audio
     if audio is None:
+        if not (folder / HEADER_NAME).exists():
+            raise DatasetError(
+                f"'{folder}' is not a prepared dataset: type audio=FOLDER, the recordings to train on, or "
+                "+experiment=quickstart for a first voice from the recordings that ship"
+            )
         return folder
     started = perf_counter()
     trainer = build_preparing_trainer(config, trainer)
