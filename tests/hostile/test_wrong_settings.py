@@ -23,7 +23,11 @@ WRONG = [
     ("prepare", "audio", "'audio' is not a setting; settings are NAME=VALUE"),
     ("prepare", "--audio in", "unknown flag '--audio'; settings are typed as audio=VALUE, see --help"),
     ("convert", "--f0-file=in", "unknown flag '--f0-file'; settings are typed as f0_file=VALUE"),
-    ("train", "trainer.accelerator=cpu hydra.run.dir=run", "'datasets/voice' is not a prepared dataset: type audio=FOL"),
+    (
+        "train",
+        "trainer.accelerator=cpu hydra.run.dir=run",
+        "'datasets/voice' is not a prepared dataset: type audio=FOL",
+    ),
     ("prepare", "audio in", "'audio' is not a setting; settings are NAME=VALUE, see --help"),
     ("prepare", "audio=my in", "'in' is not a setting; .* values with spaces need quotes: 'audio=my in'"),
     ("prepare", "audio= in", "'in' is not a setting; type audio=in, without spaces around '='"),
