@@ -9,6 +9,7 @@ from rvc_lightning.cli.columns import format_columns
 from rvc_lightning.cli.command import errors_as_exit_status, escape_unprintable
 from rvc_lightning.cli.help_page import summary
 from rvc_lightning.errors import unknown_choice
+from rvc_lightning.version import __version__
 
 COMMANDS = (
     "train",
@@ -47,6 +48,9 @@ def main() -> None:
     name = arguments[0] if arguments else "--help"
     if name in ("--help", "-h", "help"):
         sys.stdout.write(overview())
+        return
+    if name == "--version":
+        sys.stdout.write(f"rvc-lightning {__version__}\n")
         return
     with errors_as_exit_status():
         if name not in COMMANDS:

@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Override
 
 from rvc_lightning.config.interpolation import escape_interpolations
 from rvc_lightning.errors import ConfigurationError
-from rvc_lightning.io.processes import quote_argument
+from rvc_lightning.io.processes import command_start, quote_argument
 
 _PLAIN_TEXT = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_/.~][\w/.~:@%+-]*", re.IGNORECASE | re.ASCII)
 """Text that Hydra reads as text without quotes."""
@@ -59,8 +59,8 @@ def _format_text(text: str) -> str:
 
 
 def format_command(name: str, *overrides: str) -> str:
-    """Return `python -m rvc_lightning.NAME OVERRIDES`, quoted for a shell of this system."""
-    return " ".join(["python", "-m", f"rvc_lightning.{name}", *map(quote_argument, overrides)])
+    """Return a command as this process was started, such as `rvc-lightning NAME OVERRIDES`, quoted for a shell."""
+    return " ".join([command_start(name), *map(quote_argument, overrides)])
 
 
 TEXT_SETTINGS = re.compile(

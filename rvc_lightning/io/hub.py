@@ -25,6 +25,7 @@ from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
 from rvc_lightning.errors import AssetError, ConfigurationError
 from rvc_lightning.io.files import sha256
+from rvc_lightning.io.processes import command_start
 
 log = logging.getLogger(__name__)
 
@@ -264,7 +265,7 @@ def _manual_instructions(files: Sequence[HubFile], folder: Path | None) -> str:
     if name is None:
         return by_browser
     part = "/".join(name.split("/")[1:-1])
-    command = f"python -m rvc_lightning.download files={part} folder=FOLDER"
+    command = f"{command_start('download')} files={part} folder=FOLDER"
     return f"On a machine with a network, run '{command}', and copy FOLDER to '{target}' here. {by_browser}"
 
 

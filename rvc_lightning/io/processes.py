@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 IS_WINDOWS = os.name == "nt"
@@ -20,6 +21,9 @@ INTERRUPTS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGBREAK") if h
 HANGUPS = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
 """Signal of a terminal that is closed; Windows has none."""
 
+_PROGRAM = "rvc-lightning"
+_PYTHON_ARGUMENTS = 3
+"""Arguments of Python among which its script is: the interpreter, at most one flag, and the script."""
 _RAISED_NICENESS = -10
 _PLAIN_ARGUMENT = re.compile(r"[\w@+=:./\\-]+")
 """Argument that neither cmd nor PowerShell changes."""
@@ -102,6 +106,12 @@ def peak_memory_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def command_start(name: str) -> str:
+    """Return how to start a command in the way in which this process was: by its program, or as a module of Python."""
+    by_program = any(Path(argument).stem == _PROGRAM for argument in sys.orig_argv[:_PYTHON_ARGUMENTS])
+    return f"{_PROGRAM} {name}" if by_program else f"python -m rvc_lightning.{name}"
 
 
 def quote_argument(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 # Modules that need torch are imported where they are used, so that --help and usage errors are fast.
 from rvc_lightning.errors import VoiceError, printable
+from rvc_lightning.io.processes import command_start
 
 log = logging.getLogger("rvc_lightning.voice")
 
@@ -46,7 +47,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m rvc_lightning.voice", description="Tools for voices.")
+    parser = _Parser(prog=command_start("voice"), description="Tools for voices.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     _add_library_parsers(commands)

@@ -12,6 +12,7 @@ from configurations import COMMANDS, CONF
 from rvc_lightning.__main__ import COMMANDS as LISTED
 from rvc_lightning.cli import help_page
 from rvc_lightning.cli.help_page import Comment, read_comments, summary
+from rvc_lightning.version import __version__
 
 MODULES = {name.replace(".", "_"): name for name in LISTED if name != "voice"}
 ON_OTHER_PAGES = {"defaults", "hydra", "trainer", "callbacks", "model"}
@@ -120,3 +121,7 @@ def test_unknown_command_is_an_error():
 def test_command_runs_by_name():
     done = subprocess.run([sys.executable, "-m", "rvc_lightning", "export"], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("Error: checkpoint")
+
+
+def test_version_is_printed():
+    assert run_command("__main__", "--version").output == f"rvc-lightning {__version__}\n"

@@ -76,6 +76,20 @@ def test_printed_commands_can_be_pasted(name):
     assert value_of(override) == f"runs/{name}/TIME"
 
 
+@pytest.mark.parametrize(
+    ("started", "expected"),
+    [
+        ("/usr/bin/python3 /home/anna/bin/rvc-lightning train", "rvc-lightning export"),
+        ("python.exe rvc-lightning.exe app", "rvc-lightning export"),
+        ("/usr/bin/python3 -m rvc_lightning.train name=rvc-lightning", "python -m rvc_lightning.export"),
+        ("/usr/bin/python3 -m rvc_lightning train", "python -m rvc_lightning.export"),
+    ],
+)
+def test_printed_commands_start_as_this_process(monkeypatch, started, expected):
+    monkeypatch.setattr("sys.orig_argv", started.split())
+    assert format_command("export") == expected
+
+
 def test_home_folders_are_expanded(monkeypatch):
     for variable in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(variable, "/home/anna")
