@@ -82,6 +82,9 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callable[
             nonlocal started
             started = True
             silence_libraries()
+            # Importing takes seconds.
+            if "torch" not in sys.modules:
+                log.info("Loading PyTorch")
             with errors_as_exit_status():
                 return function(config)
 

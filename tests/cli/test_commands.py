@@ -1,6 +1,7 @@
 """Exit statuses of commands: Ctrl-C, SystemExit and closed pipes."""
 
 import logging
+import re
 import subprocess
 import sys
 from unittest import mock
@@ -69,3 +70,10 @@ def test_closed_pipe_is_not_an_error():
     command = f"{sys.executable} -m rvc_lightning.train --help | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.stderr == "" and done.stdout.strip()
+
+
+@pytest.mark.slow
+def test_a_line_is_printed_before_torch_is_imported(tmp_path):
+    command = [sys.executable, "-m", "rvc_lightning.convert", "voice=none.pth", "input=a.wav", "output=b.wav"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert re.match("Loading PyTorch\nError: voice not found: 'none.pth'", done.stderr)
