@@ -51,6 +51,9 @@ _log_once, _warn_once = rank_zero_only(log.info), rank_zero_only(log.warning)
 
 _LOG_NAME = "train.log"
 
+NOTHING_TRAINED = "Nothing was trained"
+"""Beginning of the message of a resumed run that had reached its limit."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings(Settings):
@@ -219,14 +222,12 @@ def fit(
     if start.checkpoint is not None:
         typed = " ".join(typed_overrides())
         _log_once(f"Resuming from '{start.checkpoint}' at step {start.step}: {typed}".removesuffix(": "))
-    with stopped_by_signals(format_command("train", format_override("checkpoint", run))), errors_of_ranks():
+    resume, export = (format_command(name, format_override("checkpoint", run)) for name in ("train", "export"))
+    with stopped_by_signals(resume, export), errors_of_ranks():
         # Checkpoints are untrusted files, so they are never unpickled.
         trainer.fit(module, datamodule, ckpt_path=start.checkpoint, weights_only=True)
     if start.checkpoint is not None and steps_done(trainer) == start.step:
-        _log_once(
-            "Nothing was trained: the run has reached its limit. Raise trainer.max_time, trainer.max_epochs or "
-            "trainer.max_steps"
-        )
+        _warn_once("%s: the run has reached %s; type a higher limit to continue", NOTHING_TRAINED, _limits(config))
     _log_result(trainer, settings)
 
 
@@ -348,6 +349,12 @@ def _logged_settings(config: DictConfig, header: DatasetHeader) -> dict[str, Any
         "seed": config.seed,
         "name": config.name,
     }
+
+
+def _limits(config: DictConfig) -> str:
+    """Return the limits of a training with their values."""
+    limits = {f"trainer.{name}": config.trainer.get(name) for name in ("max_time", "max_epochs", "max_steps")}
+    return " or ".join(f"{name}={value}" for name, value in limits.items() if value not in (None, -1))
 
 
 def _log_result(trainer: Trainer, settings: Mapping[str, Any]) -> None:

@@ -553,12 +553,28 @@ def test_run_resumes_in_its_folder(tmp_path, recordings, caplog):
         run_training(config)
     checkpoints = tmp_path / "run" / "checkpoints"
     assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
-    trainer = run_training(small_run(tmp_path, recordings, *changes, f'checkpoint="{tmp_path}/run"'))
+    again = small_run(tmp_path, recordings, *changes, f'checkpoint="{tmp_path}/run"')
+    trainer = run_training(again)
     assert "Resuming from" in caplog.text and "last.ckpt' at step 1" in caplog.text
+    assert "Nothing was trained" not in caplog.text
     assert trainer.lightning_module.optimizer_steps == 2
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("loss/mel")] == [0, 1]
     assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
+    run_training(again)
+    assert "Nothing was trained: the run has reached trainer.max_epochs=2; type a higher limit" in caplog.text
+
+
+@POSIX
+def test_stopped_run_logs_how_to_continue(tmp_path, recordings, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(RVCModule, "on_train_batch_start", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as end:
+        run_training(small_run(tmp_path, recordings, "showcase=null"))
+    assert end.value.code == 128 + signal.SIGTERM
+    first, second = caplog.messages[-1].splitlines()
+    assert first.endswith(f"Resume with: python -m rvc_lightning.train checkpoint={tmp_path}/run")
+    assert second == f"Export the voice as it is: python -m rvc_lightning.export checkpoint={tmp_path}/run"
 
 
 def test_resumed_run_keeps_its_speakers(tmp_path, recordings):

@@ -44,16 +44,18 @@ class TrainingStopped(Exception):  # noqa: N818 - not an error
 
 
 @contextmanager
-def stopped_by_signals(resume: str) -> Iterator[None]:
-    """Turn `TrainingStopped` into a line of the log and the exit status that shells expect.
+def stopped_by_signals(resume: str, export: str | None = None) -> Iterator[None]:
+    """Turn `TrainingStopped` into lines of the log and the exit status that shells expect.
 
     Args:
         resume: Command that resumes the run, for the log.
+        export: Command that exports the voice in its present state, for the log.
     """
     try:
         yield
     except TrainingStopped as stop:
-        rank_zero_only(log.info)("Training %s. Resume with: %s", stop, resume)
+        then = f"\nExport the voice as it is: {export}" if export else ""
+        rank_zero_only(log.info)("Training %s. Resume with: %s%s", stop, resume, then)
         raise SystemExit(128 + stop.signal_number) from None
 
 
