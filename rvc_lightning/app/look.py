@@ -74,7 +74,7 @@ button input[type=file] { display: none !important; }
 input { text-overflow: ellipsis; }
 .picture { width: 100%; min-width: 320px; border-radius: var(--radius-md); background: white; }
 .picture.plain { background: none; }
-.players { display: flex; flex-wrap: wrap; gap: 10px 20px; }
+.players { display: flex; margin-top: 8px; flex-wrap: wrap; gap: 10px 20px; }
 .player { margin: 0; width: 320px; max-width: 100%; } .player audio { display: block; width: 100%; }
 .download { display: inline-block; margin: 6px 2px; color: inherit; text-decoration: underline; }
 .bar { height: 8px; border-radius: 4px; background: var(--border-color-primary); overflow: hidden; min-width: 80px; }

@@ -37,12 +37,19 @@ class Page:
             text = workplace.text
             gr.Markdown(f"# {text('title')}")
             tabs = []
-            with gr.Tabs():
+            with gr.Tabs() as opened:
                 for name in TABS:
-                    with gr.Tab(text(f"{name}.tab"), elem_id=f"{name}_tab") as tab:
+                    with gr.Tab(text(f"{name}.tab"), id=name, elem_id=f"{name}_tab") as tab:
                         setattr(self, name, _BUILDERS[name](workplace, tab))
                     tabs.append(tab)
             self._run_timers(tabs)
+            trained = self.train.trained
+            trained.convert.click(
+                lambda name: (gr.Tabs(selected="convert"), self.convert.choose(name)),
+                trained.voice,
+                [opened, self.convert.voice],
+                **QUIET,
+            )
         # Without a size: the line of the service counts conversions, and Gradio would count page loads as well.
         self.blocks.queue(default_concurrency_limit=4, api_open=False)
 

@@ -26,6 +26,11 @@ from rvc_lightning.pitch.base import measure
 
 log = logging.getLogger(__name__)
 
+LISTEN_FOLDER = "listen"
+"""Folder of the files beside a voice."""
+CLIPS = ("source", "converted", "counterpart")
+"""Files of a recording, RECORDING_CLIP.wav, in the order of listening."""
+
 _TO_SOURCE = "converted to source"
 _SOURCE_TO_TRUTH = "source to true counterpart"
 _TO_TRUTH = "converted to true counterpart"
@@ -93,6 +98,13 @@ def _convert(
     for name, audio in clips.items():
         write_audio(output / f"{recording.stem}_{name}.wav", audio, rate)
     return rows
+
+
+def listed_clips(folder: Path) -> dict[str, dict[str, Path]]:
+    """Return the files that `show` has written to a folder, by recording and clip."""
+    recordings = sorted(path.stem.removesuffix("_source") for path in folder.glob("*_source.wav"))
+    found = {name: {clip: folder / f"{name}_{clip}.wav" for clip in CLIPS} for name in recordings}
+    return {name: {clip: path for clip, path in clips.items() if path.is_file()} for name, clips in found.items()}
 
 
 def transposition(converter: VoiceConverter, recording: Path) -> int:

@@ -25,7 +25,7 @@ from rvc_lightning.conversion.converter import VoiceConverter
 from rvc_lightning.data.datamodule import AUTO, RVCDataModule
 from rvc_lightning.data.manifest import DatasetHeader, read_header
 from rvc_lightning.errors import ConfigurationError, DatasetError, InUseError, RVCError, VoiceError
-from rvc_lightning.evaluation.showcase import show
+from rvc_lightning.evaluation.showcase import LISTEN_FOLDER, show
 from rvc_lightning.io.files import check_folder_writable
 from rvc_lightning.io.locks import KILL_GRACE_SECONDS, LOCK_NAME, exclusive_lock
 from rvc_lightning.io.processes import quote_argument
@@ -382,7 +382,8 @@ def show_result(config: DictConfig, exported: ExportedVoice) -> None:
         showcase = plain(config.showcase)
         counterpart = Path(showcase["counterpart"]) if showcase["counterpart"] else None
         converter = VoiceConverter(voice, exported.index)
-        show(converter, Path(showcase["source"]), counterpart, showcase["n_clips"], _voice_folder(config) / "listen")
+        output = _voice_folder(config) / LISTEN_FOLDER
+        show(converter, Path(showcase["source"]), counterpart, showcase["n_clips"], output)
     places = {"voice": exported.voice, "index": exported.index or "none"}
     places |= {"dataset": Path(config.paths.dataset), "run": config.paths.run}
     log.info("%s", "\n".join(f"{name + ':':9} {place}" for name, place in places.items()))

@@ -95,6 +95,10 @@ def test_voice_is_made_and_used_in_the_browser(folder, servers, driver):
     visitor.wait_for_text("#train_jobs", "Continue", PATIENCE)
     visitor.wait_for_text("#train_jobs", "done", PATIENCE)
     visitor.wait(lambda: len(visitor.find_all("#samples audio")) >= 2, PATIENCE)
+    visitor.wait(lambda: len(visitor.find_all("#trained audio")) >= 2, PATIENCE)
+    visitor.click("#trained_convert")
+    visitor.wait(lambda: visitor.value("#voice input") == "anna/anna.pth", PATIENCE)
+    visitor.open_tab("train")
 
     visitor.click("#run_try > button")
     visitor.drop("#try_recording", DEMO_FOLDER / "source" / "01.flac")

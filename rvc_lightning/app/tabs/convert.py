@@ -167,6 +167,10 @@ class ConvertTab:
             log.debug("Reading '%s'", name)
         yield self._list()
 
+    def choose(self, name: str) -> dict[str, Any]:
+        """Choose a voice that another tab has listed."""
+        return gr.update(choices=self.service.catalog.names, value=name)
+
     def _list(self) -> dict[Any, Any]:
         unusable = self.service.catalog.unusable
         return {

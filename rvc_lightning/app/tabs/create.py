@@ -29,9 +29,9 @@ from rvc_lightning.config.options import option_fields
 from rvc_lightning.config.values import plain
 from rvc_lightning.conversion.options import DEFAULT_FORMAT, FORMATS, ConversionOptions
 from rvc_lightning.conversion.presets import read_preset
-from rvc_lightning.io.disk import explain
 from rvc_lightning.covers.settings import MixSettings, SongSettings
 from rvc_lightning.errors import ConfigurationError, RVCError
+from rvc_lightning.io.disk import explain
 from rvc_lightning.io.files import explain_write_errors
 from rvc_lightning.io.names import home_path, is_file_name, plain_name
 from rvc_lightning.jobs.job import INPUT, OUTPUT, State

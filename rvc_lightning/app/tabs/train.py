@@ -27,6 +27,7 @@ from rvc_lightning.app.folders import child, format_size
 from rvc_lightning.app.runs import PEAK_MEMORY, SECONDS_PER_STEP, RunReader, RunReaders, Sample, list_runs
 from rvc_lightning.app.tabs.deletion import Deletion
 from rvc_lightning.app.tabs.jobs import JobsView
+from rvc_lightning.app.tabs.trained import Trained
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace, reporting
 from rvc_lightning.cli.overrides import format_command, format_override
 from rvc_lightning.cli.resolvers import demo
@@ -62,6 +63,7 @@ class TrainTab:
         self.workplace, self.text, self._readers = workplace, workplace.text, RunReaders()
         self._add_new()
         self.jobs = JobsView(workplace, tab, "train", ("train", "export"))
+        self.trained = Trained(workplace, self.jobs)
         self._add_run()
         self._connect(tab)
 
