@@ -1,5 +1,7 @@
 """Resume a run with the settings that it was started with, except for those typed anew.
 
+A later version of the package may have other defaults. Settings that determine the result keep those of the run.
+
 Saved settings are data: a run folder may come from a stranger. Only values of known settings and names of choices are
 read; targets, Hydra's own settings, interpolations and new keys are ignored.
 """
@@ -8,9 +10,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
@@ -19,6 +22,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from rvc_lightning.cli.overrides import format_override, parse_overrides
 from rvc_lightning.cli.resolvers import run_folder
@@ -31,17 +35,23 @@ OVERRIDES = Path(".hydra") / "overrides.yaml"
 """The saved settings of a run, in its folder: a list of overrides."""
 
 CONFIGURATION = Path(".hydra") / "config.yaml"
-"""The whole configuration of a run, in its folder, for people and for the page."""
+"""The whole configuration of a run, in its folder: for people, for the page, and for the defaults of the run."""
 
 SEARCH_PATH = "hydra.searchpath="
 """Start of the override for folders with further configuration files."""
+
+_RECIPE = (
+    *("seed", "speakers", "include", "exclude", "slicing", "pitch", "content", "preparation"),
+    *("data", "model", "optimizer", "scheduler"),
+)
+"""Settings and groups that determine the result of a run, whose defaults it keeps."""
 
 _ADDED_GROUPS = ("experiment", "debug")
 """Groups that a command line adds by '+', whose choices are names of files."""
 
 
 def with_saved_settings(config: DictConfig, config_name: str = "train") -> DictConfig:
-    """Return the configuration of a run that resumes: saved settings, then the overrides typed now.
+    """Return the configuration of a run that resumes: its defaults, its saved settings, then the overrides typed now.
 
     Args:
         config: Configuration composed from the overrides typed now.
@@ -61,13 +71,56 @@ def with_saved_settings(config: DictConfig, config_name: str = "train") -> DictC
         saved = read_saved_overrides(path)
         parsed = parse_overrides(typed)
         remaining = [override.input_line for key, override in saved.items() if key not in parsed]
-        return compose(config_name, overrides=[*_search_path(), *filter(None, remaining), *typed])
-    except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
+        resumed = compose(config_name, overrides=[*_search_path(), *filter(None, remaining), *typed])
+        if (recipe := path.with_name(CONFIGURATION.name)).is_file():
+            texts = [override.input_line for override in saved.values()]
+            untyped = compose(config_name, overrides=[*_search_path(), *filter(None, texts)])
+            _keep_defaults(resumed, untyped, OmegaConf.load(recipe), parsed)
+        return resumed
+    except (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigurationError(
-            f"the settings saved in '{path}' cannot be used: {reason}. Type the settings of the run and name its "
-            "checkpoint, checkpoint=FOLDER/checkpoints/last.ckpt, or remove the file"
+            f"the settings saved in '{path.parent}' cannot be used: {reason}. Type the settings of the run and name "
+            "its checkpoint, checkpoint=FOLDER/checkpoints/last.ckpt, or remove the folder"
         ) from error
+
+
+def _keep_defaults(resumed: DictConfig, untyped: DictConfig, recipe: Any, typed: Iterable[str]) -> None:
+    """Replace the defaults of this version in `resumed` by those of the run, and log them.
+
+    Args:
+        resumed: Configuration to change.
+        untyped: Configuration without the overrides typed now.
+        recipe: Saved configuration of the run.
+        typed: Keys of the overrides typed now.
+    """
+    new, current, saved = (dict(_recipe_values(config)) for config in (resumed, untyped, recipe))
+    kept = {
+        key: value
+        for key, value in saved.items()
+        # The default has changed, and the overrides typed now do not concern it.
+        if new.get(key, value) == current.get(key, value) != value
+        and not ("${" in str(value) or _has_target(value))
+        and not any(f"{key}.".startswith(f"{name}.") for name in typed)
+    }
+    for key, value in kept.items():
+        OmegaConf.update(resumed, key, value)
+    if kept:
+        changes = ", ".join(f"{format_override(key, value)} (default: {new[key]})" for key, value in kept.items())
+        log.info("The run keeps its settings whose defaults have changed: %s", changes)
+    if gone := sorted(saved.keys() - current.keys()):
+        log.info("Ignoring settings of the run that no longer exist: %s", ", ".join(gone))
+
+
+def _recipe_values(config: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the settings that determine the result of a run, and their values with interpolations as written."""
+    values: Any = OmegaConf.to_container(config, resolve=False)
+    pending = [(name, values[name]) for name in _RECIPE if name in values]
+    for key, value in pending:
+        if isinstance(value, dict):
+            pending += [(f"{key}.{name}", item) for name, item in value.items() if not str(name).startswith("_")]
+        else:
+            yield key, value
 
 
 def typed_overrides() -> list[str]:
@@ -94,7 +147,7 @@ def read_saved_overrides(path: Path) -> dict[str, Override]:
 
     Raises:
         HydraException: An override is malformed.
-        OmegaConfBaseException: The file is not YAML.
+        YAMLError: The file is not YAML.
     """
     overrides = _read_all(path)
     for key, override in overrides.items():

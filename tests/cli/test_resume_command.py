@@ -5,7 +5,7 @@ from commanding import run_command, single_error
 from disks import unreadable
 from omegaconf import OmegaConf
 
-from rvc_lightning.cli.resume import read_saved_overrides, save_settings
+from rvc_lightning.cli.resume import log, read_saved_overrides, save_settings
 
 pytestmark = pytest.mark.slow
 
@@ -115,6 +115,65 @@ def test_settings_that_no_longer_exist_are_one_error(run, resumed):
     write_saved(run, ["model.gone=1"])
     result = resumed("checkpoint=runs/anna/monday")
     assert result.status == 1 and "settings saved in" in result.text and "Traceback" not in result.text
+
+
+@pytest.fixture
+def older(run, resumed):
+    """The run, started by a version with other defaults and settings."""
+    save = run.parent / "saved"
+    resumed(*OVERRIDES, save_to=save)
+    saved = OmegaConf.load(save / ".hydra/config.yaml")
+    OmegaConf.set_struct(saved, False)
+    saved.slicing.noise_reduction, saved.slicing.gone, saved.model.loss_weights.mel = 0.3, 1, 30.0
+    OmegaConf.save(saved, run / ".hydra/config.yaml")
+    return saved
+
+
+def test_defaults_of_the_run_apply(run, older, resumed):
+    config = resumed("checkpoint=runs/anna/monday", save_to=run)
+    assert (config.slicing.noise_reduction, config.model.loss_weights.mel, config.optimizer.lr) == (0.3, 30.0, 1e-4)
+    assert "gone" not in config.slicing
+    # Saved again, for the next time.
+    assert resumed("checkpoint=runs/anna/monday").slicing.noise_reduction == 0.3
+
+
+def test_kept_defaults_are_logged(older, resumed, monkeypatch):
+    lines = []
+    monkeypatch.setattr(log, "info", lambda line, *values: lines.append(line % values))
+    resumed("checkpoint=runs/anna/monday")
+    assert lines == [
+        "The run keeps its settings whose defaults have changed: slicing.noise_reduction=0.3 (default: 0.7), "
+        "model.loss_weights.mel=30.0 (default: 45.0)",
+        "Ignoring settings of the run that no longer exist: slicing.gone",
+    ]
+
+
+@pytest.mark.parametrize("typed", ["slicing.noise_reduction=0.7", "slicing=skip"])
+def test_typed_settings_replace_those_of_the_run(older, resumed, typed):
+    config = resumed("checkpoint=runs/anna/monday", typed)
+    assert (config.slicing.noise_reduction, config.model.loss_weights.mel) == (0.7, 30.0)
+
+
+def test_saved_configuration_is_data(run, older, resumed, monkeypatch):
+    monkeypatch.setenv("SECRET", "token")
+    older.optimizer._target_ = "os.system"
+    older.author = older.paths.voices = "stranger"
+    older.data.num_workers = "${oc.env:SECRET}"
+    older.data.batch_size = {"_target_": "os.system"}
+    older.data.bucket_boundaries = [{"_target_": "os.system"}]
+    OmegaConf.save(older, run / ".hydra/config.yaml")
+    config = resumed("checkpoint=runs/anna/monday")
+    assert (config.optimizer._target_, config.author) == ("torch.optim.AdamW", None)
+    assert (config.data.num_workers, config.data.batch_size, config.data.bucket_boundaries) == (1, 8, [1, 2])
+    assert "stranger" not in config.paths.voices
+
+
+@pytest.mark.parametrize("name", ["overrides.yaml", "config.yaml"])
+def test_damaged_settings_are_one_error(run, resumed, name):
+    (run / ".hydra" / name).write_text("a: [1\nb: }")
+    assert "settings saved in 'runs/anna/monday/.hydra' cannot be used" in single_error(
+        resumed("checkpoint=runs/anna/monday")
+    )
 
 
 def test_interpolations_are_saved_by_value_and_the_environment_is_not(run, resumed, monkeypatch, caplog):
