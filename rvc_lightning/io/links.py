@@ -200,12 +200,16 @@ def _explained(link: str) -> Iterator[None]:
         raise
     except HTTPError as error:
         with error:
-            raise AssetError(f"'{link}' cannot be downloaded: the server answers {error.code} {error.reason}") from None
+            answer = f"{error.code} {error.reason}".partition("\n")[0]
+            raise AssetError(f"'{link}' cannot be downloaded: the server answers {answer}") from None
     except (URLError, OSError, http.client.HTTPException, ValueError) as error:
         reason = error.reason if isinstance(error, URLError) else error
         if isinstance(reason, AssetError):
             raise reason from None
-        raise AssetError(f"'{link}' cannot be downloaded: {reason or type(reason).__name__}") from error
+        raise AssetError(
+            f"'{link}' cannot be downloaded: {getattr(reason, 'strerror', None) or reason or type(reason).__name__}; "
+            "check link and network, or download the file on another machine and use the file itself"
+        ) from error
 
 
 def _opener(client: LinkClient, deadline: _Deadline) -> urllib.request.OpenerDirector:

@@ -44,7 +44,7 @@ def test_redirects_are_followed(server):
 
 def test_endless_redirects_end(server):
     server.files["/loop"] = "/loop"
-    with pytest.raises(AssetError, match="cannot be downloaded"):
+    with pytest.raises(AssetError, match=r"302 .* an infinite loop\.$"):
         read(server.client(), f"{server.url}/loop")
 
 
@@ -128,7 +128,7 @@ def test_public_addresses(address, public):
 
 
 def test_unknown_certificate_is_rejected(server):
-    with pytest.raises(AssetError, match="certificate"):
+    with pytest.raises(AssetError, match=r"certificate.*; check link and network, or download"):
         read(LinkClient(is_allowed=lambda address: True), f"{server.url}/anna.pth")
 
 
