@@ -119,7 +119,7 @@ def test_errors_are_shown_as_status(visitor, folder):
     visitor.upload(folder / "a song.wav")
     visitor.click("#options > button")
     visitor.type("#option-proposed_pitch_hz input, #option-proposed_pitch_hz textarea", "high")
-    assert visitor.convert().startswith("proposed_pitch_hz='high': choose a number from 50 to 1100 Hz")
+    assert visitor.convert().startswith("Proposed pitch (Hz) = 'high': choose a number from 50 to 1100 Hz")
 
 
 def test_removed_voice_is_reported_and_leaves_the_list(visitor, folder):

@@ -29,6 +29,7 @@ import rvc_lightning
 from rvc_lightning.app import markup, server
 from rvc_lightning.app.catalog import VoiceCatalog
 from rvc_lightning.app.controls import EXCLUDED, Controls, control
+from rvc_lightning.app.labels import in_words
 from rvc_lightning.app.middleware import UploadOnlyMiddleware
 from rvc_lightning.app.server import listening, page_of
 from rvc_lightning.app.service import ConversionService
@@ -417,6 +418,28 @@ def test_controls_show_the_options_of_a_preset():
     values = {component: component.value for component in controls.components} | controls.updates(options)
     assert controls.options(values) == options
     assert controls.options(values | controls.updates(ConversionOptions())) == ConversionOptions()
+
+
+@pytest.mark.parametrize(
+    ("message", "language", "words"),
+    [
+        ("autotune=2: choose a number from 0 to 1", "de", "Autotune = 2: choose a number from 0 to 1"),
+        ("preset='': choose a name", "en", "Preset = empty: choose a name"),
+        ("gate_db='x': choose a number or null", "de", "Noise-Gate-Schwelle (dB) = 'x': choose a number or leer"),
+        ("autotune=0.5 and f0_file=x.txt exclude each other", "de", "Autotune = 0.5 and Tonhöhendatei = x.txt exclude"),
+        ("trainer.max_time=x: choose one, or null", "en", "Time limit = x: choose one, or null"),
+        ("reverb.room_size=3: choose", "en", "Reverb, Room size = 3: choose"),
+        (
+            "lower data.batch_size or model.crop_frames, or",
+            "en",
+            "lower 'Batch size' or 'Length of excerpts (frames)', or",
+        ),
+        ("per step with batch_size=auto.", "en", "per step with Batch size = auto."),
+        ("the seed of 'a/pitch=1.wav' and sample_rate.txt", "en", "the seed of 'a/pitch=1.wav' and sample_rate.txt"),
+    ],
+)
+def test_messages_have_the_labels_of_the_page(message, language, words):
+    assert in_words(message, Texts(language)).startswith(words)
 
 
 def test_sentences_keep_the_names_of_settings():

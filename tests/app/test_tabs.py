@@ -562,7 +562,7 @@ def test_killed_measurement_is_explained(make_page, monkeypatch):
     monkeypatch.setattr(estimate_module, "measure", end_process)
     monkeypatch.setattr(estimate_module, "get_context", lambda _: get_context("fork"))
     given = {tab.dataset: "", tab.experiment: "quickstart"} | dict.fromkeys(tab.controls.values(), "")
-    assert "lower data.batch_size" in tab.estimate_training(given)[tab.message]
+    assert "lower &#x27;Batch size&#x27;" in tab.estimate_training(given)[tab.message]
 
 
 def test_settings_have_the_values_of_the_experiment_and_help():

@@ -50,8 +50,8 @@ def described():
     shown = [f"options.{field.name}" for field in options if field.name not in (*EXCLUDED, "bypass", "mute")]
     for name, effect in EFFECTS.items():
         shown += [f"effects.{name}", *(f"effects.{name}.{field.name}" for field in option_fields(effect))]
-    settings = [f"settings.{name}.help" for name in (*GROUPS, *SETTINGS)]
-    return {f"{name}.{part}" for name in shown for part in ("label", "help")} | set(settings)
+    shown += [f"settings.{name}" for name in (*GROUPS, *SETTINGS)]
+    return {f"{name}.{part}" for name in shown for part in ("label", "help")}
 
 
 def test_every_text_of_the_code_is_in_the_table():

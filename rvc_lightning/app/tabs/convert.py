@@ -17,6 +17,7 @@ from gradio.components import Component
 
 from rvc_lightning.app import clips, markup
 from rvc_lightning.app.controls import Controls
+from rvc_lightning.app.labels import error_of
 from rvc_lightning.app.service import explained
 from rvc_lightning.app.tabs.pitch import OwnPitch
 from rvc_lightning.app.tabs.presets import Presets
@@ -268,7 +269,7 @@ class ConvertTab:
                 seconds = f"{time.monotonic() - start:.1f}"
             yield self._answer(order, converted, failed, seconds, given[self.clips])
         except RVCError as error:
-            yield {self.status: markup.error(str(error))}
+            yield {self.status: error_of(error, self.text)}
         finally:
             del self._stops[stop]
 

@@ -15,6 +15,7 @@ from rvc_lightning.app import markup
 from rvc_lightning.app.commands import composed, typed_override
 from rvc_lightning.app.controls import control
 from rvc_lightning.app.folders import child
+from rvc_lightning.app.labels import error_of
 from rvc_lightning.app.problems import API
 from rvc_lightning.app.tabs.jobs import JobsView
 from rvc_lightning.app.tabs.pitch import OwnPitch
@@ -31,7 +32,6 @@ from rvc_lightning.conversion.options import DEFAULT_FORMAT, FORMATS, Conversion
 from rvc_lightning.conversion.presets import read_preset
 from rvc_lightning.covers.settings import MixSettings, SongSettings
 from rvc_lightning.errors import ConfigurationError, RVCError
-from rvc_lightning.io.disk import explain
 from rvc_lightning.io.files import explain_write_errors
 from rvc_lightning.io.names import home_path, is_file_name, plain_name
 from rvc_lightning.jobs.job import INPUT, OUTPUT, State
@@ -250,7 +250,7 @@ class CreateTab:
             submitted = self.jobs.submit(command, overrides, title, job_id=job_id)
         except (RVCError, OSError) as error:
             shutil.rmtree(folder, ignore_errors=True)
-            return {self.message: markup.error(explain(error))}
+            return {self.message: error_of(error, self.text)}
         return submitted | {
             self.message: markup.command(self.text("common.command"), format_command(command, *overrides))
         }

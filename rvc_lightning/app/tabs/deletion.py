@@ -25,7 +25,7 @@ class Deletion:
             button: Button that shows the question.
             message: Field for the result.
         """
-        self.button, self.message = button, message
+        self.text, self.button, self.message = text, button, message
         with gr.Column(visible=False, elem_id=f"{name}_question") as self.question:
             self.warning = gr.HTML(padding=False)
             with gr.Row(elem_classes="actions"):

@@ -24,6 +24,7 @@ from rvc_lightning.app.commands import (
 from rvc_lightning.app.deletion import delete_run, unused_run
 from rvc_lightning.app.estimate import Estimate, estimate
 from rvc_lightning.app.folders import child, format_size
+from rvc_lightning.app.labels import error_of, in_words
 from rvc_lightning.app.runs import PEAK_MEMORY, SECONDS_PER_STEP, RunReader, RunReaders, Sample, list_runs
 from rvc_lightning.app.tabs.deletion import Deletion
 from rvc_lightning.app.tabs.jobs import JobsView
@@ -35,7 +36,6 @@ from rvc_lightning.config.values import instantiate
 from rvc_lightning.conversion.options import ConversionOptions
 from rvc_lightning.data.report import format_duration, read_report
 from rvc_lightning.errors import RVCError
-from rvc_lightning.io.disk import explain
 from rvc_lightning.jobs.job import DEFAULT_DEVICE
 
 _DEMO = ""
@@ -92,8 +92,8 @@ class TrainTab:
 
     def _control(self, setting: Setting) -> Component:
         words: dict[str, Any] = {
-            "label": setting.name,
-            "info": markup.sentence(self.text.get(f"settings.{setting.name}.help", setting.help)),
+            "label": self.text(f"settings.{setting.name}.label"),
+            "info": in_words(markup.sentence(self.text.get(f"settings.{setting.name}.help", setting.help)), self.text),
             "elem_id": f"train-{setting.name}",
         }
         if setting.choices:
@@ -337,7 +337,7 @@ class TrainTab:
                     lambda share, stage: progress(share, desc=self.text(f"convert.stages.{stage}")),
                 )
         except (RVCError, OSError) as error:
-            yield markup.error(explain(error)), gr.skip()
+            yield error_of(error, self.text), gr.skip()
             return
         commands = [
             format_command("export", format_override("checkpoint", run), "output=tried", "name=tried"),

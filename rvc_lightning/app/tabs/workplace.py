@@ -12,12 +12,12 @@ import gradio as gr
 
 from rvc_lightning.app import markup
 from rvc_lightning.app.folders import Folders, child, prepared_datasets
+from rvc_lightning.app.labels import error_of
 from rvc_lightning.app.service import ConversionService
 from rvc_lightning.app.texts import Texts
 from rvc_lightning.cli.overrides import format_override
 from rvc_lightning.cli.resume import SEARCH_PATH
 from rvc_lightning.errors import ConfigurationError, RVCError
-from rvc_lightning.io.disk import explain
 from rvc_lightning.io.names import home_path
 from rvc_lightning.jobs.store import JobStore
 from rvc_lightning.voice.info import VoiceInfo, as_rows
@@ -86,7 +86,10 @@ class Workplace:
 
 
 def reporting(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return a decorator for a handler of a tab: its error is shown in the component `name` of the tab, an output."""
+    """Return a decorator for a handler of a tab: its error is shown in the component `name` of the tab, an output.
+
+    The tab has its texts as `text`.
+    """
 
     def decorate(handler: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(handler)
@@ -94,11 +97,20 @@ def reporting(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             try:
                 return handler(self, *inputs)
             except (RVCError, OSError) as error:
-                return {getattr(self, name): markup.error(explain(error))}
+                return {getattr(self, name): error_of(error, self.text)}
 
         return report
 
     return decorate
+
+
+def enable(buttons: list[gr.Button], *choices: gr.Dropdown) -> None:
+    """Enable buttons while all of some dropdowns have a value."""
+
+    def update(*chosen: Any) -> dict[Any, Any]:
+        return {button: gr.update(interactive=all(chosen)) for button in buttons}
+
+    gr.on([choice.change for choice in choices], update, [*choices], [*buttons], **QUIET)
 
 
 def upload_field(label: str, elem_id: str, extensions: Collection[str] | None = None) -> gr.File:
