@@ -45,6 +45,7 @@ def test_converts_and_writes_nothing_else(folder):
     info = soundfile.info(folder / "out" / "a.wav")
     assert (info.samplerate, info.frames) == (8000, 4000)
     assert done.stderr.splitlines() == [
+        "Loading PyTorch",
         "Index: voices/anna.index",
         "Wrote out/a.wav",
         "Converted 1 of 1 recording to 'out'",
