@@ -176,7 +176,7 @@ def test_deleted_uploads_are_explained(make_page, uploads):
     assert deleted in add(page, uploads)
     shown = page.judge.start_evaluation("anna.pth", "conversion", None, None, uploads)
     assert deleted in html.unescape(shown[page.judge.message])
-    assert deleted in html.unescape(page.voices._reporting(page.voices.import_voices)(uploads, ""))
+    assert deleted in html.unescape(act(page.voices, page.voices.import_voices, uploads, "")[0])
     assert jobs.submitted == []
 
 
@@ -610,6 +610,20 @@ def test_voice_is_edited_deleted_and_restored(make_page):
 
 
 def test_no_other_voice_is_chosen_after_one_is_deleted(make_page, write_voice, tmp_path):
+def act(tab, action, *inputs):
+    """Return what an action on a chosen voice shows: the message, the lists and the fields."""
+    return tab._acting(action)("", "anna.pth", *inputs)
+
+
+def test_fields_of_a_voice_are_kept_after_an_error(make_page):
+    tab = make_page()[0].voices
+    message, *_, name, author, speakers, facts = act(tab, tab.save_information, "anna.pth", "Anna", "Zoë", "a, a")
+    assert "error" in message and name == author == speakers == facts == gr.skip()
+    message, *_, name, author, _, _ = act(tab, tab.save_information, "anna.pth", "Anna", "Zoë", "")
+    assert "saved" in message and (name, author) == ("Anna", "Zoë")
+    assert act(tab, tab.delete_voice, "anna.pth")[-4:] == ("", "", "", "")
+
+
     write_voice(tmp_path / "voices" / "ben.pth")
     tab = make_page()[0].voices
     tab.delete_voice("anna.pth")
@@ -631,7 +645,7 @@ def test_imported_voice_gets_another_name(make_page, write_voice, tmp_path):
     upload = write_voice(tmp_path / "uploads" / "anna.pth") or tmp_path / "uploads" / "anna.pth"
     assert "is taken" not in tab.import_voices([str(upload)], "", "ben")
     assert "ben/ben.pth" in tab.list_voices("", None)[0]
-    assert "error" in tab._reporting(tab.import_voices)([str(upload)], "", "a/b")
+    assert "Name = a/b: not a name for a file" in act(tab, tab.import_voices, [str(upload)], "", "a/b")[0]
 
 
 def test_voice_actions_without_a_choice_are_explained(make_page):
@@ -644,7 +658,12 @@ def test_voice_actions_without_a_choice_are_explained(make_page):
         (tab.blend_voices, ("anna.pth", "anna.pth", 0.5, "")),
         (tab.save_information, (None, "", "", "")),
     ]:
-        assert 'class="status error"' in tab._reporting(action)(*inputs)
+        assert 'class="status error"' in act(tab, action, *inputs)[0]
+
+
+def test_missing_index_of_a_blend_is_stated(make_page):
+    tab = make_page()[0].voices
+    assert "A blend has no index" in act(tab, tab.blend_voices, "anna.pth", "anna.pth", 0.5, "mix")[0]
 
 
 def test_failed_import_names_the_upload_without_its_folder(make_page, tmp_path):
@@ -652,7 +671,7 @@ def test_failed_import_names_the_upload_without_its_folder(make_page, tmp_path):
     upload.parent.mkdir()
     upload.write_text("hello")
     tab = make_page()[0].voices
-    message = tab._reporting(tab.import_voices)([str(upload)], "")
+    message, *_ = act(tab, tab.import_voices, [str(upload)], "")
     assert "no voice in song.pth" in message and "uploads" not in message
 
 
@@ -661,7 +680,7 @@ def test_files_of_the_server_and_links_without_permission_are_not_imported(make_
     write_voice(tmp_path / "uploads" / "ben.pth")
     tab = make_page()[0].voices
     tab.workplace = replace(tab.workplace, links=False)
-    message = html.unescape(tab._reporting(tab.import_voices)(None, link))
+    message = html.unescape(act(tab, tab.import_voices, None, link)[0])
     assert "is not a link" in message or "links are switched off" in message.lower()
     assert tab.list_voices("", None)[1]["choices"] == ["anna.pth"]
 

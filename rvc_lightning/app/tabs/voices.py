@@ -11,12 +11,13 @@ import gradio as gr
 
 from rvc_lightning.app import markup
 from rvc_lightning.app.folders import format_size
+from rvc_lightning.app.labels import error_of
 from rvc_lightning.app.service import explained
 from rvc_lightning.app.tabs.deletion import Deletion
-from rvc_lightning.app.tabs.workplace import QUIET, Workplace, facts_table, upload_field
+from rvc_lightning.app.tabs.workplace import QUIET, Workplace, enable, facts_table, upload_field
 from rvc_lightning.cli.overrides import format_command
+from rvc_lightning.data.selection import FIRST_SPEAKER
 from rvc_lightning.errors import RVCError
-from rvc_lightning.io.disk import explain
 from rvc_lightning.io.links import LinkClient, is_link
 from rvc_lightning.io.names import is_portable
 from rvc_lightning.voice.blend import blend_files
@@ -32,7 +33,6 @@ class VoicesTab:
         """Create the components in the open block, and refresh lists when `tab` is opened."""
         self.workplace, self.text, self.catalog = workplace, workplace.text, workplace.service.catalog
         self._add_list()
-        self.message = gr.HTML(elem_id="voices_message", padding=False)
         self._add_import()
         self._add_actions()
         self._connect(tab)
@@ -51,23 +51,25 @@ class VoicesTab:
 
     def _add_import(self) -> None:
         text = self.text
-        with gr.Accordion(text("voices.import"), open=False, elem_id="voices_import"), gr.Row():
-            self.files = upload_field(text("voices.files"), "voices_files")
-            with gr.Column():
-                self.link = gr.Textbox(
-                    "",
-                    label=text("voices.link"),
-                    info=text("voices.link_help"),
-                    max_lines=1,
-                    visible=self.workplace.links,
-                    elem_id="voices_link",
-                )
-                self.import_name = gr.Textbox(
-                    "", label=text("voices.import_name"), max_lines=1, elem_id="voices_import_name"
-                )
-                self.import_button = gr.Button(
-                    text("voices.import_button"), variant="primary", elem_id="voices_import_button"
-                )
+        with gr.Accordion(text("voices.import"), open=False, elem_id="voices_import"):
+            with gr.Row():
+                self.files = upload_field(text("voices.files"), "voices_files")
+                with gr.Column():
+                    self.link = gr.Textbox(
+                        "",
+                        label=text("voices.link"),
+                        info=text("voices.link_help"),
+                        max_lines=1,
+                        visible=self.workplace.links,
+                        elem_id="voices_link",
+                    )
+                    self.import_name = gr.Textbox(
+                        "", label=text("voices.import_name"), max_lines=1, elem_id="voices_import_name"
+                    )
+                    self.import_button = gr.Button(
+                        text("voices.import_button"), variant="primary", elem_id="voices_import_button"
+                    )
+            self.import_message = gr.HTML(elem_id="voices_import_message", padding=False)
 
     def _add_actions(self) -> None:
         text = self.text
@@ -82,8 +84,9 @@ class VoicesTab:
                     "", label=text("voices.speakers"), info=text("voices.speakers_help"), elem_id="voices_speakers"
                 )
             with gr.Row():
-                self.save = gr.Button(text("voices.save"), variant="primary", elem_id="voices_save")
-                self.delete = gr.Button(text("common.delete"), elem_id="voices_delete")
+                self.save = gr.Button(text("voices.save"), variant="primary", interactive=False, elem_id="voices_save")
+                self.delete = gr.Button(text("common.delete"), interactive=False, elem_id="voices_delete")
+            self.edit_message = gr.HTML(elem_id="voices_edit_message", padding=False)
             self.facts = gr.HTML(elem_id="voices_facts", elem_classes="facts")
         with gr.Accordion(text("voices.blend"), open=False, elem_id="voices_blend"):
             with gr.Row():
@@ -94,13 +97,15 @@ class VoicesTab:
                 self.blend_name = gr.Textbox(
                     "", label=text("voices.blend_name"), max_lines=1, elem_id="voices_blend_name"
                 )
-                self.blend = gr.Button(text("voices.blend_button"), elem_id="voices_blend_button")
+                self.blend = gr.Button(text("voices.blend_button"), interactive=False, elem_id="voices_blend_button")
+            self.blend_message = gr.HTML(elem_id="voices_blend_message", padding=False)
         with gr.Accordion(text("voices.trash"), open=False, elem_id="voices_trash"):
             with gr.Row(elem_classes="actions"):
                 self.deleted = gr.Dropdown([], label=text("voices.deleted"), elem_id="voices_deleted")
-                self.restore = gr.Button(text("voices.restore"), elem_id="voices_restore")
+                self.restore = gr.Button(text("voices.restore"), interactive=False, elem_id="voices_restore")
                 empty = gr.Button(text("voices.trash_delete"), elem_id="voices_empty_trash")
-            self.deletion = Deletion(text, "trash", empty, self.message)
+            self.trash_message = gr.HTML(elem_id="voices_trash_message", padding=False)
+            self.deletion = Deletion(text, "trash", empty, self.trash_message)
 
     def _connect(self, tab: gr.Tab) -> None:
         listed = [self.list, self.voice, self.first, self.second, self.deleted]
@@ -110,21 +115,25 @@ class VoicesTab:
         self.deletion.connect(gr.State(TRASH), self.ask_to_empty, self.empty_trash).then(
             self.list_voices, [self.search, self.voice], listed, **QUIET
         )
-        actions: list[tuple[gr.Button, Callable[..., str], list[Any]]] = [
-            (self.import_button, self.import_voices, [self.files, self.link, self.import_name]),
-            (self.save, self.save_information, [self.voice, self.name, self.author, self.speakers]),
-            (self.delete, self.delete_voice, [self.voice]),
-            (self.blend, self.blend_voices, [self.first, self.second, self.ratio, self.blend_name]),
-            (self.restore, self.restore_voice, [self.deleted]),
+        enable([self.save, self.delete], self.voice)
+        enable([self.blend], self.first, self.second)
+        enable([self.restore], self.deleted)
+        edited, blended = [self.voice, self.name, self.author, self.speakers], [self.first, self.second]
+        actions: list[tuple[gr.Button, Callable[..., str], list[Any], gr.HTML]] = [
+            (self.import_button, self.import_voices, [self.files, self.link, self.import_name], self.import_message),
+            (self.save, self.save_information, edited, self.edit_message),
+            (self.delete, self.delete_voice, [self.voice], self.edit_message),
+            (self.blend, self.blend_voices, [*blended, self.ratio, self.blend_name], self.blend_message),
+            (self.restore, self.restore_voice, [self.deleted], self.trash_message),
         ]
-        for button, action, inputs in actions:
+        for button, action, inputs, message in actions:
             button.click(
                 self._acting(action),
                 [self.search, self.voice, *inputs],
-                [self.message, *listed],
-                show_progress_on=self.message,
+                [message, *listed, *described],
+                show_progress_on=message,
                 api_visibility="private",
-            ).then(self.describe, self.voice, described, **QUIET)
+            )
 
     def list_voices(self, search: str, chosen: str | None) -> tuple[Any, ...]:
         """List the voices that contain the searched words, and the trash."""
@@ -157,8 +166,9 @@ class VoicesTab:
         try:
             facts = self.catalog.facts(name)
         except (RVCError, OSError) as error:
-            return "", "", "", markup.error(explain(error))
-        return facts.name, facts.author or "", ", ".join(facts.speaker_names), facts_table(facts, self.text)
+            return "", "", "", error_of(error, self.text)
+        names = "" if facts.speaker_names == [FIRST_SPEAKER] else ", ".join(facts.speaker_names)
+        return facts.name, facts.author or "", names, facts_table(facts, self.text)
 
     def import_voices(self, files: list[str] | None, link: str, name: str = "") -> str:
         """Import uploads and a link, under another name if one is given; return a message."""
@@ -243,21 +253,18 @@ class VoicesTab:
         return self.catalog.path(name)
 
     def _acting(self, action: Callable[..., str]) -> Callable[..., tuple[Any, ...]]:
-        """Return an action with the lists after it, in one event, so that a second click does not repeat it."""
-        report = self._reporting(action)
+        """Return an action with the lists after it, in one event, so that a second click does not repeat it.
+
+        After an error, the fields of the visitor are kept.
+        """
 
         def run(search: str, chosen: str | None, *inputs: Any) -> tuple[Any, ...]:
-            message = report(*inputs)
-            return message, *self.list_voices(search, chosen)
-
-        return run
-
-    def _reporting(self, action: Callable[..., str]) -> Callable[..., str]:
-        def run(*inputs: Any) -> str:
             try:
-                return action(*inputs)
+                message = action(*inputs)
             except (RVCError, OSError) as error:
-                return markup.error(explain(error))
+                return error_of(error, self.text), *self.list_voices(search, chosen), *(4 * [gr.skip()])
+            listed = self.list_voices(search, chosen)
+            return message, *listed, *self.describe(chosen if chosen in self.catalog.names else None)
 
         return run
 
