@@ -509,10 +509,11 @@ def test_same_files_are_not_evaluated_twice_and_others_are(make_page, uploads):
 
 
 def test_jobs_ahead_of_a_new_one_are_named(make_page):
-    page, _ = make_page()
-    assert "Before it" not in page.train.jobs.submit("train", [], "Anna")[page.train.jobs.message]
-    assert "Before it" not in page.train.jobs.submit("export", [], "Export", device="export")[page.train.jobs.message]
-    assert "Before it: Anna." in page.judge.jobs.submit("evaluate", [], "Ben")[page.judge.jobs.message]
+    page, jobs = make_page()
+    page.train.jobs.submit("train", [], "Anna")
+    page.train.jobs.submit("export", [], "Export", device="export")
+    page.judge.jobs.submit("evaluate", [], "Ben")
+    assert [page.train.jobs._ahead(job, jobs.listed) for job in jobs.listed] == ["", "", "Before it: Anna."]
 
 
 def test_resumed_training_finds_the_experiments_of_the_user(make_page, tmp_path):
@@ -609,7 +610,6 @@ def test_voice_is_edited_deleted_and_restored(make_page):
     assert "No voice matches." in tab.list_voices("ben", None)[0]
 
 
-def test_no_other_voice_is_chosen_after_one_is_deleted(make_page, write_voice, tmp_path):
 def act(tab, action, *inputs):
     """Return what an action on a chosen voice shows: the message, the lists and the fields."""
     return tab._acting(action)("", "anna.pth", *inputs)
@@ -624,6 +624,7 @@ def test_fields_of_a_voice_are_kept_after_an_error(make_page):
     assert act(tab, tab.delete_voice, "anna.pth")[-4:] == ("", "", "", "")
 
 
+def test_no_other_voice_is_chosen_after_one_is_deleted(make_page, write_voice, tmp_path):
     write_voice(tmp_path / "voices" / "ben.pth")
     tab = make_page()[0].voices
     tab.delete_voice("anna.pth")
@@ -758,6 +759,20 @@ def test_new_run_is_chosen_and_unchanged_runs_are_not_sent_again(make_page, tmp_
         assert chosen == run and seen.step == 1
         assert "0.5" in facts and "<img" in curves
         assert tab.show_run(chosen, seen) == (gr.skip(),) * 5
+
+
+def test_buttons_of_jobs_are_enabled_where_they_have_an_effect(make_page, tmp_path, monkeypatch):
+    def enabled(chosen):
+        return [button["interactive"] for button in view.refresh(chosen, "")[4:]]
+
+    view = make_page()[0].judge.jobs
+    monkeypatch.setattr(JobStore, "wake", lambda self: None)
+    store = view._jobs = JobStore(tmp_path / "jobs")
+    assert enabled(None) == [False, False, False]
+    job = store.submit("evaluate", ["voice=anna"], "Anna")
+    assert enabled(job.id) == [True, False, False]
+    store.stop(job.id)
+    assert enabled(job.id) == [False, True, True]
 
 
 def test_job_that_is_run_again_twice_is_queued_once(make_page, tmp_path, monkeypatch):

@@ -11,10 +11,10 @@ import gradio as gr
 
 from rvc_lightning.app import markup
 from rvc_lightning.app.folders import have_same_files
+from rvc_lightning.app.labels import error_of, in_words
 from rvc_lightning.app.tabs.workplace import QUIET, Workplace
 from rvc_lightning.data.report import format_duration
 from rvc_lightning.errors import InUseError, RVCError
-from rvc_lightning.io.disk import explain
 from rvc_lightning.jobs.job import INPUT, Job, JobProgress, State
 
 REFRESH_SECONDS = 2.0
@@ -42,9 +42,11 @@ class JobsView:
         self.list = gr.HTML(elem_id=f"{name}_jobs", elem_classes="scroll", padding=False)
         with gr.Row(elem_classes="actions"):
             self.choice = gr.Dropdown([], label=text("jobs.job"), elem_id=f"{name}_job", scale=3)
-            self.stop = gr.Button(text("common.stop"), elem_id=f"{name}_stop", min_width=100)
-            self.resume = gr.Button(text("jobs.resume"), elem_id=f"{name}_resume", min_width=100)
-            self.remove = gr.Button(text("jobs.remove"), elem_id=f"{name}_remove", min_width=100)
+            titles = {"stop": text("common.stop"), "resume": text("jobs.resume"), "remove": text("jobs.remove")}
+            self.stop, self.resume, self.remove = (
+                gr.Button(title, interactive=False, elem_id=f"{name}_{action}", min_width=100)
+                for action, title in titles.items()
+            )
         self.message = gr.HTML(elem_id=f"{name}_message", padding=False)
         self.details = gr.HTML(elem_id=f"{name}_details", padding=False)
         self.shown = gr.State("")
@@ -52,7 +54,7 @@ class JobsView:
         self.timer = gr.Timer(REFRESH_SECONDS, active=False)
         self.submitted: list[Any] = [self.choice, self.message, self.timer]
         """Outputs of `submit`."""
-        refreshed = [self.list, self.choice, self.details, self.shown]
+        refreshed = [self.list, self.choice, self.details, self.shown, self.stop, self.resume, self.remove]
         for event in (tab.select, self.timer.tick, self.choice.input):
             event(self.refresh, [self.choice, self.shown], refreshed, **QUIET)
         for button, action in ((self.stop, "stop"), (self.resume, "resume"), (self.remove, "remove")):
@@ -60,8 +62,8 @@ class JobsView:
                 self.refresh, [self.choice, self.shown], refreshed, **QUIET
             )
 
-    def refresh(self, chosen: str | None, shown: str) -> tuple[Any, Any, Any, Any]:
-        """Return list, choices and details, as far as they have changed since the state in `shown`."""
+    def refresh(self, chosen: str | None, shown: str) -> tuple[Any, ...]:
+        """Return list, choices, details and buttons, as far as they have changed since the state in `shown`."""
         every = self._jobs.jobs()
         jobs = self._listed(every)
         if chosen not in {job.id for job in jobs}:
@@ -71,8 +73,10 @@ class JobsView:
         details = self._details(chosen) if chosen else ""
         signature = f"{chosen}{[(job.id, job.state) for job in jobs]}{details}"
         if signature == shown:
-            return table, gr.skip(), gr.skip(), gr.skip()
-        return table, self._choose(chosen), details, signature
+            return table, *(6 * [gr.skip()])
+        ended = [job.state.is_final for job in jobs if job.id == chosen]
+        buttons = [gr.update(interactive=enabled in ended) for enabled in (False, True, True)]
+        return table, self._choose(chosen), details, signature, *buttons
 
     def submit(self, command: str, overrides: Sequence[str], title: str, **others: Any) -> dict[Any, Any]:
         """Submit a job as `JobStore.submit` does; return the updates that choose and announce it.
@@ -86,10 +90,9 @@ class JobsView:
             if not job.state.is_final and self._is_same(job, command, overrides, others.get("job_id")):
                 raise InUseError(self._text("jobs.is_submitted", title=self.title(job)))
         job = self._jobs.submit(command, overrides, title, **others)
-        message = f"{self._text('jobs.submitted', title=title)} {self._ahead(job, self._jobs.jobs())}"
         return {
             self.choice: self._choose(job.id),
-            self.message: markup.status(message.strip()),
+            self.message: markup.status(self._text("jobs.submitted", title=title)),
             self.timer: gr.update(active=True),
         }
 
@@ -135,7 +138,7 @@ class JobsView:
             except InUseError:
                 return markup.error(self._text("jobs.not_ended", title=self.title(self._jobs.job(chosen)))), gr.skip()
             except (RVCError, OSError) as error:
-                return markup.error(explain(error)), gr.skip()
+                return error_of(error, self._text), gr.skip()
             if action != "resume":
                 return "", gr.skip()
             is_known = result.id in known
@@ -157,7 +160,7 @@ class JobsView:
 
     def _bar(self, job: Job, progress: JobProgress) -> str:
         if job.error:
-            return markup.escaped(markup.sentence(job.error))
+            return markup.escaped(markup.sentence(in_words(job.error, self._text)))
         left = None if progress.seconds_left is None else format_duration(progress.seconds_left)
         note = progress.stage + (f", {self._text('jobs.left', duration=left)}" if left else "")
         if progress.share is None:
@@ -172,7 +175,7 @@ class JobsView:
         try:
             log, command = self._jobs.log(job_id, _LOG_BYTES), self._jobs.shell_command(job_id)
         except RVCError as error:
-            return markup.error(str(error))
+            return error_of(error, self._text)
         lines = log.replace("\r", "\n").splitlines()
         shown = markup.command(self._text("common.command"), command)
         return shown + (f'<pre class="log" tabindex="0">{markup.escaped(chr(10).join(lines))}</pre>' if lines else "")
