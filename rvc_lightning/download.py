@@ -35,7 +35,7 @@ class DownloadSettings(Settings):
     folder: str | None
 
 
-@command("download")
+@command("download", imports_torch=False)
 def main(config: DictConfig) -> None:
     """Print the table of files, or download those that `files` selects."""
     # Slow to import, and --help does not need it.

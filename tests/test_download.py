@@ -64,6 +64,7 @@ def test_download_a_content_encoder_for_a_machine_without_network(tmp_path, monk
     assert "\nError: 1 of 3 file(s) could not be downloaded:\n" in done.stderr and "Traceback" not in done.stderr
     assert "pitch/rmvpe/rmvpe.pt: 'rmvpe.pt' of the hub repository 'owner/name' cannot be downloaded" in done.stderr
     assert listed.returncode == 0
+    assert "Loading PyTorch" not in listed.stderr
     assert [line.split()[1] for line in listed.stdout.splitlines()[1:4]] == ["yes", "yes", "no"]
 
     # The machine without network.

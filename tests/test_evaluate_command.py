@@ -43,7 +43,8 @@ def test_report_is_the_only_output(folder):
     assert content["clips"][0]["name"] == "a.wav" and content["mean"]["mel_distance_db"] > 0
     assert content["settings"]["options"]["protect"] == 0.25
     assert content["voice"]["name"] == "anna" and len(content["voice"]["digest"]) == 32
-    lines = done.stderr.splitlines()
+    loading, *lines = done.stderr.splitlines()
+    assert loading == "Loading PyTorch"
     assert lines[0] == "Replacing the report in 'evaluations/anna'; output=FOLDER keeps both"
     assert lines[1].startswith("Index: none") and lines[2].split()[:2] == ["mel", "dB"]
     page = (folder / lines[-1].split(": ")[1]).read_text(encoding="utf-8")

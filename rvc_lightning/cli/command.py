@@ -67,11 +67,15 @@ _NO_JOB = "HydraConfig was not set"
 _RESOLVER_ERROR = "raised while resolving interpolation: "
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callable[[], None]]:
+def command(config_name: str, *, imports_torch: bool = True) -> Callable[[Callable[[DictConfig], R]], Callable[[], None]]:
     """Turn a function into a command that is configured by `conf/CONFIG_NAME.yaml` and the command line.
 
     Like `hydra.main`, but a user's mistake is one line on the error stream and exit status 1. With HYDRA_FULL_ERROR=1
     in the environment, Hydra's own errors keep their traceback.
+
+    Args:
+        config_name: Name of the configuration file.
+        imports_torch: Whether the function imports PyTorch, which takes seconds and is logged.
     """
 
     def decorate(function: Callable[[DictConfig], R]) -> Callable[[], None]:
@@ -82,8 +86,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], R]], Callable[
             nonlocal started
             started = True
             silence_libraries()
-            # Importing takes seconds.
-            if "torch" not in sys.modules:
+            if imports_torch and "torch" not in sys.modules:
                 log.info("Loading PyTorch")
             with errors_as_exit_status():
                 return function(config)
