@@ -22,6 +22,7 @@ from rvc_lightning.errors import ConfigurationError
 from rvc_lightning.evaluation import Comparison, compare, render_table
 from rvc_lightning.evaluation.pitch import semitones_between
 from rvc_lightning.io.files import write_json
+from rvc_lightning.io.processes import command_start
 from rvc_lightning.pitch.base import measure
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def _summary(means: Mapping[str, Comparison], n_sentences: int) -> str:
     return (
         f"Converted {n_sentences} sentences of another voice, transposed to the voice's pitch. Pitch correlation with "
         f"the source: {correlation}; voicing agreement: {to_source.voicing_agreement:.0%}. For similarity to the "
-        "voice, listen, or run python -m rvc_lightning.evaluate"
+        f"voice, listen, or run {command_start('evaluate')}"
     )
 
 
