@@ -81,12 +81,27 @@ def test_all_other_ranks_raise_an_error_with_the_lost_rank(victim, caplog):
 @pytest.mark.parametrize("stop", [TrainingStopped(15, Path("last.ckpt")), DivergenceError("a loss became nan")])
 def test_finished_and_stopped_ranks_are_not_lost(caplog, stop):
     ranks = Ranks(3)
-    ranks.watches[1].teardown(None, None, "fit")
+    trainer = SimpleNamespace(strategy=SimpleNamespace(barrier=lambda name: None))
+    ranks.watches[1].teardown(trainer, None, "fit")
     ranks.report_error(2, stop)
     time.sleep(0.2)
     ranks.watches[0].on_train_batch_start()
-    ranks.watches[0].teardown(None, None, "fit")
+    ranks.watches[0].teardown(trainer, None, "fit")
     assert "Lost" not in caplog.text
+
+
+def test_rank_that_fails_last_ends_those_that_have_finished():
+    ranks = Ranks(2)
+
+    def barrier(name):
+        ranks.report_error(1, DatasetError("slice '7' cannot be read"))
+        assert ranks.watches[0]._peers.lost_rank(20)
+        raise RuntimeError("Connection closed by peer")
+
+    with pytest.raises(RuntimeError) as error:
+        ranks.watches[0].teardown(SimpleNamespace(strategy=SimpleNamespace(barrier=barrier)), None, "predict")
+    with pytest.raises(LostRankError, match="rank 1"):
+        ranks.report_error(0, error.value)
 
 
 def test_rank_that_cannot_connect_ends_no_other(monkeypatch, caplog):

@@ -83,7 +83,9 @@ class RankWatch(Callback):
             raise _error(lost) from exception
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Disconnect this rank, whose work is done."""
+        """Wait for all ranks, then disconnect this one."""
+        # Watched, since a rank may still fail while the others wait for it.
+        trainer.strategy.barrier("finished")
         if self._peers is not None:
             self._peers.close(finished=True)
             self._peers = None
