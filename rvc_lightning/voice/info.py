@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 
+from rvc_lightning.data.selection import FIRST_SPEAKER
 from rvc_lightning.errors import VoiceError, printable
 from rvc_lightning.retrieval.discovery import explain_no_index, find_index, list_candidates
 from rvc_lightning.retrieval.index_file import IndexHeader, read_header
@@ -175,6 +177,7 @@ SUMMARY = ("voice", "name", "rate", "generator", "encoder", "speakers", "pitch",
 def as_summary(info: VoiceInfo, path: str) -> tuple[str, ...]:
     """Return the facts for a list of voices, one cell for each column of `SUMMARY`."""
     names = ", ".join(info.speaker_names[:3]) + (", …" if len(info.speaker_names) > 3 else "")
+    names = "" if info.speaker_names == [FIRST_SPEAKER] else names
     return (
         path,
         info.name,
@@ -184,7 +187,7 @@ def as_summary(info: VoiceInfo, path: str) -> tuple[str, ...]:
         f"{info.speakers}{f': {names}' if names else ''}",
         "" if info.median_f0_hz is None else f"{info.median_f0_hz:.0f} Hz",
         info.author or "",
-        (info.creation_date or "")[:16].replace("T", " "),
+        _date(info) or "",
     )
 
 
@@ -203,7 +206,7 @@ def as_rows(info: VoiceInfo) -> list[tuple[str, str]]:
         ("median pitch", _median_pitch(info)),
         ("training", _training(info)),
         ("author", info.author),
-        ("creation date", info.creation_date),
+        ("creation date", _date(info)),
         ("dataset length", info.dataset_length),
         ("parameters", f"{info.parameters:,}" if info.parameters else None),
         ("size", f"{info.size_bytes / 1e6:.1f} MB"),
@@ -213,6 +216,11 @@ def as_rows(info: VoiceInfo) -> list[tuple[str, str]]:
         *(("unusual", line) for line in info.unusual),
     ]
     return [(label, value) for label, value in rows if value]
+
+
+def _date(info: VoiceInfo) -> str | None:
+    """Return date and time of the creation, to the minute if they have the format of ISO 8601."""
+    return info.creation_date and re.sub(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*", r"\1 \2", info.creation_date)
 
 
 def _speakers(info: VoiceInfo) -> str:

@@ -215,8 +215,8 @@ def add_dataset(name="anna", experiment="quickstart", recordings=("a.wav",), **r
     components["content"]["dim"] = 256
     header = DatasetHeader(recipe.sample_rate, **components, slicing=asdict(recipe.slicing))
     used = [{"recording": recording, "left_out": []} for recording in recordings]
-    values = {"audio": str(audio), "used": used, "seconds": 1.0, "slices": 0, "slice_seconds": 1.0, "speakers": []}
-    write_json(folder / "report.json", values | {"skipped": []} | report)
+    values = {"audio": str(audio), "used": used, "seconds": 1.0, "slices": 0, "slice_seconds": 1.0}
+    write_json(folder / "report.json", values | {"skipped": [], "speakers": [{"name": "0"}]} | report)
     write_manifest(folder, header, [])
 
 
@@ -301,6 +301,7 @@ def test_dataset_that_was_prepared_again_is_shown_again(make_page):
     add_dataset(recordings=["a.wav", "b.wav"])
     again = tab.show_changes("anna", "a.wav", shown[tab.shown])
     assert "2, 1.0 s" in again[tab.report]
+    assert '<tr><th scope="row">Speakers</th><td>1</td></tr>' in again[tab.report]
 
 
 def ask_and_delete(deletion, chosen):

@@ -1,5 +1,7 @@
 """Facts about voice files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from stubs import make_voice, quick_config
 from voices import VOICES, read_entries, with_parametrizations
 
 from rvc_lightning.retrieval.index import build_index, save_index
-from rvc_lightning.voice.info import read_voice_info
+from rvc_lightning.voice.info import as_rows, as_summary, read_voice_info
 
 
 @pytest.mark.parametrize("path", VOICES, ids=lambda path: path.stem)
@@ -51,3 +53,12 @@ def test_unusual_properties_are_listed(voices, tmp_path):
 def test_malformed_pitch_entry_is_ignored(pitch, tmp_path):
     path = make_voice(quick_config(), rvc_lightning={"pitch": pitch}).save(tmp_path / "voice.pth")
     assert read_voice_info(path).pitch_extractor is None
+
+
+def test_single_speaker_without_a_name_and_date_are_readable(tmp_path):
+    voice = make_voice(quick_config(speaker_count=1), creation_date="2025-01-02T03:04:05.678901")
+    voice.save(tmp_path / "anna.pth")
+    info = replace(read_voice_info(tmp_path / "anna.pth"), speaker_names=["0"])
+    assert as_summary(info, "anna.pth")[5] == "1"
+    assert ("creation date", "2025-01-02 03:04") in as_rows(info)
+    assert as_summary(replace(info, creation_date="in the rain of June"), "")[-1] == "in the rain of June"

@@ -39,7 +39,7 @@ from rvc_lightning.data.manifest import (
 from rvc_lightning.data.preparation import is_prepared_by
 from rvc_lightning.data.report import format_duration, read_report
 from rvc_lightning.data.report_picture import PICTURE_NAME
-from rvc_lightning.data.selection import SPEAKER_RULES
+from rvc_lightning.data.selection import FIRST_SPEAKER, SPEAKER_RULES
 from rvc_lightning.errors import DatasetError, RVCError
 from rvc_lightning.io.names import file_name, is_portable
 from rvc_lightning.training.dataset import preview_dataset, recipe_of
@@ -335,7 +335,7 @@ class DatasetsTab:
             (text("datasets.audio"), str(report["audio"])),
             (text("datasets.used"), f"{len(report['used'])}, {format_duration(report['seconds'])}"),
             (text("datasets.slices"), f"{report['slices']}, {format_duration(report['slice_seconds'])}"),
-            (text("datasets.speakers"), ", ".join(speaker["name"] for speaker in report["speakers"])),
+            (text("datasets.speakers"), _names([speaker["name"] for speaker in report["speakers"]])),
             (text("common.size"), format_size(folder)),
         ]
         parts = [(file["path"], file["reason"]) for file in report["skipped"]]
@@ -399,6 +399,11 @@ class DatasetsTab:
     def _count_excluded(self, folder: Path) -> str:
         number = len(read_excluded(folder))
         return markup.hint(self.text("datasets.excluded", number=number, file=folder / EXCLUDED_NAME))
+
+
+def _names(speakers: list[str]) -> str:
+    """Return the names of speakers; the number of a single one without a name."""
+    return "1" if speakers == [FIRST_SPEAKER] else ", ".join(speakers)
 
 
 def _stamps(folder: Path) -> list[Stamp]:
