@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from voices import VOICES
 
 import rvc_lightning.app
 from rvc_lightning.app.commands import EXPERIMENTS, GROUPS, SETTINGS
@@ -20,7 +21,7 @@ from rvc_lightning.jobs.job import State
 from rvc_lightning.live.options import LiveOptions
 from rvc_lightning.separation.base import PARTS
 from rvc_lightning.tts import SPEECH_ENGINES
-from rvc_lightning.voice.info import SUMMARY
+from rvc_lightning.voice.info import SUMMARY, as_rows, read_voice_info
 
 SOURCES = [*Path(rvc_lightning.app.__file__).parent.rglob("*.py"), *(ASSETS / "live").iterdir(), FOLDER / "page.js"]
 USED = set(re.findall(r"""\b_?text(?:\(\s*f?|=)["']([^"']+)["']""", "\n".join(map(Path.read_text, SOURCES))))
@@ -94,7 +95,8 @@ def test_descriptions_of_the_english_table_belong_to_existing_options():
 @pytest.mark.parametrize("language", [language for language in LANGUAGES if language != "en"])
 def test_other_languages_describe_every_option_and_setting(language):
     assert descriptions(language) == described()
-    assert {f"facts.{name}" for name in SUMMARY} <= set(Texts(language).table)
+    facts = {name for name, _ in as_rows(read_voice_info(VOICES[0])) if name}
+    assert {f"facts.{name}" for name in (*SUMMARY, *facts)} <= set(Texts(language).table)
 
 
 def test_description_of_another_language_replaces_the_english_one():

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 PREVIEW_SECONDS = 10.0
 
-_HIDDEN_FACTS = ("file", "values", "content hash")
+_HIDDEN_FACTS = ("file", "parameters", "content hash")
 _MAX_EARLIER_CLIPS = 40
 """Clips of earlier conversions that can be compared with all those of the last one."""
 _ENABLE = "() => ({ __type__: 'update', interactive: true })"
