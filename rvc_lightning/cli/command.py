@@ -67,7 +67,9 @@ _NO_JOB = "HydraConfig was not set"
 _RESOLVER_ERROR = "raised while resolving interpolation: "
 
 
-def command(config_name: str, *, imports_torch: bool = True) -> Callable[[Callable[[DictConfig], R]], Callable[[], None]]:
+def command(
+    config_name: str, *, imports_torch: bool = True
+) -> Callable[[Callable[[DictConfig], R]], Callable[[], None]]:
     """Turn a function into a command that is configured by `conf/CONFIG_NAME.yaml` and the command line.
 
     Like `hydra.main`, but a user's mistake is one line on the error stream and exit status 1. With HYDRA_FULL_ERROR=1

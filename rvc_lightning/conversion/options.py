@@ -147,9 +147,8 @@ class ConversionOptions(Settings):
 
     def _chosen(self, *names: str) -> list[str]:
         values = {name: getattr(self, name) for name in names}
-        return [
-            f"{name}={value_text(value)}" for name, value in values.items() if value != getattr(ConversionOptions, name)
-        ]
+        changed = {name: value for name, value in values.items() if value != getattr(ConversionOptions, name)}
+        return [f"{name}={value if isinstance(value, str) else value_text(value)}" for name, value in changed.items()]
 
 
 _NODES: dict[str, type[Settings]] = {

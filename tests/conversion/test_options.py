@@ -57,9 +57,9 @@ def test_invalid_values_are_rejected(name, value):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"autotune": 0.5, "f0_file": "x.csv"}, "autotune=0.5 and f0_file='x.csv' exclude each other: choose one"),
+        ({"autotune": 0.5, "f0_file": "x.csv"}, "autotune=0.5 and f0_file=x.csv exclude each other: choose one"),
         ({"autotune": 1, "proposed_pitch_hz": 155}, "autotune=1 and proposed_pitch_hz=155 exclude each other"),
-        ({"proposed_pitch_hz": 155, "f0_file": "x"}, "proposed_pitch_hz=155 and f0_file='x' exclude each other"),
+        ({"proposed_pitch_hz": 155, "f0_file": "x"}, "proposed_pitch_hz=155 and f0_file=x exclude each other"),
     ],
 )
 def test_contradictions_are_rejected(given, message):

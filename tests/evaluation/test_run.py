@@ -74,7 +74,7 @@ def test_recordings_are_transposed_to_the_voice_or_as_requested(songs):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"proposed_pitch_hz": 151.0}, "pitch of the voice; options.transpose_semitones=N sets another shift"),
+        ({"proposed_pitch_hz": 151}, "pitch of the voice; options.transpose_semitones=N sets another shift"),
         ({"autotune": 0.5}, "recording's own melody.*use it in a conversion"),
         ({"f0_file": "curve.csv"}, "recording's own melody.*use it in a conversion"),
         ({"write_f0": True}, "convert with write_f0=true"),
