@@ -13,8 +13,8 @@ new MutationObserver(() => {
   openTabOfBefore();
 }).observe(document, { childList: true, subtree: true });
 
-// A server that was started again has forgotten this page, its uploads and its results: only a reload helps. A page with
-// inputs is left to the visitor, who may want to copy them first.
+// The uploads and results of a page are lost when the server restarts: only a reload helps. A page with inputs is left
+// to the visitor, who may want to copy them first.
 const POLL_MS = 2000;
 const INPUTS = "input, textarea, [role=listbox]";
 let hasInputs = false;
