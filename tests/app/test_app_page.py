@@ -193,7 +193,7 @@ def test_page_continues_after_a_restart_of_the_server(driver, folder):
         visitor.wait(lambda: "anna.pth" in visitor.text("#voices_tab #voices_list") and not visitor.text("#server"))
         visitor.type("#voices_search :is(input, textarea)", "ann")
         process = restart()
-        visitor.wait_for_text("#server", "The server has been started again")
+        visitor.wait_for_text("#server", "The server was restarted")
         assert visitor.value("#voices_search :is(input, textarea)") == "ann"
         visitor.click("#server button")
         visitor.wait(lambda: "anna.pth" in visitor.text("#voices_list") and not visitor.text("#server"))
