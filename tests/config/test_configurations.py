@@ -307,6 +307,10 @@ def test_automatic_precision_is_bf16_on_cpus_that_multiply_it(monkeypatch, accel
         assert config.trainer.precision == precision
 
 
+def test_quickstart_loses_little_when_it_is_killed():
+    assert compose_config("+experiment=quickstart").callbacks.last.every_minutes <= 1
+
+
 def test_sizes_have_the_same_defaults_in_code():
     """Voice files of other tools do not store all sizes, so that the dataclasses need defaults as well."""
     model = plain(compose_config().model)
