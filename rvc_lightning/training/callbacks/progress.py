@@ -18,6 +18,9 @@ from rvc_lightning.training.lightning_adapter import callbacks_of, steps_done
 
 log = logging.getLogger(__name__)
 
+_CONVERSION_LOSSES = ("loss/content", "loss/speaker")
+"""Losses that decrease while `val/mel`, a measure of resynthesis, hardly changes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProgressSettings(Settings, group="callbacks.progress"):
@@ -87,8 +90,9 @@ class RunProgress(ProgressBar):
             self._bar.set_postfix({"epoch": trainer.current_epoch, **formatted}, refresh=False)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the result of the validation, and the best one so far if a callback keeps it."""
-        value = trainer.callback_metrics.get("val/mel")
+        """Log the result of the validation, the best one so far if a callback keeps it, and losses of the last step."""
+        metrics = trainer.callback_metrics
+        value = metrics.get("val/mel")
         if value is None or trainer.sanity_checking or not self._enabled:
             return
         if self._bar is not None:
@@ -96,8 +100,9 @@ class RunProgress(ProgressBar):
         keepers = [each for each in callbacks_of(trainer, ModelCheckpoint) if each.monitor == "val/mel"]
         scores = [float(each.best_model_score) for each in keepers if each.best_model_score is not None]
         best = f" (best {min([float(value), *scores]):.3f})" if keepers else ""
+        losses = "".join(f", {name} {float(metrics[name]):.3f}" for name in _CONVERSION_LOSSES if name in metrics)
         where = f"epoch {trainer.current_epoch}, step {steps_done(trainer)}{self._describe_position(trainer)}"
-        log.info("%s: val/mel %.3f%s", where, float(value), best)
+        log.info("%s: val/mel %.3f%s%s", where, float(value), best, losses)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar, and log the last step."""

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from rvc_lightning.training.callbacks.finite import FiniteGuard
 from rvc_lightning.training.callbacks.last_checkpoint import LastCheckpoint
 from rvc_lightning.training.callbacks.overtraining import Overtraining
 from rvc_lightning.training.callbacks.pitch_error import PitchError, pitch_error
+from rvc_lightning.training.callbacks.progress import RunProgress
 from rvc_lightning.training.checkpoints import CHECKPOINT_KEY, read_checkpoint
 from rvc_lightning.training.export import export_checkpoint
 from rvc_lightning.training.module import StepLoss
@@ -75,6 +77,20 @@ def test_averaging_can_start_in_a_resumed_run(make_module, dataset, tmp_path, ca
 def test_decay_out_of_range_is_rejected(decay):
     with pytest.raises(ConfigurationError, match=r"callbacks\.ema\.decay=.*choose a number from 0 to 1"):
         AveragedWeights(decay=decay)
+
+
+# ---------------------------------------------------------------------- progress
+
+
+def test_losses_of_conversions_are_logged_with_each_validation(caplog):
+    caplog.set_level("INFO")
+    metrics = {"val/mel": 0.334, "loss/mel": 0.3, "loss/content": 0.064, "loss/speaker": 0.37}
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(total_batch_idx=9))
+    trainer = SimpleNamespace(
+        callback_metrics=metrics, sanity_checking=False, callbacks=[], current_epoch=2, fit_loop=loop
+    )
+    RunProgress(refresh_every_n_steps=1).on_validation_end(trainer, None)
+    assert caplog.messages == ["epoch 2, step 10: val/mel 0.334, loss/content 0.064, loss/speaker 0.370"]
 
 
 # ---------------------------------------------------------------------- overtraining
