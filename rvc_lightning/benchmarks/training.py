@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from rvc_lightning.audio.frames import CONTENT_REPEAT, FRAMES_PER_SECOND, hop_samples
 from rvc_lightning.cli import resolvers
-from rvc_lightning.cli.command import silence_libraries
+from rvc_lightning.cli.messages import silence_libraries
 from rvc_lightning.config.values import instantiate, plain
 from rvc_lightning.data.batch import Batch, Example, collate
 from rvc_lightning.data.manifest import DatasetHeader

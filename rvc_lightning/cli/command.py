@@ -7,7 +7,6 @@ import logging
 import os
 import string
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -21,6 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from rvc_lightning.cli.grammar import explain_composition, explain_syntax
+from rvc_lightning.cli.messages import silence_libraries
 from rvc_lightning.cli.overrides import flags_last, quote_text_settings
 from rvc_lightning.cli.sweeps import in_sweep, report_sweep
 from rvc_lightning.errors import ConfigurationError, RVCError, unknown_choice
@@ -30,30 +30,6 @@ from rvc_lightning.io.processes import raise_on_break
 R = TypeVar("R")
 
 log = logging.getLogger(__name__)
-
-_LIBRARY_WARNINGS = (
-    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
-    r"The number of training batches .* is smaller than the logging interval",
-    r"The '\w+_dataloader' does not have many workers",
-    # The schedule of a discriminator that joins later, see model.adversarial_from_step.
-    r"Detected call of `lr_scheduler\.step\(\)` before",
-    r"You defined a `validation_step` but have no `val_dataloader`",
-    # Every slice is prepared already.
-    r"Total length of `DataLoader` across ranks is zero",
-    # A run folder that was moved.
-    r"The dirpath has changed from",
-    # The folder of a resumed run.
-    r"Checkpoint directory .* exists and is not empty",
-    # data.num_workers is small by design: workers mostly wait for the disk.
-    r"This DataLoader will create \d+ worker processes",
-    # torchmetrics gathers these from all ranks.
-    r"It is recommended to use `self\.log\('val/",
-    # The frozen networks of the losses of conversions.
-    r"Found \d+ module\(s\) in eval mode at the start of training",
-    # Warns of in-place changes to the output of a sharded network, which this package does not make.
-    r"FSDP2-wrapped module .* returned a view tensor",
-)
-"""Warnings of libraries that do not concern the user."""
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError, OSError)
 """Exceptions that Hydra was seen to raise for wrong overrides before the job starts."""
@@ -183,12 +159,6 @@ def _print_error(line: str, *, logs: bool) -> None:
         log.error("%s", line)
     else:
         sys.stderr.write(f"{line}\n")
-
-
-def silence_libraries() -> None:
-    """Hide warnings of libraries that do not concern the user."""
-    for message in _LIBRARY_WARNINGS:
-        warnings.filterwarnings("ignore", message=message)
 
 
 def escape_unprintable() -> None:

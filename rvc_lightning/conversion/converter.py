@@ -22,6 +22,7 @@ import numpy as np
 from lightning import Trainer
 
 from rvc_lightning.audio.decode import seconds_or_none
+from rvc_lightning.cli.messages import silence_libraries
 from rvc_lightning.content.base import ContentEncoder
 from rvc_lightning.conversion.components import content_encoder_for, pitch_extractor_for
 from rvc_lightning.conversion.effect_stages import check_installed
@@ -269,6 +270,7 @@ def check_precision(precision: object) -> None:
 
 
 def _default_trainer() -> Trainer:
+    silence_libraries()
     return Trainer(
         accelerator="auto",
         devices=1,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from lightning import Callback, Trainer
@@ -12,12 +11,6 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _Su
 from lightning.pytorch.utilities import rank_zero_only
 
 C = TypeVar("C", bound=Callback)
-
-
-def silence_lightning() -> None:
-    """Hide Lightning's informational messages, which concern developers; importing Lightning enables them."""
-    for library in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 class StartedRanks(NamedTuple):

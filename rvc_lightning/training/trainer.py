@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from rvc_lightning.cli.messages import silence_libraries
 from rvc_lightning.cli.resume import is_sweep
 from rvc_lightning.config.options import Settings, option
 from rvc_lightning.config.values import instantiate, plain
@@ -25,7 +26,6 @@ from rvc_lightning.training.callbacks.step_limit import StepLimit
 from rvc_lightning.training.lightning_adapter import (
     callbacks_of,
     externally_started_ranks,
-    silence_lightning,
     start_method,
     starts_ranks_by_command,
 )
@@ -179,7 +179,7 @@ def build_fabric(config: DictConfig, **changes: Any) -> Fabric:
     Raises:
         ConfigurationError: Lightning has no such devices or precision.
     """
-    silence_lightning()
+    silence_libraries()
     chosen = {name: config.trainer[name] for name in ("accelerator", "devices", "precision")}
     return instantiate({"_target_": "lightning.Fabric", **chosen, **changes}, "trainer")
 
@@ -204,7 +204,7 @@ def _copying_trainer(config: DictConfig, trainer: Trainer, precision: str) -> Tr
 
 def _trainer(config: DictConfig, **changes: Any) -> Trainer:
     """Build the configured trainer with `changes`. Raises ConfigurationError."""
-    silence_lightning()
+    silence_libraries()
     TrainerSettings.from_config(config.trainer)
     values = {key: value for key, value in plain(config.trainer).items() if key not in changes}
     trainer = instantiate(values, "trainer", **changes)

@@ -1,5 +1,6 @@
 """Conversion of recordings in memory: length, silence, speakers, encoders, chunks, options."""
 
+import logging
 import math
 import warnings
 
@@ -220,6 +221,13 @@ def test_precision_comes_from_the_trainer(precision):
     exact = VoiceConverter(make_voice(quick_config()), pitch=StubPitch(), trainer=cpu_trainer())
     assert converted.dtype == np.float32 and np.isfinite(converted).all()
     np.testing.assert_allclose(converted, exact.convert(audio, sample_rate=16000)[0], atol=0.05)
+
+
+def test_default_trainer_hides_messages_of_lightning(voice):
+    logger = logging.getLogger("lightning.pytorch")
+    logger.setLevel(logging.INFO)
+    VoiceConverter(voice, content=StubContent(), pitch=StubPitch())
+    assert not logger.isEnabledFor(logging.INFO)
 
 
 def test_several_devices_are_rejected(voice):

@@ -24,6 +24,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tiny import training_config
 
+from rvc_lightning.cli.messages import silence_libraries
 from rvc_lightning.cli.resolvers import DEMO_FOLDER
 from rvc_lightning.config.values import plain
 from rvc_lightning.data.batch import Example, collate
@@ -358,6 +359,12 @@ def test_limited_epochs_resume_with_the_first_batch_of_the_next(make_module, dat
     train(1)
     train(2, tmp_path / "last.ckpt")
     assert len(whole) == 4 and seen == whole
+
+
+def test_training_without_validation_warns_of_nothing(make_module, dataset, recwarn):
+    silence_libraries()
+    small_trainer().fit(make_module(), small_data(dataset, held_out=0.0))
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 @POSIX
