@@ -17,7 +17,10 @@ from tensorboard.backend.event_processing.event_accumulator import AUDIO, SCALAR
 from rvc_lightning.cli.resolvers import CHECKPOINT_FOLDER
 from rvc_lightning.evaluation.pictures import png
 
-CURVES = ("val/mel", "loss/mel", "loss/features", "loss/adversarial", "loss/discriminator", "loss/kl")
+CURVES = (
+    *("val/mel", "loss/mel", "loss/content", "loss/speaker"),
+    *("loss/features", "loss/adversarial", "loss/discriminator", "loss/kl"),
+)
 """Tags of the curves, the most important first."""
 SECONDS_PER_STEP, PEAK_MEMORY = "throughput/seconds_per_step", "throughput/peak_memory_gib"
 
