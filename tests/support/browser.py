@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -103,8 +104,16 @@ class Visitor:
 
     def choose(self, selector, choice):
         self.click(f"{selector} input")
-        self.wait(lambda: [item for item in self.find_all("ul[role=listbox] li") if choice in item.text])
-        next(item for item in self.find_all("ul[role=listbox] li") if choice in item.text).click()
+        self.wait(lambda: self._click_choice(choice))
+
+    def _click_choice(self, choice):
+        """Click a choice of the open list; return whether it is still there, since a new list may replace it."""
+        try:
+            found = [item for item in self.find_all("ul[role=listbox] li") if choice in item.text]
+            found[0].click()
+        except (IndexError, StaleElementReferenceException):
+            return False
+        return True
 
     def value(self, selector):
         return self.first(selector).get_attribute("value")
@@ -135,6 +144,7 @@ class Visitor:
 
     def convert(self):
         """Click Convert; return the final status."""
+        self.wait_until_quiet()
         self.driver.execute_script("document.querySelectorAll('#status .status').forEach(e => e.innerText = '')")
         self.click("#convert")
         return self.wait(lambda: self.text("#status .status"))
