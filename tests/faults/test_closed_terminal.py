@@ -29,6 +29,8 @@ def train_on_terminal(folder, recordings):
         settings = (*SMALL_RUN, *ENDLESS, f"audio={recordings}", f"paths.root={folder}")
         # Buffered output is written at the exit again.
         environment = {**os.environ, "RVC_RUN": "run", "PYTHONUNBUFFERED": ""}
+        # nohup may have started the tests.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.execve(sys.executable, [sys.executable, "-m", "rvc_lightning.train", *settings], environment)
     # A terminal without a size shows no bar.
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))

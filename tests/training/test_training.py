@@ -292,6 +292,8 @@ def test_run_stopped_by_a_signal_resumes_with_the_next_batch(
     """Also in the last step of an epoch, whose end lowers the learning rate; a closed terminal sends two signals."""
     monkeypatch.setattr("rvc_lightning.training.callbacks.last_checkpoint.discard_terminal_output", lambda: None)
     number, times = getattr(signal, name), 2 if name == "SIGHUP" else 1
+    # nohup may have started the tests.
+    signal.signal(number, signal.SIG_DFL)
     seen = []
 
     class Watch(Callback):

@@ -243,7 +243,7 @@ def test_overtraining_stops_a_training_and_keeps_its_best(make_module, dataset, 
     "changes", [{"rule": "new"}, {"action": "shout"}, {"smoothing": 1.0}, {"patience": 0}, {"min_delta": -1.0}]
 )
 def test_settings_out_of_range_are_rejected(changes):
-    with pytest.raises(ConfigurationError, match=str(next(iter(changes.values())))):
+    with pytest.raises(ConfigurationError, match=f"callbacks.overtraining.{next(iter(changes))}="):
         overtraining(**changes)
 
 
