@@ -28,6 +28,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rvc_lightning.app.catalog import VoiceCatalog
 from rvc_lightning.app.controls import effect_label, label_and_help
+from rvc_lightning.app.labels import in_words
 from rvc_lightning.app.texts import Texts
 from rvc_lightning.cli.resolvers import ASSETS
 from rvc_lightning.config.options import OptionField, Settings, option, option_fields
@@ -130,7 +131,7 @@ class LivePage:
                 await self._converse(socket, first)
         except (RVCError, ValueError, KeyError) as error:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-                await socket.send_json({"error": self._without_folder(str(error))})
+                await socket.send_json({"error": self._in_words(str(error))})
                 await socket.close()
         except WebSocketDisconnect:
             pass
@@ -174,7 +175,7 @@ class LivePage:
             while True:
                 # It may open devices.
                 status = await asyncio.to_thread(conversation.report)
-                message = self._without_folder(problem or status.get("message", ""))
+                message = self._in_words(problem or status.get("message", ""))
                 await socket.send_json(status | {"message": message})
                 await asyncio.sleep(_STATUS_SECONDS)
 
@@ -204,9 +205,9 @@ class LivePage:
             return str(error)
         return ""
 
-    def _without_folder(self, message: str) -> str:
-        """Return a message with the names of voices in place of their paths."""
-        return message.replace(f"{self._catalog.folder}{os.sep}", "")
+    def _in_words(self, message: str) -> str:
+        """Return a message with the labels of the page, and with the names of voices in place of their paths."""
+        return in_words(message.replace(f"{self._catalog.folder}{os.sep}", ""), self._text)
 
     def _engine_settings(self, request: Request) -> dict[str, Any]:
         voice = {"voice": self._voice(request.voice), "index": None, "record_input": None, "record_output": None}

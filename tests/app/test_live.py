@@ -204,12 +204,13 @@ def test_voice_deleted_meanwhile_is_a_message_and_the_session_goes_on(client, tm
         assert StubProcess.last.changes == [{"mute": True}]
 
 
-def test_messages_name_voices_without_their_folder(client, tmp_path):
+def test_messages_have_names_of_voices_and_labels_of_options(client, tmp_path):
     with connect(client) as socket:
         socket.send_json(BROWSER)
         assert socket.receive_json() == {"ready": True}
-        StubProcess.last.status = status_of("anna.pth", f"'{tmp_path / 'ben.pth'}' is damaged")
-        assert wait_for_status(socket, lambda status: status["message"])["message"] == "'ben.pth' is damaged"
+        StubProcess.last.status = status_of("anna.pth", f"'{tmp_path / 'ben.pth'}' is damaged, gate_db=3")
+        message = wait_for_status(socket, lambda status: status["message"])["message"]
+        assert message == "'ben.pth' is damaged, Gate (dB) = 3"
         StubProcess.last.error = ConfigurationError(f"'{tmp_path / 'ben.pth'}' has ended it")
         assert wait_for_status(socket, lambda status: "error" in status)["error"] == "'ben.pth' has ended it"
 
