@@ -65,12 +65,14 @@ class Setting:
         value: Current value as text.
         help: Comment of its YAML file.
         choices: Choices of a group; empty for a value.
+        is_used: Whether the experiment has what it belongs to, such as a callback.
     """
 
     name: str
     value: str
     help: str
     choices: tuple[str, ...] = ()
+    is_used: bool = True
 
 
 def composed(command: str, overrides: Sequence[str]) -> DictConfig:
@@ -109,8 +111,14 @@ def settings_of(experiment: str, search_path: tuple[str, ...] = ()) -> dict[str,
     choices = config.hydra.runtime.choices
     helps = explanations("train", SETTINGS, choices)
     groups = {name: Setting(name, str(choices[name]), helps.get(name, ""), group_choices(name)) for name in GROUPS}
-    values = {name: Setting(name, _shown(OmegaConf.select(config, name)), helps.get(name, "")) for name in SETTINGS}
+    values = {name: _setting(config, name, helps.get(name, "")) for name in SETTINGS}
     return groups | values
+
+
+def _setting(config: DictConfig, name: str, help_text: str) -> Setting:
+    group = name.rpartition(".")[0]
+    is_used = not group or OmegaConf.select(config, group) is not None
+    return Setting(name, _shown(OmegaConf.select(config, name)), help_text, is_used=is_used)
 
 
 def group_choices(group: str) -> tuple[str, ...]:

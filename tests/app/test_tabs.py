@@ -726,6 +726,15 @@ def test_dropped_recordings_are_evaluated(make_page, uploads):
     assert "No such folder" in missing and len(jobs.submitted) == 1
 
 
+def test_settings_of_a_missing_callback_are_disabled(make_page):
+    tab = make_page()[0].train
+    control = tab.controls["callbacks.overtraining.action"]
+    assert not control.interactive  # the quickstart has no such callback
+    for experiment in ("voice", "quickstart"):
+        assert tab.show_settings(experiment)[control]["interactive"] == (experiment == "voice")
+    assert tab.show_settings("quickstart")[tab.controls["author"]]["interactive"]
+
+
 def test_curves_and_samples_of_a_run_grow(tmp_path):
     run = tmp_path / "runs" / "anna" / "2000-01-01_00-00-00"
     with SummaryWriter(str(run / "tensorboard")) as writer:

@@ -98,7 +98,7 @@ class TrainTab:
         }
         if setting.choices:
             return gr.Dropdown(self._group_choices(setting), value="", **words)
-        return gr.Textbox("", placeholder=self._placeholder(setting), max_lines=1, **words)
+        return gr.Textbox("", placeholder=self._placeholder(setting), max_lines=1, interactive=setting.is_used, **words)
 
     def _group_choices(self, setting: Setting) -> list[tuple[str, str]]:
         unchanged = (self.text("train.unchanged", value=setting.value), "")
@@ -181,7 +181,10 @@ class TrainTab:
             if setting.choices:
                 updates[self.controls[setting.name]] = gr.update(choices=self._group_choices(setting), value="")
             else:
-                updates[self.controls[setting.name]] = gr.update(placeholder=self._placeholder(setting))
+                emptied: dict[str, Any] = {} if setting.is_used else {"value": ""}
+                updates[self.controls[setting.name]] = gr.update(
+                    placeholder=self._placeholder(setting), interactive=setting.is_used, **emptied
+                )
         return updates
 
     @reporting("message")
