@@ -88,10 +88,9 @@ def convert_files(
     is_folder, target = source.is_dir(), next(iter(targets.values()))
     folder = output if is_folder else target.parent
     check_folder_writable(folder, name=output)
-    with _exclusive(converter, output if is_folder else None, targets), scratch_folder(folder) as scratch:
-        journal = Journal((output if is_folder else scratch) / JOURNAL_NAME)
-        # Leftovers of a killed run are removed from a folder that is locked, and with the scratch folder elsewhere.
-        sink = _FileSink(journal, converter.fingerprint(options)) if is_folder else _FileSink(journal, "", scratch)
+    shared = output if is_folder else None
+    with _exclusive(converter, shared, targets), scratch_folder(folder) as scratch:
+        sink = _open_sink(converter, options, shared, scratch)
         done = [] if redo else _done(tasks, sink)
         kept_targets = {entry.target for entry in done}
         with logging_redirect_tqdm():
@@ -186,6 +185,14 @@ def _exclusive(converter: VoiceConverter, output: Path | None, targets: Mapping[
         for folder in {target.parent for target in targets.values()}:
             remove_leftovers(folder)
         yield
+
+
+def _open_sink(converter: VoiceConverter, options: ConversionOptions, output: Path | None, scratch: Path) -> _FileSink:
+    """Return the sink of the output folder, with its journal, or without a folder that of one file."""
+    # Leftovers of a killed run are removed from a folder that is locked, and with the scratch folder elsewhere.
+    if output is None:
+        return _FileSink(Journal(scratch / JOURNAL_NAME), "", scratch)
+    return _FileSink(Journal(output / JOURNAL_NAME), converter.fingerprint(options))
 
 
 def _done(tasks: Sequence[Task], sink: _FileSink) -> list[Entry]:
