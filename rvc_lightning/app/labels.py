@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from rvc_lightning.app import markup
 from rvc_lightning.app.commands import GROUPS, SETTINGS
@@ -39,8 +40,7 @@ def in_words(message: str, text: Texts) -> str:
     `proposed_pitch_hz='': choose … or null` becomes `Proposed pitch (Hz) = empty: choose … or empty`. Names that are
     words of the language, such as `seed`, are replaced only before a value.
     """
-    labels, empty = _labels(text), text("common.empty")
-    names = "|".join(map(re.escape, sorted(labels, key=len, reverse=True)))
+    (labels, pattern), empty = _labels(text), text("common.empty")
 
     def with_label(match: re.Match[str]) -> str:
         name, value = match["name"], match["value"]
@@ -50,12 +50,13 @@ def in_words(message: str, text: Texts) -> str:
 
     # In fields of a training, empty is unchanged, and null is typed.
     absent = "null" if re.search(_DOTTED, message) else empty
-    pattern = rf"(?<![\w./'\"-])(?P<name>{names})(?![\w/'\"-]|\.\w)(?:=(?P<value>'[^']*'|[^\s:;,]+))?"
-    return re.sub(r"\bor null\b", f"or {absent}", re.sub(pattern, with_label, message))
+    return re.sub(r"\bor null\b", f"or {absent}", pattern.sub(with_label, message))
 
 
-def _labels(text: Texts) -> dict[str, str]:
-    """Return the label of each setting that the page offers."""
+# Live conversion words its status several times a second.
+@lru_cache(maxsize=8)
+def _labels(text: Texts) -> tuple[dict[str, str], re.Pattern[str]]:
+    """Return the label of each setting that the page offers, and a pattern of a setting with or without its value."""
     fields = (*option_fields(ConversionOptions), *option_fields(LiveOptions))
     labels = {field.name: label_and_help(field, text)[0] for field in fields}
     for effect, kind in EFFECTS.items():
@@ -66,4 +67,6 @@ def _labels(text: Texts) -> dict[str, str]:
         # Descriptions and errors of a group name its settings without the group.
         short = name.rpartition(".")[2]
         labels |= dict.fromkeys([name, short] if "_" in short else [name], text(f"settings.{name}.label"))
-    return labels | {name: text(key) for name, key in _FIELDS.items()}
+    labels |= {name: text(key) for name, key in _FIELDS.items()}
+    names = "|".join(map(re.escape, sorted(labels, key=len, reverse=True)))
+    return labels, re.compile(rf"(?<![\w./'\"-])(?P<name>{names})(?![\w/'\"-]|\.\w)(?:=(?P<value>'[^']*'|[^\s:;,]+))?")
