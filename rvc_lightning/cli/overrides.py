@@ -110,7 +110,7 @@ def flags_last(arguments: Sequence[str]) -> list[str]:
 
 
 def _check_overrides(arguments: Sequence[str]) -> None:
-    """Raise ConfigurationError for an argument that is not an override, with the one that it is probably a part of."""
+    """Raise ConfigurationError for an argument that is not an override, and suggest the intended one."""
     for number, argument in enumerate(arguments):
         if _is_override(argument):
             continue
