@@ -85,18 +85,16 @@ def convert_files(
     converter.check(options)
     tasks = _tasks(converter, source, targets, options)
     _log_skipped(skipped)
-    is_folder, target = source.is_dir(), next(iter(targets.values()))
-    folder = output if is_folder else target.parent
+    shared = output if source.is_dir() else None
+    folder = shared or next(iter(targets.values())).parent
     check_folder_writable(folder, name=output)
-    shared = output if is_folder else None
     with _exclusive(converter, shared, targets), scratch_folder(folder) as scratch:
         sink = _open_sink(converter, options, shared, scratch)
         done = [] if redo else _done(tasks, sink)
-        kept_targets = {entry.target for entry in done}
+        kept_targets = dict.fromkeys(entry.target for entry in done)
         with logging_redirect_tqdm():
             converter.run([task for task in tasks if str(task.target) not in kept_targets], options, sink, scratch)
-        kept = [path for path in targets.values() if str(path) in kept_targets]
-        report = ConversionReport(kept=kept, skipped=skipped)
+        report = ConversionReport(kept=[*map(Path, kept_targets)], skipped=skipped)
         if converter.trainer.is_global_zero:
             _conclude(report, sink, done, output)
     return report
